@@ -1,0 +1,173 @@
+//! The one place where entries become state: apply, commit, remember digests. Runs on a thread of its own, so that a
+//! slow write of the store does not hold up heartbeats; in a simulation it runs inline.
+
+use crate::convert;
+use quorate_model::Revision;
+use quorate_state_machine::digest::Digests;
+use quorate_state_machine::{Answer, EntryInput, Machine};
+use quorate_storage::codec::{LogId, StoredMembership};
+use quorate_storage::state::{StateEngine, read_with};
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Mutex};
+use tokio::sync::{oneshot, watch};
+
+/// Digests of this many recent entries are kept for the comparison between peers.
+pub const DIGEST_RING: usize = 10_000;
+/// Groups that may wait for the apply thread: one in work, one ready.
+const QUEUED_GROUPS: usize = 2;
+
+/// One group on its way into the state.
+pub struct Group {
+    pub entries: Vec<EntryInput>,
+    pub last: LogId,
+    /// The newest membership in the group.
+    pub membership: Option<StoredMembership>,
+}
+
+/// What has been applied, for everyone who waits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AppliedState {
+    pub index: u64,
+    pub term: u64,
+    pub revision: Revision,
+    pub digests: Digests,
+}
+
+struct Core {
+    machine: Machine,
+    ring: VecDeque<Digests>,
+}
+
+/// Applies groups in order.
+pub struct Applier {
+    engine: Arc<dyn StateEngine>,
+    core: Mutex<Core>,
+    applied: watch::Sender<AppliedState>,
+    /// Appends what was applied to a file that is never purged (feature `audit`).
+    audit: Option<Box<dyn Fn(&[EntryInput]) + Send + Sync>>,
+}
+
+type GroupAnswers = io::Result<Vec<Vec<Answer>>>;
+
+impl Applier {
+    pub fn open(engine: Arc<dyn StateEngine>, audit: Option<Box<dyn Fn(&[EntryInput]) + Send + Sync>>) -> io::Result<Applier> {
+        let machine = load_machine(engine.as_ref())?;
+        let (applied, _) = watch::channel(AppliedState::default());
+        let applier = Applier { engine, core: Mutex::new(Core { machine, ring: VecDeque::new() }), applied, audit };
+        applier.reload()?;
+        Ok(applier)
+    }
+
+    pub fn engine(&self) -> &Arc<dyn StateEngine> {
+        &self.engine
+    }
+
+    pub fn watch(&self) -> watch::Receiver<AppliedState> {
+        self.applied.subscribe()
+    }
+
+    pub fn applied(&self) -> AppliedState {
+        *self.applied.borrow()
+    }
+
+    /// Digests after entry `index`, if it is among the recent ones.
+    pub fn digests_at(&self, index: u64) -> Option<Digests> {
+        let core = self.core.lock().expect("an apply error stops the process");
+        let position = core.ring.binary_search_by_key(&index, |digests| digests.index).ok()?;
+        core.ring.get(position).copied()
+    }
+
+    /// The last `count` digests, oldest first.
+    pub fn recent_digests(&self, count: usize) -> Vec<Digests> {
+        let core = self.core.lock().expect("an apply error stops the process");
+        core.ring.iter().rev().take(count).rev().copied().collect()
+    }
+
+    /// Applies one group and makes it visible.
+    pub fn apply(&self, group: &Group) -> GroupAnswers {
+        let mut core = self.core.lock().expect("an apply error stops the process");
+        let core = &mut *core;
+        let machine = &mut core.machine;
+        let applied = read_with(self.engine.as_ref(), |reader| machine.apply_group(reader, &group.entries)).map_err(io::Error::other)?;
+        fail::fail_point!("apply_commit_before");
+        self.engine.commit(&applied.writes, group.last, group.membership.as_ref())?;
+        fail::fail_point!("apply_commit_after");
+        if let Some(audit) = &self.audit {
+            audit(&group.entries);
+        }
+        core.ring.extend(applied.digests);
+        let surplus = core.ring.len().saturating_sub(DIGEST_RING);
+        core.ring.drain(..surplus);
+        let state = AppliedState {
+            index: group.last.index,
+            term: group.last.leader.term,
+            revision: machine.revision(),
+            digests: machine.digests(),
+        };
+        self.applied.send_replace(state);
+        Ok(applied.answers)
+    }
+
+    /// Takes over the state as the engine now holds it: at start, and after a checkpoint was installed.
+    pub fn reload(&self) -> io::Result<()> {
+        let mut core = self.core.lock().expect("an apply error stops the process");
+        core.machine = load_machine(self.engine.as_ref())?;
+        core.ring.clear();
+        let rows = self.engine.raft_rows()?;
+        let (index, term) = rows.applied.map_or((0, 0), |id| (id.index, id.leader.term));
+        let state = AppliedState { index, term, revision: core.machine.revision(), digests: core.machine.digests() };
+        self.applied.send_replace(state);
+        Ok(())
+    }
+}
+
+fn load_machine(engine: &dyn StateEngine) -> io::Result<Machine> {
+    read_with(engine, Machine::open).map_err(io::Error::other)
+}
+
+/// Hands groups to the applier.
+#[derive(Clone)]
+pub enum ApplyHandle {
+    Inline(Arc<Applier>),
+    Thread { applier: Arc<Applier>, queue: std::sync::mpsc::SyncSender<(Group, oneshot::Sender<GroupAnswers>)> },
+}
+
+impl ApplyHandle {
+    /// Starts the apply thread; it ends when the last handle is gone.
+    pub fn spawn(applier: Arc<Applier>) -> io::Result<ApplyHandle> {
+        let (queue, groups) = std::sync::mpsc::sync_channel::<(Group, oneshot::Sender<GroupAnswers>)>(QUEUED_GROUPS);
+        let worker = applier.clone();
+        std::thread::Builder::new().name("apply".to_owned()).spawn(move || {
+            for (group, reply) in groups {
+                let _ = reply.send(worker.apply(&group));
+            }
+        })?;
+        Ok(ApplyHandle::Thread { applier, queue })
+    }
+
+    pub fn applier(&self) -> &Arc<Applier> {
+        match self {
+            ApplyHandle::Inline(applier) | ApplyHandle::Thread { applier, .. } => applier,
+        }
+    }
+
+    pub async fn apply(&self, group: Group) -> GroupAnswers {
+        match self {
+            ApplyHandle::Inline(applier) => applier.apply(&group),
+            ApplyHandle::Thread { queue, .. } => {
+                let (sender, receiver) = oneshot::channel();
+                // openraft applies one group at a time, so the queue of two never blocks.
+                queue.send((group, sender)).map_err(|_| io::Error::other("the apply thread stopped"))?;
+                receiver.await.map_err(|_| io::Error::other("the apply thread stopped"))?
+            }
+        }
+    }
+}
+
+/// The applied id and membership as openraft wants them.
+pub fn applied_rows(engine: &dyn StateEngine) -> io::Result<(Option<crate::types::LogId>, crate::types::StoredMembership)> {
+    let rows = engine.raft_rows()?;
+    let membership = convert::stored_membership_from_disk(&rows.membership).map_err(io::Error::other)?;
+    Ok((rows.applied.map(convert::log_id_from_disk), membership))
+}

@@ -1,0 +1,144 @@
+//! How a cluster comes to be, once, and how a peer finds the place it already has.
+//!
+//! Peers that start empty ask every address they were given. If any of them belongs to a cluster, this peer never
+//! founds another: either that cluster's membership names its address *and* its data directory's incarnation (it is one of
+//! the founders and has just been told), or it is a newcomer and must be given a new id. Only if all addresses answer and
+//! all are empty does the lowest address found the cluster.
+
+use crate::env;
+use crate::node::Node;
+use crate::transport::{Channel, Transport};
+use crate::types::PeerNode;
+use quorate_model::{ClusterId, Incarnation, MetaError, PeerId};
+use quorate_wire::quorate::peer as wire;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Pause between two rounds of asking.
+const ASK_INTERVAL: Duration = Duration::from_millis(100);
+/// Longest one question is waited for.
+const ASK_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// What an empty peer knows about itself.
+#[derive(Clone, Debug)]
+pub struct Newcomer {
+    pub incarnation: Incarnation,
+    pub peer_address: String,
+    pub public_address: String,
+    /// Peer addresses of all founders, this one included.
+    pub peers: Vec<String>,
+    /// Ask a running cluster for a place under a new id instead of refusing.
+    pub replace: bool,
+}
+
+/// What an empty peer found out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// All founders are there and empty, and this is the one with the lowest address.
+    Founder { cluster: ClusterId, peer: PeerId },
+    /// A cluster has given this data directory an id.
+    Member { cluster: ClusterId, peer: PeerId },
+    /// A cluster exists and does not know this data directory.
+    Stranger { cluster: String, at: String },
+}
+
+/// What an empty peer answers while it looks for its place.
+pub fn hello_while_empty(newcomer: &Newcomer) -> wire::HelloReply {
+    wire::HelloReply {
+        in_cluster: false,
+        incarnation: newcomer.incarnation.0,
+        peer_address: newcomer.peer_address.clone(),
+        public_address: newcomer.public_address.clone(),
+        unix_ms: env::wall_clock().0,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        ..Default::default()
+    }
+}
+
+fn hello_request(newcomer: &Newcomer) -> wire::HelloRequest {
+    wire::HelloRequest {
+        peer_address: newcomer.peer_address.clone(),
+        public_address: newcomer.public_address.clone(),
+        unix_ms: env::wall_clock().0,
+        empty: true,
+        incarnation: newcomer.incarnation.0,
+        ..Default::default()
+    }
+}
+
+async fn ask_all(newcomer: &Newcomer, transport: &Arc<dyn Transport>) -> BTreeMap<String, wire::HelloReply> {
+    let others = newcomer.peers.iter().filter(|address| **address != newcomer.peer_address);
+    let calls = others.map(|address| {
+        let client = transport.client(address, 0, 0, Channel::Forward);
+        let request = hello_request(newcomer);
+        async move { (address.clone(), tokio::time::timeout(ASK_TIMEOUT, client.hello(request)).await) }
+    });
+    let replies = futures::future::join_all(calls).await;
+    replies.into_iter().filter_map(|(address, reply)| Some((address, reply.ok()?.ok()?))).collect()
+}
+
+fn parse_cluster(text: &str) -> Option<ClusterId> {
+    u128::from_str_radix(text, 16).ok().map(ClusterId)
+}
+
+/// Asks until this peer's place is known.
+pub async fn find_place(newcomer: &Newcomer, transport: &Arc<dyn Transport>) -> Place {
+    let mut silent_rounds = 0u32;
+    loop {
+        let replies = ask_all(newcomer, transport).await;
+        if let Some((at, reply)) = replies.iter().find(|(_, reply)| reply.in_cluster) {
+            let named = replies.values().find(|reply| reply.in_cluster && reply.your_peer_id != 0);
+            if let Some(reply) = named
+                && let Some(cluster) = parse_cluster(&reply.cluster_id)
+            {
+                return Place::Member { cluster, peer: PeerId(reply.your_peer_id) };
+            }
+            return Place::Stranger { cluster: reply.cluster_id.clone(), at: at.clone() };
+        }
+        let all_there = replies.len() + 1 >= newcomer.peers.len();
+        let lowest = newcomer.peers.iter().min() == Some(&newcomer.peer_address);
+        if all_there && lowest {
+            return Place::Founder { cluster: ClusterId(env::random_u128()), peer: PeerId(1) };
+        }
+        silent_rounds += 1;
+        if silent_rounds.is_multiple_of(50) {
+            let missing: Vec<&String> =
+                newcomer.peers.iter().filter(|address| **address != newcomer.peer_address && !replies.contains_key(*address)).collect();
+            tracing::warn!(?missing, "waiting for the other founders before the cluster can start");
+        }
+        tokio::time::sleep(ASK_INTERVAL).await;
+    }
+}
+
+/// Founds the cluster: collects the founders' incarnations and writes the first membership. Repeating it after a crash is
+/// safe: until it has succeeded nobody else has an id.
+pub async fn found(node: &Node, newcomer: &Newcomer, transport: &Arc<dyn Transport>) -> Result<(), MetaError> {
+    let initialized = node.core().raft().is_initialized().await.map_err(|error| MetaError::internal(error.to_string()))?;
+    if initialized {
+        return Ok(());
+    }
+    let replies = loop {
+        let replies = ask_all(newcomer, transport).await;
+        if replies.len() + 1 >= newcomer.peers.len() {
+            break replies;
+        }
+        tokio::time::sleep(ASK_INTERVAL).await;
+    };
+    let mut addresses = newcomer.peers.clone();
+    addresses.sort();
+    addresses.dedup();
+    let mut members = BTreeMap::new();
+    for (position, address) in addresses.iter().enumerate() {
+        let member = match replies.get(address) {
+            Some(reply) => PeerNode { peer_address: address.clone(), public_address: reply.public_address.clone(), incarnation: reply.incarnation },
+            None => PeerNode {
+                peer_address: newcomer.peer_address.clone(),
+                public_address: newcomer.public_address.clone(),
+                incarnation: newcomer.incarnation.0,
+            },
+        };
+        members.insert(position as u64 + 1, member);
+    }
+    node.core().raft().initialize(members).await.map_err(|error| MetaError::internal(error.to_string()))
+}

@@ -1,0 +1,104 @@
+//! At a follower: commands of its callers go to the leader, packed, one hop. A forwarded command is never forwarded again.
+
+use crate::proposer::{Proposal, ProposeFailure, ProposeResult};
+use crate::settings::{FORWARD_TIMEOUT, FORWARDS_IN_FLIGHT};
+use crate::transport::PeerClient;
+use bytes::Bytes;
+use quorate_model::{ErrorCode, MetaError, Revision};
+use quorate_state_machine::{Answer, limits};
+use quorate_wire::quorate::peer as wire;
+use std::sync::Arc;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+/// Forwards until every sender is gone. One of these runs per leader this peer has seen.
+pub async fn run(client: Arc<dyn PeerClient>, mut waiting: mpsc::Receiver<Proposal>) {
+    let in_flight = Arc::new(Semaphore::new(FORWARDS_IN_FLIGHT));
+    while let Some(first) = waiting.recv().await {
+        let Ok(permit) = in_flight.clone().acquire_owned().await else { return };
+        let mut bytes = first.frame.len();
+        let mut frames = vec![first.frame];
+        let mut replies = vec![first.reply];
+        while frames.len() < limits::MAX_COMMANDS_PER_ENTRY && bytes < limits::MAX_PACKED_BYTES {
+            let Ok(proposal) = waiting.try_recv() else { break };
+            bytes += proposal.frame.len();
+            frames.push(proposal.frame);
+            replies.push(proposal.reply);
+        }
+        let client = client.clone();
+        tokio::spawn(async move {
+            forward(client, frames, replies).await;
+            drop(permit);
+        });
+    }
+}
+
+async fn forward(client: Arc<dyn PeerClient>, commands: Vec<Bytes>, replies: Vec<oneshot::Sender<ProposeResult>>) {
+    let call = client.propose(wire::ProposeRequest { commands });
+    let failure = match tokio::time::timeout(FORWARD_TIMEOUT, call).await {
+        Ok(Ok(reply)) if reply.answers.len() == replies.len() => {
+            for (sender, answer) in replies.into_iter().zip(reply.answers) {
+                let _ = sender.send(answer_from_wire(answer));
+            }
+            return;
+        }
+        Ok(Ok(reply)) => match reply.error {
+            Some(error) => failure_from_wire(error),
+            None => ProposeFailure::Unknown("the leader answered a different number of commands".to_owned()),
+        },
+        Ok(Err(error)) => ProposeFailure::Unknown(format!("the leader did not answer: {error}")),
+        Err(_) => ProposeFailure::Unknown("the leader did not answer in time".to_owned()),
+    };
+    for sender in replies {
+        let _ = sender.send(Err(failure.clone()));
+    }
+}
+
+/// The leader's side: results of a forwarded batch as a message.
+pub fn results_to_wire(results: Vec<ProposeResult>) -> Vec<wire::Answer> {
+    results.into_iter().map(answer_to_wire).collect()
+}
+
+fn answer_to_wire(result: ProposeResult) -> wire::Answer {
+    match result {
+        Ok(Answer { revision, body: Ok(body) }) => wire::Answer { revision: revision.0, body, error: None },
+        Ok(Answer { revision, body: Err(error) }) => {
+            wire::Answer { revision: revision.0, body: Bytes::new(), error: Some(refusal_to_wire(&error)) }
+        }
+        Err(failure) => wire::Answer { revision: 0, body: Bytes::new(), error: Some(failure_to_wire(&failure)) },
+    }
+}
+
+fn refusal_to_wire(error: &MetaError) -> wire::ErrorInfo {
+    wire::ErrorInfo { code: error.code.row().number, message: error.message.clone(), leader: 0 }
+}
+
+pub fn failure_to_wire(failure: &ProposeFailure) -> wire::ErrorInfo {
+    match failure {
+        ProposeFailure::NotLeader { leader } => {
+            wire::ErrorInfo { code: ErrorCode::NotLeader.row().number, message: String::new(), leader: leader.unwrap_or(0) }
+        }
+        ProposeFailure::Unknown(message) => {
+            wire::ErrorInfo { code: ErrorCode::OutcomeUnknown.row().number, message: message.clone(), leader: 0 }
+        }
+        ProposeFailure::Refused(error) => refusal_to_wire(error),
+    }
+}
+
+fn failure_from_wire(error: wire::ErrorInfo) -> ProposeFailure {
+    match ErrorCode::from_number(error.code) {
+        ErrorCode::NotLeader => ProposeFailure::NotLeader { leader: (error.leader != 0).then_some(error.leader) },
+        ErrorCode::OutcomeUnknown => ProposeFailure::Unknown(error.message),
+        code => ProposeFailure::Refused(MetaError::new(code, error.message)),
+    }
+}
+
+fn answer_from_wire(answer: wire::Answer) -> ProposeResult {
+    let revision = Revision(answer.revision);
+    match answer.error {
+        None => Ok(Answer { revision, body: Ok(answer.body) }),
+        Some(error) => match failure_from_wire(error) {
+            ProposeFailure::Refused(error) => Ok(Answer { revision, body: Err(error) }),
+            failure => Err(failure),
+        },
+    }
+}

@@ -1,0 +1,34 @@
+//! Agreement: the only crate that names openraft, and it lets none of its types out.
+//!
+//! A [`Node`] takes commands and questions from the server and answers them with the guarantees of design.md 5: an
+//! acknowledged write is synced on a majority and applied here; a linearizable read sees every write acknowledged before
+//! it began, at the leader and at a follower; a call that is repeated inside the cluster is executed once.
+//!
+//! Reading order: [`node`] (what a node offers), [`proposer`] and [`forward`] (a write's way), [`reads`] (a read's way),
+//! `log_adapter`, `state_adapter` and `applier` (what openraft stands on), [`network`] and [`service`] (what peers say to
+//! each other), [`bootstrap`] (how a cluster comes to be), [`maintenance`] (what runs beside).
+//!
+//! This crate refuses to know sockets (see [`transport`]) and, outside `env`, the wall clock and randomness.
+
+pub mod applier;
+pub mod bootstrap;
+mod convert;
+pub mod env;
+mod forward;
+mod lanes;
+mod log_adapter;
+pub mod maintenance;
+mod network;
+pub mod node;
+mod proposer;
+mod reads;
+pub mod service;
+pub mod settings;
+mod state_adapter;
+pub mod status;
+pub mod transport;
+mod types;
+
+pub use node::{Deadline, Node, NodeParts};
+pub use settings::{Settings, Timing};
+pub use types::PeerNode;

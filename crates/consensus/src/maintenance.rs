@@ -1,0 +1,232 @@
+//! What runs beside reads and writes: flush, checkpoint and purge; the exchange of health and digests; ending idle sessions.
+//!
+//! Loops here look, then trigger or propose. None of them writes state.
+
+use crate::node::{Core, Node};
+use crate::settings::HELLO_INTERVAL;
+use crate::transport::Channel;
+use crate::env;
+use quorate_model::StampedTime;
+use quorate_state_machine::commands::ExpireSessions;
+use quorate_wire::quorate::peer as wire;
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How often growth of log and state is looked at.
+const GROWTH_INTERVAL: Duration = Duration::from_millis(500);
+/// How often idle sessions are looked for.
+const EXPIRY_INTERVAL: Duration = Duration::from_secs(60);
+/// A clock further from the majority than this is reported, and its peer does not stand for election.
+pub const MAX_CLOCK_OFFSET_MS: i64 = 2_000;
+
+/// What this peer knows about itself and the others.
+#[derive(Default)]
+pub struct Health {
+    diverged: AtomicBool,
+    /// Last answer of every peer, with this peer's clock when it came.
+    peers: Mutex<BTreeMap<u64, (wire::HelloReply, StampedTime)>>,
+    /// Held while a checkpoint is being received.
+    pub(crate) installing: tokio::sync::Mutex<()>,
+}
+
+impl Health {
+    pub fn is_diverged(&self) -> bool {
+        self.diverged.load(Ordering::Acquire)
+    }
+
+    /// The last answer of `peer`, if it came within the last few exchanges.
+    pub fn recent(&self, peer: u64) -> Option<wire::HelloReply> {
+        let peers = self.peers.lock().expect("no panic while held");
+        let (reply, came) = peers.get(&peer)?;
+        let age_ms = env::wall_clock().0.saturating_sub(came.0);
+        (age_ms < 4 * HELLO_INTERVAL.as_millis() as u64).then(|| reply.clone())
+    }
+
+    /// How far the clock of `peer` is from ours, as of its last answer.
+    pub fn clock_offset_ms(&self, peer: u64) -> Option<i64> {
+        let peers = self.peers.lock().expect("no panic while held");
+        peers.get(&peer).map(|(reply, came)| reply.unix_ms as i64 - came.0 as i64)
+    }
+
+    fn remember(&self, peer: u64, reply: wire::HelloReply) {
+        self.peers.lock().expect("no panic while held").insert(peer, (reply, env::wall_clock()));
+    }
+}
+
+pub(crate) fn spawn(node: &Node) {
+    tokio::spawn(watch_growth(node.clone()));
+    tokio::spawn(exchange_health(node.clone()));
+    tokio::spawn(expire_sessions(node.clone()));
+}
+
+/// Flushes the state and makes checkpoints as the log grows, and purges what nobody needs any more.
+async fn watch_growth(node: Node) {
+    let core = node.core().clone();
+    let settings = core.settings.clone();
+    let mut flushed_at = Instant::now();
+    let mut checkpoint_at = Instant::now();
+    let mut flushed_index = core.applier.applied().index;
+    let mut checkpoint_index = core.log.state().purged.map_or(0, |id| id.index);
+    let mut log_bytes_at_checkpoint = core.log.appended_bytes();
+    let mut log_bytes_at_flush = log_bytes_at_checkpoint;
+    while !core.is_stopping() {
+        tokio::time::sleep(GROWTH_INTERVAL).await;
+        let applied = core.applier.applied().index;
+        let log_bytes = core.log.appended_bytes();
+        let flush_due = log_bytes - log_bytes_at_flush >= settings.flush_bytes
+            || applied.saturating_sub(flushed_index) >= settings.flush_entries
+            || (applied > flushed_index && flushed_at.elapsed() >= settings.flush_interval);
+        if flush_due {
+            let engine = core.applier.engine().clone();
+            if let Err(error) = crate::state_adapter::run_blocking(settings.inline_apply, move || engine.flush()).await {
+                tracing::error!(%error, "the state cannot be flushed; the log keeps growing");
+            }
+            (flushed_at, flushed_index, log_bytes_at_flush) = (Instant::now(), applied, log_bytes);
+        }
+        let checkpoint_due = log_bytes - log_bytes_at_checkpoint >= settings.checkpoint_log_bytes
+            || applied.saturating_sub(checkpoint_index) >= settings.checkpoint_log_entries
+            || (applied > checkpoint_index && checkpoint_at.elapsed() >= settings.checkpoint_interval);
+        if checkpoint_due {
+            if let Err(error) = core.raft().trigger().snapshot().await {
+                tracing::warn!(%error, "no checkpoint was made");
+            }
+            (checkpoint_at, checkpoint_index, log_bytes_at_checkpoint) = (Instant::now(), applied, log_bytes);
+        }
+        purge(&core).await;
+    }
+}
+
+/// Purges up to the lowest of: the checkpoint's index, what is durable in the state, what every reachable peer has.
+async fn purge(core: &Core) {
+    let Some(mut upto) = core.state_adapter.checkpoint_index() else { return };
+    match core.applier.engine().durable_applied() {
+        Ok(durable) => upto = upto.min(durable.map_or(0, |id| id.index)),
+        Err(error) => return tracing::error!(%error, "the state's durable index cannot be read; nothing is purged"),
+    }
+    let metrics = core.metrics();
+    let purged = metrics.purged.map_or(0, |id| id.index);
+    let log_is_long = core.log.stored_bytes() > core.settings.max_log_bytes;
+    if core.state_adapter.checkpoint_in_use() && !log_is_long {
+        return;
+    }
+    for peer in metrics.membership_config.nodes().map(|(peer, _)| *peer).filter(|peer| *peer != core.peer) {
+        // A peer that cannot be reached has no claim once the log is long: it gets a checkpoint when it comes back.
+        if let Some(reply) = core.health.recent(peer)
+            && !log_is_long
+        {
+            upto = upto.min(reply.last_log_index);
+        }
+    }
+    if upto > purged
+        && let Err(error) = core.raft().trigger().purge_log(upto).await
+    {
+        tracing::warn!(%error, "the log was not purged");
+    }
+}
+
+/// Asks every peer for its health once a second and compares digests.
+async fn exchange_health(node: Node) {
+    let core = node.core().clone();
+    while !core.is_stopping() {
+        tokio::time::sleep(HELLO_INTERVAL).await;
+        let digests = core.applier.applied().digests;
+        let others: Vec<_> = core.metrics().membership_config.nodes().filter(|(peer, _)| **peer != core.peer).map(|(p, n)| (*p, n.clone())).collect();
+        let calls = others.iter().map(|(peer, member)| {
+            let client = core.transport.client(&member.peer_address, *peer, member.incarnation, Channel::Forward);
+            let request = wire::HelloRequest {
+                peer_address: core.peer_address.clone(),
+                public_address: core.public_address.clone(),
+                unix_ms: env::wall_clock().0,
+                digest_index: digests.index,
+                digest: digests.to_bytes().to_vec().into(),
+                empty: false,
+                incarnation: core.incarnation.0,
+            };
+            async move { (*peer, tokio::time::timeout(HELLO_INTERVAL, client.hello(request)).await) }
+        });
+        let mut disagreeing = 0;
+        let mut agreeing = 1;
+        for (peer, reply) in futures::future::join_all(calls).await {
+            let Ok(Ok(reply)) = reply else { continue };
+            match compare(&core, digests, &reply) {
+                Some(true) => agreeing += 1,
+                Some(false) => {
+                    tracing::error!(peer, index = digests.index, "this peer and another disagree about the state");
+                    disagreeing += 1;
+                }
+                None => {}
+            }
+            core.health.remember(peer, reply);
+        }
+        let voters = core.metrics().membership_config.voter_ids().count();
+        if disagreeing > voters / 2 && disagreeing > agreeing - 1 {
+            stop_serving(&node).await;
+        }
+        watch_clock(&core);
+    }
+}
+
+/// Whether a peer agrees at an index both remember; `None` when there is no such index.
+fn compare(core: &Core, ours: quorate_state_machine::digest::Digests, reply: &wire::HelloReply) -> Option<bool> {
+    if !reply.digest_at_asked.is_empty() {
+        return Some(reply.digest_at_asked.as_ref() == ours.to_bytes());
+    }
+    let theirs = core.applier.digests_at(reply.digest_index)?;
+    Some(theirs.to_bytes() == reply.digest.as_ref())
+}
+
+/// A peer that disagrees with a majority answers nothing, does not lead and does not campaign; it keeps its vote.
+async fn stop_serving(node: &Node) {
+    let core = node.core();
+    if !core.health.diverged.swap(true, Ordering::AcqRel) {
+        tracing::error!(peer = core.peer, "the majority disagrees with this peer's state: it stops serving; replace it");
+    }
+    core.raft().runtime_config().elect(false);
+    if node.is_leader()
+        && let Err(error) = node.transfer_leader(None, Instant::now() + HELLO_INTERVAL).await
+    {
+        tracing::error!(%error, "leadership could not be given up");
+    }
+}
+
+/// Stands back from elections while this clock is far from the majority's.
+fn watch_clock(core: &Core) {
+    if core.health.is_diverged() {
+        return;
+    }
+    let peers: Vec<u64> = core.metrics().membership_config.voter_ids().filter(|peer| *peer != core.peer).collect();
+    let far = peers.iter().filter(|peer| {
+        let reachable = core.health.recent(**peer).is_some();
+        reachable && core.health.clock_offset_ms(**peer).is_some_and(|offset| offset.abs() > MAX_CLOCK_OFFSET_MS)
+    });
+    let off = far.count() > peers.len() / 2 && peers.len() > 1;
+    if off {
+        tracing::warn!(peer = core.peer, "this clock is more than 2 s off the majority's: this peer does not stand for election");
+    }
+    core.raft().runtime_config().elect(!off);
+}
+
+/// The leader ends sessions nobody used for an hour.
+async fn expire_sessions(node: Node) {
+    let core = node.core().clone();
+    let mut after = 0;
+    while !core.is_stopping() {
+        tokio::time::sleep(EXPIRY_INTERVAL).await;
+        while node.is_leader() {
+            let deadline = Instant::now() + EXPIRY_INTERVAL;
+            match node.execute(&ExpireSessions { after }, None, deadline).await {
+                Ok((_, reply)) => after = reply.resume_after,
+                Err(error) => {
+                    tracing::info!(%error, "idle sessions were not looked at");
+                    break;
+                }
+            }
+            if after == 0 {
+                break;
+            }
+        }
+    }
+}

@@ -1,0 +1,419 @@
+//! A running member of the Raft group, as the rest of the product sees it: writes, reads, status, leadership.
+
+use crate::applier::{Applier, AppliedState, ApplyHandle};
+use crate::lanes::Lanes;
+use crate::log_adapter::LogAdapter;
+use crate::network::NetworkFactory;
+use crate::proposer::{Proposal, ProposeFailure, ProposeResult};
+use crate::settings::{LEADER_RETRY, MAX_WAITING_COMMANDS, Settings};
+use crate::state_adapter::StateAdapter;
+use crate::transport::{Channel, PeerClient, Transport};
+use crate::types::{PeerNode, TypeConfig};
+use crate::{forward, maintenance, proposer, reads};
+use bytes::Bytes;
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::{Raft, RaftMetrics};
+use prost::Message;
+use quorate_model::{ClusterId, ErrorCode, Incarnation, MetaError, PeerId, RequestId, Revision, SessionId};
+use quorate_state_machine::commands::{Numbered, OpenSession, open_session::OpenSessionReply};
+use quorate_state_machine::frame::{self, Frame};
+use quorate_state_machine::{Answer, EntryInput, Reader, limits};
+use quorate_storage::log::LogStore;
+use quorate_storage::state::{StateEngine, read_with};
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+/// Everything a node is started with.
+pub struct NodeParts {
+    pub cluster: ClusterId,
+    pub peer: PeerId,
+    pub incarnation: Incarnation,
+    pub peer_address: String,
+    pub public_address: String,
+    pub settings: Settings,
+    pub log: Arc<dyn LogStore>,
+    pub state: Arc<dyn StateEngine>,
+    pub transport: Arc<dyn Transport>,
+    /// Appends applied entries to a file that is never purged (feature `audit`).
+    pub audit: Option<Box<dyn Fn(&[EntryInput]) + Send + Sync>>,
+    /// Free bytes of the data disk, asked when peers exchange health.
+    pub disk_free: Arc<dyn Fn() -> u64 + Send + Sync>,
+    /// p99.9 of a synced append in microseconds, for the warning about too short heartbeats.
+    pub append_p999_us: Arc<dyn Fn() -> u64 + Send + Sync>,
+}
+
+/// What the tasks of a node share.
+pub struct Core {
+    pub cluster: ClusterId,
+    pub peer: u64,
+    pub incarnation: Incarnation,
+    pub peer_address: String,
+    pub public_address: String,
+    pub settings: Settings,
+    pub log: Arc<dyn LogStore>,
+    pub applier: Arc<Applier>,
+    pub state_adapter: StateAdapter,
+    pub transport: Arc<dyn Transport>,
+    pub disk_free: Arc<dyn Fn() -> u64 + Send + Sync>,
+    pub append_p999_us: Arc<dyn Fn() -> u64 + Send + Sync>,
+    pub health: maintenance::Health,
+    raft: Raft<TypeConfig, StateAdapter>,
+    /// Commands that wait here for the proposer.
+    local: mpsc::Sender<Proposal>,
+    /// One queue per leader this peer has forwarded to.
+    forwards: Mutex<BTreeMap<u64, mpsc::Sender<Proposal>>>,
+    read_barrier: mpsc::Sender<oneshot::Sender<reads::ReadIndexResult>>,
+    lanes: Lanes,
+    /// Index that must be applied before anything is served: what this peer had before it was restarted.
+    recovered_index: u64,
+    stopping: AtomicBool,
+}
+
+/// A running member. Cheap to clone.
+#[derive(Clone)]
+pub struct Node {
+    pub(crate) core: Arc<Core>,
+}
+
+/// How far a write or a read may wait.
+pub type Deadline = Instant;
+
+impl Node {
+    /// Starts the member: recovers log and state, then takes part in elections.
+    pub async fn start(parts: NodeParts) -> io::Result<Node> {
+        let config = parts.settings.raft_config(parts.cluster.to_string()).map_err(io::Error::other)?;
+        let applier = Arc::new(Applier::open(parts.state.clone(), parts.audit)?);
+        let apply = if parts.settings.inline_apply { ApplyHandle::Inline(applier.clone()) } else { ApplyHandle::spawn(applier.clone())? };
+        let state_adapter = StateAdapter::new(apply);
+        let log_state = parts.log.state();
+        let recovered_index = log_state.committed.map_or(0, |id| id.index).max(applier.applied().index);
+        let network = NetworkFactory { transport: parts.transport.clone() };
+        let raft = Raft::build(parts.peer.0, Arc::new(config), network, LogAdapter::new(parts.log.clone()), state_adapter.clone())
+            .await
+            .map_err(io::Error::other)?;
+        let (local, proposals) = mpsc::channel(MAX_WAITING_COMMANDS);
+        let (read_barrier, readers) = mpsc::channel(MAX_WAITING_COMMANDS);
+        let core = Arc::new(Core {
+            cluster: parts.cluster,
+            peer: parts.peer.0,
+            incarnation: parts.incarnation,
+            peer_address: parts.peer_address,
+            public_address: parts.public_address,
+            settings: parts.settings,
+            log: parts.log,
+            applier,
+            state_adapter,
+            transport: parts.transport,
+            disk_free: parts.disk_free,
+            append_p999_us: parts.append_p999_us,
+            health: maintenance::Health::default(),
+            raft: raft.clone(),
+            local,
+            forwards: Mutex::default(),
+            read_barrier,
+            lanes: Lanes::default(),
+            recovered_index,
+            stopping: AtomicBool::new(false),
+        });
+        tokio::spawn(proposer::run(raft.clone(), proposals));
+        tokio::spawn(reads::run(core.clone(), readers));
+        raft.run();
+        let node = Node { core };
+        maintenance::spawn(&node);
+        Ok(node)
+    }
+
+    pub fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+
+    /// Executes one command. With no request id it gets one of this peer's own, so that a retry inside the cluster is
+    /// executed once.
+    pub async fn write(&self, number: u32, payload: Bytes, request: Option<RequestId>, deadline: Deadline) -> Result<Answer, MetaError> {
+        if payload.len() > limits::MAX_COMMAND_BYTES {
+            let message = format!("command is {} bytes, limit {}; split the request", payload.len(), limits::MAX_COMMAND_BYTES);
+            return Err(MetaError::new(ErrorCode::TooLarge, message));
+        }
+        self.check_serving()?;
+        match request {
+            Some(request) => self.write_framed(Frame { number, request, payload }, deadline).await,
+            None => self.write_in_lane(number, payload, deadline).await,
+        }
+    }
+
+    /// Executes a typed command.
+    pub async fn execute<C: Numbered>(&self, command: &C, request: Option<RequestId>, deadline: Deadline) -> Result<(Revision, C::Reply), MetaError> {
+        let answer = self.write(C::NUMBER, command.encode_to_vec().into(), request, deadline).await?;
+        let reply = C::Reply::decode(answer.body?).map_err(|error| MetaError::internal(format!("answer does not decode: {error}")))?;
+        Ok((answer.revision, reply))
+    }
+
+    async fn write_in_lane(&self, number: u32, payload: Bytes, deadline: Deadline) -> Result<Answer, MetaError> {
+        loop {
+            let lane = match self.core.lanes.take() {
+                Some(lane) => lane,
+                None => {
+                    self.open_own_session(deadline).await?;
+                    continue;
+                }
+            };
+            let result = self.write_framed(Frame { number, request: lane, payload: payload.clone() }, deadline).await;
+            match &result {
+                Ok(Answer { body: Err(error), .. }) if error.code == ErrorCode::SessionExpired => self.core.lanes.drop_session(lane.session),
+                // The slot may still be written by the lost call: the lane is not used again.
+                Err(error) if error.code == ErrorCode::OutcomeUnknown => return result,
+                _ => {
+                    self.core.lanes.give_back(lane);
+                    return result;
+                }
+            }
+        }
+    }
+
+    /// Opening a session twice is harmless: the one nobody uses ends after an hour.
+    async fn open_own_session(&self, deadline: Deadline) -> Result<(), MetaError> {
+        let frame = Frame { number: OpenSession::NUMBER, request: RequestId::default(), payload: Bytes::new() };
+        let answer = self.write_framed(frame, deadline).await?;
+        let reply = OpenSessionReply::decode(answer.body?).map_err(|error| MetaError::internal(error.to_string()))?;
+        self.core.lanes.add_session(SessionId(reply.session));
+        Ok(())
+    }
+
+    /// Sends a framed command to whoever leads, again under the same request id until it is answered or time is up.
+    async fn write_framed(&self, frame: Frame, deadline: Deadline) -> Result<Answer, MetaError> {
+        let encoded = frame::encode_frame(&frame);
+        let mut doubt: Option<String> = None;
+        loop {
+            let failure = match tokio::time::timeout_at(deadline, self.core.submit(encoded.clone())).await {
+                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Err(failure)) => failure,
+                Err(_) => ProposeFailure::Unknown("the deadline passed while the write was under way".to_owned()),
+            };
+            match failure {
+                ProposeFailure::Refused(error) => return Err(error),
+                ProposeFailure::Unknown(why) => doubt = Some(why),
+                ProposeFailure::NotLeader { .. } => {}
+            }
+            if Instant::now() + LEADER_RETRY >= deadline || self.core.is_stopping() {
+                return Err(match doubt {
+                    Some(why) => MetaError::new(ErrorCode::OutcomeUnknown, format!("the write may have been applied: {why}")),
+                    None => MetaError::new(ErrorCode::NoLeader, "no leader took the write before its deadline; it was not applied"),
+                });
+            }
+            tokio::time::sleep(LEADER_RETRY).await;
+        }
+    }
+
+    /// Waits until this peer may answer a linearizable read from its own state.
+    pub async fn read_barrier(&self, deadline: Deadline) -> Result<(), MetaError> {
+        self.check_serving()?;
+        let (sender, receiver) = oneshot::channel();
+        let full = || MetaError::new(ErrorCode::TooManyRequests, format!("{MAX_WAITING_COMMANDS} reads are waiting at this peer"));
+        self.core.read_barrier.try_send(sender).map_err(|_| full())?;
+        let late = || MetaError::new(ErrorCode::NoLeader, "no leader confirmed the read before its deadline");
+        let index = tokio::time::timeout_at(deadline, receiver)
+            .await
+            .map_err(|_| late())?
+            .map_err(|_| MetaError::new(ErrorCode::ShuttingDown, "this peer is stopping"))??;
+        self.core.wait_applied(index, deadline).await
+    }
+
+    /// Waits until this peer has applied `revision`.
+    pub async fn wait_revision(&self, revision: Revision, deadline: Deadline) -> Result<(), MetaError> {
+        self.check_serving()?;
+        let mut applied = self.core.applier.watch();
+        let reached = tokio::time::timeout_at(deadline, applied.wait_for(|state| state.revision >= revision)).await;
+        match reached {
+            Ok(Ok(_)) => Ok(()),
+            _ => {
+                let at = self.core.applier.applied().revision;
+                Err(MetaError::new(ErrorCode::DeadlineExceeded, format!("this peer is at revision {at}, asked for {revision}")))
+            }
+        }
+    }
+
+    /// Reads the local state; call [`Node::read_barrier`] first for a linearizable answer.
+    pub fn read<R>(&self, read: impl FnMut(&dyn Reader) -> R) -> R {
+        read_with(self.core.applier.engine().as_ref(), read)
+    }
+
+    /// A peer that has not applied what it had before its restart would answer with the past; one that disagrees with
+    /// the majority would answer wrongly.
+    pub fn check_serving(&self) -> Result<(), MetaError> {
+        let core = &self.core;
+        if core.is_stopping() {
+            return Err(MetaError::new(ErrorCode::ShuttingDown, format!("peer {} is stopping", core.peer)));
+        }
+        if core.health.is_diverged() {
+            return Err(MetaError::new(ErrorCode::Diverged, format!("peer {} does not agree with the majority about the state", core.peer)));
+        }
+        let applied = core.applier.applied().index;
+        if applied < core.recovered_index {
+            let message = format!("peer {} has applied {applied} of the {} entries it had before its restart", core.peer, core.recovered_index);
+            return Err(MetaError::new(ErrorCode::NotReady, message));
+        }
+        Ok(())
+    }
+
+    pub fn applied(&self) -> AppliedState {
+        self.core.applier.applied()
+    }
+
+    pub fn peer(&self) -> PeerId {
+        PeerId(self.core.peer)
+    }
+
+    /// Who leads, as far as this peer knows, and its addresses.
+    pub fn leader(&self) -> Option<(PeerId, PeerNode)> {
+        let leader = self.core.leader()?;
+        self.core.node_of(leader).map(|node| (PeerId(leader), node))
+    }
+
+    pub fn is_leader(&self) -> bool {
+        self.core.leader() == Some(self.core.peer)
+    }
+
+    /// Hands leadership to `target`, or to the follower that is furthest; waits until another leader is known.
+    pub async fn transfer_leader(&self, target: Option<PeerId>, deadline: Deadline) -> Result<PeerId, MetaError> {
+        let core = &self.core;
+        let metrics = core.metrics();
+        let best = metrics.replication.as_ref().and_then(|matched| {
+            let others = matched.iter().filter(|(peer, _)| **peer != core.peer && core.is_voter(**peer));
+            others.max_by_key(|(_, log_id)| log_id.as_ref().map(|id| id.index)).map(|(peer, _)| *peer)
+        });
+        let target = target.map(|peer| peer.0).or(best);
+        let target = target.ok_or_else(|| MetaError::invalid("there is no other voter that leadership could go to"))?;
+        if !core.is_voter(target) {
+            return Err(MetaError::invalid(format!("peer {target} is not a voter; see `quorate status`")));
+        }
+        if target == core.peer {
+            return Ok(PeerId(target));
+        }
+        core.raft.trigger().transfer_leader(target).await.map_err(|error| MetaError::internal(error.to_string()))?;
+        // openraft reports no result: leadership has moved when this peer follows somebody else.
+        while Instant::now() < deadline {
+            match core.leader() {
+                Some(leader) if leader != core.peer => return Ok(PeerId(leader)),
+                _ => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        }
+        Err(MetaError::new(ErrorCode::DeadlineExceeded, format!("leadership did not move to peer {target} in time")))
+    }
+
+    /// Stops: refuses new work, hands leadership over, ends the tasks.
+    pub async fn shutdown(&self) {
+        if self.is_leader() {
+            let deadline = Instant::now() + Duration::from_secs(2);
+            if let Err(error) = self.transfer_leader(None, deadline).await {
+                tracing::info!(%error, "leadership was not handed over before the stop");
+            }
+        }
+        self.core.stopping.store(true, Ordering::Release);
+        if let Err(error) = self.core.raft.shutdown().await {
+            tracing::warn!(%error, "the Raft task did not end cleanly");
+        }
+        if let Err(error) = self.core.applier.engine().flush() {
+            tracing::warn!(%error, "the state was not flushed; the log has it");
+        }
+    }
+}
+
+impl Core {
+    pub(crate) fn raft(&self) -> &Raft<TypeConfig, StateAdapter> {
+        &self.raft
+    }
+
+    /// A copy: the reference would block openraft's own task.
+    pub(crate) fn metrics(&self) -> RaftMetrics<TypeConfig> {
+        self.raft.metrics().borrow_watched().clone()
+    }
+
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    pub fn leader(&self) -> Option<u64> {
+        self.raft.metrics().borrow_watched().current_leader
+    }
+
+    pub fn node_of(&self, peer: u64) -> Option<PeerNode> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.membership_config.nodes().find(|(id, _)| **id == peer).map(|(_, node)| node.clone())
+    }
+
+    pub fn is_voter(&self, peer: u64) -> bool {
+        self.raft.metrics().borrow_watched().membership_config.voter_ids().any(|id| id == peer)
+    }
+
+    /// A client for calls that are not part of Raft itself.
+    pub fn client_of(&self, peer: u64) -> Option<Arc<dyn PeerClient>> {
+        let node = self.node_of(peer)?;
+        Some(self.transport.client(&node.peer_address, peer, node.incarnation, Channel::Forward))
+    }
+
+    /// Gives one framed command to the leader, here or over there.
+    async fn submit(&self, frame: Bytes) -> ProposeResult {
+        let Some(leader) = self.leader() else {
+            return Err(ProposeFailure::NotLeader { leader: None });
+        };
+        if leader == self.peer {
+            return self.propose_here(frame).await;
+        }
+        let Some(queue) = self.forward_queue(leader) else {
+            return Err(ProposeFailure::NotLeader { leader: None });
+        };
+        enqueue(&queue, frame).await
+    }
+
+    /// Gives one framed command to this peer's own proposer.
+    pub(crate) async fn propose_here(&self, frame: Bytes) -> ProposeResult {
+        enqueue(&self.local, frame).await
+    }
+
+    fn forward_queue(&self, leader: u64) -> Option<mpsc::Sender<Proposal>> {
+        let mut forwards = self.forwards.lock().expect("no panic while held");
+        if let Some(queue) = forwards.get(&leader) {
+            return Some(queue.clone());
+        }
+        let client = self.client_of(leader)?;
+        let (sender, receiver) = mpsc::channel(MAX_WAITING_COMMANDS);
+        tokio::spawn(forward::run(client, receiver));
+        // Queues of former leaders end when their last sender is dropped here.
+        forwards.clear();
+        forwards.insert(leader, sender.clone());
+        Some(sender)
+    }
+
+    pub(crate) async fn wait_applied(&self, index: u64, deadline: Deadline) -> Result<(), MetaError> {
+        if self.applier.applied().index >= index {
+            return Ok(());
+        }
+        let mut applied = self.applier.watch();
+        match tokio::time::timeout_at(deadline, applied.wait_for(|state| state.index >= index)).await {
+            Ok(Ok(_)) => Ok(()),
+            _ => {
+                let at = self.applier.applied().index;
+                Err(MetaError::new(ErrorCode::DeadlineExceeded, format!("this peer has applied entry {at}, the read needs {index}")))
+            }
+        }
+    }
+}
+
+async fn enqueue(queue: &mpsc::Sender<Proposal>, frame: Bytes) -> ProposeResult {
+    let (reply, receiver) = oneshot::channel();
+    match queue.try_send(Proposal { frame, reply }) {
+        Ok(()) => {}
+        Err(mpsc::error::TrySendError::Full(_)) => {
+            let message = format!("{MAX_WAITING_COMMANDS} writes are waiting at this peer");
+            return Err(ProposeFailure::Refused(MetaError::new(ErrorCode::TooManyRequests, message)));
+        }
+        Err(mpsc::error::TrySendError::Closed(_)) => return Err(ProposeFailure::NotLeader { leader: None }),
+    }
+    receiver.await.unwrap_or_else(|_| Err(ProposeFailure::Unknown("the proposer stopped".to_owned())))
+}

@@ -1,0 +1,95 @@
+//! At the leader: waiting commands become one log entry, one entry in flight.
+//!
+//! While one entry is being synced and replicated, the next collects whoever comes; so batches grow with load by
+//! themselves and a lone command waits for nobody.
+
+use crate::env;
+use crate::types::{EntryData, TypeConfig};
+use bytes::Bytes;
+use openraft::Raft;
+use openraft::errors::{ClientWriteError, RaftError};
+use quorate_model::{ErrorCode, MetaError};
+use quorate_state_machine::{Answer, frame, limits};
+use tokio::sync::{mpsc, oneshot};
+
+/// Why a command got no answer from the log.
+#[derive(Clone, Debug)]
+pub enum ProposeFailure {
+    /// Refused before it was appended: it has not happened and will not.
+    NotLeader { leader: Option<u64> },
+    /// It may have happened, or may still.
+    Unknown(String),
+    /// Refused for what it is.
+    Refused(MetaError),
+}
+
+pub type ProposeResult = Result<Answer, ProposeFailure>;
+
+/// One command that waits for its place in an entry.
+pub struct Proposal {
+    /// Encoded by [`frame::encode_frame`], by the peer that received the call.
+    pub frame: Bytes,
+    pub reply: oneshot::Sender<ProposeResult>,
+}
+
+/// Packs and proposes until every sender is gone.
+pub async fn run(raft: Raft<TypeConfig, crate::state_adapter::StateAdapter>, mut waiting: mpsc::Receiver<Proposal>) {
+    let mut carried: Option<Proposal> = None;
+    loop {
+        let first = match carried.take() {
+            Some(proposal) => proposal,
+            None => match waiting.recv().await {
+                Some(proposal) => proposal,
+                None => return,
+            },
+        };
+        let mut frames = vec![first.frame];
+        let mut replies = vec![first.reply];
+        let mut bytes = frames[0].len();
+        while frames.len() < limits::MAX_COMMANDS_PER_ENTRY {
+            let Ok(proposal) = waiting.try_recv() else { break };
+            if bytes + proposal.frame.len() > limits::MAX_PACKED_BYTES {
+                carried = Some(proposal);
+                break;
+            }
+            bytes += proposal.frame.len();
+            frames.push(proposal.frame);
+            replies.push(proposal.reply);
+        }
+        let entry = frame::pack(env::wall_clock(), &frames);
+        if entry.len() > limits::MAX_ENTRY_BYTES {
+            let message = format!("entry is {} bytes, limit {}; split the request", entry.len(), limits::MAX_ENTRY_BYTES);
+            answer_all(replies, Err(ProposeFailure::Refused(MetaError::new(ErrorCode::TooLarge, message))));
+            continue;
+        }
+        match raft.client_write(EntryData(entry)).await {
+            Ok(response) => {
+                for (reply, answer) in replies.into_iter().zip(response.data.0) {
+                    // A caller that gave up is not an error: its command has happened and is remembered.
+                    let _ = reply.send(Ok(answer));
+                }
+            }
+            Err(error) => answer_all(replies, Err(classify(error))),
+        }
+    }
+}
+
+fn answer_all(replies: Vec<oneshot::Sender<ProposeResult>>, result: ProposeResult) {
+    for reply in replies {
+        let _ = reply.send(result.clone());
+    }
+}
+
+/// What a failed write means. The enum is matched, never asked through `forward_to_leader()`, which would call a
+/// discarded entry "not leader" though it may still commit.
+fn classify(error: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> ProposeFailure {
+    match error {
+        RaftError::APIError(ClientWriteError::ForwardToLeader(forward)) => ProposeFailure::NotLeader { leader: forward.leader_id },
+        RaftError::APIError(ClientWriteError::LogEntryDiscarded(_)) => {
+            ProposeFailure::Unknown("the leader changed while the write was under way".to_owned())
+        }
+        RaftError::APIError(ClientWriteError::ChangeMembershipError(error)) => ProposeFailure::Refused(MetaError::invalid(error.to_string())),
+        RaftError::APIError(ClientWriteError::PreconditionFailed(error)) => ProposeFailure::Refused(MetaError::internal(error.to_string())),
+        RaftError::Fatal(fatal) => ProposeFailure::Unknown(format!("this peer is stopping: {fatal}")),
+    }
+}

@@ -1,0 +1,71 @@
+//! Linearizable reads: one question for all reads that wait.
+//!
+//! A read may be answered from the local state once this peer has applied everything that was committed when the read
+//! began. The leader learns that index by confirming its leadership with a quorum; a follower asks the leader. Reads that
+//! come while a question is under way wait for the next one: an answer covers only those who waited before it was asked.
+
+use crate::node::Core;
+use crate::settings::{LEADER_RETRY, READ_INDEX_TIMEOUT};
+use openraft::ReadPolicy;
+use quorate_model::{ErrorCode, MetaError};
+use quorate_wire::quorate::peer as wire;
+use std::sync::Arc;
+use tokio::sync::{mpsc, oneshot};
+
+/// Index a reader must have applied, or why it cannot be known.
+pub type ReadIndexResult = Result<u64, MetaError>;
+
+/// Answers waiting readers in rounds, until every sender is gone.
+pub async fn run(core: Arc<Core>, mut waiting: mpsc::Receiver<oneshot::Sender<ReadIndexResult>>) {
+    while let Some(first) = waiting.recv().await {
+        let mut readers = vec![first];
+        while let Ok(reader) = waiting.try_recv() {
+            readers.push(reader);
+        }
+        let result = ask(&core, &mut readers).await;
+        for reader in readers {
+            let _ = reader.send(result.clone());
+        }
+    }
+}
+
+/// Asks until there is an answer or nobody waits for it any more: each reader brings its own deadline.
+async fn ask(core: &Core, readers: &mut Vec<oneshot::Sender<ReadIndexResult>>) -> ReadIndexResult {
+    loop {
+        let result = match core.leader() {
+            Some(leader) if leader == core.peer => ask_here(core).await,
+            Some(leader) => ask_leader(core, leader).await,
+            None => Err(MetaError::new(ErrorCode::NoLeader, "no leader is known")),
+        };
+        if result.is_ok() {
+            return result;
+        }
+        readers.retain(|reader| !reader.is_closed());
+        if readers.is_empty() || core.is_stopping() {
+            return result;
+        }
+        tokio::time::sleep(LEADER_RETRY).await;
+    }
+}
+
+/// The leader's own question: confirms leadership with a quorum after the call began.
+pub async fn ask_here(core: &Core) -> ReadIndexResult {
+    let asked = tokio::time::timeout(READ_INDEX_TIMEOUT, core.raft().get_read_log_id(ReadPolicy::ReadIndex)).await;
+    match asked {
+        Ok(Ok((read, _))) => Ok(read.index()),
+        Ok(Err(error)) => Err(MetaError::new(ErrorCode::NotLeader, format!("leadership was not confirmed: {error}"))),
+        Err(_) => Err(MetaError::new(ErrorCode::NoLeader, "no quorum confirmed leadership in time")),
+    }
+}
+
+async fn ask_leader(core: &Core, leader: u64) -> ReadIndexResult {
+    let Some(client) = core.client_of(leader) else {
+        return Err(MetaError::new(ErrorCode::NoLeader, format!("the address of leader {leader} is not known yet")));
+    };
+    match tokio::time::timeout(READ_INDEX_TIMEOUT, client.read_index(wire::ReadIndexRequest {})).await {
+        Ok(Ok(wire::ReadIndexReply { error: None, index, .. })) => Ok(index),
+        Ok(Ok(wire::ReadIndexReply { error: Some(error), .. })) => Err(MetaError::new(ErrorCode::from_number(error.code), error.message)),
+        Ok(Err(error)) => Err(MetaError::new(ErrorCode::NoLeader, format!("leader {leader} did not answer: {error}"))),
+        Err(_) => Err(MetaError::new(ErrorCode::NoLeader, format!("leader {leader} did not answer in time"))),
+    }
+}

@@ -1,0 +1,307 @@
+//! What a peer answers to other peers. The transport has already checked who is calling.
+
+use crate::convert::{self, Malformed};
+use crate::node::{Core, Node};
+use crate::proposer::ProposeFailure;
+use crate::state_adapter::{SnapshotHandle, run_blocking};
+use crate::types::{SnapshotMeta, TypeConfig};
+use crate::{env, forward, reads};
+use futures::stream::BoxStream;
+use futures::{Stream, StreamExt};
+use openraft::raft::{AppendEntriesRequest, StreamAppendError, StreamAppendResult, TransferLeaderRequest, VoteRequest};
+use openraft::storage::Snapshot;
+use quorate_model::ErrorCode;
+use quorate_state_machine::{frame, limits};
+use quorate_storage::codec;
+use quorate_storage::state::RaftRows;
+use quorate_wire::quorate::peer as wire;
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// Files one checkpoint may have; RocksDB at 64 MiB a file stays far below.
+const MAX_CHECKPOINT_FILES: usize = 100_000;
+
+fn append_from_wire(request: wire::AppendRequest) -> Result<AppendEntriesRequest<TypeConfig>, Malformed> {
+    Ok(AppendEntriesRequest {
+        vote: convert::vote_from_wire(request.vote)?,
+        prev_log_id: convert::optional_log_id(request.prev_log_id)?,
+        entries: request.entries.into_iter().map(convert::entry_from_wire).collect::<Result<_, _>>()?,
+        leader_commit: convert::optional_log_id(request.leader_commit)?,
+    })
+}
+
+fn append_reply(result: StreamAppendResult<TypeConfig>) -> wire::AppendReply {
+    use wire::append_reply::Kind;
+    let mut reply = wire::AppendReply::default();
+    match result {
+        Ok(log_id) => reply.log_id = log_id.as_ref().map(convert::log_id_to_wire),
+        Err(StreamAppendError::Conflict(log_id)) => {
+            reply.set_kind(Kind::Conflict);
+            reply.log_id = Some(convert::log_id_to_wire(&log_id));
+        }
+        Err(StreamAppendError::HigherVote(vote)) => {
+            reply.set_kind(Kind::HigherVote);
+            reply.vote = Some(convert::vote_to_wire(&vote));
+        }
+    }
+    reply
+}
+
+fn failed(error: impl ToString) -> wire::AppendReply {
+    let mut reply = wire::AppendReply { error: error.to_string(), ..Default::default() };
+    reply.set_kind(wire::append_reply::Kind::Failed);
+    reply
+}
+
+fn vote_request(request: wire::VoteRequest) -> Result<VoteRequest<TypeConfig>, Malformed> {
+    let vote = convert::vote_from_wire(request.vote)?;
+    let mut message = VoteRequest::new(vote, convert::optional_log_id(request.last_log_id)?);
+    message.leadership_transfer = request.leadership_transfer;
+    Ok(message)
+}
+
+fn vote_error(error: impl ToString) -> wire::VoteReply {
+    wire::VoteReply { error: error.to_string(), ..Default::default() }
+}
+
+impl Node {
+    /// Appends of a leader, pipelined: requests are taken while earlier ones are still being synced.
+    pub fn handle_append(&self, requests: impl Stream<Item = wire::AppendRequest> + Send + 'static) -> BoxStream<'static, wire::AppendReply> {
+        // A malformed request ends the stream: nothing after it can be matched with an answer.
+        let requests = requests
+            .map(append_from_wire)
+            .take_while(|request| futures::future::ready(request.is_ok()))
+            .filter_map(|request| futures::future::ready(request.ok()));
+        self.core.raft().stream_append(requests).map(|result| result.map_or_else(failed, append_reply)).boxed()
+    }
+
+    pub async fn handle_vote(&self, request: wire::VoteRequest) -> wire::VoteReply {
+        let request = match vote_request(request) {
+            Ok(request) => request,
+            Err(error) => return vote_error(error),
+        };
+        match self.core.raft().vote(request).await {
+            Ok(reply) => vote_reply(reply),
+            Err(error) => vote_error(error),
+        }
+    }
+
+    pub async fn handle_pre_vote(&self, request: wire::VoteRequest) -> wire::VoteReply {
+        let request = match vote_request(request) {
+            Ok(request) => request,
+            Err(error) => return vote_error(error),
+        };
+        match self.core.raft().pre_vote(request).await {
+            Ok(reply) => vote_reply(reply),
+            Err(error) => vote_error(error),
+        }
+    }
+
+    pub async fn handle_transfer(&self, request: wire::TransferRequest) -> wire::TransferReply {
+        let refused = |error: String| wire::TransferReply { accepted: false, error };
+        let parsed = convert::vote_from_wire(request.from_leader)
+            .and_then(|vote| Ok(TransferLeaderRequest::new(vote, request.to_peer, convert::optional_log_id(request.last_log_id)?)));
+        let request = match parsed {
+            Ok(request) => request,
+            Err(error) => return refused(error.to_string()),
+        };
+        match self.core.raft().handle_transfer_leader(request).await {
+            Ok(Ok(())) => wire::TransferReply { accepted: true, error: String::new() },
+            Ok(Err(error)) => refused(error.to_string()),
+            Err(fatal) => refused(fatal.to_string()),
+        }
+    }
+
+    /// Commands forwarded by a follower: they are proposed here or refused, never forwarded again.
+    pub async fn handle_propose(&self, request: wire::ProposeRequest) -> wire::ProposeReply {
+        let refuse = |failure: ProposeFailure| wire::ProposeReply { error: Some(forward::failure_to_wire(&failure)), ..Default::default() };
+        if self.core.leader() != Some(self.core.peer) {
+            return refuse(ProposeFailure::NotLeader { leader: self.core.leader() });
+        }
+        let well_formed = request.commands.len() <= limits::MAX_COMMANDS_PER_ENTRY
+            && request.commands.iter().all(|command| {
+                command.len() <= limits::MAX_COMMAND_BYTES + frame::FRAME_HEADER_BYTES && frame::decode_single(command.clone()).is_ok()
+            });
+        if !well_formed {
+            let error = quorate_model::MetaError::new(ErrorCode::ParseError, "malformed forwarded batch");
+            return refuse(ProposeFailure::Refused(error));
+        }
+        let results = futures::future::join_all(request.commands.into_iter().map(|command| self.core.propose_here(command))).await;
+        wire::ProposeReply {
+            answers: forward::results_to_wire(results),
+            error: None,
+            term: self.core.applier.applied().term,
+            leader: self.core.peer,
+        }
+    }
+
+    /// The index a follower's readers must have applied.
+    pub async fn handle_read_index(&self) -> wire::ReadIndexReply {
+        match reads::ask_here(&self.core).await {
+            Ok(index) => wire::ReadIndexReply { index, error: None, term: self.core.applier.applied().term, leader: self.core.peer },
+            Err(error) => {
+                let info = wire::ErrorInfo { code: error.code.row().number, message: error.message, leader: self.core.leader().unwrap_or(0) };
+                wire::ReadIndexReply { error: Some(info), ..Default::default() }
+            }
+        }
+    }
+
+    /// Health, clock and digests.
+    pub fn handle_hello(&self, request: &wire::HelloRequest) -> wire::HelloReply {
+        let core = &self.core;
+        let metrics = core.metrics();
+        let digests = core.applier.applied().digests;
+        let known = metrics.membership_config.nodes().find(|(_, node)| {
+            request.incarnation != 0 && node.incarnation == request.incarnation && node.peer_address == request.peer_address
+        });
+        wire::HelloReply {
+            in_cluster: metrics.membership_config.nodes().next().is_some(),
+            cluster_id: core.cluster.to_string(),
+            peer_id: core.peer,
+            incarnation: core.incarnation.0,
+            peer_address: core.peer_address.clone(),
+            public_address: core.public_address.clone(),
+            leader: metrics.current_leader.unwrap_or(0),
+            term: metrics.current_term,
+            last_log_index: metrics.last_log_index.unwrap_or(0),
+            applied_index: core.applier.applied().index,
+            unix_ms: env::wall_clock().0,
+            disk_free_bytes: (core.disk_free)(),
+            append_p999_us: (core.append_p999_us)(),
+            digest_index: digests.index,
+            digest: digests.to_bytes().to_vec().into(),
+            diverged: core.health.is_diverged(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            snapshot_index: core.state_adapter.checkpoint_index().unwrap_or(0),
+            purged_index: metrics.purged.map_or(0, |id| id.index),
+            serving: self.check_serving().is_ok(),
+            digest_at_asked: core.applier.digests_at(request.digest_index).map(|digests| digests.to_bytes().to_vec().into()).unwrap_or_default(),
+            your_peer_id: known.map_or(0, |(peer, _)| *peer),
+        }
+    }
+
+    /// Compares an announced checkpoint with the files already here; leftovers of other checkpoints are removed.
+    pub async fn handle_prepare_install(&self, manifest: wire::InstallManifest) -> wire::InstallPlan {
+        let dir = self.core.applier.engine().incoming_dir();
+        match run_blocking(self.core.settings.inline_apply, move || plan_install(&dir, &manifest)).await {
+            Ok(wanted) => wire::InstallPlan { wanted, ..Default::default() },
+            Err(error) => wire::InstallPlan { error: error.to_string(), ..Default::default() },
+        }
+    }
+
+    /// Receives the missing files, verifies all of them and hands the checkpoint to openraft.
+    pub async fn handle_install(&self, chunks: impl Stream<Item = wire::InstallChunk> + Send + Unpin + 'static) -> wire::InstallReply {
+        match receive_and_install(&self.core, chunks).await {
+            Ok(vote) => wire::InstallReply { vote: Some(vote), error: String::new() },
+            Err(error) => {
+                tracing::warn!(%error, "a checkpoint could not be installed");
+                wire::InstallReply { vote: None, error }
+            }
+        }
+    }
+}
+
+fn vote_reply(reply: openraft::raft::VoteResponse<TypeConfig>) -> wire::VoteReply {
+    wire::VoteReply {
+        vote: Some(convert::vote_to_wire(&reply.vote)),
+        last_log_id: reply.last_log_id.as_ref().map(convert::log_id_to_wire),
+        granted: reply.vote_granted,
+        error: String::new(),
+    }
+}
+
+/// A name that stays inside its directory.
+fn is_plain_name(name: &str) -> bool {
+    !name.is_empty() && name.len() < 256 && !name.contains(['/', '\\', '\0']) && name != "." && name != ".."
+}
+
+fn plan_install(dir: &Path, manifest: &wire::InstallManifest) -> std::io::Result<Vec<String>> {
+    if manifest.files.len() > MAX_CHECKPOINT_FILES || manifest.files.iter().any(|file| !is_plain_name(&file.name)) {
+        return Err(std::io::Error::other("the announced checkpoint has too many files or a file name with a path"));
+    }
+    std::fs::create_dir_all(dir)?;
+    let announced: BTreeMap<&str, &wire::FileInfo> = manifest.files.iter().map(|file| (file.name.as_str(), file)).collect();
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let same = match announced.get(name.as_str()) {
+            Some(file) => quorate_storage::state::checksum(&entry.path())? == (file.bytes, file.crc32c),
+            None => false,
+        };
+        if !same {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(manifest.files.iter().filter(|file| !dir.join(&file.name).exists()).map(|file| file.name.clone()).collect())
+}
+
+async fn receive_and_install(core: &Core, mut chunks: impl Stream<Item = wire::InstallChunk> + Unpin) -> Result<wire::Vote, String> {
+    let _one_at_a_time = core.health.installing.try_lock().map_err(|_| "another checkpoint is being received".to_owned())?;
+    let first = chunks.next().await.ok_or("the stream ended before its manifest")?;
+    let manifest = first.manifest.ok_or("the stream does not begin with a manifest")?;
+    let vote = convert::vote_from_wire(manifest.vote).map_err(|error| error.to_string())?;
+    let membership = codec::decode_stored_membership(&manifest.membership).map_err(|error| error.to_string())?;
+    let log_id = manifest.log_id.ok_or("the manifest has no log id")?;
+    let log_id = convert::log_id_from_wire(log_id).map_err(|error| error.to_string())?;
+    let rows = RaftRows { applied: Some(convert::log_id_to_disk(&log_id)), membership };
+    let dir = core.applier.engine().incoming_dir();
+    let known: BTreeMap<String, (u64, u32)> = manifest.files.iter().map(|file| (file.name.clone(), (file.bytes, file.crc32c))).collect();
+    let mut writer = FileWriter { dir: dir.clone(), current: None };
+    while let Some(chunk) = chunks.next().await {
+        if !known.contains_key(&chunk.file) || !is_plain_name(&chunk.file) {
+            return Err(format!("file {} is not in the manifest", chunk.file));
+        }
+        fail::fail_point!("snapshot_receive_chunk");
+        writer.write(&chunk).map_err(|error| format!("file {}: {error}", chunk.file))?;
+    }
+    run_blocking(core.settings.inline_apply, move || verify_files(&dir, &known)).await.map_err(|error| error.to_string())?;
+    let last_membership = convert::stored_membership_from_disk(&rows.membership).map_err(|error| error.to_string())?;
+    let meta = SnapshotMeta { last_log_id: Some(log_id), last_membership };
+    tracing::info!(index = log_id.index, "installing a received checkpoint");
+    let snapshot = Snapshot { meta, snapshot: SnapshotHandle::Received(rows) };
+    let reply = core.raft().install_full_snapshot(vote, snapshot).await.map_err(|error| error.to_string())?;
+    Ok(convert::vote_to_wire(&reply.vote))
+}
+
+/// Writes chunks; a file gets its name only when it is complete.
+struct FileWriter {
+    dir: PathBuf,
+    current: Option<(String, std::fs::File)>,
+}
+
+impl FileWriter {
+    fn write(&mut self, chunk: &wire::InstallChunk) -> std::io::Result<()> {
+        let partial = self.dir.join(format!("{}.partial", chunk.file));
+        let matches = self.current.as_ref().is_some_and(|(name, _)| *name == chunk.file);
+        if !matches {
+            self.current = Some((chunk.file.clone(), std::fs::File::create(&partial)?));
+        }
+        if let Some((_, file)) = &mut self.current {
+            file.write_all(&chunk.data)?;
+            if chunk.end_of_file {
+                file.sync_all()?;
+                self.current = None;
+                std::fs::rename(&partial, self.dir.join(&chunk.file))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn verify_files(dir: &Path, expected: &BTreeMap<String, (u64, u32)>) -> std::io::Result<()> {
+    for (name, facts) in expected {
+        let path = dir.join(name);
+        if quorate_storage::state::checksum(&path)? != *facts {
+            std::fs::remove_file(&path)?;
+            return Err(std::io::Error::other(format!("file {name} does not match its checksum; it is fetched again")));
+        }
+    }
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        if !expected.contains_key(entry.file_name().to_string_lossy().as_ref()) {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}

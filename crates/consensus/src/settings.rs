@@ -1,0 +1,95 @@
+//! Timing and bounds of the Raft group, each with its reason.
+
+use std::time::Duration;
+
+/// Timing of elections. Detection takes up to `election_max` plus a random time in `election_min..election_max`,
+/// because a follower first lets the leader's lease run out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timing {
+    pub heartbeat_ms: u64,
+    pub election_min_ms: u64,
+    pub election_max_ms: u64,
+    /// A leader without a quorum steps down after this long, so that a bridge between two halves cannot keep it alive.
+    pub quorum_loss_probe_ms: u64,
+}
+
+impl Timing {
+    /// One data centre.
+    pub const LAN: Timing = Timing { heartbeat_ms: 60, election_min_ms: 180, election_max_ms: 320, quorum_loss_probe_ms: 1_280 };
+    /// Peers far apart.
+    pub const WAN: Timing = Timing { heartbeat_ms: 250, election_min_ms: 1_000, election_max_ms: 2_000, quorum_loss_probe_ms: 8_000 };
+}
+
+/// What one peer's consensus layer is told at start.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub timing: Timing,
+    /// Log growth after which a checkpoint is made and the log purged.
+    pub checkpoint_log_bytes: u64,
+    pub checkpoint_log_entries: u64,
+    pub checkpoint_interval: Duration,
+    /// Log kept for the slowest reachable peer; beyond it that peer gets a checkpoint instead.
+    pub max_log_bytes: u64,
+    /// Applied bytes after which the state is flushed.
+    pub flush_bytes: u64,
+    pub flush_entries: u64,
+    pub flush_interval: Duration,
+    /// Apply inline instead of on a thread: simulations only.
+    pub inline_apply: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            timing: Timing::LAN,
+            checkpoint_log_bytes: 256 << 20,
+            checkpoint_log_entries: 1_000_000,
+            checkpoint_interval: Duration::from_secs(3_600),
+            max_log_bytes: 1 << 30,
+            flush_bytes: 64 << 20,
+            flush_entries: 200_000,
+            flush_interval: Duration::from_secs(60),
+            inline_apply: false,
+        }
+    }
+}
+
+impl Settings {
+    /// openraft's configuration. Each deviation from its defaults is a trap that was met.
+    pub(crate) fn raft_config(&self, cluster_name: String) -> Result<openraft::Config, openraft::ConfigError> {
+        openraft::Config {
+            cluster_name,
+            heartbeat_interval: self.timing.heartbeat_ms,
+            election_timeout_min: self.timing.election_min_ms,
+            election_timeout_max: self.timing.election_max_ms,
+            quorum_loss_probe_interval: Some(self.timing.quorum_loss_probe_ms),
+            enable_pre_vote: Some(true),
+            // A restarted leader that resumes could serve reads older than its acknowledged writes.
+            enable_leader_restore: Some(false),
+            // The default is 0.2 s of load: a busy follower would be sent a checkpoint again and again.
+            replication_lag_threshold: u64::MAX,
+            // Checkpoints and purges are ours (maintenance).
+            snapshot_policy: openraft::SnapshotPolicy::Never,
+            max_in_snapshot_log_to_keep: 0,
+            purge_batch_size: 1,
+            max_payload_entries: 512,
+            install_snapshot_timeout: 600_000,
+            backoff: "50ms".to_owned(),
+            ..Default::default()
+        }
+        .validate()
+    }
+}
+
+/// Commands that may wait at one peer; one more is refused with `too_many_requests`.
+pub const MAX_WAITING_COMMANDS: usize = 4_096;
+/// Forwarded batches in flight to the leader: enough to cover the round trip, few enough to keep batches large.
+pub const FORWARDS_IN_FLIGHT: usize = 2;
+/// Longest a forwarded batch is waited for before its outcome counts as unknown.
+pub const FORWARD_TIMEOUT: Duration = Duration::from_secs(5);
+/// Pause before a write or read that found no leader tries again.
+pub const LEADER_RETRY: Duration = Duration::from_millis(20);
+/// How often peers exchange health and digests.
+pub const HELLO_INTERVAL: Duration = Duration::from_secs(1);
+/// Read-index question to the leader.
+pub const READ_INDEX_TIMEOUT: Duration = Duration::from_millis(1_000);

@@ -1,0 +1,108 @@
+//! Who leads, who lags, what is wrong and what to do about it.
+
+use crate::maintenance::MAX_CLOCK_OFFSET_MS;
+use crate::node::Node;
+use quorate_wire::quorate::v1 as wire;
+
+/// A follower this many entries behind is called lagging.
+const LAGGING_ENTRIES: u64 = 10_000;
+/// Below this much free space a peer is in danger.
+const MIN_FREE_BYTES: u64 = 1 << 30;
+
+impl Node {
+    /// One screen about the cluster as this peer sees it.
+    pub fn status(&self) -> wire::StatusReply {
+        let core = self.core();
+        let metrics = core.metrics();
+        let applied = core.applier.applied();
+        let voters: Vec<u64> = metrics.membership_config.voter_ids().collect();
+        let mut peers = Vec::new();
+        for (peer, member) in metrics.membership_config.nodes() {
+            let own = *peer == core.peer;
+            let hello = if own { Some(self.handle_hello(&Default::default())) } else { core.health.recent(*peer) };
+            let matched = metrics.replication.as_ref().and_then(|matched| matched.get(peer).cloned().flatten());
+            let reachable = hello.is_some();
+            let hello = hello.unwrap_or_default();
+            peers.push(wire::PeerStatus {
+                peer_id: *peer,
+                peer_address: member.peer_address.clone(),
+                public_address: member.public_address.clone(),
+                voter: voters.contains(peer),
+                reachable,
+                last_log_index: hello.last_log_index,
+                applied_index: hello.applied_index,
+                matched_index: matched.map_or(0, |id| id.index),
+                disk_free_bytes: hello.disk_free_bytes,
+                append_p999_us: hello.append_p999_us,
+                incarnation: format!("{:016x}", member.incarnation),
+                version: hello.version,
+                clock_offset_ms: if own { 0 } else { core.health.clock_offset_ms(*peer).unwrap_or(0) },
+                diverged: hello.diverged,
+                snapshot_index: hello.snapshot_index,
+                purged_index: hello.purged_index,
+            });
+        }
+        let leader = metrics.current_leader.unwrap_or(0);
+        let findings = findings(leader, &peers, core.settings.timing.heartbeat_ms);
+        wire::StatusReply {
+            cluster_id: core.cluster.to_string(),
+            peer_id: core.peer,
+            leader_id: leader,
+            term: metrics.current_term,
+            revision: applied.revision.0,
+            peers,
+            findings,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+}
+
+fn finding(critical: bool, object: String, text: String, advice: &str) -> wire::Finding {
+    wire::Finding { severity: if critical { "critical" } else { "warning" }.to_owned(), object, text, advice: advice.to_owned() }
+}
+
+/// Everything worth an operator's attention, worst first.
+fn findings(leader: u64, peers: &[wire::PeerStatus], heartbeat_ms: u64) -> Vec<wire::Finding> {
+    let mut found = Vec::new();
+    let voters: Vec<&wire::PeerStatus> = peers.iter().filter(|peer| peer.voter).collect();
+    let reachable = voters.iter().filter(|peer| peer.reachable).count();
+    let needed = voters.len() / 2 + 1;
+    if leader == 0 {
+        let text = format!("no leader: {reachable} of {} voters are reachable, {needed} are needed", voters.len());
+        let advice = if reachable >= needed { "an election is under way; look again in a second" } else { "start the missing peers" };
+        found.push(finding(true, "cluster".to_owned(), text, advice));
+    }
+    let most_applied = peers.iter().map(|peer| peer.applied_index).max().unwrap_or(0);
+    for peer in peers {
+        let object = format!("peer {}", peer.peer_id);
+        if !peer.reachable {
+            let spare = reachable.saturating_sub(needed);
+            let text = format!("does not answer at {}; the cluster survives {spare} more failures", peer.peer_address);
+            found.push(finding(spare == 0, object, text, "start it; if its data is lost, start it empty with --replace"));
+            continue;
+        }
+        if peer.diverged {
+            let text = "its state differs from the majority's; it serves nothing".to_owned();
+            found.push(finding(true, object.clone(), text, "keep its data directory for a bug report and start it empty with --replace"));
+        }
+        let behind = most_applied.saturating_sub(peer.applied_index);
+        if behind > LAGGING_ENTRIES {
+            let text = format!("is {behind} entries behind");
+            found.push(finding(false, object.clone(), text, "it catches up by itself; if it does not, look at its disk and CPU"));
+        }
+        if peer.disk_free_bytes < MIN_FREE_BYTES {
+            let text = format!("has {} MiB of disk left", peer.disk_free_bytes >> 20);
+            found.push(finding(true, object.clone(), text, "free space on its data disk"));
+        }
+        if peer.clock_offset_ms.abs() > MAX_CLOCK_OFFSET_MS {
+            let text = format!("its clock is {} ms off", peer.clock_offset_ms);
+            found.push(finding(false, object.clone(), text, "synchronise its clock (NTP)"));
+        }
+        if peer.append_p999_us > heartbeat_ms * 1_000 {
+            let text = format!("its slowest synced appends take {} ms, the heartbeat is {heartbeat_ms} ms", peer.append_p999_us / 1_000);
+            found.push(finding(false, object, text, "use a faster disk, or start all peers with --profile wan"));
+        }
+    }
+    found.sort_by_key(|finding| finding.severity != "critical");
+    found
+}

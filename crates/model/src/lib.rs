@@ -1,0 +1,10 @@
+//! Domain types that every other crate shares: ids, stamped time, and the one error type.
+//!
+//! Knows no clock, no randomness, no I/O and no async. Start reading at [`MetaError`] and its table in [`error`].
+
+pub mod error;
+pub mod ids;
+pub mod proto_json;
+
+pub use error::{ErrorCode, MetaError, Outcome, RetryClass};
+pub use ids::{ClusterId, Incarnation, PeerId, RequestId, Revision, ScopeId, SessionId, StampedTime};

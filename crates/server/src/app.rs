@@ -1,0 +1,67 @@
+//! What every front end has at hand.
+
+use crate::config::ServerConfig;
+use crate::limits::{DEFAULT_DEADLINE, MAX_IN_FLIGHT};
+use crate::metrics::Metrics;
+use crate::secrets::SecretBox;
+use quorate_consensus::{Deadline, Node};
+use quorate_model::{ErrorCode, MetaError};
+use quorate_state_machine::command::{PrepareContext, PrepareSettings};
+use std::sync::{Arc, OnceLock};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+/// Shared by all connections of a peer.
+pub struct App {
+    pub config: ServerConfig,
+    /// Doris token; compared in constant time, never logged.
+    pub token: String,
+    pub prepare_settings: PrepareSettings,
+    pub secrets: SecretBox,
+    pub metrics: Metrics,
+    /// Set once this peer has found its place in a cluster.
+    node: OnceLock<Node>,
+    in_flight: Arc<Semaphore>,
+}
+
+impl App {
+    pub fn new(config: ServerConfig, token: String, secrets: SecretBox) -> App {
+        App {
+            config,
+            token,
+            prepare_settings: PrepareSettings::default(),
+            secrets,
+            metrics: Metrics::new(),
+            node: OnceLock::new(),
+            in_flight: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
+        }
+    }
+
+    /// The running node; an error while this peer has no place in a cluster yet.
+    pub fn node(&self) -> Result<&Node, MetaError> {
+        self.node.get().ok_or_else(|| MetaError::new(ErrorCode::NotReady, "this peer has not joined its cluster yet"))
+    }
+
+    pub fn set_node(&self, node: Node) {
+        if self.node.set(node).is_err() {
+            tracing::error!("a second node was started in one process; the first one stays");
+        }
+    }
+
+    /// What `prepare` may use.
+    pub fn prepare_context(&self) -> PrepareContext<'_> {
+        PrepareContext { secrets: &self.secrets, settings: &self.prepare_settings }
+    }
+
+    /// The deadline of a call that brought none.
+    pub fn default_deadline(&self) -> Deadline {
+        Instant::now() + DEFAULT_DEADLINE
+    }
+
+    /// Counts a request in; refused when too many are in work.
+    pub fn admit(&self) -> Result<OwnedSemaphorePermit, MetaError> {
+        self.in_flight.clone().try_acquire_owned().map_err(|_| {
+            MetaError::new(ErrorCode::TooManyRequests, format!("{MAX_IN_FLIGHT} requests are in work at this peer, which is its limit"))
+        })
+    }
+}

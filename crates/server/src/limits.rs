@@ -1,0 +1,20 @@
+//! Every bound of the front ends, each with its reason.
+
+use std::time::Duration;
+
+/// Body of one HTTP request: the largest create_instance is far smaller, an entry may be 8 MiB.
+pub const MAX_BODY_BYTES: usize = 1 << 20;
+/// Public requests in work at once; one more gets `too_many_requests`.
+pub const MAX_IN_FLIGHT: usize = 4_096;
+/// How long a call without a deadline of its own may wait for a leader.
+pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(10);
+/// Longest deadline a caller may ask for.
+pub const MAX_DEADLINE: Duration = Duration::from_secs(120);
+/// Message of the peer protocol: a hard entry limit of 8 MiB plus its envelope.
+pub const MAX_PEER_MESSAGE_BYTES: usize = 9 << 20;
+/// Connections on the public port.
+pub const MAX_CONNECTIONS: usize = 10_000;
+/// First bytes of a connection must come within this time.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long running calls may take to end at a shutdown.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);

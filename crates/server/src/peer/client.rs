@@ -1,0 +1,154 @@
+//! Calls to other peers: one gRPC connection per peer and channel, made lazily, made again when it breaks.
+
+use super::handshake::{self, Expected};
+use super::OwnIdentity;
+use crate::limits::MAX_PEER_MESSAGE_BYTES;
+use async_trait::async_trait;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use hyper_util::rt::TokioIo;
+use quorate_consensus::transport::{Channel, PeerClient, Transport, TransportError};
+use quorate_wire::quorate::peer as wire;
+use quorate_wire::quorate::peer::peer_client::PeerClient as Stub;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tonic::transport::Endpoint;
+
+/// A peer that does not accept in this time is treated as gone until the next try.
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
+/// A silent connection is broken after two of these.
+const KEEP_ALIVE: Duration = Duration::from_millis(1_000);
+/// Large enough for a full batch of entries in flight.
+const STREAM_WINDOW_BYTES: u32 = 4 << 20;
+
+type ClientKey = (String, u64, u64, Channel);
+
+/// Makes clients over TCP.
+pub struct TcpTransport {
+    own: OwnIdentity,
+    secret: Arc<Vec<u8>>,
+    clients: Mutex<BTreeMap<ClientKey, Arc<TcpPeer>>>,
+}
+
+impl TcpTransport {
+    pub fn new(own: OwnIdentity, secret: Vec<u8>) -> TcpTransport {
+        TcpTransport { own, secret: Arc::new(secret), clients: Mutex::default() }
+    }
+
+    fn connect(&self, address: &str, expected: Expected) -> Result<tonic::transport::Channel, tonic::transport::Error> {
+        let (own, secret, address) = (self.own.clone(), self.secret.clone(), address.to_owned());
+        let connector = tower::service_fn(move |_: http::Uri| {
+            let (own, secret, address) = (own.clone(), secret.clone(), address.clone());
+            async move {
+                // The name is resolved at each connection: a peer may come back at another address.
+                let mut stream = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(&address))
+                    .await
+                    .map_err(|_| std::io::Error::new(std::io::ErrorKind::TimedOut, format!("{address} does not accept")))??;
+                stream.set_nodelay(true)?;
+                handshake::call(&mut stream, &secret, own.get(), expected).await.map_err(std::io::Error::other)?;
+                Ok::<_, std::io::Error>(TokioIo::new(stream))
+            }
+        });
+        let endpoint = Endpoint::from_static("http://peer.quorate")
+            .http2_keep_alive_interval(KEEP_ALIVE)
+            .keep_alive_timeout(KEEP_ALIVE)
+            .keep_alive_while_idle(true)
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(2 * STREAM_WINDOW_BYTES);
+        Ok(endpoint.connect_with_connector_lazy(connector))
+    }
+}
+
+impl Transport for TcpTransport {
+    fn client(&self, address: &str, peer: u64, incarnation: u64, channel: Channel) -> Arc<dyn PeerClient> {
+        let key = (address.to_owned(), peer, incarnation, channel);
+        let mut clients = self.clients.lock().expect("no panic while held");
+        if let Some(client) = clients.get(&key) {
+            return client.clone();
+        }
+        let made = self.connect(address, Expected { peer, incarnation });
+        let stub = made.ok().map(|channel| {
+            Stub::new(channel).max_decoding_message_size(MAX_PEER_MESSAGE_BYTES).max_encoding_message_size(MAX_PEER_MESSAGE_BYTES)
+        });
+        let client = Arc::new(TcpPeer { stub, address: address.to_owned() });
+        clients.insert(key, client.clone());
+        client
+    }
+}
+
+struct TcpPeer {
+    stub: Option<Stub<tonic::transport::Channel>>,
+    address: String,
+}
+
+impl TcpPeer {
+    fn stub(&self) -> Result<Stub<tonic::transport::Channel>, TransportError> {
+        self.stub.clone().ok_or_else(|| TransportError(format!("{} is not a usable address", self.address)))
+    }
+
+    fn error(&self, status: tonic::Status) -> TransportError {
+        let mut text = format!("peer at {}: {}", self.address, status.message());
+        let mut source = std::error::Error::source(&status);
+        while let Some(inner) = source {
+            text = format!("{text}: {inner}");
+            source = inner.source();
+        }
+        TransportError(text)
+    }
+}
+
+/// One unary call.
+macro_rules! unary {
+    ($self:ident, $method:ident, $request:ident) => {
+        $self.stub()?.$method($request).await.map(tonic::Response::into_inner).map_err(|status| $self.error(status))
+    };
+}
+
+#[async_trait]
+impl PeerClient for TcpPeer {
+    async fn append(
+        &self,
+        requests: BoxStream<'static, wire::AppendRequest>,
+    ) -> Result<BoxStream<'static, Result<wire::AppendReply, TransportError>>, TransportError> {
+        let replies = self.stub()?.append(requests).await.map_err(|status| self.error(status))?.into_inner();
+        Ok(replies.map(|reply| reply.map_err(|status| TransportError(status.message().to_owned()))).boxed())
+    }
+
+    async fn vote(&self, request: wire::VoteRequest) -> Result<wire::VoteReply, TransportError> {
+        unary!(self, vote, request)
+    }
+
+    async fn pre_vote(&self, request: wire::VoteRequest) -> Result<wire::VoteReply, TransportError> {
+        unary!(self, pre_vote, request)
+    }
+
+    async fn transfer_leader(&self, request: wire::TransferRequest) -> Result<wire::TransferReply, TransportError> {
+        unary!(self, transfer_leader, request)
+    }
+
+    async fn prepare_install(&self, manifest: wire::InstallManifest) -> Result<wire::InstallPlan, TransportError> {
+        unary!(self, prepare_install, manifest)
+    }
+
+    async fn install(&self, chunks: BoxStream<'static, wire::InstallChunk>) -> Result<wire::InstallReply, TransportError> {
+        unary!(self, install, chunks)
+    }
+
+    async fn propose(&self, request: wire::ProposeRequest) -> Result<wire::ProposeReply, TransportError> {
+        unary!(self, propose, request)
+    }
+
+    async fn read_index(&self, request: wire::ReadIndexRequest) -> Result<wire::ReadIndexReply, TransportError> {
+        unary!(self, read_index, request)
+    }
+
+    async fn hello(&self, request: wire::HelloRequest) -> Result<wire::HelloReply, TransportError> {
+        unary!(self, hello, request)
+    }
+
+    async fn join(&self, request: wire::JoinRequest) -> Result<wire::JoinReply, TransportError> {
+        unary!(self, join, request)
+    }
+}

@@ -1,0 +1,154 @@
+//! The peer protocol's server: accepts, checks who calls, hands calls to the node.
+
+use super::{Identity, OwnIdentity, handshake};
+use crate::app::App;
+use crate::limits::MAX_PEER_MESSAGE_BYTES;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::service::TowerToHyperService;
+use quorate_consensus::bootstrap::{Newcomer, hello_while_empty};
+use quorate_consensus::Node;
+use quorate_wire::quorate::peer as wire;
+use quorate_wire::quorate::peer::peer_server::{Peer, PeerServer};
+use std::sync::Arc;
+use tokio::net::{TcpListener, TcpStream};
+use tonic::{Request, Response, Status, Streaming};
+use tower::ServiceExt;
+
+/// HTTP/2 windows: one full batch of entries per stream.
+const STREAM_WINDOW_BYTES: u32 = 4 << 20;
+
+/// What the peer port serves with.
+#[derive(Clone)]
+pub struct PeerPort {
+    pub app: Arc<App>,
+    pub own: OwnIdentity,
+    pub secret: Arc<Vec<u8>>,
+    pub newcomer: Arc<Newcomer>,
+}
+
+/// Accepts peer connections until the process ends.
+pub async fn accept(port: PeerPort, listener: TcpListener) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, from)) => {
+                let port = port.clone();
+                tokio::spawn(async move {
+                    if let Err(error) = serve_connection(port, stream).await {
+                        tracing::debug!(%from, %error, "peer connection ended");
+                    }
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a peer connection was not accepted");
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+async fn serve_connection(port: PeerPort, mut stream: TcpStream) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    stream.set_nodelay(true)?;
+    let caller = handshake::serve(&mut stream, &port.secret, port.own.get(), |caller| admit(&port, caller)).await.inspect_err(|error| {
+        if matches!(error, handshake::HandshakeError::Refused(_)) {
+            tracing::warn!(%error, "a peer was refused");
+        }
+    })?;
+    let service = PeerServer::new(PeerService { port, caller })
+        .max_decoding_message_size(MAX_PEER_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_PEER_MESSAGE_BYTES)
+        .map_request(|request: http::Request<hyper::body::Incoming>| request.map(tonic::body::Body::new));
+    hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(2 * STREAM_WINDOW_BYTES)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
+        .await?;
+    Ok(())
+}
+
+/// Refuses a caller that uses an id which the membership gives to another data directory.
+fn admit(port: &PeerPort, caller: Identity) -> Result<(), String> {
+    let Ok(node) = port.app.node() else { return Ok(()) };
+    match node.core().node_of(caller.peer) {
+        Some(member) if caller.peer != 0 && member.incarnation != caller.incarnation.0 => Err(format!(
+            "peer {} is data directory {:016x}, the caller's is {}: an emptied or copied directory needs a new peer id",
+            caller.peer, member.incarnation, caller.incarnation
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// One connection's calls.
+struct PeerService {
+    port: PeerPort,
+    caller: Identity,
+}
+
+impl PeerService {
+    /// The node, for calls that only a member of the same cluster may make.
+    fn node_for_member(&self) -> Result<Node, Status> {
+        let node = self.port.app.node().map_err(|error| Status::unavailable(error.message))?;
+        if self.caller.cluster != node.core().cluster {
+            return Err(Status::permission_denied("the caller has no place in this cluster yet"));
+        }
+        Ok(node.clone())
+    }
+}
+
+/// Takes messages until the stream ends or breaks.
+fn until_broken<M: Send + 'static>(stream: Streaming<M>) -> impl futures::Stream<Item = M> + Send + Unpin + 'static {
+    stream.take_while(|message| futures::future::ready(message.is_ok())).filter_map(|message| futures::future::ready(message.ok()))
+}
+
+#[tonic::async_trait]
+impl Peer for PeerService {
+    type AppendStream = BoxStream<'static, Result<wire::AppendReply, Status>>;
+
+    async fn append(&self, request: Request<Streaming<wire::AppendRequest>>) -> Result<Response<Self::AppendStream>, Status> {
+        let node = self.node_for_member()?;
+        Ok(Response::new(node.handle_append(until_broken(request.into_inner())).map(Ok).boxed()))
+    }
+
+    async fn vote(&self, request: Request<wire::VoteRequest>) -> Result<Response<wire::VoteReply>, Status> {
+        Ok(Response::new(self.node_for_member()?.handle_vote(request.into_inner()).await))
+    }
+
+    async fn pre_vote(&self, request: Request<wire::VoteRequest>) -> Result<Response<wire::VoteReply>, Status> {
+        Ok(Response::new(self.node_for_member()?.handle_pre_vote(request.into_inner()).await))
+    }
+
+    async fn transfer_leader(&self, request: Request<wire::TransferRequest>) -> Result<Response<wire::TransferReply>, Status> {
+        Ok(Response::new(self.node_for_member()?.handle_transfer(request.into_inner()).await))
+    }
+
+    async fn prepare_install(&self, request: Request<wire::InstallManifest>) -> Result<Response<wire::InstallPlan>, Status> {
+        Ok(Response::new(self.node_for_member()?.handle_prepare_install(request.into_inner()).await))
+    }
+
+    async fn install(&self, request: Request<Streaming<wire::InstallChunk>>) -> Result<Response<wire::InstallReply>, Status> {
+        let node = self.node_for_member()?;
+        Ok(Response::new(node.handle_install(until_broken(request.into_inner())).await))
+    }
+
+    async fn propose(&self, request: Request<wire::ProposeRequest>) -> Result<Response<wire::ProposeReply>, Status> {
+        Ok(Response::new(self.node_for_member()?.handle_propose(request.into_inner()).await))
+    }
+
+    async fn read_index(&self, _request: Request<wire::ReadIndexRequest>) -> Result<Response<wire::ReadIndexReply>, Status> {
+        Ok(Response::new(self.node_for_member()?.handle_read_index().await))
+    }
+
+    async fn hello(&self, request: Request<wire::HelloRequest>) -> Result<Response<wire::HelloReply>, Status> {
+        let reply = match self.port.app.node() {
+            Ok(node) => node.handle_hello(&request.into_inner()),
+            Err(_) => hello_while_empty(&self.port.newcomer),
+        };
+        Ok(Response::new(reply))
+    }
+
+    async fn join(&self, request: Request<wire::JoinRequest>) -> Result<Response<wire::JoinReply>, Status> {
+        let node = self.port.app.node().map_err(|error| Status::unavailable(error.message))?.clone();
+        Ok(Response::new(node.handle_join(request.into_inner()).await))
+    }
+}

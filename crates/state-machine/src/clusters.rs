@@ -1,0 +1,144 @@
+//! Clusters: their rows, and how commands find and judge them.
+//!
+//! A cluster is a row without its nodes (see [`crate::nodes`]), under the revision at which it was added: ids may be empty
+//! and names change, the revision is unique and key order is the order of addition. Most checks look at all clusters of
+//! an instance, of which there are few.
+
+use crate::cluster_request::check_id_given;
+use crate::command::{ApplyContext, ApplyError, decode_record};
+use crate::instances::{self, Instance, Route};
+use crate::keys::{self, RecordTable};
+use crate::nodes::{self, StoredNode};
+use crate::record::ClusterRecord;
+use crate::store::{Reader, StoreError, prefix_end};
+use bytes::{BufMut, Bytes};
+use quorate_model::{MetaError, ScopeId};
+use quorate_wire::doris::cluster_pb::Type;
+use quorate_wire::doris::node_info_pb::NodeType;
+use quorate_wire::doris::{ClusterPb, NodeInfoPb};
+
+/// A cluster as stored; its nodes are elsewhere.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    /// Revision of its addition: its name in keys.
+    pub added: u64,
+    pub record: ClusterRecord,
+}
+
+impl Cluster {
+    pub fn info(&self) -> &ClusterPb {
+        &self.record.info
+    }
+
+    pub fn cluster_type(&self) -> Option<Type> {
+        self.record.info.r#type.and_then(|number| Type::try_from(number).ok())
+    }
+
+    /// Counts a node that joins.
+    pub fn count_added(&mut self, node: &NodeInfoPb) {
+        self.record.nodes += 1;
+        self.record.masters += u64::from(node.node_type() == NodeType::FeMaster);
+        self.record.followers += u64::from(node.node_type() == NodeType::FeFollower);
+    }
+
+    /// Counts a node that leaves.
+    pub fn count_removed(&mut self, node: &NodeInfoPb) {
+        self.record.nodes -= 1;
+        self.record.masters -= u64::from(node.node_type() == NodeType::FeMaster);
+        self.record.followers -= u64::from(node.node_type() == NodeType::FeFollower);
+    }
+
+    /// Whether it has the name or the id that a request for nodes gives: an unset one of either side does not count,
+    /// an empty one does, as upstream.
+    pub fn is_named_by(&self, request: &ClusterPb) -> bool {
+        let info = self.info();
+        info.cluster_name.as_deref() == Some(request.cluster_name()) || info.cluster_id.as_deref() == Some(request.cluster_id())
+    }
+
+    /// The cluster with its nodes, as replies and texts show it.
+    pub fn with_nodes(&self, nodes: impl IntoIterator<Item = StoredNode>) -> ClusterPb {
+        let mut info = self.record.info.clone();
+        info.nodes = nodes.into_iter().map(|node| node.info).collect();
+        info
+    }
+}
+
+/// All clusters of an instance, in order of addition.
+pub fn all(reader: &dyn Reader, scope: ScopeId) -> Result<Vec<Cluster>, StoreError> {
+    let prefix = keys::record_in_scope(RecordTable::Cluster, scope);
+    let mut clusters = Vec::new();
+    let mut cursor = reader.cursor(&prefix, &prefix_end(&prefix))?;
+    while let Some((key, value)) = cursor.row() {
+        let added = key[prefix.len()..].try_into().map(u64::from_be_bytes);
+        let added = added.map_err(|_| StoreError(format!("cluster key of {} bytes, expected {}", key.len(), prefix.len() + 8)))?;
+        clusters.push(Cluster {
+            added,
+            record: decode_record(key, Bytes::copy_from_slice(value))?,
+        });
+        cursor.next()?;
+    }
+    Ok(clusters)
+}
+
+/// Whether an instance has clusters.
+pub fn any(reader: &dyn Reader, scope: ScopeId) -> Result<bool, StoreError> {
+    let prefix = keys::record_in_scope(RecordTable::Cluster, scope);
+    Ok(reader.cursor(&prefix, &prefix_end(&prefix))?.row().is_some())
+}
+
+/// The cluster that a place in the node index belongs to.
+pub fn of_place(reader: &dyn Reader, place: nodes::Place) -> Result<ClusterPb, StoreError> {
+    let key = key(place.scope, place.cluster);
+    let row = reader
+        .get(&key)?
+        .ok_or_else(|| StoreError(format!("no cluster at {key:02x?}, but a node of it has a row")))?;
+    Ok(decode_record::<ClusterRecord>(&key, row)?.info)
+}
+
+/// Writes a cluster's row.
+pub fn put(context: &mut ApplyContext<'_, '_>, scope: ScopeId, cluster: &Cluster) {
+    debug_assert!(cluster.record.info.nodes.is_empty(), "nodes are rows of their own");
+    context.put_record(key(scope, cluster.added), &cluster.record);
+}
+
+/// Removes a cluster's row and those of its nodes.
+pub fn remove(context: &mut ApplyContext<'_, '_>, scope: ScopeId, cluster: &Cluster) -> Result<(), StoreError> {
+    for node in nodes::of_cluster(context.reader(), scope, cluster.added)? {
+        nodes::remove(context, &node, cluster.cluster_type());
+    }
+    context.changes().remove(key(scope, cluster.added));
+    Ok(())
+}
+
+/// Finds an instance's cluster by id, or refuses as the routes that update one cluster do.
+pub fn find_to_update(reader: &dyn Reader, instance_id: &str, wanted: &ClusterPb) -> Result<(Instance, Cluster), ApplyError> {
+    check_id_given(wanted)?;
+    let instance = instances::require(reader, instance_id, Route::ChangeCluster)?;
+    let found = all(reader, instance.scope)?
+        .into_iter()
+        .find(|cluster| cluster.info().cluster_id() == wanted.cluster_id());
+    let Some(cluster) = found else {
+        let message = format!(
+            "failed to find cluster to update, instance_id={instance_id} cluster_id={} cluster_name={}",
+            wanted.cluster_id(),
+            wanted.cluster_name()
+        );
+        return Err(MetaError::invalid(message).into());
+    };
+    Ok((instance, cluster))
+}
+
+/// Refuses a change that leaves the instance's first frontend cluster with two masters, or with nobody to follow.
+pub fn check_first_frontends(clusters: &[Cluster]) -> Result<(), MetaError> {
+    let first = clusters.iter().find(|cluster| cluster.cluster_type() == Some(Type::Sql));
+    match first.map(|cluster| (cluster.record.masters, cluster.record.followers)) {
+        Some((2.., _) | (0, 0)) => Err(MetaError::invalid("instance invalid, cant modify, plz check")),
+        _ => Ok(()),
+    }
+}
+
+fn key(scope: ScopeId, added: u64) -> Bytes {
+    let mut key = keys::record_in_scope(RecordTable::Cluster, scope);
+    key.put_u64(added);
+    key.freeze()
+}

@@ -1,0 +1,251 @@
+use super::*;
+use crate::commands::{CreatePin, DeleteAttribute, PutAttribute, ReleasePin};
+use crate::keys::space;
+use crate::testing::{Bench, INSTANCE};
+use crate::versioned::pins::PinKind;
+use crate::versioned::{cleanup::is_due, readable};
+use quorate_model::{ErrorCode, Revision, StampedTime};
+
+fn put(bench: &mut Bench, name: &str) -> u64 {
+    let command = PutAttribute {
+        instance_id: INSTANCE.into(),
+        name: name.into(),
+        value: "v".into(),
+        if_revision: None,
+    };
+    bench.run(&command).expect("put").revision
+}
+
+fn delete(bench: &mut Bench, name: &str) -> u64 {
+    bench
+        .run(&DeleteAttribute {
+            instance_id: INSTANCE.into(),
+            name: name.into(),
+            if_revision: None,
+        })
+        .expect("delete")
+        .revision
+}
+
+fn pin(bench: &mut Bench, kind: PinKind, revision: u64, lifetime_ms: u64) -> ReleasePin {
+    let create = CreatePin {
+        scope: 1,
+        kind: kind as i32,
+        revision,
+        lifetime_ms,
+        holder: 7,
+    };
+    let reply = bench.run(&create).expect("pin");
+    ReleasePin {
+        scope: 1,
+        kind: kind as i32,
+        revision: reply.revision,
+        pin: reply.pin,
+    }
+}
+
+fn collect(bench: &mut Bench, max_keys: u32) -> CollectVersionsReply {
+    let reply = bench.run(&CollectVersions { max_keys }).expect("collect");
+    bench.check_content();
+    reply
+}
+
+fn rows(bench: &Bench, space: u8) -> usize {
+    bench.store.rows.keys().filter(|key| key[0] == space).count()
+}
+
+fn leave_window(bench: &mut Bench) {
+    bench.now_ms += limits::HISTORY_WINDOW_MS;
+}
+
+#[test]
+fn a_superseded_version_goes_when_the_window_ends_and_not_a_millisecond_sooner() {
+    let mut bench = Bench::new();
+    let first = put(&mut bench, "a");
+    let second = put(&mut bench, "a");
+    bench.now_ms += limits::HISTORY_WINDOW_MS - 1;
+    assert!(!is_due(&bench.store, StampedTime(bench.now_ms)).expect("reads"));
+    let before = bench.machine.revision();
+    assert_eq!(collect(&mut bench, 0), CollectVersionsReply::default());
+    assert_eq!(bench.machine.revision(), before, "finding nothing takes no revision");
+    readable(&bench.store, bench.scope(), Revision(first)).expect("in the window");
+    bench.now_ms += 1;
+    assert!(is_due(&bench.store, StampedTime(bench.now_ms)).expect("reads"));
+    assert_eq!(collect(&mut bench, 0).removed, 1);
+    assert_eq!((rows(&bench, space::VERSIONED), rows(&bench, space::CLEANUP)), (1, 0));
+    assert!(readable(&bench.store, bench.scope(), Revision(first)).is_err());
+    readable(&bench.store, bench.scope(), Revision(second)).expect("the newest");
+    assert!(!is_due(&bench.store, StampedTime(bench.now_ms)).expect("reads"));
+}
+
+#[test]
+fn a_deleted_key_leaves_no_row_once_nothing_needs_it() {
+    let mut bench = Bench::new();
+    put(&mut bench, "a");
+    put(&mut bench, "a");
+    delete(&mut bench, "a");
+    leave_window(&mut bench);
+    let reply = collect(&mut bench, 0);
+    assert_eq!((reply.removed, reply.tombstones_removed), (2, 1));
+    assert_eq!(rows(&bench, space::VERSIONED), 0);
+}
+
+#[test]
+fn a_tombstone_stays_while_it_hides_a_pinned_version() {
+    let mut bench = Bench::new();
+    let first = put(&mut bench, "a");
+    let release = pin(&mut bench, PinKind::Snapshot, first, 0);
+    put(&mut bench, "a");
+    delete(&mut bench, "a");
+    leave_window(&mut bench);
+    let reply = collect(&mut bench, 0);
+    assert_eq!((reply.removed, reply.parked, reply.tombstones_removed), (1, 1, 0));
+    assert_eq!(rows(&bench, space::VERSIONED), 2);
+    bench.run(&release).expect("release");
+    let reply = collect(&mut bench, 0);
+    assert_eq!((reply.removed, reply.tombstones_removed), (1, 1));
+    assert_eq!(
+        (
+            rows(&bench, space::VERSIONED),
+            rows(&bench, space::PARKED),
+            rows(&bench, space::RELEASED)
+        ),
+        (0, 0, 0)
+    );
+}
+
+#[test]
+fn a_released_version_is_parked_behind_the_next_pin_that_blocks_it() {
+    let mut bench = Bench::new();
+    let first = put(&mut bench, "a");
+    put(&mut bench, "b");
+    let oldest = pin(&mut bench, PinKind::Snapshot, first, 0);
+    let next = pin(&mut bench, PinKind::Hold, first + 1, 0);
+    put(&mut bench, "a");
+    leave_window(&mut bench);
+    assert_eq!(collect(&mut bench, 0).parked, 1);
+    bench.run(&oldest).expect("release");
+    assert_eq!(collect(&mut bench, 0).parked, 1);
+    bench.run(&next).expect("release");
+    assert_eq!(collect(&mut bench, 0).removed, 1);
+}
+
+#[test]
+fn of_two_pins_at_one_revision_the_last_one_counts() {
+    let mut bench = Bench::new();
+    let first = put(&mut bench, "a");
+    let one = pin(&mut bench, PinKind::Snapshot, first, 0);
+    let two = pin(&mut bench, PinKind::Job, first, 0);
+    put(&mut bench, "a");
+    leave_window(&mut bench);
+    assert_eq!(collect(&mut bench, 0).parked, 1);
+    bench.run(&one).expect("release");
+    assert_eq!(collect(&mut bench, 0), CollectVersionsReply::default());
+    assert_eq!((rows(&bench, space::PARKED), rows(&bench, space::RELEASED)), (1, 0));
+    bench.run(&two).expect("release");
+    assert_eq!(collect(&mut bench, 0).removed, 1);
+}
+
+#[test]
+fn read_pins_end_by_themselves_even_several_at_one_revision() {
+    let mut bench = Bench::new();
+    let first = put(&mut bench, "a");
+    pin(&mut bench, PinKind::Read, first, limits::HISTORY_WINDOW_MS);
+    pin(&mut bench, PinKind::Read, first, limits::HISTORY_WINDOW_MS);
+    put(&mut bench, "a");
+    bench.now_ms += limits::HISTORY_WINDOW_MS - 1;
+    assert_eq!(collect(&mut bench, 0), CollectVersionsReply::default());
+    bench.now_ms += 1;
+    assert_eq!(
+        collect(&mut bench, 0),
+        CollectVersionsReply {
+            pins_ended: 2,
+            more: true,
+            ..Default::default()
+        }
+    );
+    assert_eq!(rows(&bench, space::PIN) + rows(&bench, space::PIN_EXPIRY), 0);
+    assert_eq!(collect(&mut bench, 0).removed, 1);
+    assert_eq!(bench.counters().pins, 0);
+}
+
+#[test]
+fn a_pin_that_blocks_many_is_worked_off_in_bounded_steps() {
+    let mut bench = Bench::new();
+    for name in 0..10 {
+        put(&mut bench, &name.to_string());
+    }
+    let release = pin(&mut bench, PinKind::Snapshot, 0, 0);
+    for name in 0..10 {
+        put(&mut bench, &name.to_string());
+    }
+    leave_window(&mut bench);
+    let mut parked = 0;
+    loop {
+        let reply = collect(&mut bench, 3);
+        assert!(reply.parked <= 3);
+        parked += reply.parked;
+        if !reply.more {
+            break;
+        }
+    }
+    assert_eq!(parked, 10);
+    bench.run(&release).expect("release");
+    let mut removed = Vec::new();
+    loop {
+        let reply = collect(&mut bench, 4);
+        removed.push(reply.removed);
+        if !reply.more {
+            break;
+        }
+    }
+    assert_eq!(removed, [4, 4, 2]);
+    assert_eq!(rows(&bench, space::RELEASED), 0);
+}
+
+#[test]
+fn a_collected_revision_cannot_be_pinned_in_the_entry_that_collects_it() {
+    let mut bench = Bench::new();
+    let first = put(&mut bench, "a");
+    put(&mut bench, "a");
+    leave_window(&mut bench);
+    let late = CreatePin {
+        scope: 1,
+        kind: PinKind::Snapshot as i32,
+        revision: first,
+        ..CreatePin::default()
+    };
+    let frames = [
+        crate::testing::command_frame(0, 0, &CollectVersions::default()),
+        crate::testing::command_frame(0, 0, &late),
+    ];
+    let answers = bench.entry(&frames);
+    assert!(answers[0].body.is_ok());
+    assert_eq!(
+        answers[1].body.as_ref().expect_err("collected just before").code,
+        ErrorCode::RevisionCollected
+    );
+}
+
+#[test]
+fn long_keys_stop_a_command_by_bytes_before_it_would_be_refused() {
+    let mut bench = Bench::new();
+    // NUL bytes are escaped to two: the longest keys there are.
+    let name = |number: usize| format!("{number:04}{}", "\0".repeat(508));
+    for round in 0..2 {
+        for number in 0..limits::CLEANUP_KEYS_PER_COMMAND {
+            assert!(put(&mut bench, &name(number)) > round);
+        }
+    }
+    leave_window(&mut bench);
+    let (mut removed, mut runs) = (0, 0);
+    loop {
+        let reply = bench.run(&CollectVersions::default()).expect("never too large");
+        (removed, runs) = (removed + reply.removed, runs + 1);
+        if !reply.more {
+            break;
+        }
+    }
+    assert_eq!(removed as usize, limits::CLEANUP_KEYS_PER_COMMAND);
+    assert!(runs <= 3, "{runs}");
+}

@@ -1,0 +1,113 @@
+//! Two digests that tell whether peers agree: *history* (how the state came to be) and *content* (what it is).
+
+use crate::keys::space;
+use crate::record::DigestRecord;
+use crate::store::{Reader, StoreError};
+use bytes::Bytes;
+use xxhash_rust::xxh3::{Xxh3, xxh3_128};
+
+/// Digests after one applied entry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Digests {
+    pub index: u64,
+    /// Chained over log id, payload and sorted writes of every entry.
+    pub history: u128,
+    /// Sum over all rows of hash(key, value), modulo 2^128: independent of the order in which rows came.
+    pub content: u128,
+}
+
+impl Digests {
+    pub fn to_record(self) -> DigestRecord {
+        DigestRecord {
+            index: self.index,
+            history: self.history.to_be_bytes().to_vec(),
+            content: self.content.to_be_bytes().to_vec(),
+        }
+    }
+
+    pub fn from_record(record: &DigestRecord) -> Option<Digests> {
+        Some(Digests {
+            index: record.index,
+            history: u128::from_be_bytes(record.history.as_slice().try_into().ok()?),
+            content: u128::from_be_bytes(record.content.as_slice().try_into().ok()?),
+        })
+    }
+
+    /// Both digests as 32 bytes, for the exchange between peers.
+    pub fn to_bytes(self) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        bytes[..16].copy_from_slice(&self.history.to_be_bytes());
+        bytes[16..].copy_from_slice(&self.content.to_be_bytes());
+        bytes
+    }
+
+    /// Accounts for one row that changed from `before` to `after`.
+    pub fn row_changed(&mut self, key: &[u8], before: Option<&[u8]>, after: Option<&[u8]>) {
+        if !is_content(key) {
+            return;
+        }
+        if let Some(before) = before {
+            self.content = self.content.wrapping_sub(row_hash(key, before));
+        }
+        if let Some(after) = after {
+            self.content = self.content.wrapping_add(row_hash(key, after));
+        }
+    }
+}
+
+/// Whether a row counts for the content digest: all but storage's own records and the digests themselves.
+fn is_content(key: &[u8]) -> bool {
+    !matches!(key.first(), None | Some(&space::RAFT) | Some(&space::DIGESTS))
+}
+
+fn row_hash(key: &[u8], value: &[u8]) -> u128 {
+    let mut buffer = [0u8; 512];
+    let length = 4 + key.len() + value.len();
+    if length <= buffer.len() {
+        buffer[..4].copy_from_slice(&(key.len() as u32).to_le_bytes());
+        buffer[4..4 + key.len()].copy_from_slice(key);
+        buffer[4 + key.len()..length].copy_from_slice(value);
+        return xxh3_128(&buffer[..length]);
+    }
+    let mut hasher = Xxh3::new();
+    hasher.update(&(key.len() as u32).to_le_bytes());
+    hasher.update(key);
+    hasher.update(value);
+    hasher.digest128()
+}
+
+/// The next link of the history chain.
+pub fn chain(before: u128, position: [u64; 3], payload: &[u8], writes: &[(Bytes, Option<Bytes>)]) -> u128 {
+    let mut hasher = Xxh3::new();
+    hasher.update(&before.to_be_bytes());
+    for number in position {
+        hasher.update(&number.to_be_bytes());
+    }
+    hasher.update(&(payload.len() as u64).to_be_bytes());
+    hasher.update(payload);
+    for (key, value) in writes {
+        hasher.update(&(key.len() as u32).to_be_bytes());
+        hasher.update(key);
+        match value {
+            Some(value) => {
+                hasher.update(&(value.len() as u32).to_be_bytes());
+                hasher.update(value);
+            }
+            None => hasher.update(&u32::MAX.to_be_bytes()),
+        }
+    }
+    hasher.digest128()
+}
+
+/// Computes the content digest anew by reading every row: what the background scan compares with.
+pub fn recompute_content(reader: &dyn Reader) -> Result<u128, StoreError> {
+    let mut sum = 0u128;
+    let mut cursor = reader.cursor(&[space::COUNTERS], &[0xff; 16])?;
+    while let Some((key, value)) = cursor.row() {
+        if is_content(key) {
+            sum = sum.wrapping_add(row_hash(key, value));
+        }
+        cursor.next()?;
+    }
+    Ok(sum)
+}

@@ -1,0 +1,206 @@
+//! Instances: their rows, how calls name them, and how each route words that one is missing or dropped.
+//!
+//! ```text
+//! Instance  instance_id' -> InstanceRecord (scope, info)        Scope  scope -> instance_id
+//! ```
+//! A dropped instance keeps its rows until its data is gone, so its id is not free; its scope is never used again.
+
+use crate::command::{ApplyContext, ApplyError, decode_record, read_record};
+use crate::keys::{self, RecordTable};
+use crate::record::InstanceRecord;
+use crate::store::{Reader, StoreError};
+use crate::{clusters, nodes};
+use bytes::Bytes;
+use prost::Message;
+use quorate_model::{ErrorCode, MetaError, ScopeId};
+use quorate_wire::doris::InstanceInfoPb;
+use quorate_wire::doris::instance_info_pb::Status;
+
+/// An instance as stored: `info` has no clusters, and its secrets are ciphertext.
+#[derive(Clone, Debug)]
+pub struct Instance {
+    pub scope: ScopeId,
+    /// Revision of the drop; 0 while it lives.
+    pub dropped_at: u64,
+    pub info: InstanceInfoPb,
+}
+
+impl Instance {
+    pub fn is_dropped(&self) -> bool {
+        self.dropped_at != 0
+    }
+}
+
+/// Which kind of route asks for an instance: each has its own words and code for a missing one (spec/doris-http.md 7.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    GetInstance,
+    AlterInstance,
+    AddCluster,
+    DropCluster,
+    /// The other routes that change a cluster.
+    ChangeCluster,
+    /// Reads of what belongs to an instance.
+    Read,
+}
+
+/// Reads an instance; `None` when there is no row of that id.
+pub fn find(reader: &dyn Reader, instance_id: &str) -> Result<Option<Instance>, StoreError> {
+    let key = instance_key(instance_id);
+    let Some(record) = read_record::<InstanceRecord>(reader, &key)? else {
+        return Ok(None);
+    };
+    let info = decode_record(&key, record.info)?;
+    Ok(Some(Instance {
+        scope: ScopeId(record.scope),
+        dropped_at: record.dropped_at,
+        info,
+    }))
+}
+
+/// Whether there is a row of that id, dropped or not.
+pub fn exists(reader: &dyn Reader, instance_id: &str) -> Result<bool, StoreError> {
+    Ok(reader.get(&instance_key(instance_id))?.is_some())
+}
+
+/// Reads an instance that the route may work with, or refuses in the route's words.
+pub fn require(reader: &dyn Reader, instance_id: &str, route: Route) -> Result<Instance, ApplyError> {
+    let Some(instance) = find(reader, instance_id)? else {
+        return Err(missing(instance_id, route).into());
+    };
+    let dropped = "instance status has been set delete, plz check it";
+    match route {
+        Route::AddCluster | Route::DropCluster if instance.is_dropped() => Err(MetaError::not_found(dropped).into()),
+        Route::ChangeCluster if instance.is_dropped() => Err(MetaError::invalid(dropped).into()),
+        _ => Ok(instance),
+    }
+}
+
+fn missing(instance_id: &str, route: Route) -> MetaError {
+    let text = format!("failed to get instance, instance_id={instance_id} err=KeyNotFound");
+    match route {
+        Route::GetInstance => MetaError::new(ErrorCode::KeyMissing, format!("failed to get instance, info={text}")),
+        Route::AlterInstance => MetaError::not_found(format!("instance not existed, instance_id={instance_id}, err=KeyNotFound")),
+        Route::AddCluster => MetaError::new(ErrorCode::KeyMissing, format!("failed to get instance, info {text}")),
+        Route::DropCluster => MetaError::not_found(text),
+        Route::ChangeCluster => MetaError::invalid(text),
+        Route::Read => MetaError::new(ErrorCode::KeyMissing, text),
+    }
+}
+
+/// Writes an instance's row.
+pub fn put(context: &mut ApplyContext<'_, '_>, instance: &Instance) {
+    debug_assert!(instance.info.clusters.is_empty(), "clusters are rows of their own");
+    let record = InstanceRecord {
+        scope: instance.scope.0,
+        dropped_at: instance.dropped_at,
+        info: instance.info.encode_to_vec().into(),
+    };
+    context.put_record(instance_key(instance.info.instance_id()), &record);
+}
+
+/// Writes a new instance under a scope that was never used.
+pub fn add(context: &mut ApplyContext<'_, '_>, info: InstanceInfoPb) -> ScopeId {
+    let scope = ScopeId(context.counters.next_scope.max(1));
+    context.counters.next_scope = scope.0 + 1;
+    let name = Bytes::copy_from_slice(info.instance_id().as_bytes());
+    context
+        .changes()
+        .put(keys::record_in_scope(RecordTable::Scope, scope).freeze(), name);
+    put(
+        context,
+        &Instance {
+            scope,
+            dropped_at: 0,
+            info,
+        },
+    );
+    scope
+}
+
+/// Marks an instance as dropped; dropping it again succeeds, because upstream's callers repeat the call.
+pub fn drop(context: &mut ApplyContext<'_, '_>, instance_id: &str) -> Result<(), ApplyError> {
+    let mut instance = require(context.reader(), instance_id, Route::AlterInstance)?;
+    if clusters::any(context.reader(), instance.scope)? {
+        return Err(MetaError::invalid("failed to drop instance, instance has clusters").into());
+    }
+    let successor = instance.info.successor_instance_id();
+    if !successor.is_empty() {
+        let message = format!(
+            "failed to drop instance, instance has a successor; please drop the chain tail instead, successor_instance_id={successor}"
+        );
+        return Err(MetaError::invalid(message).into());
+    }
+    instance.info.set_status(Status::Deleted);
+    instance.info.mtime = Some(context.now().seconds());
+    if instance.dropped_at == 0 {
+        instance.dropped_at = context.revision().0;
+    }
+    put(context, &instance);
+    Ok(())
+}
+
+/// The id of the instance that owns a scope.
+pub fn id_of_scope(reader: &dyn Reader, scope: ScopeId) -> Result<String, StoreError> {
+    let key = keys::record_in_scope(RecordTable::Scope, scope);
+    let name = reader
+        .get(&key)?
+        .ok_or_else(|| StoreError(format!("scope {scope} has no row, but rows of others name it")))?;
+    String::from_utf8(name.to_vec()).map_err(|error| StoreError(format!("row of scope {scope} is not a name: {error}")))
+}
+
+/// The instance that a node's `cloud_unique_id` stands for: where it is registered, else what the id itself says; empty
+/// when neither tells. Does not look whether the instance exists (spec/doris-http.md 7.2).
+pub fn resolve(reader: &dyn Reader, cloud_unique_id: &str) -> Result<String, StoreError> {
+    match nodes::first_scope_of(reader, cloud_unique_id)? {
+        Some(scope) => id_of_scope(reader, scope),
+        None => Ok(id_within(cloud_unique_id).unwrap_or_default().to_owned()),
+    }
+}
+
+/// The middle of `1:<instance_id>:<anything>`, the format that needs no registration.
+pub fn id_within(cloud_unique_id: &str) -> Option<&str> {
+    let mut pieces = cloud_unique_id.split(':').filter(|piece| !piece.is_empty());
+    let (version, instance_id, _) = (pieces.next()?, pieces.next()?, pieces.next()?);
+    (pieces.next().is_none() && leading_number_is_one(version)).then_some(instance_id)
+}
+
+/// C's `atoi(text) == 1`, which clients have come to rely on: `01` and `1x` are 1 too.
+fn leading_number_is_one(text: &str) -> bool {
+    let text = text.trim_start_matches([' ', '\t', '\n', '\x0b', '\x0c', '\r']);
+    let text = text.strip_prefix('+').unwrap_or(text);
+    let digits = text
+        .find(|character: char| !character.is_ascii_digit())
+        .map_or(text, |end| &text[..end]);
+    digits.trim_start_matches('0') == "1"
+}
+
+fn instance_key(instance_id: &str) -> Bytes {
+    keys::record_by_name(RecordTable::Instance, instance_id.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_without_registration_are_read_as_upstream_reads_them() {
+        for (id, expected) in [
+            ("1:a:b", Some("a")),
+            ("01:a:b", Some("a")),
+            ("1x:a:b", Some("a")),
+            (" +1:a:b", Some("a")),
+            (":1::a::b:", Some("a")),
+            ("2:a:b", None),
+            ("11:a:b", None),
+            ("-1:a:b", None),
+            ("x:a:b", None),
+            ("1:a", None),
+            ("1:a:b:c", None),
+            ("1::b", None),
+            ("", None),
+        ] {
+            assert_eq!(id_within(id), expected, "{id}");
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! Where everything is. One sorted map; the first byte says what kind of row follows.
+//!
+//! ```text
+//! 00 raft      | name                                          storage's own records; never in a digest
+//! 01 counters                                                  Counters
+//! 02 digests                                                   Digests; not part of the content digest
+//! 03 session   | id u64                                        SessionRecord
+//! 04 slot      | session u64 | slot u8                         SlotRecord
+//! 10 record    | table u8 | table's own key                    plain rows
+//! 20 versioned | table u8 | scope u64 | key' | !revision u64   a version: 00 = tombstone, 01 + value
+//! 30 clean-up  | revision u64 | table u8 | scope u64 | key'    a superseded version waits to be looked at
+//! 31 parked    | scope u64 | pin u64 | revision u64 | ...      ... or waits for the pinned revision that blocks it
+//! 32 released  | scope u64 | pin u64                           what is parked there must be looked at again, from a row
+//! 40 pin       | scope u64 | revision u64 | pin id u64         PinRecord
+//! 41 hold      | owner scope u64 | revision u64 | holder u64   HoldRecord
+//! 42 expiry    | time ms u64 | scope | revision | pin id       when a pin ends by itself
+//! ```
+//!
+//! Numbers are big-endian, so that byte order is number order. `key'` is the user's key with 00 written 00 ff and closed by
+//! 00 01: one user key is never a prefix of another, so all versions of a key lie together, newest first.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use quorate_model::{Revision, ScopeId, SessionId};
+
+/// First bytes of keys.
+pub mod space {
+    pub const RAFT: u8 = 0x00;
+    pub const COUNTERS: u8 = 0x01;
+    pub const DIGESTS: u8 = 0x02;
+    pub const SESSION: u8 = 0x03;
+    pub const SLOT: u8 = 0x04;
+    pub const RECORD: u8 = 0x10;
+    pub const VERSIONED: u8 = 0x20;
+    pub const CLEANUP: u8 = 0x30;
+    pub const PARKED: u8 = 0x31;
+    pub const RELEASED: u8 = 0x32;
+    pub const PIN: u8 = 0x40;
+    pub const HOLD: u8 = 0x41;
+    pub const PIN_EXPIRY: u8 = 0x42;
+}
+
+/// Tables of plain rows. Numbers are stored; never reuse one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum RecordTable {
+    /// instance_id' -> InstanceRecord
+    Instance = 1,
+    /// scope u64 | revision of addition u64 -> ClusterRecord: key order is the order of addition
+    Cluster = 2,
+    /// scope u64 | cluster u64 | revision of addition u64 | position u32 -> NodeInfoPB as stored; cluster is the end of
+    /// the cluster's own key
+    Node = 3,
+    /// cloud_unique_id' | rest of the node's key -> (): where a node id is registered
+    NodeIndex = 4,
+    /// attribute name' | scope u64 -> revision: which instances have an attribute
+    AttributeIndex = 5,
+    /// key id -> check value of a root key
+    RootKey = 6,
+    /// peer id u64 -> PeerRecord
+    Peer = 7,
+    /// scope u64 -> instance_id
+    Scope = 8,
+    /// scope u64 | cluster type u8 | address:port' | rest of the node's key without scope -> (): taken FE and BE endpoints
+    Endpoint = 9,
+    /// scope u64 | vault id' -> StorageVaultPB, secrets as ciphertext
+    Vault = 10,
+}
+
+/// Versioned tables. Numbers are stored; never reuse one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum VersionedTable {
+    /// Attributes of an instance, by name.
+    Attribute = 1,
+}
+
+pub const COUNTERS_KEY: &[u8] = &[space::COUNTERS];
+pub const DIGESTS_KEY: &[u8] = &[space::DIGESTS];
+
+/// Bytes of the inverted revision that ends a versioned key.
+pub const REVISION_BYTES: usize = 8;
+/// A versioned key of an empty user key: space, table, scope, `00 01`, revision.
+const VERSIONED_BYTES_MIN: usize = 12 + REVISION_BYTES;
+
+/// Writes `key'`: escaped and closed, so that order is kept and no key is a prefix of another.
+pub fn put_escaped(out: &mut BytesMut, key: &[u8]) {
+    for &byte in key {
+        out.put_u8(byte);
+        if byte == 0 {
+            out.put_u8(0xff);
+        }
+    }
+    out.put_slice(&[0x00, 0x01]);
+}
+
+/// Writes the escaped form of a key prefix, not closed: every key with that prefix begins with it.
+pub fn put_escaped_prefix(out: &mut BytesMut, prefix: &[u8]) {
+    put_escaped(out, prefix);
+    out.truncate(out.len() - 2);
+}
+
+/// Reads one escaped key from the front; `None` if it is not well-formed. Returns the key and the rest.
+pub fn take_escaped(mut input: &[u8]) -> Option<(Vec<u8>, &[u8])> {
+    let mut key = Vec::with_capacity(input.len());
+    loop {
+        match input {
+            [0x00, 0x01, rest @ ..] => return Some((key, rest)),
+            [0x00, 0xff, rest @ ..] => {
+                key.push(0);
+                input = rest;
+            }
+            [0x00, ..] | [] => return None,
+            [byte, rest @ ..] => {
+                key.push(*byte);
+                input = rest;
+            }
+        }
+    }
+}
+
+pub fn session(id: SessionId) -> Bytes {
+    let mut key = BytesMut::with_capacity(9);
+    key.put_u8(space::SESSION);
+    key.put_u64(id.0);
+    key.freeze()
+}
+
+pub fn slot(id: SessionId, slot: u8) -> Bytes {
+    let mut key = BytesMut::with_capacity(10);
+    key.put_u8(space::SLOT);
+    key.put_u64(id.0);
+    key.put_u8(slot);
+    key.freeze()
+}
+
+/// The start of a plain table's keys.
+pub fn record_prefix(table: RecordTable) -> BytesMut {
+    let mut key = BytesMut::with_capacity(48);
+    key.put_u8(space::RECORD);
+    key.put_u8(table as u8);
+    key
+}
+
+/// `table | name'`.
+pub fn record_by_name(table: RecordTable, name: &[u8]) -> Bytes {
+    let mut key = record_prefix(table);
+    put_escaped(&mut key, name);
+    key.freeze()
+}
+
+/// `table | scope`: all rows of a scope begin with it.
+pub fn record_in_scope(table: RecordTable, scope: ScopeId) -> BytesMut {
+    let mut key = record_prefix(table);
+    key.put_u64(scope.0);
+    key
+}
+
+/// Everything of a versioned key but its revision: all versions of one key begin with it and nothing else does.
+pub fn versioned_prefix(table: VersionedTable, scope: ScopeId, user_key: &[u8]) -> BytesMut {
+    let mut key = BytesMut::with_capacity(28 + user_key.len());
+    key.put_u8(space::VERSIONED);
+    key.put_u8(table as u8);
+    key.put_u64(scope.0);
+    put_escaped(&mut key, user_key);
+    key
+}
+
+/// A seek to this key lands on the newest version at or before `revision`.
+pub fn versioned(table: VersionedTable, scope: ScopeId, user_key: &[u8], revision: Revision) -> Bytes {
+    let mut key = versioned_prefix(table, scope, user_key);
+    key.put_u64(!revision.0);
+    key.freeze()
+}
+
+/// The part of a key that prefix filters cover: a versioned key without its revision, any other key whole. A name comes
+/// back as it is, as filters require: `00 01` stands at the end of `key'` only.
+pub fn filter_prefix(key: &[u8]) -> &[u8] {
+    match key.first() {
+        Some(&space::VERSIONED) if key.len() >= VERSIONED_BYTES_MIN => {
+            let name = &key[..key.len() - REVISION_BYTES];
+            if name.ends_with(&[0x00, 0x01]) { name } else { key }
+        }
+        _ => key,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escaping_keeps_order_and_comes_back() {
+        let names: &[&[u8]] = &[
+            b"",
+            b"\x00",
+            b"\x00\x00",
+            b"\x00\xff",
+            b"a",
+            b"a\x00",
+            b"a\x00b",
+            b"a\x01",
+            b"ab",
+            b"\xff",
+        ];
+        let mut encoded = Vec::new();
+        for name in names {
+            let mut out = BytesMut::new();
+            put_escaped(&mut out, name);
+            out.put_slice(b"rest");
+            let (back, rest) = take_escaped(&out).expect("well-formed");
+            assert_eq!((back.as_slice(), rest), (*name, &b"rest"[..]));
+            encoded.push(out.freeze());
+        }
+        assert!(encoded.is_sorted());
+        assert!(take_escaped(b"no end").is_none());
+        assert!(take_escaped(b"\x00\x02").is_none());
+    }
+
+    #[test]
+    fn versions_of_a_key_are_newest_first_and_apart_from_other_keys() {
+        let key = |name: &[u8], revision| versioned(VersionedTable::Attribute, ScopeId(1), name, Revision(revision));
+        let order = [key(b"a", 9), key(b"a", 2), key(b"a\x00", 9), key(b"ab", 9), key(b"ab", 1)];
+        assert!(order.is_sorted());
+        assert_eq!(filter_prefix(&order[0]), filter_prefix(&order[1]));
+        assert_ne!(filter_prefix(&order[0]), filter_prefix(&order[2]));
+        for length in 0..12 {
+            let name = versioned_prefix(VersionedTable::Attribute, ScopeId(1), &vec![b'x'; length]);
+            let key = versioned(VersionedTable::Attribute, ScopeId(1), &vec![b'x'; length], Revision(u64::MAX));
+            assert_eq!(filter_prefix(&key), name);
+            assert_eq!(filter_prefix(&name), name, "a name is its own filter prefix");
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! Every bound of the state machine, each with its reason.
+
+/// Rows one command may change: what needs more is a job.
+pub const MAX_ROWS_PER_COMMAND: usize = 10_000;
+/// Bytes of rows one command may change.
+pub const MAX_BYTES_PER_COMMAND: usize = 4 << 20;
+/// One command's encoded payload: many must fit into one entry.
+pub const MAX_COMMAND_BYTES: usize = 256 << 10;
+/// Commands packed into one log entry.
+pub const MAX_COMMANDS_PER_ENTRY: usize = 512;
+/// Bytes of commands packed into one log entry by the proposer.
+pub const MAX_PACKED_BYTES: usize = 1 << 20;
+/// Hard limit of one log entry, checked again before append.
+pub const MAX_ENTRY_BYTES: usize = 8 << 20;
+/// Answers remembered per session; also the writes a session may have in flight.
+pub const SLOTS_PER_SESSION: u64 = 128;
+/// Open sessions: each may hold 128 answers.
+pub const MAX_SESSIONS: u64 = 100_000;
+/// A session unused for this long is closed by the leader.
+pub const SESSION_IDLE_MS: u64 = 3_600_000;
+/// A session's last use is written at most this often, so that a write does not rewrite its session record each time.
+pub const SESSION_TOUCH_MS: u64 = 300_000;
+/// Sessions closed by one command: each may remove 129 rows.
+pub const SESSIONS_PER_EXPIRY: usize = 64;
+/// Session records looked at by one command.
+pub const SESSIONS_SCANNED_PER_EXPIRY: usize = 2_000;
+/// Superseded versions are readable this long even when nothing pins them.
+pub const HISTORY_WINDOW_MS: u64 = 600_000;
+/// Keys one clean-up command looks at.
+pub const CLEANUP_KEYS_PER_COMMAND: usize = 1_000;
+/// Bytes of rows one clean-up command changes: long keys must not make it exceed what a command may change, for ever.
+pub const CLEANUP_BYTES_PER_COMMAND: usize = 2 << 20;
+/// Pins and holds of the cluster: clean-up looks them up, people forget to release them.
+pub const MAX_PINS: u64 = 100_000;
+/// Longest life of a read pin: a lost reader must not keep history for long.
+pub const MAX_READ_PIN_MS: u64 = 600_000;
+/// Versions a scan steps over before it seeks to the next key instead.
+pub const STEPS_BEFORE_SEEK: usize = 4;
+/// Attribute names, in bytes.
+pub const MAX_ATTRIBUTE_NAME_BYTES: usize = 512;
+/// Attribute values, in bytes.
+pub const MAX_ATTRIBUTE_VALUE_BYTES: usize = 128 << 10;
+/// Attributes one append touches.
+pub const MAX_APPEND_KEYS: usize = 16;
+/// Bytes of all values one append leaves behind: its answer holds them, and is remembered.
+pub const MAX_APPEND_REPLY_BYTES: usize = 256 << 10;
+/// Keys one page of a scan looks at: what it passes over (deleted keys) costs time too.
+pub const MAX_PAGE_KEYS: usize = 10_000;
+/// Rows of one list page.
+pub const MAX_PAGE_ROWS: usize = 1_000;
+/// Bytes of one list page.
+pub const MAX_PAGE_BYTES: usize = 2 << 20;
+/// Ids, names, addresses and other single texts of an instance, cluster, node or object store, in bytes: they become keys.
+pub const MAX_TEXT_BYTES: usize = 1_024;
+/// Nodes one request adds or removes: each is three rows of the command's 10,000.
+pub const MAX_NODES_PER_REQUEST: usize = 2_000;
+/// Nodes of one cluster: dropping it must fit into one command, at three rows a node.
+pub const MAX_NODES_PER_CLUSTER: u64 = 3_000;
+/// Clusters of one instance: most checks look at all of them.
+pub const MAX_CLUSTERS_PER_INSTANCE: usize = 1_000;
+/// User names, sub clusters, properties and the like of one cluster: they are rewritten with it.
+pub const MAX_LIST_ENTRIES: usize = 1_000;
+/// What an error text quotes of an object, in bytes: the text is kept with the session that was refused.
+pub const MAX_QUOTED_BYTES: usize = 4_096;

@@ -1,0 +1,235 @@
+//! The machine: a group of log entries becomes one batch of writes, one answer per command and new digests.
+
+use crate::command::{Answer, ApplyContext, ApplyError, read_record};
+use crate::digest::{self, Digests};
+use crate::frame::{self, Frame};
+use crate::keys::{COUNTERS_KEY, DIGESTS_KEY};
+use crate::record::{Counters, DigestRecord};
+use crate::session::{self, Admission};
+use crate::store::{Reader, StoreError};
+use crate::view::View;
+use crate::{changes::Change, commands, limits};
+use bytes::Bytes;
+use prost::Message;
+use quorate_model::{ErrorCode, MetaError, Revision, StampedTime};
+use std::collections::BTreeMap;
+
+/// Where an entry stands in the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Position {
+    pub term: u64,
+    pub peer: u64,
+    pub index: u64,
+}
+
+/// One committed entry.
+#[derive(Clone, Debug)]
+pub struct EntryInput {
+    pub position: Position,
+    pub kind: EntryKind,
+}
+
+#[derive(Clone, Debug)]
+pub enum EntryKind {
+    /// Packed commands ([`frame`]).
+    Commands(Bytes),
+    /// A leader's first entry, or a membership that the storage layer records: changes no row of ours.
+    Other,
+}
+
+/// What a group did.
+#[derive(Debug, Default)]
+pub struct Applied {
+    /// Rows to write in one batch, in key order.
+    pub writes: Vec<(Bytes, Option<Bytes>)>,
+    /// One list of answers per entry, one answer per command.
+    pub answers: Vec<Vec<Answer>>,
+    /// Digests after each entry.
+    pub digests: Vec<Digests>,
+}
+
+/// Why the peer must stop instead of going on.
+#[derive(Debug, thiserror::Error)]
+pub enum MachineError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("entry {index} holds command {number}, which this version does not know; upgrade this peer")]
+    UnknownCommand { index: u64, number: u32 },
+    #[error("entry {index}: {error}")]
+    Malformed { index: u64, error: frame::FrameError },
+    #[error("entry {index} follows entry {expected_after}: entries must be applied in order")]
+    OutOfOrder { index: u64, expected_after: u64 },
+}
+
+/// The in-memory part of the state: what every command needs, kept equal to its rows.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    counters: Counters,
+    digests: Digests,
+}
+
+impl Machine {
+    /// Reads the machine's rows from a state as it was left.
+    pub fn open(reader: &dyn Reader) -> Result<Machine, StoreError> {
+        let counters = read_record::<Counters>(reader, COUNTERS_KEY)?.unwrap_or_default();
+        let digests = match read_record::<DigestRecord>(reader, DIGESTS_KEY)? {
+            None => Digests::default(),
+            Some(record) => Digests::from_record(&record).ok_or_else(|| StoreError("digest row is damaged".to_owned()))?,
+        };
+        Ok(Machine { counters, digests })
+    }
+
+    pub fn revision(&self) -> Revision {
+        Revision(self.counters.revision)
+    }
+
+    pub fn stamped_time(&self) -> StampedTime {
+        StampedTime(self.counters.stamped_ms)
+    }
+
+    pub fn digests(&self) -> Digests {
+        self.digests
+    }
+
+    /// Applies entries in order. The caller must write the batch before it applies more or answers anyone; after an
+    /// error the machine must not be used again.
+    pub fn apply_group(&mut self, reader: &dyn Reader, entries: &[EntryInput]) -> Result<Applied, MachineError> {
+        let mut view = View::new(reader);
+        let mut applied = Applied::default();
+        for entry in entries {
+            let answers = self.apply_entry(&mut view, entry)?;
+            applied.answers.push(answers);
+            applied.digests.push(self.digests);
+        }
+        applied.writes = view.into_writes();
+        let place = applied.writes.partition_point(|(key, _)| key.as_ref() < DIGESTS_KEY);
+        let digests = self.digests.to_record().encode_to_vec().into();
+        applied.writes.insert(place, (Bytes::from_static(DIGESTS_KEY), Some(digests)));
+        Ok(applied)
+    }
+
+    fn apply_entry(&mut self, view: &mut View<'_>, entry: &EntryInput) -> Result<Vec<Answer>, MachineError> {
+        let index = entry.position.index;
+        // The first entry a fresh state sees may have any index; after it a gap is a lost entry.
+        if self.digests != Digests::default() && index != self.digests.index + 1 {
+            return Err(MachineError::OutOfOrder {
+                index,
+                expected_after: self.digests.index,
+            });
+        }
+        let mut writes = EntryWrites::default();
+        let mut answers = Vec::new();
+        let payload = match &entry.kind {
+            EntryKind::Other => Bytes::new(),
+            EntryKind::Commands(payload) => {
+                let (time, frames) = frame::unpack(payload).map_err(|error| MachineError::Malformed { index, error })?;
+                self.counters.stamped_ms = self.counters.stamped_ms.max(time.0);
+                answers.reserve(frames.len());
+                for frame in &frames {
+                    answers.push(self.apply_frame(view, &mut writes, frame, index)?);
+                }
+                let counters = Change {
+                    key: Bytes::from_static(COUNTERS_KEY),
+                    value: Some(self.counters.encode_to_vec().into()),
+                    fresh: false,
+                };
+                self.write(view, &mut writes, counters)?;
+                payload.clone()
+            }
+        };
+        let position = [entry.position.term, entry.position.peer, index];
+        let writes: Vec<(Bytes, Option<Bytes>)> = writes.0.into_iter().collect();
+        self.digests.history = digest::chain(self.digests.history, position, &payload, &writes);
+        self.digests.index = index;
+        Ok(answers)
+    }
+
+    fn apply_frame(&mut self, view: &mut View<'_>, writes: &mut EntryWrites, frame: &Frame, index: u64) -> Result<Answer, MachineError> {
+        let now = self.stamped_time();
+        let remembered = frame.request.session.0 != 0;
+        if remembered {
+            match session::admit(view, frame, now)? {
+                Admission::Repeat(answer) => return Ok(answer),
+                Admission::Refuse(error) => {
+                    return Ok(Answer {
+                        revision: self.revision(),
+                        body: Err(error),
+                    });
+                }
+                Admission::Execute { touch: None } => {}
+                Admission::Execute { touch: Some(record) } => {
+                    let change = Change {
+                        key: crate::keys::session(frame.request.session),
+                        value: Some(record.encode_to_vec().into()),
+                        fresh: false,
+                    };
+                    self.write(view, writes, change)?;
+                }
+            }
+        }
+        let answer = self.execute(view, writes, frame, index)?;
+        // A command may end the session it came in (close, expire): an answer written then would be left for ever.
+        if remembered && !view.is_removed(&crate::keys::session(frame.request.session)) {
+            let (key, value) = session::remember(frame, &answer);
+            self.write(
+                view,
+                writes,
+                Change {
+                    key,
+                    value: Some(value.into()),
+                    fresh: false,
+                },
+            )?;
+        }
+        Ok(answer)
+    }
+
+    fn execute(&mut self, view: &mut View<'_>, writes: &mut EntryWrites, frame: &Frame, index: u64) -> Result<Answer, MachineError> {
+        let mut context = ApplyContext::new(view, self.counters, self.stamped_time());
+        let result = commands::dispatch(frame.number, frame.payload.clone(), &mut context).ok_or(MachineError::UnknownCommand {
+            index,
+            number: frame.number,
+        })?;
+        let (changes, counters) = (std::mem::take(&mut context.changes), context.counters);
+        let body = match result {
+            Err(ApplyError::Store(error)) => return Err(error.into()),
+            Err(ApplyError::Refused(error)) => Err(error),
+            Ok(_) if changes.len() > limits::MAX_ROWS_PER_COMMAND || changes.bytes() > limits::MAX_BYTES_PER_COMMAND => {
+                let message = format!(
+                    "the command changes {} rows and {} bytes, limit {} rows and {} bytes; split the request",
+                    changes.len(),
+                    changes.bytes(),
+                    limits::MAX_ROWS_PER_COMMAND,
+                    limits::MAX_BYTES_PER_COMMAND
+                );
+                Err(MetaError::new(ErrorCode::TooLarge, message))
+            }
+            Ok(body) => {
+                self.counters = counters;
+                if !changes.is_empty() {
+                    self.counters.revision += 1;
+                }
+                for change in changes.into_changes() {
+                    self.write(view, writes, change)?;
+                }
+                Ok(body)
+            }
+        };
+        Ok(Answer {
+            revision: self.revision(),
+            body,
+        })
+    }
+
+    fn write(&mut self, view: &mut View<'_>, writes: &mut EntryWrites, change: Change) -> Result<(), StoreError> {
+        let (key, value) = (change.key.clone(), change.value.clone());
+        let before = view.write(change)?;
+        self.digests.row_changed(&key, before.as_deref(), value.as_deref());
+        writes.0.insert(key, value);
+        Ok(())
+    }
+}
+
+/// What one entry wrote, by key: the history digest covers it, so it must not depend on how entries were grouped.
+#[derive(Default)]
+struct EntryWrites(BTreeMap<Bytes, Option<Bytes>>);

@@ -1,0 +1,133 @@
+//! Rows that the machine itself keeps. Fields are only ever added.
+
+use prost::Message;
+
+/// Counters that every command may draw from; one row, written with each group.
+#[derive(Clone, Copy, PartialEq, Message)]
+pub struct Counters {
+    /// Revision of the last command that wrote.
+    #[prost(uint64, tag = "1")]
+    pub revision: u64,
+    /// Latest stamped time seen, in ms.
+    #[prost(uint64, tag = "2")]
+    pub stamped_ms: u64,
+    #[prost(uint64, tag = "3")]
+    pub next_scope: u64,
+    #[prost(uint64, tag = "4")]
+    pub next_session: u64,
+    #[prost(uint64, tag = "5")]
+    pub sessions: u64,
+    /// Peer ids given out so far; never reused.
+    #[prost(uint64, tag = "6")]
+    pub last_peer: u64,
+    #[prost(uint64, tag = "7")]
+    pub next_pin: u64,
+    /// Versions that have been removed were superseded at or before this revision: an unpinned read before it is refused.
+    #[prost(uint64, tag = "8")]
+    pub collected_before: u64,
+    /// Pins and holds that exist.
+    #[prost(uint64, tag = "9")]
+    pub pins: u64,
+    /// Nothing superseded before this revision is in the clean-up queue any more: where to begin, instead of searching
+    /// through what a store keeps of removed rows.
+    #[prost(uint64, tag = "10")]
+    pub queue_worked_off: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+pub struct SessionRecord {
+    #[prost(uint64, tag = "1")]
+    pub opened_ms: u64,
+    /// Last use, at most five minutes too old.
+    #[prost(uint64, tag = "2")]
+    pub used_ms: u64,
+}
+
+/// The remembered answer of one write.
+#[derive(Clone, PartialEq, Message)]
+pub struct SlotRecord {
+    #[prost(uint64, tag = "1")]
+    pub number: u64,
+    #[prost(fixed64, tag = "2")]
+    pub request_hash: u64,
+    #[prost(uint64, tag = "3")]
+    pub revision: u64,
+    #[prost(bytes = "bytes", tag = "4")]
+    pub body: bytes::Bytes,
+    /// 0 when the write succeeded, else the error's number.
+    #[prost(uint32, tag = "5")]
+    pub error: u32,
+    #[prost(string, tag = "6")]
+    pub message: String,
+}
+
+/// The two digests of the state (design.md 5, divergence).
+#[derive(Clone, PartialEq, Message)]
+pub struct DigestRecord {
+    #[prost(uint64, tag = "1")]
+    pub index: u64,
+    #[prost(bytes = "vec", tag = "2")]
+    pub history: Vec<u8>,
+    #[prost(bytes = "vec", tag = "3")]
+    pub content: Vec<u8>,
+}
+
+/// A superseded version that waits to be removed.
+#[derive(Clone, Copy, PartialEq, Message)]
+pub struct SupersededRecord {
+    /// The version's own revision; the one that superseded it stands in the row's key.
+    #[prost(uint64, tag = "1")]
+    pub written_at: u64,
+    #[prost(uint64, tag = "2")]
+    pub superseded_ms: u64,
+}
+
+/// Keeps what its scope showed at a revision.
+#[derive(Clone, Copy, PartialEq, Message)]
+pub struct PinRecord {
+    /// A `PinKind`.
+    #[prost(int32, tag = "1")]
+    pub kind: i32,
+    #[prost(uint64, tag = "2")]
+    pub created_ms: u64,
+    /// When it ends by itself; 0 when it must be released.
+    #[prost(uint64, tag = "3")]
+    pub expires_ms: u64,
+}
+
+/// Keeps another scope's files; counts as a pin of the owner.
+#[derive(Clone, Copy, PartialEq, Message)]
+pub struct HoldRecord {
+    #[prost(uint64, tag = "1")]
+    pub created_ms: u64,
+}
+
+/// An instance. Its clusters and nodes are rows of their own, so that changing one does not rewrite the instance.
+#[derive(Clone, PartialEq, Message)]
+pub struct InstanceRecord {
+    /// Owner of its versioned rows; never reused, also not when the name is.
+    #[prost(uint64, tag = "1")]
+    pub scope: u64,
+    /// Revision at which it was dropped; 0 while it lives.
+    #[prost(uint64, tag = "2")]
+    pub dropped_at: u64,
+    /// doris.cloud.InstanceInfoPB as stored: without clusters, secrets as ciphertext.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub info: bytes::Bytes,
+}
+
+/// A cluster without its nodes, which are rows of their own.
+#[derive(Clone, PartialEq, Message)]
+pub struct ClusterRecord {
+    /// doris.cloud.ClusterPB with `nodes` empty.
+    #[prost(message, required, tag = "1")]
+    pub info: quorate_wire::doris::ClusterPb,
+    #[prost(uint64, tag = "2")]
+    pub nodes: u64,
+    /// Nodes of type FE_MASTER, counted so that changing one node does not read the others.
+    #[prost(uint64, tag = "3")]
+    pub masters: u64,
+    /// Nodes of type FE_FOLLOWER.
+    #[prost(uint64, tag = "4")]
+    pub followers: u64,
+}

@@ -1,0 +1,125 @@
+//! Sessions: a repeated write gets its first answer instead of being executed again.
+//!
+//! Write number n of a session has slot n mod 128. The slot keeps the latest number it saw, with a hash of the request and
+//! the answer. A number smaller than the slot's has left the window; a number greater than the slot's was never
+//! executed, because executing it would have put it there.
+
+use crate::command::{Answer, ApplyContext, ApplyError, read_record};
+use crate::frame::Frame;
+use crate::record::{SessionRecord, SlotRecord};
+use crate::store::{Reader, StoreError, prefix_end};
+use crate::view::View;
+use crate::{keys, limits};
+use bytes::Bytes;
+use quorate_model::{ErrorCode, MetaError, RequestId, Revision, SessionId, StampedTime};
+use xxhash_rust::xxh3::Xxh3;
+
+/// What the session says about a write before it is executed.
+pub enum Admission {
+    /// Not seen before: execute it. Carries the session's record if its last use must be written.
+    Execute { touch: Option<SessionRecord> },
+    /// Executed before: this was the answer.
+    Repeat(Answer),
+    /// Refused, and not remembered.
+    Refuse(MetaError),
+}
+
+/// Hash that tells whether a repeated number carries the same request.
+pub fn request_hash(frame: &Frame) -> u64 {
+    let mut hasher = Xxh3::new();
+    hasher.update(&frame.number.to_le_bytes());
+    hasher.update(&frame.payload);
+    hasher.digest()
+}
+
+fn slot_key(request: RequestId) -> Bytes {
+    keys::slot(request.session, (request.number % limits::SLOTS_PER_SESSION) as u8)
+}
+
+/// Looks a write up.
+pub fn admit(view: &View<'_>, frame: &Frame, now: StampedTime) -> Result<Admission, StoreError> {
+    let request = frame.request;
+    let Some(session) = read_record::<SessionRecord>(view, &keys::session(request.session))? else {
+        return Ok(Admission::Refuse(expired(request, "is not open")));
+    };
+    let touch = (now.0.saturating_sub(session.used_ms) > limits::SESSION_TOUCH_MS).then_some(SessionRecord { used_ms: now.0, ..session });
+    let Some(slot) = read_record::<SlotRecord>(view, &slot_key(request))? else {
+        return Ok(Admission::Execute { touch });
+    };
+    if slot.number < request.number {
+        return Ok(Admission::Execute { touch });
+    }
+    if slot.number > request.number {
+        return Ok(Admission::Refuse(expired(
+            request,
+            "no longer remembers this number: its window of 128 has passed",
+        )));
+    }
+    if slot.request_hash != request_hash(frame) {
+        let message = format!(
+            "session {} already used number {} for another request",
+            request.session, request.number
+        );
+        return Ok(Admission::Refuse(MetaError::new(ErrorCode::RequestIdReused, message)));
+    }
+    let body = match slot.error {
+        0 => Ok(slot.body),
+        error => Err(MetaError::new(ErrorCode::from_number(error), slot.message)),
+    };
+    Ok(Admission::Repeat(Answer {
+        revision: Revision(slot.revision),
+        body,
+    }))
+}
+
+fn expired(request: RequestId, why: &str) -> MetaError {
+    MetaError::new(
+        ErrorCode::SessionExpired,
+        format!(
+            "session {} {why}; write {} was not executed by this call",
+            request.session, request.number
+        ),
+    )
+}
+
+/// The row that remembers an answer.
+pub fn remember(frame: &Frame, answer: &Answer) -> (Bytes, Vec<u8>) {
+    let (body, error, message) = match &answer.body {
+        Ok(body) => (body.clone(), 0, String::new()),
+        Err(error) => (Bytes::new(), error.code.row().number, error.message.clone()),
+    };
+    let record = SlotRecord {
+        number: frame.request.number,
+        request_hash: request_hash(frame),
+        revision: answer.revision.0,
+        body,
+        error,
+        message,
+    };
+    (slot_key(frame.request), prost::Message::encode_to_vec(&record))
+}
+
+/// Removes a session and its slots; says whether it existed.
+pub fn remove(context: &mut ApplyContext<'_, '_>, id: SessionId) -> Result<bool, ApplyError> {
+    let key = keys::session(id);
+    let view = context.reader();
+    if view.get(&key)?.is_none() {
+        return Ok(false);
+    }
+    let first = keys::slot(id, 0);
+    let mut cursor = view.cursor(&first, &prefix_end(&first[..first.len() - 1]))?;
+    while let Some((slot, _)) = cursor.row() {
+        context.changes().remove(Bytes::copy_from_slice(slot));
+        cursor.next()?;
+    }
+    context.changes().remove(key);
+    context.counters.sessions = context.counters.sessions.saturating_sub(1);
+    Ok(true)
+}
+
+/// The id in a session row's key.
+pub fn id_of_key(key: &[u8]) -> Result<SessionId, StoreError> {
+    let id = key.get(1..9).and_then(|bytes| bytes.try_into().ok()).map(u64::from_be_bytes);
+    id.map(SessionId)
+        .ok_or_else(|| StoreError(format!("session key of {} bytes, expected 9", key.len())))
+}

@@ -1,0 +1,153 @@
+//! Versioned tables: what a key held at any revision that somebody may still ask for.
+//!
+//! A write adds a version and never changes one, so a snapshot costs nothing but a pin. Writes of revision r are visible
+//! at r. The price is clean-up: whoever supersedes a version queues it ([`rows`]), with the stamped time, because the
+//! state has no other way to find it again without reading everything. [`cleanup`] decides later, by the interval rule,
+//! what nobody can see. [`pins`] says what may be read, [`scan`] reads ranges.
+//!
+//! ```text
+//! revision        3      5      9
+//! versions   a    x ---- y ---- (tombstone)
+//! a read at 4 sees x, at 5..8 y, from 9 on nothing; a pin at 4 keeps x, one at 6 keeps y.
+//! ```
+//!
+//! A command writes a key at most once: it looks at the state before the command and would not see its own version.
+
+pub mod cleanup;
+pub mod pins;
+pub mod rows;
+pub mod scan;
+
+use crate::command::ApplyContext;
+use crate::keys::{self, REVISION_BYTES, VersionedTable};
+use crate::record::SupersededRecord;
+use crate::store::{Reader, StoreError};
+use bytes::{BufMut, Bytes, BytesMut};
+use prost::Message;
+use quorate_model::{Revision, ScopeId};
+
+pub use pins::{readable, readable_with};
+pub use scan::{Page, PageLimit, Row, Scan, scan_at};
+
+const TOMBSTONE: u8 = 0x00;
+const VALUE: u8 = 0x01;
+
+/// One version of a key as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Version {
+    pub revision: Revision,
+    /// `None` is a tombstone: from this revision on the key is gone.
+    pub value: Option<Bytes>,
+}
+
+/// What the key held at `revision`, and the revision that wrote it. Does not ask whether `revision` may be read:
+/// [`readable`] does.
+pub fn get_at(
+    reader: &dyn Reader,
+    table: VersionedTable,
+    scope: ScopeId,
+    key: &[u8],
+    revision: Revision,
+) -> Result<Option<(Revision, Bytes)>, StoreError> {
+    let version = version_at(reader, table, scope, key, revision)?;
+    Ok(version.and_then(|version| Some((version.revision, version.value?))))
+}
+
+/// The newest version of a key, tombstones included.
+pub fn newest(reader: &dyn Reader, table: VersionedTable, scope: ScopeId, key: &[u8]) -> Result<Option<Version>, StoreError> {
+    version_at(reader, table, scope, key, Revision(u64::MAX))
+}
+
+/// The newest version at or before `revision`: one seek.
+fn version_at(
+    reader: &dyn Reader,
+    table: VersionedTable,
+    scope: ScopeId,
+    key: &[u8],
+    revision: Revision,
+) -> Result<Option<Version>, StoreError> {
+    let seek = keys::versioned(table, scope, key, revision);
+    match reader.first_in_prefix(&seek[..seek.len() - REVISION_BYTES], &seek)? {
+        None => Ok(None),
+        Some((row, value)) => Ok(Some(Version {
+            revision: rows::revision_of(&row)?,
+            value: decode_value(&row, &value)?,
+        })),
+    }
+}
+
+/// Sets a key. Returns the version it supersedes.
+pub fn put(
+    context: &mut ApplyContext<'_, '_>,
+    table: VersionedTable,
+    scope: ScopeId,
+    key: &[u8],
+    value: &[u8],
+) -> Result<Option<Version>, StoreError> {
+    let superseded = newest(context.reader(), table, scope, key)?;
+    write(context, table, scope, key, Some(value), superseded.as_ref());
+    Ok(superseded)
+}
+
+/// Ends a key with a tombstone; writes nothing if there is nothing to end. Returns the version it supersedes.
+pub fn remove(
+    context: &mut ApplyContext<'_, '_>,
+    table: VersionedTable,
+    scope: ScopeId,
+    key: &[u8],
+) -> Result<Option<Version>, StoreError> {
+    let superseded = newest(context.reader(), table, scope, key)?;
+    if superseded.as_ref().is_some_and(|version| version.value.is_some()) {
+        write(context, table, scope, key, None, superseded.as_ref());
+    }
+    Ok(superseded)
+}
+
+/// Adds a version (`None`: a tombstone) for a caller that has already read the [`newest`] one, which it must pass on: it
+/// is queued for clean-up here and nowhere else.
+pub fn write(
+    context: &mut ApplyContext<'_, '_>,
+    table: VersionedTable,
+    scope: ScopeId,
+    key: &[u8],
+    value: Option<&[u8]>,
+    superseded: Option<&Version>,
+) {
+    let revision = context.revision();
+    let mut row = keys::versioned_prefix(table, scope, key);
+    if let Some(version) = superseded {
+        assert!(
+            version.revision < revision,
+            "version {} cannot be superseded at {revision}",
+            version.revision
+        );
+        let record = SupersededRecord {
+            written_at: version.revision.0,
+            superseded_ms: context.now().0,
+        };
+        context.changes().put_fresh(rows::cleanup(revision, &row), record.encode_to_vec());
+    }
+    row.put_u64(!revision.0);
+    context.changes().put_fresh(row.freeze(), encode_value(value));
+}
+
+fn encode_value(value: Option<&[u8]>) -> Bytes {
+    let Some(value) = value else {
+        return Bytes::from_static(&[TOMBSTONE]);
+    };
+    let mut out = BytesMut::with_capacity(1 + value.len());
+    out.put_u8(VALUE);
+    out.put_slice(value);
+    out.freeze()
+}
+
+fn decode_value(row: &[u8], stored: &Bytes) -> Result<Option<Bytes>, StoreError> {
+    match stored.first() {
+        Some(&VALUE) => Ok(Some(stored.slice(1..))),
+        Some(&TOMBSTONE) if stored.len() == 1 => Ok(None),
+        _ => Err(StoreError(format!("version {row:02x?} is neither a value nor a tombstone"))),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,206 @@
+//! The interval rule: a version written at w and superseded at n is kept while a pin p of its scope has w <= p < n, or it
+//! was superseded within the history window.
+//!
+//! Work is found in two places, both in an order that needs no search: the clean-up queue (by the revision that superseded,
+//! so by time) and what is parked behind a pinned revision that was released. A version that the oldest blocking pin keeps
+//! is parked there and costs nothing until that pin goes; then the next one may keep it.
+//!
+//! Both are worked off from the front, and a store needs time to forget removed rows: so where to go on is remembered (in
+//! the counters, in the marker), or each run would search through all that the runs before it removed.
+//!
+//! A released revision may have been pinned again, or have had two pins: then its marker is simply dropped, and the next
+//! release leaves a new one. So markers and pins need no invariant between them.
+
+use super::pins::Blockers;
+use super::rows::{self, Superseded};
+use crate::command::{ApplyContext, ApplyError, read_record};
+use crate::keys::{COUNTERS_KEY, space};
+use crate::limits;
+use crate::record::Counters;
+use crate::store::{Cursor, Reader, StoreError, prefix_end};
+use crate::view::View;
+use bytes::Bytes;
+use quorate_model::{Revision, ScopeId, StampedTime};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What one run did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    pub removed: u64,
+    pub parked: u64,
+    pub tombstones_removed: u64,
+    /// There was more to do than the bounds allowed.
+    pub more: bool,
+}
+
+/// Whether a run would find anything: what the leader's loop asks before it proposes one.
+pub fn is_due(reader: &dyn Reader, now: StampedTime) -> Result<bool, StoreError> {
+    let over = |space: u8| reader.cursor(&[space], &prefix_end(&[space]));
+    if over(space::RELEASED)?.row().is_some() {
+        return Ok(true);
+    }
+    if let Some((row, _)) = over(space::PIN_EXPIRY)?.row() {
+        let [expires_ms, ..] = rows::read_numbers::<4>(row)?;
+        if expires_ms <= now.0 {
+            return Ok(true);
+        }
+    }
+    let counters = read_record::<Counters>(reader, COUNTERS_KEY)?.unwrap_or_default();
+    match queue(reader, &counters)?.row() {
+        None => Ok(false),
+        Some((row, value)) => Ok(out_of_window(&Superseded::from_cleanup(row, value)?, now)),
+    }
+}
+
+/// The clean-up queue from where earlier runs left it. Rows only join at its end, so nothing is before that.
+fn queue<'a>(reader: &'a dyn Reader, counters: &Counters) -> Result<Box<dyn Cursor + 'a>, StoreError> {
+    reader.cursor(
+        &rows::numbers(space::CLEANUP, &[counters.queue_worked_off]),
+        &prefix_end(&[space::CLEANUP]),
+    )
+}
+
+/// Looks at no more than `keys` superseded versions. Reads the pins as they are before the command: who ends pins in the
+/// same command must not call it, or versions would be parked behind a pin that is gone.
+pub fn run(context: &mut ApplyContext<'_, '_>, keys: usize) -> Result<Outcome, ApplyError> {
+    let view = context.reader();
+    let blockers = Blockers::open(view)?;
+    let mut sweep = Sweep {
+        view,
+        blockers,
+        removed: BTreeMap::new(),
+        keys_left: keys,
+        outcome: Outcome::default(),
+    };
+    sweep.work_off_released(context)?;
+    sweep.work_off_queue(context)?;
+    sweep.remove_bare_tombstones(context)?;
+    Ok(sweep.outcome)
+}
+
+fn out_of_window(superseded: &Superseded, now: StampedTime) -> bool {
+    now.0.saturating_sub(superseded.superseded_ms) >= limits::HISTORY_WINDOW_MS
+}
+
+/// One run's reads and bookkeeping.
+struct Sweep<'a, 'base> {
+    view: &'a View<'base>,
+    blockers: Blockers<'a>,
+    /// Version rows this run removes, by name.
+    removed: BTreeMap<Bytes, BTreeSet<Bytes>>,
+    keys_left: usize,
+    outcome: Outcome,
+}
+
+impl Sweep<'_, '_> {
+    /// Takes one key from the budget; notes that there is more when it is used up.
+    fn may_go_on(&mut self, context: &mut ApplyContext<'_, '_>) -> bool {
+        if self.keys_left == 0 || context.changes().bytes() >= limits::CLEANUP_BYTES_PER_COMMAND {
+            self.outcome.more = true;
+            return false;
+        }
+        self.keys_left -= 1;
+        true
+    }
+
+    fn work_off_released(&mut self, context: &mut ApplyContext<'_, '_>) -> Result<(), StoreError> {
+        let view = self.view;
+        let mut markers = view.cursor(&[space::RELEASED], &prefix_end(&[space::RELEASED]))?;
+        while let Some((marker, resume_at)) = markers.row() {
+            let [scope, pinned] = rows::read_numbers::<2>(marker)?;
+            let (scope, pinned) = (ScopeId(scope), Revision(pinned));
+            let still_pinned = self.blockers.oldest(scope, pinned, Revision(pinned.0.saturating_add(1)))?.is_some();
+            if !still_pinned && let Some(resume_at) = self.work_off_parked(context, scope, pinned, resume_at)? {
+                context.changes().put(Bytes::copy_from_slice(marker), resume_at);
+                return Ok(());
+            }
+            // Paid for last: were it first, a budget of one would never get beyond the marker.
+            if !self.may_go_on(context) {
+                return Ok(());
+            }
+            context.changes().remove(Bytes::copy_from_slice(marker));
+            markers.next()?;
+        }
+        Ok(())
+    }
+
+    /// Decides anew what was parked behind one revision, from `resume_at` on; returns the row where it had to stop.
+    fn work_off_parked(
+        &mut self,
+        context: &mut ApplyContext<'_, '_>,
+        scope: ScopeId,
+        pinned: Revision,
+        resume_at: &[u8],
+    ) -> Result<Option<Bytes>, StoreError> {
+        let prefix = rows::parked_prefix(scope, pinned);
+        let mut parked = self.view.cursor(resume_at.max(&prefix), &prefix_end(&prefix))?;
+        while let Some((row, value)) = parked.row() {
+            if !self.may_go_on(context) {
+                return Ok(Some(Bytes::copy_from_slice(row)));
+            }
+            let superseded = Superseded::from_parked(row, value)?;
+            context.changes().remove(Bytes::copy_from_slice(row));
+            self.decide(context, superseded)?;
+            parked.next()?;
+        }
+        Ok(None)
+    }
+
+    fn work_off_queue(&mut self, context: &mut ApplyContext<'_, '_>) -> Result<(), StoreError> {
+        let mut queue = queue(self.view, &context.counters)?;
+        while let Some((row, value)) = queue.row() {
+            let superseded = Superseded::from_cleanup(row, value)?;
+            // Stamped time never goes back along revisions: what follows is younger still.
+            if !out_of_window(&superseded, context.now()) || !self.may_go_on(context) {
+                break;
+            }
+            context.changes().remove(Bytes::copy_from_slice(row));
+            context.counters.queue_worked_off = superseded.superseded_at.0;
+            self.decide(context, superseded)?;
+            queue.next()?;
+        }
+        Ok(())
+    }
+
+    /// Removes a version that nothing sees, parks one that a pin keeps.
+    fn decide(&mut self, context: &mut ApplyContext<'_, '_>, superseded: Superseded) -> Result<(), StoreError> {
+        if let Some(pinned) = self
+            .blockers
+            .oldest(superseded.scope, superseded.written_at, superseded.superseded_at)?
+        {
+            context.changes().put(rows::parked(pinned, &superseded), superseded.record.clone());
+            self.outcome.parked += 1;
+            return Ok(());
+        }
+        let version = superseded.version_key();
+        context.changes().remove(version.clone());
+        context.counters.collected_before = context.counters.collected_before.max(superseded.superseded_at.0);
+        self.removed.entry(superseded.name).or_default().insert(version);
+        self.outcome.removed += 1;
+        Ok(())
+    }
+
+    /// A tombstone hides older versions; one that is the newest and hides nothing reads like no row. It was written when
+    /// the last of them was superseded, so it has left the window with it.
+    fn remove_bare_tombstones(&mut self, context: &mut ApplyContext<'_, '_>) -> Result<(), StoreError> {
+        for (name, removed) in &self.removed {
+            let mut versions = self.view.cursor(name, &prefix_end(name))?;
+            let Some((row, value)) = versions.row() else {
+                continue;
+            };
+            if super::decode_value(row, &Bytes::copy_from_slice(value))?.is_some() {
+                continue;
+            }
+            let tombstone = Bytes::copy_from_slice(row);
+            versions.next()?;
+            while versions.row().is_some_and(|(row, _)| removed.contains(row)) {
+                versions.next()?;
+            }
+            if versions.row().is_none() {
+                context.changes().remove(tombstone);
+                self.outcome.tombstones_removed += 1;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,144 @@
+//! Pins and holds: what keeps old versions, and with that what may be read.
+//!
+//! There is no index of them in memory: who needs to know seeks in the pins' own rows, so nothing can drift.
+//!
+//! A read at r is exact if no removed version was visible at r. `collected_before` is the greatest revision at which a
+//! removed version was superseded, in the whole cluster, so every r at or above it is exact in every scope. Below it r is
+//! exact in a scope that has had a pin at r since before anything visible at r could be removed; a pin is only made at a
+//! revision that is readable, so "there is a pin at r" says just that.
+
+use super::rows;
+use crate::command::{ApplyContext, ApplyError, read_record};
+use crate::keys::{COUNTERS_KEY, space};
+use crate::record::{Counters, PinRecord};
+use crate::store::{Cursor, Reader, StoreError, prefix_end};
+use bytes::Bytes;
+use quorate_model::{ErrorCode, MetaError, Revision, ScopeId};
+
+/// Who needs a revision. Numbers are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Enumeration)]
+#[repr(i32)]
+pub enum PinKind {
+    Unspecified = 0,
+    Snapshot = 1,
+    Clone = 2,
+    /// Another scope names this one's files; its row is a `HoldRecord` and its id is the holder's scope.
+    Hold = 3,
+    Job = 4,
+    Backup = 5,
+    /// A list that is being paged through; always expires.
+    Read = 6,
+}
+
+/// Whether a read of the scope at `revision` is exact; refuses it if not. For queries; a command must pass its own
+/// counters to [`readable_with`], because the row is behind within an entry.
+pub fn readable(reader: &dyn Reader, scope: ScopeId, revision: Revision) -> Result<(), ApplyError> {
+    let counters = read_record::<Counters>(reader, COUNTERS_KEY)?.unwrap_or_default();
+    readable_with(reader, &counters, scope, revision)
+}
+
+pub fn readable_with(reader: &dyn Reader, counters: &Counters, scope: ScopeId, revision: Revision) -> Result<(), ApplyError> {
+    if revision.0 > counters.revision {
+        let message = format!(
+            "revision {revision} has not been written, the newest is {}; read at that one",
+            counters.revision
+        );
+        return Err(MetaError::invalid(message).into());
+    }
+    if revision.0 >= counters.collected_before || is_pinned(reader, scope, revision)? {
+        return Ok(());
+    }
+    let message = format!(
+        "revision {revision} has been collected, the oldest readable one is {} (older ones only where pinned); pin it with a snapshot to keep it",
+        counters.collected_before
+    );
+    Err(MetaError::new(ErrorCode::RevisionCollected, message).into())
+}
+
+/// Whether a pin or hold of the scope stands at exactly this revision.
+pub fn is_pinned(reader: &dyn Reader, scope: ScopeId, revision: Revision) -> Result<bool, StoreError> {
+    let mut blockers = Blockers::open(reader)?;
+    Ok(blockers.oldest(scope, revision, Revision(revision.0.saturating_add(1)))?.is_some())
+}
+
+/// Looks pins and holds up, with one cursor each however many lookups there are.
+pub struct Blockers<'a> {
+    pins: Box<dyn Cursor + 'a>,
+    holds: Box<dyn Cursor + 'a>,
+}
+
+impl<'a> Blockers<'a> {
+    pub fn open(reader: &'a dyn Reader) -> Result<Blockers<'a>, StoreError> {
+        let over = |space: u8| reader.cursor(&[space], &prefix_end(&[space]));
+        Ok(Blockers {
+            pins: over(space::PIN)?,
+            holds: over(space::HOLD)?,
+        })
+    }
+
+    /// The oldest pinned revision p of the scope with `written <= p < superseded`.
+    pub fn oldest(&mut self, scope: ScopeId, written: Revision, superseded: Revision) -> Result<Option<Revision>, StoreError> {
+        let pin = seek_pinned(self.pins.as_mut(), space::PIN, scope, written)?;
+        let hold = seek_pinned(self.holds.as_mut(), space::HOLD, scope, written)?;
+        Ok(pin.into_iter().chain(hold).min().filter(|pinned| *pinned < superseded))
+    }
+}
+
+fn seek_pinned(cursor: &mut dyn Cursor, space: u8, scope: ScopeId, from: Revision) -> Result<Option<Revision>, StoreError> {
+    cursor.seek(&rows::numbers(space, &[scope.0, from.0]))?;
+    let Some((row, _)) = cursor.row() else {
+        return Ok(None);
+    };
+    let [found, revision, _] = rows::read_numbers::<3>(row)?;
+    Ok((found == scope.0).then_some(Revision(revision)))
+}
+
+/// Removes one pin or hold; says whether it existed. What was parked behind it is looked at again by clean-up, which
+/// takes a row of its own to remember: a pin may have blocked millions of versions.
+pub fn end(context: &mut ApplyContext<'_, '_>, kind: PinKind, scope: ScopeId, revision: Revision, id: u64) -> Result<bool, StoreError> {
+    let reader = context.reader();
+    let key = if kind == PinKind::Hold {
+        rows::hold(scope, revision, id)
+    } else {
+        rows::pin(scope, revision, id)
+    };
+    if kind == PinKind::Hold {
+        if reader.get(&key)?.is_none() {
+            return Ok(false);
+        }
+    } else {
+        let Some(record) = context.record::<PinRecord>(&key)? else {
+            return Ok(false);
+        };
+        if record.expires_ms != 0 {
+            context.changes().remove(rows::pin_expiry(record.expires_ms, scope, revision, id));
+        }
+    }
+    context.changes().remove(key);
+    context.counters.pins = context.counters.pins.saturating_sub(1);
+    let parked = rows::parked_prefix(scope, revision);
+    if reader.cursor(&parked, &prefix_end(&parked))?.row().is_some() {
+        context.changes().put(rows::released(scope, revision), Bytes::new());
+    }
+    Ok(true)
+}
+
+/// Ends pins whose time has passed, at most `limit`; returns how many.
+pub fn end_expired(context: &mut ApplyContext<'_, '_>, limit: usize) -> Result<usize, StoreError> {
+    let mut cursor = context.reader().cursor(&[space::PIN_EXPIRY], &prefix_end(&[space::PIN_EXPIRY]))?;
+    let mut ended = 0;
+    while let Some((row, _)) = cursor.row() {
+        let [expires_ms, scope, revision, id] = rows::read_numbers::<4>(row)?;
+        if expires_ms > context.now().0 || ended == limit {
+            break;
+        }
+        if !end(context, PinKind::Read, ScopeId(scope), Revision(revision), id)? {
+            return Err(StoreError(format!(
+                "pin {id} of scope {scope} at revision {revision} expires but does not exist"
+            )));
+        }
+        ended += 1;
+        cursor.next()?;
+    }
+    Ok(ended)
+}

@@ -1,0 +1,83 @@
+use super::*;
+use crate::store::MapStore;
+use proptest::prelude::*;
+
+fn rows(reader: &dyn Reader, start: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut found = Vec::new();
+    let mut cursor = reader.cursor(start, &[0xff]).expect("cursor");
+    while let Some((key, value)) = cursor.row() {
+        found.push((key.to_vec(), value.to_vec()));
+        cursor.next().expect("next");
+    }
+    found
+}
+
+proptest! {
+    #[test]
+    fn view_equals_the_map_with_the_writes_applied(
+        base in prop::collection::btree_map(0u8..40, 0u8..4, 0..20),
+        writes in prop::collection::vec((0u8..40, prop::option::of(0u8..4)), 0..30),
+        start in 0u8..40,
+    ) {
+        let mut store = MapStore::default();
+        for (key, value) in base {
+            store.rows.insert(vec![key].into(), vec![value].into());
+        }
+        let mut model = store.clone();
+        let mut view = View::new(&store);
+        for (key, value) in writes {
+            let (key, value): (Bytes, Option<Bytes>) = (vec![key].into(), value.map(|value| vec![value].into()));
+            let before = view.write(Change { key: key.clone(), value: value.clone(), fresh: false }).expect("write");
+            prop_assert_eq!(before, model.rows.get(&key).cloned());
+            model.write(&[(key, value)]);
+        }
+        prop_assert_eq!(rows(&view, &[start]), rows(&model, &[start]));
+        let mut cursor = view.cursor(&[], &[0xff]).expect("cursor");
+        cursor.seek(&[start]).expect("seek");
+        let sought = cursor.row().map(|(key, _)| key.to_vec());
+        prop_assert_eq!(sought, rows(&model, &[start]).first().map(|(key, _)| key.clone()));
+    }
+}
+
+#[test]
+fn a_fresh_row_written_twice_tells_its_first_value_to_the_second_write() {
+    let store = MapStore::default();
+    let mut view = View::new(&store);
+    let mut write = |value: Option<&'static [u8]>| {
+        let change = Change {
+            key: Bytes::from_static(b"k"),
+            value: value.map(Bytes::from_static),
+            fresh: true,
+        };
+        view.write(change).expect("write")
+    };
+    assert_eq!(write(Some(b"1")), None);
+    assert_eq!(write(Some(b"2")).as_deref(), Some(&b"1"[..]));
+    assert_eq!(write(None).as_deref(), Some(&b"2"[..]));
+    assert_eq!(write(Some(b"3")), None);
+    assert!(!view.is_removed(b"k"));
+}
+
+#[test]
+fn first_in_prefix_finds_nothing_outside_of_the_prefix_wherever_the_search_begins() {
+    let mut store = MapStore::default();
+    for key in [&b"a1"[..], b"b2", b"c3"] {
+        store.rows.insert(Bytes::from_static(key), Bytes::new());
+    }
+    let mut view = View::new(&store);
+    let change = Change {
+        key: Bytes::from_static(b"b4"),
+        value: Some(Bytes::new()),
+        fresh: true,
+    };
+    view.write(change).expect("write");
+    let first = |reader: &dyn Reader, key: &[u8]| reader.first_in_prefix(b"b", key).expect("reads").map(|(key, _)| key.to_vec());
+    for (key, in_store, in_view) in [
+        (&b""[..], Some(b"b2".to_vec()), Some(b"b2".to_vec())),
+        (b"b3", None, Some(b"b4".to_vec())),
+        (b"c", None, None),
+    ] {
+        assert_eq!(first(&store, key), in_store);
+        assert_eq!(first(&view, key), in_view);
+    }
+}

@@ -1,0 +1,290 @@
+//! Golden bytes: what is in a log or in a state must decode the same for ever, so a change of an encoding must be seen.
+//!
+//! A new command or record needs one row here: a sample with every field set to something that is not its default, and the
+//! bytes it encodes to. Leave the bytes empty and run the test: it prints them. A row is never changed afterwards; a new
+//! field is added to the sample of a further row.
+
+mod support;
+
+use prost::Message;
+use quorate_state_machine::cluster_request::ClusterRequest;
+use quorate_state_machine::commands::append_attributes::AppendAttribute;
+use quorate_state_machine::commands::set_instance_status::InstanceStatusChange;
+use quorate_state_machine::commands::*;
+use quorate_state_machine::record::*;
+use quorate_state_machine::versioned::pins::PinKind;
+use quorate_wire::doris::{ClusterPb, ObjectStoreInfoPb, RamUserPb, StorageVaultPb};
+use std::fmt::Debug;
+
+/// One sample and its bytes.
+struct Golden {
+    /// A command's name in the table, or a record's type.
+    name: &'static str,
+    golden: &'static str,
+    actual: Vec<u8>,
+    comes_back: bool,
+}
+
+fn sample<M: Message + Default + PartialEq>(name: &'static str, message: M, golden: &'static str) -> Golden {
+    let actual = message.encode_to_vec();
+    Golden {
+        name,
+        golden,
+        comes_back: M::decode(actual.as_slice()).is_ok_and(|back| back == message),
+        actual,
+    }
+}
+
+fn command<C: Numbered + PartialEq + Debug>(command: C, golden: &'static str) -> Golden {
+    sample(C::NAME, command, golden)
+}
+
+fn record<M: Message + Default + PartialEq>(message: M, golden: &'static str) -> Golden {
+    sample(std::any::type_name::<M>().rsplit(':').next().unwrap_or_default(), message, golden)
+}
+
+fn commands() -> Vec<Golden> {
+    let pin = CreatePin {
+        scope: 1,
+        kind: PinKind::Read as i32,
+        revision: 300,
+        lifetime_ms: 60_000,
+        holder: 5,
+    };
+    let release = ReleasePin {
+        scope: 1,
+        kind: PinKind::Hold as i32,
+        revision: 300,
+        pin: 7,
+    };
+    let put = PutAttribute {
+        instance_id: "i".into(),
+        name: "a".into(),
+        value: "v".into(),
+        if_revision: Some(0),
+    };
+    let delete = DeleteAttribute {
+        instance_id: "i".into(),
+        name: "a".into(),
+        if_revision: Some(9),
+    };
+    let append = AppendAttribute {
+        instance_id: "i".into(),
+        name: "a".into(),
+        suffix: "s".into(),
+    };
+    vec![
+        command(OpenSession {}, ""),
+        command(CloseSession { session: 300 }, "08ac02"),
+        command(ExpireSessions { after: 300 }, "08ac02"),
+        command(pin, "0801100618ac0220e0d4032805"),
+        command(release, "0801100318ac022007"),
+        command(CollectVersions { max_keys: 300 }, "08ac02"),
+        command(put, "0a01691201611a01762000"),
+        command(delete, "0a01691201611809"),
+        command(AppendAttributes { appends: vec![append] }, "0a090a01691201611a0173"),
+    ]
+}
+
+/// A request about a cluster; what a cluster message encodes to is the business of the protocol.
+fn cluster_request() -> ClusterRequest {
+    ClusterRequest {
+        instance_id: "i".into(),
+        cloud_unique_id: "u".into(),
+        cluster: Some(cluster()),
+        check_cluster_name: true,
+        check_instance_id: true,
+        frontend_drop_safe_seconds: 300,
+    }
+}
+
+fn cluster() -> ClusterPb {
+    ClusterPb {
+        cluster_id: Some("c".into()),
+        r#type: Some(1),
+        ..Default::default()
+    }
+}
+
+fn resource_commands() -> Vec<Golden> {
+    let id = || Some("1".to_owned());
+    let store = || ObjectStoreInfoPb {
+        id: id(),
+        ..Default::default()
+    };
+    let create = CreateInstance {
+        instance_id: "i".into(),
+        user_id: "u".into(),
+        name: "n".into(),
+        sse_enabled: true,
+        obj_info: Some(store()),
+        ram_user: Some(RamUserPb {
+            user_id: id(),
+            ..Default::default()
+        }),
+        vault: Some(StorageVaultPb {
+            id: id(),
+            obj_info: Some(store()),
+            ..Default::default()
+        }),
+    };
+    let status = SetInstanceStatus {
+        instance_id: "i".into(),
+        change: InstanceStatusChange::Drop as i32,
+    };
+    let request = cluster_request;
+    let cluster_golden = "0a140a01691201751a050a016318012001280130ac02";
+    vec![
+        command(create, "0a01691201751a016e20012a031a013132030a01313a080a013122031a0131"),
+        command(DropInstance { instance_id: "i".into() }, "0a0169"),
+        command(status, "0a01691003"),
+        command(AddCluster { request: request() }, cluster_golden),
+        command(DropCluster { request: request() }, cluster_golden),
+        command(SetClusterStatus { request: request() }, cluster_golden),
+        command(AddNode { request: request() }, cluster_golden),
+        command(DropNode { request: request() }, cluster_golden),
+    ]
+}
+
+fn counters() -> Counters {
+    Counters {
+        revision: 300,
+        stamped_ms: 2,
+        next_scope: 3,
+        next_session: 4,
+        sessions: 5,
+        last_peer: 6,
+        next_pin: 7,
+        collected_before: 8,
+        pins: 9,
+        queue_worked_off: 10,
+    }
+}
+
+fn records() -> Vec<Golden> {
+    let slot = SlotRecord {
+        number: 1,
+        request_hash: 2,
+        revision: 3,
+        body: "b".into(),
+        error: 5,
+        message: "m".into(),
+    };
+    vec![
+        record(counters(), "08ac0210021803200428053006380740084809500a"),
+        record(
+            SessionRecord {
+                opened_ms: 1,
+                used_ms: 300,
+            },
+            "080110ac02",
+        ),
+        record(slot, "08011102000000000000001803220162280532016d"),
+        record(
+            DigestRecord {
+                index: 1,
+                history: vec![2],
+                content: vec![3],
+            },
+            "08011201021a0103",
+        ),
+        record(
+            SupersededRecord {
+                written_at: 300,
+                superseded_ms: 2,
+            },
+            "08ac021002",
+        ),
+        record(
+            PinRecord {
+                kind: PinKind::Backup as i32,
+                created_ms: 300,
+                expires_ms: 3,
+            },
+            "080510ac021803",
+        ),
+        record(HoldRecord { created_ms: 300 }, "08ac02"),
+        record(
+            InstanceRecord {
+                scope: 1,
+                dropped_at: 300,
+                info: "i".into(),
+            },
+            "080110ac021a0169",
+        ),
+        record(
+            ClusterRecord {
+                info: cluster(),
+                nodes: 300,
+                masters: 2,
+                followers: 3,
+            },
+            "0a050a0163180110ac0218022003",
+        ),
+    ]
+}
+
+fn check(rows: &[Golden]) {
+    let mut wrong = Vec::new();
+    for row in rows {
+        let actual: String = row.actual.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert!(row.comes_back, "{} does not decode to what was encoded", row.name);
+        if actual != row.golden {
+            wrong.push(format!("{}: \"{actual}\", golden is \"{}\"", row.name, row.golden));
+        }
+    }
+    assert!(wrong.is_empty(), "encodings differ from the golden bytes:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_command_has_golden_bytes() {
+    let mut rows = commands();
+    rows.extend(resource_commands());
+    check(&rows);
+    let missing: Vec<_> = COMMANDS
+        .iter()
+        .filter(|info| rows.iter().all(|row| row.name != info.name))
+        .map(|info| info.name)
+        .collect();
+    assert!(missing.is_empty(), "commands without a golden row: {missing:?}");
+}
+
+#[test]
+fn every_stored_record_has_golden_bytes() {
+    let rows = records();
+    check(&rows);
+    let source = include_str!("../src/record.rs");
+    let declared = source
+        .lines()
+        .filter_map(|line| line.strip_prefix("pub struct "))
+        .filter_map(|rest| rest.split([' ', '{', '<']).next());
+    let missing: Vec<_> = declared.filter(|name| rows.iter().all(|row| row.name != *name)).collect();
+    assert!(missing.is_empty(), "records without a golden row: {missing:?}");
+}
+
+/// Numbers are stored in every log: none may change, none may go.
+#[test]
+fn command_numbers_are_frozen() {
+    let frozen = [
+        (1, "open_session"),
+        (2, "close_session"),
+        (3, "expire_sessions"),
+        (4, "create_pin"),
+        (5, "release_pin"),
+        (6, "collect_versions"),
+        (10, "create_instance"),
+        (11, "drop_instance"),
+        (12, "set_instance_status"),
+        (13, "add_cluster"),
+        (14, "drop_cluster"),
+        (15, "set_cluster_status"),
+        (16, "add_node"),
+        (17, "drop_node"),
+        (20, "put_attribute"),
+        (21, "delete_attribute"),
+        (22, "append_attributes"),
+    ];
+    for (number, name) in frozen {
+        assert_eq!(info(number).map(|info| info.name), Some(name));
+    }
+}

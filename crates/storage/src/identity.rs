@@ -1,0 +1,131 @@
+//! Who this data directory is. Written and synced before the first vote, checked at every start.
+//!
+//! A peer that comes back without its data must not come back under its old id: it would vote again in terms it has
+//! already voted in. The random incarnation makes the difference visible to the other peers.
+
+use quorate_model::{ClusterId, Incarnation, PeerId};
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::Path;
+
+/// First line of the file: format of the whole data directory.
+const FORMAT: &str = "quorate-data 1";
+
+/// Identity of a data directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    pub incarnation: Incarnation,
+    /// Cluster and id, once the peer belongs to one.
+    pub member: Option<(ClusterId, PeerId)>,
+}
+
+impl Identity {
+    /// Reads the identity of `data_dir`; `None` if the directory holds none.
+    pub fn load(data_dir: &Path) -> io::Result<Option<Identity>> {
+        let path = data_dir.join("identity");
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return refuse_orphaned_data(data_dir).map(|()| None),
+            Err(error) => return Err(io::Error::other(format!("{} cannot be read: {error}", path.display()))),
+        };
+        parse(&text).map(Some).map_err(|why| {
+            let advice = "this peer must rejoin under a new id: move the data directory away and start it with --replace";
+            io::Error::other(format!("{} {why}; {advice}", path.display()))
+        })
+    }
+
+    /// Writes and syncs the identity.
+    pub fn store(&self, data_dir: &Path) -> io::Result<()> {
+        fs::create_dir_all(data_dir)?;
+        let temporary = data_dir.join("identity.new");
+        let mut file = File::create(&temporary)?;
+        file.write_all(self.render().as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&temporary, data_dir.join("identity"))?;
+        File::open(data_dir)?.sync_all()
+    }
+
+    fn render(&self) -> String {
+        let mut text = format!("{FORMAT}\nincarnation {}\n", self.incarnation);
+        if let Some((cluster, peer)) = self.member {
+            text += &format!("cluster {cluster}\npeer {peer}\n");
+        }
+        let crc = crc32c::crc32c(text.as_bytes());
+        text + &format!("crc32c {crc:08x}\n")
+    }
+}
+
+/// A log or state without an identity is a directory somebody damaged: starting it as new would forget its votes.
+fn refuse_orphaned_data(data_dir: &Path) -> io::Result<()> {
+    for name in ["log", "state"] {
+        let dir = data_dir.join(name);
+        if fs::read_dir(&dir).is_ok_and(|mut entries| entries.next().is_some()) {
+            let advice = "restore the file, or move the data directory away and start this peer with --replace";
+            return Err(io::Error::other(format!("{} holds data but {} has no identity file; {advice}", dir.display(), data_dir.display())));
+        }
+    }
+    Ok(())
+}
+
+fn parse(text: &str) -> Result<Identity, String> {
+    let (body, crc_line) = text.trim_end_matches('\n').rsplit_once('\n').ok_or("is cut")?;
+    let body = format!("{body}\n");
+    let crc = crc_line.strip_prefix("crc32c ").and_then(|hex| u32::from_str_radix(hex, 16).ok()).ok_or("is cut")?;
+    if crc != crc32c::crc32c(body.as_bytes()) {
+        return Err("is damaged: its checksum does not match".to_owned());
+    }
+    let mut lines = body.lines();
+    let format = lines.next().unwrap_or_default();
+    if format != FORMAT {
+        return Err(format!("has format \"{format}\"; this version reads \"{FORMAT}\""));
+    }
+    let mut field = |name: &str| lines.next().and_then(|line| line.strip_prefix(name)).map(|rest| rest.trim().to_owned());
+    let incarnation = field("incarnation").and_then(|hex| u64::from_str_radix(&hex, 16).ok()).ok_or("has no incarnation")?;
+    let cluster = field("cluster").and_then(|hex| u128::from_str_radix(&hex, 16).ok());
+    let peer = field("peer").and_then(|number| number.parse().ok());
+    let member = match (cluster, peer) {
+        (Some(cluster), Some(peer)) => Some((ClusterId(cluster), PeerId(peer))),
+        (None, None) => None,
+        _ => return Err("names a cluster without a peer id".to_owned()),
+    };
+    Ok(Identity { incarnation: Incarnation(incarnation), member })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity() -> Identity {
+        Identity { incarnation: Incarnation(0xab), member: Some((ClusterId(0x1234), PeerId(3))) }
+    }
+
+    #[test]
+    fn identity_comes_back_and_has_golden_text() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        assert_eq!(Identity::load(dir.path()).expect("an empty directory is fine"), None);
+        identity().store(dir.path()).expect("stored");
+        assert_eq!(Identity::load(dir.path()).expect("loads"), Some(identity()));
+        let golden = "quorate-data 1\nincarnation 00000000000000ab\ncluster 00000000000000000000000000001234\npeer 3\ncrc32c ";
+        assert!(identity().render().starts_with(golden), "{}", identity().render());
+    }
+
+    #[test]
+    fn every_damage_is_refused() {
+        let text = identity().render();
+        for position in 0..text.len() {
+            let mut damaged = text.clone().into_bytes();
+            damaged[position] ^= 1;
+            assert!(String::from_utf8(damaged).map_err(|_| ()).and_then(|text| parse(&text).map_err(|_| ())).is_err(), "byte {position}");
+            assert!(parse(&text[..position]).is_err(), "cut at {position}");
+        }
+    }
+
+    #[test]
+    fn data_without_identity_is_refused() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        fs::create_dir_all(dir.path().join("log")).expect("made");
+        fs::write(dir.path().join("log/segment"), b"x").expect("written");
+        let error = Identity::load(dir.path()).expect_err("refused");
+        assert!(error.to_string().contains("has no identity file"), "{error}");
+    }
+}

@@ -1,0 +1,85 @@
+//! A durable image of the state: a directory of hard links, alive as long as somebody holds it.
+
+use super::RaftRows;
+use std::fs;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+/// One file of a checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckpointFile {
+    pub name: String,
+    pub bytes: u64,
+    pub crc32c: u32,
+}
+
+/// Holds a checkpoint's directory; the last holder's end removes it.
+#[derive(Debug)]
+pub struct Checkpoint {
+    dir: PathBuf,
+    /// Read out of the checkpoint itself: what it was meant to be does not count.
+    raft: RaftRows,
+    files: OnceLock<Vec<CheckpointFile>>,
+}
+
+impl Checkpoint {
+    pub fn new(dir: PathBuf, raft: RaftRows) -> Checkpoint {
+        Checkpoint { dir, raft, files: OnceLock::new() }
+    }
+
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub fn raft(&self) -> &RaftRows {
+        &self.raft
+    }
+
+    /// All files with sizes and checksums; computed once, when first asked, because most checkpoints are never sent.
+    pub fn files(&self) -> io::Result<&[CheckpointFile]> {
+        if let Some(files) = self.files.get() {
+            return Ok(files);
+        }
+        let files = list_files(&self.dir)?;
+        Ok(self.files.get_or_init(|| files))
+    }
+}
+
+impl Drop for Checkpoint {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.dir)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(dir = %self.dir.display(), %error, "cannot remove a checkpoint; it is removed at the next start");
+        }
+    }
+}
+
+/// Lists a directory's files with checksums, by name.
+pub fn list_files(dir: &Path) -> io::Result<Vec<CheckpointFile>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let name = entry.file_name().into_string().map_err(|name| io::Error::other(format!("file name {name:?} is not UTF-8")))?;
+        let (bytes, crc32c) = checksum(&entry.path())?;
+        files.push(CheckpointFile { name, bytes, crc32c });
+    }
+    files.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(files)
+}
+
+/// Size and crc32c of a file.
+pub fn checksum(path: &Path) -> io::Result<(u64, u32)> {
+    let mut file = fs::File::open(path)?;
+    let mut buffer = vec![0; 256 << 10];
+    let (mut bytes, mut crc) = (0, 0);
+    loop {
+        let read = file.read(&mut buffer)?;
+        if read == 0 {
+            return Ok((bytes, crc));
+        }
+        crc = crc32c::crc32c_append(crc, &buffer[..read]);
+        bytes += read as u64;
+    }
+}

@@ -1,0 +1,274 @@
+//! The state in RocksDB: one column family, no write-ahead log, generations that a received checkpoint replaces.
+//!
+//! ```text
+//! state/ACTIVE        the number of the generation in use, replaced by rename
+//! state/gen-<n>/      a RocksDB directory
+//! state/checkpoints/  images for slow peers; removed at start
+//! state/incoming/     files of a checkpoint being received; kept between attempts
+//! ```
+
+use super::checkpoint::Checkpoint;
+use super::rocks_reader::RocksReader;
+use super::{RaftRows, StateEngine, StateSizes, raft_keys};
+use crate::codec::{self, LogId, StoredMembership};
+use bytes::Bytes;
+use quorate_state_machine::{Reader, keys};
+use rocksdb::{BlockBasedOptions, Cache, DB, DBCompressionType, FlushOptions, Options, ReadOptions, ReadTier, SliceTransform, WriteBatch, WriteOptions};
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, RwLock};
+
+/// Memory the state may use.
+#[derive(Clone, Debug)]
+pub struct RocksStateOptions {
+    pub block_cache_bytes: usize,
+    /// One memtable; up to four exist at once.
+    pub memtable_bytes: usize,
+}
+
+impl Default for RocksStateOptions {
+    fn default() -> RocksStateOptions {
+        RocksStateOptions { block_cache_bytes: 64 << 20, memtable_bytes: 32 << 20 }
+    }
+}
+
+/// The state of one peer.
+pub struct RocksState {
+    dir: PathBuf,
+    options: RocksStateOptions,
+    cache: Cache,
+    active: RwLock<Arc<Generation>>,
+    next_checkpoint: AtomicU64,
+}
+
+/// One RocksDB directory; removed when it was replaced and its last reader is gone.
+struct Generation {
+    db: Option<DB>,
+    number: u64,
+    dir: PathBuf,
+    replaced: AtomicBool,
+}
+
+impl Generation {
+    fn db(&self) -> &DB {
+        self.db.as_ref().expect("the handle is taken only in drop")
+    }
+}
+
+impl Drop for Generation {
+    fn drop(&mut self) {
+        drop(self.db.take());
+        if self.replaced.load(Ordering::Acquire) {
+            let _ = fs::remove_dir_all(&self.dir);
+        }
+    }
+}
+
+fn to_io(error: rocksdb::Error) -> io::Error {
+    io::Error::other(format!("state store: {error}"))
+}
+
+fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+impl RocksState {
+    /// Opens the active generation under `dir`, or starts an empty one. Leftovers of interrupted work are removed.
+    pub fn open(dir: &Path, options: RocksStateOptions) -> io::Result<RocksState> {
+        fs::create_dir_all(dir)?;
+        let _ = fs::remove_dir_all(dir.join("checkpoints"));
+        fs::create_dir_all(dir.join("checkpoints"))?;
+        let active_file = dir.join("ACTIVE");
+        let number = match fs::read_to_string(&active_file) {
+            Ok(text) => text.trim().parse::<u64>().map_err(|_| damaged(&active_file, "does not hold a number"))?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if fs::read_dir(dir)?.flatten().any(|entry| entry.file_name().to_string_lossy().starts_with("gen-")) {
+                    return Err(damaged(&active_file, "is missing beside existing generations"));
+                }
+                write_active(dir, 1)?;
+                fs::create_dir_all(dir.join("gen-1"))?;
+                1
+            }
+            Err(error) => return Err(error),
+        };
+        for entry in fs::read_dir(dir)?.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.starts_with("gen-") && name != format!("gen-{number}") {
+                fs::remove_dir_all(entry.path())?;
+            }
+        }
+        let cache = Cache::new_lru_cache(options.block_cache_bytes);
+        let generation = open_generation(dir, number, &options, &cache)?;
+        sync_dir(dir)?;
+        Ok(RocksState {
+            dir: dir.to_owned(),
+            options,
+            cache,
+            active: RwLock::new(Arc::new(generation)),
+            next_checkpoint: AtomicU64::new(1),
+        })
+    }
+
+    fn current(&self) -> Arc<Generation> {
+        self.active.read().expect("nobody panics while holding this lock").clone()
+    }
+}
+
+fn damaged(path: &Path, what: &str) -> io::Error {
+    io::Error::other(format!(
+        "{} {what}: the state is damaged; restore this file, or remove the `state` directory only after `quorate member replace` gave this peer a new id",
+        path.display()
+    ))
+}
+
+fn write_active(dir: &Path, number: u64) -> io::Result<()> {
+    let temporary = dir.join("ACTIVE.new");
+    let mut file = File::create(&temporary)?;
+    writeln!(file, "{number}")?;
+    file.sync_all()?;
+    fs::rename(&temporary, dir.join("ACTIVE"))?;
+    sync_dir(dir)
+}
+
+fn db_options(options: &RocksStateOptions, cache: &Cache) -> Options {
+    let mut table = BlockBasedOptions::default();
+    table.set_block_cache(cache);
+    table.set_bloom_filter(10.0, false);
+    table.set_whole_key_filtering(true);
+    table.set_cache_index_and_filter_blocks(true);
+    table.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    table.set_format_version(5);
+    let mut db = Options::default();
+    db.create_if_missing(true);
+    db.set_block_based_table_factory(&table);
+    db.set_prefix_extractor(SliceTransform::create("quorate.key-without-revision", keys::filter_prefix, None));
+    db.set_memtable_prefix_bloom_ratio(0.05);
+    db.set_compression_type(DBCompressionType::Lz4);
+    db.set_write_buffer_size(options.memtable_bytes);
+    db.set_max_write_buffer_number(4);
+    db.set_max_background_jobs(2);
+    db.set_keep_log_file_num(2);
+    db.set_max_log_file_size(1 << 20);
+    db.set_bytes_per_sync(1 << 20);
+    db
+}
+
+fn open_generation(dir: &Path, number: u64, options: &RocksStateOptions, cache: &Cache) -> io::Result<Generation> {
+    let path = dir.join(format!("gen-{number}"));
+    let mut db_options = db_options(options, cache);
+    let empty = fs::read_dir(&path).map(|mut entries| entries.next().is_none()).unwrap_or(true);
+    if !empty {
+        db_options.create_if_missing(false);
+    }
+    let db = DB::open(&db_options, &path).map_err(|error| {
+        io::Error::other(format!(
+            "the state in {} cannot be opened ({error}); the log and vote are apart from it: replace this peer with `quorate member replace`",
+            path.display()
+        ))
+    })?;
+    Ok(Generation { db: Some(db), number, dir: path, replaced: AtomicBool::new(false) })
+}
+
+fn read_raft_rows(db: &DB, options: &ReadOptions) -> io::Result<RaftRows> {
+    let get = |key| db.get_opt(key, options).map_err(to_io);
+    let bad = |error: codec::CodecError| io::Error::other(format!("state store: a row of Raft's own is damaged: {error}"));
+    let mut rows = RaftRows::default();
+    if let Some(value) = get(raft_keys::APPLIED)? {
+        rows.applied = Some(codec::decode_log_id(&value).map_err(bad)?);
+    }
+    if let Some(value) = get(raft_keys::MEMBERSHIP)? {
+        rows.membership = codec::decode_stored_membership(&value).map_err(bad)?;
+    }
+    Ok(rows)
+}
+
+impl StateEngine for RocksState {
+    fn read(&self, read: &mut dyn FnMut(&dyn Reader)) {
+        let generation = self.current();
+        let snapshot = generation.db().snapshot();
+        read(&RocksReader { snapshot: &snapshot });
+    }
+
+    fn commit(&self, writes: &[(Bytes, Option<Bytes>)], applied: LogId, membership: Option<&StoredMembership>) -> io::Result<()> {
+        let mut batch = WriteBatch::default();
+        for (key, value) in writes {
+            match value {
+                Some(value) => batch.put(key, value),
+                None => batch.delete(key),
+            }
+        }
+        batch.put(raft_keys::APPLIED, codec::encode_log_id(&applied));
+        if let Some(membership) = membership {
+            batch.put(raft_keys::MEMBERSHIP, codec::encode_stored_membership(membership));
+        }
+        let mut options = WriteOptions::default();
+        options.disable_wal(true);
+        self.current().db().write_opt(batch, &options).map_err(to_io)
+    }
+
+    fn raft_rows(&self) -> io::Result<RaftRows> {
+        read_raft_rows(self.current().db(), &ReadOptions::default())
+    }
+
+    fn durable_applied(&self) -> io::Result<Option<LogId>> {
+        let mut options = ReadOptions::default();
+        options.set_read_tier(ReadTier::Persisted);
+        Ok(read_raft_rows(self.current().db(), &options)?.applied)
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        let mut options = FlushOptions::default();
+        options.set_wait(true);
+        self.current().db().flush_opt(&options).map_err(to_io)
+    }
+
+    fn checkpoint(&self) -> io::Result<Arc<Checkpoint>> {
+        let generation = self.current();
+        let dir = self.dir.join("checkpoints").join(self.next_checkpoint.fetch_add(1, Ordering::Relaxed).to_string());
+        let _ = fs::remove_dir_all(&dir);
+        // Flushes first: without a write-ahead log that is what makes the image complete and durable.
+        rocksdb::checkpoint::Checkpoint::new(generation.db()).and_then(|maker| maker.create_checkpoint(&dir)).map_err(to_io)?;
+        let image = DB::open_for_read_only(&db_options(&self.options, &self.cache), &dir, false).map_err(to_io)?;
+        let raft = read_raft_rows(&image, &ReadOptions::default())?;
+        drop(image);
+        Ok(Arc::new(Checkpoint::new(dir, raft)))
+    }
+
+    fn incoming_dir(&self) -> PathBuf {
+        self.dir.join("incoming")
+    }
+
+    fn install(&self, expected: &RaftRows) -> io::Result<()> {
+        let number = self.current().number + 1;
+        let (incoming, target) = (self.incoming_dir(), self.dir.join(format!("gen-{number}")));
+        for entry in fs::read_dir(&incoming)? {
+            File::open(entry?.path())?.sync_all()?;
+        }
+        sync_dir(&incoming)?;
+        let _ = fs::remove_dir_all(&target);
+        fs::rename(&incoming, &target)?;
+        sync_dir(&self.dir)?;
+        let generation = open_generation(&self.dir, number, &self.options, &self.cache)?;
+        let found = read_raft_rows(generation.db(), &ReadOptions::default())?;
+        if &found != expected {
+            generation.replaced.store(true, Ordering::Release);
+            return Err(io::Error::other(format!("the received checkpoint holds {found:?}, promised was {expected:?}")));
+        }
+        write_active(&self.dir, number)?;
+        let old = std::mem::replace(&mut *self.active.write().expect("nobody panics while holding this lock"), Arc::new(generation));
+        old.replaced.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    fn sizes(&self) -> StateSizes {
+        let generation = self.current();
+        let property = |name: &str| generation.db().property_int_value(name).ok().flatten().unwrap_or(0);
+        StateSizes {
+            disk_bytes: property("rocksdb.total-sst-files-size"),
+            memtable_bytes: property("rocksdb.cur-size-all-mem-tables"),
+            rows_estimate: property("rocksdb.estimate-num-keys"),
+        }
+    }
+}
