@@ -2,7 +2,7 @@
 //! slow write of the store does not hold up heartbeats; in a simulation it runs inline.
 
 use crate::convert;
-use quorate_model::Revision;
+use quorate_model::{Revision, StampedTime};
 use quorate_state_machine::digest::Digests;
 use quorate_state_machine::{Answer, EntryInput, Machine};
 use quorate_storage::codec::{LogId, StoredMembership};
@@ -31,18 +31,17 @@ pub struct AppliedState {
     pub index: u64,
     pub term: u64,
     pub revision: Revision,
+    /// Latest time stamped by a leader.
+    pub stamped: StampedTime,
     pub digests: Digests,
-}
-
-struct Core {
-    machine: Machine,
-    ring: VecDeque<Digests>,
 }
 
 /// Applies groups in order.
 pub struct Applier {
     engine: Arc<dyn StateEngine>,
-    core: Mutex<Core>,
+    machine: Mutex<Machine>,
+    /// Digests of recent entries; a lock of its own, because peers ask while a write of the store may take long.
+    ring: Mutex<VecDeque<Digests>>,
     applied: watch::Sender<AppliedState>,
     /// Appends what was applied to a file that is never purged (feature `audit`).
     audit: Option<Box<dyn Fn(&[EntryInput]) + Send + Sync>>,
@@ -54,7 +53,7 @@ impl Applier {
     pub fn open(engine: Arc<dyn StateEngine>, audit: Option<Box<dyn Fn(&[EntryInput]) + Send + Sync>>) -> io::Result<Applier> {
         let machine = load_machine(engine.as_ref())?;
         let (applied, _) = watch::channel(AppliedState::default());
-        let applier = Applier { engine, core: Mutex::new(Core { machine, ring: VecDeque::new() }), applied, audit };
+        let applier = Applier { engine, machine: Mutex::new(machine), ring: Mutex::default(), applied, audit };
         applier.reload()?;
         Ok(applier)
     }
@@ -71,24 +70,27 @@ impl Applier {
         *self.applied.borrow()
     }
 
+    /// Latest stamped time of the log.
+    pub fn stamped_time(&self) -> StampedTime {
+        self.applied().stamped
+    }
+
     /// Digests after entry `index`, if it is among the recent ones.
     pub fn digests_at(&self, index: u64) -> Option<Digests> {
-        let core = self.core.lock().expect("an apply error stops the process");
-        let position = core.ring.binary_search_by_key(&index, |digests| digests.index).ok()?;
-        core.ring.get(position).copied()
+        let ring = self.ring.lock().expect("no panic while held");
+        let position = ring.binary_search_by_key(&index, |digests| digests.index).ok()?;
+        ring.get(position).copied()
     }
 
     /// The last `count` digests, oldest first.
     pub fn recent_digests(&self, count: usize) -> Vec<Digests> {
-        let core = self.core.lock().expect("an apply error stops the process");
-        core.ring.iter().rev().take(count).rev().copied().collect()
+        let ring = self.ring.lock().expect("no panic while held");
+        ring.iter().rev().take(count).rev().copied().collect()
     }
 
     /// Applies one group and makes it visible.
     pub fn apply(&self, group: &Group) -> GroupAnswers {
-        let mut core = self.core.lock().expect("an apply error stops the process");
-        let core = &mut *core;
-        let machine = &mut core.machine;
+        let mut machine = self.machine.lock().expect("an apply error stops the process");
         let applied = read_with(self.engine.as_ref(), |reader| machine.apply_group(reader, &group.entries)).map_err(io::Error::other)?;
         fail::fail_point!("apply_commit_before");
         self.engine.commit(&applied.writes, group.last, group.membership.as_ref())?;
@@ -96,29 +98,29 @@ impl Applier {
         if let Some(audit) = &self.audit {
             audit(&group.entries);
         }
-        core.ring.extend(applied.digests);
-        let surplus = core.ring.len().saturating_sub(DIGEST_RING);
-        core.ring.drain(..surplus);
-        let state = AppliedState {
-            index: group.last.index,
-            term: group.last.leader.term,
-            revision: machine.revision(),
-            digests: machine.digests(),
-        };
-        self.applied.send_replace(state);
+        let mut ring = self.ring.lock().expect("no panic while held");
+        ring.extend(applied.digests);
+        let surplus = ring.len().saturating_sub(DIGEST_RING);
+        ring.drain(..surplus);
+        drop(ring);
+        self.publish(group.last.index, group.last.leader.term, &machine);
         Ok(applied.answers)
     }
 
     /// Takes over the state as the engine now holds it: at start, and after a checkpoint was installed.
     pub fn reload(&self) -> io::Result<()> {
-        let mut core = self.core.lock().expect("an apply error stops the process");
-        core.machine = load_machine(self.engine.as_ref())?;
-        core.ring.clear();
+        let mut machine = self.machine.lock().expect("an apply error stops the process");
+        *machine = load_machine(self.engine.as_ref())?;
+        self.ring.lock().expect("no panic while held").clear();
         let rows = self.engine.raft_rows()?;
         let (index, term) = rows.applied.map_or((0, 0), |id| (id.index, id.leader.term));
-        let state = AppliedState { index, term, revision: core.machine.revision(), digests: core.machine.digests() };
-        self.applied.send_replace(state);
+        self.publish(index, term, &machine);
         Ok(())
+    }
+
+    fn publish(&self, index: u64, term: u64, machine: &Machine) {
+        let (revision, stamped, digests) = (machine.revision(), machine.stamped_time(), machine.digests());
+        self.applied.send_replace(AppliedState { index, term, revision, stamped, digests });
     }
 }
 

@@ -71,10 +71,6 @@ pub fn membership_from_disk(membership: &codec::Membership) -> Result<Membership
     Membership::new(configs, nodes).map_err(|error| Malformed(format!("membership: {error}")))
 }
 
-pub fn stored_membership_to_disk(stored: &StoredMembership) -> codec::StoredMembership {
-    codec::StoredMembership { log_id: stored.log_id().as_ref().map(log_id_to_disk), membership: membership_to_disk(stored.membership()) }
-}
-
 pub fn stored_membership_from_disk(stored: &codec::StoredMembership) -> Result<StoredMembership, Malformed> {
     Ok(StoredMembership::new(stored.log_id.map(log_id_from_disk), membership_from_disk(&stored.membership)?))
 }

@@ -1,5 +1,6 @@
 //! At a follower: commands of its callers go to the leader, packed, one hop. A forwarded command is never forwarded again.
 
+use crate::node::Core;
 use crate::proposer::{Proposal, ProposeFailure, ProposeResult};
 use crate::settings::{FORWARD_TIMEOUT, FORWARDS_IN_FLIGHT};
 use crate::transport::PeerClient;
@@ -10,8 +11,8 @@ use quorate_wire::quorate::peer as wire;
 use std::sync::Arc;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-/// Forwards until every sender is gone. One of these runs per leader this peer has seen.
-pub async fn run(client: Arc<dyn PeerClient>, mut waiting: mpsc::Receiver<Proposal>) {
+/// Forwards until every sender is gone. A new one runs for each new leader.
+pub async fn run(core: Arc<Core>, leader: u64, client: Arc<dyn PeerClient>, mut waiting: mpsc::Receiver<Proposal>) {
     let in_flight = Arc::new(Semaphore::new(FORWARDS_IN_FLIGHT));
     while let Some(first) = waiting.recv().await {
         let Ok(permit) = in_flight.clone().acquire_owned().await else { return };
@@ -24,32 +25,47 @@ pub async fn run(client: Arc<dyn PeerClient>, mut waiting: mpsc::Receiver<Propos
             frames.push(proposal.frame);
             replies.push(proposal.reply);
         }
-        let client = client.clone();
-        tokio::spawn(async move {
-            forward(client, frames, replies).await;
+        let (client, leadership) = (client.clone(), core.clone());
+        core.spawn(async move {
+            let result = if leadership.leader() == Some(leader) {
+                tokio::select! {
+                    result = forward(client, frames, replies.len()) => result,
+                    // The call may hang for as long as the network does; the next leader answers a repetition at once.
+                    () = leadership.leader_lost(leader) => Err(ProposeFailure::Unknown("the leader changed before it answered".to_owned())),
+                }
+            } else {
+                Err(ProposeFailure::NotLeader { leader: leadership.leader() })
+            };
+            answer_all(replies, result);
             drop(permit);
         });
     }
 }
 
-async fn forward(client: Arc<dyn PeerClient>, commands: Vec<Bytes>, replies: Vec<oneshot::Sender<ProposeResult>>) {
+async fn forward(client: Arc<dyn PeerClient>, commands: Vec<Bytes>, expected: usize) -> Result<Vec<wire::Answer>, ProposeFailure> {
     let call = client.propose(wire::ProposeRequest { commands });
-    let failure = match tokio::time::timeout(FORWARD_TIMEOUT, call).await {
-        Ok(Ok(reply)) if reply.answers.len() == replies.len() => {
-            for (sender, answer) in replies.into_iter().zip(reply.answers) {
+    match tokio::time::timeout(FORWARD_TIMEOUT, call).await {
+        Ok(Ok(wire::ProposeReply { error: Some(error), .. })) => Err(failure_from_wire(error)),
+        Ok(Ok(reply)) if reply.answers.len() == expected => Ok(reply.answers),
+        Ok(Ok(_)) => Err(ProposeFailure::Unknown("the leader answered a different number of commands".to_owned())),
+        Ok(Err(error)) => Err(ProposeFailure::Unknown(format!("the leader did not answer: {error}"))),
+        Err(_) => Err(ProposeFailure::Unknown("the leader did not answer in time".to_owned())),
+    }
+}
+
+fn answer_all(replies: Vec<oneshot::Sender<ProposeResult>>, result: Result<Vec<wire::Answer>, ProposeFailure>) {
+    // A caller that gave up is not an error.
+    match result {
+        Ok(answers) => {
+            for (sender, answer) in replies.into_iter().zip(answers) {
                 let _ = sender.send(answer_from_wire(answer));
             }
-            return;
         }
-        Ok(Ok(reply)) => match reply.error {
-            Some(error) => failure_from_wire(error),
-            None => ProposeFailure::Unknown("the leader answered a different number of commands".to_owned()),
-        },
-        Ok(Err(error)) => ProposeFailure::Unknown(format!("the leader did not answer: {error}")),
-        Err(_) => ProposeFailure::Unknown("the leader did not answer in time".to_owned()),
-    };
-    for sender in replies {
-        let _ = sender.send(Err(failure.clone()));
+        Err(failure) => {
+            for sender in replies {
+                let _ = sender.send(Err(failure.clone()));
+            }
+        }
     }
 }
 

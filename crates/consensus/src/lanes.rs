@@ -34,6 +34,10 @@ impl Lanes {
         self.free.lock().expect("no panic while held").lanes.pop()
     }
 
+    pub fn has_free(&self) -> bool {
+        !self.free.lock().expect("no panic while held").lanes.is_empty()
+    }
+
     /// Gives a lane back after its call's outcome is known.
     pub fn give_back(&self, used: RequestId) {
         let mut free = self.free.lock().expect("no panic while held");

@@ -12,12 +12,15 @@
 
 pub mod applier;
 pub mod bootstrap;
+#[cfg(test)]
+mod conformance;
 mod convert;
 pub mod env;
 mod forward;
 mod lanes;
 mod log_adapter;
 pub mod maintenance;
+mod membership;
 mod network;
 pub mod node;
 mod proposer;

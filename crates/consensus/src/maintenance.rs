@@ -3,22 +3,28 @@
 //! Loops here look, then trigger or propose. None of them writes state.
 
 use crate::node::{Core, Node};
-use crate::settings::HELLO_INTERVAL;
+use crate::settings::{HELLO_INTERVAL, LEADER_RETRY};
 use crate::transport::Channel;
 use crate::env;
 use quorate_model::StampedTime;
-use quorate_state_machine::commands::ExpireSessions;
+use quorate_state_machine::commands::{CollectVersions, ExpireSessions};
+use quorate_state_machine::digest::Digests;
+use quorate_state_machine::versioned::cleanup;
 use quorate_wire::quorate::peer as wire;
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// How often growth of log and state is looked at.
 const GROWTH_INTERVAL: Duration = Duration::from_millis(500);
+/// How long one attempt to catch up after a restart may take before its lack of success is logged.
+const CATCH_UP_ATTEMPT: Duration = Duration::from_secs(5);
 /// How often idle sessions are looked for.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(60);
+/// How often superseded versions are looked for.
+const COLLECT_INTERVAL: Duration = Duration::from_secs(5);
 /// A clock further from the majority than this is reported, and its peer does not stand for election.
 pub const MAX_CLOCK_OFFSET_MS: i64 = 2_000;
 
@@ -29,7 +35,7 @@ pub struct Health {
     /// Last answer of every peer, with this peer's clock when it came.
     peers: Mutex<BTreeMap<u64, (wire::HelloReply, StampedTime)>>,
     /// Held while a checkpoint is being received.
-    pub(crate) installing: tokio::sync::Mutex<()>,
+    pub(crate) installing: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Health {
@@ -57,9 +63,27 @@ impl Health {
 }
 
 pub(crate) fn spawn(node: &Node) {
-    tokio::spawn(watch_growth(node.clone()));
-    tokio::spawn(exchange_health(node.clone()));
-    tokio::spawn(expire_sessions(node.clone()));
+    node.core().spawn(catch_up(node.clone()));
+    node.core().spawn(watch_growth(node.clone()));
+    node.core().spawn(exchange_health(node.clone()));
+    node.core().spawn(expire_sessions(node.clone()));
+    node.core().spawn(collect_versions(node.clone()));
+    node.core().spawn(crate::membership::promote_learners(node.core().clone()));
+}
+
+/// After a restart the state is as it was at its last flush, and the committed index on disk is a lower bound. What this
+/// peer may have answered with is surely applied once it has everything the cluster had when it came back.
+async fn catch_up(node: Node) {
+    let core = node.core();
+    while !core.is_caught_up() && !core.is_stopping() {
+        match core.read_barrier(Instant::now() + CATCH_UP_ATTEMPT).await {
+            Ok(()) => core.set_caught_up(),
+            Err(error) => {
+                tracing::info!(%error, "this peer does not serve yet");
+                tokio::time::sleep(LEADER_RETRY).await;
+            }
+        }
+    }
 }
 
 /// Flushes the state and makes checkpoints as the log grows, and purges what nobody needs any more.
@@ -130,8 +154,8 @@ async fn purge(core: &Core) {
 /// Asks every peer for its health once a second and compares digests.
 async fn exchange_health(node: Node) {
     let core = node.core().clone();
+    let started = Instant::now();
     while !core.is_stopping() {
-        tokio::time::sleep(HELLO_INTERVAL).await;
         let digests = core.applier.applied().digests;
         let others: Vec<_> = core.metrics().membership_config.nodes().filter(|(peer, _)| **peer != core.peer).map(|(p, n)| (*p, n.clone())).collect();
         let calls = others.iter().map(|(peer, member)| {
@@ -147,11 +171,14 @@ async fn exchange_health(node: Node) {
             };
             async move { (*peer, tokio::time::timeout(HELLO_INTERVAL, client.hello(request)).await) }
         });
+        let voters: Vec<u64> = core.metrics().membership_config.voter_ids().collect();
         let mut disagreeing = 0;
         let mut agreeing = 1;
         for (peer, reply) in futures::future::join_all(calls).await {
             let Ok(Ok(reply)) = reply else { continue };
             match compare(&core, digests, &reply) {
+                // A learner has no say: only voters are a majority.
+                _ if !voters.contains(&peer) => {}
                 Some(true) => agreeing += 1,
                 Some(false) => {
                     tracing::error!(peer, index = digests.index, "this peer and another disagree about the state");
@@ -161,16 +188,24 @@ async fn exchange_health(node: Node) {
             }
             core.health.remember(peer, reply);
         }
-        let voters = core.metrics().membership_config.voter_ids().count();
-        if disagreeing > voters / 2 && disagreeing > agreeing - 1 {
+        if disagreeing > voters.len() / 2 && disagreeing > agreeing - 1 {
             stop_serving(&node).await;
         }
         watch_clock(&core);
+        // The first rounds follow each other quickly, so that a fresh cluster's status is soon right.
+        let missing = others.iter().any(|(peer, _)| core.health.recent(*peer).is_none()) || others.is_empty();
+        let young = started.elapsed() < 10 * HELLO_INTERVAL;
+        tokio::time::sleep(if missing && young { HELLO_INTERVAL / 10 } else { HELLO_INTERVAL }).await;
     }
 }
 
 /// Whether a peer agrees at an index both remember; `None` when there is no such index.
-fn compare(core: &Core, ours: quorate_state_machine::digest::Digests, reply: &wire::HelloReply) -> Option<bool> {
+fn compare(core: &Core, ours: Digests, reply: &wire::HelloReply) -> Option<bool> {
+    // A peer that has applied nothing shows the same index as one that has applied the first entry.
+    let nothing = Digests::default();
+    if ours == nothing || reply.digest.as_ref() == nothing.to_bytes() {
+        return None;
+    }
     if !reply.digest_at_asked.is_empty() {
         return Some(reply.digest_at_asked.as_ref() == ours.to_bytes());
     }
@@ -226,6 +261,34 @@ async fn expire_sessions(node: Node) {
             }
             if after == 0 {
                 break;
+            }
+        }
+    }
+}
+
+/// The leader has superseded versions looked at, in bounded steps; apply decides which of them go.
+async fn collect_versions(node: Node) {
+    let core = node.core().clone();
+    while !core.is_stopping() {
+        tokio::time::sleep(COLLECT_INTERVAL).await;
+        while node.is_leader() {
+            let now = core.applier.stamped_time().max(env::wall_clock());
+            match node.read(|reader| cleanup::is_due(reader, now)) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => {
+                    tracing::warn!(%error, "superseded versions were not looked for");
+                    break;
+                }
+            }
+            let deadline = Instant::now() + EXPIRY_INTERVAL;
+            match node.execute(&CollectVersions { max_keys: 0 }, None, deadline).await {
+                Ok((_, reply)) if reply.more => {}
+                Ok(_) => break,
+                Err(error) => {
+                    tracing::info!(%error, "superseded versions were not collected");
+                    break;
+                }
             }
         }
     }

@@ -1,8 +1,7 @@
 //! openraft's network over a [`Transport`].
 
 use crate::convert::{self, Malformed};
-use crate::log_adapter::READ_BUDGET_BYTES;
-use crate::state_adapter::SnapshotHandle;
+use crate::state_adapter::{SnapshotHandle, run_blocking};
 use crate::transport::{Channel, PeerClient, Transport, TransportError};
 use crate::types::{PeerNode, TypeConfig, Vote};
 use futures::future::BoxFuture;
@@ -12,25 +11,34 @@ use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable}
 use openraft::network::{RPCOption, RaftNetworkFactory, v2::RaftNetworkV2};
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendError, StreamAppendResult, TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse};
 use quorate_storage::codec;
+use quorate_storage::state::Checkpoint;
 use quorate_wire::quorate::peer as wire;
+use std::collections::VecDeque;
 use std::future::Future;
 use std::io::Read;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+
+/// Bytes of a checkpoint sent at once.
+const PIECE_BYTES: usize = 256 << 10;
 
 /// Makes a network per peer.
 pub struct NetworkFactory {
     pub transport: Arc<dyn Transport>,
+    /// Read files without the blocking pool: simulations only.
+    pub inline_disk: bool,
 }
 
 /// The way to one peer.
 pub struct Network {
     target: u64,
     client: Arc<dyn PeerClient>,
+    inline_disk: bool,
 }
 
 impl NetworkFactory {
     fn network(&self, target: u64, node: &PeerNode, channel: Channel) -> Network {
-        Network { target, client: self.transport.client(&node.peer_address, target, node.incarnation, channel) }
+        let client = self.transport.client(&node.peer_address, target, node.incarnation, channel);
+        Network { target, client, inline_disk: self.inline_disk }
     }
 }
 
@@ -158,7 +166,7 @@ impl RaftNetworkV2<TypeConfig> for Network {
         cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
-        let sending = send_checkpoint(self.client.clone(), self.target, vote, snapshot.snapshot);
+        let sending = send_checkpoint(self, vote, snapshot.snapshot);
         tokio::select! {
             closed = cancel => Err(StreamingError::Closed(closed)),
             sent = sending => sent.map_err(|error| StreamingError::Unreachable(Unreachable::from_string(error))),
@@ -181,21 +189,14 @@ impl RaftNetworkV2<TypeConfig> for Network {
 }
 
 /// Sends the files of a checkpoint that the receiver does not have yet.
-async fn send_checkpoint(
-    client: Arc<dyn PeerClient>,
-    target: u64,
-    vote: Vote,
-    handle: SnapshotHandle,
-) -> Result<SnapshotResponse<TypeConfig>, TransportError> {
+async fn send_checkpoint(network: &Network, vote: Vote, handle: SnapshotHandle) -> Result<SnapshotResponse<TypeConfig>, TransportError> {
+    let Network { target, client, inline_disk } = network;
     let SnapshotHandle::Held(checkpoint) = handle else {
         return Err(TransportError("a received checkpoint cannot be sent on".to_owned()));
     };
     fail::fail_point!("snapshot_send_before");
     let held = checkpoint.clone();
-    let files = tokio::task::spawn_blocking(move || held.files().map(<[_]>::to_vec))
-        .await
-        .map_err(|error| TransportError(error.to_string()))?
-        .map_err(|error| TransportError(format!("checkpoint cannot be read: {error}")))?;
+    let files = run_blocking(*inline_disk, move || held.files().map(<[_]>::to_vec)).await.map_err(unreadable)?;
     let raft = checkpoint.raft();
     let manifest = wire::InstallManifest {
         vote: Some(convert::vote_to_wire(&vote)),
@@ -208,39 +209,74 @@ async fn send_checkpoint(
     if !plan.error.is_empty() {
         return Err(TransportError(plan.error));
     }
-    tracing::info!(to_peer = target, files = files.len(), wanted = plan.wanted.len(), "sending a checkpoint");
-    let (sender, receiver) = tokio::sync::mpsc::channel(8);
-    let dir = checkpoint.dir().to_owned();
-    let reading = tokio::task::spawn_blocking(move || {
-        // Holds the checkpoint: its directory lives until every byte is handed over.
-        let _held = checkpoint;
-        let first = wire::InstallChunk { manifest: Some(manifest), ..Default::default() };
-        if sender.blocking_send(first).is_err() {
-            return Ok(());
-        }
-        plan.wanted.iter().try_for_each(|name| send_file(&dir, name, &sender))
-    });
-    let reply = client.install(tokio_stream::wrappers::ReceiverStream::new(receiver).boxed()).await?;
-    reading
-        .await
-        .map_err(|error| TransportError(error.to_string()))?
-        .map_err(|error| TransportError(format!("checkpoint cannot be read: {error}")))?;
+    tracing::info!(to_peer = *target, files = files.len(), wanted = plan.wanted.len(), "sending a checkpoint");
+    let unread: Arc<Mutex<Option<TransportError>>> = Arc::default();
+    let first = wire::InstallChunk { manifest: Some(manifest), ..Default::default() };
+    let pieces = read_files(checkpoint, plan.wanted, *inline_disk, unread.clone());
+    let reply = client.install(futures::stream::iter([first]).chain(pieces).boxed()).await;
+    // What went wrong here explains what the receiver says.
+    if let Some(error) = unread.lock().expect("no panic while held").take() {
+        return Err(error);
+    }
+    let reply = reply?;
     if !reply.error.is_empty() {
         return Err(TransportError(reply.error));
     }
     Ok(SnapshotResponse::new(convert::vote_from_wire(reply.vote)?))
 }
 
-fn send_file(dir: &std::path::Path, name: &str, sender: &tokio::sync::mpsc::Sender<wire::InstallChunk>) -> std::io::Result<()> {
-    let mut file = std::fs::File::open(dir.join(name))?;
-    loop {
-        let mut data = vec![0; READ_BUDGET_BYTES / 4];
+fn unreadable(error: std::io::Error) -> TransportError {
+    TransportError(format!("checkpoint cannot be read: {error}"))
+}
+
+/// Where the reader of a checkpoint stands: the files still to send, and the one being sent.
+struct Reading {
+    /// Held: its directory lives until every byte is handed over.
+    checkpoint: Arc<Checkpoint>,
+    waiting: VecDeque<String>,
+    open: Option<(String, std::fs::File)>,
+}
+
+impl Reading {
+    /// The next piece; the last one of a file is empty. `None` when all files are sent.
+    fn next_piece(&mut self) -> std::io::Result<Option<wire::InstallChunk>> {
+        if self.open.is_none() {
+            let Some(name) = self.waiting.pop_front() else { return Ok(None) };
+            let file = std::fs::File::open(self.checkpoint.dir().join(&name))?;
+            self.open = Some((name, file));
+        }
+        let Some((name, file)) = &mut self.open else { return Ok(None) };
+        let mut data = vec![0; PIECE_BYTES];
         let read = file.read(&mut data)?;
         data.truncate(read);
-        let chunk = wire::InstallChunk { manifest: None, file: name.to_owned(), data: data.into(), end_of_file: read == 0 };
-        // A receiver that hung up has said why in its reply.
-        if sender.blocking_send(chunk).is_err() || read == 0 {
-            return Ok(());
+        let piece = wire::InstallChunk { manifest: None, file: name.clone(), data: data.into(), end_of_file: read == 0 };
+        if read == 0 {
+            self.open = None;
         }
+        Ok(Some(piece))
     }
+}
+
+/// The wanted files, piece by piece, as fast as the receiver takes them. An error ends the stream and is left in `unread`.
+fn read_files(
+    checkpoint: Arc<Checkpoint>,
+    wanted: Vec<String>,
+    inline: bool,
+    unread: Arc<Mutex<Option<TransportError>>>,
+) -> impl Stream<Item = wire::InstallChunk> + Send + 'static {
+    let reading = Reading { checkpoint, waiting: wanted.into(), open: None };
+    futures::stream::unfold((reading, unread), move |(mut reading, unread)| async move {
+        let result = run_blocking(inline, move || {
+            let piece = reading.next_piece()?;
+            Ok((piece, reading))
+        })
+        .await;
+        match result {
+            Ok((piece, reading)) => piece.map(|piece| (piece, (reading, unread))),
+            Err(error) => {
+                *unread.lock().expect("no panic while held") = Some(unreadable(error));
+                None
+            }
+        }
+    })
 }

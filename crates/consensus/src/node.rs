@@ -1,6 +1,6 @@
 //! A running member of the Raft group, as the rest of the product sees it: writes, reads, status, leadership.
 
-use crate::applier::{Applier, AppliedState, ApplyHandle};
+use crate::applier::{AppliedState, Applier, ApplyHandle};
 use crate::lanes::Lanes;
 use crate::log_adapter::LogAdapter;
 use crate::network::NetworkFactory;
@@ -12,7 +12,7 @@ use crate::types::{PeerNode, TypeConfig};
 use crate::{forward, maintenance, proposer, reads};
 use bytes::Bytes;
 use openraft::async_runtime::watch::WatchReceiver;
-use openraft::{Raft, RaftMetrics};
+use openraft::{Raft, RaftMetrics, ServerState};
 use prost::Message;
 use quorate_model::{ClusterId, ErrorCode, Incarnation, MetaError, PeerId, RequestId, Revision, SessionId};
 use quorate_state_machine::commands::{Numbered, OpenSession, open_session::OpenSessionReply};
@@ -20,12 +20,13 @@ use quorate_state_machine::frame::{self, Frame};
 use quorate_state_machine::{Answer, EntryInput, Reader, limits};
 use quorate_storage::log::LogStore;
 use quorate_storage::state::{StateEngine, read_with};
-use std::collections::BTreeMap;
+use std::future::Future;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 /// Everything a node is started with.
@@ -65,13 +66,24 @@ pub struct Core {
     raft: Raft<TypeConfig, StateAdapter>,
     /// Commands that wait here for the proposer.
     local: mpsc::Sender<Proposal>,
-    /// One queue per leader this peer has forwarded to.
-    forwards: Mutex<BTreeMap<u64, mpsc::Sender<Proposal>>>,
+    /// The queue to the leader this peer forwards to.
+    forwards: Mutex<Option<ForwardQueue>>,
     read_barrier: mpsc::Sender<oneshot::Sender<reads::ReadIndexResult>>,
     lanes: Lanes,
-    /// Index that must be applied before anything is served: what this peer had before it was restarted.
-    recovered_index: u64,
+    /// Held while a session is being opened: all who wait for a lane wait for the same one.
+    opening_session: tokio::sync::Mutex<()>,
+    /// Whether everything this peer may have answered with before its restart is applied again.
+    caught_up: AtomicBool,
     stopping: AtomicBool,
+    /// Whatever runs beside callers; ends with the node.
+    tasks: Mutex<JoinSet<()>>,
+}
+
+/// Commands on their way to one leader, at the address it has.
+struct ForwardQueue {
+    leader: u64,
+    node: PeerNode,
+    sender: mpsc::Sender<Proposal>,
 }
 
 /// A running member. Cheap to clone.
@@ -90,9 +102,8 @@ impl Node {
         let applier = Arc::new(Applier::open(parts.state.clone(), parts.audit)?);
         let apply = if parts.settings.inline_apply { ApplyHandle::Inline(applier.clone()) } else { ApplyHandle::spawn(applier.clone())? };
         let state_adapter = StateAdapter::new(apply);
-        let log_state = parts.log.state();
-        let recovered_index = log_state.committed.map_or(0, |id| id.index).max(applier.applied().index);
-        let network = NetworkFactory { transport: parts.transport.clone() };
+        let is_new = parts.log.state().last.is_none();
+        let network = NetworkFactory { transport: parts.transport.clone(), inline_disk: parts.settings.inline_apply };
         let raft = Raft::build(parts.peer.0, Arc::new(config), network, LogAdapter::new(parts.log.clone()), state_adapter.clone())
             .await
             .map_err(io::Error::other)?;
@@ -117,11 +128,13 @@ impl Node {
             forwards: Mutex::default(),
             read_barrier,
             lanes: Lanes::default(),
-            recovered_index,
+            opening_session: tokio::sync::Mutex::default(),
+            caught_up: AtomicBool::new(is_new),
             stopping: AtomicBool::new(false),
+            tasks: Mutex::default(),
         });
-        tokio::spawn(proposer::run(raft.clone(), proposals));
-        tokio::spawn(reads::run(core.clone(), readers));
+        core.spawn(proposer::run(raft.clone(), proposals));
+        core.spawn(reads::run(core.clone(), readers));
         raft.run();
         let node = Node { core };
         maintenance::spawn(&node);
@@ -140,7 +153,8 @@ impl Node {
             return Err(MetaError::new(ErrorCode::TooLarge, message));
         }
         self.check_serving()?;
-        match request {
+        // Session 0 remembers nothing: such a call would be executed again by a retry.
+        match request.filter(|request| request.session.0 != 0) {
             Some(request) => self.write_framed(Frame { number, request, payload }, deadline).await,
             None => self.write_in_lane(number, payload, deadline).await,
         }
@@ -177,8 +191,17 @@ impl Node {
 
     /// Opening a session twice is harmless: the one nobody uses ends after an hour.
     async fn open_own_session(&self, deadline: Deadline) -> Result<(), MetaError> {
+        let late = || MetaError::new(ErrorCode::NoLeader, "no leader opened a session before the deadline; the write was not applied");
+        let _one_at_a_time = tokio::time::timeout_at(deadline, self.core.opening_session.lock()).await.map_err(|_| late())?;
+        if self.core.lanes.has_free() {
+            return Ok(());
+        }
         let frame = Frame { number: OpenSession::NUMBER, request: RequestId::default(), payload: Bytes::new() };
-        let answer = self.write_framed(frame, deadline).await?;
+        // The write itself has not been sent: whatever became of the session, it was not applied.
+        let answer = self.write_framed(frame, deadline).await.map_err(|error| match error.code {
+            ErrorCode::OutcomeUnknown => late(),
+            _ => error,
+        })?;
         let reply = OpenSessionReply::decode(answer.body?).map_err(|error| MetaError::internal(error.to_string()))?;
         self.core.lanes.add_session(SessionId(reply.session));
         Ok(())
@@ -190,12 +213,14 @@ impl Node {
         let mut doubt: Option<String> = None;
         loop {
             let failure = match tokio::time::timeout_at(deadline, self.core.submit(encoded.clone())).await {
-                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Ok(answer)) => return settle(answer, doubt),
                 Ok(Err(failure)) => failure,
                 Err(_) => ProposeFailure::Unknown("the deadline passed while the write was under way".to_owned()),
             };
             match failure {
-                ProposeFailure::Refused(error) => return Err(error),
+                ProposeFailure::Refused(error) if doubt.is_none() => return Err(error),
+                // An earlier attempt may have been executed, so this refusal is not the answer.
+                ProposeFailure::Refused(_) => {}
                 ProposeFailure::Unknown(why) => doubt = Some(why),
                 ProposeFailure::NotLeader { .. } => {}
             }
@@ -212,15 +237,7 @@ impl Node {
     /// Waits until this peer may answer a linearizable read from its own state.
     pub async fn read_barrier(&self, deadline: Deadline) -> Result<(), MetaError> {
         self.check_serving()?;
-        let (sender, receiver) = oneshot::channel();
-        let full = || MetaError::new(ErrorCode::TooManyRequests, format!("{MAX_WAITING_COMMANDS} reads are waiting at this peer"));
-        self.core.read_barrier.try_send(sender).map_err(|_| full())?;
-        let late = || MetaError::new(ErrorCode::NoLeader, "no leader confirmed the read before its deadline");
-        let index = tokio::time::timeout_at(deadline, receiver)
-            .await
-            .map_err(|_| late())?
-            .map_err(|_| MetaError::new(ErrorCode::ShuttingDown, "this peer is stopping"))??;
-        self.core.wait_applied(index, deadline).await
+        self.core.read_barrier(deadline).await
     }
 
     /// Waits until this peer has applied `revision`.
@@ -252,12 +269,22 @@ impl Node {
         if core.health.is_diverged() {
             return Err(MetaError::new(ErrorCode::Diverged, format!("peer {} does not agree with the majority about the state", core.peer)));
         }
-        let applied = core.applier.applied().index;
-        if applied < core.recovered_index {
-            let message = format!("peer {} has applied {applied} of the {} entries it had before its restart", core.peer, core.recovered_index);
+        if !core.caught_up.load(Ordering::Acquire) {
+            let applied = core.applier.applied().index;
+            let message = format!("peer {} is still applying what it had before its restart; it is at entry {applied}", core.peer);
             return Err(MetaError::new(ErrorCode::NotReady, message));
         }
-        Ok(())
+        match self.failure() {
+            Some(failure) => Err(MetaError::new(ErrorCode::ShuttingDown, format!("peer {} has failed: {failure}", core.peer))),
+            None => Ok(()),
+        }
+    }
+
+    /// Why this peer no longer takes part, if its log, its state or openraft failed: the process must end and start anew.
+    pub fn failure(&self) -> Option<String> {
+        let metrics = self.core.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.running_state.as_ref().err().map(ToString::to_string)
     }
 
     pub fn applied(&self) -> AppliedState {
@@ -281,10 +308,16 @@ impl Node {
     /// Hands leadership to `target`, or to the follower that is furthest; waits until another leader is known.
     pub async fn transfer_leader(&self, target: Option<PeerId>, deadline: Deadline) -> Result<PeerId, MetaError> {
         let core = &self.core;
+        // openraft ignores the request at a follower without a word.
+        if core.leader() != Some(core.peer) {
+            let who = core.leader().map_or_else(|| "nobody is known to".to_owned(), |leader| format!("peer {leader} does"));
+            return Err(MetaError::new(ErrorCode::NotLeader, format!("peer {} does not lead, {who}; ask the leader", core.peer)));
+        }
         let metrics = core.metrics();
         let best = metrics.replication.as_ref().and_then(|matched| {
             let others = matched.iter().filter(|(peer, _)| **peer != core.peer && core.is_voter(**peer));
-            others.max_by_key(|(_, log_id)| log_id.as_ref().map(|id| id.index)).map(|(peer, _)| *peer)
+            let fitness = |peer: u64| core.health.recent(peer).is_some_and(|reply| !reply.diverged);
+            others.max_by_key(|(peer, log_id)| (fitness(**peer), log_id.as_ref().map(|id| id.index))).map(|(peer, _)| *peer)
         });
         let target = target.map(|peer| peer.0).or(best);
         let target = target.ok_or_else(|| MetaError::invalid("there is no other voter that leadership could go to"))?;
@@ -313,13 +346,31 @@ impl Node {
                 tracing::info!(%error, "leadership was not handed over before the stop");
             }
         }
-        self.core.stopping.store(true, Ordering::Release);
-        if let Err(error) = self.core.raft.shutdown().await {
-            tracing::warn!(%error, "the Raft task did not end cleanly");
-        }
+        self.halt().await;
         if let Err(error) = self.core.applier.engine().flush() {
             tracing::warn!(%error, "the state was not flushed; the log has it");
         }
+    }
+
+    /// Ends the tasks and nothing else, as a crash would. Log and state are released when the last [`Node`] is dropped.
+    pub async fn halt(&self) {
+        self.core.stopping.store(true, Ordering::Release);
+        let mut tasks = std::mem::take(&mut *self.core.tasks.lock().expect("no panic while held"));
+        tasks.shutdown().await;
+        if let Err(error) = self.core.raft.shutdown().await {
+            tracing::warn!(%error, "the Raft task did not end cleanly");
+        }
+    }
+}
+
+/// The log's answer to a write that may have been sent before.
+fn settle(answer: Answer, doubt: Option<String>) -> Result<Answer, MetaError> {
+    match (&answer.body, doubt) {
+        // The session ended between two attempts: this one was not executed, the one before may have been.
+        (Err(error), Some(why)) if error.code == ErrorCode::SessionExpired => {
+            Err(MetaError::new(ErrorCode::OutcomeUnknown, format!("the write may have been applied: {why}; {error}")))
+        }
+        _ => Ok(answer),
     }
 }
 
@@ -337,8 +388,32 @@ impl Core {
         self.stopping.load(Ordering::Acquire)
     }
 
+    /// Runs `task` until it ends or the node does.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let mut tasks = self.tasks.lock().expect("no panic while held");
+        if self.is_stopping() {
+            return;
+        }
+        // A set keeps what has ended until somebody asks.
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(task);
+    }
+
+    /// openraft names whoever got the last vote; this peer counts only while it acts as leader.
     pub fn leader(&self) -> Option<u64> {
-        self.raft.metrics().borrow_watched().current_leader
+        let metrics = self.raft.server_metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.current_leader.filter(|leader| *leader != self.peer || metrics.state == ServerState::Leader)
+    }
+
+    /// Ends when `leader` does not lead any more, as far as this peer knows.
+    pub(crate) async fn leader_lost(&self, leader: u64) {
+        let mut metrics = self.raft.server_metrics();
+        while self.leader() == Some(leader) {
+            if metrics.changed().await.is_err() {
+                return;
+            }
+        }
     }
 
     pub fn node_of(&self, peer: u64) -> Option<PeerNode> {
@@ -358,7 +433,7 @@ impl Core {
     }
 
     /// Gives one framed command to the leader, here or over there.
-    async fn submit(&self, frame: Bytes) -> ProposeResult {
+    async fn submit(self: &Arc<Self>, frame: Bytes) -> ProposeResult {
         let Some(leader) = self.leader() else {
             return Err(ProposeFailure::NotLeader { leader: None });
         };
@@ -371,23 +446,55 @@ impl Core {
         enqueue(&queue, frame).await
     }
 
-    /// Gives one framed command to this peer's own proposer.
-    pub(crate) async fn propose_here(&self, frame: Bytes) -> ProposeResult {
+    /// Gives one framed command of this peer's own callers to its proposer.
+    async fn propose_here(&self, frame: Bytes) -> ProposeResult {
         enqueue(&self.local, frame).await
     }
 
-    fn forward_queue(&self, leader: u64) -> Option<mpsc::Sender<Proposal>> {
-        let mut forwards = self.forwards.lock().expect("no panic while held");
-        if let Some(queue) = forwards.get(&leader) {
-            return Some(queue.clone());
+    /// Gives one command of another peer to this peer's proposer. It waits for its place: peers bound what they have
+    /// under way, and a refusal here could not be told from one by the state.
+    pub(crate) async fn propose_forwarded(&self, frame: Bytes) -> ProposeResult {
+        let (reply, receiver) = oneshot::channel();
+        if self.local.send(Proposal { frame, reply }).await.is_err() {
+            return Err(ProposeFailure::NotLeader { leader: None });
         }
-        let client = self.client_of(leader)?;
+        receiver.await.unwrap_or_else(|_| Err(ProposeFailure::Unknown("the proposer stopped".to_owned())))
+    }
+
+    fn forward_queue(self: &Arc<Self>, leader: u64) -> Option<mpsc::Sender<Proposal>> {
+        let node = self.node_of(leader)?;
+        let mut current = self.forwards.lock().expect("no panic while held");
+        if let Some(queue) = current.as_ref().filter(|queue| queue.leader == leader && queue.node == node) {
+            return Some(queue.sender.clone());
+        }
+        let client = self.transport.client(&node.peer_address, leader, node.incarnation, Channel::Forward);
         let (sender, receiver) = mpsc::channel(MAX_WAITING_COMMANDS);
-        tokio::spawn(forward::run(client, receiver));
-        // Queues of former leaders end when their last sender is dropped here.
-        forwards.clear();
-        forwards.insert(leader, sender.clone());
+        self.spawn(forward::run(self.clone(), leader, client, receiver));
+        // The queue of a former leader ends when its last sender is dropped here.
+        *current = Some(ForwardQueue { leader, node, sender: sender.clone() });
         Some(sender)
+    }
+
+    /// Waits until the local state holds everything that was committed when the call began.
+    pub(crate) async fn read_barrier(&self, deadline: Deadline) -> Result<(), MetaError> {
+        let (sender, receiver) = oneshot::channel();
+        let full = || MetaError::new(ErrorCode::TooManyRequests, format!("{MAX_WAITING_COMMANDS} reads are waiting at this peer"));
+        self.read_barrier.try_send(sender).map_err(|_| full())?;
+        let late = || MetaError::new(ErrorCode::NoLeader, "no leader confirmed the read before its deadline");
+        let index = tokio::time::timeout_at(deadline, receiver)
+            .await
+            .map_err(|_| late())?
+            .map_err(|_| MetaError::new(ErrorCode::ShuttingDown, "this peer is stopping"))??;
+        self.wait_applied(index, deadline).await
+    }
+
+    pub(crate) fn is_caught_up(&self) -> bool {
+        self.caught_up.load(Ordering::Acquire)
+    }
+
+    /// From here on the state is at least as new as anything this peer answered with before its restart.
+    pub(crate) fn set_caught_up(&self) {
+        self.caught_up.store(true, Ordering::Release);
     }
 
     pub(crate) async fn wait_applied(&self, index: u64, deadline: Deadline) -> Result<(), MetaError> {

@@ -43,6 +43,10 @@ pub async fn run(raft: Raft<TypeConfig, crate::state_adapter::StateAdapter>, mut
                 None => return,
             },
         };
+        if first.reply.is_closed() {
+            // Its caller has left with "outcome unknown"; not executing it is one of the two outcomes.
+            continue;
+        }
         let mut frames = vec![first.frame];
         let mut replies = vec![first.reply];
         let mut bytes = frames[0].len();

@@ -34,7 +34,10 @@ async fn ask(core: &Core, readers: &mut Vec<oneshot::Sender<ReadIndexResult>>) -
     loop {
         let result = match core.leader() {
             Some(leader) if leader == core.peer => ask_here(core).await,
-            Some(leader) => ask_leader(core, leader).await,
+            Some(leader) => tokio::select! {
+                result = ask_leader(core, leader) => result,
+                () = core.leader_lost(leader) => Err(MetaError::new(ErrorCode::NoLeader, "the leader changed before it answered")),
+            },
             None => Err(MetaError::new(ErrorCode::NoLeader, "no leader is known")),
         };
         if result.is_ok() {

@@ -18,9 +18,13 @@ use quorate_wire::quorate::peer as wire;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Files one checkpoint may have; RocksDB at 64 MiB a file stays far below.
 const MAX_CHECKPOINT_FILES: usize = 100_000;
+/// Longest pause between two pieces of a checkpoint.
+const CHUNK_TIMEOUT: Duration = Duration::from_secs(10);
+const INSTALL_UNDER_WAY: &str = "another checkpoint is being received";
 
 fn append_from_wire(request: wire::AppendRequest) -> Result<AppendEntriesRequest<TypeConfig>, Malformed> {
     Ok(AppendEntriesRequest {
@@ -116,7 +120,9 @@ impl Node {
     /// Commands forwarded by a follower: they are proposed here or refused, never forwarded again.
     pub async fn handle_propose(&self, request: wire::ProposeRequest) -> wire::ProposeReply {
         let refuse = |failure: ProposeFailure| wire::ProposeReply { error: Some(forward::failure_to_wire(&failure)), ..Default::default() };
-        if self.core.leader() != Some(self.core.peer) {
+        // Answers come from this peer's state: if it is wrong, another peer must lead.
+        let can_answer = !self.core.health.is_diverged() && !self.core.is_stopping();
+        if self.core.leader() != Some(self.core.peer) || !can_answer {
             return refuse(ProposeFailure::NotLeader { leader: self.core.leader() });
         }
         let well_formed = request.commands.len() <= limits::MAX_COMMANDS_PER_ENTRY
@@ -127,7 +133,7 @@ impl Node {
             let error = quorate_model::MetaError::new(ErrorCode::ParseError, "malformed forwarded batch");
             return refuse(ProposeFailure::Refused(error));
         }
-        let results = futures::future::join_all(request.commands.into_iter().map(|command| self.core.propose_here(command))).await;
+        let results = futures::future::join_all(request.commands.into_iter().map(|command| self.core.propose_forwarded(command))).await;
         wire::ProposeReply {
             answers: forward::results_to_wire(results),
             error: None,
@@ -183,6 +189,10 @@ impl Node {
 
     /// Compares an announced checkpoint with the files already here; leftovers of other checkpoints are removed.
     pub async fn handle_prepare_install(&self, manifest: wire::InstallManifest) -> wire::InstallPlan {
+        // A new announcement removes files: not while another checkpoint is being received or installed.
+        let Ok(_one_at_a_time) = self.core.health.installing.try_lock() else {
+            return wire::InstallPlan { error: INSTALL_UNDER_WAY.to_owned(), ..Default::default() };
+        };
         let dir = self.core.applier.engine().incoming_dir();
         match run_blocking(self.core.settings.inline_apply, move || plan_install(&dir, &manifest)).await {
             Ok(wanted) => wire::InstallPlan { wanted, ..Default::default() },
@@ -237,8 +247,8 @@ fn plan_install(dir: &Path, manifest: &wire::InstallManifest) -> std::io::Result
 }
 
 async fn receive_and_install(core: &Core, mut chunks: impl Stream<Item = wire::InstallChunk> + Unpin) -> Result<wire::Vote, String> {
-    let _one_at_a_time = core.health.installing.try_lock().map_err(|_| "another checkpoint is being received".to_owned())?;
-    let first = chunks.next().await.ok_or("the stream ended before its manifest")?;
+    let one_at_a_time = core.health.installing.clone().try_lock_owned().map_err(|_| INSTALL_UNDER_WAY.to_owned())?;
+    let first = next_chunk(&mut chunks).await?.ok_or("the stream ended before its manifest")?;
     let manifest = first.manifest.ok_or("the stream does not begin with a manifest")?;
     let vote = convert::vote_from_wire(manifest.vote).map_err(|error| error.to_string())?;
     let membership = codec::decode_stored_membership(&manifest.membership).map_err(|error| error.to_string())?;
@@ -247,21 +257,41 @@ async fn receive_and_install(core: &Core, mut chunks: impl Stream<Item = wire::I
     let rows = RaftRows { applied: Some(convert::log_id_to_disk(&log_id)), membership };
     let dir = core.applier.engine().incoming_dir();
     let known: BTreeMap<String, (u64, u32)> = manifest.files.iter().map(|file| (file.name.clone(), (file.bytes, file.crc32c))).collect();
+    let inline = core.settings.inline_apply;
     let mut writer = FileWriter { dir: dir.clone(), current: None };
-    while let Some(chunk) = chunks.next().await {
+    while let Some(chunk) = next_chunk(&mut chunks).await? {
         if !known.contains_key(&chunk.file) || !is_plain_name(&chunk.file) {
             return Err(format!("file {} is not in the manifest", chunk.file));
         }
         fail::fail_point!("snapshot_receive_chunk");
-        writer.write(&chunk).map_err(|error| format!("file {}: {error}", chunk.file))?;
+        writer = run_blocking(inline, move || writer.write(&chunk).map_err(|error| name_file(&chunk.file, &error)).map(|()| writer))
+            .await
+            .map_err(|error| error.to_string())?;
     }
-    run_blocking(core.settings.inline_apply, move || verify_files(&dir, &known)).await.map_err(|error| error.to_string())?;
+    run_blocking(inline, move || verify_files(&dir, &known)).await.map_err(|error| error.to_string())?;
     let last_membership = convert::stored_membership_from_disk(&rows.membership).map_err(|error| error.to_string())?;
     let meta = SnapshotMeta { last_log_id: Some(log_id), last_membership };
     tracing::info!(index = log_id.index, "installing a received checkpoint");
     let snapshot = Snapshot { meta, snapshot: SnapshotHandle::Received(rows) };
-    let reply = core.raft().install_full_snapshot(vote, snapshot).await.map_err(|error| error.to_string())?;
+    // A task of its own: the caller may hang up, but nobody may touch the files until openraft has installed them.
+    let raft = core.raft().clone();
+    let installing = tokio::spawn(async move {
+        let reply = raft.install_full_snapshot(vote, snapshot).await;
+        drop(one_at_a_time);
+        reply
+    });
+    let reply = installing.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
     Ok(convert::vote_to_wire(&reply.vote))
+}
+
+/// The next piece, in time: a sender that hangs must not keep others from sending.
+async fn next_chunk(chunks: &mut (impl Stream<Item = wire::InstallChunk> + Unpin)) -> Result<Option<wire::InstallChunk>, String> {
+    let next = tokio::time::timeout(CHUNK_TIMEOUT, chunks.next()).await;
+    next.map_err(|_| format!("no piece of the checkpoint came for {} s", CHUNK_TIMEOUT.as_secs()))
+}
+
+fn name_file(name: &str, error: &std::io::Error) -> std::io::Error {
+    std::io::Error::new(error.kind(), format!("file {name}: {error}"))
 }
 
 /// Writes chunks; a file gets its name only when it is complete.

@@ -70,8 +70,8 @@ impl Settings {
             replication_lag_threshold: u64::MAX,
             // Checkpoints and purges are ours (maintenance).
             snapshot_policy: openraft::SnapshotPolicy::Never,
-            max_in_snapshot_log_to_keep: 0,
-            purge_batch_size: 1,
+            // openraft would purge after every checkpoint, whatever the other peers still need.
+            max_in_snapshot_log_to_keep: u64::MAX,
             max_payload_entries: 512,
             install_snapshot_timeout: 600_000,
             backoff: "50ms".to_owned(),

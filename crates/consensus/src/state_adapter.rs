@@ -10,7 +10,7 @@ use quorate_state_machine::{EntryInput, EntryKind, Position};
 use quorate_storage::codec;
 use quorate_storage::state::{Checkpoint, RaftRows};
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// Entries applied as one group, when that many are waiting.
 const MAX_GROUP_ENTRIES: usize = 64;
@@ -33,23 +33,34 @@ type SnapshotOf = Snapshot<<<TypeConfig as RaftTypeConfig>::LeaderId as openraft
 pub struct StateAdapter {
     apply: ApplyHandle,
     /// The newest checkpoint; older ones live as long as a transfer holds them.
-    checkpoint: Arc<Mutex<Option<Arc<Checkpoint>>>>,
+    newest: Arc<Mutex<Newest>>,
+}
+
+#[derive(Default)]
+struct Newest {
+    checkpoint: Option<Arc<Checkpoint>>,
+    /// What was installed last. A checkpoint that was begun before it is too old: the log up to here is gone.
+    installed: Option<codec::LogId>,
 }
 
 impl StateAdapter {
     pub fn new(apply: ApplyHandle) -> StateAdapter {
-        StateAdapter { apply, checkpoint: Arc::default() }
+        StateAdapter { apply, newest: Arc::default() }
     }
 
     /// Index of the newest checkpoint.
     pub fn checkpoint_index(&self) -> Option<u64> {
-        let newest = self.checkpoint.lock().expect("no panic while held");
-        newest.as_ref().and_then(|checkpoint| checkpoint.raft().applied).map(|id| id.index)
+        let newest = self.newest();
+        newest.checkpoint.as_ref().and_then(|checkpoint| checkpoint.raft().applied).map(|id| id.index)
     }
 
     /// Whether somebody besides us holds a checkpoint: it is being sent.
     pub fn checkpoint_in_use(&self) -> bool {
-        self.checkpoint.lock().expect("no panic while held").as_ref().is_some_and(|checkpoint| Arc::strong_count(checkpoint) > 1)
+        self.newest().checkpoint.as_ref().is_some_and(|checkpoint| Arc::strong_count(checkpoint) > 1)
+    }
+
+    fn newest(&self) -> MutexGuard<'_, Newest> {
+        self.newest.lock().expect("no panic while held")
     }
 
     async fn make_checkpoint(&self) -> io::Result<Arc<Checkpoint>> {
@@ -57,8 +68,12 @@ impl StateAdapter {
         fail::fail_point!("checkpoint_before");
         let checkpoint = run_blocking(matches!(self.apply, ApplyHandle::Inline(_)), move || engine.checkpoint()).await?;
         fail::fail_point!("checkpoint_after");
-        *self.checkpoint.lock().expect("no panic while held") = Some(checkpoint.clone());
-        Ok(checkpoint)
+        let mut newest = self.newest();
+        let known = newest.checkpoint.as_ref().and_then(|known| known.raft().applied).max(newest.installed);
+        if checkpoint.raft().applied >= known {
+            newest.checkpoint = Some(checkpoint.clone());
+        }
+        Ok(checkpoint.clone())
     }
 }
 
@@ -142,27 +157,33 @@ impl RaftStateMachine<TypeConfig> for StateAdapter {
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotHandle) -> Result<(), io::Error> {
         fail::fail_point!("install_before");
-        let SnapshotHandle::Received(rows) = snapshot else {
-            return Err(io::Error::other("only a received checkpoint can be installed"));
+        let applier = self.apply.applier().clone();
+        let inline = matches!(self.apply, ApplyHandle::Inline(_));
+        let rows = match snapshot {
+            SnapshotHandle::Received(rows) => rows,
+            // Never over the network: the files are on this machine and are taken from where they are.
+            SnapshotHandle::Held(checkpoint) => {
+                let incoming = applier.engine().incoming_dir();
+                run_blocking(inline, move || checkpoint.copy_to(&incoming).map(|()| checkpoint.raft().clone())).await?
+            }
         };
         if rows.applied.map(convert::log_id_from_disk) != meta.last_log_id {
             return Err(io::Error::other("the received checkpoint is not the one announced"));
         }
-        let applier = self.apply.applier().clone();
-        let inline = matches!(self.apply, ApplyHandle::Inline(_));
+        let installed = rows.applied;
         run_blocking(inline, move || {
             applier.engine().install(&rows)?;
             applier.reload()
         })
         .await?;
-        *self.checkpoint.lock().expect("no panic while held") = None;
+        *self.newest() = Newest { checkpoint: None, installed };
         fail::fail_point!("install_after");
         Ok(())
     }
 
     /// There is always one to give once something was applied: a follower whose entries were purged must not be stuck.
     async fn get_current_snapshot(&mut self) -> Result<Option<SnapshotOf>, io::Error> {
-        let newest = self.checkpoint.lock().expect("no panic while held").clone();
+        let newest = self.newest().checkpoint.clone();
         if let Some(checkpoint) = newest {
             return to_snapshot(checkpoint).map(Some);
         }

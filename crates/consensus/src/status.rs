@@ -10,6 +10,11 @@ const LAGGING_ENTRIES: u64 = 10_000;
 const MIN_FREE_BYTES: u64 = 1 << 30;
 
 impl Node {
+    /// Index of the newest checkpoint this peer holds.
+    pub fn checkpoint_index(&self) -> Option<u64> {
+        self.core().state_adapter.checkpoint_index()
+    }
+
     /// One screen about the cluster as this peer sees it.
     pub fn status(&self) -> wire::StatusReply {
         let core = self.core();

@@ -121,6 +121,7 @@ error_table! {
     UnknownCommand = 20, "unknown_command", Internal 1000000, 501, 12, Never, NotApplied, "upgrade every peer to the same version";
     PreconditionFailed = 21, "precondition_failed", InvalidArgument 1001, 412, 9, Never, NotApplied, "read the object again and decide anew";
     NotReady = 22, "not_ready", Internal 1005, 503, 14, OtherPeer, NotApplied, "this peer is still catching up: use another, or wait for /readyz";
+    SecretUnreadable = 23, "secret_unreadable", Internal 7002, 500, 13, OtherPeer, NotApplied, "give this peer the root keys file that the other peers have";
 }
 
 /// An error with its code and a message that names the object, the limit and the next step.

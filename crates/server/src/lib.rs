@@ -18,5 +18,6 @@ pub mod metrics;
 pub mod native;
 pub mod ops;
 pub mod peer;
+pub mod rpc_table;
 pub mod secrets;
 pub mod serve;

@@ -28,7 +28,7 @@ pub struct DurationLabels {
 pub struct Metrics {
     registry: Registry,
     pub calls: Family<CallLabels, Counter>,
-    pub call_duration: Family<DurationLabels, Histogram>,
+    pub call_duration: Family<DurationLabels, Histogram, fn() -> Histogram>,
     pub connections: Gauge,
     pub applied_index: Gauge<i64, AtomicI64>,
     pub revision: Gauge<i64, AtomicI64>,
@@ -49,8 +49,9 @@ impl Default for Metrics {
 impl Metrics {
     pub fn new() -> Metrics {
         let mut registry = Registry::with_prefix("quorate");
-        // 50 us to 13 s.
-        let call_duration = Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.000_05, 2.0, 18)));
+        let new_histogram: fn() -> Histogram = || Histogram::new(exponential_buckets(0.000_05, 2.0, 18));
+        // Buckets from 50 us to 13 s.
+        let call_duration = Family::new_with_constructor(new_histogram);
         let metrics = Metrics {
             calls: Family::default(),
             call_duration,

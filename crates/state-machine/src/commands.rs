@@ -52,6 +52,8 @@ command_table! {
     4 create_pin CreatePin;
     5 release_pin ReleasePin;
     6 collect_versions CollectVersions;
+    7 allocate_peer AllocatePeer;
+    8 register_root_key RegisterRootKey;
     10 create_instance CreateInstance;
     11 drop_instance DropInstance;
     12 set_instance_status SetInstanceStatus;

@@ -54,9 +54,9 @@ pub enum RecordTable {
     NodeIndex = 4,
     /// attribute name' | scope u64 -> revision: which instances have an attribute
     AttributeIndex = 5,
-    /// key id -> check value of a root key
+    /// key id i64 -> RegisterRootKey: the check value of a root key
     RootKey = 6,
-    /// peer id u64 -> PeerRecord
+    /// incarnation u64 -> the peer id it was given
     Peer = 7,
     /// scope u64 -> instance_id
     Scope = 8,

@@ -80,6 +80,20 @@ fn commands() -> Vec<Golden> {
         command(pin, "0801100618ac0220e0d4032805"),
         command(release, "0801100318ac022007"),
         command(CollectVersions { max_keys: 300 }, "08ac02"),
+        command(
+            AllocatePeer {
+                highest_member: 3,
+                incarnation: 171,
+            },
+            "080310ab01",
+        ),
+        command(
+            RegisterRootKey {
+                key_id: 1,
+                check_value: vec![1, 2],
+            },
+            "080112020102",
+        ),
         command(put, "0a01691201611a01762000"),
         command(delete, "0a01691201611809"),
         command(AppendAttributes { appends: vec![append] }, "0a090a01691201611a0173"),
@@ -272,6 +286,8 @@ fn command_numbers_are_frozen() {
         (4, "create_pin"),
         (5, "release_pin"),
         (6, "collect_versions"),
+        (7, "allocate_peer"),
+        (8, "register_root_key"),
         (10, "create_instance"),
         (11, "drop_instance"),
         (12, "set_instance_status"),

@@ -68,7 +68,7 @@ fn refuse_orphaned_data(data_dir: &Path) -> io::Result<()> {
 }
 
 fn parse(text: &str) -> Result<Identity, String> {
-    let (body, crc_line) = text.trim_end_matches('\n').rsplit_once('\n').ok_or("is cut")?;
+    let (body, crc_line) = text.strip_suffix('\n').and_then(|text| text.rsplit_once('\n')).ok_or("is cut")?;
     let body = format!("{body}\n");
     let crc = crc_line.strip_prefix("crc32c ").and_then(|hex| u32::from_str_radix(hex, 16).ok()).ok_or("is cut")?;
     if crc != crc32c::crc32c(body.as_bytes()) {

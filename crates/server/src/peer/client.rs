@@ -11,7 +11,9 @@ use quorate_consensus::transport::{Channel, PeerClient, Transport, TransportErro
 use quorate_wire::quorate::peer as wire;
 use quorate_wire::quorate::peer::peer_client::PeerClient as Stub;
 use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tonic::transport::Endpoint;
@@ -99,6 +101,17 @@ impl TcpPeer {
     }
 }
 
+/// A request stream of one named type: the compiler cannot see that a boxed one is `Send` for every lifetime.
+struct Outgoing<M>(BoxStream<'static, M>);
+
+impl<M> futures::Stream for Outgoing<M> {
+    type Item = M;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<M>> {
+        self.0.poll_next_unpin(context)
+    }
+}
+
 /// One unary call.
 macro_rules! unary {
     ($self:ident, $method:ident, $request:ident) => {
@@ -112,7 +125,7 @@ impl PeerClient for TcpPeer {
         &self,
         requests: BoxStream<'static, wire::AppendRequest>,
     ) -> Result<BoxStream<'static, Result<wire::AppendReply, TransportError>>, TransportError> {
-        let replies = self.stub()?.append(requests).await.map_err(|status| self.error(status))?.into_inner();
+        let replies = self.stub()?.append(Outgoing(requests)).await.map_err(|status| self.error(status))?.into_inner();
         Ok(replies.map(|reply| reply.map_err(|status| TransportError(status.message().to_owned()))).boxed())
     }
 
@@ -133,6 +146,7 @@ impl PeerClient for TcpPeer {
     }
 
     async fn install(&self, chunks: BoxStream<'static, wire::InstallChunk>) -> Result<wire::InstallReply, TransportError> {
+        let chunks = Outgoing(chunks);
         unary!(self, install, chunks)
     }
 

@@ -39,6 +39,7 @@ struct Inner {
     visible: Image,
     durable: Image,
     pending: VecDeque<(Change, Done)>,
+    appended_bytes: u64,
     /// Pending requests that hold what the committed id names.
     committed_waits_for: usize,
     failing: bool,
@@ -119,6 +120,9 @@ impl MemoryLog {
             };
             match checked {
                 Ok(()) => {
+                    if let Change::Append(entries) = &change {
+                        inner.appended_bytes += entries.iter().map(|entry| entry.weight() as u64).sum::<u64>();
+                    }
                     inner.visible.apply(&change);
                     inner.pending.push_back((change, done));
                     None
@@ -222,7 +226,7 @@ impl LogStore for MemoryLog {
     }
 
     fn appended_bytes(&self) -> u64 {
-        self.stored_bytes()
+        self.lock().appended_bytes
     }
 
     fn stored_bytes(&self) -> u64 {

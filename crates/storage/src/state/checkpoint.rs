@@ -44,6 +44,18 @@ impl Checkpoint {
         let files = list_files(&self.dir)?;
         Ok(self.files.get_or_init(|| files))
     }
+
+    /// Copies the files into `dir`, as if they had been received there.
+    pub fn copy_to(&self, dir: &Path) -> io::Result<()> {
+        if dir.exists() {
+            fs::remove_dir_all(dir)?;
+        }
+        fs::create_dir_all(dir)?;
+        for file in self.files()? {
+            fs::copy(self.dir.join(&file.name), dir.join(&file.name))?;
+        }
+        Ok(())
+    }
 }
 
 impl Drop for Checkpoint {

@@ -1,0 +1,127 @@
+//! The command line.
+
+use crate::driver::System;
+use crate::workload::Workload;
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Load generator for Quorate and etcd.
+#[derive(Debug, Parser)]
+#[command(name = "quorate-bench", version, arg_required_else_help = true)]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Load a cluster that is already running.
+    Run(RunArguments),
+    /// Start three peers of each system on this machine and compare them.
+    Compare(CompareArguments),
+}
+
+#[derive(Debug, Args)]
+pub struct RunArguments {
+    /// What runs at the endpoints.
+    #[arg(long)]
+    pub system: System,
+    /// Public addresses of the peers, host:port, separated by commas.
+    #[arg(long, value_delimiter = ',', required = true)]
+    pub endpoints: Vec<String>,
+    #[arg(long)]
+    pub workload: Workload,
+    /// Clients in the closed loop, over 16 connections. Of the mixed workload: readers; writers come on top, one for four.
+    #[arg(long, default_value_t = 64)]
+    pub clients: usize,
+    /// All connections go to the leader; otherwise they are spread over the endpoints.
+    #[arg(long)]
+    pub leader_only: bool,
+    /// Measured seconds of a run.
+    #[arg(long, default_value_t = 30.0)]
+    pub seconds: f64,
+    /// Runs; the median is shown.
+    #[arg(long, default_value_t = 3)]
+    pub runs: usize,
+    /// Pids of the servers, separated by commas, to show their CPU time per operation.
+    #[arg(long, value_delimiter = ',')]
+    pub pids: Vec<u32>,
+    /// Token of a Quorate cluster: its instance "bench" is made if it is not there.
+    #[arg(long, env = "QUORATE_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+    /// Write the result as JSON to this file.
+    #[arg(long)]
+    pub json: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct CompareArguments {
+    /// The `quorate` binary.
+    #[arg(long)]
+    pub quorate_bin: Option<PathBuf>,
+    /// The `etcd` binary.
+    #[arg(long)]
+    pub etcd_bin: Option<PathBuf>,
+    /// Directory for data and logs; must be empty or absent. Both systems must be on the same disk.
+    #[arg(long)]
+    pub dir: PathBuf,
+    /// A few seconds per workload: shows that everything works, not how fast it is.
+    #[arg(long)]
+    pub quick: bool,
+    /// Measured seconds of a run [default: 30, 2 with --quick].
+    #[arg(long)]
+    pub seconds: Option<f64>,
+    /// Runs of each workload; the median is shown [default: 3, 1 with --quick].
+    #[arg(long)]
+    pub runs: Option<usize>,
+    /// Times the leader is killed [default: 50, 3 with --quick].
+    #[arg(long)]
+    pub kills: Option<usize>,
+    /// Records of the recovery workload [default: 1000000, 20000 with --quick].
+    #[arg(long)]
+    pub records: Option<u64>,
+    /// Where the JSON goes [default: DIR/result.json].
+    #[arg(long)]
+    pub json: Option<PathBuf>,
+}
+
+/// Sizes of a comparison.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+pub struct Sizes {
+    pub seconds: f64,
+    pub runs: usize,
+    pub kills: usize,
+    pub records: u64,
+}
+
+impl CompareArguments {
+    pub fn sizes(&self) -> Sizes {
+        let whole = Sizes { seconds: 30.0, runs: 3, kills: 50, records: 1_000_000 };
+        let quick = Sizes { seconds: 2.0, runs: 1, kills: 3, records: 20_000 };
+        let default = if self.quick { quick } else { whole };
+        Sizes {
+            seconds: self.seconds.unwrap_or(default.seconds),
+            runs: self.runs.unwrap_or(default.runs),
+            kills: self.kills.unwrap_or(default.kills),
+            records: self.records.unwrap_or(default.records),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn a_size_given_wins_over_quick() {
+        let given = Arguments::parse_from(["quorate-bench", "compare", "--dir", "d", "--quick", "--runs", "5"]);
+        let Verb::Compare(compare) = given.verb else { panic!("compare was asked for") };
+        assert_eq!(compare.sizes(), Sizes { seconds: 2.0, runs: 5, kills: 3, records: 20_000 });
+    }
+}

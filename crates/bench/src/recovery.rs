@@ -1,0 +1,84 @@
+//! A large state: how much memory it takes, how soon a killed peer answers again, and how soon the whole cluster does.
+
+use crate::driver::System;
+use crate::failover::Writers;
+use crate::load::fill;
+use crate::machine::{Memory, memory};
+use crate::system::Cluster;
+use serde::Serialize;
+use tokio::time::Instant;
+
+/// Clients that write while a peer is down and comes back.
+const WRITERS: usize = 16;
+
+/// What a large state costs.
+#[derive(Clone, Debug, Serialize)]
+pub struct RecoveryResult {
+    pub system: System,
+    pub records: u64,
+    pub fill_per_second: f64,
+    /// The largest of the peers, after the fill.
+    pub memory: Memory,
+    /// One peer killed and started again under load, until it answers a linearizable read.
+    pub one_peer_seconds: f64,
+    /// All peers killed and started again, until the first one answers a linearizable read.
+    pub all_peers_seconds: f64,
+    pub memory_after_restart: Memory,
+}
+
+/// Fills the cluster and breaks it.
+pub async fn run(cluster: &mut Cluster, records: u64, seed: u64) -> anyhow::Result<RecoveryResult> {
+    let took = fill(cluster.system, &cluster.endpoints(), records, seed).await?;
+    let filled = largest_memory(cluster)?;
+    let one_peer_seconds = restart_one(cluster, seed).await?;
+    let all_peers_seconds = restart_all(cluster).await?;
+    Ok(RecoveryResult {
+        system: cluster.system,
+        records,
+        fill_per_second: records as f64 / took.as_secs_f64(),
+        memory: filled,
+        one_peer_seconds,
+        all_peers_seconds,
+        memory_after_restart: largest_memory(cluster)?,
+    })
+}
+
+fn largest_memory(cluster: &Cluster) -> anyhow::Result<Memory> {
+    let mut largest = Memory::default();
+    for pid in cluster.pids() {
+        let of_peer = memory(pid)?;
+        largest.rss_bytes = largest.rss_bytes.max(of_peer.rss_bytes);
+        largest.anonymous_bytes = largest.anonymous_bytes.max(of_peer.anonymous_bytes);
+    }
+    Ok(largest)
+}
+
+/// A follower: the loss of a leader is what the failover workload measures.
+async fn restart_one(cluster: &mut Cluster, seed: u64) -> anyhow::Result<f64> {
+    let writers = Writers::start(cluster.system, &cluster.endpoints(), WRITERS, seed)?;
+    writers.wait_well().await?;
+    let follower = (cluster.leader().await? + 1) % cluster.peers.len();
+    cluster.kill(follower).await?;
+    writers.wait_well().await?;
+    let started = Instant::now();
+    cluster.restart(follower)?;
+    cluster.wait_serving(follower).await?;
+    Ok(started.elapsed().as_secs_f64())
+}
+
+async fn restart_all(cluster: &mut Cluster) -> anyhow::Result<f64> {
+    for index in 0..cluster.peers.len() {
+        cluster.kill(index).await?;
+    }
+    let started = Instant::now();
+    for index in 0..cluster.peers.len() {
+        cluster.restart(index)?;
+    }
+    let leader = cluster.leader().await?;
+    cluster.wait_serving(leader).await?;
+    let took = started.elapsed().as_secs_f64();
+    for index in 0..cluster.peers.len() {
+        cluster.wait_serving(index).await?;
+    }
+    Ok(took)
+}

@@ -1,0 +1,280 @@
+//! `quorate dev`: a cluster of peers on this machine, each a process of its own, so that killing one is like the real thing.
+//!
+//! ```text
+//! DIR/token, cluster-secret, root-keys   made once, 0600
+//! DIR/peer-<n>/                          data directory of a peer
+//! DIR/peer-<n>.log                       its standard error
+//! DIR/dev.json                           who runs: pids, addresses and command lines
+//! ```
+
+use anyhow::{Context, anyhow, bail};
+use clap::{Args, Subcommand};
+use quorate_server::config::WELL_KNOWN_TOKEN;
+use quorate_server::secrets::SecretBox;
+use serde::{Deserialize, Serialize};
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long the peers may take until all of them serve.
+const READY_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a peer may take to stop before it is killed.
+const STOP_TIMEOUT: Duration = Duration::from_secs(15);
+
+#[derive(Args)]
+pub struct DevArguments {
+    #[command(subcommand)]
+    verb: Option<DevVerb>,
+    #[command(flatten)]
+    start: StartArguments,
+}
+
+#[derive(Subcommand)]
+enum DevVerb {
+    /// Stop the peers of a directory.
+    Stop {
+        /// Directory the peers were started with.
+        #[arg(long, default_value = "quorate-dev")]
+        dir: PathBuf,
+    },
+}
+
+#[derive(Args)]
+struct StartArguments {
+    /// Directory of the peers' data; starting again in it continues where it was.
+    #[arg(long, default_value = "quorate-dev")]
+    dir: PathBuf,
+    /// Number of peers: 1, 3 or 5.
+    #[arg(long, default_value_t = 3)]
+    peers: u16,
+    /// Public ports are P, P+10, P+20 and so on; peer ports one higher.
+    #[arg(long, default_value_t = 5000)]
+    base_port: u16,
+    /// Doris token [default: Doris's well-known one].
+    #[arg(long)]
+    token: Option<String>,
+    /// Return once the peers serve; stop them with `quorate dev stop`.
+    #[arg(long)]
+    detach: bool,
+}
+
+/// One running peer, as dev.json tells it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct DevPeer {
+    peer: u16,
+    pid: u32,
+    public: String,
+    peer_address: String,
+    args: Vec<String>,
+}
+
+pub fn run(arguments: DevArguments) -> anyhow::Result<ExitCode> {
+    match arguments.verb {
+        Some(DevVerb::Stop { dir }) => stop(&dir),
+        None => start(arguments.start),
+    }
+}
+
+fn start(arguments: StartArguments) -> anyhow::Result<ExitCode> {
+    if ![1, 3, 5].contains(&arguments.peers) {
+        bail!("--peers is {}; choose 1, 3 or 5", arguments.peers);
+    }
+    if arguments.base_port.checked_add(10 * arguments.peers).is_none() {
+        bail!("--base-port {} leaves no room for {} peers below 65536", arguments.base_port, arguments.peers);
+    }
+    fs::create_dir_all(&arguments.dir).with_context(|| format!("directory {}", arguments.dir.display()))?;
+    let dir = fs::canonicalize(&arguments.dir)?;
+    refuse_second_start(&dir)?;
+    let token = arguments.token.clone().unwrap_or_else(|| WELL_KNOWN_TOKEN.to_owned());
+    write_secret(&dir.join("token"), &token)?;
+    make_secret(&dir.join("cluster-secret"), &random_hex())?;
+    SecretBox::load_or_create(&dir.join("root-keys"))?;
+    let mut children = Vec::new();
+    let mut peers = Vec::new();
+    for number in 1..=arguments.peers {
+        let args = peer_args(&dir, &arguments, number);
+        let child = spawn(&dir, number, &args, arguments.detach)?;
+        peers.push(DevPeer {
+            peer: number,
+            pid: child.id(),
+            public: format!("127.0.0.1:{}", arguments.base_port + 10 * (number - 1)),
+            peer_address: format!("127.0.0.1:{}", arguments.base_port + 10 * (number - 1) + 1),
+            args,
+        });
+        children.push(child);
+    }
+    fs::write(dir.join("dev.json"), serde_json::to_vec_pretty(&peers)?)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let outcome = runtime.block_on(attend(&dir, &peers, &mut children, &token, arguments.detach));
+    if arguments.detach && outcome.is_ok() {
+        return outcome;
+    }
+    stop_children(&mut children);
+    let _ = fs::remove_file(dir.join("dev.json"));
+    outcome
+}
+
+/// Waits until all serve, says how to reach them, and in the foreground waits for the end.
+async fn attend(dir: &Path, peers: &[DevPeer], children: &mut [Child], token: &str, detach: bool) -> anyhow::Result<ExitCode> {
+    let ready = wait_ready(dir, peers, children);
+    tokio::select! {
+        ready = ready => ready?,
+        () = crate::serve::stop_signal() => return Ok(ExitCode::from(130)),
+    }
+    let list: Vec<&str> = peers.iter().map(|peer| peer.public.as_str()).collect();
+    println!("{} peers are serving at {}", peers.len(), list.join(", "));
+    println!();
+    println!("  create an instance   curl -X PUT 'http://{}/MetaService/http/create_instance?token={token}' -d '{{\"instance_id\":\"i1\",\"name\":\"one\",\"user_id\":\"me\"}}'", list[0]);
+    println!("  read it elsewhere    curl 'http://{}/MetaService/http/get_instance?token={token}&instance_id=i1'", list[list.len() - 1]);
+    println!("  look at the cluster  quorate status --endpoint {}", list[0]);
+    println!("  data and logs        {}", dir.display());
+    if detach {
+        println!("  stop                 quorate dev stop --dir {}", dir.display());
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!("  stop                 Ctrl-C");
+    std::io::stdout().flush()?;
+    crate::serve::stop_signal().await;
+    println!("stopping");
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn wait_ready(dir: &Path, peers: &[DevPeer], children: &mut [Child]) -> anyhow::Result<()> {
+    let deadline = Instant::now() + READY_TIMEOUT;
+    for (peer, child) in peers.iter().zip(children) {
+        while !crate::status::is_ready(&peer.public).await {
+            if let Some(status) = child.try_wait()? {
+                let log = dir.join(format!("peer-{}.log", peer.peer));
+                let last = fs::read_to_string(&log).unwrap_or_default();
+                let last = last.lines().rev().find(|line| line.contains("quorate:")).unwrap_or("no reason given");
+                bail!("peer {} ended with {status}: {last} (see {})", peer.peer, log.display());
+            }
+            if Instant::now() > deadline {
+                bail!("peer {} does not serve after {} s; see {}", peer.peer, READY_TIMEOUT.as_secs(), dir.join(format!("peer-{}.log", peer.peer)).display());
+            }
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        }
+    }
+    Ok(())
+}
+
+fn peer_args(dir: &Path, arguments: &StartArguments, number: u16) -> Vec<String> {
+    let port = |number: u16| arguments.base_port + 10 * (number - 1);
+    let peers: Vec<String> = (1..=arguments.peers).map(|number| format!("127.0.0.1:{}", port(number) + 1)).collect();
+    let path = |name: &str| dir.join(name).display().to_string();
+    [
+        "serve",
+        "--data-dir",
+        &path(&format!("peer-{number}")),
+        "--listen",
+        &format!("127.0.0.1:{}", port(number)),
+        "--peer-listen",
+        &format!("127.0.0.1:{}", port(number) + 1),
+        "--peers",
+        &peers.join(","),
+        "--token-file",
+        &path("token"),
+        "--allow-well-known-token",
+        "--cluster-secret-file",
+        &path("cluster-secret"),
+        "--root-keys-file",
+        &path("root-keys"),
+        "--worker-threads",
+        "1",
+    ]
+    .map(str::to_owned)
+    .to_vec()
+}
+
+fn spawn(dir: &Path, number: u16, args: &[String], detach: bool) -> anyhow::Result<Child> {
+    let log = OpenOptions::new().create(true).append(true).open(dir.join(format!("peer-{number}.log")))?;
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(args).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+    // In a group of its own a peer does not get the terminal's Ctrl-C: this process stops it in order.
+    command.process_group(0);
+    let _ = detach;
+    command.spawn().with_context(|| format!("peer {number} cannot be started"))
+}
+
+fn stop_children(children: &mut [Child]) {
+    for child in children.iter() {
+        signal(child.id(), rustix::process::Signal::TERM);
+    }
+    let deadline = Instant::now() + STOP_TIMEOUT;
+    for child in children {
+        while matches!(child.try_wait(), Ok(None)) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+}
+
+fn signal(pid: u32, signal: rustix::process::Signal) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) {
+        let _ = rustix::process::kill_process(pid, signal);
+    }
+}
+
+/// Whether `pid` is a peer that serves a data directory under `dir`: a pid alone may have been given to somebody else.
+fn is_our_peer(pid: u32, dir: &Path) -> bool {
+    let command_line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let command_line = String::from_utf8_lossy(&command_line);
+    command_line.contains("serve") && command_line.contains(&*dir.join("peer-").to_string_lossy())
+}
+
+fn read_peers(dir: &Path) -> anyhow::Result<Option<Vec<DevPeer>>> {
+    match fs::read(dir.join("dev.json")) {
+        Ok(json) => Ok(Some(serde_json::from_slice(&json).with_context(|| format!("{}/dev.json", dir.display()))?)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn refuse_second_start(dir: &Path) -> anyhow::Result<()> {
+    for peer in read_peers(dir)?.unwrap_or_default() {
+        if is_our_peer(peer.pid, dir) {
+            bail!("peers already run in {} (pid {}); stop them with `quorate dev stop --dir {}`", dir.display(), peer.pid, dir.display());
+        }
+    }
+    Ok(())
+}
+
+fn stop(dir: &Path) -> anyhow::Result<ExitCode> {
+    let dir = fs::canonicalize(dir).with_context(|| format!("directory {}", dir.display()))?;
+    let peers = read_peers(&dir)?.ok_or_else(|| anyhow!("no peers run in {}", dir.display()))?;
+    let running = || peers.iter().filter(|peer| is_our_peer(peer.pid, &dir));
+    for peer in running() {
+        signal(peer.pid, rustix::process::Signal::TERM);
+    }
+    let deadline = Instant::now() + STOP_TIMEOUT;
+    while running().next().is_some() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    for peer in running() {
+        signal(peer.pid, rustix::process::Signal::KILL);
+    }
+    fs::remove_file(dir.join("dev.json"))?;
+    println!("{} peers stopped; their data is in {}", peers.len(), dir.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn random_hex() -> String {
+    let mut bytes = [0u8; 32];
+    getrandom::fill(&mut bytes).expect("the operating system gives randomness; without it no secret is safe");
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn make_secret(path: &Path, secret: &str) -> anyhow::Result<()> {
+    if path.exists() { Ok(()) } else { write_secret(path, secret) }
+}
+
+fn write_secret(path: &Path, secret: &str) -> anyhow::Result<()> {
+    let mut file: File = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(path)?;
+    writeln!(file, "{secret}")?;
+    Ok(())
+}

@@ -1,0 +1,41 @@
+//! `quorate`: one binary that serves a peer, runs a development cluster and looks at a running one.
+
+mod dev;
+mod serve;
+mod status;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Replicated metadata for cloud data warehouses and vector databases.
+#[derive(Parser)]
+#[command(name = "quorate", version, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Run one peer.
+    Serve(serve::ServeArguments),
+    /// Run three peers on this machine, to try things out.
+    Dev(dev::DevArguments),
+    /// Say who leads, who lags, what is wrong and what to do about it.
+    Status(status::StatusArguments),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().verb {
+        Verb::Serve(arguments) => serve::run(arguments),
+        Verb::Dev(arguments) => dev::run(arguments),
+        Verb::Status(arguments) => status::run(arguments),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("quorate: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! `quorate serve`: one peer, from flags over a file over the environment.
+
+use anyhow::{Context, anyhow};
+use clap::Args;
+use quorate_server::config::{Profile, ServerConfig};
+use quorate_server::serve;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use tokio::sync::watch;
+use tracing_subscriber::EnvFilter;
+
+#[derive(Args)]
+pub struct ServeArguments {
+    /// TOML file with the settings below; flags win over it.
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// Directory of log, state and identity; made if absent.
+    #[arg(long)]
+    data_dir: Option<PathBuf>,
+    /// Address of the public port [default: 127.0.0.1:5000].
+    #[arg(long)]
+    listen: Option<String>,
+    /// Address of the peer port [default: 127.0.0.1:5001].
+    #[arg(long)]
+    peer_listen: Option<String>,
+    /// `host:port` clients reach this peer at [default: --listen].
+    #[arg(long)]
+    advertise: Option<String>,
+    /// `host:port` peers reach this peer at [default: --peer-listen].
+    #[arg(long)]
+    peer_advertise: Option<String>,
+    /// Peer addresses of all founders, this one included, separated by commas. The same on every peer.
+    #[arg(long, value_delimiter = ',')]
+    peers: Vec<String>,
+    /// File with the Doris token. The token itself is also taken from QUORATE_TOKEN.
+    #[arg(long)]
+    token_file: Option<PathBuf>,
+    /// Accept Doris's well-known default token.
+    #[arg(long)]
+    allow_well_known_token: bool,
+    /// File with the secret peers authenticate each other by. The same on every peer.
+    #[arg(long)]
+    cluster_secret_file: Option<PathBuf>,
+    /// File with the keys secrets are encrypted by. The same on every peer.
+    #[arg(long)]
+    root_keys_file: Option<PathBuf>,
+    /// Timing of elections: lan or wan.
+    #[arg(long)]
+    profile: Option<String>,
+    /// Start empty beside a running cluster: get a new id and take this address's old place.
+    #[arg(long)]
+    replace: bool,
+    /// Worker threads; 0 is one per core, 1 is best when several peers share a small machine.
+    #[arg(long)]
+    worker_threads: Option<usize>,
+    /// Log bytes after which a checkpoint is made.
+    #[arg(long)]
+    checkpoint_log_bytes: Option<u64>,
+    /// Log entries after which a checkpoint is made.
+    #[arg(long)]
+    checkpoint_log_entries: Option<u64>,
+    /// Append every applied entry to audit.log (builds with the `audit` feature).
+    #[arg(long)]
+    audit: bool,
+}
+
+impl ServeArguments {
+    fn into_config(self) -> anyhow::Result<ServerConfig> {
+        let mut config = match (&self.config, &self.data_dir) {
+            (Some(path), _) => ServerConfig::load(path)?,
+            (None, Some(dir)) => ServerConfig::new(dir.clone()),
+            (None, None) => return Err(anyhow!("--data-dir or --config is needed")),
+        };
+        set(&mut config.data_dir, self.data_dir);
+        set(&mut config.listen, self.listen);
+        set(&mut config.peer_listen, self.peer_listen);
+        set(&mut config.worker_threads, self.worker_threads);
+        config.advertise = self.advertise.or(config.advertise);
+        config.peer_advertise = self.peer_advertise.or(config.peer_advertise);
+        config.token_file = self.token_file.or(config.token_file);
+        config.cluster_secret_file = self.cluster_secret_file.or(config.cluster_secret_file);
+        config.root_keys_file = self.root_keys_file.or(config.root_keys_file);
+        config.checkpoint_log_bytes = self.checkpoint_log_bytes.or(config.checkpoint_log_bytes);
+        config.checkpoint_log_entries = self.checkpoint_log_entries.or(config.checkpoint_log_entries);
+        config.allow_well_known_token |= self.allow_well_known_token;
+        config.replace |= self.replace;
+        config.audit |= self.audit;
+        if !self.peers.is_empty() {
+            config.peers = self.peers;
+        }
+        if config.token_file.is_none() && config.token.is_none() {
+            config.token = std::env::var("QUORATE_TOKEN").ok();
+        }
+        match self.profile.as_deref() {
+            None => {}
+            Some("lan") => config.profile = Profile::Lan,
+            Some("wan") => config.profile = Profile::Wan,
+            Some(other) => return Err(anyhow!("profile \"{other}\" is not known; choose lan or wan")),
+        }
+        Ok(config)
+    }
+}
+
+fn set<T>(target: &mut T, given: Option<T>) {
+    if let Some(given) = given {
+        *target = given;
+    }
+}
+
+pub fn run(arguments: ServeArguments) -> anyhow::Result<ExitCode> {
+    let filter = EnvFilter::try_from_env("QUORATE_LOG").unwrap_or_else(|_| EnvFilter::new("info,openraft=warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    let config = arguments.into_config()?;
+    let mut runtime = match config.worker_threads {
+        1 => tokio::runtime::Builder::new_current_thread(),
+        threads => {
+            let mut builder = tokio::runtime::Builder::new_multi_thread();
+            if threads > 0 {
+                builder.worker_threads(threads);
+            }
+            builder
+        }
+    };
+    let runtime = runtime.enable_all().build().context("the async runtime cannot start")?;
+    runtime.block_on(async {
+        let (sender, stop) = watch::channel(false);
+        tokio::spawn(async move {
+            stop_signal().await;
+            let _ = sender.send(true);
+            // A second signal does not wait for leadership to be handed over.
+            stop_signal().await;
+            std::process::exit(130);
+        });
+        let listen = config.public_address().to_owned();
+        serve::run(config, stop, |node| {
+            tracing::info!(peer = %node.peer(), address = %listen, "serving");
+        })
+        .await
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Waits for Ctrl-C or SIGTERM.
+pub async fn stop_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).expect("a signal handler can be installed at start");
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+}

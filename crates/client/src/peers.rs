@@ -1,0 +1,174 @@
+//! The peers a client knows, and which of them it asks: the remembered leader, else its current choice.
+
+use crate::backoff::random_below;
+use crate::error::ClientError;
+use crate::options::ClientOptions;
+use std::sync::{Mutex, MutexGuard};
+use tonic::transport::{Channel, Endpoint};
+
+/// Addresses a client may be given.
+const MAX_CONFIGURED_PEERS: usize = 64;
+/// Leaders learned from redirects beside the configured ones. A cluster has far fewer peers; the oldest makes room.
+const MAX_LEARNED_PEERS: usize = 16;
+
+/// A peer and the connection to it, which opens on first use and reopens by itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Peer {
+    pub(crate) address: String,
+    pub(crate) channel: Channel,
+}
+
+/// Whom a call prefers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Prefer {
+    /// Writes: the leader saves a hop.
+    Leader,
+    /// Reads: any peer answers them itself.
+    Current,
+}
+
+#[derive(Debug)]
+struct Known {
+    configured: Vec<Peer>,
+    learned: Vec<Peer>,
+    /// Index into `configured`: moves on when that peer fails.
+    current: usize,
+    leader: Option<String>,
+}
+
+/// All peers, shared by the clones of a client.
+#[derive(Debug)]
+pub(crate) struct Peers {
+    known: Mutex<Known>,
+    options: ClientOptions,
+}
+
+impl Peers {
+    /// Connects to nobody yet. The first peer to ask is random, so that clients spread over the cluster.
+    pub(crate) fn new(addresses: Vec<String>, options: &ClientOptions) -> Result<Peers, ClientError> {
+        if addresses.is_empty() || addresses.len() > MAX_CONFIGURED_PEERS {
+            let text = format!("{} endpoints given; name 1 to {MAX_CONFIGURED_PEERS} peers as host:port", addresses.len());
+            return Err(ClientError::unusable(text));
+        }
+        let configured = addresses.iter().map(|address| connect(address, options)).collect::<Result<Vec<Peer>, _>>()?;
+        let current = random_below(configured.len());
+        Ok(Peers { known: Mutex::new(Known { configured, learned: Vec::new(), current, leader: None }), options: options.clone() })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().expect("nothing panics while the lock is held")
+    }
+
+    /// Whom to ask next.
+    pub(crate) fn choose(&self, prefer: Prefer) -> Peer {
+        let known = self.lock();
+        let leader = known.leader.as_deref().filter(|_| prefer == Prefer::Leader);
+        leader.and_then(|address| known.find(address)).unwrap_or(&known.configured[known.current]).clone()
+    }
+
+    /// How many peers were given.
+    pub(crate) fn count(&self) -> u32 {
+        self.lock().configured.len() as u32
+    }
+
+    /// Remembers the leader; false if its address cannot be used, or is the one that sent us there.
+    pub(crate) fn follow(&self, leader: &str, asked: &str) -> bool {
+        if leader == asked {
+            return false;
+        }
+        let mut known = self.lock();
+        if known.find(leader).is_none() {
+            let Ok(peer) = connect(leader, &self.options) else { return false };
+            if known.learned.len() == MAX_LEARNED_PEERS {
+                known.learned.remove(0);
+            }
+            known.learned.push(peer);
+        }
+        known.leader = Some(leader.to_owned());
+        true
+    }
+
+    /// A peer did a write although we asked for a redirect: it leads.
+    pub(crate) fn wrote(&self, address: &str) {
+        let mut known = self.lock();
+        if known.leader.as_deref() != Some(address) {
+            known.leader = Some(address.to_owned());
+        }
+    }
+
+    /// A peer could not help: ask the next one.
+    pub(crate) fn failed(&self, address: &str) {
+        let mut known = self.lock();
+        if known.leader.as_deref() == Some(address) {
+            known.leader = None;
+        }
+        if known.configured[known.current].address == address {
+            known.current = (known.current + 1) % known.configured.len();
+        }
+    }
+}
+
+impl Known {
+    fn find(&self, address: &str) -> Option<&Peer> {
+        self.configured.iter().chain(&self.learned).find(|peer| peer.address == address)
+    }
+}
+
+fn connect(address: &str, options: &ClientOptions) -> Result<Peer, ClientError> {
+    let bare = address.strip_prefix("http://").unwrap_or(address).trim_end_matches('/');
+    if bare.contains("://") || !bare.contains(':') {
+        return Err(ClientError::unusable(format!("endpoint {address:?} is not host:port; TLS is not supported by this client")));
+    }
+    let endpoint = Endpoint::from_shared(format!("http://{bare}"))
+        .map_err(|error| ClientError::unusable(format!("endpoint {address:?} is not host:port: {error}")))?;
+    let channel = endpoint.connect_timeout(options.connect_timeout).tcp_nodelay(true).connect_lazy();
+    Ok(Peer { address: bare.to_owned(), channel })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peers(addresses: &[&str]) -> Result<Peers, ClientError> {
+        Peers::new(addresses.iter().map(|address| (*address).to_owned()).collect(), &ClientOptions::default())
+    }
+
+    #[tokio::test]
+    async fn a_learned_leader_is_asked_by_writes_until_it_fails() {
+        let peers = peers(&["a:1", "b:2"]).expect("both are host:port");
+        let first = peers.choose(Prefer::Leader).address;
+        assert!(peers.follow("c:3", &first));
+        assert_eq!(peers.choose(Prefer::Leader).address, "c:3");
+        assert_eq!(peers.choose(Prefer::Current).address, first, "reads stay where they are");
+        peers.failed("c:3");
+        assert_eq!(peers.choose(Prefer::Leader).address, first);
+        peers.failed(&first);
+        assert_ne!(peers.choose(Prefer::Leader).address, first);
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_names_itself_as_the_leader_is_not_followed() {
+        let peers = peers(&["a:1"]).expect("host:port");
+        assert!(!peers.follow("a:1", "a:1"));
+        assert!(!peers.follow("not an address", "a:1"));
+    }
+
+    #[tokio::test]
+    async fn learned_leaders_are_bounded() {
+        let peers = peers(&["a:1"]).expect("host:port");
+        for port in 1..100 {
+            assert!(peers.follow(&format!("x:{port}"), "a:1"));
+        }
+        assert_eq!(peers.lock().learned.len(), MAX_LEARNED_PEERS);
+        assert_eq!(peers.choose(Prefer::Leader).address, "x:99");
+    }
+
+    #[tokio::test]
+    async fn endpoints_that_cannot_be_used_are_refused_at_once() {
+        for bad in [&[][..], &["https://a:1"], &["no-port"], &["a b:1"]] {
+            let error = peers(bad).expect_err("cannot be used");
+            assert_eq!(error.outcome(), quorate_model::Outcome::NotApplied, "{bad:?}");
+        }
+        assert_eq!(peers(&["http://a:1/"]).expect("a scheme is allowed").choose(Prefer::Leader).address, "a:1");
+    }
+}

@@ -1,0 +1,89 @@
+//! A peer that was away too long gets the state as files.
+
+use crate::support::{Cluster, soon, until};
+use quorate_consensus::Settings;
+use std::time::Duration;
+
+fn small_checkpoints() -> Settings {
+    Settings { checkpoint_log_entries: 20, checkpoint_interval: Duration::from_secs(3_600), max_log_bytes: 1, ..Settings::default() }
+}
+
+/// Writes at `writer` until its log no longer has what `behind` needs.
+async fn leave_behind(cluster: &Cluster, writer: usize, behind: usize, round: usize) {
+    let needed = cluster.node(behind).applied().index + 1;
+    let purged = || cluster.node(writer).status().peers.iter().find(|peer| peer.peer_id == writer as u64 + 1).map_or(0, |peer| peer.purged_index);
+    let deadline = soon();
+    let mut write = 0;
+    while purged() <= needed {
+        assert!(tokio::time::Instant::now() < deadline, "the log is never purged");
+        let name = format!("round{round}.{}", write % 40);
+        cluster.put(writer, &name, &format!("{write}"), None, soon()).await.expect("two peers are a quorum");
+        write += 1;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_was_away_too_long_catches_up_twice_in_a_row() {
+    let cluster = Cluster::start(small_checkpoints()).await;
+    for round in 0..2 {
+        let leader = cluster.leader().await;
+        let away = (leader + 1) % 3;
+        cluster.isolate(away);
+        leave_behind(&cluster, leader, away, round).await;
+        let transfers = cluster.links.plans_of(cluster.address(away)).len();
+        cluster.links.heal();
+        cluster.converge().await;
+        assert!(cluster.links.plans_of(cluster.address(away)).len() > transfers, "round {round}: it caught up without a checkpoint");
+        let value = cluster.get(away, &format!("round{round}.0"), soon()).await.expect("read");
+        assert!(value.is_some());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_interrupted_transfer_goes_on_with_the_missing_files() {
+    let cluster = Cluster::start(small_checkpoints()).await;
+    let leader = cluster.leader().await;
+    let away = (leader + 1) % 3;
+    cluster.isolate(away);
+    leave_behind(&cluster, leader, away, 0).await;
+    cluster.links.break_next_install_after(2);
+    cluster.links.heal();
+    cluster.converge().await;
+    let plans = cluster.links.plans_of(cluster.address(away));
+    assert!(plans.len() >= 2, "{plans:?}");
+    assert!(plans[0].len() > 2, "{plans:?}");
+    assert_eq!(plans[1], plans[0][2..], "the two files that had arrived are not sent again");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_got_a_checkpoint_keeps_it_over_a_restart() {
+    let mut cluster = Cluster::start(small_checkpoints()).await;
+    let leader = cluster.leader().await;
+    let away = (leader + 1) % 3;
+    cluster.isolate(away);
+    leave_behind(&cluster, leader, away, 0).await;
+    cluster.links.heal();
+    cluster.converge().await;
+    let revision = cluster.node(away).applied().revision;
+    cluster.kill(away).await;
+    cluster.start_peer(away).await;
+    until("the peer serves again", || cluster.node(away).check_serving().is_ok()).await;
+    assert!(cluster.node(away).applied().revision >= revision);
+    cluster.converge().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_is_kept_for_a_peer_that_lags_while_it_is_short() {
+    let settings = Settings { max_log_bytes: 1 << 40, ..small_checkpoints() };
+    let cluster = Cluster::start(settings).await;
+    let leader = cluster.leader().await;
+    let slow = (leader + 1) % 3;
+    // Entries do not arrive, but the peer answers: its claim on the log stands.
+    cluster.links.delay(cluster.address(leader), cluster.address(slow), Duration::ZERO);
+    for write in 0..60 {
+        cluster.put(leader, &format!("name{write}"), "value", None, soon()).await.expect("written");
+    }
+    until("a checkpoint is made", || cluster.node(leader).checkpoint_index().is_some_and(|index| index >= 40)).await;
+    cluster.converge().await;
+    assert!(cluster.links.plans_of(cluster.address(slow)).is_empty(), "it has everything, and got a checkpoint all the same");
+}

@@ -1,0 +1,104 @@
+//! Traps in openraft's defaults: each of these must really happen, or really not.
+
+use crate::support::{Cluster, soon, until};
+use quorate_consensus::Settings;
+use quorate_model::{ErrorCode, PeerId};
+use std::time::Duration;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_was_cut_off_returns_without_disturbing_the_leader() {
+    let cluster = Cluster::start(Settings::default()).await;
+    let leader = cluster.leader().await;
+    let cut_off = (leader + 1) % 3;
+    let before = cluster.node(leader).status();
+    let address = cluster.address(cut_off).to_owned();
+
+    // Long enough for many elections: the peer asks whether it would be elected, again and again.
+    let asked = cluster.links.calls(&address, "pre_vote");
+    cluster.isolate(cut_off);
+    until("the cut-off peer has asked ten times", || cluster.links.calls(&address, "pre_vote") >= asked + 10).await;
+    assert_eq!(cluster.links.calls(&address, "vote"), 0, "nobody would elect it, so it never stands");
+    cluster.put(leader, "meanwhile", "written", None, soon()).await.expect("two peers are a quorum");
+
+    cluster.links.heal();
+    assert_eq!(cluster.get(cut_off, "meanwhile", soon()).await.expect("read").as_deref(), Some("written"));
+    let after = cluster.node(leader).status();
+    assert_eq!((after.term, after.leader_id), (before.term, before.leader_id));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leadership_goes_where_it_is_sent_and_the_new_leader_is_named() {
+    let cluster = Cluster::start(Settings::default()).await;
+    let leader = cluster.leader().await;
+    for step in 1..=2 {
+        let (from, to) = ((leader + step - 1) % 3, (leader + step) % 3);
+        let target = PeerId(to as u64 + 1);
+        let term = cluster.node(from).status().term;
+        let named = cluster.node(from).transfer_leader(Some(target), soon()).await.expect("transferred");
+        assert_eq!(named, target);
+        assert_eq!(cluster.leader().await, to);
+        assert_eq!(cluster.node(to).status().term, term + 1, "one election, won by the target");
+    }
+    let follower = cluster.follower().await;
+    let refused = cluster.node(follower).transfer_leader(None, soon()).await.expect_err("it has nothing to hand over");
+    assert_eq!(refused.code, ErrorCode::NotLeader);
+    assert!(cluster.node(cluster.leader().await).transfer_leader(Some(PeerId(9)), soon()).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writes_go_on_when_leadership_is_sent_to_a_dead_peer() {
+    let mut cluster = Cluster::start(Settings::default()).await;
+    let leader = cluster.leader().await;
+    let (dead, alive) = ((leader + 1) % 3, (leader + 2) % 3);
+    cluster.kill(dead).await;
+    let moved = cluster.node(leader).transfer_leader(Some(PeerId(dead as u64 + 1)), soon()).await.expect("somebody leads");
+    assert_eq!(moved, PeerId(alive as u64 + 1));
+    cluster.put(leader, "name", "value", None, soon()).await.expect("written");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn entries_are_under_way_to_a_slow_peer_at_the_same_time() {
+    let cluster = Cluster::start(Settings::default()).await;
+    let leader = cluster.leader().await;
+    let slow = (leader + 1) % 3;
+    // From the next stream on; transferring there and back makes new ones.
+    for (from, to) in [(leader, slow), (slow, leader)] {
+        cluster.links.delay(cluster.address(from), cluster.address(to), Duration::from_millis(40));
+    }
+    let third = PeerId((leader + 2) as u64 % 3 + 1);
+    cluster.node(leader).transfer_leader(Some(third), soon()).await.expect("there");
+    let holder = cluster.leader().await;
+    cluster.node(holder).transfer_leader(Some(PeerId(leader as u64 + 1)), soon()).await.expect("and back");
+    assert_eq!(cluster.leader().await, leader);
+    for write in 0..50 {
+        cluster.put(leader, "name", &write.to_string(), None, soon()).await.expect("the fast peer is enough");
+    }
+    let most = cluster.links.most_unanswered_appends(cluster.address(slow));
+    assert!(most >= 5, "at most {most} appends were unanswered at once: they are sent one at a time");
+    cluster.converge().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_comes_back_alone_does_not_lead() {
+    let mut cluster = Cluster::start(Settings::default()).await;
+    let leader = cluster.leader().await;
+    let term = cluster.node(leader).status().term;
+    for position in 0..3 {
+        cluster.kill(position).await;
+    }
+    cluster.start_peer(leader).await;
+    let address = cluster.address(leader).to_owned();
+    let asked = cluster.links.calls(&address, "pre_vote");
+    until("it has tried to be elected", || {
+        assert!(!cluster.node(leader).is_leader(), "nobody has elected it since it came back");
+        cluster.links.calls(&address, "pre_vote") >= asked + 6
+    })
+    .await;
+    let refused = cluster.node(leader).check_serving().expect_err("it does not know what it had answered");
+    assert_eq!(refused.code, ErrorCode::NotReady);
+
+    cluster.start_peer((leader + 1) % 3).await;
+    let again = cluster.leader_among(&[leader, (leader + 1) % 3]).await;
+    assert!(cluster.node(again).status().term > term);
+    until("it serves again", || cluster.node(leader).check_serving().is_ok()).await;
+}

@@ -1,0 +1,10 @@
+//! Three peers with real logs and states in one process, in real time. Each test is a story of one kind of trouble.
+
+mod checkpoints;
+mod divergence;
+mod elections;
+mod no_quorum;
+mod restarts;
+mod retries;
+mod support;
+mod writes_and_reads;

@@ -1,0 +1,236 @@
+//! Peers with their directories: founding, killing, restarting, writing and reading.
+
+use super::links::{Endpoint, LinkTransport, Links};
+use super::{soon, until};
+use bytes::Bytes;
+use quorate_consensus::bootstrap::{Newcomer, Place, find_place, found};
+use quorate_consensus::transport::Transport;
+use quorate_consensus::{Deadline, Node, NodeParts, Settings};
+use quorate_model::{ClusterId, ErrorCode, Incarnation, MetaError, PeerId, RequestId};
+use quorate_state_machine::commands::{CreateInstance, PutAttribute};
+use quorate_state_machine::queries::attributes::get_attribute;
+use quorate_storage::log::{FileLog, FileLogOptions, LogStore};
+use quorate_storage::state::{RocksState, RocksStateOptions, StateEngine};
+use quorate_wire::quorate::v1::GetAttributeRequest;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
+use tempfile::TempDir;
+
+pub const INSTANCE: &str = "warehouse";
+
+pub struct Peer {
+    pub newcomer: Newcomer,
+    dir: PathBuf,
+    place: Option<(ClusterId, PeerId)>,
+    node: Option<Node>,
+    log: Weak<dyn LogStore>,
+    state: Weak<dyn StateEngine>,
+}
+
+pub struct Cluster {
+    pub links: Arc<Links>,
+    pub peers: Vec<Peer>,
+    settings: Settings,
+    _dir: TempDir,
+}
+
+impl Cluster {
+    /// Three peers that have found each other, with a leader and an instance to write to.
+    pub async fn start(settings: Settings) -> Cluster {
+        let mut cluster = Cluster::empty(settings);
+        cluster.bootstrap().await;
+        let leader = cluster.leader().await;
+        let create = CreateInstance { instance_id: INSTANCE.into(), user_id: "user".into(), name: INSTANCE.into(), ..Default::default() };
+        cluster.node(leader).execute(&create, None, soon()).await.expect("the first write is taken");
+        cluster
+    }
+
+    /// Three peers that have not been started.
+    pub fn empty(settings: Settings) -> Cluster {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let addresses: Vec<String> = (1..=3).map(|number| format!("peer{number}:5001")).collect();
+        let peers = addresses.iter().enumerate().map(|(position, address)| Peer {
+            newcomer: Newcomer {
+                incarnation: Incarnation(100 + position as u64),
+                peer_address: address.clone(),
+                public_address: format!("peer{}:5000", position + 1),
+                peers: addresses.clone(),
+                replace: false,
+            },
+            dir: dir.path().join(format!("peer{}", position + 1)),
+            place: None,
+            node: None,
+            log: Weak::<FileLog>::new(),
+            state: Weak::<RocksState>::new(),
+        });
+        Cluster { links: Arc::default(), peers: peers.collect(), settings, _dir: dir }
+    }
+
+    async fn bootstrap(&mut self) {
+        for peer in &self.peers {
+            self.links.listen(&peer.newcomer.peer_address, Some(Endpoint::Empty(peer.newcomer.clone())));
+        }
+        // The last one asks first: it must wait for the one with the lowest address.
+        for position in [2, 1, 0] {
+            let newcomer = self.peers[position].newcomer.clone();
+            let transport = self.transport(position);
+            if position > 0 {
+                let early = tokio::time::timeout(std::time::Duration::from_millis(50), find_place(&newcomer, &transport)).await;
+                assert!(early.is_err(), "only the lowest address founds a cluster");
+            } else {
+                let place = find_place(&newcomer, &transport).await;
+                let Place::Founder { cluster, peer } = place else { panic!("{place:?}") };
+                self.peers[position].place = Some((cluster, peer));
+                self.start_peer(position).await;
+                found(self.node(position), &newcomer, &transport).await.expect("founded");
+            }
+        }
+        for position in [1, 2] {
+            let place = find_place(&self.peers[position].newcomer, &self.transport(position)).await;
+            let Place::Member { cluster, peer } = place else { panic!("{place:?}") };
+            assert_eq!(peer, PeerId(position as u64 + 1));
+            self.peers[position].place = Some((cluster, peer));
+            self.start_peer(position).await;
+        }
+    }
+
+    fn transport(&self, position: usize) -> Arc<dyn Transport> {
+        Arc::new(LinkTransport { links: self.links.clone(), from: self.address(position).to_owned() })
+    }
+
+    pub fn address(&self, position: usize) -> &str {
+        &self.peers[position].newcomer.peer_address
+    }
+
+    pub fn addresses(&self) -> Vec<String> {
+        self.peers[0].newcomer.peers.clone()
+    }
+
+    pub fn isolate(&self, position: usize) {
+        self.links.isolate(self.address(position), &self.addresses());
+    }
+
+    pub fn node(&self, position: usize) -> &Node {
+        self.peers[position].node.as_ref().expect("this peer runs")
+    }
+
+    pub fn state(&self, position: usize) -> Arc<dyn StateEngine> {
+        self.peers[position].state.upgrade().expect("this peer runs")
+    }
+
+    /// Gives a peer a place without asking anybody, to look at it while it is alone.
+    pub fn assign(&mut self, position: usize) {
+        self.peers[position].place = Some((ClusterId(7), PeerId(position as u64 + 1)));
+    }
+
+    /// Starts a peer on what its directory holds.
+    pub async fn start_peer(&mut self, position: usize) {
+        let transport = self.transport(position);
+        let peer = &mut self.peers[position];
+        let (cluster, id) = peer.place.expect("this peer has found its place");
+        let options = FileLogOptions { segment_bytes: 1 << 20, ..FileLogOptions::default() };
+        let log: Arc<dyn LogStore> = Arc::new(FileLog::open(peer.dir.join("log"), options).expect("the log opens"));
+        let state: Arc<dyn StateEngine> =
+            Arc::new(RocksState::open(&peer.dir.join("state"), RocksStateOptions::default()).expect("the state opens"));
+        (peer.log, peer.state) = (Arc::downgrade(&log), Arc::downgrade(&state));
+        let parts = NodeParts {
+            cluster,
+            peer: id,
+            incarnation: peer.newcomer.incarnation,
+            peer_address: peer.newcomer.peer_address.clone(),
+            public_address: peer.newcomer.public_address.clone(),
+            settings: self.settings.clone(),
+            log,
+            state,
+            transport,
+            audit: None,
+            disk_free: Arc::new(|| 1 << 40),
+            append_p999_us: Arc::new(|| 1_000),
+        };
+        let node = Node::start(parts).await.expect("the node starts");
+        self.links.listen(&peer.newcomer.peer_address, Some(Endpoint::Member(node.clone())));
+        peer.node = Some(node);
+    }
+
+    /// Ends a peer as a crash does: nothing is handed over, and what the state has not flushed is lost.
+    pub async fn kill(&mut self, position: usize) {
+        let peer = &mut self.peers[position];
+        self.links.listen(&peer.newcomer.peer_address, None);
+        let node = peer.node.take().expect("this peer runs");
+        node.halt().await;
+        // Closing the store flushes it; a crash would not. The directory goes back to what it held before.
+        let (state, crashed) = (peer.dir.join("state"), peer.dir.join("crashed"));
+        copy_tree(&state, &crashed);
+        drop(node);
+        let (log, engine) = (peer.log.clone(), peer.state.clone());
+        until("a dropped node lets go of its log and state", || log.strong_count() == 0 && engine.strong_count() == 0).await;
+        std::fs::remove_dir_all(&state).expect("removed");
+        std::fs::rename(&crashed, &state).expect("renamed");
+    }
+
+    /// The position of the peer that leads and is known to all that run and can be reached.
+    pub async fn leader(&self) -> usize {
+        self.leader_among(&[0, 1, 2]).await
+    }
+
+    pub async fn leader_among(&self, positions: &[usize]) -> usize {
+        let running: Vec<&Peer> = positions.iter().map(|position| &self.peers[*position]).filter(|peer| peer.node.is_some()).collect();
+        let mut leader = None;
+        until("all running peers agree on a leader", || {
+            let mut known = running.iter().map(|peer| peer.node.as_ref().and_then(Node::leader).map(|(id, _)| id));
+            leader = known.next().flatten();
+            leader.is_some() && known.all(|other| other == leader) && running.iter().any(|peer| peer.node.as_ref().is_some_and(Node::is_leader))
+        })
+        .await;
+        let leader = leader.expect("just seen");
+        self.peers.iter().position(|peer| peer.place.is_some_and(|(_, id)| id == leader)).expect("a peer of this cluster")
+    }
+
+    pub async fn follower(&self) -> usize {
+        (self.leader().await + 1) % 3
+    }
+
+    pub async fn put(&self, position: usize, name: &str, value: &str, request: Option<RequestId>, deadline: Deadline) -> Result<u64, MetaError> {
+        put(self.node(position), name, value, request, deadline).await
+    }
+
+    /// A linearizable read.
+    pub async fn get(&self, position: usize, name: &str, deadline: Deadline) -> Result<Option<String>, MetaError> {
+        get(self.node(position), name, deadline).await
+    }
+
+    /// Waits until every running peer has applied the same and agrees about the state.
+    pub async fn converge(&self) {
+        let nodes: Vec<&Node> = self.peers.iter().filter_map(|peer| peer.node.as_ref()).collect();
+        until("all running peers have the same digests", || {
+            let first = nodes[0].applied();
+            nodes.iter().all(|node| node.applied().digests == first.digests && node.check_serving().is_ok())
+        })
+        .await;
+    }
+}
+
+pub async fn put(node: &Node, name: &str, value: &str, request: Option<RequestId>, deadline: Deadline) -> Result<u64, MetaError> {
+    let value = Bytes::copy_from_slice(value.as_bytes());
+    let command = PutAttribute { instance_id: INSTANCE.into(), name: name.into(), value, if_revision: None };
+    node.execute(&command, request, deadline).await.map(|(revision, _)| revision.0)
+}
+
+pub async fn get(node: &Node, name: &str, deadline: Deadline) -> Result<Option<String>, MetaError> {
+    node.read_barrier(deadline).await?;
+    let request = GetAttributeRequest { instance_id: INSTANCE.into(), name: name.into(), ..Default::default() };
+    let reply = node.read(|reader| get_attribute(reader, &request)).map_err(|error| MetaError::new(ErrorCode::Internal, error.to_string()))?;
+    Ok(reply.attribute.map(|attribute| String::from_utf8(attribute.value.to_vec()).expect("tests write text")))
+}
+
+fn copy_tree(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("created");
+    for entry in std::fs::read_dir(from).expect("listed").map(|entry| entry.expect("listed")) {
+        let target = to.join(entry.file_name());
+        if entry.file_type().expect("known").is_dir() {
+            copy_tree(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).expect("copied");
+        }
+    }
+}

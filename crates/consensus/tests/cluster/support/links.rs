@@ -1,0 +1,254 @@
+//! The network of the tests: one link per direction between two addresses.
+
+use async_trait::async_trait;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use quorate_consensus::Node;
+use quorate_consensus::bootstrap::{Newcomer, hello_while_empty};
+use quorate_consensus::transport::{Channel, PeerClient, Transport, TransportError};
+use quorate_wire::quorate::peer as wire;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long a call over a cut link takes to fail.
+const REFUSED_AFTER: Duration = Duration::from_millis(20);
+/// How long a caller whose reply is lost waits before its connection breaks.
+const LOST_AFTER: Duration = Duration::from_secs(10);
+
+/// Who answers at an address.
+#[derive(Clone)]
+pub enum Endpoint {
+    Empty(Newcomer),
+    Member(Node),
+}
+
+#[derive(Default)]
+struct State {
+    endpoints: BTreeMap<String, Endpoint>,
+    cut: BTreeSet<(String, String)>,
+    delays: BTreeMap<(String, String), Duration>,
+    /// Calls that arrived, by caller and kind.
+    calls: BTreeMap<(String, &'static str), usize>,
+    /// Files wanted by each announced checkpoint, by receiver.
+    plans: Vec<(String, Vec<String>)>,
+    /// The next transfer of a checkpoint breaks after this many complete files.
+    break_install_after: Option<usize>,
+    most_unanswered_appends: BTreeMap<String, usize>,
+}
+
+#[derive(Default)]
+pub struct Links {
+    state: Mutex<State>,
+}
+
+impl Links {
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().expect("no panic while held")
+    }
+
+    pub fn listen(&self, address: &str, endpoint: Option<Endpoint>) {
+        match endpoint {
+            Some(endpoint) => self.state().endpoints.insert(address.to_owned(), endpoint),
+            None => self.state().endpoints.remove(address),
+        };
+    }
+
+    /// Cuts one direction.
+    pub fn cut(&self, from: &str, to: &str) {
+        self.state().cut.insert((from.to_owned(), to.to_owned()));
+    }
+
+    /// Cuts every link of `address` to the others, both ways.
+    pub fn isolate(&self, address: &str, others: &[String]) {
+        for other in others.iter().filter(|other| *other != address) {
+            self.cut(address, other);
+            self.cut(other, address);
+        }
+    }
+
+    pub fn heal(&self) {
+        self.state().cut.clear();
+    }
+
+    pub fn delay(&self, from: &str, to: &str, delay: Duration) {
+        self.state().delays.insert((from.to_owned(), to.to_owned()), delay);
+    }
+
+    pub fn break_next_install_after(&self, files: usize) {
+        self.state().break_install_after = Some(files);
+    }
+
+    pub fn calls(&self, from: &str, kind: &'static str) -> usize {
+        self.state().calls.get(&(from.to_owned(), kind)).copied().unwrap_or(0)
+    }
+
+    pub fn plans_of(&self, receiver: &str) -> Vec<Vec<String>> {
+        self.state().plans.iter().filter(|(to, _)| to == receiver).map(|(_, wanted)| wanted.clone()).collect()
+    }
+
+    pub fn most_unanswered_appends(&self, receiver: &str) -> usize {
+        self.state().most_unanswered_appends.get(receiver).copied().unwrap_or(0)
+    }
+
+    fn is_cut(&self, from: &str, to: &str) -> bool {
+        self.state().cut.contains(&(from.to_owned(), to.to_owned()))
+    }
+
+    fn delay_of(&self, from: &str, to: &str) -> Duration {
+        self.state().delays.get(&(from.to_owned(), to.to_owned())).copied().unwrap_or_default()
+    }
+}
+
+pub struct LinkTransport {
+    pub links: Arc<Links>,
+    pub from: String,
+}
+
+impl Transport for LinkTransport {
+    fn client(&self, address: &str, _peer: u64, _incarnation: u64, _channel: Channel) -> Arc<dyn PeerClient> {
+        Arc::new(LinkClient { links: self.links.clone(), from: self.from.clone(), to: address.to_owned() })
+    }
+}
+
+struct LinkClient {
+    links: Arc<Links>,
+    from: String,
+    to: String,
+}
+
+fn broken(what: &str) -> TransportError {
+    TransportError(what.to_owned())
+}
+
+impl LinkClient {
+    /// Carries one call there and its answer back.
+    async fn call<R>(&self, kind: &'static str, handle: impl AsyncFnOnce(Endpoint) -> Result<R, TransportError>) -> Result<R, TransportError> {
+        let endpoint = self.links.state().endpoints.get(&self.to).cloned();
+        let sent = (!self.links.is_cut(&self.from, &self.to)).then_some(endpoint).flatten();
+        *self.links.state().calls.entry((self.from.clone(), kind)).or_default() += 1;
+        let Some(endpoint) = sent else {
+            tokio::time::sleep(REFUSED_AFTER).await;
+            return Err(broken("connection refused"));
+        };
+        tokio::time::sleep(self.links.delay_of(&self.from, &self.to)).await;
+        let reply = handle(endpoint).await?;
+        tokio::time::sleep(self.links.delay_of(&self.to, &self.from)).await;
+        if self.links.is_cut(&self.to, &self.from) {
+            tokio::time::sleep(LOST_AFTER).await;
+            return Err(broken("the reply was lost"));
+        }
+        Ok(reply)
+    }
+
+    fn delayed<T: Send + 'static>(&self, from: &str, to: &str, mut messages: BoxStream<'static, T>) -> BoxStream<'static, T> {
+        let delay = self.links.delay_of(from, to);
+        if delay.is_zero() {
+            return messages;
+        }
+        // Messages are under way at the same time: each is due a fixed time after it was sent.
+        let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Some(message) = messages.next().await {
+                if sender.send((Instant::now() + delay, message)).is_err() {
+                    return;
+                }
+            }
+        });
+        let due = |(due, message)| async move {
+            tokio::time::sleep_until(due).await;
+            message
+        };
+        tokio_stream::wrappers::UnboundedReceiverStream::new(receiver).then(due).boxed()
+    }
+}
+
+fn member(endpoint: Endpoint) -> Result<Node, TransportError> {
+    match endpoint {
+        Endpoint::Member(node) => Ok(node),
+        Endpoint::Empty(_) => Err(broken("this peer has no place in a cluster yet")),
+    }
+}
+
+#[async_trait]
+impl PeerClient for LinkClient {
+    async fn append(
+        &self,
+        requests: BoxStream<'static, wire::AppendRequest>,
+    ) -> Result<BoxStream<'static, Result<wire::AppendReply, TransportError>>, TransportError> {
+        let node = self.call("append", async |endpoint| member(endpoint)).await?;
+        let unanswered = Arc::new(AtomicUsize::new(0));
+        let (links, from, to, count) = (self.links.clone(), self.from.clone(), self.to.clone(), unanswered.clone());
+        let requests = requests.take_while(move |_| {
+            let open = !links.is_cut(&from, &to);
+            let now = count.fetch_add(1, Ordering::Relaxed) + 1;
+            let mut state = links.state();
+            let most = state.most_unanswered_appends.entry(to.clone()).or_default();
+            *most = now.max(*most);
+            futures::future::ready(open)
+        });
+        let requests = self.delayed(&self.from, &self.to, requests.boxed());
+        let replies = self.delayed(&self.to, &self.from, node.handle_append(requests));
+        let (links, from, to) = (self.links.clone(), self.from.clone(), self.to.clone());
+        let replies = replies.map(move |reply| {
+            unanswered.fetch_sub(1, Ordering::Relaxed);
+            if links.is_cut(&to, &from) { Err(broken("the reply was lost")) } else { Ok(reply) }
+        });
+        Ok(replies.boxed())
+    }
+
+    async fn vote(&self, request: wire::VoteRequest) -> Result<wire::VoteReply, TransportError> {
+        self.call("vote", async |endpoint| Ok(member(endpoint)?.handle_vote(request).await)).await
+    }
+
+    async fn pre_vote(&self, request: wire::VoteRequest) -> Result<wire::VoteReply, TransportError> {
+        self.call("pre_vote", async |endpoint| Ok(member(endpoint)?.handle_pre_vote(request).await)).await
+    }
+
+    async fn transfer_leader(&self, request: wire::TransferRequest) -> Result<wire::TransferReply, TransportError> {
+        self.call("transfer_leader", async |endpoint| Ok(member(endpoint)?.handle_transfer(request).await)).await
+    }
+
+    async fn prepare_install(&self, manifest: wire::InstallManifest) -> Result<wire::InstallPlan, TransportError> {
+        let plan = self.call("prepare_install", async |endpoint| Ok(member(endpoint)?.handle_prepare_install(manifest).await)).await?;
+        if plan.error.is_empty() {
+            self.links.state().plans.push((self.to.clone(), plan.wanted.clone()));
+        }
+        Ok(plan)
+    }
+
+    async fn install(&self, chunks: BoxStream<'static, wire::InstallChunk>) -> Result<wire::InstallReply, TransportError> {
+        let limit = self.links.state().break_install_after.take();
+        let mut complete = 0;
+        let chunks = chunks.take_while(move |chunk| {
+            let open = limit.is_none_or(|limit| complete < limit);
+            complete += usize::from(chunk.end_of_file);
+            futures::future::ready(open)
+        });
+        self.call("install", async |endpoint| Ok(member(endpoint)?.handle_install(chunks.boxed()).await)).await
+    }
+
+    async fn propose(&self, request: wire::ProposeRequest) -> Result<wire::ProposeReply, TransportError> {
+        self.call("propose", async |endpoint| Ok(member(endpoint)?.handle_propose(request).await)).await
+    }
+
+    async fn read_index(&self, _request: wire::ReadIndexRequest) -> Result<wire::ReadIndexReply, TransportError> {
+        self.call("read_index", async |endpoint| Ok(member(endpoint)?.handle_read_index().await)).await
+    }
+
+    async fn hello(&self, request: wire::HelloRequest) -> Result<wire::HelloReply, TransportError> {
+        self.call("hello", async |endpoint| {
+            Ok(match endpoint {
+                Endpoint::Member(node) => node.handle_hello(&request),
+                Endpoint::Empty(newcomer) => hello_while_empty(&newcomer),
+            })
+        })
+        .await
+    }
+
+    async fn join(&self, request: wire::JoinRequest) -> Result<wire::JoinReply, TransportError> {
+        self.call("join", async |endpoint| Ok(member(endpoint)?.handle_join(request).await)).await
+    }
+}

@@ -1,0 +1,79 @@
+//! A cluster forms; any peer takes any call; reads are never stale.
+
+use crate::support::cluster::{get, put};
+use crate::support::{Cluster, soon, within};
+use quorate_consensus::Settings;
+use quorate_model::ErrorCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn any_peer_takes_writes_and_linearizable_reads() {
+    let cluster = Cluster::start(Settings::default()).await;
+    for writer in 0..3 {
+        let name = format!("from{writer}");
+        cluster.put(writer, &name, "value", None, soon()).await.expect("written");
+        for reader in 0..3 {
+            assert_eq!(cluster.get(reader, &name, soon()).await.expect("read").as_deref(), Some("value"));
+        }
+    }
+    cluster.converge().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_read_is_older_than_a_write_acknowledged_before_it_began() {
+    let cluster = Cluster::start(Settings::default()).await;
+    let acknowledged = Arc::new(AtomicU64::new(0));
+    let until = within(3_000);
+    let writer = {
+        let (node, acknowledged) = (cluster.node(0).clone(), acknowledged.clone());
+        tokio::spawn(async move {
+            let mut value = 0;
+            while tokio::time::Instant::now() < until {
+                value += 1;
+                put(&node, "counter", &value.to_string(), None, soon()).await.expect("written");
+                acknowledged.store(value, Ordering::SeqCst);
+            }
+            value
+        })
+    };
+    let readers: Vec<_> = (0..3)
+        .map(|position| {
+            let (node, acknowledged) = (cluster.node(position).clone(), acknowledged.clone());
+            tokio::spawn(async move {
+                let (mut last, mut reads) = (0, 0);
+                while tokio::time::Instant::now() < until {
+                    let floor = acknowledged.load(Ordering::SeqCst);
+                    let value = get(&node, "counter", soon()).await.expect("read");
+                    let value: u64 = value.map_or(0, |text| text.parse().expect("a number"));
+                    assert!(value >= floor, "peer {position} answered {value}, {floor} was acknowledged before");
+                    assert!(value >= last, "peer {position} went back from {last} to {value}");
+                    (last, reads) = (value, reads + 1);
+                }
+                reads
+            })
+        })
+        .collect();
+    // Leadership moves meanwhile: each new leader must know what the one before acknowledged.
+    while tokio::time::Instant::now() < until {
+        let leader = cluster.leader().await;
+        match cluster.node(leader).transfer_leader(None, soon()).await {
+            Ok(_) => {}
+            Err(error) => assert_eq!(error.code, ErrorCode::NotLeader, "{error}"),
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    }
+    assert!(writer.await.expect("the writer ends") > 0);
+    for reader in readers {
+        assert!(reader.await.expect("no stale read") > 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_read_at_a_cut_off_leader_fails_instead_of_answering_with_the_past() {
+    let cluster = Cluster::start(Settings::default()).await;
+    let leader = cluster.leader().await;
+    cluster.isolate(leader);
+    let error = cluster.get(leader, "anything", within(1_500)).await.expect_err("no quorum confirms it");
+    assert_eq!(error.code, ErrorCode::NoLeader, "{error}");
+}

@@ -1,0 +1,118 @@
+//! The Doris meta-service over HTTP: `/MetaService/http[/v1]/<route>?token=` (spec/doris-http.md 1-5).
+//!
+//! ```text
+//! token --403--> version and route --404--> admission, headers --> redirect? --307--> body --413--> command or query --> reply
+//! ```
+//!
+//! Clients of Doris know five `code` strings and read `msg`; everything a better client needs (revision, error name,
+//! whether a failed write can have happened) travels in headers.
+//!
+//! Requests hold tokens in their URL and secrets in their body: nothing here logs either, and labels of metrics come
+//! from the RPC table only.
+
+mod body;
+pub(crate) mod call;
+mod query_string;
+pub(crate) mod read;
+mod reply;
+mod target;
+#[cfg(test)]
+mod test_peers;
+#[cfg(test)]
+mod tests;
+pub(crate) mod write;
+
+use crate::app::App;
+use crate::rpc_table::{self, Rpc, Work};
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use axum::routing::any;
+use bytes::Bytes;
+use call::{Call, CallInfo};
+use query_string::QueryString;
+use quorate_consensus::Node;
+use quorate_model::MetaError;
+use reply::Reply;
+use std::sync::Arc;
+use target::Target;
+use tokio::time::Instant;
+
+/// Label of calls that name no route.
+const NO_ROUTE: &str = "unknown";
+
+/// Everything under the prefixes of Doris's two services; any method.
+pub fn router(app: Arc<App>) -> Router {
+    Router::new()
+        .route("/MetaService", any(serve))
+        .route("/MetaService/", any(serve))
+        .route("/MetaService/{*path}", any(serve))
+        .route("/RecyclerService", any(serve))
+        .route("/RecyclerService/", any(serve))
+        .route("/RecyclerService/{*path}", any(serve))
+        .with_state(app)
+}
+
+async fn serve(State(app): State<Arc<App>>, request: Request) -> Response {
+    let started = Instant::now();
+    let (call, reply) = answer(&app, request).await;
+    app.metrics.served(call, reply.outcome, started);
+    reply.into_response(&app)
+}
+
+async fn answer(app: &Arc<App>, request: Request) -> (&'static str, Reply) {
+    let query = QueryString::parse(request.uri().query().unwrap_or_default());
+    let path = request.uri().path().to_owned();
+    let Some(path) = path.strip_prefix("/MetaService/http/") else {
+        return (NO_ROUTE, Reply::no_such_path());
+    };
+    if !target::is_token(&query, &app.token) {
+        return (NO_ROUTE, Reply::wrong_token(&query.text("token")));
+    }
+    let Some(rpc) = Target::of(path).route().and_then(rpc_table::find) else {
+        return (NO_ROUTE, Reply::no_such_path());
+    };
+    let reply = match run(app, rpc, path, query, request).await {
+        Ok(reply) => reply,
+        Err(error) => Reply::error(rpc, &error),
+    };
+    (rpc.route, reply)
+}
+
+/// Runs one call of a known route.
+async fn run(app: &Arc<App>, rpc: &'static Rpc, path: &str, query: QueryString, request: Request) -> Result<Reply, MetaError> {
+    let handler = match rpc.work {
+        Work::Command(handler) | Work::Query(handler) => handler,
+        Work::Missing => return Ok(Reply::not_available(rpc)),
+    };
+    let _permit = app.admit()?;
+    let node = app.node()?.clone();
+    let info = CallInfo::of(app, request.headers())?;
+    if let Some(leader) = redirect_to(&node, &info, rpc) {
+        return Ok(Reply::redirect(rpc, &node, &leader, request.uri()));
+    }
+    let body = match rpc.reads_body() {
+        true => body::read(request, info.deadline).await?,
+        false => Bytes::new(),
+    };
+    let call = Call {
+        app: app.clone(),
+        node,
+        path: path.to_owned(),
+        query,
+        body,
+        info,
+    };
+    Ok(Reply::success(handler(call).await?))
+}
+
+/// Public address of the leader, for a caller that wants to go there itself.
+///
+/// Without a known leader the call waits here as any other does. A read at a revision is answered by any peer.
+fn redirect_to(node: &Node, info: &CallInfo, rpc: &Rpc) -> Option<String> {
+    let is_local = matches!(rpc.work, Work::Query(_)) && info.min_revision.is_some();
+    if !info.redirect || is_local || node.is_leader() {
+        return None;
+    }
+    node.leader().map(|(_, leader)| leader.public_address)
+}

@@ -1,0 +1,37 @@
+//! Bodies of requests, bounded in size and in the time they may take.
+
+use crate::limits::MAX_BODY_BYTES;
+use axum::extract::Request;
+use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use quorate_consensus::Deadline;
+use quorate_model::{ErrorCode, MetaError};
+
+/// The whole body. One that says it is too long is refused before it is read.
+pub async fn read(request: Request, deadline: Deadline) -> Result<Bytes, MetaError> {
+    let announced = request
+        .headers()
+        .get(CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|bytes| bytes > MAX_BODY_BYTES as u64) {
+        return Err(too_long());
+    }
+    let collected = Limited::new(request.into_body(), MAX_BODY_BYTES).collect();
+    match tokio::time::timeout_at(deadline, collected).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_long()),
+        Ok(Err(_)) => Err(MetaError::invalid("the request body broke off")),
+        Err(_) => Err(MetaError::new(
+            ErrorCode::DeadlineExceeded,
+            "the request body did not arrive before the deadline",
+        )),
+    }
+}
+
+fn too_long() -> MetaError {
+    MetaError::new(
+        ErrorCode::TooLarge,
+        format!("the request body exceeds the limit of {MAX_BODY_BYTES} bytes"),
+    )
+}

@@ -1,0 +1,92 @@
+//! One call of a known route: what came with it, and what its handler gives back.
+
+use super::query_string::QueryString;
+use crate::app::App;
+use crate::limits::MAX_DEADLINE;
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use http::HeaderMap;
+use prost::{Message, Name};
+use quorate_consensus::{Deadline, Node};
+use quorate_model::{ErrorCode, MetaError, RequestId, Revision, SessionId, proto_json};
+use serde_json::Value as Json;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Serves one call of a route.
+pub type Handler = fn(Call) -> BoxFuture<'static, Result<Success, MetaError>>;
+
+/// What a handler is given. Holds token and secrets: it has no `Debug`.
+pub struct Call {
+    pub app: Arc<App>,
+    pub node: Node,
+    /// Below `/MetaService/http/`, as sent: error texts quote it with its version.
+    pub path: String,
+    pub query: QueryString,
+    /// Empty unless the route reads it.
+    pub body: Bytes,
+    pub info: CallInfo,
+}
+
+impl Call {
+    /// The body as the message a route takes.
+    pub fn parse_body<M: Message + Name + Default>(&self) -> Result<M, MetaError> {
+        proto_json::parse_into(&self.body, &M::full_name()).map_err(|failure| {
+            let message = format!("parse http request '{}': INVALID_ARGUMENT:{failure}", self.path);
+            MetaError::new(ErrorCode::ParseError, message)
+        })
+    }
+}
+
+/// What a handler answers when all went well.
+pub struct Success {
+    /// Of the write, or of the state that was read.
+    pub revision: Revision,
+    pub message: &'static str,
+    pub result: Option<Json>,
+}
+
+/// What a caller said in headers, beside the request itself.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CallInfo {
+    /// Under which the answer of a write is remembered.
+    pub request: Option<RequestId>,
+    pub deadline: Deadline,
+    /// Answer with the leader's address instead of forwarding.
+    pub redirect: bool,
+    /// A read of this revision or a later one will do.
+    pub min_revision: Option<Revision>,
+}
+
+impl CallInfo {
+    pub fn of(app: &App, headers: &HeaderMap) -> Result<CallInfo, MetaError> {
+        let request = match (number(headers, "quorate-session")?, number(headers, "quorate-request")?) {
+            (None, None) => None,
+            (Some(session), Some(number)) if session > 0 && number > 0 => Some(RequestId {
+                session: SessionId(session),
+                number,
+            }),
+            _ => {
+                return Err(MetaError::invalid(
+                    "headers quorate-session and quorate-request go together and count from 1",
+                ));
+            }
+        };
+        let wait = number(headers, "quorate-deadline-ms")?.map(|ms| Duration::from_millis(ms).min(MAX_DEADLINE));
+        Ok(CallInfo {
+            request,
+            deadline: wait.map_or_else(|| app.default_deadline(), |wait| Instant::now() + wait),
+            redirect: headers.get("quorate-redirect").is_some_and(|value| value == "1"),
+            min_revision: number(headers, "quorate-min-revision")?.map(Revision),
+        })
+    }
+}
+
+fn number(headers: &HeaderMap, name: &str) -> Result<Option<u64>, MetaError> {
+    let Some(value) = headers.get(name) else { return Ok(None) };
+    let parsed = value.to_str().ok().and_then(|text| text.parse().ok());
+    parsed
+        .map(Some)
+        .ok_or_else(|| MetaError::invalid(format!("header {name} is not a number")))
+}

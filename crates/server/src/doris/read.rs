@@ -1,0 +1,83 @@
+//! Routes that read the state.
+
+use super::call::{Call, Success};
+use futures::future::BoxFuture;
+use prost::{Message, Name};
+use quorate_model::{MetaError, Revision, proto_json};
+use quorate_state_machine::Reader;
+use quorate_state_machine::command::read_record;
+use quorate_state_machine::keys::COUNTERS_KEY;
+use quorate_state_machine::object_stores::Secrets;
+use quorate_state_machine::queries::QueryError;
+use quorate_state_machine::queries::instances::{self, ConfiguredAccount};
+use quorate_state_machine::record::Counters;
+use quorate_wire::doris::{GetClusterRequest, GetInstanceRequest, MetaServiceCode, MetaServiceResponseStatus};
+use serde_json::Value as Json;
+
+/// An instance with its clusters, nodes and object stores; secrets in clear, as clients rely on.
+pub fn get_instance(call: Call) -> BoxFuture<'static, Result<Success, MetaError>> {
+    Box::pin(async move {
+        let request = GetInstanceRequest {
+            instance_id: Some(call.query.text("instance_id")),
+            cloud_unique_id: Some(call.query.text("cloud_unique_id")),
+            request_ip: None,
+        };
+        wait_until_fresh(&call).await?;
+        let secrets = Secrets::Unsealed(&call.app.secrets);
+        let account = ConfiguredAccount::default();
+        let (revision, instance) = at_one_revision(&call, |reader| instances::get_instance(reader, &request, secrets, &account))?;
+        Ok(success(revision, json(&instance)))
+    })
+}
+
+/// One cluster or all of an instance; the form of the result follows the request, not what was found.
+pub fn get_cluster(call: Call) -> BoxFuture<'static, Result<Success, MetaError>> {
+    Box::pin(async move {
+        let request: GetClusterRequest = call.parse_body()?;
+        wait_until_fresh(&call).await?;
+        let (revision, mut response) = at_one_revision(&call, |reader| instances::get_cluster(reader, &request))?;
+        if instances::selects_one_cluster(&request) {
+            return Ok(success(revision, response.cluster.first().map(json).unwrap_or_default()));
+        }
+        response.status = Some(MetaServiceResponseStatus {
+            code: Some(MetaServiceCode::Ok as i32),
+            msg: Some(String::new()),
+        });
+        Ok(success(revision, json(&response)))
+    })
+}
+
+/// Waits until the state here has every write acknowledged before the call, or the revision the caller wants.
+async fn wait_until_fresh(call: &Call) -> Result<(), MetaError> {
+    match call.info.min_revision {
+        Some(revision) => call.node.wait_revision(revision, call.info.deadline).await,
+        None => call.node.read_barrier(call.info.deadline).await,
+    }
+}
+
+/// Runs a query, and tells the revision of the state it saw.
+fn at_one_revision<T>(call: &Call, query: impl Fn(&dyn Reader) -> Result<T, QueryError>) -> Result<(Revision, T), MetaError> {
+    let answer = call.node.read(|reader| -> Result<(Revision, T), QueryError> {
+        let counters = read_record::<Counters>(reader, COUNTERS_KEY)?.unwrap_or_default();
+        Ok((Revision(counters.revision), query(reader)?))
+    });
+    answer.map_err(|error| match error {
+        QueryError::Refused(error) => error,
+        QueryError::Store(error) => {
+            tracing::error!(%error, "a read of the state failed");
+            MetaError::internal("this peer cannot read its state")
+        }
+    })
+}
+
+fn success(revision: Revision, result: Json) -> Success {
+    Success {
+        revision,
+        message: "",
+        result: Some(result),
+    }
+}
+
+fn json<M: Message + Name>(message: &M) -> Json {
+    proto_json::render_message(&M::full_name(), message)
+}

@@ -1,0 +1,148 @@
+//! Replies as Doris clients expect them, with headers for those that know more (spec/doris-http.md 2, 3 and 5).
+
+use super::call::Success;
+use crate::app::App;
+use crate::rpc_table::{ReplyForm, Rpc, Work};
+use axum::body::Body;
+use axum::response::Response;
+use http::header::{CONTENT_TYPE, LOCATION};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
+use quorate_consensus::Node;
+use quorate_model::error::DorisClass;
+use quorate_model::{ErrorCode, MetaError, Outcome, Revision, proto_json};
+use serde_json::{Value as Json, json};
+
+/// Advice is added to what goes wrong around a call; what a command or query refuses has upstream's exact text.
+const REFUSALS: &[ErrorCode] = &[
+    ErrorCode::InvalidArgument,
+    ErrorCode::ParseError,
+    ErrorCode::NotFound,
+    ErrorCode::AlreadyExists,
+    ErrorCode::KeyMissing,
+];
+
+/// A reply before it gets its revision.
+pub struct Reply {
+    /// Label of metrics: `ok` or what went wrong.
+    pub outcome: &'static str,
+    status: StatusCode,
+    headers: HeaderMap,
+    body: String,
+    /// Of the write or read; the newest applied here when there was none.
+    revision: Option<Revision>,
+}
+
+impl Reply {
+    pub fn success(success: Success) -> Reply {
+        let body = proto_json::envelope("OK", success.message, success.result);
+        Reply {
+            revision: Some(success.revision),
+            ..Reply::json("ok", StatusCode::OK, body)
+        }
+    }
+
+    pub fn error(rpc: &Rpc, error: &MetaError) -> Reply {
+        let row = error.code.row();
+        let is_refusal = REFUSALS.contains(&error.code);
+        let status = if is_refusal { row.doris.http_status() } else { row.http_status };
+        let message = match is_refusal || error.message.ends_with(row.advice) {
+            true => error.message.clone(),
+            false => format!("{}; {}", error.message, row.advice),
+        };
+        let body = proto_json::envelope(row.doris.name(), &message, result_of_error(rpc));
+        let mut reply = Reply::json(row.name, status_code(status), body);
+        // A read changes nothing, however it fails.
+        let may_have_applied = row.outcome == Outcome::Unknown && matches!(rpc.work, Work::Command(_));
+        reply.set("quorate-error", HeaderValue::from_static(row.name));
+        reply.set(
+            "quorate-outcome",
+            HeaderValue::from_static(if may_have_applied { "unknown" } else { "not_applied" }),
+        );
+        reply
+    }
+
+    /// The route exists in Doris and not here.
+    pub fn not_available(rpc: &Rpc) -> Reply {
+        let message = format!("route {} is not available in this version of quorate", rpc.route);
+        let body = proto_json::envelope(DorisClass::Internal.name(), &message, result_of_error(rpc));
+        let mut reply = Reply::json("not_available", StatusCode::NOT_IMPLEMENTED, body);
+        reply.set("quorate-outcome", HeaderValue::from_static("not_applied"));
+        reply
+    }
+
+    /// To the same path and query, token included, at the leader.
+    pub fn redirect(rpc: &Rpc, node: &Node, leader: &str, uri: &Uri) -> Reply {
+        let message = format!("peer {} does not lead, the peer at {leader} does", node.peer());
+        let mut reply = Reply::error(rpc, &MetaError::new(ErrorCode::NotLeader, message));
+        let path = uri.path_and_query().map_or(uri.path(), |path| path.as_str());
+        // An address in the membership that no header can carry leaves an answer a client can still act on.
+        if let (Ok(location), Ok(leader)) = (format!("http://{leader}{path}").parse(), leader.parse()) {
+            reply.status = StatusCode::TEMPORARY_REDIRECT;
+            reply.headers.insert(LOCATION, location);
+            reply.set("quorate-leader", leader);
+        }
+        reply
+    }
+
+    pub fn wrong_token(given: &str) -> Reply {
+        let shown = if given.is_empty() { "(not given)" } else { given };
+        Reply::text(
+            "unauthenticated",
+            StatusCode::FORBIDDEN,
+            format!("incorrect token, token={shown}\n"),
+        )
+    }
+
+    pub fn no_such_path() -> Reply {
+        Reply::text(
+            "no_such_path",
+            StatusCode::NOT_FOUND,
+            "http path not found or not allowed\n".to_owned(),
+        )
+    }
+
+    fn json(outcome: &'static str, status: StatusCode, body: String) -> Reply {
+        Reply::new(outcome, status, "application/json", body)
+    }
+
+    fn text(outcome: &'static str, status: StatusCode, body: String) -> Reply {
+        let mut reply = Reply::new(outcome, status, "text/plain; charset=utf-8", body);
+        reply.set("quorate-outcome", HeaderValue::from_static("not_applied"));
+        reply
+    }
+
+    fn new(outcome: &'static str, status: StatusCode, content_type: &'static str, body: String) -> Reply {
+        let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(content_type))]);
+        Reply {
+            outcome,
+            status,
+            headers,
+            body,
+            revision: None,
+        }
+    }
+
+    fn set(&mut self, name: &'static str, value: HeaderValue) {
+        self.headers.insert(HeaderName::from_static(name), value);
+    }
+
+    /// Adds the revision and term that every reply carries; 0 before this peer has a place.
+    pub fn into_response(mut self, app: &App) -> Response {
+        let applied = app.node().map(Node::applied).unwrap_or_default();
+        let revision = self.revision.unwrap_or(applied.revision);
+        self.set("quorate-revision", revision.0.into());
+        self.set("quorate-term", applied.term.into());
+        let mut response = Response::new(Body::from(self.body));
+        *response.status_mut() = self.status;
+        *response.headers_mut() = self.headers;
+        response
+    }
+}
+
+fn result_of_error(rpc: &Rpc) -> Option<Json> {
+    (rpc.reply == ReplyForm::ResultAlways && !matches!(rpc.work, Work::Missing)).then(|| json!({}))
+}
+
+fn status_code(number: u16) -> StatusCode {
+    StatusCode::from_u16(number).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}

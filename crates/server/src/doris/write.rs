@@ -1,0 +1,84 @@
+//! Routes that change the state: a body becomes a command, the command an answer.
+
+use super::call::{Call, Success};
+use futures::future::BoxFuture;
+use prost::{Message, Name};
+use quorate_consensus::env;
+use quorate_model::MetaError;
+use quorate_state_machine::command::Prepare;
+use quorate_state_machine::commands::Numbered;
+use quorate_state_machine::commands::create_instance::CreateInstanceCall;
+use quorate_wire::doris::{AlterClusterRequest, AlterInstanceRequest, CreateInstanceRequest};
+use sha2::{Digest as _, Sha256};
+
+/// What a command is prepared from, as its route receives it.
+pub trait DorisRequest: Sized {
+    type Body: Message + Name + Default;
+    /// `msg` of a success: upstream's is not empty for every family of routes (spec/doris-http.md 5.1).
+    const SUCCESS_MESSAGE: &'static str;
+
+    /// Adds what the receiving peer adds.
+    fn receive(body: Self::Body, call: &Call) -> Self;
+}
+
+impl DorisRequest for CreateInstanceCall {
+    type Body = CreateInstanceRequest;
+    const SUCCESS_MESSAGE: &'static str = "";
+
+    fn receive(request: CreateInstanceRequest, call: &Call) -> CreateInstanceCall {
+        CreateInstanceCall {
+            request,
+            hdfs_prefix_suffix: format!("{:032X}", unique_number(call)),
+        }
+    }
+}
+
+impl DorisRequest for AlterInstanceRequest {
+    type Body = AlterInstanceRequest;
+    const SUCCESS_MESSAGE: &'static str = "OK";
+
+    fn receive(request: AlterInstanceRequest, _: &Call) -> AlterInstanceRequest {
+        request
+    }
+}
+
+impl DorisRequest for AlterClusterRequest {
+    type Body = AlterClusterRequest;
+    const SUCCESS_MESSAGE: &'static str = "";
+
+    fn receive(request: AlterClusterRequest, _: &Call) -> AlterClusterRequest {
+        request
+    }
+}
+
+/// A number no other call gets. A call that is repeated under its request id gets the same one again, at every peer:
+/// otherwise it would be another request, and the repetition would be refused.
+fn unique_number(call: &Call) -> u128 {
+    let Some(request) = call.info.request else {
+        return env::random_u128();
+    };
+    let mut hash = Sha256::new();
+    hash.update(call.node.core().cluster.0.to_be_bytes());
+    hash.update(request.session.0.to_be_bytes());
+    hash.update(request.number.to_be_bytes());
+    let digest = hash.finalize();
+    digest.iter().take(16).fold(0, |number, byte| number << 8 | u128::from(*byte))
+}
+
+/// Serves the route of a command.
+pub fn execute<C>(call: Call) -> BoxFuture<'static, Result<Success, MetaError>>
+where
+    C: Numbered + Prepare + Send + Sync + 'static,
+    C::Request: DorisRequest,
+{
+    Box::pin(async move {
+        let body = call.parse_body()?;
+        let command = C::prepare(C::Request::receive(body, &call), &call.app.prepare_context())?;
+        let (revision, _) = call.node.execute(&command, call.info.request, call.info.deadline).await?;
+        Ok(Success {
+            revision,
+            message: <C::Request as DorisRequest>::SUCCESS_MESSAGE,
+            result: None,
+        })
+    })
+}

@@ -1,0 +1,121 @@
+//! What every native call has in common: request metadata in, error and revision metadata out.
+
+use crate::app::App;
+use crate::limits::MAX_DEADLINE;
+use quorate_consensus::Deadline;
+use quorate_model::{ErrorCode, MetaError, Outcome, RequestId, Revision, SessionId};
+use std::time::Duration;
+use tokio::time::Instant;
+use tonic::metadata::MetadataMap;
+use tonic::{Code, Response, Status};
+
+/// What a caller said beside the request itself.
+#[derive(Clone, Copy, Debug)]
+pub struct CallInfo {
+    pub request: Option<RequestId>,
+    pub deadline: Deadline,
+    /// Answer with the leader's address instead of forwarding.
+    pub redirect: bool,
+    pub min_revision: Option<Revision>,
+}
+
+fn number(metadata: &MetadataMap, name: &str) -> Result<Option<u64>, MetaError> {
+    let Some(value) = metadata.get(name) else { return Ok(None) };
+    let parsed = value.to_str().ok().and_then(|text| text.parse().ok());
+    parsed.map(Some).ok_or_else(|| MetaError::invalid(format!("metadata {name} is not a number")))
+}
+
+/// Reads the metadata of a call.
+pub fn call_info(app: &App, metadata: &MetadataMap) -> Result<CallInfo, MetaError> {
+    let request = match (number(metadata, "quorate-session")?, number(metadata, "quorate-request")?) {
+        (Some(session), Some(number)) if session > 0 && number > 0 => Some(RequestId { session: SessionId(session), number }),
+        (None, None) => None,
+        _ => return Err(MetaError::invalid("quorate-session and quorate-request go together and count from 1")),
+    };
+    let asked = match number(metadata, "quorate-deadline-ms")? {
+        Some(ms) => Some(Duration::from_millis(ms)),
+        None => metadata.get("grpc-timeout").and_then(|value| value.to_str().ok()).and_then(parse_grpc_timeout),
+    };
+    let deadline = asked.map_or_else(|| app.default_deadline(), |wait| Instant::now() + wait.min(MAX_DEADLINE));
+    Ok(CallInfo {
+        request,
+        deadline,
+        redirect: metadata.get("quorate-redirect").is_some_and(|value| value == "1"),
+        min_revision: number(metadata, "quorate-min-revision")?.map(Revision),
+    })
+}
+
+/// gRPC's own deadline: up to eight digits and a unit.
+fn parse_grpc_timeout(text: &str) -> Option<Duration> {
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let count: u64 = digits.parse().ok()?;
+    match unit {
+        "H" => Some(Duration::from_secs(count * 3_600)),
+        "M" => Some(Duration::from_secs(count * 60)),
+        "S" => Some(Duration::from_secs(count)),
+        "m" => Some(Duration::from_millis(count)),
+        "u" => Some(Duration::from_micros(count)),
+        "n" => Some(Duration::from_nanos(count)),
+        _ => None,
+    }
+}
+
+/// A follower's answer to a caller that wants to go to the leader itself.
+pub fn check_redirect(app: &App, info: &CallInfo) -> Result<(), Status> {
+    let node = app.node().map_err(|error| status(app, error))?;
+    if !info.redirect || node.is_leader() {
+        return Ok(());
+    }
+    // Without a known leader the call waits here as any other.
+    let Some((peer, leader)) = node.leader() else { return Ok(()) };
+    let error = MetaError::new(ErrorCode::NotLeader, format!("peer {} does not lead, peer {peer} does", node.peer()));
+    let mut status = status(app, error);
+    if let Ok(address) = leader.public_address.parse() {
+        status.metadata_mut().insert("quorate-leader", address);
+    }
+    Err(status)
+}
+
+/// An error as a gRPC status with everything a client needs to decide what to do.
+pub fn status(app: &App, error: MetaError) -> Status {
+    let row = error.code.row();
+    let mut status = Status::new(Code::from(row.grpc_status), format!("{}; {}", error.message, row.advice));
+    let outcome = match row.outcome {
+        Outcome::NotApplied => "not_applied",
+        Outcome::Unknown => "unknown",
+    };
+    let metadata = status.metadata_mut();
+    metadata.insert("quorate-error", tonic::metadata::MetadataValue::from_static(row.name));
+    metadata.insert("quorate-outcome", tonic::metadata::MetadataValue::from_static(outcome));
+    if let Ok(node) = app.node() {
+        let applied = node.applied();
+        metadata.insert("quorate-revision", applied.revision.0.into());
+        metadata.insert("quorate-term", applied.term.into());
+    }
+    status
+}
+
+/// A reply with the revision it is of.
+pub fn response<T>(app: &App, body: T, revision: Revision) -> Response<T> {
+    let mut response = Response::new(body);
+    response.metadata_mut().insert("quorate-revision", revision.0.into());
+    if let Ok(node) = app.node() {
+        response.metadata_mut().insert("quorate-term", node.applied().term.into());
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grpc_timeouts_are_read_in_every_unit_and_refused_otherwise() {
+        assert_eq!(parse_grpc_timeout("5S"), Some(Duration::from_secs(5)));
+        assert_eq!(parse_grpc_timeout("250m"), Some(Duration::from_millis(250)));
+        assert_eq!(parse_grpc_timeout("7u"), Some(Duration::from_micros(7)));
+        for bad in ["", "S", "5", "5x", "-1S", "\u{e9}"] {
+            assert_eq!(parse_grpc_timeout(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Health, metrics, status and the debug endpoint over HTTP.
+
+use crate::app::App;
+use axum::Router;
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use quorate_model::MetaError;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use subtle::ConstantTimeEq;
+use tokio::time::Instant;
+
+/// How long `/readyz` waits for a linearizable read.
+const READY_TIMEOUT: Duration = Duration::from_millis(1_500);
+/// Digests the debug endpoint shows at most.
+const MAX_DIGESTS: usize = 10_000;
+
+/// Routes that belong to no client protocol.
+pub fn router(app: Arc<App>) -> Router {
+    Router::new()
+        .route("/livez", get(|| async { "ok\n" }))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .route("/api/v1/status", get(status))
+        .route("/debug/raft", get(debug_raft))
+        .fallback(not_found)
+        .with_state(app)
+}
+
+async fn not_found() -> Response {
+    (StatusCode::NOT_FOUND, "http path not found or not allowed\n").into_response()
+}
+
+fn unavailable(error: &MetaError) -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, format!("{}; {}\n", error.message, error.code.row().advice)).into_response()
+}
+
+/// 200 once this peer can answer a linearizable read.
+async fn readyz(State(app): State<Arc<App>>) -> Response {
+    let node = match app.node() {
+        Ok(node) => node,
+        Err(error) => return unavailable(&error),
+    };
+    match node.read_barrier(Instant::now() + READY_TIMEOUT).await {
+        Ok(()) => "ok\n".into_response(),
+        Err(error) => unavailable(&error),
+    }
+}
+
+async fn metrics(State(app): State<Arc<App>>) -> Response {
+    let metrics = &app.metrics;
+    if let Ok(node) = app.node() {
+        let applied = node.applied();
+        let core = node.core();
+        metrics.applied_index.set(applied.index as i64);
+        metrics.revision.set(applied.revision.0 as i64);
+        metrics.term.set(applied.term as i64);
+        metrics.is_leader.set(i64::from(node.is_leader()));
+        metrics.log_bytes.set(core.log.stored_bytes() as i64);
+        metrics.state_bytes.set(core.applier.engine().sizes().disk_bytes as i64);
+        metrics.diverged.set(i64::from(core.health.is_diverged()));
+        let reachable = node.status().peers.iter().filter(|peer| peer.reachable && peer.peer_id != core.peer).count();
+        metrics.peers_reachable.set(reachable as i64);
+    }
+    ([("content-type", "application/openmetrics-text; version=1.0.0; charset=utf-8")], metrics.render()).into_response()
+}
+
+async fn status(State(app): State<Arc<App>>) -> Response {
+    match app.node() {
+        Ok(node) => axum::Json(quorate_model::proto_json::render_message("quorate.v1.StatusReply", &node.status())).into_response(),
+        Err(error) => unavailable(&error),
+    }
+}
+
+/// Vote, log positions, membership and recent digests; needs the token in header `quorate-token`.
+async fn debug_raft(State(app): State<Arc<App>>, headers: HeaderMap, Query(query): Query<BTreeMap<String, String>>) -> Response {
+    let given = headers.get("quorate-token").map(|value| value.as_bytes()).unwrap_or_default();
+    if !bool::from(given.ct_eq(app.token.as_bytes())) {
+        return (StatusCode::FORBIDDEN, "header quorate-token is absent or wrong\n").into_response();
+    }
+    let node = match app.node() {
+        Ok(node) => node,
+        Err(error) => return unavailable(&error),
+    };
+    let count = query.get("digests").and_then(|count| count.parse().ok()).unwrap_or(100).min(MAX_DIGESTS);
+    let core = node.core();
+    let log = core.log.state();
+    let digests: Vec<_> = core
+        .applier
+        .recent_digests(count)
+        .into_iter()
+        .map(|digests| json!([digests.index, format!("{:032x}", digests.history), format!("{:032x}", digests.content)]))
+        .collect();
+    let id = |id: Option<quorate_storage::codec::LogId>| id.map(|id| format!("{}.{}-{}", id.leader.term, id.leader.peer, id.index));
+    let body = json!({
+        "peer": core.peer,
+        "incarnation": core.incarnation.to_string(),
+        "cluster": core.cluster.to_string(),
+        "vote": log.vote.map(|vote| json!({"term": vote.leader.term, "peer": vote.leader.peer, "committed": vote.committed})),
+        "last": id(log.last),
+        "committed": id(log.committed),
+        "purged": id(log.purged),
+        "applied": core.applier.applied().index,
+        "durable": core.applier.engine().durable_applied().ok().map(id),
+        "checkpoint": node.checkpoint_index(),
+        "membership": node.status().peers.iter().map(|peer| json!({"peer": peer.peer_id, "address": peer.peer_address, "voter": peer.voter})).collect::<Vec<_>>(),
+        "digests": digests,
+    });
+    axum::Json(body).into_response()
+}

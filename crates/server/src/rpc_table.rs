@@ -1,0 +1,243 @@
+//! The RPC table: one line per route of Doris's meta-service (spec/doris-http.md 10).
+//!
+//! Adding a route that exists in the list: give its line a command or a query. Lookup, labels of metrics, redirects, the
+//! form of replies and the answer to routes that are still missing derive from these lines.
+
+use crate::doris::call::Handler;
+use crate::doris::{read, write};
+use quorate_state_machine::command::Prepare;
+use quorate_state_machine::commands::{
+    AddCluster, AddNode, CreateInstance, DropCluster, DropInstance, DropNode, Numbered, SetClusterStatus, SetInstanceStatus,
+};
+
+/// Which of Doris's processes serves a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    MetaService,
+    Recycler,
+    Both,
+}
+
+/// Where a route's parameters travel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parameters {
+    None,
+    /// The query string; a body is ignored.
+    Query,
+    /// The body; the query string is ignored but for the token.
+    Body,
+    QueryOrBody,
+    QueryAndBody,
+}
+
+/// What a reply looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplyForm {
+    /// `code` and `msg`.
+    Plain,
+    /// A `result` too, on success.
+    Result,
+    /// A `result` on success, and an empty one on errors.
+    ResultAlways,
+    /// No envelope on success.
+    Text,
+}
+
+/// What a route does.
+#[derive(Clone, Copy)]
+pub enum Work {
+    /// Proposes the command of the same name.
+    Command(Handler),
+    /// Reads the state, linearizably unless the caller asks for a revision.
+    Query(Handler),
+    /// Doris has it, this version has not.
+    Missing,
+}
+
+/// One row of the table.
+#[derive(Clone, Copy)]
+pub struct Rpc {
+    /// Path below `/MetaService/http/`, and label of metrics.
+    pub route: &'static str,
+    pub work: Work,
+    pub role: Role,
+    pub parameters: Parameters,
+    pub reply: ReplyForm,
+}
+
+impl Rpc {
+    /// Whether the route's parameters can be in the body.
+    pub fn reads_body(&self) -> bool {
+        !matches!(self.parameters, Parameters::None | Parameters::Query)
+    }
+}
+
+/// A command and its route have one name.
+const fn command<C>() -> Rpc
+where
+    C: Numbered + Prepare + Send + Sync + 'static,
+    C::Request: write::DorisRequest,
+{
+    Rpc {
+        route: C::NAME,
+        work: Work::Command(write::execute::<C>),
+        role: Role::MetaService,
+        parameters: Parameters::Body,
+        reply: ReplyForm::Plain,
+    }
+}
+
+const fn query(route: &'static str, handler: Handler, parameters: Parameters, reply: ReplyForm) -> Rpc {
+    Rpc {
+        route,
+        work: Work::Query(handler),
+        role: Role::MetaService,
+        parameters,
+        reply,
+    }
+}
+
+const fn missing(route: &'static str, role: Role, parameters: Parameters, reply: ReplyForm) -> Rpc {
+    Rpc {
+        route,
+        work: Work::Missing,
+        role,
+        parameters,
+        reply,
+    }
+}
+
+use Parameters::{Body, Query, QueryAndBody, QueryOrBody};
+use ReplyForm::{Plain, Result, ResultAlways, Text};
+use Role::{Both, MetaService, Recycler};
+
+/// Every route of the contract.
+pub const RPC_TABLE: &[Rpc] = &[
+    command::<CreateInstance>(),
+    command::<DropInstance>(),
+    missing("rename_instance", MetaService, Body, Plain),
+    missing("enable_instance_sse", MetaService, Body, Plain),
+    missing("disable_instance_sse", MetaService, Body, Plain),
+    command::<SetInstanceStatus>(),
+    query("get_instance", read::get_instance, Query, ResultAlways),
+    command::<AddCluster>(),
+    command::<DropCluster>(),
+    missing("rename_cluster", MetaService, Body, Plain),
+    missing("update_cluster_endpoint", MetaService, Body, Plain),
+    missing("update_cluster_mysql_user_name", MetaService, Body, Plain),
+    command::<AddNode>(),
+    command::<DropNode>(),
+    missing("decommission_node", MetaService, Body, Plain),
+    missing("notify_decommissioned", MetaService, Body, Plain),
+    command::<SetClusterStatus>(),
+    missing("alter_vcluster_info", MetaService, Body, Plain),
+    query("get_cluster", read::get_cluster, Body, Result),
+    missing("get_cluster_status", MetaService, Body, ResultAlways),
+    missing("get_obj_store_info", MetaService, Body, ResultAlways),
+    missing("show_storage_vaults", MetaService, Body, ResultAlways),
+    missing("add_obj_info", MetaService, Body, Plain),
+    missing("legacy_update_ak_sk", MetaService, Body, Plain),
+    missing("alter_obj_info", MetaService, Body, Plain),
+    missing("update_ak_sk", MetaService, Body, Plain),
+    missing("add_s3_vault", MetaService, Body, Plain),
+    missing("alter_s3_vault", MetaService, Body, Plain),
+    missing("drop_s3_vault", MetaService, Body, Plain),
+    missing("add_hdfs_vault", MetaService, Body, Plain),
+    missing("drop_hdfs_vault", MetaService, Body, Plain),
+    missing("get_stage", MetaService, Body, ResultAlways),
+    missing("alter_ram_user", MetaService, Body, Plain),
+    missing("alter_iam", MetaService, Body, Plain),
+    missing("decode_key", MetaService, Query, Text),
+    missing("encode_key", MetaService, Query, Text),
+    missing("get_value", MetaService, Query, Text),
+    missing("set_value", MetaService, QueryAndBody, Text),
+    missing("show_meta_ranges", MetaService, Parameters::None, Text),
+    missing("get_tablet_stats", MetaService, Body, Text),
+    missing("fix_tablet_stats", MetaService, Query, Text),
+    missing("fix_tablet_db_id", MetaService, Query, Text),
+    missing("abort_txn", MetaService, Body, Plain),
+    missing("abort_tablet_job", MetaService, Body, Plain),
+    missing("txn_lazy_commit", MetaService, Query, Plain),
+    missing("adjust_rate_limit", MetaService, Query, Plain),
+    missing("list_rate_limit", MetaService, Parameters::None, Result),
+    missing("injection_point", MetaService, Query, Plain),
+    missing("list_snapshot", MetaService, QueryOrBody, ResultAlways),
+    missing("drop_snapshot", MetaService, Query, Plain),
+    missing("set_snapshot_property", MetaService, Body, Plain),
+    missing("get_snapshot_property", MetaService, Query, Result),
+    missing("set_multi_version_status", MetaService, Query, Plain),
+    missing("compact_snapshot", MetaService, Query, Plain),
+    missing("decouple_instance", MetaService, Query, Plain),
+    missing("recycle_instance", Recycler, Body, Text),
+    missing("statistics_recycle", Recycler, Body, Text),
+    missing("recycle_copy_jobs", Recycler, Query, Text),
+    missing("recycle_job_info", Recycler, Query, Text),
+    missing("check_instance", Recycler, Query, Text),
+    missing("check_job_info", Recycler, Query, Text),
+    missing("check_meta", Recycler, Query, Text),
+    missing("adjust_rate_limiter", Recycler, Query, Plain),
+    missing("show_config", Both, Query, Result),
+    missing("update_config", Both, Query, Plain),
+];
+
+/// The route that the meta-service serves under this name.
+pub fn find(route: &str) -> Option<&'static Rpc> {
+    RPC_TABLE.iter().find(|rpc| rpc.route == route && rpc.role != Recycler)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_contract_has_65_routes_and_each_has_one_line() {
+        assert_eq!(RPC_TABLE.len(), 65);
+        for rpc in RPC_TABLE {
+            assert_eq!(
+                RPC_TABLE.iter().filter(|other| other.route == rpc.route).count(),
+                1,
+                "{}",
+                rpc.route
+            );
+        }
+        let of_role = |role| RPC_TABLE.iter().filter(|rpc| rpc.role == role).count();
+        assert_eq!((of_role(MetaService), of_role(Recycler), of_role(Both)), (55, 8, 2));
+    }
+
+    #[test]
+    fn commands_carry_the_names_of_their_routes() {
+        let named =
+            |is_wanted: fn(&Work) -> bool| -> Vec<_> { RPC_TABLE.iter().filter(|rpc| is_wanted(&rpc.work)).map(|rpc| rpc.route).collect() };
+        assert_eq!(
+            named(|work| matches!(work, Work::Command(_))),
+            [
+                "create_instance",
+                "drop_instance",
+                "set_instance_status",
+                "add_cluster",
+                "drop_cluster",
+                "add_node",
+                "drop_node",
+                "set_cluster_status"
+            ]
+        );
+        assert_eq!(named(|work| matches!(work, Work::Query(_))), ["get_instance", "get_cluster"]);
+    }
+
+    #[test]
+    fn routes_are_found_by_exact_name_and_role() {
+        assert!(find("create_instance").is_some_and(Rpc::reads_body));
+        assert!(find("get_instance").is_some_and(|rpc| !rpc.reads_body()));
+        assert!(find("show_config").is_some());
+        for absent in [
+            "",
+            "Create_instance",
+            "create_instance/",
+            "clone_instance",
+            "import_table_meta",
+            "recycle_instance",
+        ] {
+            assert!(find(absent).is_none(), "{absent}");
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! One peer from start to stop.
+
+use crate::app::App;
+use crate::config::{ConfigError, ServerConfig};
+use crate::peer::client::TcpTransport;
+use crate::peer::service::{self, PeerPort};
+use crate::peer::{Identity as PeerIdentity, OwnIdentity};
+use crate::secrets::SecretBox;
+use crate::listener;
+use quorate_consensus::bootstrap::{self, Newcomer, Place};
+use quorate_consensus::transport::{Channel, Transport};
+use quorate_consensus::{Node, NodeParts, Settings, env};
+use quorate_model::{ClusterId, ErrorCode, Incarnation, PeerId};
+use quorate_state_machine::commands::RegisterRootKey;
+use quorate_storage::identity::Identity;
+use quorate_storage::log::{FileLog, FileLogOptions, LogStore};
+use quorate_storage::state::{RocksState, RocksStateOptions, StateEngine};
+use quorate_wire::quorate::peer as wire;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+/// Pause between two attempts to join a running cluster.
+const JOIN_RETRY: Duration = Duration::from_millis(500);
+
+/// Why a peer does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("{0}")]
+    Config(#[from] ConfigError),
+    #[error("{0}")]
+    Data(#[from] io::Error),
+    #[error("port {address} cannot be used: {error}; stop what uses it or choose another with {flag}")]
+    Port { address: String, flag: &'static str, error: io::Error },
+    #[error("{0}")]
+    Place(String),
+}
+
+/// Runs a peer until `stop` turns true; `ready` is called when it has its place and serves.
+pub async fn run(config: ServerConfig, stop: watch::Receiver<bool>, ready: impl FnOnce(&Node)) -> Result<(), StartError> {
+    let token = config.resolve_token()?;
+    let secret = config.resolve_cluster_secret()?;
+    std::fs::create_dir_all(&config.data_dir)
+        .map_err(|error| io::Error::other(format!("data directory {}: {error}", config.data_dir.display())))?;
+    let secrets = open_secrets(&config)?;
+    let identity = load_identity(&config.data_dir)?;
+    let public = bind(&config.listen, "--listen").await?;
+    let peers = bind(&config.peer_listen, "--peer-listen").await?;
+    let own = OwnIdentity::new(peer_identity(&identity));
+    let transport: Arc<dyn Transport> = Arc::new(TcpTransport::new(own.clone(), secret.clone()));
+    let newcomer = Arc::new(newcomer(&config, &identity));
+    let app = Arc::new(App::new(config.clone(), token, secrets));
+    let port = PeerPort { app: app.clone(), own: own.clone(), secret: Arc::new(secret), newcomer: newcomer.clone() };
+    tokio::spawn(service::accept(port, peers));
+    let serving = tokio::spawn(listener::serve(app.clone(), public, stop.clone()));
+    let mut stopped = stop.clone();
+    let place = tokio::select! {
+        place = settle(&config.data_dir, identity, &newcomer, &transport) => place?,
+        _ = stopped.wait_for(|stop| *stop) => return Ok(()),
+    };
+    own.set(PeerIdentity { cluster: place.cluster, peer: place.peer.0, incarnation: newcomer.incarnation });
+    let node = start_node(&config, &place, &newcomer, transport.clone()).await?;
+    app.set_node(node.clone());
+    let mut stopped = stop.clone();
+    if place.founder {
+        tokio::select! {
+            founded = bootstrap::found(&node, &newcomer, &transport) => founded.map_err(|error| StartError::Place(error.message))?,
+            _ = stopped.wait_for(|stop| *stop) => {}
+        }
+    }
+    ready(&node);
+    tokio::select! {
+        checked = check_root_keys(&app, &node) => checked?,
+        _ = stopped.wait_for(|stop| *stop) => {}
+    }
+    let _ = stopped.wait_for(|stop| *stop).await;
+    tracing::info!(peer = place.peer.0, "stopping");
+    node.shutdown().await;
+    let _ = serving.await;
+    Ok(())
+}
+
+/// The keys secrets are encrypted by. A peer that is alone makes its own; several must be given the same.
+fn open_secrets(config: &ServerConfig) -> Result<SecretBox, StartError> {
+    let opened = match &config.root_keys_file {
+        Some(path) => SecretBox::load(path),
+        None if config.peers.len() <= 1 => SecretBox::load_or_create(&config.data_dir.join("root-keys")),
+        None => {
+            let text = "no root keys: every peer needs the same key file, lines of `id base64-of-32-bytes`; set `root_keys_file` (--root-keys-file)";
+            return Err(ConfigError(text.to_owned()).into());
+        }
+    };
+    opened.map_err(|error| StartError::Place(error.to_string()))
+}
+
+/// Compares this peer's root keys with the cluster's; the first peer's become the cluster's.
+async fn check_root_keys(app: &App, node: &Node) -> Result<(), StartError> {
+    for key_id in app.secrets.key_ids() {
+        let check_value = app.secrets.check_value(key_id).unwrap_or_default().as_bytes().to_vec();
+        let command = RegisterRootKey { key_id, check_value };
+        loop {
+            match node.execute(&command, None, app.default_deadline()).await {
+                Ok(_) => break,
+                Err(error) if error.code == ErrorCode::AlreadyExists => return Err(StartError::Place(error.message)),
+                Err(error) => tracing::info!(%error, "root keys are not compared yet"),
+            }
+            tokio::time::sleep(JOIN_RETRY).await;
+        }
+    }
+    Ok(())
+}
+
+async fn bind(address: &str, flag: &'static str) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|error| StartError::Port { address: address.to_owned(), flag, error })
+}
+
+fn load_identity(data_dir: &Path) -> io::Result<Identity> {
+    if let Some(identity) = Identity::load(data_dir)? {
+        return Ok(identity);
+    }
+    // Zero means "nobody in particular" in the handshake.
+    let incarnation = Incarnation(env::random_u64().max(1));
+    let identity = Identity { incarnation, member: None };
+    identity.store(data_dir)?;
+    Ok(identity)
+}
+
+fn peer_identity(identity: &Identity) -> PeerIdentity {
+    let (cluster, peer) = identity.member.map_or((ClusterId(0), 0), |(cluster, peer)| (cluster, peer.0));
+    PeerIdentity { cluster, peer, incarnation: identity.incarnation }
+}
+
+fn newcomer(config: &ServerConfig, identity: &Identity) -> Newcomer {
+    let own = config.peer_address().to_owned();
+    let mut peers = config.peers.clone();
+    if !peers.contains(&own) {
+        peers.push(own.clone());
+    }
+    peers.sort();
+    peers.dedup();
+    Newcomer {
+        incarnation: identity.incarnation,
+        peer_address: own,
+        public_address: config.public_address().to_owned(),
+        peers,
+        replace: config.replace,
+    }
+}
+
+/// A peer's place, written to its identity file before it votes.
+struct Settled {
+    cluster: ClusterId,
+    peer: PeerId,
+    founder: bool,
+}
+
+async fn settle(data_dir: &Path, identity: Identity, newcomer: &Newcomer, transport: &Arc<dyn Transport>) -> Result<Settled, StartError> {
+    if let Some((cluster, peer)) = identity.member {
+        // The founder may have stopped before the first membership was written; founding again is safe and does nothing otherwise.
+        let founder = peer == PeerId(1) && newcomer.peers.first() == Some(&newcomer.peer_address);
+        return Ok(Settled { cluster, peer, founder });
+    }
+    let (cluster, peer, founder) = match bootstrap::find_place(newcomer, transport).await {
+        Place::Founder { cluster, peer } => (cluster, peer, true),
+        Place::Member { cluster, peer } => (cluster, peer, false),
+        Place::Stranger { .. } if newcomer.replace => {
+            let (cluster, peer) = join(newcomer, transport).await?;
+            (cluster, peer, false)
+        }
+        Place::Stranger { cluster, at } => {
+            let text = format!(
+                "this data directory is empty, but the peer at {at} belongs to cluster {cluster}, which does not know it; \
+                 if this peer lost its disk, or is new, start it with --replace: it gets a new id and takes its address's old place"
+            );
+            return Err(StartError::Place(text));
+        }
+    };
+    Identity { incarnation: identity.incarnation, member: Some((cluster, peer)) }.store(data_dir)?;
+    Ok(Settled { cluster, peer, founder })
+}
+
+/// Asks the other peers for a place until the leader gives one.
+async fn join(newcomer: &Newcomer, transport: &Arc<dyn Transport>) -> Result<(ClusterId, PeerId), StartError> {
+    loop {
+        for address in newcomer.peers.iter().filter(|address| **address != newcomer.peer_address) {
+            let request = wire::JoinRequest {
+                peer_address: newcomer.peer_address.clone(),
+                public_address: newcomer.public_address.clone(),
+                incarnation: newcomer.incarnation.0,
+            };
+            match transport.client(address, 0, 0, Channel::Forward).join(request).await {
+                Ok(wire::JoinReply { peer_id, cluster_id, error: None }) if peer_id != 0 => {
+                    let cluster = u128::from_str_radix(&cluster_id, 16).map_err(|_| StartError::Place("the leader sent no cluster id".to_owned()))?;
+                    return Ok((ClusterId(cluster), PeerId(peer_id)));
+                }
+                Ok(reply) => tracing::info!(%address, error = ?reply.error.map(|error| error.message), "no place was given yet"),
+                Err(error) => tracing::info!(%address, %error, "no place was given yet"),
+            }
+        }
+        tokio::time::sleep(JOIN_RETRY).await;
+    }
+}
+
+async fn start_node(config: &ServerConfig, place: &Settled, newcomer: &Newcomer, transport: Arc<dyn Transport>) -> Result<Node, StartError> {
+    let mut settings = Settings { timing: config.timing(), ..Settings::default() };
+    settings.checkpoint_log_bytes = config.checkpoint_log_bytes.unwrap_or(settings.checkpoint_log_bytes);
+    settings.checkpoint_log_entries = config.checkpoint_log_entries.unwrap_or(settings.checkpoint_log_entries);
+    let on_fatal: Arc<dyn Fn(&str) + Send + Sync> = Arc::new(|what| {
+        // Nothing after a failed write or sync may be acknowledged: there is no state to go on from.
+        tracing::error!(what, "the log cannot be written; stopping at once");
+        eprintln!("quorate: the log cannot be written: {what}; stopping at once");
+        std::process::abort();
+    });
+    let data_dir = config.data_dir.clone();
+    let opened = tokio::task::spawn_blocking(move || -> io::Result<(Arc<dyn LogStore>, Arc<dyn StateEngine>)> {
+        let options = FileLogOptions { on_fatal, ..FileLogOptions::default() };
+        let log = FileLog::open(data_dir.join("log"), options).map_err(io::Error::other)?;
+        let state = RocksState::open(&data_dir.join("state"), RocksStateOptions::default())?;
+        Ok((Arc::new(log), Arc::new(state)))
+    });
+    let (log, state) = opened.await.map_err(io::Error::other)??;
+    let disk = config.data_dir.clone();
+    let parts = NodeParts {
+        cluster: place.cluster,
+        peer: place.peer,
+        incarnation: newcomer.incarnation,
+        peer_address: newcomer.peer_address.clone(),
+        public_address: newcomer.public_address.clone(),
+        settings,
+        log,
+        state,
+        transport,
+        audit: audit(config)?,
+        disk_free: Arc::new(move || disk_free(&disk)),
+        append_p999_us: Arc::new(|| 0),
+    };
+    Ok(Node::start(parts).await?)
+}
+
+fn disk_free(dir: &Path) -> u64 {
+    rustix::fs::statvfs(dir).map(|facts| facts.f_bavail * facts.f_frsize).unwrap_or(0)
+}
+
+type Audit = Option<Box<dyn Fn(&[quorate_state_machine::EntryInput]) + Send + Sync>>;
+
+#[cfg(not(feature = "audit"))]
+fn audit(config: &ServerConfig) -> io::Result<Audit> {
+    match config.audit {
+        true => Err(io::Error::other("this build has no audit log; build with --features audit, or unset `audit`")),
+        false => Ok(None),
+    }
+}
+
+/// One line per applied command, never purged: what was applied, for comparing peers and resolving unknown outcomes.
+#[cfg(feature = "audit")]
+fn audit(config: &ServerConfig) -> io::Result<Audit> {
+    use quorate_state_machine::{EntryKind, frame, session};
+    use std::io::Write;
+    if !config.audit {
+        return Ok(None);
+    }
+    let file = std::fs::OpenOptions::new().create(true).append(true).open(config.data_dir.join("audit.log"))?;
+    Ok(Some(Box::new(move |entries| {
+        for entry in entries {
+            let at = entry.position;
+            let EntryKind::Commands(payload) = &entry.kind else { continue };
+            for frame in frame::unpack(payload).map(|(_, frames)| frames).unwrap_or_default() {
+                let (request, hash) = (frame.request, session::request_hash(&frame));
+                let line = format!("{} {}.{} {}.{} {} {hash:016x}\n", at.index, at.term, at.peer, request.session, request.number, frame.number);
+                if let Err(error) = (&file).write_all(line.as_bytes()) {
+                    tracing::error!(%error, "the audit log cannot be written");
+                }
+            }
+        }
+    })))
+}

@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# Sourced by the other scripts: installs what a Debian machine with Rust lacks, and makes RocksDB compile once.
+# RocksDB takes about 13 minutes on two cores. Its archive does not depend on our build flags, so the first build leaves it
+# in a cache that every later build links: other profiles, other features, a release.
+
+need() { # need COMMAND-OR-FILE PACKAGE...
+  local probe=$1
+  shift
+  { [ -e "$probe" ] || command -v "$probe" >/dev/null 2>&1; } && return 0
+  missing+=("$@")
+}
+
+install_missing() {
+  missing=()
+  need g++ g++
+  need make make
+  need curl curl
+  need jq jq
+  ls /usr/lib/llvm-*/lib/libclang.so* >/dev/null 2>&1 || missing+=(libclang-dev)
+  for extra in "$@"; do need "${extra%%:*}" "${extra##*:}"; done
+  [ ${#missing[@]} -eq 0 ] && return 0
+  local sudo=""
+  [ "$(id -u)" -eq 0 ] || sudo=sudo
+  echo "installing ${missing[*]}"
+  $sudo apt-get update -qq
+  DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq "${missing[@]}" >/dev/null
+}
+
+use_target_cache() {
+  if [ -z "${CARGO_TARGET_DIR:-}" ]; then
+    export CARGO_TARGET_DIR="${XDG_CACHE_HOME:-$HOME/.cache}/quorate-target"
+  fi
+  mkdir -p "$CARGO_TARGET_DIR"
+}
+
+use_rocksdb_archive() {
+  [ -n "${ROCKSDB_LIB_DIR:-}" ] && return 0
+  local version archive built
+  version=$(grep -A1 '^name = "librocksdb-sys"' Cargo.lock | sed -n 's/^version = "\(.*\)"/\1/p')
+  archive="${XDG_CACHE_HOME:-$HOME/.cache}/quorate-rocksdb/$version-$(uname -m)"
+  if [ ! -f "$archive/librocksdb.a" ]; then
+    echo "building RocksDB once (about 13 minutes on two cores; later builds reuse it)"
+    cargo build --quiet --package quorate-storage
+    built=$(ls -t "$CARGO_TARGET_DIR"/debug/build/librocksdb-sys-*/out/librocksdb.a | head -1)
+    mkdir -p "$archive"
+    cp "$built" "$archive/librocksdb.a.new"
+    mv "$archive/librocksdb.a.new" "$archive/librocksdb.a"
+  fi
+  export ROCKSDB_LIB_DIR="$archive" ROCKSDB_STATIC=1
+}

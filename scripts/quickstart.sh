@@ -1,0 +1,110 @@
+#!/usr/bin/env bash
+# Installs what is missing, builds, starts three peers on this machine and runs the main job on them: Doris resource calls
+# through any peer, with the leader killed in the middle of a stream of writes. Usage: quickstart.sh [--keep]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/prepare.sh
+keep=${1:-}
+[ -z "$keep" ] || [ "$keep" = --keep ] || { echo "usage: $0 [--keep]" >&2; exit 64; }
+
+install_missing
+use_target_cache
+use_rocksdb_archive
+echo "building quorate"
+cargo build --quiet --package quorate
+quorate="$CARGO_TARGET_DIR/debug/quorate"
+
+dir=$(mktemp -d /tmp/quorate-quickstart.XXXXXX)
+base=$(python3 - <<'PY' 2>/dev/null || echo 5000
+import socket
+for base in [5000] + list(range(21000, 29000, 100)):
+    try:
+        held = []
+        for port in [base, base + 1, base + 10, base + 11, base + 20, base + 21]:
+            s = socket.socket(); s.bind(("127.0.0.1", port)); held.append(s)
+        print(base); break
+    except OSError:
+        pass
+PY
+)
+token=greedisgood9999
+p1=127.0.0.1:$base p2=127.0.0.1:$((base + 10)) p3=127.0.0.1:$((base + 20))
+finish() {
+  kill "${writer:-0}" 2>/dev/null || true
+  if [ "$keep" = --keep ]; then
+    echo "left running in $dir; stop with: $quorate dev stop --dir $dir"
+  else
+    "$quorate" dev stop --dir "$dir" >/dev/null 2>&1 || true
+    rm -rf "$dir"
+  fi
+}
+trap finish EXIT
+say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
+call() { # call PEER ROUTE BODY
+  curl --silent --show-error --max-time 15 -X PUT "http://$1/MetaService/http/$2?token=$token" -d "$3"
+}
+
+say "Three peers"
+"$quorate" dev --dir "$dir" --base-port "$base" --detach
+
+say "Create an instance with S3 settings, through peer 1"
+call "$p1" create_instance '{"instance_id":"demo","name":"warehouse","user_id":"me","obj_info":{"ak":"my-ak","sk":"my-sk",
+  "bucket":"my-bucket","prefix":"data","endpoint":"s3.example.com","external_endpoint":"s3.example.com","region":"eu-1","provider":"S3"}}'
+
+say "Add an SQL cluster through peer 2 and a compute cluster through peer 3"
+call "$p2" add_cluster '{"instance_id":"demo","cluster":{"cluster_id":"fe","cluster_name":"fe","type":"SQL",
+  "nodes":[{"cloud_unique_id":"1:demo:fe0","ip":"10.0.0.1","edit_log_port":9010,"node_type":"FE_MASTER"}]}}'
+call "$p3" add_cluster '{"instance_id":"demo","cluster":{"cluster_id":"be","cluster_name":"be","type":"COMPUTE",
+  "nodes":[{"cloud_unique_id":"1:demo:be0","ip":"10.0.0.2","heartbeat_port":9050}]}}'
+
+say "Read the compute cluster back through peer 2"
+call "$p2" get_cluster '{"instance_id":"demo","cloud_unique_id":"1:demo:fe0","cluster_id":"be"}'
+
+say "A wrong token changes nothing"
+curl --silent "http://$p1/MetaService/http/drop_instance?token=wrong" -d '{"instance_id":"demo"}'
+
+leader=$("$quorate" status --endpoint "$p1" -o json | jq -r .leader_id)
+pid=$(jq -r ".[] | select(.peer == ($leader|tonumber)) | .pid" "$dir/dev.json")
+args=$(jq -c ".[] | select(.peer == ($leader|tonumber)) | .args" "$dir/dev.json")
+say "Kill -9 the leader (peer $leader, pid $pid) in the middle of a stream of writes"
+survivors=()
+for n in 1 2 3; do [ "$n" = "$leader" ] || { v="p$n"; survivors+=("${!v}"); }; done
+(
+  n=0
+  while [ ! -e "$dir/stop" ]; do
+    n=$((n + 1))
+    at=${survivors[$((n % 2))]}
+    if call "$at" create_instance "{\"instance_id\":\"w$n\",\"name\":\"w\",\"user_id\":\"me\"}" 2>/dev/null | grep -q '"OK"'; then
+      echo "w$n $(date +%s%N)" >>"$dir/acknowledged"
+    fi
+  done
+) &
+writer=$!
+until [ "$(wc -l <"$dir/acknowledged" 2>/dev/null || echo 0)" -ge 50 ]; do sleep 0.05; done
+kill -9 "$pid"
+killed_at=$(wc -l <"$dir/acknowledged")
+until [ "$(wc -l <"$dir/acknowledged")" -ge $((killed_at + 100)) ]; do sleep 0.05; done
+touch "$dir/stop"
+wait "$writer" || true
+gap=$(awk 'NR > 1 { gap = $2 - last; if (gap > most) most = gap } { last = $2 } END { printf "%d", most / 1000000 }' "$dir/acknowledged")
+total=$(wc -l <"$dir/acknowledged")
+lost=0
+for peer in "${survivors[@]}"; do
+  while read -r id _; do
+    curl --silent --max-time 15 "http://$peer/MetaService/http/get_instance?token=$token&instance_id=$id" | grep -q '"OK"' || { lost=$((lost + 1)); echo "LOST $id at $peer"; }
+  done <"$dir/acknowledged"
+done
+echo "$total writes were acknowledged; writes stopped for at most $gap ms (one curl after the other); $lost are missing"
+
+say "What status says, and the killed peer back again"
+"$quorate" status --endpoint "${survivors[0]}" || true
+mapfile -t again < <(jq -r '.[]' <<<"$args")
+setsid "$quorate" "${again[@]}" >>"$dir/peer-$leader.log" 2>&1 &
+new_pid=$!
+jq "map(if .peer == ($leader|tonumber) then .pid = $new_pid else . end)" "$dir/dev.json" >"$dir/dev.json.new" && mv "$dir/dev.json.new" "$dir/dev.json"
+v="p$leader"
+for _ in $(seq 200); do curl --silent --fail "http://${!v}/readyz" >/dev/null && break; sleep 0.1; done
+sleep 1.5
+"$quorate" status --endpoint "${!v}" || true
+[ "$lost" = 0 ] || { echo "acknowledged writes are missing" >&2; exit 1; }
+say "Done: nothing that was acknowledged is lost."

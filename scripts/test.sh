@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# Runs every check and every test. Changes no file of the checkout.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/prepare.sh
+started=$SECONDS
+step() { printf '\n== %s (%d s)\n' "$*" "$((SECONDS - started))"; }
+
+step "tools"
+install_missing mkfs.ext4:e2fsprogs losetup:mount perl:perl
+use_target_cache
+use_rocksdb_archive
+
+step "format"
+cargo fmt --all --check
+
+step "clippy"
+cargo clippy --quiet --workspace --all-targets --features quorate/failpoints,quorate/audit -- --deny warnings
+
+step "dependencies"
+if command -v cargo-deny >/dev/null 2>&1; then
+  cargo deny --offline --log-level error check bans licenses sources
+else
+  echo "SKIPPED: cargo-deny is not installed (cargo install cargo-deny --locked)"
+fi
+
+step "build"
+cargo build --quiet --workspace --all-targets --features quorate/failpoints,quorate/audit
+
+step "tests"
+cargo test --workspace --features quorate/failpoints,quorate/audit -- --test-threads=2
+
+step "done"

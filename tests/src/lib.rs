@@ -1,0 +1,1 @@
+//! Shared by the suites that start real `quorate` processes.

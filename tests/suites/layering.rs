@@ -1,0 +1,98 @@
+//! Dependencies point one way, and pure crates stay pure (ARCHITECTURE.md, invariants 1 and 2).
+
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+
+/// Workspace crates each crate may use. A crate that is not listed here has not been thought about.
+const MAY_USE: &[(&str, &[&str])] = &[
+    ("quorate-wire", &[]),
+    ("quorate-model", &["quorate-wire"]),
+    ("quorate-state-machine", &["quorate-wire", "quorate-model"]),
+    ("quorate-storage", &["quorate-model", "quorate-state-machine"]),
+    ("quorate-consensus", &["quorate-wire", "quorate-model", "quorate-state-machine", "quorate-storage"]),
+    ("quorate-server", &["quorate-wire", "quorate-model", "quorate-state-machine", "quorate-storage", "quorate-consensus"]),
+    ("quorate-client", &["quorate-wire", "quorate-model"]),
+    ("quorate", &["quorate-wire", "quorate-model", "quorate-server", "quorate-client"]),
+    ("quorate-bench", &["quorate-wire", "quorate-client"]),
+    ("quorate-tests", &["quorate-wire", "quorate-client"]),
+];
+
+/// Crates that decide or define, and what must never reach them, directly or through another crate of ours.
+const PURE: &[&str] = &["quorate-model", "quorate-state-machine"];
+const IMPURE: &[&str] = &["tokio", "rocksdb", "openraft", "rand", "getrandom", "chrono", "time", "reqwest", "hyper"];
+
+/// Direct, non-development dependencies of every workspace crate.
+fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let output = Command::new(cargo)
+        .args(["metadata", "--format-version", "1", "--no-deps"])
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+        .output()
+        .expect("cargo metadata runs");
+    let metadata: Value = serde_json::from_slice(&output.stdout).expect("cargo metadata is JSON");
+    let packages = metadata["packages"].as_array().expect("packages");
+    packages
+        .iter()
+        .map(|package| {
+            let used = package["dependencies"].as_array().expect("dependencies").iter();
+            let used = used.filter(|dependency| dependency["kind"].as_str() != Some("dev"));
+            let name = package["name"].as_str().expect("name").to_owned();
+            (name, used.map(|dependency| dependency["name"].as_str().expect("name").to_owned()).collect())
+        })
+        .collect()
+}
+
+#[test]
+fn crates_use_only_what_lies_below_them() {
+    let dependencies = dependencies();
+    for (name, used) in &dependencies {
+        let (_, allowed) = MAY_USE.iter().find(|(crate_name, _)| crate_name == name).unwrap_or_else(|| panic!("{name} has no row in MAY_USE"));
+        for dependency in used.iter().filter(|dependency| dependencies.contains_key(*dependency)) {
+            assert!(allowed.contains(&dependency.as_str()), "{name} may not use {dependency}");
+        }
+    }
+}
+
+#[test]
+fn pure_crates_have_no_impure_dependency() {
+    let dependencies = dependencies();
+    for name in PURE {
+        let used = &dependencies[*name];
+        for impure in IMPURE {
+            assert!(!used.contains(*impure), "{name} may not use {impure}");
+        }
+    }
+}
+
+#[test]
+fn only_consensus_names_openraft_and_only_storage_names_rocksdb() {
+    for (name, used) in dependencies() {
+        assert_eq!(used.contains("openraft"), name == "quorate-consensus", "{name} and openraft");
+        assert_eq!(used.contains("rocksdb"), name == "quorate-storage", "{name} and rocksdb");
+    }
+}
+
+/// Files under `dir` whose text contains one of `words`, by path.
+fn sources_with(dir: &str, words: &[&str]) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut waiting = vec![std::path::PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join(dir)];
+    while let Some(path) = waiting.pop() {
+        if path.is_dir() {
+            waiting.extend(std::fs::read_dir(&path).expect("readable").map(|entry| entry.expect("entry").path()));
+        } else if let Ok(text) = std::fs::read_to_string(&path)
+            && words.iter().any(|word| text.contains(word))
+        {
+            found.push(path.file_name().unwrap_or_default().to_string_lossy().into_owned());
+        }
+    }
+    found
+}
+
+#[test]
+fn consensus_asks_for_clock_and_randomness_in_one_module() {
+    let found = sources_with("crates/consensus/src", &["SystemTime::now", "std::time::Instant", "getrandom::", "tokio::net"]);
+    assert_eq!(found, ["env.rs"]);
+    let found = sources_with("crates/state-machine/src", &["SystemTime", "Instant::now", "rand::", "std::fs", "std::net", "std::thread"]);
+    assert!(found.is_empty(), "{found:?}");
+}
