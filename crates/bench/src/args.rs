@@ -96,8 +96,18 @@ pub struct Sizes {
 
 impl CompareArguments {
     pub fn sizes(&self) -> Sizes {
-        let whole = Sizes { seconds: 30.0, runs: 3, kills: 50, records: 1_000_000 };
-        let quick = Sizes { seconds: 2.0, runs: 1, kills: 3, records: 20_000 };
+        let whole = Sizes {
+            seconds: 30.0,
+            runs: 3,
+            kills: 50,
+            records: 1_000_000,
+        };
+        let quick = Sizes {
+            seconds: 2.0,
+            runs: 1,
+            kills: 3,
+            records: 20_000,
+        };
         let default = if self.quick { quick } else { whole };
         Sizes {
             seconds: self.seconds.unwrap_or(default.seconds),
@@ -121,7 +131,17 @@ mod tests {
     #[test]
     fn a_size_given_wins_over_quick() {
         let given = Arguments::parse_from(["quorate-bench", "compare", "--dir", "d", "--quick", "--runs", "5"]);
-        let Verb::Compare(compare) = given.verb else { panic!("compare was asked for") };
-        assert_eq!(compare.sizes(), Sizes { seconds: 2.0, runs: 5, kills: 3, records: 20_000 });
+        let Verb::Compare(compare) = given.verb else {
+            panic!("compare was asked for")
+        };
+        assert_eq!(
+            compare.sizes(),
+            Sizes {
+                seconds: 2.0,
+                runs: 5,
+                kills: 3,
+                records: 20_000
+            }
+        );
     }
 }

@@ -27,7 +27,9 @@ pub async fn run(arguments: &CompareArguments) -> anyhow::Result<()> {
         clusters.push(cluster.with_context(|| format!("start {}; its logs are in {}", system.name(), directory.display()))?);
     }
     for cluster in &clusters {
-        fill(cluster.system, &cluster.endpoints(), KEYS, 1).await.with_context(|| format!("fill {}", cluster.system.name()))?;
+        fill(cluster.system, &cluster.endpoints(), KEYS, 1)
+            .await
+            .with_context(|| format!("fill {}", cluster.system.name()))?;
     }
     let comparison = Comparison {
         machine: machine::describe(),
@@ -49,7 +51,9 @@ fn systems(arguments: &CompareArguments) -> anyhow::Result<Vec<(System, PathBuf)
     let mut systems = Vec::new();
     for (system, binary) in named {
         if let Some(binary) = binary {
-            let found = binary.canonicalize().with_context(|| format!("{} binary {}", system.name(), binary.display()))?;
+            let found = binary
+                .canonicalize()
+                .with_context(|| format!("{} binary {}", system.name(), binary.display()))?;
             systems.push((system, found));
         }
     }
@@ -66,7 +70,11 @@ fn require_empty(directory: &Path) -> anyhow::Result<()> {
 }
 
 fn version(binary: &Path) -> String {
-    let output = Command::new(binary).arg("--version").output().map(|output| output.stdout).unwrap_or_default();
+    let output = Command::new(binary)
+        .arg("--version")
+        .output()
+        .map(|output| output.stdout)
+        .unwrap_or_default();
     String::from_utf8_lossy(&output).lines().next().unwrap_or("unknown").to_owned()
 }
 
@@ -78,8 +86,18 @@ async fn run_cells(clusters: &mut [Cluster], sizes: Sizes) -> anyhow::Result<Vec
             for (cluster, results) in clusters.iter_mut().zip(results) {
                 let result = run_cell(cluster, cell, sizes, run as u64).await;
                 let result = result.with_context(|| format!("{} on {}", cell.name(), cluster.system.name()))?;
-                let rates: Vec<String> = result.groups.iter().map(|group| format!("{:.0}/s", group.operations_per_second)).collect();
-                eprintln!("  run {} {:<16} {:<8} {}", run + 1, cell.name(), cluster.system.name(), rates.join(", "));
+                let rates: Vec<String> = result
+                    .groups
+                    .iter()
+                    .map(|group| format!("{:.0}/s", group.operations_per_second))
+                    .collect();
+                eprintln!(
+                    "  run {} {:<16} {:<8} {}",
+                    run + 1,
+                    cell.name(),
+                    cluster.system.name(),
+                    rates.join(", ")
+                );
                 results.push(result);
             }
         }
@@ -112,7 +130,11 @@ async fn run_failover(clusters: &mut [Cluster], sizes: Sizes) -> anyhow::Result<
     let mut results = Vec::new();
     for cluster in clusters {
         eprintln!("killing the leader of {} {} times", cluster.system.name(), sizes.kills);
-        results.push(failover::run(cluster, sizes.kills, 3).await.with_context(|| format!("failover of {}", cluster.system.name()))?);
+        results.push(
+            failover::run(cluster, sizes.kills, 3)
+                .await
+                .with_context(|| format!("failover of {}", cluster.system.name()))?,
+        );
     }
     Ok(results)
 }
@@ -121,7 +143,11 @@ async fn run_recovery(clusters: &mut [Cluster], sizes: Sizes) -> anyhow::Result<
     let mut results = Vec::new();
     for cluster in clusters {
         eprintln!("filling {} with {} records", cluster.system.name(), sizes.records);
-        results.push(recovery::run(cluster, sizes.records, 4).await.with_context(|| format!("recovery of {}", cluster.system.name()))?);
+        results.push(
+            recovery::run(cluster, sizes.records, 4)
+                .await
+                .with_context(|| format!("recovery of {}", cluster.system.name()))?,
+        );
     }
     Ok(results)
 }

@@ -79,7 +79,10 @@ impl Driver {
                 MetadataClient::new(self.channel.clone()).put_attribute(request).await?;
             }
             System::Etcd => {
-                let request = etcd::PutRequest { key: key(number).into(), value };
+                let request = etcd::PutRequest {
+                    key: key(number).into(),
+                    value,
+                };
                 etcd::call::<_, etcd::PutResponse>(self.channel.clone(), etcd::PUT, request).await?;
             }
         }
@@ -90,31 +93,57 @@ impl Driver {
         if self.system == System::Quorate {
             return self.put(number, value).await;
         }
-        let record = etcd::PutRequest { key: key(number).into(), value };
-        let index = etcd::PutRequest { key: format!("index/{}", key(number)).into(), value: key(number).into() };
+        let record = etcd::PutRequest {
+            key: key(number).into(),
+            value,
+        };
+        let index = etcd::PutRequest {
+            key: format!("index/{}", key(number)).into(),
+            value: key(number).into(),
+        };
         let success = [record, index].map(|put| etcd::RequestOp { request_put: Some(put) }).into();
         let reply: etcd::TxnResponse = etcd::call(self.channel.clone(), etcd::TXN, etcd::TxnRequest { success }).await?;
-        if reply.succeeded { Ok(()) } else { Err(Status::internal("etcd did not do the transaction")) }
+        if reply.succeeded {
+            Ok(())
+        } else {
+            Err(Status::internal("etcd did not do the transaction"))
+        }
     }
 
     pub async fn get(&self, number: u64, stale: bool) -> Result<(), Status> {
         let found = match self.system {
             System::Quorate => {
-                let consistency = if stale { quorate::Consistency::Stale } else { quorate::Consistency::Linearizable };
+                let consistency = if stale {
+                    quorate::Consistency::Stale
+                } else {
+                    quorate::Consistency::Linearizable
+                };
                 let request = quorate::GetAttributeRequest {
                     instance_id: INSTANCE.to_owned(),
                     name: key(number),
                     consistency: consistency.into(),
                     at_revision: 0,
                 };
-                MetadataClient::new(self.channel.clone()).get_attribute(request).await?.into_inner().attribute.is_some()
+                MetadataClient::new(self.channel.clone())
+                    .get_attribute(request)
+                    .await?
+                    .into_inner()
+                    .attribute
+                    .is_some()
             }
             System::Etcd => {
-                let request = etcd::RangeRequest { key: key(number).into(), serializable: stale };
+                let request = etcd::RangeRequest {
+                    key: key(number).into(),
+                    serializable: stale,
+                };
                 let reply: etcd::RangeResponse = etcd::call(self.channel.clone(), etcd::RANGE, request).await?;
                 !reply.kvs.is_empty()
             }
         };
-        if found { Ok(()) } else { Err(Status::not_found(format!("key {} was written and is not there", key(number)))) }
+        if found {
+            Ok(())
+        } else {
+            Err(Status::not_found(format!("key {} was written and is not there", key(number))))
+        }
     }
 }

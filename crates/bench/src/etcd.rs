@@ -14,12 +14,21 @@ const PORTS: [u16; 2 * PEERS] = [0, 1, 10, 11, 20, 21];
 /// Starts three members.
 pub fn start(binary: &Path, directory: &Path) -> anyhow::Result<Cluster> {
     let base = free_ports(30_000, &PORTS)?;
-    let mut cluster = Cluster { system: System::Etcd, peers: Vec::new(), starter: None };
+    let mut cluster = Cluster {
+        system: System::Etcd,
+        peers: Vec::new(),
+        starter: None,
+    };
     for number in 0..PEERS {
         let program = program(binary, directory, base, number);
         let process = program.start()?;
         let address = format!("127.0.0.1:{}", client_port(base, number));
-        cluster.peers.push(Peer { address, pid: process.pid(), program, process: Some(process) });
+        cluster.peers.push(Peer {
+            address,
+            pid: process.pid(),
+            program,
+            process: Some(process),
+        });
     }
     Ok(cluster)
 }
@@ -68,15 +77,26 @@ mod tests {
 
     #[test]
     fn members_share_one_list_and_nothing_else() {
-        let programs: Vec<Program> = (0..PEERS).map(|number| program(Path::new("etcd"), Path::new("/d"), 30_000, number)).collect();
+        let programs: Vec<Program> = (0..PEERS)
+            .map(|number| program(Path::new("etcd"), Path::new("/d"), 30_000, number))
+            .collect();
         let value = |program: &Program, name: &str| {
-            let at = program.arguments.iter().position(|argument| argument == name).expect("the flag is given");
+            let at = program
+                .arguments
+                .iter()
+                .position(|argument| argument == name)
+                .expect("the flag is given");
             program.arguments[at + 1].clone()
         };
         assert_eq!(value(&programs[0], "--initial-cluster"), value(&programs[2], "--initial-cluster"));
         for flag in ["--data-dir", "--listen-client-urls", "--listen-peer-urls", "--name"] {
             assert_ne!(value(&programs[0], flag), value(&programs[1], flag), "{flag}");
         }
-        assert!(!programs[0].arguments.iter().any(|argument| argument.contains("heartbeat") || argument.contains("election")));
+        assert!(
+            !programs[0]
+                .arguments
+                .iter()
+                .any(|argument| argument.contains("heartbeat") || argument.contains("election"))
+        );
     }
 }

@@ -100,11 +100,19 @@ mod tests {
     /// Bytes as etcd 3.4's own definitions encode them.
     #[test]
     fn messages_have_etcds_field_numbers() {
-        let put = PutRequest { key: Bytes::from_static(b"k"), value: Bytes::from_static(b"v") };
+        let put = PutRequest {
+            key: Bytes::from_static(b"k"),
+            value: Bytes::from_static(b"v"),
+        };
         assert_eq!(put.encode_to_vec(), [0x0a, 1, b'k', 0x12, 1, b'v']);
-        let range = RangeRequest { key: Bytes::from_static(b"k"), serializable: true };
+        let range = RangeRequest {
+            key: Bytes::from_static(b"k"),
+            serializable: true,
+        };
         assert_eq!(range.encode_to_vec(), [0x0a, 1, b'k', 0x38, 1]);
-        let txn = TxnRequest { success: vec![RequestOp { request_put: Some(put) }] };
+        let txn = TxnRequest {
+            success: vec![RequestOp { request_put: Some(put) }],
+        };
         assert_eq!(txn.encode_to_vec(), [0x12, 8, 0x12, 6, 0x0a, 1, b'k', 0x12, 1, b'v']);
     }
 }

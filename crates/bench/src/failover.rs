@@ -55,7 +55,11 @@ pub struct Writers {
 
 impl Writers {
     pub fn start(system: System, endpoints: &[String], count: usize, seed: u64) -> anyhow::Result<Writers> {
-        let started = Gaps { last: Instant::now(), longest: Duration::ZERO, acknowledged: 0 };
+        let started = Gaps {
+            last: Instant::now(),
+            longest: Duration::ZERO,
+            acknowledged: 0,
+        };
         let gaps: Arc<Vec<Mutex<Gaps>>> = Arc::new((0..count).map(|_| Mutex::new(started)).collect());
         let mut tasks = JoinSet::new();
         for writer in 0..count {
@@ -63,7 +67,12 @@ impl Writers {
             for endpoint in endpoints {
                 drivers.push(Driver::new(system, connect_lazy(endpoint)?));
             }
-            tasks.spawn(write_on(drivers, writer, gaps.clone(), Random::new(seed.wrapping_add(writer as u64))));
+            tasks.spawn(write_on(
+                drivers,
+                writer,
+                gaps.clone(),
+                Random::new(seed.wrapping_add(writer as u64)),
+            ));
         }
         Ok(Writers { gaps, _tasks: tasks })
     }
@@ -98,7 +107,11 @@ impl Writers {
             if well {
                 return Ok(());
             }
-            anyhow::ensure!(Instant::now() < deadline, "a client had no writes acknowledged for {} s", PATIENCE.as_secs());
+            anyhow::ensure!(
+                Instant::now() < deadline,
+                "a client had no writes acknowledged for {} s",
+                PATIENCE.as_secs()
+            );
             sleep(POLL).await;
         }
     }
@@ -109,7 +122,10 @@ async fn write_on(drivers: Vec<Driver>, writer: usize, gaps: Arc<Vec<Mutex<Gaps>
     loop {
         let write = drivers[current].put(random.below(KEYS), random.value());
         if matches!(timeout(WRITE_TIMEOUT, write).await, Ok(Ok(()))) {
-            gaps[writer].lock().unwrap_or_else(PoisonError::into_inner).acknowledge(Instant::now());
+            gaps[writer]
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .acknowledge(Instant::now());
             continue;
         }
         current = (current + 1) % drivers.len();
@@ -135,7 +151,13 @@ pub async fn run(cluster: &mut Cluster, kills: usize, seed: u64) -> anyhow::Resu
     }
     gaps_ms.sort_by(f64::total_cmp);
     let worst_ms = gaps_ms.last().copied().unwrap_or(0.0);
-    Ok(FailoverResult { system: cluster.system, writers: WRITERS, median_ms: crate::report::median(&gaps_ms), worst_ms, gaps_ms })
+    Ok(FailoverResult {
+        system: cluster.system,
+        writers: WRITERS,
+        median_ms: crate::report::median(&gaps_ms),
+        worst_ms,
+        gaps_ms,
+    })
 }
 
 #[cfg(test)]
@@ -145,7 +167,11 @@ mod tests {
     #[test]
     fn the_longest_gap_is_between_two_acknowledged_writes() {
         let start = Instant::now();
-        let mut gaps = Gaps { last: start, longest: Duration::ZERO, acknowledged: 0 };
+        let mut gaps = Gaps {
+            last: start,
+            longest: Duration::ZERO,
+            acknowledged: 0,
+        };
         for at_ms in [10, 15, 515, 520] {
             gaps.acknowledge(start + Duration::from_millis(at_ms));
         }

@@ -64,7 +64,11 @@ struct Measured {
 impl Measured {
     fn new() -> anyhow::Result<Measured> {
         let latencies_us = Histogram::new_with_bounds(1, MAX_LATENCY_US, 3).context("three digits up to a minute")?;
-        Ok(Measured { latencies_us, errors: 0, error: None })
+        Ok(Measured {
+            latencies_us,
+            errors: 0,
+            error: None,
+        })
     }
 }
 
@@ -73,7 +77,9 @@ pub async fn open_connections(system: System, endpoints: &[String], count: usize
     anyhow::ensure!(!endpoints.is_empty(), "no endpoint to connect to");
     let mut connections = Vec::with_capacity(count);
     for endpoint in endpoints.iter().cycle().take(count) {
-        let channel = connect(endpoint).await.with_context(|| format!("connect to {} at {endpoint}", system.name()))?;
+        let channel = connect(endpoint)
+            .await
+            .with_context(|| format!("connect to {} at {endpoint}", system.name()))?;
         connections.push(Driver::new(system, channel));
     }
     Ok(connections)
@@ -100,14 +106,23 @@ pub async fn run(load: &Load) -> anyhow::Result<RunResult> {
     tokio::time::sleep_until(until).await;
     let (server_after, own_after) = (cpu_seconds(&load.server_pids), cpu_seconds(&[std::process::id()]));
 
-    let mut measured = load.groups.iter().map(|_| Measured::new()).collect::<anyhow::Result<Vec<Measured>>>()?;
+    let mut measured = load
+        .groups
+        .iter()
+        .map(|_| Measured::new())
+        .collect::<anyhow::Result<Vec<Measured>>>()?;
     while let Some(client) = clients.join_next().await {
         let (group, of_client) = client.context("a client ended early")?;
         merge(&mut measured[group], of_client?)?;
     }
     let operations: u64 = measured.iter().map(|group| group.latencies_us.len()).sum();
     let per_operation = |seconds: f64| if operations == 0 { 0.0 } else { seconds * 1e6 / operations as f64 };
-    let groups = load.groups.iter().zip(measured).map(|(group, measured)| summary(group, measured, load.duration)).collect();
+    let groups = load
+        .groups
+        .iter()
+        .zip(measured)
+        .map(|(group, measured)| summary(group, measured, load.duration))
+        .collect();
     Ok(RunResult {
         system: load.system,
         groups,
@@ -117,13 +132,7 @@ pub async fn run(load: &Load) -> anyhow::Result<RunResult> {
 }
 
 /// One client. Counts operations that ended within the measured time.
-async fn closed_loop(
-    driver: Driver,
-    operation: Operation,
-    mut random: Random,
-    from: Instant,
-    until: Instant,
-) -> anyhow::Result<Measured> {
+async fn closed_loop(driver: Driver, operation: Operation, mut random: Random, from: Instant, until: Instant) -> anyhow::Result<Measured> {
     let mut measured = Measured::new()?;
     loop {
         let started = Instant::now();
@@ -144,7 +153,9 @@ async fn closed_loop(
 }
 
 fn merge(into: &mut Measured, from: Measured) -> anyhow::Result<()> {
-    into.latencies_us.add(&from.latencies_us).context("histograms have the same bounds")?;
+    into.latencies_us
+        .add(&from.latencies_us)
+        .context("histograms have the same bounds")?;
     into.errors += from.errors;
     into.error = into.error.take().or(from.error);
     Ok(())
@@ -177,7 +188,9 @@ pub async fn fill(system: System, endpoints: &[String], count: u64, seed: u64) -
         clients.spawn(async move {
             let mut random = Random::new(seed.wrapping_add(client));
             for number in (client..count).step_by(FILL_CLIENTS as usize) {
-                put_until_done(&driver, number, &mut random).await.with_context(|| format!("write key {number}"))?;
+                put_until_done(&driver, number, &mut random)
+                    .await
+                    .with_context(|| format!("write key {number}"))?;
             }
             anyhow::Ok(())
         });
@@ -212,7 +225,14 @@ mod tests {
         for latency_us in 1..=1000 {
             measured.latencies_us.saturating_record(latency_us);
         }
-        let summary = summary(&Group { operation: Operation::Put, clients: 1 }, measured, Duration::from_secs(2));
+        let summary = summary(
+            &Group {
+                operation: Operation::Put,
+                clients: 1,
+            },
+            measured,
+            Duration::from_secs(2),
+        );
         assert_eq!(summary.operations_per_second, 500.0);
         assert!((summary.p50_ms - 0.5).abs() < 0.01, "{summary:?}");
         assert!((summary.p99_ms - 0.99).abs() < 0.01, "{summary:?}");

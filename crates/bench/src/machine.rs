@@ -44,7 +44,10 @@ fn parse_memory(status: &str) -> Option<Memory> {
         let line = status.lines().find(|line| line.starts_with(name))?;
         line.split_ascii_whitespace().nth(1)?.parse().ok()
     };
-    Some(Memory { rss_bytes: kilobytes("VmRSS:")? << 10, anonymous_bytes: kilobytes("RssAnon:")? << 10 })
+    Some(Memory {
+        rss_bytes: kilobytes("VmRSS:")? << 10,
+        anonymous_bytes: kilobytes("RssAnon:")? << 10,
+    })
 }
 
 /// The machine in one line, for the report.
@@ -52,7 +55,10 @@ pub fn describe() -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).map_or("", |line| line.trim_start_matches(['\t', ':', ' ']));
+    let model = cpu
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"))
+        .map_or("", |line| line.trim_start_matches(['\t', ':', ' ']));
     format!("{cores} cores, {model}, Linux {}", kernel.trim())
 }
 
@@ -70,7 +76,13 @@ mod tests {
     #[test]
     fn memory_is_read_in_bytes() {
         let status = "Name:\tx\nVmRSS:\t    2048 kB\nRssAnon:\t    1024 kB\nRssFile:\t 1024 kB\n";
-        assert_eq!(parse_memory(status), Some(Memory { rss_bytes: 2 << 20, anonymous_bytes: 1 << 20 }));
+        assert_eq!(
+            parse_memory(status),
+            Some(Memory {
+                rss_bytes: 2 << 20,
+                anonymous_bytes: 1 << 20
+            })
+        );
         assert_eq!(parse_memory("Name: x\n"), None);
     }
 

@@ -51,7 +51,8 @@ pub fn send(pid: u32, signal: Signal) {
 /// Whether a process runs: a zombie does not.
 pub fn runs(pid: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
+    stat.rsplit_once(')')
+        .is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
 }
 
 /// A program with its arguments, and where its output goes.
@@ -70,9 +71,17 @@ pub struct Process {
 
 impl Program {
     pub fn start(&self) -> anyhow::Result<Process> {
-        let log = OpenOptions::new().create(true).append(true).open(&self.log).with_context(|| format!("open {}", self.log.display()))?;
+        let log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&self.log)
+            .with_context(|| format!("open {}", self.log.display()))?;
         let mut command = Command::new(&self.binary);
-        command.args(&self.arguments).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        command
+            .args(&self.arguments)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log);
         // A group of its own: Ctrl-C reaches only us, and we stop the others in order.
         command.process_group(0);
         let child = command.spawn().with_context(|| format!("start {}", self.binary.display()))?;
@@ -103,7 +112,11 @@ impl Process {
         let Some(status) = self.child.try_wait()? else { return Ok(()) };
         let text = fs::read_to_string(log).unwrap_or_default();
         let last: Vec<&str> = text.lines().rev().take(5).collect();
-        anyhow::bail!("a server ended with {status}; end of {}:\n{}", log.display(), last.into_iter().rev().collect::<Vec<_>>().join("\n"))
+        anyhow::bail!(
+            "a server ended with {status}; end of {}:\n{}",
+            log.display(),
+            last.into_iter().rev().collect::<Vec<_>>().join("\n")
+        )
     }
 }
 
@@ -113,7 +126,11 @@ impl Drop for Process {
         let deadline = Instant::now() + STOP_TIMEOUT;
         while matches!(self.child.try_wait(), Ok(None)) {
             if Instant::now() > deadline {
-                eprintln!("process {} did not stop within {} s and is killed", self.pid(), STOP_TIMEOUT.as_secs());
+                eprintln!(
+                    "process {} did not stop within {} s and is killed",
+                    self.pid(),
+                    STOP_TIMEOUT.as_secs()
+                );
                 break;
             }
             std::thread::sleep(Duration::from_millis(10));
@@ -138,7 +155,11 @@ mod tests {
 
     fn program(directory: &Path, binary: &str, arguments: &[&str]) -> Program {
         let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
-        Program { binary: binary.into(), arguments, log: directory.join("log") }
+        Program {
+            binary: binary.into(),
+            arguments,
+            log: directory.join("log"),
+        }
     }
 
     #[test]

@@ -35,35 +35,67 @@ struct DevPeer {
 pub async fn start(binary: &Path, directory: &Path) -> anyhow::Result<Cluster> {
     let base = free_ports(20_000, &PORTS)?;
     let data = directory.join("dev");
-    let arguments = ["dev", "--dir", &data.display().to_string(), "--peers", &PEERS.to_string(), "--base-port", &base.to_string()];
+    let arguments = [
+        "dev",
+        "--dir",
+        &data.display().to_string(),
+        "--peers",
+        &PEERS.to_string(),
+        "--base-port",
+        &base.to_string(),
+    ];
     let mut arguments: Vec<String> = arguments.map(str::to_owned).to_vec();
     arguments.extend(["--token".to_owned(), TOKEN.to_owned()]);
-    let program = Program { binary: binary.to_owned(), arguments, log: directory.join("dev.log") };
+    let program = Program {
+        binary: binary.to_owned(),
+        arguments,
+        log: directory.join("dev.log"),
+    };
     let mut starter = program.start()?;
     let described = wait_for_description(&data.join("dev.json"), &mut starter, &program.log).await;
     // On an error `starter` is dropped here, and stops the peers it has started.
     let peers = described?.into_iter().map(|peer| known_peer(binary, directory, peer)).collect();
-    Ok(Cluster { system: System::Quorate, peers, starter: Some(starter) })
+    Ok(Cluster {
+        system: System::Quorate,
+        peers,
+        starter: Some(starter),
+    })
 }
 
 fn known_peer(binary: &Path, directory: &Path, peer: DevPeer) -> Peer {
     watch(peer.pid);
     let log = directory.join(format!("peer{}-restarted.log", peer.peer));
-    let program = Program { binary: binary.to_owned(), arguments: peer.args, log };
-    Peer { address: peer.public, pid: peer.pid, program, process: None }
+    let program = Program {
+        binary: binary.to_owned(),
+        arguments: peer.args,
+        log,
+    };
+    Peer {
+        address: peer.public,
+        pid: peer.pid,
+        program,
+        process: None,
+    }
 }
 
 async fn wait_for_description(path: &Path, starter: &mut Process, log: &Path) -> anyhow::Result<Vec<DevPeer>> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         // Half of a file that is being written does not parse, and is read again.
-        if let Some(peers) = fs::read(path).ok().and_then(|text| serde_json::from_slice::<Vec<DevPeer>>(&text).ok())
+        if let Some(peers) = fs::read(path)
+            .ok()
+            .and_then(|text| serde_json::from_slice::<Vec<DevPeer>>(&text).ok())
             && peers.len() == PEERS
         {
             return Ok(peers);
         }
         starter.check_runs(log)?;
-        anyhow::ensure!(Instant::now() < deadline, "{} was not written within {} s", path.display(), PATIENCE.as_secs());
+        anyhow::ensure!(
+            Instant::now() < deadline,
+            "{} was not written within {} s",
+            path.display(),
+            PATIENCE.as_secs()
+        );
         sleep(POLL).await;
     }
 }
@@ -81,7 +113,9 @@ pub async fn create_instance(address: &str) -> anyhow::Result<()> {
 
 /// As `create_instance`, on a cluster with another token.
 pub async fn create_instance_with(address: &str, token: &str) -> anyhow::Result<()> {
-    let stream = tokio::net::TcpStream::connect(address).await.with_context(|| format!("connect to {address}"))?;
+    let stream = tokio::net::TcpStream::connect(address)
+        .await
+        .with_context(|| format!("connect to {address}"))?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
     let body = serde_json::json!({"instance_id": INSTANCE, "user_id": "u", "name": INSTANCE}).to_string();
@@ -119,7 +153,10 @@ mod tests {
     async fn the_instance_is_posted_and_one_that_exists_is_no_error() {
         for (answer, created) in [
             ("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}", true),
-            ("HTTP/1.1 409 Conflict\r\ncontent-length: 26\r\n\r\n{\"code\":\"ALREADY_EXISTED\"}", true),
+            (
+                "HTTP/1.1 409 Conflict\r\ncontent-length: 26\r\n\r\n{\"code\":\"ALREADY_EXISTED\"}",
+                true,
+            ),
             ("HTTP/1.1 403 Forbidden\r\ncontent-length: 2\r\n\r\n{}", false),
         ] {
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
@@ -127,7 +164,10 @@ mod tests {
             let server = tokio::spawn(answer_once(listener, answer));
             assert_eq!(create_instance_with(&address, "t").await.is_ok(), created, "{answer}");
             let request = server.await.expect("the server does not panic");
-            assert!(request.starts_with("POST /MetaService/http/create_instance?token=t HTTP/1.1\r\n"), "{request}");
+            assert!(
+                request.starts_with("POST /MetaService/http/create_instance?token=t HTTP/1.1\r\n"),
+                "{request}"
+            );
             assert!(request.contains(r#""instance_id":"bench""#), "{request}");
         }
     }

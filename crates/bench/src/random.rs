@@ -13,7 +13,9 @@ pub struct Random {
 
 impl Random {
     pub fn new(seed: u64) -> Random {
-        Random { state: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) }
+        Random {
+            state: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15),
+        }
     }
 
     pub fn next_u64(&mut self) -> u64 {

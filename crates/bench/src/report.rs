@@ -92,7 +92,8 @@ impl CellReport {
 
 fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_header(header);
+    // Markdown, so that it can be put into a document as it is.
+    table.load_preset(presets::ASCII_MARKDOWN).set_header(header);
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }
@@ -116,35 +117,83 @@ fn columns(quorate: Option<f64>, etcd: Option<f64>, digits: usize) -> [String; 3
     [shown(quorate, digits), shown(etcd, digits), ratio(quorate, etcd)]
 }
 
-/// Rates and latencies, one row per workload and kind of operation. In each triple: Quorate, etcd, ratio.
-pub fn cell_table(cells: &[CellReport]) -> Table {
-    let mut table = table(&[
-        "workload", "quorate op/s", "etcd op/s", "ratio", "quorate p50 ms", "etcd", "ratio", "quorate p99 ms", "etcd", "ratio",
-        "quorate p99.9 ms", "etcd", "quorate server CPU us/op", "etcd", "ratio", "errors",
-    ]);
+/// One row per workload and kind of operation.
+fn for_each_kind(cells: &[CellReport], mut add: impl FnMut(String, usize, [Option<&RunResult>; 2])) {
     for cell in cells {
-        let (quorate, etcd) = (cell.median_of(System::Quorate), cell.median_of(System::Etcd));
-        let kinds = cell.sides.first().map_or(0, |side| side.median.groups.len());
-        for kind in 0..kinds {
-            let figure = |of: fn(&GroupResult) -> f64| [quorate, etcd].map(|run| run.map(|run| of(&run.groups[kind])));
-            let [quorate_rate, etcd_rate] = figure(|group| group.operations_per_second);
-            let [quorate_p50, etcd_p50] = figure(|group| group.p50_ms);
-            let [quorate_p99, etcd_p99] = figure(|group| group.p99_ms);
-            let [quorate_p999, etcd_p999] = figure(|group| group.p999_ms);
-            let [quorate_cpu, etcd_cpu] = [quorate, etcd].map(|run| run.map(|run| run.server_cpu_us_per_operation));
-            let errors: u64 = cell.sides.iter().map(|side| side.median.groups[kind].errors).sum();
-            let operation = &cell.sides[0].median.groups[kind].operation;
-            let name = if kinds == 1 { cell.name.clone() } else { format!("{}: {operation:?}", cell.name) };
-            let mut row = vec![name];
-            row.extend(columns(quorate_rate, etcd_rate, 0));
-            row.extend(columns(quorate_p50, etcd_p50, 2));
-            row.extend(columns(quorate_p99, etcd_p99, 2));
-            row.extend([shown(quorate_p999, 2), shown(etcd_p999, 2)]);
-            row.extend(columns(quorate_cpu, etcd_cpu, 0));
-            row.push(errors.to_string());
-            table.add_row(row);
+        let Some(first) = cell.sides.first() else { continue };
+        let both = [cell.median_of(System::Quorate), cell.median_of(System::Etcd)];
+        let kinds = first.median.groups.len();
+        for (kind, group) in first.median.groups.iter().enumerate() {
+            let name = if kinds == 1 {
+                cell.name.clone()
+            } else {
+                format!("{}: {}", cell.name, group.operation.name())
+            };
+            add(name, kind, both);
         }
     }
+}
+
+/// Rates and latencies.
+pub fn rate_table(cells: &[CellReport]) -> Table {
+    let mut table = table(&[
+        "workload",
+        "quorate op/s",
+        "etcd",
+        "ratio",
+        "quorate p50 ms",
+        "etcd",
+        "ratio",
+        "quorate p99 ms",
+        "etcd",
+        "ratio",
+    ]);
+    for_each_kind(cells, |name, kind, both| {
+        let figure = |of: fn(&GroupResult) -> f64| both.map(|run| run.map(|run| of(&run.groups[kind])));
+        let mut row = vec![name];
+        for (of, digits) in [
+            (rate as fn(&GroupResult) -> f64, 0),
+            (|group| group.p50_ms, 2),
+            (|group| group.p99_ms, 2),
+        ] {
+            let [quorate, etcd] = figure(of);
+            row.extend(columns(quorate, etcd, digits));
+        }
+        table.add_row(row);
+    });
+    table
+}
+
+fn rate(group: &GroupResult) -> f64 {
+    group.operations_per_second
+}
+
+/// The far tail, CPU time and errors. CPU time of a mixed workload is per operation of either kind.
+pub fn cost_table(cells: &[CellReport]) -> Table {
+    let mut table = table(&[
+        "workload",
+        "quorate p99.9 ms",
+        "etcd",
+        "ratio",
+        "quorate servers' CPU us/op",
+        "etcd",
+        "ratio",
+        "quorate load's CPU us/op",
+        "etcd",
+        "ratio",
+        "errors",
+    ]);
+    for_each_kind(cells, |name, kind, both| {
+        let [quorate_p999, etcd_p999] = both.map(|run| run.map(|run| run.groups[kind].p999_ms));
+        let [quorate_servers, etcd_servers] = both.map(|run| run.map(|run| run.server_cpu_us_per_operation));
+        let [quorate_load, etcd_load] = both.map(|run| run.map(|run| run.load_cpu_us_per_operation));
+        let mut row = vec![name];
+        row.extend(columns(quorate_p999, etcd_p999, 2));
+        row.extend(columns(quorate_servers, etcd_servers, 0));
+        row.extend(columns(quorate_load, etcd_load, 0));
+        row.push(both.iter().flatten().map(|run| run.groups[kind].errors).sum::<u64>().to_string());
+        table.add_row(row);
+    });
     table
 }
 
@@ -164,10 +213,26 @@ fn event_table(comparison: &Comparison) -> Table {
     let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     let records = comparison.sizes.records;
     add(&format!("fill {records} records, op/s"), recovery(|one| one.fill_per_second), 0);
-    add("resident after it, MiB", both.map(|system| memory_of(comparison, system).map(|one| mebibytes(one.memory.rss_bytes))), 0);
-    add("of that not file cache, MiB", both.map(|system| memory_of(comparison, system).map(|one| mebibytes(one.memory.anonymous_bytes))), 0);
-    add("one peer killed, restart to linearizable read, s", recovery(|one| one.one_peer_seconds), 2);
-    add("all peers killed, restart to linearizable read, s", recovery(|one| one.all_peers_seconds), 2);
+    add(
+        "resident after it, MiB",
+        both.map(|system| memory_of(comparison, system).map(|one| mebibytes(one.memory.rss_bytes))),
+        0,
+    );
+    add(
+        "of that not file cache, MiB",
+        both.map(|system| memory_of(comparison, system).map(|one| mebibytes(one.memory.anonymous_bytes))),
+        0,
+    );
+    add(
+        "one peer killed, restart to linearizable read, s",
+        recovery(|one| one.one_peer_seconds),
+        2,
+    );
+    add(
+        "all peers killed, restart to linearizable read, s",
+        recovery(|one| one.all_peers_seconds),
+        2,
+    );
     table
 }
 
@@ -178,8 +243,18 @@ fn memory_of(comparison: &Comparison, system: System) -> Option<&RecoveryResult>
 impl fmt::Display for Comparison {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}; {}", self.machine, self.versions.join("; "))?;
-        writeln!(f, "three peers and the load on this machine; {} s a run, {} runs, medians", self.sizes.seconds, self.sizes.runs)?;
-        writeln!(f, "{}\n{}", cell_table(&self.cells), event_table(self))?;
+        writeln!(
+            f,
+            "three peers and the load on this machine; {} s a run, {} runs, medians",
+            self.sizes.seconds, self.sizes.runs
+        )?;
+        writeln!(
+            f,
+            "\n{}\n\n{}\n\n{}",
+            rate_table(&self.cells),
+            cost_table(&self.cells),
+            event_table(self)
+        )?;
         for cell in &self.cells {
             for side in &cell.sides {
                 for error in side.median.groups.iter().filter_map(|group| group.error.as_ref()) {
@@ -213,7 +288,12 @@ mod tests {
             errors,
             error: None,
         };
-        RunResult { system, groups: vec![group], server_cpu_us_per_operation: 10.0, load_cpu_us_per_operation: 5.0 }
+        RunResult {
+            system,
+            groups: vec![group],
+            server_cpu_us_per_operation: 10.0,
+            load_cpu_us_per_operation: 5.0,
+        }
     }
 
     #[test]
@@ -228,15 +308,26 @@ mod tests {
         let quorate = [100.0, 300.0, 200.0].map(|rate| run(System::Quorate, rate, 1)).to_vec();
         let etcd = vec![run(System::Etcd, 80.0, 0)];
         let report = CellReport::new(&CELLS[0], vec![Side::new(System::Quorate, quorate), Side::new(System::Etcd, etcd)]);
-        assert_eq!((report.sides[0].median.groups[0].operations_per_second, report.sides[0].median.groups[0].errors), (200.0, 3));
-        let text = cell_table(&[report]).to_string();
+        assert_eq!(
+            (
+                report.sides[0].median.groups[0].operations_per_second,
+                report.sides[0].median.groups[0].errors
+            ),
+            (200.0, 3)
+        );
+        let cells = [report];
+        let text = rate_table(&cells).to_string();
         assert!(text.contains("2.50x"), "{text}");
+        assert!(
+            cost_table(&cells).to_string().trim_end().ends_with("3 |"),
+            "the last column is the errors"
+        );
     }
 
     #[test]
     fn one_system_alone_has_no_ratio() {
         let report = CellReport::new(&CELLS[0], vec![Side::new(System::Etcd, vec![run(System::Etcd, 80.0, 0)])]);
-        let text = cell_table(&[report]).to_string();
+        let text = rate_table(&[report]).to_string();
         assert!(text.contains("80") && !text.contains("NaN") && !text.contains("inf"), "{text}");
     }
 }

@@ -11,17 +11,26 @@ use anyhow::Context;
 use std::time::Duration;
 
 pub async fn run(arguments: &RunArguments) -> anyhow::Result<()> {
-    anyhow::ensure!(arguments.seconds > 0.0 && arguments.runs > 0 && arguments.clients > 0, "--seconds, --runs and --clients start at 1");
+    anyhow::ensure!(
+        arguments.seconds > 0.0 && arguments.runs > 0 && arguments.clients > 0,
+        "--seconds, --runs and --clients start at 1"
+    );
     if let (System::Quorate, Some(token)) = (arguments.system, &arguments.token) {
         create_instance_with(&arguments.endpoints[0], token).await?;
     }
-    fill(arguments.system, &arguments.endpoints, KEYS, 1).await.context("write the keys of the workload")?;
+    fill(arguments.system, &arguments.endpoints, KEYS, 1)
+        .await
+        .context("write the keys of the workload")?;
     let target = if arguments.leader_only { Target::Leader } else { Target::Spread };
     let endpoints = match target {
         Target::Leader => vec![find_leader(arguments.system, &arguments.endpoints).await?],
         Target::Spread => arguments.endpoints.clone(),
     };
-    let cell = Cell { workload: arguments.workload, clients: arguments.clients, target };
+    let cell = Cell {
+        workload: arguments.workload,
+        clients: arguments.clients,
+        target,
+    };
     let mut runs: Vec<RunResult> = Vec::new();
     for number in 0..arguments.runs {
         let load = Load {
@@ -35,9 +44,10 @@ pub async fn run(arguments: &RunArguments) -> anyhow::Result<()> {
         runs.push(load::run(&load).await?);
     }
     let report = CellReport::new(&cell, vec![Side::new(arguments.system, runs)]);
-    println!("{}", report::cell_table(std::slice::from_ref(&report)));
+    let cells = [report];
+    println!("{}\n\n{}", report::rate_table(&cells), report::cost_table(&cells));
     if let Some(path) = &arguments.json {
-        report::write_json(path, &report)?;
+        report::write_json(path, &cells[0])?;
     }
     Ok(())
 }

@@ -70,7 +70,12 @@ impl Cluster {
                 }
             }
             self.check_children()?;
-            anyhow::ensure!(Instant::now() < deadline, "{} has no leader after {} s", self.system.name(), PATIENCE.as_secs());
+            anyhow::ensure!(
+                Instant::now() < deadline,
+                "{} has no leader after {} s",
+                self.system.name(),
+                PATIENCE.as_secs()
+            );
             sleep(POLL).await;
         }
     }
@@ -120,7 +125,11 @@ impl Cluster {
                 return Ok(());
             }
             self.check_children()?;
-            anyhow::ensure!(Instant::now() < deadline, "peer {address} answers no linearizable read after {} s", PATIENCE.as_secs());
+            anyhow::ensure!(
+                Instant::now() < deadline,
+                "peer {address} answers no linearizable read after {} s",
+                PATIENCE.as_secs()
+            );
             sleep(POLL).await;
         }
     }
@@ -130,7 +139,10 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         // All at once: a leader that hands over waits for peers that are still there.
         self.starter.iter().for_each(Process::ask_to_stop);
-        self.peers.iter().filter_map(|peer| peer.process.as_ref()).for_each(Process::ask_to_stop);
+        self.peers
+            .iter()
+            .filter_map(|peer| peer.process.as_ref())
+            .for_each(Process::ask_to_stop);
         self.peers.iter_mut().for_each(|peer| drop(peer.process.take()));
         drop(self.starter.take());
         for peer in &self.peers {

@@ -27,6 +27,17 @@ pub enum Operation {
     GetStale,
 }
 
+impl Operation {
+    pub fn name(self) -> &'static str {
+        match self {
+            Operation::Put => "put",
+            Operation::Txn => "txn",
+            Operation::Get => "get",
+            Operation::GetStale => "get-stale",
+        }
+    }
+}
+
 /// A workload by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
@@ -68,8 +79,14 @@ impl Workload {
             Workload::Get => one(Operation::Get),
             Workload::GetStale => one(Operation::GetStale),
             Workload::Mixed => vec![
-                Group { operation: Operation::Put, clients: clients.div_ceil(4) },
-                Group { operation: Operation::Get, clients },
+                Group {
+                    operation: Operation::Put,
+                    clients: clients.div_ceil(4),
+                },
+                Group {
+                    operation: Operation::Get,
+                    clients,
+                },
             ],
         }
     }
@@ -105,17 +122,61 @@ impl Cell {
 
 /// The rows of the comparison.
 pub const CELLS: &[Cell] = &[
-    Cell { workload: Workload::Put, clients: 1, target: Target::Spread },
-    Cell { workload: Workload::Put, clients: 1, target: Target::Leader },
-    Cell { workload: Workload::Put, clients: 64, target: Target::Spread },
-    Cell { workload: Workload::Put, clients: 64, target: Target::Leader },
-    Cell { workload: Workload::Put, clients: 256, target: Target::Spread },
-    Cell { workload: Workload::Txn, clients: 64, target: Target::Spread },
-    Cell { workload: Workload::Get, clients: 1, target: Target::Leader },
-    Cell { workload: Workload::Get, clients: 64, target: Target::Leader },
-    Cell { workload: Workload::Get, clients: 64, target: Target::Spread },
-    Cell { workload: Workload::GetStale, clients: 64, target: Target::Spread },
-    Cell { workload: Workload::Mixed, clients: 64, target: Target::Spread },
+    Cell {
+        workload: Workload::Put,
+        clients: 1,
+        target: Target::Spread,
+    },
+    Cell {
+        workload: Workload::Put,
+        clients: 1,
+        target: Target::Leader,
+    },
+    Cell {
+        workload: Workload::Put,
+        clients: 64,
+        target: Target::Spread,
+    },
+    Cell {
+        workload: Workload::Put,
+        clients: 64,
+        target: Target::Leader,
+    },
+    Cell {
+        workload: Workload::Put,
+        clients: 256,
+        target: Target::Spread,
+    },
+    Cell {
+        workload: Workload::Txn,
+        clients: 64,
+        target: Target::Spread,
+    },
+    Cell {
+        workload: Workload::Get,
+        clients: 1,
+        target: Target::Leader,
+    },
+    Cell {
+        workload: Workload::Get,
+        clients: 64,
+        target: Target::Leader,
+    },
+    Cell {
+        workload: Workload::Get,
+        clients: 64,
+        target: Target::Spread,
+    },
+    Cell {
+        workload: Workload::GetStale,
+        clients: 64,
+        target: Target::Spread,
+    },
+    Cell {
+        workload: Workload::Mixed,
+        clients: 64,
+        target: Target::Spread,
+    },
 ];
 
 /// The key with this number.
@@ -130,8 +191,20 @@ mod tests {
     #[test]
     fn the_mixed_workload_has_sixteen_writers_beside_sixty_four_readers() {
         let groups = Workload::Mixed.groups(64);
-        assert_eq!(groups[0], Group { operation: Operation::Put, clients: 16 });
-        assert_eq!(groups[1], Group { operation: Operation::Get, clients: 64 });
+        assert_eq!(
+            groups[0],
+            Group {
+                operation: Operation::Put,
+                clients: 16
+            }
+        );
+        assert_eq!(
+            groups[1],
+            Group {
+                operation: Operation::Get,
+                clients: 64
+            }
+        );
     }
 
     #[test]

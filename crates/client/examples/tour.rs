@@ -12,7 +12,10 @@ async fn main() -> anyhow::Result<()> {
     let client = Client::open(arguments)?;
 
     let status = client.status().await?;
-    println!("cluster {} at revision {}, led by peer {}", status.cluster_id, status.revision, status.leader_id);
+    println!(
+        "cluster {} at revision {}, led by peer {}",
+        status.cluster_id, status.revision, status.leader_id
+    );
 
     // A write is sent under a number of the client's session: repeated after a lost answer, it is executed once.
     let first = client.put(&instance, "tour/owner", "alice").await?;

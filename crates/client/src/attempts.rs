@@ -60,10 +60,18 @@ impl Caller {
         Fut: Future<Output = Result<Response<Rep>, Status>>,
     {
         let mut backoff = Backoff::new(&self.options);
-        let mut trail =
-            Trail { attempts: 0, hops: 0, outcome: Outcome::NotApplied, forward: false, last: "nothing was sent".to_owned() };
+        let mut trail = Trail {
+            attempts: 0,
+            hops: 0,
+            outcome: Outcome::NotApplied,
+            forward: false,
+            last: "nothing was sent".to_owned(),
+        };
         loop {
-            let budget = shape.deadline.saturating_duration_since(Instant::now()).min(self.options.attempt_timeout);
+            let budget = shape
+                .deadline
+                .saturating_duration_since(Instant::now())
+                .min(self.options.attempt_timeout);
             if budget.is_zero() {
                 return Err(trail.deadline(shape.wait));
             }
@@ -76,7 +84,10 @@ impl Caller {
                     self.saw(status.metadata());
                     (judge(&status), status.message().to_owned())
                 }
-                Err(_) => (judge_timeout(), format!("peer {} did not answer within {} ms", peer.address, budget.as_millis())),
+                Err(_) => (
+                    judge_timeout(),
+                    format!("peer {} did not answer within {} ms", peer.address, budget.as_millis()),
+                ),
             };
             tracing::debug!(peer = %peer.address, ?verdict, %text, "a try failed");
             let pause = self.after_failure(&shape, &peer, verdict, text, &mut trail)?;
@@ -95,12 +106,18 @@ impl Caller {
             self.peers.wrote(&peer.address);
         }
         let revision = self.saw(response.metadata());
-        Answer { value: response.into_inner(), revision }
+        Answer {
+            value: response.into_inner(),
+            revision,
+        }
     }
 
     /// Notes the revision of an answer.
     fn saw(&self, metadata: &MetadataMap) -> u64 {
-        let revision = metadata.get("quorate-revision").and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or(0);
+        let revision = metadata
+            .get("quorate-revision")
+            .and_then(|value| value.to_str().ok()?.parse().ok())
+            .unwrap_or(0);
         self.last_revision.fetch_max(revision, Ordering::Relaxed);
         revision
     }
@@ -151,7 +168,14 @@ impl Trail {
     }
 
     fn deadline(&self, wait: Duration) -> ClientError {
-        ClientError::new(Failure::Deadline { deadline: wait, last: self.last.clone() }, self.outcome, self.attempts)
+        ClientError::new(
+            Failure::Deadline {
+                deadline: wait,
+                last: self.last.clone(),
+            },
+            self.outcome,
+            self.attempts,
+        )
     }
 }
 

@@ -11,7 +11,10 @@ pub(crate) struct Backoff {
 
 impl Backoff {
     pub(crate) fn new(options: &ClientOptions) -> Backoff {
-        Backoff { next: options.backoff_min, max: options.backoff_max }
+        Backoff {
+            next: options.backoff_min,
+            max: options.backoff_max,
+        }
     }
 
     /// The next pause: between half and all of the current step.
@@ -38,12 +41,18 @@ mod tests {
 
     #[test]
     fn pauses_double_up_to_the_bound_and_never_leave_their_half() {
-        let options =
-            ClientOptions { backoff_min: Duration::from_millis(8), backoff_max: Duration::from_millis(40), ..ClientOptions::default() };
+        let options = ClientOptions {
+            backoff_min: Duration::from_millis(8),
+            backoff_max: Duration::from_millis(40),
+            ..ClientOptions::default()
+        };
         let mut backoff = Backoff::new(&options);
         for step_ms in [8, 16, 32, 40, 40] {
             let pause = backoff.pause();
-            assert!(pause >= Duration::from_millis(step_ms) / 2 && pause <= Duration::from_millis(step_ms), "{step_ms}: {pause:?}");
+            assert!(
+                pause >= Duration::from_millis(step_ms) / 2 && pause <= Duration::from_millis(step_ms),
+                "{step_ms}: {pause:?}"
+            );
         }
     }
 

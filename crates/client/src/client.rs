@@ -47,13 +47,26 @@ impl Client {
     pub fn open_with(endpoints: impl IntoIterator<Item = impl Into<String>>, options: ClientOptions) -> Result<Client, ClientError> {
         let peers = Peers::new(endpoints.into_iter().map(Into::into).collect(), &options)?;
         let deadline = options.deadline;
-        let caller = Caller { peers, options, last_revision: AtomicU64::new(0) };
-        Ok(Client { shared: Arc::new(Shared { caller, session: Mutex::new(None) }), deadline })
+        let caller = Caller {
+            peers,
+            options,
+            last_revision: AtomicU64::new(0),
+        };
+        Ok(Client {
+            shared: Arc::new(Shared {
+                caller,
+                session: Mutex::new(None),
+            }),
+            deadline,
+        })
     }
 
     /// The same client with another deadline for its calls.
     pub fn with_deadline(&self, deadline: Duration) -> Client {
-        Client { shared: self.shared.clone(), deadline }
+        Client {
+            shared: self.shared.clone(),
+            deadline,
+        }
     }
 
     /// The highest revision any answer to this client carried: what `Read::at_least` needs to see its own writes.
@@ -67,29 +80,26 @@ impl Client {
     }
 
     /// Sets an attribute if it was last written at `if_revision` (0: if there is none); else `precondition_failed`.
-    pub async fn put_if(
-        &self,
-        instance: &str,
-        name: &str,
-        value: impl Into<Bytes>,
-        if_revision: u64,
-    ) -> Result<Answer<()>, ClientError> {
+    pub async fn put_if(&self, instance: &str, name: &str, value: impl Into<Bytes>, if_revision: u64) -> Result<Answer<()>, ClientError> {
         self.put_request(instance, name, value.into(), Some(if_revision)).await
     }
 
-    async fn put_request(
-        &self,
-        instance: &str,
-        name: &str,
-        value: Bytes,
-        if_revision: Option<u64>,
-    ) -> Result<Answer<()>, ClientError> {
-        let message =
-            wire::PutAttributeRequest { instance_id: instance.to_owned(), name: name.to_owned(), value, if_revision };
+    async fn put_request(&self, instance: &str, name: &str, value: Bytes, if_revision: Option<u64>) -> Result<Answer<()>, ClientError> {
+        let message = wire::PutAttributeRequest {
+            instance_id: instance.to_owned(),
+            name: name.to_owned(),
+            value,
+            if_revision,
+        };
         let answer = self
-            .write(&message, |channel, request| async move { MetadataClient::new(channel).put_attribute(request).await })
+            .write(&message, |channel, request| async move {
+                MetadataClient::new(channel).put_attribute(request).await
+            })
             .await?;
-        Ok(Answer { value: (), revision: answer.value.revision })
+        Ok(Answer {
+            value: (),
+            revision: answer.value.revision,
+        })
     }
 
     /// Deletes an attribute; the value says whether there was one.
@@ -103,11 +113,20 @@ impl Client {
     }
 
     async fn delete_request(&self, instance: &str, name: &str, if_revision: Option<u64>) -> Result<Answer<bool>, ClientError> {
-        let message = wire::DeleteAttributeRequest { instance_id: instance.to_owned(), name: name.to_owned(), if_revision };
+        let message = wire::DeleteAttributeRequest {
+            instance_id: instance.to_owned(),
+            name: name.to_owned(),
+            if_revision,
+        };
         let answer = self
-            .write(&message, |channel, request| async move { MetadataClient::new(channel).delete_attribute(request).await })
+            .write(&message, |channel, request| async move {
+                MetadataClient::new(channel).delete_attribute(request).await
+            })
             .await?;
-        Ok(Answer { value: answer.value.existed, revision: answer.value.revision })
+        Ok(Answer {
+            value: answer.value.existed,
+            revision: answer.value.revision,
+        })
     }
 
     /// Reads an attribute; `None` if there is none.
@@ -123,7 +142,10 @@ impl Client {
                 MetadataClient::new(channel).get_attribute(request).await
             })
             .await?;
-        Ok(Answer { revision: answer.value.revision, value: answer.value.attribute })
+        Ok(Answer {
+            revision: answer.value.revision,
+            value: answer.value.attribute,
+        })
     }
 
     /// One page of the attributes whose names start with `prefix`, in the order of their names. `page` is 1 to 1,000, 0 for
@@ -150,13 +172,21 @@ impl Client {
             })
             .await?;
         let next = Some(answer.value.next_page_token).filter(|token| !token.is_empty());
-        Ok(Answer { revision: answer.value.revision, value: ListPage { attributes: answer.value.attributes, next } })
+        Ok(Answer {
+            revision: answer.value.revision,
+            value: ListPage {
+                attributes: answer.value.attributes,
+                next,
+            },
+        })
     }
 
     /// Health of the cluster as one peer sees it.
     pub async fn status(&self) -> Result<wire::StatusReply, ClientError> {
         let answer = self
-            .read(None, &wire::StatusRequest {}, |channel, request| async move { AdminClient::new(channel).status(request).await })
+            .read(None, &wire::StatusRequest {}, |channel, request| async move {
+                AdminClient::new(channel).status(request).await
+            })
             .await?;
         Ok(answer.value)
     }
@@ -164,13 +194,19 @@ impl Client {
     /// Ends the session, so that the cluster need not keep it for its idle hour. Best effort: a session left behind ends by
     /// itself. The client can be used afterwards and opens a new session.
     pub async fn close(&self) {
-        let Some(session) = self.shared.session.lock().await.take() else { return };
-        let message = wire::CloseSessionRequest { session_id: session.id().0 };
+        let Some(session) = self.shared.session.lock().await.take() else {
+            return;
+        };
+        let message = wire::CloseSessionRequest {
+            session_id: session.id().0,
+        };
         let shape = self.shape(Prefer::Leader, Instant::now() + self.deadline);
         let closed = self
             .shared
             .caller
-            .call(shape, &message, |channel, request| async move { MetadataClient::new(channel).close_session(request).await })
+            .call(shape, &message, |channel, request| async move {
+                MetadataClient::new(channel).close_session(request).await
+            })
             .await;
         if let Err(error) = closed {
             tracing::debug!(%error, "a session was left to end by itself");
@@ -178,7 +214,13 @@ impl Client {
     }
 
     fn shape(&self, prefer: Prefer, deadline: Instant) -> CallShape {
-        CallShape { prefer, request_id: None, min_revision: None, deadline, wait: self.deadline }
+        CallShape {
+            prefer,
+            request_id: None,
+            min_revision: None,
+            deadline,
+            wait: self.deadline,
+        }
     }
 
     async fn read<Req, Rep, Fut>(
@@ -191,17 +233,16 @@ impl Client {
         Req: Clone,
         Fut: Future<Output = Result<Response<Rep>, Status>>,
     {
-        let shape = CallShape { min_revision, ..self.shape(Prefer::Current, Instant::now() + self.deadline) };
+        let shape = CallShape {
+            min_revision,
+            ..self.shape(Prefer::Current, Instant::now() + self.deadline)
+        };
         self.shared.caller.call(shape, message, send).await
     }
 
     /// A write under a number of the session. A session the cluster has ended is replaced, and the write sent again under a
     /// new number, only while it is certain that no try of it took effect.
-    async fn write<Req, Rep, Fut>(
-        &self,
-        message: &Req,
-        send: impl Fn(Channel, Request<Req>) -> Fut,
-    ) -> Result<Answer<Rep>, ClientError>
+    async fn write<Req, Rep, Fut>(&self, message: &Req, send: impl Fn(Channel, Request<Req>) -> Fut) -> Result<Answer<Rep>, ClientError>
     where
         Req: Clone,
         Fut: Future<Output = Result<Response<Rep>, Status>>,
@@ -213,7 +254,10 @@ impl Client {
             let Ok(lane) = tokio::time::timeout_at(deadline, session.lane()).await else {
                 return Err(self.no_lane());
             };
-            let shape = CallShape { request_id: Some(lane.request_id()), ..self.shape(Prefer::Leader, deadline) };
+            let shape = CallShape {
+                request_id: Some(lane.request_id()),
+                ..self.shape(Prefer::Leader, deadline)
+            };
             let result = self.shared.caller.call(shape, message, &send).await;
             let Err(error) = &result else { return result };
             if error.code() != Some(ErrorCode::SessionExpired) {
@@ -267,7 +311,10 @@ impl Client {
 
     /// The deadline passed before anything was sent.
     fn timed_out(&self, waiting: &str) -> ClientError {
-        let failure = crate::error::Failure::Deadline { deadline: self.deadline, last: waiting.to_owned() };
+        let failure = crate::error::Failure::Deadline {
+            deadline: self.deadline,
+            last: waiting.to_owned(),
+        };
         ClientError::new(failure, Outcome::NotApplied, 0)
     }
 }

@@ -31,7 +31,11 @@ pub struct ClientError {
 
 impl ClientError {
     pub(crate) fn new(failure: Failure, outcome: Outcome, attempts: u32) -> ClientError {
-        ClientError { failure, outcome, attempts }
+        ClientError {
+            failure,
+            outcome,
+            attempts,
+        }
     }
 
     pub(crate) fn unusable(message: impl Into<String>) -> ClientError {
@@ -75,7 +79,10 @@ mod tests {
 
     #[test]
     fn the_text_says_why_how_often_and_whether_the_write_can_have_happened() {
-        let failure = Failure::Deadline { deadline: Duration::from_millis(1500), last: "connection refused".to_owned() };
+        let failure = Failure::Deadline {
+            deadline: Duration::from_millis(1500),
+            last: "connection refused".to_owned(),
+        };
         let unknown = ClientError::new(failure.clone(), Outcome::Unknown, 3);
         assert_eq!(
             unknown.to_string(),

@@ -24,6 +24,9 @@ pub(crate) enum Step {
     Hang,
 }
 
+/// Revision of a write and whether the attribute was there, or the refusal.
+type Answer = Result<(u64, bool), ErrorCode>;
+
 /// What the peers share, and what tests look at.
 #[derive(Default)]
 pub(crate) struct State {
@@ -43,7 +46,7 @@ pub(crate) struct State {
     pub(crate) slot_collisions: u64,
     in_flight: HashSet<(u64, u64)>,
     /// Of each slot: the highest number seen, and its answer.
-    answers: HashMap<(u64, u64), (u64, Result<(u64, bool), ErrorCode>)>,
+    answers: HashMap<(u64, u64), (u64, Answer)>,
     scripts: Vec<VecDeque<Step>>,
     addresses: Vec<String>,
 }
@@ -65,15 +68,23 @@ struct FakePeer {
 impl FakeCluster {
     /// Starts this many peers; the first one leads.
     pub(crate) async fn start(count: usize) -> FakeCluster {
-        let cluster = FakeCluster { state: Arc::default(), gate: Arc::new(watch::Sender::new(true)) };
+        let cluster = FakeCluster {
+            state: Arc::default(),
+            gate: Arc::new(watch::Sender::new(true)),
+        };
         for number in 0..count {
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
             let mut state = cluster.state();
-            state.addresses.push(listener.local_addr().expect("the socket is bound").to_string());
+            state
+                .addresses
+                .push(listener.local_addr().expect("the socket is bound").to_string());
             state.scripts.push(VecDeque::new());
             state.calls.push(0);
             drop(state);
-            let peer = FakePeer { number, cluster: cluster.clone() };
+            let peer = FakePeer {
+                number,
+                cluster: cluster.clone(),
+            };
             let server = tonic::transport::Server::builder()
                 .add_service(MetadataServer::new(peer.clone()))
                 .add_service(AdminServer::new(peer))
@@ -133,7 +144,9 @@ fn number(metadata: &MetadataMap, key: &str) -> Option<u64> {
 fn error(code: ErrorCode) -> Status {
     let row = code.row();
     let mut status = Status::new(tonic::Code::from(row.grpc_status), row.advice);
-    status.metadata_mut().insert("quorate-error", tonic::metadata::MetadataValue::from_static(row.name));
+    status
+        .metadata_mut()
+        .insert("quorate-error", tonic::metadata::MetadataValue::from_static(row.name));
     status
 }
 
@@ -157,7 +170,9 @@ impl FakePeer {
         }
         let Some(leader) = redirect else { return Ok(false) };
         let mut status = error(ErrorCode::NotLeader);
-        status.metadata_mut().insert("quorate-leader", leader.parse().expect("an address is valid metadata"));
+        status
+            .metadata_mut()
+            .insert("quorate-leader", leader.parse().expect("an address is valid metadata"));
         Err(status)
     }
 
@@ -205,7 +220,9 @@ impl FakePeer {
 
     fn reply<T>(&self, body: T) -> Response<T> {
         let mut response = Response::new(body);
-        response.metadata_mut().insert("quorate-revision", self.cluster.state().revision.into());
+        response
+            .metadata_mut()
+            .insert("quorate-revision", self.cluster.state().revision.into());
         response
     }
 }
@@ -237,7 +254,11 @@ impl Metadata for FakePeer {
             if put.if_revision.is_some_and(|wanted| wanted != current) {
                 return Err(ErrorCode::PreconditionFailed);
             }
-            let attribute = wire::Attribute { name: put.name.clone(), value: put.value, revision: state.revision };
+            let attribute = wire::Attribute {
+                name: put.name.clone(),
+                value: put.value,
+                revision: state.revision,
+            };
             Ok(state.attributes.insert(put.name, attribute).is_some())
         };
         let (revision, _) = self.write(&metadata, apply).await?;
@@ -249,7 +270,9 @@ impl Metadata for FakePeer {
         request: Request<wire::DeleteAttributeRequest>,
     ) -> Result<Response<wire::DeleteAttributeReply>, Status> {
         let (metadata, _, delete) = request.into_parts();
-        let (revision, existed) = self.write(&metadata, |state| Ok(state.attributes.remove(&delete.name).is_some())).await?;
+        let (revision, existed) = self
+            .write(&metadata, |state| Ok(state.attributes.remove(&delete.name).is_some()))
+            .await?;
         Ok(self.reply(wire::DeleteAttributeReply { revision, existed }))
     }
 
@@ -259,7 +282,10 @@ impl Metadata for FakePeer {
             let mut state = self.cluster.state();
             let attribute = state.attributes.get(&request.get_ref().name).cloned();
             state.last_read = Some((request.get_ref().clone(), request.metadata().clone()));
-            wire::GetAttributeReply { attribute, revision: state.revision }
+            wire::GetAttributeReply {
+                attribute,
+                revision: state.revision,
+            }
         };
         Ok(self.reply(reply))
     }
@@ -269,11 +295,18 @@ impl Metadata for FakePeer {
         let list = request.into_inner();
         let reply = {
             let state = self.cluster.state();
-            let rest = state.attributes.range(list.page_token..).filter(|(name, _)| name.starts_with(&list.prefix));
+            let rest = state
+                .attributes
+                .range(list.page_token..)
+                .filter(|(name, _)| name.starts_with(&list.prefix));
             let mut attributes: Vec<wire::Attribute> = rest.map(|(_, attribute)| attribute.clone()).collect();
             let more = attributes.split_off((list.page_size as usize).min(attributes.len()));
             let next_page_token = more.first().map(|attribute| attribute.name.clone()).unwrap_or_default();
-            wire::ListAttributesReply { attributes, next_page_token, revision: state.revision }
+            wire::ListAttributesReply {
+                attributes,
+                next_page_token,
+                revision: state.revision,
+            }
         };
         Ok(self.reply(reply))
     }
@@ -283,7 +316,10 @@ impl Metadata for FakePeer {
 impl Admin for FakePeer {
     async fn status(&self, request: Request<wire::StatusRequest>) -> Result<Response<wire::StatusReply>, Status> {
         self.enter(request.metadata(), false).await?;
-        Ok(self.reply(wire::StatusReply { peer_id: self.number as u64 + 1, ..Default::default() }))
+        Ok(self.reply(wire::StatusReply {
+            peer_id: self.number as u64 + 1,
+            ..Default::default()
+        }))
     }
 
     async fn transfer_leader(&self, _: Request<wire::TransferLeaderRequest>) -> Result<Response<wire::TransferLeaderReply>, Status> {

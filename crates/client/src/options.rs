@@ -41,23 +41,39 @@ pub struct Read {
 impl Read {
     /// Sees every write that was acknowledged before the call.
     pub fn linearizable() -> Read {
-        Read { consistency: Consistency::Linearizable, at_revision: 0, min_revision: None }
+        Read {
+            consistency: Consistency::Linearizable,
+            at_revision: 0,
+            min_revision: None,
+        }
     }
 
     /// Sees what the peer that answers has applied: fast, and possibly old.
     pub fn stale() -> Read {
-        Read { consistency: Consistency::Stale, at_revision: 0, min_revision: None }
+        Read {
+            consistency: Consistency::Stale,
+            at_revision: 0,
+            min_revision: None,
+        }
     }
 
     /// Sees at least every write up to `revision`, whichever peer answers. A peer that is behind waits until it is not.
     pub fn at_least(revision: u64) -> Read {
-        Read { consistency: Consistency::Stale, at_revision: 0, min_revision: Some(revision) }
+        Read {
+            consistency: Consistency::Stale,
+            at_revision: 0,
+            min_revision: Some(revision),
+        }
     }
 
     /// Sees the state as of `revision`, exactly. Refused with `revision_collected` once nothing keeps that revision.
     pub fn at_revision(revision: u64) -> Read {
         // A peer that is behind must not answer from a state in which the revision has not happened yet.
-        Read { consistency: Consistency::Stale, at_revision: revision, min_revision: Some(revision) }
+        Read {
+            consistency: Consistency::Stale,
+            at_revision: revision,
+            min_revision: Some(revision),
+        }
     }
 }
 

@@ -47,12 +47,26 @@ impl Peers {
     /// Connects to nobody yet. The first peer to ask is random, so that clients spread over the cluster.
     pub(crate) fn new(addresses: Vec<String>, options: &ClientOptions) -> Result<Peers, ClientError> {
         if addresses.is_empty() || addresses.len() > MAX_CONFIGURED_PEERS {
-            let text = format!("{} endpoints given; name 1 to {MAX_CONFIGURED_PEERS} peers as host:port", addresses.len());
+            let text = format!(
+                "{} endpoints given; name 1 to {MAX_CONFIGURED_PEERS} peers as host:port",
+                addresses.len()
+            );
             return Err(ClientError::unusable(text));
         }
-        let configured = addresses.iter().map(|address| connect(address, options)).collect::<Result<Vec<Peer>, _>>()?;
+        let configured = addresses
+            .iter()
+            .map(|address| connect(address, options))
+            .collect::<Result<Vec<Peer>, _>>()?;
         let current = random_below(configured.len());
-        Ok(Peers { known: Mutex::new(Known { configured, learned: Vec::new(), current, leader: None }), options: options.clone() })
+        Ok(Peers {
+            known: Mutex::new(Known {
+                configured,
+                learned: Vec::new(),
+                current,
+                leader: None,
+            }),
+            options: options.clone(),
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
@@ -63,7 +77,10 @@ impl Peers {
     pub(crate) fn choose(&self, prefer: Prefer) -> Peer {
         let known = self.lock();
         let leader = known.leader.as_deref().filter(|_| prefer == Prefer::Leader);
-        leader.and_then(|address| known.find(address)).unwrap_or(&known.configured[known.current]).clone()
+        leader
+            .and_then(|address| known.find(address))
+            .unwrap_or(&known.configured[known.current])
+            .clone()
     }
 
     /// How many peers were given.
@@ -117,12 +134,17 @@ impl Known {
 fn connect(address: &str, options: &ClientOptions) -> Result<Peer, ClientError> {
     let bare = address.strip_prefix("http://").unwrap_or(address).trim_end_matches('/');
     if bare.contains("://") || !bare.contains(':') {
-        return Err(ClientError::unusable(format!("endpoint {address:?} is not host:port; TLS is not supported by this client")));
+        return Err(ClientError::unusable(format!(
+            "endpoint {address:?} is not host:port; TLS is not supported by this client"
+        )));
     }
     let endpoint = Endpoint::from_shared(format!("http://{bare}"))
         .map_err(|error| ClientError::unusable(format!("endpoint {address:?} is not host:port: {error}")))?;
     let channel = endpoint.connect_timeout(options.connect_timeout).tcp_nodelay(true).connect_lazy();
-    Ok(Peer { address: bare.to_owned(), channel })
+    Ok(Peer {
+        address: bare.to_owned(),
+        channel,
+    })
 }
 
 #[cfg(test)]
@@ -130,7 +152,10 @@ mod tests {
     use super::*;
 
     fn peers(addresses: &[&str]) -> Result<Peers, ClientError> {
-        Peers::new(addresses.iter().map(|address| (*address).to_owned()).collect(), &ClientOptions::default())
+        Peers::new(
+            addresses.iter().map(|address| (*address).to_owned()).collect(),
+            &ClientOptions::default(),
+        )
     }
 
     #[tokio::test]
@@ -169,6 +194,9 @@ mod tests {
             let error = peers(bad).expect_err("cannot be used");
             assert_eq!(error.outcome(), quorate_model::Outcome::NotApplied, "{bad:?}");
         }
-        assert_eq!(peers(&["http://a:1/"]).expect("a scheme is allowed").choose(Prefer::Leader).address, "a:1");
+        assert_eq!(
+            peers(&["http://a:1/"]).expect("a scheme is allowed").choose(Prefer::Leader).address,
+            "a:1"
+        );
     }
 }

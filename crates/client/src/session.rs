@@ -33,7 +33,11 @@ impl Session {
     pub(crate) fn new(id: SessionId) -> Arc<Session> {
         // Reversed, so that a quiet client uses 1 and then its successors: one slot instead of all.
         let free = Mutex::new((1..=SLOTS_PER_SESSION).rev().collect());
-        Arc::new(Session { id, free, lanes: Arc::new(Semaphore::new(SLOTS_PER_SESSION as usize)) })
+        Arc::new(Session {
+            id,
+            free,
+            lanes: Arc::new(Semaphore::new(SLOTS_PER_SESSION as usize)),
+        })
     }
 
     pub(crate) fn id(&self) -> SessionId {
@@ -43,14 +47,26 @@ impl Session {
     /// Waits for a free lane.
     pub(crate) async fn lane(self: &Arc<Session>) -> Lane {
         let permit = self.lanes.clone().acquire_owned().await.expect("the semaphore is never closed");
-        let number = self.free.lock().expect("nothing panics while the lock is held").pop().expect("one number per permit");
-        Lane { session: self.clone(), number, _permit: permit }
+        let number = self
+            .free
+            .lock()
+            .expect("nothing panics while the lock is held")
+            .pop()
+            .expect("one number per permit");
+        Lane {
+            session: self.clone(),
+            number,
+            _permit: permit,
+        }
     }
 }
 
 impl Lane {
     pub(crate) fn request_id(&self) -> RequestId {
-        RequestId { session: self.session.id, number: self.number }
+        RequestId {
+            session: self.session.id,
+            number: self.number,
+        }
     }
 }
 
@@ -82,7 +98,13 @@ mod tests {
         let freed = lanes.pop().expect("128 were taken");
         let number = freed.request_id().number;
         drop(freed);
-        assert_eq!(session.lane().await.request_id(), RequestId { session: SessionId(7), number: number + SLOTS_PER_SESSION });
+        assert_eq!(
+            session.lane().await.request_id(),
+            RequestId {
+                session: SessionId(7),
+                number: number + SLOTS_PER_SESSION
+            }
+        );
     }
 
     #[tokio::test]

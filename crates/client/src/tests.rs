@@ -33,7 +33,9 @@ async fn until(what: &str, mut reached: impl FnMut() -> bool) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
-    tokio::time::timeout(NEVER, waiting).await.unwrap_or_else(|_| panic!("never happened: {what}"));
+    tokio::time::timeout(NEVER, waiting)
+        .await
+        .unwrap_or_else(|_| panic!("never happened: {what}"));
 }
 
 #[tokio::test]
@@ -92,7 +94,10 @@ async fn a_refusal_remembered_under_the_request_id_settles_an_unknown_outcome() 
     client.put("i", "k", "v").await.expect("nothing fails yet");
     cluster.script(0, [Step::LoseTheAnswer]);
     let error = failed(client.put_if("i", "k", "w", 77).await);
-    assert_eq!((error.code(), error.outcome(), error.attempts()), (Some(ErrorCode::PreconditionFailed), Outcome::NotApplied, 2));
+    assert_eq!(
+        (error.code(), error.outcome(), error.attempts()),
+        (Some(ErrorCode::PreconditionFailed), Outcome::NotApplied, 2)
+    );
 }
 
 #[tokio::test]
@@ -102,12 +107,18 @@ async fn a_refusal_of_a_later_try_does_not_settle_an_earlier_one() {
     client.put("i", "k", "v").await.expect("nothing fails yet");
     cluster.script(0, [Step::LoseTheAnswer, Step::Refuse(ErrorCode::Unauthenticated)]);
     let error = failed(client.put("i", "k", "w").await);
-    assert_eq!((error.code(), error.outcome()), (Some(ErrorCode::Unauthenticated), Outcome::Unknown));
+    assert_eq!(
+        (error.code(), error.outcome()),
+        (Some(ErrorCode::Unauthenticated), Outcome::Unknown)
+    );
 }
 
 #[tokio::test]
 async fn the_deadline_ends_a_call_and_says_whether_it_can_have_happened() {
-    for (step, outcome) in [(ErrorCode::OutcomeUnknown, Outcome::Unknown), (ErrorCode::NoLeader, Outcome::NotApplied)] {
+    for (step, outcome) in [
+        (ErrorCode::OutcomeUnknown, Outcome::Unknown),
+        (ErrorCode::NoLeader, Outcome::NotApplied),
+    ] {
         let cluster = FakeCluster::start(1).await;
         let client = client_of(cluster.addresses());
         client.put("i", "k", "v").await.expect("nothing fails yet");
@@ -122,13 +133,19 @@ async fn the_deadline_ends_a_call_and_says_whether_it_can_have_happened() {
 #[tokio::test]
 async fn a_peer_that_does_not_answer_is_left_for_another() {
     let cluster = FakeCluster::start(2).await;
-    let options = ClientOptions { attempt_timeout: Duration::from_millis(100), ..quick() };
+    let options = ClientOptions {
+        attempt_timeout: Duration::from_millis(100),
+        ..quick()
+    };
     let client = Client::open_with(cluster.addresses(), options).expect("host:port");
     client.put("i", "k", "v").await.expect("nothing fails yet");
     cluster.script(0, [Step::Hang]);
     cluster.script(1, [Step::Hang]);
     client.put("i", "k", "w").await.expect("a later try is answered");
-    client.get("i", "k", Read::linearizable()).await.expect("a read passes over the other one that hangs");
+    client
+        .get("i", "k", Read::linearizable())
+        .await
+        .expect("a read passes over the other one that hangs");
     assert_eq!(cluster.state().executed, 2);
 }
 
@@ -211,7 +228,10 @@ async fn reads_say_what_they_may_miss_and_are_not_redirected() {
         assert_eq!(answer.value.map(|attribute| attribute.value), Some("v".into()));
         let (request, metadata) = cluster.state().last_read.take().expect("the follower was read");
         assert_eq!((request.consistency(), request.at_revision), (consistency, at_revision));
-        assert_eq!(metadata.get("quorate-min-revision").and_then(|value| value.to_str().ok()), min_revision);
+        assert_eq!(
+            metadata.get("quorate-min-revision").and_then(|value| value.to_str().ok()),
+            min_revision
+        );
         assert!(metadata.get("quorate-redirect").is_none());
     }
     assert_eq!(client.get("i", "absent", Read::stale()).await.expect("answered").value, None);
@@ -227,7 +247,11 @@ async fn lists_go_page_by_page_and_deletes_say_whether_there_was_one() {
     let first = client.list("i", "a/", 2, None, Read::linearizable()).await.expect("answered").value;
     let names = |page: &crate::ListPage| page.attributes.iter().map(|attribute| attribute.name.clone()).collect::<Vec<_>>();
     assert_eq!(names(&first), ["a/1", "a/2"]);
-    let second = client.list("i", "a/", 2, first.next, Read::linearizable()).await.expect("answered").value;
+    let second = client
+        .list("i", "a/", 2, first.next, Read::linearizable())
+        .await
+        .expect("answered")
+        .value;
     assert_eq!((names(&second), second.next), (vec!["a/3".to_owned()], None));
     assert!(client.delete("i", "a/3").await.expect("answered").value);
     assert!(!client.delete("i", "a/3").await.expect("answered").value);
@@ -260,5 +284,8 @@ async fn a_call_that_is_wrong_is_not_repeated() {
     let client = client_of(cluster.addresses());
     cluster.script(0, [Step::Refuse(ErrorCode::InvalidArgument)]);
     let error = failed(client.get("i", "", Read::stale()).await);
-    assert_eq!((error.code(), error.attempts(), error.outcome()), (Some(ErrorCode::InvalidArgument), 1, Outcome::NotApplied));
+    assert_eq!(
+        (error.code(), error.attempts(), error.outcome()),
+        (Some(ErrorCode::InvalidArgument), 1, Outcome::NotApplied)
+    );
 }

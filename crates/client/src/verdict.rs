@@ -42,7 +42,13 @@ pub(crate) fn judge(status: &Status) -> Verdict {
 
 /// A try that got no answer in time.
 pub(crate) fn judge_timeout() -> Verdict {
-    Verdict { code: None, next: Next::OtherPeer, outcome: Outcome::Unknown, decides_the_call: false, unreachable: true }
+    Verdict {
+        code: None,
+        next: Next::OtherPeer,
+        outcome: Outcome::Unknown,
+        decides_the_call: false,
+        unreachable: true,
+    }
 }
 
 fn metadata<'a>(status: &'a Status, key: &str) -> Option<&'a str> {
@@ -70,13 +76,22 @@ fn judge_answer(name: &str, status: &Status) -> Verdict {
         (RetryClass::SamePeer, _) => Next::SamePeer,
         (RetryClass::Never, _) => Next::Stop,
     };
-    Verdict { code: Some(code), next, outcome, decides_the_call: is_decided_by_the_state(code), unreachable: false }
+    Verdict {
+        code: Some(code),
+        next,
+        outcome,
+        decides_the_call: is_decided_by_the_state(code),
+        unreachable: false,
+    }
 }
 
 /// Refusals made while applying: they are stored with the request id, so they are also the answer to every earlier try.
 /// All others say something about the last try only.
 fn is_decided_by_the_state(code: ErrorCode) -> bool {
-    matches!(code, ErrorCode::NotFound | ErrorCode::AlreadyExists | ErrorCode::KeyMissing | ErrorCode::PreconditionFailed)
+    matches!(
+        code,
+        ErrorCode::NotFound | ErrorCode::AlreadyExists | ErrorCode::KeyMissing | ErrorCode::PreconditionFailed
+    )
 }
 
 fn retry_of_grpc(code: Code) -> RetryClass {
@@ -91,15 +106,25 @@ fn retry_of_grpc(code: Code) -> RetryClass {
 fn judge_transport(status: &Status) -> Verdict {
     let never_sent = has_connect_error(status);
     // HTTP/2 stream resets arrive as INTERNAL: they say nothing about the call.
-    let broken = matches!(status.code(), Code::Unavailable | Code::Unknown | Code::Cancelled | Code::DeadlineExceeded | Code::Internal)
-        || status.source().is_some();
+    let broken = matches!(
+        status.code(),
+        Code::Unavailable | Code::Unknown | Code::Cancelled | Code::DeadlineExceeded | Code::Internal
+    ) || status.source().is_some();
     let outcome = match status.code() {
         _ if never_sent => Outcome::NotApplied,
-        Code::Unimplemented | Code::Unauthenticated | Code::PermissionDenied | Code::InvalidArgument | Code::NotFound => Outcome::NotApplied,
+        Code::Unimplemented | Code::Unauthenticated | Code::PermissionDenied | Code::InvalidArgument | Code::NotFound => {
+            Outcome::NotApplied
+        }
         _ => Outcome::Unknown,
     };
     let next = if broken || never_sent { Next::OtherPeer } else { Next::Stop };
-    Verdict { code: None, next, outcome, decides_the_call: false, unreachable: broken || never_sent }
+    Verdict {
+        code: None,
+        next,
+        outcome,
+        decides_the_call: false,
+        unreachable: broken || never_sent,
+    }
 }
 
 /// Whether the connection was never open: then nothing can have been executed.
@@ -120,9 +145,13 @@ mod tests {
 
     fn answer(name: &'static str, outcome: Option<&'static str>) -> Status {
         let mut status = Status::unavailable("text");
-        status.metadata_mut().insert("quorate-error", tonic::metadata::MetadataValue::from_static(name));
+        status
+            .metadata_mut()
+            .insert("quorate-error", tonic::metadata::MetadataValue::from_static(name));
         if let Some(outcome) = outcome {
-            status.metadata_mut().insert("quorate-outcome", tonic::metadata::MetadataValue::from_static(outcome));
+            status
+                .metadata_mut()
+                .insert("quorate-outcome", tonic::metadata::MetadataValue::from_static(outcome));
         }
         status
     }
@@ -137,7 +166,12 @@ mod tests {
                 RetryClass::SamePeer => Next::SamePeer,
                 RetryClass::OtherPeer | RetryClass::SameRequestId => Next::OtherPeer,
             };
-            assert_eq!((verdict.code, verdict.next, verdict.outcome), (Some(row.code), next, row.outcome), "{}", row.name);
+            assert_eq!(
+                (verdict.code, verdict.next, verdict.outcome),
+                (Some(row.code), next, row.outcome),
+                "{}",
+                row.name
+            );
             assert!(!verdict.decides_the_call || row.outcome == Outcome::NotApplied, "{}", row.name);
         }
     }
@@ -152,7 +186,9 @@ mod tests {
     fn a_leader_in_the_reply_is_followed_only_when_another_peer_can_help() {
         let with_leader = |name| {
             let mut status = answer(name, None);
-            status.metadata_mut().insert("quorate-leader", "10.0.0.1:5000".parse().expect("an address is valid metadata"));
+            status
+                .metadata_mut()
+                .insert("quorate-leader", "10.0.0.1:5000".parse().expect("an address is valid metadata"));
             judge(&status).next
         };
         assert_eq!(with_leader("not_leader"), Next::Leader("10.0.0.1:5000".to_owned()));
@@ -169,7 +205,10 @@ mod tests {
     #[test]
     fn a_status_of_something_else_stops_unless_the_connection_broke() {
         let foreign = judge(&Status::unimplemented("no such service"));
-        assert_eq!((foreign.next, foreign.outcome, foreign.code), (Next::Stop, Outcome::NotApplied, None));
+        assert_eq!(
+            (foreign.next, foreign.outcome, foreign.code),
+            (Next::Stop, Outcome::NotApplied, None)
+        );
         let reset = judge(&Status::internal("h2 stream reset"));
         assert_eq!((reset.next, reset.outcome), (Next::OtherPeer, Outcome::Unknown));
         assert_eq!(judge_timeout().outcome, Outcome::Unknown);

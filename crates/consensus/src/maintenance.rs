@@ -32,10 +32,21 @@ pub const MAX_CLOCK_OFFSET_MS: i64 = 2_000;
 #[derive(Default)]
 pub struct Health {
     diverged: AtomicBool,
-    /// Last answer of every peer, with this peer's clock when it came.
-    peers: Mutex<BTreeMap<u64, (wire::HelloReply, StampedTime)>>,
+    /// Told once the cluster has removed this peer.
+    removed: tokio::sync::Notify,
+    /// What every peer said last.
+    peers: Mutex<BTreeMap<u64, News>>,
     /// Held while a checkpoint is being received.
     pub(crate) installing: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// A peer's last answer.
+struct News {
+    reply: wire::HelloReply,
+    /// This peer's clock when it came.
+    came: StampedTime,
+    /// The latest question got no answer.
+    silent: bool,
 }
 
 impl Health {
@@ -43,22 +54,40 @@ impl Health {
         self.diverged.load(Ordering::Acquire)
     }
 
+    /// Ends when the cluster has removed this peer.
+    pub async fn removed(&self) {
+        self.removed.notified().await;
+    }
+
     /// The last answer of `peer`, if it came within the last few exchanges.
     pub fn recent(&self, peer: u64) -> Option<wire::HelloReply> {
         let peers = self.peers.lock().expect("no panic while held");
-        let (reply, came) = peers.get(&peer)?;
-        let age_ms = env::wall_clock().0.saturating_sub(came.0);
-        (age_ms < 4 * HELLO_INTERVAL.as_millis() as u64).then(|| reply.clone())
+        let news = peers.get(&peer)?;
+        let age_ms = env::wall_clock().0.saturating_sub(news.came.0);
+        (age_ms < 4 * HELLO_INTERVAL.as_millis() as u64).then(|| news.reply.clone())
+    }
+
+    /// The last answer of `peer`, if it answered the latest question too.
+    pub fn answering(&self, peer: u64) -> Option<wire::HelloReply> {
+        let silent = self.peers.lock().expect("no panic while held").get(&peer).is_none_or(|news| news.silent);
+        if silent { None } else { self.recent(peer) }
     }
 
     /// How far the clock of `peer` is from ours, as of its last answer.
     pub fn clock_offset_ms(&self, peer: u64) -> Option<i64> {
         let peers = self.peers.lock().expect("no panic while held");
-        peers.get(&peer).map(|(reply, came)| reply.unix_ms as i64 - came.0 as i64)
+        peers.get(&peer).map(|news| news.reply.unix_ms as i64 - news.came.0 as i64)
     }
 
     fn remember(&self, peer: u64, reply: wire::HelloReply) {
-        self.peers.lock().expect("no panic while held").insert(peer, (reply, env::wall_clock()));
+        let news = News { reply, came: env::wall_clock(), silent: false };
+        self.peers.lock().expect("no panic while held").insert(peer, news);
+    }
+
+    fn remember_silence(&self, peer: u64) {
+        if let Some(news) = self.peers.lock().expect("no panic while held").get_mut(&peer) {
+            news.silent = true;
+        }
     }
 }
 
@@ -175,7 +204,15 @@ async fn exchange_health(node: Node) {
         let mut disagreeing = 0;
         let mut agreeing = 1;
         for (peer, reply) in futures::future::join_all(calls).await {
-            let Ok(Ok(reply)) = reply else { continue };
+            let Ok(Ok(reply)) = reply else {
+                core.health.remember_silence(peer);
+                continue;
+            };
+            // Only the leader's word counts: another peer may not have heard of us yet.
+            let leads = reply.in_cluster && reply.leader == peer && reply.peer_id == peer && reply.term >= core.metrics().current_term;
+            if leads && reply.your_peer_id == 0 {
+                core.health.removed.notify_one();
+            }
             match compare(&core, digests, &reply) {
                 // A learner has no say: only voters are a majority.
                 _ if !voters.contains(&peer) => {}

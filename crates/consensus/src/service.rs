@@ -158,9 +158,7 @@ impl Node {
         let core = &self.core;
         let metrics = core.metrics();
         let digests = core.applier.applied().digests;
-        let known = metrics.membership_config.nodes().find(|(_, node)| {
-            request.incarnation != 0 && node.incarnation == request.incarnation && node.peer_address == request.peer_address
-        });
+        let known = metrics.membership_config.nodes().find(|(_, node)| request.incarnation != 0 && node.incarnation == request.incarnation);
         wire::HelloReply {
             in_cluster: metrics.membership_config.nodes().next().is_some(),
             cluster_id: core.cluster.to_string(),

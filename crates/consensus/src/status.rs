@@ -24,7 +24,7 @@ impl Node {
         let mut peers = Vec::new();
         for (peer, member) in metrics.membership_config.nodes() {
             let own = *peer == core.peer;
-            let hello = if own { Some(self.handle_hello(&Default::default())) } else { core.health.recent(*peer) };
+            let hello = if own { Some(self.handle_hello(&Default::default())) } else { core.health.answering(*peer) };
             let matched = metrics.replication.as_ref().and_then(|matched| matched.get(peer).cloned().flatten());
             let reachable = hello.is_some();
             let hello = hello.unwrap_or_default();

@@ -76,7 +76,16 @@ pub async fn run(config: ServerConfig, stop: watch::Receiver<bool>, ready: impl 
         checked = check_root_keys(&app, &node) => checked?,
         _ = stopped.wait_for(|stop| *stop) => {}
     }
-    let _ = stopped.wait_for(|stop| *stop).await;
+    tokio::select! {
+        _ = stopped.wait_for(|stop| *stop) => {}
+        () = node.core().health.removed() => {
+            let text = format!(
+                "peer {} was removed from cluster {}; to come back, move {} away and start it with --replace",
+                place.peer, place.cluster, config.data_dir.display()
+            );
+            return Err(StartError::Place(text));
+        }
+    }
     tracing::info!(peer = place.peer.0, "stopping");
     node.shutdown().await;
     let _ = serving.await;

@@ -13,7 +13,7 @@ use quorate_storage::log::{FileLog, FileLogOptions, LogStore};
 use quorate_storage::state::{RocksState, RocksStateOptions, StateEngine};
 use quorate_wire::quorate::v1::GetAttributeRequest;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use tempfile::TempDir;
 
 pub const INSTANCE: &str = "warehouse";
@@ -23,8 +23,8 @@ pub struct Peer {
     dir: PathBuf,
     place: Option<(ClusterId, PeerId)>,
     node: Option<Node>,
-    log: Weak<dyn LogStore>,
-    state: Weak<dyn StateEngine>,
+    /// Kept so that the last handle is dropped here, and closing is over when a kill returns.
+    stores: Option<(Arc<dyn LogStore>, Arc<dyn StateEngine>)>,
 }
 
 pub struct Cluster {
@@ -60,8 +60,7 @@ impl Cluster {
             dir: dir.path().join(format!("peer{}", position + 1)),
             place: None,
             node: None,
-            log: Weak::<FileLog>::new(),
-            state: Weak::<RocksState>::new(),
+            stores: None,
         });
         Cluster { links: Arc::default(), peers: peers.collect(), settings, _dir: dir }
     }
@@ -115,7 +114,7 @@ impl Cluster {
     }
 
     pub fn state(&self, position: usize) -> Arc<dyn StateEngine> {
-        self.peers[position].state.upgrade().expect("this peer runs")
+        self.peers[position].stores.as_ref().expect("this peer runs").1.clone()
     }
 
     /// Gives a peer a place without asking anybody, to look at it while it is alone.
@@ -132,7 +131,7 @@ impl Cluster {
         let log: Arc<dyn LogStore> = Arc::new(FileLog::open(peer.dir.join("log"), options).expect("the log opens"));
         let state: Arc<dyn StateEngine> =
             Arc::new(RocksState::open(&peer.dir.join("state"), RocksStateOptions::default()).expect("the state opens"));
-        (peer.log, peer.state) = (Arc::downgrade(&log), Arc::downgrade(&state));
+        peer.stores = Some((log.clone(), state.clone()));
         let parts = NodeParts {
             cluster,
             peer: id,
@@ -162,8 +161,9 @@ impl Cluster {
         let (state, crashed) = (peer.dir.join("state"), peer.dir.join("crashed"));
         copy_tree(&state, &crashed);
         drop(node);
-        let (log, engine) = (peer.log.clone(), peer.state.clone());
-        until("a dropped node lets go of its log and state", || log.strong_count() == 0 && engine.strong_count() == 0).await;
+        let (log, engine) = peer.stores.take().expect("this peer runs");
+        until("a dropped node lets go of its log and state", || Arc::strong_count(&log) == 1 && Arc::strong_count(&engine) == 1).await;
+        drop((log, engine));
         std::fs::remove_dir_all(&state).expect("removed");
         std::fs::rename(&crashed, &state).expect("renamed");
     }

@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# Compares Quorate with etcd on this machine: builds a release, starts three peers of each, prints a table, leaves JSON.
+#
+#   scripts/bench.sh                 the whole comparison (about an hour)
+#   scripts/bench.sh --quick         two minutes; shows that everything works, not how fast it is
+#   scripts/bench.sh --dir DIR ...   data, logs and result.json in DIR (new or empty); further options as in
+#                                    `quorate-bench compare --help`
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+die() {
+    echo "bench.sh: $*" >&2
+    exit 1
+}
+
+find_etcd() {
+    command -v etcd && return
+    command -v apt-get >/dev/null || die "etcd is not installed and there is no apt-get; install etcd and put it on PATH"
+    local as_root=()
+    if [ "$(id -u)" -ne 0 ]; then
+        command -v sudo >/dev/null || die "etcd is not installed; as root: apt-get install etcd-server"
+        as_root=(sudo)
+    fi
+    echo "installing etcd-server" >&2
+    "${as_root[@]}" apt-get update -qq >&2
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq etcd-server >&2
+    # The package starts a server of its own, which would take part in the measurement.
+    if [ -d /run/systemd/system ]; then
+        "${as_root[@]}" systemctl disable --now etcd >&2
+    fi
+    command -v etcd || die "etcd-server was installed, but etcd is not on PATH"
+}
+
+# RocksDB takes most of a first build; its archive does not depend on our flags.
+use_built_rocksdb() {
+    local cache="${XDG_CACHE_HOME:-$HOME/.cache}/quorate-rocksdb"
+    if [ -z "${ROCKSDB_LIB_DIR:-}" ] && [ -f "$cache/librocksdb.a" ]; then
+        export ROCKSDB_LIB_DIR="$cache" ROCKSDB_STATIC=1
+    fi
+}
+
+directory=""
+json=""
+options=()
+while [ $# -gt 0 ]; do
+    case "$1" in
+        --dir) directory="${2:?--dir needs a directory}"; shift 2 ;;
+        --json) json="${2:?--json needs a file}"; shift 2 ;;
+        -h | --help) sed -n '2,7s/^# \{0,1\}//p' "$0"; exit 0 ;;
+        *) options+=("$1"); shift ;;
+    esac
+done
+
+etcd_binary="$(find_etcd)"
+use_built_rocksdb
+cargo build --release -p quorate -p quorate-bench >&2
+target="${CARGO_TARGET_DIR:-target}/release"
+# Not in a memory file system: a sync that costs nothing is not what is measured.
+if [ -z "$directory" ]; then
+    mkdir -p target
+    directory="$(mktemp -d "$PWD/target/bench-XXXXXX")"
+fi
+json="${json:-$directory/result.json}"
+
+"$target/quorate-bench" compare --quorate-bin "$target/quorate" --etcd-bin "$etcd_binary" --dir "$directory" --json "$json" \
+    ${options[@]+"${options[@]}"}
+echo "JSON: $json"

@@ -1,0 +1,138 @@
+//! One peer as a process: started, stopped, killed, paused; killed when dropped.
+
+use crate::waiting::until;
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs::{self, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+/// The binary under test: `target/<profile>/quorate`, where `target/<profile>/deps/` holds the running test.
+pub fn binary() -> PathBuf {
+    let test = std::env::current_exe().expect("the path of the running test");
+    let profile = test.parent().and_then(Path::parent).expect("a test lies in target/<profile>/deps");
+    let binary = profile.join("quorate");
+    assert!(binary.exists(), "{} is absent; build it with `cargo build -p quorate`", binary.display());
+    binary
+}
+
+/// A peer and how it is started.
+pub struct Peer {
+    /// Address clients reach it at.
+    pub public: String,
+    /// Address the other peers reach it at.
+    pub peer_address: String,
+    pub data_dir: PathBuf,
+    arguments: Vec<String>,
+    log: PathBuf,
+    child: Option<Child>,
+}
+
+impl Peer {
+    pub fn new(public: &str, peer_address: &str, data_dir: PathBuf, arguments: Vec<String>) -> Peer {
+        let log = data_dir.with_extension("log");
+        Peer { public: public.to_owned(), peer_address: peer_address.to_owned(), data_dir, arguments, log, child: None }
+    }
+
+    /// Starts it, with the same arguments each time.
+    pub fn start(&mut self) {
+        self.start_with(&[]);
+    }
+
+    /// Starts it with further arguments, this time only.
+    pub fn start_with(&mut self, further: &[&str]) {
+        assert!(self.child.is_none(), "the peer already runs");
+        let log = OpenOptions::new().create(true).append(true).open(&self.log).expect("the log opens");
+        let mut command = Command::new(binary());
+        command.arg("serve").args(&self.arguments).args(further).stdin(Stdio::null());
+        command.stdout(log.try_clone().expect("a second handle")).stderr(log);
+        self.child = Some(command.spawn().expect("the peer starts"));
+    }
+
+    fn signal(&self, signal: Signal) {
+        let id = self.child.as_ref().map(|child| child.id()).expect("the peer runs");
+        let pid = i32::try_from(id).ok().and_then(Pid::from_raw).expect("a child has a pid");
+        kill_process(pid, signal).expect("a child that was not waited for can be signalled");
+    }
+
+    /// kill -9.
+    pub fn kill(&mut self) {
+        let mut child = self.child.take().expect("the peer runs");
+        child.kill().expect("a child can be killed");
+        child.wait().expect("a killed child ends");
+    }
+
+    /// SIGTERM; [`Peer::wait_exit`] tells how it ended.
+    pub fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// SIGSTOP: it stays there and says nothing.
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// Whether it has ended by itself.
+    pub fn exited(&mut self) -> Option<ExitStatus> {
+        let status = self.child.as_mut()?.try_wait().expect("a child can be asked");
+        if status.is_some() {
+            self.child = None;
+        }
+        status
+    }
+
+    /// Waits until it ends by itself.
+    pub async fn wait_exit(&mut self) -> ExitStatus {
+        until("the peer ends", async || self.exited()).await
+    }
+
+    /// Waits until it ends, and what it said last: the line a person would read.
+    pub async fn wait_refusal(&mut self) -> Refusal {
+        let status = self.wait_exit().await;
+        let log = self.log();
+        let message = log.lines().rev().find_map(|line| line.strip_prefix("quorate: ")).unwrap_or_default().to_owned();
+        Refusal { code: status.code(), message, panicked: log.contains("panicked at") }
+    }
+
+    /// Its standard error since the test began.
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// The last lines of its standard error.
+    pub fn log_tail(&self) -> String {
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(60)..].join("\n")
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// How a peer that does not start says so.
+#[derive(Debug)]
+pub struct Refusal {
+    pub code: Option<i32>,
+    pub message: String,
+    pub panicked: bool,
+}
+
+impl Refusal {
+    /// Exit code 1, no panic, and a message with all of `parts`.
+    pub fn assert_says(&self, parts: &[&str]) {
+        assert_eq!((self.code, self.panicked), (Some(1), false), "{self:?}");
+        for part in parts {
+            assert!(self.message.contains(part), "\"{part}\" is not in: {self:?}");
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! Three peers from bootstrap to shutdown: every peer answers, followers forward or redirect, leadership is handed over.
+
+use quorate_tests::cluster::{Cluster, TOKEN};
+use quorate_tests::http::{get, send};
+use quorate_tests::load::Load;
+use quorate_tests::native::{call, metadata, metadata_value};
+use quorate_tests::peer::binary;
+use quorate_tests::ports::free_ports;
+use quorate_tests::raft_state::assert_peers_agree;
+use quorate_tests::waiting::{phase, until};
+use quorate_wire::quorate::v1::{GetAttributeRequest, PutAttributeRequest};
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+use tonic::Code;
+
+#[tokio::test]
+async fn every_peer_answers_before_and_after_all_are_started_again() {
+    let mut cluster = Cluster::start(3).await;
+    phase("created through one, read through every other");
+    for peer in 0..3 {
+        let created = cluster.doris(peer, "create_instance", &format!("{{\"instance_id\":\"from-{peer}\"}}")).await;
+        assert_eq!(created.status, 200, "{}", created.body);
+        for reader in 0..3 {
+            assert!(cluster.instance(reader, &format!("from-{peer}")).await.contains(&format!("from-{peer}")));
+        }
+    }
+    let before = cluster.instance(0, "from-1").await;
+    let members = cluster.members(0).await;
+    assert_eq!(members, (vec![1, 2, 3], vec![1, 2, 3]));
+
+    phase("the same command again, on all of them");
+    for peer in &cluster.peers {
+        peer.terminate();
+    }
+    for peer in &mut cluster.peers {
+        let status = peer.wait_exit().await;
+        assert_eq!(status.code(), Some(0), "{}", peer.log_tail());
+    }
+    cluster.peers.iter_mut().for_each(|peer| peer.start());
+    cluster.wait_ready().await;
+    for peer in 0..3 {
+        assert_eq!(cluster.instance(peer, "from-1").await, before);
+        assert_eq!(cluster.members(peer).await, members);
+    }
+    assert_peers_agree(&cluster).await;
+}
+
+#[tokio::test]
+async fn a_follower_redirects_who_asks_for_it_and_forwards_all_others() {
+    let cluster = Cluster::start(3).await;
+    cluster.create_instance("i").await;
+    let (leader, follower) = (cluster.leader().await, cluster.follower().await);
+    let (leader, follower) = (cluster.peers[leader].public.as_str(), cluster.peers[follower].public.as_str());
+
+    phase("HTTP: 307 with the whole path and query");
+    let path = format!("/MetaService/http/v1/get_instance?instance_id=i&token={TOKEN}");
+    let redirected = send(follower, "GET", &path, &[("quorate-redirect", "1")], "").await.expect("answered");
+    assert_eq!(redirected.status, 307, "{}", redirected.body);
+    assert_eq!(redirected.header("location"), format!("http://{leader}{path}"));
+    assert_eq!(redirected.header("quorate-leader"), leader);
+    let there = send(leader, "GET", &path, &[("quorate-redirect", "1")], "").await.expect("answered");
+    let forwarded = send(follower, "GET", &path, &[], "").await.expect("answered");
+    assert_eq!((there.status, forwarded.status), (200, 200));
+    assert_eq!(there.body, forwarded.body);
+
+    phase("gRPC: UNAVAILABLE with the leader's address");
+    let put = PutAttributeRequest { instance_id: "i".into(), name: "a".into(), value: vec![1].into(), if_revision: None };
+    let mut client = metadata(follower);
+    let mut asking = call(put.clone());
+    asking.metadata_mut().insert("quorate-redirect", "1".parse().expect("ASCII"));
+    let refused = client.put_attribute(asking).await.expect_err("redirected");
+    assert_eq!(refused.code(), Code::Unavailable, "{refused}");
+    let says = |name: &str| metadata_value(&refused, name).to_owned();
+    assert_eq!((says("quorate-leader").as_str(), says("quorate-error").as_str()), (leader, "not_leader"));
+    assert_eq!(says("quorate-outcome"), "not_applied");
+
+    phase("a forwarded write is there for a read at any peer");
+    let written = client.put_attribute(call(put)).await.expect("forwarded").into_inner().revision;
+    for address in cluster.addresses() {
+        let request = GetAttributeRequest { instance_id: "i".into(), name: "a".into(), ..Default::default() };
+        let read = metadata(&address).get_attribute(call(request)).await.expect("read").into_inner();
+        assert_eq!(read.attribute.map(|attribute| attribute.revision), Some(written));
+    }
+}
+
+#[tokio::test]
+async fn health_metrics_and_status_tell_the_same_story() {
+    let mut cluster = Cluster::start(3).await;
+    let leader = cluster.leader().await;
+    for (position, peer) in cluster.peers.iter().enumerate() {
+        for path in ["/livez", "/readyz"] {
+            let reply = get(&peer.public, path).await.expect("answered");
+            assert_eq!((reply.status, reply.body.as_str()), (200, "ok\n"), "{path}");
+        }
+        let metrics = get(&peer.public, "/metrics").await.expect("answered");
+        assert!(metrics.header("content-type").starts_with("application/openmetrics-text"));
+        assert!(metrics.body.contains(&format!("quorate_is_leader {}\n", u8::from(position == leader))), "{}", metrics.body);
+        assert!(metrics.body.ends_with("# EOF\n"), "{}", metrics.body);
+        let debug = get(&peer.public, "/debug/raft").await.expect("answered");
+        assert_eq!((debug.status, debug.body.as_str()), (403, "header quorate-token is absent or wrong\n"));
+    }
+
+    phase("all is well: exit code 0, and every peer is listed");
+    let status = status_with_code(&cluster.addresses().join(","), 0).await;
+    let peers = status["peers"].as_array().expect("peers");
+    let publics: Vec<&str> = peers.iter().filter_map(|peer| peer["public_address"].as_str()).collect();
+    assert_eq!(publics.len(), 3);
+    assert!(cluster.addresses().iter().all(|address| publics.contains(&address.as_str())), "{status}");
+    assert!(peers.iter().all(|peer| peer["voter"] == true && peer["reachable"] == true), "{status}");
+
+    phase("one is down: exit code 2, and a finding with advice");
+    let follower = cluster.follower().await;
+    cluster.peers[follower].kill();
+    let leader = cluster.peers[leader].public.clone();
+    let status = status_with_code(&leader, 2).await;
+    let finding = &status["findings"][0];
+    assert!(finding["advice"].as_str().is_some_and(|advice| !advice.is_empty()), "{status}");
+
+    phase("two are down: alive, but not ready, and a write says that it was not made");
+    let other = cluster.peers.iter().position(|peer| peer.public != leader && peer.public != cluster.peers[follower].public);
+    cluster.peers[other.expect("three peers")].kill();
+    until("the survivor is not ready", async || {
+        let reply = get(&leader, "/readyz").await.expect("answered");
+        (reply.status == 503).then_some(())
+    })
+    .await;
+    assert_eq!(get(&leader, "/livez").await.expect("answered").status, 200);
+    let path = format!("/MetaService/http/create_instance?token={TOKEN}");
+    let refused = send(&leader, "POST", &path, &[("quorate-deadline-ms", "500")], "{\"instance_id\":\"j\"}").await.expect("answered");
+    assert!([503, 504].contains(&refused.status), "{} {}", refused.status, refused.body);
+    assert!(!refused.header("quorate-outcome").is_empty(), "{refused:?}");
+}
+
+/// Exit code and output of `quorate status -o json`.
+fn status_json(endpoints: &str) -> (Option<i32>, serde_json::Value) {
+    let output = Command::new(binary()).args(["status", "-o", "json", "--endpoint", endpoints]).output().expect("runs");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let json = serde_json::from_str(&text);
+    (output.status.code(), json.unwrap_or_else(|error| panic!("{error}: {text} {}", String::from_utf8_lossy(&output.stderr))))
+}
+
+/// The status once its exit code is `expected`: peers tell each other how they are once a second.
+async fn status_with_code(endpoints: &str, expected: i32) -> serde_json::Value {
+    until("the status is as expected", async || {
+        let (code, status) = status_json(endpoints);
+        (code == Some(expected)).then_some(status)
+    })
+    .await
+}
+
+/// Longest a writer may wait while leadership is handed over. An election after a crash takes 0.3 to 0.7 s; a hand-over a
+/// few round trips, plus whatever else a busy machine does.
+const HAND_OVER: Duration = Duration::from_millis(300);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_leader_that_is_asked_to_stop_hands_over_first() {
+    let mut cluster = Cluster::start(3).await;
+    let mut gaps = Vec::new();
+    for round in 0..3 {
+        let instance = format!("round-{round}");
+        cluster.create_instance(&instance).await;
+        let leader = cluster.leader().await;
+        let staying: Vec<String> = (0..3).filter(|peer| *peer != leader).map(|peer| cluster.peers[peer].public.clone()).collect();
+        let load = Load::start(&staying, &instance);
+        load.wait_writes(20).await;
+        cluster.peers[leader].terminate();
+        let status = cluster.peers[leader].wait_exit().await;
+        assert_eq!(status.code(), Some(0), "{}", cluster.peers[leader].log_tail());
+        load.wait_writes(20).await;
+        let ledger = load.finish().await;
+        gaps.push(ledger.longest_gap);
+        cluster.peers[leader].start();
+        cluster.wait_ready().await;
+    }
+    gaps.sort();
+    eprintln!("longest gaps: {gaps:?}");
+    assert!(gaps[1] < HAND_OVER, "the median of the longest gaps is not that of a hand-over: {gaps:?}");
+    assert_peers_agree(&cluster).await;
+}
+
+/// Three peers take base to base + 21.
+const DEV_PORTS: u16 = 22;
+
+#[tokio::test]
+async fn a_development_cluster_starts_once_per_directory_and_stops() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let dir = dir.path().join("cluster");
+    let base = free_ports(DEV_PORTS);
+    let started = dev(&["--detach", "--base-port", &base.to_string()], &dir);
+    let stop = StopOnDrop(&dir);
+    assert_eq!(started.0, Some(0), "{started:?}");
+    for offset in [0, 10, 20] {
+        let address = format!("127.0.0.1:{}", base + offset);
+        assert!(started.1.contains(&address), "{started:?}");
+        assert_eq!(get(&address, "/readyz").await.expect("answered").status, 200);
+    }
+
+    phase("a second start in the same directory says how to stop the first");
+    let second = dev(&["--detach", "--base-port", &free_ports(DEV_PORTS).to_string()], &dir);
+    assert_eq!(second.0, Some(1));
+    assert!(second.2.contains("peers already run in") && second.2.contains("quorate dev stop --dir"), "{second:?}");
+    assert_eq!(get(&format!("127.0.0.1:{base}"), "/readyz").await.expect("answered").status, 200);
+
+    phase("stop, and stop again");
+    let stopped = dev(&["stop"], &dir);
+    assert_eq!(stopped.0, Some(0), "{stopped:?}");
+    assert!(get(&format!("127.0.0.1:{base}"), "/livez").await.is_err(), "nobody listens any more");
+    let again = dev(&["stop"], &dir);
+    assert_eq!(again.0, Some(1));
+    assert!(again.2.contains("no peers run in"), "{again:?}");
+
+    phase("what was there is there after the next start");
+    let next = dev(&["--detach", "--base-port", &base.to_string()], &dir);
+    assert_eq!(next.0, Some(0), "{next:?}");
+    drop(stop);
+    assert!(get(&format!("127.0.0.1:{base}"), "/livez").await.is_err(), "nobody listens any more");
+}
+
+/// Runs `quorate dev` to its end: exit code, standard output, standard error.
+fn dev(arguments: &[&str], dir: &Path) -> (Option<i32>, String, String) {
+    let mut command = Command::new(binary());
+    command.arg("dev").args(arguments).arg("--dir").arg(dir);
+    let output = command.output().expect("runs");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+/// Peers started detached are no children of the test.
+struct StopOnDrop<'a>(&'a Path);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        let _ = dev(&["stop"], self.0);
+    }
+}
