@@ -56,7 +56,10 @@ impl Cluster {
             arguments.extend(further.iter().map(|argument| (*argument).to_owned()));
             Peer::new(public, peer, data_dir, arguments)
         });
-        Cluster { peers: peers.collect(), dir }
+        Cluster {
+            peers: peers.collect(),
+            dir,
+        }
     }
 
     /// Directory of everything this cluster has on disk.
@@ -118,12 +121,16 @@ impl Cluster {
     pub async fn doris(&self, peer: usize, route: &str, body: &str) -> Reply {
         let separator = if route.contains('?') { '&' } else { '?' };
         let path = format!("/MetaService/http/{route}{separator}token={TOKEN}");
-        http::send(&self.peers[peer].public, "POST", &path, &[], body).await.expect("the peer answers")
+        http::send(&self.peers[peer].public, "POST", &path, &[], body)
+            .await
+            .expect("the peer answers")
     }
 
     /// Creates an instance through the first peer.
     pub async fn create_instance(&self, instance_id: &str) {
-        let reply = self.doris(0, "create_instance", &format!("{{\"instance_id\":\"{instance_id}\"}}")).await;
+        let reply = self
+            .doris(0, "create_instance", &format!("{{\"instance_id\":\"{instance_id}\"}}"))
+            .await;
         assert_eq!(reply.status, 200, "{}", reply.body);
     }
 
@@ -164,7 +171,13 @@ async fn all_ready(peers: &[Peer]) -> bool {
 
 /// Writes a file that only its owner may read, as peers demand of secrets.
 pub fn write_secret(path: &Path, text: &str) {
-    let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(path).expect("a secret file opens");
+    let mut file = OpenOptions::new()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .mode(0o600)
+        .open(path)
+        .expect("a secret file opens");
     file.write_all(text.as_bytes()).expect("a secret file is written");
 }
 

@@ -30,7 +30,10 @@ impl Reply {
 
 /// Sends one request and reads the whole reply.
 pub async fn send(address: &str, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> io::Result<Reply> {
-    let mut request = format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: {}\r\n", body.len());
+    let mut request = format!(
+        "{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: {}\r\n",
+        body.len()
+    );
     for (name, value) in headers {
         request += &format!("{name}: {value}\r\n");
     }
@@ -43,7 +46,9 @@ pub async fn send(address: &str, method: &str, path: &str, headers: &[(&str, &st
         stream.read_to_end(&mut reply).await?;
         parse(&reply)
     };
-    tokio::time::timeout(TIMEOUT, exchange).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+    tokio::time::timeout(TIMEOUT, exchange)
+        .await
+        .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
 }
 
 pub async fn get(address: &str, path: &str) -> io::Result<Reply> {
@@ -56,8 +61,14 @@ fn parse(bytes: &[u8]) -> io::Result<Reply> {
     let (head, body) = text.split_once("\r\n\r\n").ok_or_else(|| malformed("no end of headers"))?;
     let mut lines = head.lines();
     let status = lines.next().and_then(|line| line.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok());
-    let headers = lines.filter_map(|line| line.split_once(": ")).map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let reply = Reply { status: status.ok_or_else(|| malformed("no status"))?, headers: headers.collect(), body: body.to_owned() };
+    let headers = lines
+        .filter_map(|line| line.split_once(": "))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let reply = Reply {
+        status: status.ok_or_else(|| malformed("no status"))?,
+        headers: headers.collect(),
+        body: body.to_owned(),
+    };
     match reply.header("content-length").parse::<usize>() {
         Ok(length) if length == reply.body.len() => Ok(reply),
         _ => Err(malformed("the body is not as long as its header says")),

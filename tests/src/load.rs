@@ -69,11 +69,24 @@ impl Load {
     pub fn start(addresses: &[String], instance: &str) -> Load {
         let zeros = || addresses.iter().map(|_| AtomicU64::new(0)).collect();
         let stop = AtomicBool::new(false);
-        let shared = Arc::new(Shared { stop, instance: instance.to_owned(), floors: zeros(), writes: zeros(), reads: zeros() });
+        let shared = Arc::new(Shared {
+            stop,
+            instance: instance.to_owned(),
+            floors: zeros(),
+            writes: zeros(),
+            reads: zeros(),
+        });
         let session = |home: usize| Session::new(addresses, instance, home);
         let writers = (0..addresses.len()).map(|writer| tokio::spawn(write(session(writer), writer, shared.clone())));
-        let readers = addresses.iter().enumerate().map(|(reader, address)| tokio::spawn(read(address.clone(), reader, shared.clone())));
-        Load { writers: writers.collect(), readers: readers.collect(), shared }
+        let readers = addresses
+            .iter()
+            .enumerate()
+            .map(|(reader, address)| tokio::spawn(read(address.clone(), reader, shared.clone())));
+        Load {
+            writers: writers.collect(),
+            readers: readers.collect(),
+            shared,
+        }
     }
 
     /// Waits until every writer had `writes` more writes acknowledged.
@@ -100,7 +113,12 @@ impl Load {
     /// Lets every call end, and tells what was acknowledged. Fails if a write was refused or a read went back.
     pub async fn finish(self) -> Ledger {
         self.shared.stop.store(true, Ordering::SeqCst);
-        let mut ledger = Ledger { acknowledged: BTreeMap::new(), longest_gap: Duration::ZERO, repeats: 0, reads: 0 };
+        let mut ledger = Ledger {
+            acknowledged: BTreeMap::new(),
+            longest_gap: Duration::ZERO,
+            repeats: 0,
+            reads: 0,
+        };
         for writer in self.writers {
             let written = writer.await.expect("a writer found nothing wrong");
             ledger.acknowledged.extend(written.acknowledged);
@@ -130,7 +148,14 @@ pub struct Session {
 impl Session {
     pub fn new(addresses: &[String], instance: &str, home: usize) -> Session {
         let clients = addresses.iter().map(|address| metadata(address)).collect();
-        Session { clients, instance: instance.to_owned(), current: home, id: 0, number: 0, repeats: 0 }
+        Session {
+            clients,
+            instance: instance.to_owned(),
+            current: home,
+            id: 0,
+            number: 0,
+            repeats: 0,
+        }
     }
 
     /// Puts one attribute; returns the acknowledged revision.
@@ -144,7 +169,12 @@ impl Session {
         }
         self.number += 1;
         let instance_id = self.instance.clone();
-        let message = PutAttributeRequest { instance_id, name: name.into(), value: value.into_bytes().into(), if_revision };
+        let message = PutAttributeRequest {
+            instance_id,
+            name: name.into(),
+            value: value.into_bytes().into(),
+            if_revision,
+        };
         loop {
             let request = self.numbered(message.clone());
             match self.clients[self.current].put_attribute(request).await {
@@ -163,8 +193,18 @@ impl Session {
 
     async fn elsewhere(&mut self, what: &str, error: &Status, deadline: Instant) {
         let name = metadata_value(error, "quorate-error");
-        assert!(!VIOLATIONS.contains(&name), "{what}, number {} of session {}: {name}: {}", self.number, self.id, error.message());
-        assert!(Instant::now() < deadline, "{what} was not acknowledged within {} s: {error}", PATIENCE.as_secs());
+        assert!(
+            !VIOLATIONS.contains(&name),
+            "{what}, number {} of session {}: {name}: {}",
+            self.number,
+            self.id,
+            error.message()
+        );
+        assert!(
+            Instant::now() < deadline,
+            "{what} was not acknowledged within {} s: {error}",
+            PATIENCE.as_secs()
+        );
         self.repeats += 1;
         self.current = (self.current + 1) % self.clients.len();
         sleep(BEFORE_REPEAT).await;
@@ -191,7 +231,11 @@ async fn write(mut session: Session, writer: usize, shared: Arc<Shared>) -> Writ
         // The next pair starts at this writer's own peer again: all peers have to forward.
         session.current = writer;
     }
-    Written { acknowledged, longest_gap, repeats: session.repeats }
+    Written {
+        acknowledged,
+        longest_gap,
+        repeats: session.repeats,
+    }
 }
 
 /// Reads all counters through one peer, again and again.
@@ -206,7 +250,10 @@ async fn read(address: String, reader: usize, shared: Arc<Shared>) {
             };
             let text = attribute.map(|attribute| attribute.value);
             let count = text.map_or(0, |text| std::str::from_utf8(&text).expect("a number").parse().expect("a number"));
-            assert!(count >= at_least, "peer at {address} says count-{writer} is {count}; before, it was at least {at_least}");
+            assert!(
+                count >= at_least,
+                "peer at {address} says count-{writer} is {count}; before, it was at least {at_least}"
+            );
             floor.fetch_max(count, Ordering::SeqCst);
             shared.reads[reader].fetch_add(1, Ordering::SeqCst);
         }

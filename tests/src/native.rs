@@ -41,7 +41,11 @@ pub async fn status(address: &str) -> Result<StatusReply, Status> {
 
 /// Linearizable read of one attribute.
 pub async fn get(client: &mut MetadataClient<Channel>, instance_id: &str, name: &str) -> Result<Option<Attribute>, Status> {
-    let request = GetAttributeRequest { instance_id: instance_id.into(), name: name.into(), ..Default::default() };
+    let request = GetAttributeRequest {
+        instance_id: instance_id.into(),
+        name: name.into(),
+        ..Default::default()
+    };
     Ok(client.get_attribute(call(request)).await?.into_inner().attribute)
 }
 
@@ -51,7 +55,12 @@ pub async fn list(address: &str, instance_id: &str) -> Result<BTreeMap<String, A
     let mut all = BTreeMap::new();
     let (mut page_token, mut at_revision) = (String::new(), 0);
     loop {
-        let request = ListAttributesRequest { instance_id: instance_id.into(), page_token, at_revision, ..Default::default() };
+        let request = ListAttributesRequest {
+            instance_id: instance_id.into(),
+            page_token,
+            at_revision,
+            ..Default::default()
+        };
         let page = client.list_attributes(call(request)).await?.into_inner();
         all.extend(page.attributes.into_iter().map(|attribute| (attribute.name.clone(), attribute)));
         if page.next_page_token.is_empty() {

@@ -11,7 +11,11 @@ pub fn binary() -> PathBuf {
     let test = std::env::current_exe().expect("the path of the running test");
     let profile = test.parent().and_then(Path::parent).expect("a test lies in target/<profile>/deps");
     let binary = profile.join("quorate");
-    assert!(binary.exists(), "{} is absent; build it with `cargo build -p quorate`", binary.display());
+    assert!(
+        binary.exists(),
+        "{} is absent; build it with `cargo build -p quorate`",
+        binary.display()
+    );
     binary
 }
 
@@ -30,7 +34,14 @@ pub struct Peer {
 impl Peer {
     pub fn new(public: &str, peer_address: &str, data_dir: PathBuf, arguments: Vec<String>) -> Peer {
         let log = data_dir.with_extension("log");
-        Peer { public: public.to_owned(), peer_address: peer_address.to_owned(), data_dir, arguments, log, child: None }
+        Peer {
+            public: public.to_owned(),
+            peer_address: peer_address.to_owned(),
+            data_dir,
+            arguments,
+            log,
+            child: None,
+        }
     }
 
     /// Starts it, with the same arguments each time.
@@ -38,12 +49,18 @@ impl Peer {
         self.start_with(&[]);
     }
 
-    /// Starts it with further arguments, this time only.
+    /// Starts it with further arguments, this time only; they win over its own.
     pub fn start_with(&mut self, further: &[&str]) {
         assert!(self.child.is_none(), "the peer already runs");
         let log = OpenOptions::new().create(true).append(true).open(&self.log).expect("the log opens");
         let mut command = Command::new(binary());
-        command.arg("serve").args(&self.arguments).args(further).stdin(Stdio::null());
+        let mut arguments = self.arguments.clone();
+        for flag in further.iter().filter(|argument| argument.starts_with("--")) {
+            if let Some(position) = arguments.iter().position(|argument| argument == flag) {
+                arguments.drain(position..position + 2);
+            }
+        }
+        command.arg("serve").args(&arguments).args(further).stdin(Stdio::null());
         command.stdout(log.try_clone().expect("a second handle")).stderr(log);
         self.child = Some(command.spawn().expect("the peer starts"));
     }
@@ -75,6 +92,20 @@ impl Peer {
         self.signal(Signal::CONT);
     }
 
+    /// Processor time it has used so far, in hundredths of a second.
+    pub fn processor_ticks(&self) -> u64 {
+        let id = self.child.as_ref().map(|child| child.id()).expect("the peer runs");
+        let stat = fs::read_to_string(format!("/proc/{id}/stat")).expect("a child has an entry in /proc");
+        let (_, fields) = stat.rsplit_once(')').expect("the name stands in brackets");
+        // User and system time are fields 14 and 15; the first after the name is field 3.
+        fields
+            .split_whitespace()
+            .skip(11)
+            .take(2)
+            .map(|ticks| ticks.parse::<u64>().expect("a number"))
+            .sum()
+    }
+
     /// Whether it has ended by itself.
     pub fn exited(&mut self) -> Option<ExitStatus> {
         let status = self.child.as_mut()?.try_wait().expect("a child can be asked");
@@ -89,12 +120,20 @@ impl Peer {
         until("the peer ends", async || self.exited()).await
     }
 
-    /// Waits until it ends, and what it said last: the line a person would read.
+    /// Waits until it ends, and what it said last to the person who started it.
     pub async fn wait_refusal(&mut self) -> Refusal {
         let status = self.wait_exit().await;
         let log = self.log();
-        let message = log.lines().rev().find_map(|line| line.strip_prefix("quorate: ")).unwrap_or_default().to_owned();
-        Refusal { code: status.code(), message, panicked: log.contains("panicked at") }
+        let message = log
+            .rsplit_once("quorate: ")
+            .map_or("", |(_, message)| message)
+            .trim_end()
+            .to_owned();
+        Refusal {
+            code: status.code(),
+            message,
+            panicked: log.contains("panicked at"),
+        }
     }
 
     /// Its standard error since the test began.

@@ -18,7 +18,9 @@ pub struct RaftState {
 }
 
 pub async fn raft_state(address: &str) -> Option<RaftState> {
-    let reply = http::send(address, "GET", "/debug/raft?digests=10000", &[("quorate-token", TOKEN)], "").await.ok()?;
+    let reply = http::send(address, "GET", "/debug/raft?digests=10000", &[("quorate-token", TOKEN)], "")
+        .await
+        .ok()?;
     (reply.status == 200).then(|| read(&reply.json()))
 }
 
@@ -45,13 +47,19 @@ pub async fn assert_peers_agree(cluster: &Cluster) {
             states.push(raft_state(&peer.public).await?);
         }
         let last = states[0].applied;
-        states.iter().all(|state| state.applied == last && state.digests.contains_key(&last)).then_some(states)
+        states
+            .iter()
+            .all(|state| state.applied == last && state.digests.contains_key(&last))
+            .then_some(states)
     })
     .await;
     for state in &states[1..] {
         for (index, digest) in &state.digests {
             let first = states[0].digests.get(index);
-            assert!(first.is_none_or(|first| first == digest), "at index {index}: {first:?} here, {digest:?} there");
+            assert!(
+                first.is_none_or(|first| first == digest),
+                "at index {index}: {first:?} here, {digest:?} there"
+            );
         }
     }
 }

@@ -18,7 +18,10 @@ const LONGEST_GAP: Duration = Duration::from_secs(3);
 
 /// Index up to which a peer's log is gone.
 async fn purged(cluster: &Cluster, peer: usize) -> u64 {
-    raft_state(&cluster.peers[peer].public).await.expect("a peer that runs answers").purged
+    raft_state(&cluster.peers[peer].public)
+        .await
+        .expect("a peer that runs answers")
+        .purged
 }
 
 async fn wait_purged_beyond(cluster: &Cluster, peers: &[usize], index: u64) {
@@ -58,11 +61,19 @@ async fn a_peer_away_for_long_catches_up_by_a_checkpoint() {
         let ledger = load.finish().await;
         eprintln!("longest gap {} ms, {} repeats", ledger.longest_gap.as_millis(), ledger.repeats);
         assert_eq!(ledger.repeats, 0, "no write failed while the checkpoint was sent");
-        assert!(ledger.longest_gap < LONGEST_GAP, "a write waited {} ms", ledger.longest_gap.as_millis());
+        assert!(
+            ledger.longest_gap < LONGEST_GAP,
+            "a write waited {} ms",
+            ledger.longest_gap.as_millis()
+        );
 
         phase("it has what the others have");
         let returned = raft_state(&cluster.peers[absent].public).await.expect("it runs");
-        assert!(returned.purged > had, "its log begins after {had} if it came back by a checkpoint: {}", returned.purged);
+        assert!(
+            returned.purged > had,
+            "its log begins after {had} if it came back by a checkpoint: {}",
+            returned.purged
+        );
         assert_peers_agree(&cluster).await;
         let here = list_patiently(&cluster.peers[absent].public, instance).await;
         let there = list_patiently(&addresses[0], instance).await;

@@ -19,10 +19,17 @@ async fn every_peer_answers_before_and_after_all_are_started_again() {
     let mut cluster = Cluster::start(3).await;
     phase("created through one, read through every other");
     for peer in 0..3 {
-        let created = cluster.doris(peer, "create_instance", &format!("{{\"instance_id\":\"from-{peer}\"}}")).await;
+        let created = cluster
+            .doris(peer, "create_instance", &format!("{{\"instance_id\":\"from-{peer}\"}}"))
+            .await;
         assert_eq!(created.status, 200, "{}", created.body);
         for reader in 0..3 {
-            assert!(cluster.instance(reader, &format!("from-{peer}")).await.contains(&format!("from-{peer}")));
+            assert!(
+                cluster
+                    .instance(reader, &format!("from-{peer}"))
+                    .await
+                    .contains(&format!("from-{peer}"))
+            );
         }
     }
     let before = cluster.instance(0, "from-1").await;
@@ -55,30 +62,46 @@ async fn a_follower_redirects_who_asks_for_it_and_forwards_all_others() {
 
     phase("HTTP: 307 with the whole path and query");
     let path = format!("/MetaService/http/v1/get_instance?instance_id=i&token={TOKEN}");
-    let redirected = send(follower, "GET", &path, &[("quorate-redirect", "1")], "").await.expect("answered");
+    let redirected = send(follower, "GET", &path, &[("quorate-redirect", "1")], "")
+        .await
+        .expect("answered");
     assert_eq!(redirected.status, 307, "{}", redirected.body);
     assert_eq!(redirected.header("location"), format!("http://{leader}{path}"));
     assert_eq!(redirected.header("quorate-leader"), leader);
-    let there = send(leader, "GET", &path, &[("quorate-redirect", "1")], "").await.expect("answered");
+    let there = send(leader, "GET", &path, &[("quorate-redirect", "1")], "")
+        .await
+        .expect("answered");
     let forwarded = send(follower, "GET", &path, &[], "").await.expect("answered");
     assert_eq!((there.status, forwarded.status), (200, 200));
     assert_eq!(there.body, forwarded.body);
 
     phase("gRPC: UNAVAILABLE with the leader's address");
-    let put = PutAttributeRequest { instance_id: "i".into(), name: "a".into(), value: vec![1].into(), if_revision: None };
+    let put = PutAttributeRequest {
+        instance_id: "i".into(),
+        name: "a".into(),
+        value: vec![1].into(),
+        if_revision: None,
+    };
     let mut client = metadata(follower);
     let mut asking = call(put.clone());
     asking.metadata_mut().insert("quorate-redirect", "1".parse().expect("ASCII"));
     let refused = client.put_attribute(asking).await.expect_err("redirected");
     assert_eq!(refused.code(), Code::Unavailable, "{refused}");
     let says = |name: &str| metadata_value(&refused, name).to_owned();
-    assert_eq!((says("quorate-leader").as_str(), says("quorate-error").as_str()), (leader, "not_leader"));
+    assert_eq!(
+        (says("quorate-leader").as_str(), says("quorate-error").as_str()),
+        (leader, "not_leader")
+    );
     assert_eq!(says("quorate-outcome"), "not_applied");
 
     phase("a forwarded write is there for a read at any peer");
     let written = client.put_attribute(call(put)).await.expect("forwarded").into_inner().revision;
     for address in cluster.addresses() {
-        let request = GetAttributeRequest { instance_id: "i".into(), name: "a".into(), ..Default::default() };
+        let request = GetAttributeRequest {
+            instance_id: "i".into(),
+            name: "a".into(),
+            ..Default::default()
+        };
         let read = metadata(&address).get_attribute(call(request)).await.expect("read").into_inner();
         assert_eq!(read.attribute.map(|attribute| attribute.revision), Some(written));
     }
@@ -95,10 +118,19 @@ async fn health_metrics_and_status_tell_the_same_story() {
         }
         let metrics = get(&peer.public, "/metrics").await.expect("answered");
         assert!(metrics.header("content-type").starts_with("application/openmetrics-text"));
-        assert!(metrics.body.contains(&format!("quorate_is_leader {}\n", u8::from(position == leader))), "{}", metrics.body);
+        assert!(
+            metrics
+                .body
+                .contains(&format!("quorate_is_leader {}\n", u8::from(position == leader))),
+            "{}",
+            metrics.body
+        );
         assert!(metrics.body.ends_with("# EOF\n"), "{}", metrics.body);
         let debug = get(&peer.public, "/debug/raft").await.expect("answered");
-        assert_eq!((debug.status, debug.body.as_str()), (403, "header quorate-token is absent or wrong\n"));
+        assert_eq!(
+            (debug.status, debug.body.as_str()),
+            (403, "header quorate-token is absent or wrong\n")
+        );
     }
 
     phase("all is well: exit code 0, and every peer is listed");
@@ -106,8 +138,14 @@ async fn health_metrics_and_status_tell_the_same_story() {
     let peers = status["peers"].as_array().expect("peers");
     let publics: Vec<&str> = peers.iter().filter_map(|peer| peer["public_address"].as_str()).collect();
     assert_eq!(publics.len(), 3);
-    assert!(cluster.addresses().iter().all(|address| publics.contains(&address.as_str())), "{status}");
-    assert!(peers.iter().all(|peer| peer["voter"] == true && peer["reachable"] == true), "{status}");
+    assert!(
+        cluster.addresses().iter().all(|address| publics.contains(&address.as_str())),
+        "{status}"
+    );
+    assert!(
+        peers.iter().all(|peer| peer["voter"] == true && peer["reachable"] == true),
+        "{status}"
+    );
 
     phase("one is down: exit code 2, and a finding with advice");
     let follower = cluster.follower().await;
@@ -118,7 +156,10 @@ async fn health_metrics_and_status_tell_the_same_story() {
     assert!(finding["advice"].as_str().is_some_and(|advice| !advice.is_empty()), "{status}");
 
     phase("two are down: alive, but not ready, and a write says that it was not made");
-    let other = cluster.peers.iter().position(|peer| peer.public != leader && peer.public != cluster.peers[follower].public);
+    let other = cluster
+        .peers
+        .iter()
+        .position(|peer| peer.public != leader && peer.public != cluster.peers[follower].public);
     cluster.peers[other.expect("three peers")].kill();
     until("the survivor is not ready", async || {
         let reply = get(&leader, "/readyz").await.expect("answered");
@@ -127,17 +168,25 @@ async fn health_metrics_and_status_tell_the_same_story() {
     .await;
     assert_eq!(get(&leader, "/livez").await.expect("answered").status, 200);
     let path = format!("/MetaService/http/create_instance?token={TOKEN}");
-    let refused = send(&leader, "POST", &path, &[("quorate-deadline-ms", "500")], "{\"instance_id\":\"j\"}").await.expect("answered");
+    let refused = send(&leader, "POST", &path, &[("quorate-deadline-ms", "500")], "{\"instance_id\":\"j\"}")
+        .await
+        .expect("answered");
     assert!([503, 504].contains(&refused.status), "{} {}", refused.status, refused.body);
     assert!(!refused.header("quorate-outcome").is_empty(), "{refused:?}");
 }
 
 /// Exit code and output of `quorate status -o json`.
 fn status_json(endpoints: &str) -> (Option<i32>, serde_json::Value) {
-    let output = Command::new(binary()).args(["status", "-o", "json", "--endpoint", endpoints]).output().expect("runs");
+    let output = Command::new(binary())
+        .args(["status", "-o", "json", "--endpoint", endpoints])
+        .output()
+        .expect("runs");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let json = serde_json::from_str(&text);
-    (output.status.code(), json.unwrap_or_else(|error| panic!("{error}: {text} {}", String::from_utf8_lossy(&output.stderr))))
+    (
+        output.status.code(),
+        json.unwrap_or_else(|error| panic!("{error}: {text} {}", String::from_utf8_lossy(&output.stderr))),
+    )
 }
 
 /// The status once its exit code is `expected`: peers tell each other how they are once a second.
@@ -161,7 +210,10 @@ async fn a_leader_that_is_asked_to_stop_hands_over_first() {
         let instance = format!("round-{round}");
         cluster.create_instance(&instance).await;
         let leader = cluster.leader().await;
-        let staying: Vec<String> = (0..3).filter(|peer| *peer != leader).map(|peer| cluster.peers[peer].public.clone()).collect();
+        let staying: Vec<String> = (0..3)
+            .filter(|peer| *peer != leader)
+            .map(|peer| cluster.peers[peer].public.clone())
+            .collect();
         let load = Load::start(&staying, &instance);
         load.wait_writes(20).await;
         cluster.peers[leader].terminate();
@@ -175,8 +227,33 @@ async fn a_leader_that_is_asked_to_stop_hands_over_first() {
     }
     gaps.sort();
     eprintln!("longest gaps: {gaps:?}");
-    assert!(gaps[1] < HAND_OVER, "the median of the longest gaps is not that of a hand-over: {gaps:?}");
+    assert!(
+        gaps[1] < HAND_OVER,
+        "the median of the longest gaps is not that of a hand-over: {gaps:?}"
+    );
     assert_peers_agree(&cluster).await;
+}
+
+/// How long an idle leader is watched, and the processor time it may use meanwhile: a fifth of one core.
+const WATCHED: Duration = Duration::from_secs(2);
+const IDLE_TICKS: u64 = 40;
+
+#[tokio::test]
+async fn a_peer_that_is_down_costs_the_leader_next_to_nothing() {
+    let mut cluster = Cluster::start(3).await;
+    cluster.create_instance("i").await;
+    let follower = cluster.follower().await;
+    cluster.peers[follower].kill();
+    let leader = cluster.leader().await;
+    phase("the leader tries to reach the dead peer now and then, not as fast as it can");
+    let before = cluster.peers[leader].processor_ticks();
+    tokio::time::sleep(WATCHED).await;
+    let used = cluster.peers[leader].processor_ticks() - before;
+    assert!(
+        used <= IDLE_TICKS,
+        "the idle leader used {used} hundredths of a second of {} s",
+        WATCHED.as_secs()
+    );
 }
 
 /// Three peers take base to base + 21.
@@ -196,16 +273,26 @@ async fn a_development_cluster_starts_once_per_directory_and_stops() {
         assert_eq!(get(&address, "/readyz").await.expect("answered").status, 200);
     }
 
+    let path = |route: &str| format!("/MetaService/http/{route}token=greedisgood9999");
+    let first = format!("127.0.0.1:{base}");
+    let created = send(&first, "PUT", &path("create_instance?"), &[], "{\"instance_id\":\"i\"}")
+        .await
+        .expect("answered");
+    assert_eq!(created.status, 200, "{}", created.body);
+
     phase("a second start in the same directory says how to stop the first");
     let second = dev(&["--detach", "--base-port", &free_ports(DEV_PORTS).to_string()], &dir);
     assert_eq!(second.0, Some(1));
-    assert!(second.2.contains("peers already run in") && second.2.contains("quorate dev stop --dir"), "{second:?}");
-    assert_eq!(get(&format!("127.0.0.1:{base}"), "/readyz").await.expect("answered").status, 200);
+    assert!(
+        second.2.contains("peers already run in") && second.2.contains("quorate dev stop --dir"),
+        "{second:?}"
+    );
+    assert_eq!(get(&first, "/readyz").await.expect("answered").status, 200);
 
     phase("stop, and stop again");
     let stopped = dev(&["stop"], &dir);
     assert_eq!(stopped.0, Some(0), "{stopped:?}");
-    assert!(get(&format!("127.0.0.1:{base}"), "/livez").await.is_err(), "nobody listens any more");
+    assert!(get(&first, "/livez").await.is_err(), "nobody listens any more");
     let again = dev(&["stop"], &dir);
     assert_eq!(again.0, Some(1));
     assert!(again.2.contains("no peers run in"), "{again:?}");
@@ -213,8 +300,10 @@ async fn a_development_cluster_starts_once_per_directory_and_stops() {
     phase("what was there is there after the next start");
     let next = dev(&["--detach", "--base-port", &base.to_string()], &dir);
     assert_eq!(next.0, Some(0), "{next:?}");
+    let found = get(&first, &path("get_instance?instance_id=i&")).await.expect("answered");
+    assert_eq!(found.status, 200, "{}", found.body);
     drop(stop);
-    assert!(get(&format!("127.0.0.1:{base}"), "/livez").await.is_err(), "nobody listens any more");
+    assert!(get(&first, "/livez").await.is_err(), "nobody listens any more");
 }
 
 /// Runs `quorate dev` to its end: exit code, standard output, standard error.

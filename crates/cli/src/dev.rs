@@ -7,7 +7,7 @@
 //! DIR/dev.json                           who runs: pids, addresses and command lines
 //! ```
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use quorate_server::config::WELL_KNOWN_TOKEN;
 use quorate_server::secrets::SecretBox;
@@ -97,7 +97,7 @@ fn start(arguments: StartArguments) -> anyhow::Result<ExitCode> {
     let mut peers = Vec::new();
     for number in 1..=arguments.peers {
         let args = peer_args(&dir, &arguments, number);
-        let child = spawn(&dir, number, &args, arguments.detach)?;
+        let child = spawn(&dir, number, &args)?;
         peers.push(DevPeer {
             peer: number,
             pid: child.id(),
@@ -126,21 +126,30 @@ async fn attend(dir: &Path, peers: &[DevPeer], children: &mut [Child], token: &s
         () = crate::serve::stop_signal() => return Ok(ExitCode::from(130)),
     }
     let list: Vec<&str> = peers.iter().map(|peer| peer.public.as_str()).collect();
-    println!("{} peers are serving at {}", peers.len(), list.join(", "));
-    println!();
-    println!("  create an instance   curl -X PUT 'http://{}/MetaService/http/create_instance?token={token}' -d '{{\"instance_id\":\"i1\",\"name\":\"one\",\"user_id\":\"me\"}}'", list[0]);
-    println!("  read it elsewhere    curl 'http://{}/MetaService/http/get_instance?token={token}&instance_id=i1'", list[list.len() - 1]);
-    println!("  look at the cluster  quorate status --endpoint {}", list[0]);
-    println!("  data and logs        {}", dir.display());
+    crate::print(&welcome(dir, &list, token, detach));
     if detach {
-        println!("  stop                 quorate dev stop --dir {}", dir.display());
         return Ok(ExitCode::SUCCESS);
     }
-    println!("  stop                 Ctrl-C");
-    std::io::stdout().flush()?;
     crate::serve::stop_signal().await;
-    println!("stopping");
+    crate::print("stopping\n");
     Ok(ExitCode::SUCCESS)
+}
+
+/// What to do with a cluster that has just started.
+fn welcome(dir: &Path, list: &[&str], token: &str, detach: bool) -> String {
+    let body = r#"{"instance_id":"i1","name":"one","user_id":"me"}"#;
+    let (first, last, dir) = (list[0], list[list.len() - 1], dir.display());
+    let stop = if detach { format!("quorate dev stop --dir {dir}") } else { "Ctrl-C".to_owned() };
+    format!(
+        "{} peers are serving at {}\n\n\
+         \x20 create an instance   curl -X PUT 'http://{first}/MetaService/http/create_instance?token={token}' -d '{body}'\n\
+         \x20 read it elsewhere    curl 'http://{last}/MetaService/http/get_instance?token={token}&instance_id=i1'\n\
+         \x20 look at the cluster  quorate status --endpoint {first}\n\
+         \x20 data and logs        {dir}\n\
+         \x20 stop                 {stop}\n",
+        list.len(),
+        list.join(", "),
+    )
 }
 
 async fn wait_ready(dir: &Path, peers: &[DevPeer], children: &mut [Child]) -> anyhow::Result<()> {
@@ -190,13 +199,12 @@ fn peer_args(dir: &Path, arguments: &StartArguments, number: u16) -> Vec<String>
     .to_vec()
 }
 
-fn spawn(dir: &Path, number: u16, args: &[String], detach: bool) -> anyhow::Result<Child> {
+fn spawn(dir: &Path, number: u16, args: &[String]) -> anyhow::Result<Child> {
     let log = OpenOptions::new().create(true).append(true).open(dir.join(format!("peer-{number}.log")))?;
     let mut command = Command::new(std::env::current_exe()?);
     command.args(args).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
     // In a group of its own a peer does not get the terminal's Ctrl-C: this process stops it in order.
     command.process_group(0);
-    let _ = detach;
     command.spawn().with_context(|| format!("peer {number} cannot be started"))
 }
 
@@ -227,39 +235,39 @@ fn is_our_peer(pid: u32, dir: &Path) -> bool {
     command_line.contains("serve") && command_line.contains(&*dir.join("peer-").to_string_lossy())
 }
 
-fn read_peers(dir: &Path) -> anyhow::Result<Option<Vec<DevPeer>>> {
-    match fs::read(dir.join("dev.json")) {
-        Ok(json) => Ok(Some(serde_json::from_slice(&json).with_context(|| format!("{}/dev.json", dir.display()))?)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error.into()),
-    }
+/// Every process that serves a data directory under `dir`, also one that was started again by hand.
+fn running_peers(dir: &Path) -> Vec<u32> {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = processes.filter_map(|entry| entry.file_name().to_string_lossy().parse().ok());
+    pids.filter(|pid| is_our_peer(*pid, dir)).collect()
 }
 
 fn refuse_second_start(dir: &Path) -> anyhow::Result<()> {
-    for peer in read_peers(dir)?.unwrap_or_default() {
-        if is_our_peer(peer.pid, dir) {
-            bail!("peers already run in {} (pid {}); stop them with `quorate dev stop --dir {}`", dir.display(), peer.pid, dir.display());
-        }
+    if let Some(pid) = running_peers(dir).first() {
+        let dir = dir.display();
+        bail!("peers already run in {dir} (pid {pid}); stop them with `quorate dev stop --dir {dir}`");
     }
     Ok(())
 }
 
 fn stop(dir: &Path) -> anyhow::Result<ExitCode> {
     let dir = fs::canonicalize(dir).with_context(|| format!("directory {}", dir.display()))?;
-    let peers = read_peers(&dir)?.ok_or_else(|| anyhow!("no peers run in {}", dir.display()))?;
-    let running = || peers.iter().filter(|peer| is_our_peer(peer.pid, &dir));
-    for peer in running() {
-        signal(peer.pid, rustix::process::Signal::TERM);
+    let running = running_peers(&dir);
+    if running.is_empty() {
+        bail!("no peers run in {}", dir.display());
+    }
+    for pid in &running {
+        signal(*pid, rustix::process::Signal::TERM);
     }
     let deadline = Instant::now() + STOP_TIMEOUT;
-    while running().next().is_some() && Instant::now() < deadline {
+    while !running_peers(&dir).is_empty() && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(20));
     }
-    for peer in running() {
-        signal(peer.pid, rustix::process::Signal::KILL);
+    for pid in running_peers(&dir) {
+        signal(pid, rustix::process::Signal::KILL);
     }
-    fs::remove_file(dir.join("dev.json"))?;
-    println!("{} peers stopped; their data is in {}", peers.len(), dir.display());
+    let _ = fs::remove_file(dir.join("dev.json"));
+    crate::print(&format!("{} peers stopped; their data is in {}\n", running.len(), dir.display()));
     Ok(ExitCode::SUCCESS)
 }
 

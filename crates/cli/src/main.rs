@@ -5,6 +5,7 @@ mod serve;
 mod status;
 
 use clap::{Parser, Subcommand};
+use std::io::Write;
 use std::process::ExitCode;
 
 /// Replicated metadata for cloud data warehouses and vector databases.
@@ -18,16 +19,24 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Verb {
     /// Run one peer.
-    Serve(serve::ServeArguments),
+    Serve(Box<serve::ServeArguments>),
     /// Run three peers on this machine, to try things out.
     Dev(dev::DevArguments),
     /// Say who leads, who lags, what is wrong and what to do about it.
     Status(status::StatusArguments),
 }
 
+/// Prints to standard output. A reader that has gone away (`| head`) is the end, not an error.
+pub fn print(text: &str) {
+    if let Err(error) = std::io::stdout().write_all(text.as_bytes()) {
+        let gone = error.kind() == std::io::ErrorKind::BrokenPipe;
+        std::process::exit(if gone { 0 } else { 1 });
+    }
+}
+
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().verb {
-        Verb::Serve(arguments) => serve::run(arguments),
+        Verb::Serve(arguments) => serve::run(*arguments),
         Verb::Dev(arguments) => dev::run(arguments),
         Verb::Status(arguments) => status::run(arguments),
     };

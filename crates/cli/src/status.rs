@@ -33,9 +33,9 @@ pub fn run(arguments: StatusArguments) -> anyhow::Result<ExitCode> {
     match arguments.output {
         Output::Json => {
             let json = proto_json::render_message("quorate.v1.StatusReply", &status);
-            println!("{}", serde_json::to_string_pretty(&json)?);
+            crate::print(&format!("{}\n", serde_json::to_string_pretty(&json)?));
         }
-        Output::Table => print!("{}", render(&status)),
+        Output::Table => crate::print(&render(&status)),
     }
     Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::from(2) })
 }

@@ -2,6 +2,7 @@
 //! slow write of the store does not hold up heartbeats; in a simulation it runs inline.
 
 use crate::convert;
+use crate::row_cache::RowCache;
 use quorate_model::{Revision, StampedTime};
 use quorate_state_machine::digest::Digests;
 use quorate_state_machine::{Answer, EntryInput, Machine};
@@ -16,6 +17,9 @@ use tokio::sync::{oneshot, watch};
 pub const DIGEST_RING: usize = 10_000;
 /// Groups that may wait for the apply thread: one in work, one ready.
 const QUEUED_GROUPS: usize = 2;
+
+/// Appends what was applied to a file that is never purged.
+pub type Audit = Box<dyn Fn(&[EntryInput]) + Send + Sync>;
 
 /// One group on its way into the state.
 pub struct Group {
@@ -40,20 +44,21 @@ pub struct AppliedState {
 pub struct Applier {
     engine: Arc<dyn StateEngine>,
     machine: Mutex<Machine>,
+    rows: Mutex<RowCache>,
     /// Digests of recent entries; a lock of its own, because peers ask while a write of the store may take long.
     ring: Mutex<VecDeque<Digests>>,
     applied: watch::Sender<AppliedState>,
     /// Appends what was applied to a file that is never purged (feature `audit`).
-    audit: Option<Box<dyn Fn(&[EntryInput]) + Send + Sync>>,
+    audit: Option<Audit>,
 }
 
 type GroupAnswers = io::Result<Vec<Vec<Answer>>>;
 
 impl Applier {
-    pub fn open(engine: Arc<dyn StateEngine>, audit: Option<Box<dyn Fn(&[EntryInput]) + Send + Sync>>) -> io::Result<Applier> {
+    pub fn open(engine: Arc<dyn StateEngine>, audit: Option<Audit>) -> io::Result<Applier> {
         let machine = load_machine(engine.as_ref())?;
         let (applied, _) = watch::channel(AppliedState::default());
-        let applier = Applier { engine, machine: Mutex::new(machine), ring: Mutex::default(), applied, audit };
+        let applier = Applier { engine, machine: Mutex::new(machine), rows: Mutex::default(), ring: Mutex::default(), applied, audit };
         applier.reload()?;
         Ok(applier)
     }
@@ -91,10 +96,14 @@ impl Applier {
     /// Applies one group and makes it visible.
     pub fn apply(&self, group: &Group) -> GroupAnswers {
         let mut machine = self.machine.lock().expect("an apply error stops the process");
-        let applied = read_with(self.engine.as_ref(), |reader| machine.apply_group(reader, &group.entries)).map_err(io::Error::other)?;
+        let mut rows = self.rows.lock().expect("an apply error stops the process");
+        let applied = read_with(self.engine.as_ref(), |reader| machine.apply_group(&rows.over(reader), &group.entries));
+        let applied = applied.map_err(io::Error::other)?;
         fail::fail_point!("apply_commit_before");
         self.engine.commit(&applied.writes, group.last, group.membership.as_ref())?;
         fail::fail_point!("apply_commit_after");
+        rows.written(&applied.writes);
+        drop(rows);
         if let Some(audit) = &self.audit {
             audit(&group.entries);
         }
@@ -111,6 +120,7 @@ impl Applier {
     pub fn reload(&self) -> io::Result<()> {
         let mut machine = self.machine.lock().expect("an apply error stops the process");
         *machine = load_machine(self.engine.as_ref())?;
+        self.rows.lock().expect("an apply error stops the process").clear();
         self.ring.lock().expect("no panic while held").clear();
         let rows = self.engine.raft_rows()?;
         let (index, term) = rows.applied.map_or((0, 0), |id| (id.index, id.leader.term));

@@ -78,6 +78,12 @@ async fn ask_all(newcomer: &Newcomer, transport: &Arc<dyn Transport>) -> BTreeMa
     replies.into_iter().filter_map(|(address, reply)| Some((address, reply.ok()?.ok()?))).collect()
 }
 
+/// Order of founders: by host, then by port as a number, so that ids follow the ports people write.
+pub fn address_order(address: &str) -> (&str, u16) {
+    let (host, port) = address.rsplit_once(':').unwrap_or((address, "0"));
+    (host, port.parse().unwrap_or(0))
+}
+
 fn parse_cluster(text: &str) -> Option<ClusterId> {
     u128::from_str_radix(text, 16).ok().map(ClusterId)
 }
@@ -97,7 +103,7 @@ pub async fn find_place(newcomer: &Newcomer, transport: &Arc<dyn Transport>) -> 
             return Place::Stranger { cluster: reply.cluster_id.clone(), at: at.clone() };
         }
         let all_there = replies.len() + 1 >= newcomer.peers.len();
-        let lowest = newcomer.peers.iter().min() == Some(&newcomer.peer_address);
+        let lowest = newcomer.peers.iter().min_by_key(|address| address_order(address)) == Some(&newcomer.peer_address);
         if all_there && lowest {
             return Place::Founder { cluster: ClusterId(env::random_u128()), peer: PeerId(1) };
         }
@@ -126,7 +132,7 @@ pub async fn found(node: &Node, newcomer: &Newcomer, transport: &Arc<dyn Transpo
         tokio::time::sleep(ASK_INTERVAL).await;
     };
     let mut addresses = newcomer.peers.clone();
-    addresses.sort();
+    addresses.sort_by(|a, b| address_order(a).cmp(&address_order(b)));
     addresses.dedup();
     let mut members = BTreeMap::new();
     for (position, address) in addresses.iter().enumerate() {

@@ -33,7 +33,7 @@ fn temp_dir() -> TempDir {
 fn adapters(log: impl LogStore, state: impl StateEngine, inline: bool) -> (LogAdapter, StateAdapter) {
     let applier = Arc::new(Applier::open(Arc::new(state), None).expect("an empty state opens"));
     let apply = if inline { ApplyHandle::Inline(applier) } else { ApplyHandle::spawn(applier).expect("a thread starts") };
-    (LogAdapter::new(Arc::new(log)), StateAdapter::new(apply))
+    (LogAdapter::new(Arc::new(log), Arc::default()), StateAdapter::new(apply))
 }
 
 /// What a peer runs on.

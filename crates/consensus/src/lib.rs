@@ -10,6 +10,7 @@
 //!
 //! This crate refuses to know sockets (see [`transport`]) and, outside `env`, the wall clock and randomness.
 
+mod append_latency;
 pub mod applier;
 pub mod bootstrap;
 #[cfg(test)]
@@ -25,6 +26,7 @@ mod network;
 pub mod node;
 mod proposer;
 mod reads;
+mod row_cache;
 pub mod service;
 pub mod settings;
 mod state_adapter;

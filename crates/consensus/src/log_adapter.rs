@@ -1,5 +1,6 @@
 //! openraft's log storage over our [`LogStore`].
 
+use crate::append_latency::AppendLatency;
 use crate::convert;
 use crate::types::{Entry, LogId, TypeConfig, Vote};
 use futures::Stream;
@@ -9,6 +10,7 @@ use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
+use tokio::time::Instant;
 
 /// Bytes of entries read or sent at once; at least one entry.
 pub const READ_BUDGET_BYTES: usize = 1 << 20;
@@ -17,11 +19,12 @@ pub const READ_BUDGET_BYTES: usize = 1 << 20;
 #[derive(Clone)]
 pub struct LogAdapter {
     log: Arc<dyn LogStore>,
+    latency: Arc<AppendLatency>,
 }
 
 impl LogAdapter {
-    pub fn new(log: Arc<dyn LogStore>) -> LogAdapter {
-        LogAdapter { log }
+    pub fn new(log: Arc<dyn LogStore>, latency: Arc<AppendLatency>) -> LogAdapter {
+        LogAdapter { log, latency }
     }
 
     fn read(&self, range: impl RangeBounds<u64>, budget: usize) -> io::Result<Vec<Entry>> {
@@ -126,7 +129,12 @@ impl RaftLogStorage<TypeConfig> for LogAdapter {
     {
         fail::fail_point!("log_append_before");
         let entries = entries.into_iter().map(convert::entry_to_disk).collect();
-        self.log.append(entries, Box::new(move |result| callback.io_completed(result)))
+        let (latency, started) = (self.latency.clone(), Instant::now());
+        let done = move |result| {
+            latency.record(started.elapsed());
+            callback.io_completed(result);
+        };
+        self.log.append(entries, Box::new(done))
     }
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> Result<(), io::Error> {

@@ -204,9 +204,13 @@ async fn exchange_health(node: Node) {
         let mut disagreeing = 0;
         let mut agreeing = 1;
         for (peer, reply) in futures::future::join_all(calls).await {
-            let Ok(Ok(reply)) = reply else {
-                core.health.remember_silence(peer);
-                continue;
+            let reply = match reply {
+                Ok(Ok(reply)) if reply.in_cluster => reply,
+                // No answer, or one from a peer that has not taken its place yet.
+                _ => {
+                    core.health.remember_silence(peer);
+                    continue;
+                }
             };
             // Only the leader's word counts: another peer may not have heard of us yet.
             let leads = reply.in_cluster && reply.leader == peer && reply.peer_id == peer && reply.term >= core.metrics().current_term;

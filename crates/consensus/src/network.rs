@@ -16,10 +16,16 @@ use quorate_wire::quorate::peer as wire;
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io::Read;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
+use std::time::Duration;
 
 /// Bytes of a checkpoint sent at once.
 const PIECE_BYTES: usize = 256 << 10;
+/// Pause after a stream of appends failed. openraft waits only when it hands out a request, so where connections are
+/// refused before one is asked for, it would open the next stream at once, for ever.
+const RECONNECT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Makes a network per peer.
 pub struct NetworkFactory {
@@ -142,10 +148,19 @@ impl RaftNetworkV2<TypeConfig> for Network {
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
     {
         Box::pin(async move {
-            let requests = input.map(append_to_wire).boxed();
+            let all_sent = Arc::new(AtomicBool::new(false));
+            let end = mark_when_polled(all_sent.clone());
+            let requests = input.map(append_to_wire).chain(end).boxed();
             // A peer that is gone is noticed by the connection's keep-alive, which breaks the stream.
-            let replies = self.client.append(requests).await.map_err(unreachable_peer)?;
-            Ok(replies.map(|reply| reply.and_then(append_result).map_err(unreachable_peer)).boxed())
+            let replies = match self.client.append(requests).await {
+                Ok(replies) => replies,
+                Err(error) => {
+                    tokio::time::sleep(RECONNECT_PAUSE).await;
+                    return Err(unreachable_peer(error));
+                }
+            };
+            let replies = replies.map(|reply| reply.and_then(append_result).map_err(unreachable_peer));
+            Ok(replies.chain(closed_early(all_sent)).boxed())
         })
     }
 
@@ -186,6 +201,26 @@ impl RaftNetworkV2<TypeConfig> for Network {
         let reply = within(&option, self.client.transfer_leader(message)).await?;
         if reply.accepted { Ok(Ok(())) } else { Err(unreachable_peer(reply.error)) }
     }
+}
+
+/// An empty stream that leaves a mark when it is reached.
+fn mark_when_polled<T: Send + 'static>(mark: Arc<AtomicBool>) -> impl Stream<Item = T> + Send {
+    futures::stream::poll_fn(move |_| {
+        mark.store(true, Ordering::Release);
+        Poll::Ready(None)
+    })
+}
+
+/// What follows the last answer: nothing if all requests were sent, else the peer has closed the stream, which is an error.
+fn closed_early(all_sent: Arc<AtomicBool>) -> impl Stream<Item = Result<StreamAppendResult<TypeConfig>, RpcError>> + Send {
+    let check = async move {
+        if all_sent.load(Ordering::Acquire) {
+            return None;
+        }
+        tokio::time::sleep(RECONNECT_PAUSE).await;
+        Some(Err(unreachable_peer("the peer closed the stream")))
+    };
+    futures::stream::once(check).filter_map(futures::future::ready)
 }
 
 /// Sends the files of a checkpoint that the receiver does not have yet.

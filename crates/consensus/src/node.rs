@@ -1,6 +1,7 @@
 //! A running member of the Raft group, as the rest of the product sees it: writes, reads, status, leadership.
 
-use crate::applier::{AppliedState, Applier, ApplyHandle};
+use crate::append_latency::AppendLatency;
+use crate::applier::{Audit, AppliedState, Applier, ApplyHandle};
 use crate::lanes::Lanes;
 use crate::log_adapter::LogAdapter;
 use crate::network::NetworkFactory;
@@ -17,7 +18,7 @@ use prost::Message;
 use quorate_model::{ClusterId, ErrorCode, Incarnation, MetaError, PeerId, RequestId, Revision, SessionId};
 use quorate_state_machine::commands::{Numbered, OpenSession, open_session::OpenSessionReply};
 use quorate_state_machine::frame::{self, Frame};
-use quorate_state_machine::{Answer, EntryInput, Reader, limits};
+use quorate_state_machine::{Answer, Reader, limits};
 use quorate_storage::log::LogStore;
 use quorate_storage::state::{StateEngine, read_with};
 use std::future::Future;
@@ -41,11 +42,9 @@ pub struct NodeParts {
     pub state: Arc<dyn StateEngine>,
     pub transport: Arc<dyn Transport>,
     /// Appends applied entries to a file that is never purged (feature `audit`).
-    pub audit: Option<Box<dyn Fn(&[EntryInput]) + Send + Sync>>,
+    pub audit: Option<Audit>,
     /// Free bytes of the data disk, asked when peers exchange health.
     pub disk_free: Arc<dyn Fn() -> u64 + Send + Sync>,
-    /// p99.9 of a synced append in microseconds, for the warning about too short heartbeats.
-    pub append_p999_us: Arc<dyn Fn() -> u64 + Send + Sync>,
 }
 
 /// What the tasks of a node share.
@@ -61,7 +60,7 @@ pub struct Core {
     pub state_adapter: StateAdapter,
     pub transport: Arc<dyn Transport>,
     pub disk_free: Arc<dyn Fn() -> u64 + Send + Sync>,
-    pub append_p999_us: Arc<dyn Fn() -> u64 + Send + Sync>,
+    pub append_latency: Arc<AppendLatency>,
     pub health: maintenance::Health,
     raft: Raft<TypeConfig, StateAdapter>,
     /// Commands that wait here for the proposer.
@@ -103,8 +102,9 @@ impl Node {
         let apply = if parts.settings.inline_apply { ApplyHandle::Inline(applier.clone()) } else { ApplyHandle::spawn(applier.clone())? };
         let state_adapter = StateAdapter::new(apply);
         let is_new = parts.log.state().last.is_none();
+        let append_latency = Arc::new(AppendLatency::default());
         let network = NetworkFactory { transport: parts.transport.clone(), inline_disk: parts.settings.inline_apply };
-        let raft = Raft::build(parts.peer.0, Arc::new(config), network, LogAdapter::new(parts.log.clone()), state_adapter.clone())
+        let raft = Raft::build(parts.peer.0, Arc::new(config), network, LogAdapter::new(parts.log.clone(), append_latency.clone()), state_adapter.clone())
             .await
             .map_err(io::Error::other)?;
         let (local, proposals) = mpsc::channel(MAX_WAITING_COMMANDS);
@@ -121,7 +121,7 @@ impl Node {
             state_adapter,
             transport: parts.transport,
             disk_free: parts.disk_free,
-            append_p999_us: parts.append_p999_us,
+            append_latency: append_latency.clone(),
             health: maintenance::Health::default(),
             raft: raft.clone(),
             local,

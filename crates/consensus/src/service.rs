@@ -172,7 +172,7 @@ impl Node {
             applied_index: core.applier.applied().index,
             unix_ms: env::wall_clock().0,
             disk_free_bytes: (core.disk_free)(),
-            append_p999_us: (core.append_p999_us)(),
+            append_p999_us: core.append_latency.p999_us(),
             digest_index: digests.index,
             digest: digests.to_bytes().to_vec().into(),
             diverged: core.health.is_diverged(),

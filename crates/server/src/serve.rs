@@ -7,6 +7,7 @@ use crate::peer::service::{self, PeerPort};
 use crate::peer::{Identity as PeerIdentity, OwnIdentity};
 use crate::secrets::SecretBox;
 use crate::listener;
+use quorate_consensus::applier::Audit;
 use quorate_consensus::bootstrap::{self, Newcomer, Place};
 use quorate_consensus::transport::{Channel, Transport};
 use quorate_consensus::{Node, NodeParts, Settings, env};
@@ -29,9 +30,9 @@ const JOIN_RETRY: Duration = Duration::from_millis(500);
 /// Why a peer does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    #[error("{0}")]
+    #[error(transparent)]
     Config(#[from] ConfigError),
-    #[error("{0}")]
+    #[error(transparent)]
     Data(#[from] io::Error),
     #[error("port {address} cannot be used: {error}; stop what uses it or choose another with {flag}")]
     Port { address: String, flag: &'static str, error: io::Error },
@@ -73,10 +74,7 @@ pub async fn run(config: ServerConfig, stop: watch::Receiver<bool>, ready: impl 
     }
     ready(&node);
     tokio::select! {
-        checked = check_root_keys(&app, &node) => checked?,
-        _ = stopped.wait_for(|stop| *stop) => {}
-    }
-    tokio::select! {
+        refused = check_root_keys(&app, &node) => return Err(refused),
         _ = stopped.wait_for(|stop| *stop) => {}
         () = node.core().health.removed() => {
             let text = format!(
@@ -105,21 +103,21 @@ fn open_secrets(config: &ServerConfig) -> Result<SecretBox, StartError> {
     opened.map_err(|error| StartError::Place(error.to_string()))
 }
 
-/// Compares this peer's root keys with the cluster's; the first peer's become the cluster's.
-async fn check_root_keys(app: &App, node: &Node) -> Result<(), StartError> {
+/// Compares this peer's root keys with the cluster's; the first peer's become the cluster's. Ends only if one is refused.
+async fn check_root_keys(app: &App, node: &Node) -> StartError {
     for key_id in app.secrets.key_ids() {
         let check_value = app.secrets.check_value(key_id).unwrap_or_default().as_bytes().to_vec();
         let command = RegisterRootKey { key_id, check_value };
         loop {
             match node.execute(&command, None, app.default_deadline()).await {
                 Ok(_) => break,
-                Err(error) if error.code == ErrorCode::AlreadyExists => return Err(StartError::Place(error.message)),
+                Err(error) if error.code == ErrorCode::AlreadyExists => return StartError::Place(error.message),
                 Err(error) => tracing::info!(%error, "root keys are not compared yet"),
             }
             tokio::time::sleep(JOIN_RETRY).await;
         }
     }
-    Ok(())
+    std::future::pending().await
 }
 
 async fn bind(address: &str, flag: &'static str) -> Result<TcpListener, StartError> {
@@ -148,7 +146,7 @@ fn newcomer(config: &ServerConfig, identity: &Identity) -> Newcomer {
     if !peers.contains(&own) {
         peers.push(own.clone());
     }
-    peers.sort();
+    peers.sort_by(|a, b| bootstrap::address_order(a).cmp(&bootstrap::address_order(b)));
     peers.dedup();
     Newcomer {
         incarnation: identity.incarnation,
@@ -244,7 +242,6 @@ async fn start_node(config: &ServerConfig, place: &Settled, newcomer: &Newcomer,
         transport,
         audit: audit(config)?,
         disk_free: Arc::new(move || disk_free(&disk)),
-        append_p999_us: Arc::new(|| 0),
     };
     Ok(Node::start(parts).await?)
 }
@@ -253,10 +250,8 @@ fn disk_free(dir: &Path) -> u64 {
     rustix::fs::statvfs(dir).map(|facts| facts.f_bavail * facts.f_frsize).unwrap_or(0)
 }
 
-type Audit = Option<Box<dyn Fn(&[quorate_state_machine::EntryInput]) + Send + Sync>>;
-
 #[cfg(not(feature = "audit"))]
-fn audit(config: &ServerConfig) -> io::Result<Audit> {
+fn audit(config: &ServerConfig) -> io::Result<Option<Audit>> {
     match config.audit {
         true => Err(io::Error::other("this build has no audit log; build with --features audit, or unset `audit`")),
         false => Ok(None),
@@ -265,7 +260,7 @@ fn audit(config: &ServerConfig) -> io::Result<Audit> {
 
 /// One line per applied command, never purged: what was applied, for comparing peers and resolving unknown outcomes.
 #[cfg(feature = "audit")]
-fn audit(config: &ServerConfig) -> io::Result<Audit> {
+fn audit(config: &ServerConfig) -> io::Result<Option<Audit>> {
     use quorate_state_machine::{EntryKind, frame, session};
     use std::io::Write;
     if !config.audit {

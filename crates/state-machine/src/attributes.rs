@@ -8,7 +8,7 @@ use crate::command::{ApplyContext, ApplyError, read_record};
 use crate::keys::{self, RecordTable, VersionedTable};
 use crate::limits;
 use crate::record::InstanceRecord;
-use crate::store::Reader;
+use crate::store::{Reader, StoreError};
 use crate::versioned::{self, Version};
 use bytes::{BufMut, Bytes};
 use quorate_model::{ErrorCode, MetaError, Revision, ScopeId};
@@ -93,6 +93,17 @@ pub fn write(context: &mut ApplyContext<'_, '_>, scope: ScopeId, name: &str, val
             context.changes().put(index, Bytes::copy_from_slice(&revision));
         }
         None => context.changes().remove(index),
+    }
+}
+
+/// The newest version of an attribute. Its index row says where that is, so a live attribute costs two point reads; only one
+/// that was deleted or never set needs a seek.
+pub fn current(reader: &dyn Reader, scope: ScopeId, name: &str) -> Result<Option<Version>, StoreError> {
+    let (table, key) = (VersionedTable::Attribute, name.as_bytes());
+    let indexed = reader.get(&index_key(name, scope))?;
+    match indexed.as_deref().and_then(|bytes| bytes.try_into().ok()).map(u64::from_be_bytes) {
+        Some(revision) => versioned::written_at(reader, table, scope, key, Revision(revision)),
+        None => versioned::newest(reader, table, scope, key),
     }
 }
 

@@ -12,7 +12,7 @@ use crate::view::View;
 use crate::{keys, limits};
 use bytes::Bytes;
 use quorate_model::{ErrorCode, MetaError, RequestId, Revision, SessionId, StampedTime};
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// What the session says about a write before it is executed.
 pub enum Admission {
@@ -26,10 +26,7 @@ pub enum Admission {
 
 /// Hash that tells whether a repeated number carries the same request.
 pub fn request_hash(frame: &Frame) -> u64 {
-    let mut hasher = Xxh3::new();
-    hasher.update(&frame.number.to_le_bytes());
-    hasher.update(&frame.payload);
-    hasher.digest()
+    xxh3_64_with_seed(&frame.payload, u64::from(frame.number))
 }
 
 fn slot_key(request: RequestId) -> Bytes {

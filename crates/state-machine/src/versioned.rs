@@ -76,6 +76,24 @@ fn version_at(
     }
 }
 
+/// The version written at exactly `revision`: a point read, for callers that know from elsewhere that it is the newest.
+pub fn written_at(
+    reader: &dyn Reader,
+    table: VersionedTable,
+    scope: ScopeId,
+    key: &[u8],
+    revision: Revision,
+) -> Result<Option<Version>, StoreError> {
+    let row = keys::versioned(table, scope, key, revision);
+    match reader.get(&row)? {
+        None => Ok(None),
+        Some(value) => Ok(Some(Version {
+            revision,
+            value: decode_value(&row, &value)?,
+        })),
+    }
+}
+
 /// Sets a key. Returns the version it supersedes.
 pub fn put(
     context: &mut ApplyContext<'_, '_>,

@@ -242,7 +242,6 @@ async fn start(peer: u64, address: &str, dir: &Path, transport: &LocalTransport)
         transport: Arc::new(transport.clone()),
         audit: None,
         disk_free: Arc::new(|| 1 << 40),
-        append_p999_us: Arc::new(|| 0),
     };
     Node::start(parts).await.expect("started")
 }

@@ -3,9 +3,8 @@
 
 use crate::attributes;
 use crate::command::{ApplyContext, ApplyError, Command, Prepare, PrepareContext};
-use crate::keys::VersionedTable;
 use crate::limits;
-use crate::versioned::{self, Version};
+use crate::versioned::Version;
 use bytes::{Bytes, BytesMut};
 use quorate_model::{ErrorCode, MetaError, ScopeId};
 
@@ -129,7 +128,7 @@ impl Command for AppendAttributes {
 
 fn look_up(context: &ApplyContext<'_, '_>, append: &AppendAttribute) -> Result<Step, ApplyError> {
     let scope = attributes::live_scope(context.reader(), &append.instance_id)?;
-    let current = versioned::newest(context.reader(), VersionedTable::Attribute, scope, append.name.as_bytes())?;
+    let current = attributes::current(context.reader(), scope, &append.name)?;
     let mut value = BytesMut::new();
     if let Some((_, before)) = attributes::live(current.as_ref()) {
         value.extend_from_slice(before);

@@ -2,8 +2,6 @@
 
 use crate::attributes;
 use crate::command::{ApplyContext, ApplyError, Command, Prepare, PrepareContext};
-use crate::keys::VersionedTable;
-use crate::versioned;
 use quorate_model::MetaError;
 use quorate_wire::quorate::v1::{DeleteAttributeReply, DeleteAttributeRequest};
 
@@ -41,7 +39,7 @@ impl Command for DeleteAttribute {
 
     fn apply(&self, context: &mut ApplyContext<'_, '_>) -> Result<DeleteAttributeReply, ApplyError> {
         let scope = attributes::live_scope(context.reader(), &self.instance_id)?;
-        let current = versioned::newest(context.reader(), VersionedTable::Attribute, scope, self.name.as_bytes())?;
+        let current = attributes::current(context.reader(), scope, &self.name)?;
         attributes::check_revision(&self.name, current.as_ref(), self.if_revision)?;
         if attributes::live(current.as_ref()).is_none() {
             return Ok(DeleteAttributeReply {
@@ -60,6 +58,8 @@ impl Command for DeleteAttribute {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keys::VersionedTable;
+    use crate::versioned;
     use crate::commands::PutAttribute;
     use crate::testing::{Bench, DROPPED, INSTANCE};
     use quorate_model::{ErrorCode, Revision};

@@ -2,8 +2,6 @@
 
 use crate::attributes;
 use crate::command::{ApplyContext, ApplyError, Command, Prepare, PrepareContext};
-use crate::keys::VersionedTable;
-use crate::versioned;
 use bytes::Bytes;
 use quorate_model::MetaError;
 use quorate_wire::quorate::v1::{PutAttributeReply, PutAttributeRequest};
@@ -47,7 +45,7 @@ impl Command for PutAttribute {
 
     fn apply(&self, context: &mut ApplyContext<'_, '_>) -> Result<PutAttributeReply, ApplyError> {
         let scope = attributes::live_scope(context.reader(), &self.instance_id)?;
-        let current = versioned::newest(context.reader(), VersionedTable::Attribute, scope, self.name.as_bytes())?;
+        let current = attributes::current(context.reader(), scope, &self.name)?;
         attributes::check_revision(&self.name, current.as_ref(), self.if_revision)?;
         attributes::write(context, scope, &self.name, Some(&self.value), current.as_ref());
         Ok(PutAttributeReply {

@@ -144,7 +144,6 @@ impl Cluster {
             transport,
             audit: None,
             disk_free: Arc::new(|| 1 << 40),
-            append_p999_us: Arc::new(|| 1_000),
         };
         let node = Node::start(parts).await.expect("the node starts");
         self.links.listen(&peer.newcomer.peer_address, Some(Endpoint::Member(node.clone())));

@@ -1,0 +1,41 @@
+//! Linearizable reads never go back: whoever begins to read sees all that any answer has shown before.
+
+/// The longest state of the shared list that was shown to anybody.
+#[derive(Default)]
+pub struct MonotoneReads {
+    shown: Vec<u8>,
+}
+
+impl MonotoneReads {
+    pub fn write_acknowledged(&mut self, value: &[u8]) {
+        self.show(value);
+    }
+
+    /// What a read that begins now must at least see.
+    pub fn begins(&self) -> Vec<u8> {
+        self.shown.clone()
+    }
+
+    pub fn answered(&mut self, client: usize, floor: &[u8], value: &[u8]) {
+        assert!(
+            value.starts_with(floor),
+            "client {client} read {:?}, before that somebody was shown {:?}",
+            String::from_utf8_lossy(value),
+            String::from_utf8_lossy(floor)
+        );
+        self.show(value);
+    }
+
+    /// The list only grows at its end, so any two answers are one the beginning of the other.
+    fn show(&mut self, value: &[u8]) {
+        let common = value.len().min(self.shown.len());
+        assert_eq!(
+            String::from_utf8_lossy(&value[..common]),
+            String::from_utf8_lossy(&self.shown[..common]),
+            "two answers show different histories"
+        );
+        if value.len() > self.shown.len() {
+            self.shown = value.to_vec();
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! A peer that is started wrongly does not start: exit code 1, and one line that says what and what to do.
+
+use quorate_tests::cluster::{Cluster, write_secret};
+use quorate_tests::http::get;
+use quorate_tests::peer::{Peer, Refusal};
+use quorate_tests::ports::free_address;
+use quorate_tests::raft_state::assert_peers_agree;
+use quorate_tests::waiting::until;
+use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
+
+/// Starts a peer with these arguments, which must not succeed.
+async fn refusal(dir: &Path, arguments: &[&str]) -> Refusal {
+    let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+    let mut peer = Peer::new("", "", dir.join("peer"), arguments);
+    let _ = fs::remove_file(dir.join("peer.log"));
+    peer.start();
+    peer.wait_refusal().await
+}
+
+#[tokio::test]
+async fn wrong_settings_are_named_with_the_way_out() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let (data, token, well_known, config) = (path("peer"), path("token"), path("well-known"), path("config.toml"));
+    write_secret(token.as_ref(), "a-token");
+    write_secret(well_known.as_ref(), "greedisgood9999\n");
+    fs::write(&config, format!("data_dir = \"{data}\"\npeer_listn = \"127.0.0.1:1\"\n")).expect("written");
+    let (absent, absent_config) = (path("absent"), path("absent.toml"));
+    let (public, peer, other) = (free_address(), free_address(), free_address());
+    let open_peer = peer.replace("127.0.0.1", "0.0.0.0");
+    let founders = format!("{peer},{other}");
+    let base = ["--data-dir", &data, "--listen", &public, "--peer-listen", &peer];
+    let cases: [(&[&str], &[&str]); 9] = [
+        (
+            &["--config", &config],
+            &["config.toml", "unknown field `peer_listn`", "`peer_listen`"],
+        ),
+        (&["--config", &absent_config], &["config file", "absent.toml", "No such file"]),
+        (&["--token-file", &token], &["--data-dir or --config is needed"]),
+        (&base, &["no token", "--token-file", "QUORATE_TOKEN"]),
+        (
+            &[&base[..], &["--token-file", &absent]].concat(),
+            &["secret file", "absent", "No such file"],
+        ),
+        (
+            &[&base[..], &["--token-file", &well_known]].concat(),
+            &["well-known default", "--allow-well-known-token"],
+        ),
+        (
+            &[&base[..4], &["--peer-listen", &open_peer, "--token-file", &token]].concat(),
+            &["without a cluster secret", "--cluster-secret-file"],
+        ),
+        (
+            &[&base[..], &["--token-file", &token, "--peers", &founders]].concat(),
+            &["no root keys", "--root-keys-file"],
+        ),
+        (
+            &[&base[..], &["--token-file", &token, "--profile", "fast"]].concat(),
+            &["profile \"fast\" is not known", "lan or wan"],
+        ),
+    ];
+    for (arguments, parts) in cases {
+        refusal(dir.path(), arguments).await.assert_says(parts);
+    }
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_named_with_its_flag() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    write_secret(path("token").as_ref(), "a-token");
+    let taken = TcpListener::bind("127.0.0.1:0").expect("bound");
+    let taken = taken.local_addr().expect("bound").to_string();
+    let free = free_address();
+    for (public, peer, flag) in [(&taken, &free, "--listen"), (&free, &taken, "--peer-listen")] {
+        let arguments = [
+            "--data-dir",
+            &path("peer"),
+            "--token-file",
+            &path("token"),
+            "--listen",
+            public,
+            "--peer-listen",
+            peer,
+        ];
+        refusal(dir.path(), &arguments)
+            .await
+            .assert_says(&[&taken, "Address already in use", &format!("choose another with {flag}")]);
+    }
+}
+
+#[tokio::test]
+async fn a_data_directory_in_use_or_unusable_is_named() {
+    let mut cluster = Cluster::start(1).await;
+    let data = cluster.peers[0].data_dir.display().to_string();
+    let token = cluster.dir().join("token").display().to_string();
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (public, peer) = (free_address(), free_address());
+    let arguments = [
+        "--data-dir",
+        &data,
+        "--token-file",
+        &token,
+        "--listen",
+        &public,
+        "--peer-listen",
+        &peer,
+    ];
+    refusal(dir.path(), &arguments)
+        .await
+        .assert_says(&["is open in another process", "stop that process first"]);
+    assert!(cluster.peers[0].exited().is_none(), "the first process goes on");
+
+    let file = dir.path().join("file");
+    fs::write(&file, "not a directory").expect("written");
+    let file = file.display().to_string();
+    let arguments = [
+        "--data-dir",
+        &file,
+        "--token-file",
+        &token,
+        "--listen",
+        &public,
+        "--peer-listen",
+        &peer,
+    ];
+    refusal(dir.path(), &arguments).await.assert_says(&["data directory", &file]);
+}
+
+#[tokio::test]
+async fn a_peer_with_other_root_keys_is_refused() {
+    let mut cluster = Cluster::start(3).await;
+    let follower = cluster.follower().await;
+    cluster.peers[follower].kill();
+    let keys = cluster.dir().join("other-root-keys");
+    write_secret(&keys, "1 CAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAg=\n");
+    cluster.peers[follower].start_with(&["--root-keys-file", &keys.display().to_string()]);
+    let refusal = cluster.peers[follower].wait_refusal().await;
+    refusal.assert_says(&["root key"]);
+    cluster.peers[follower].start();
+    cluster.wait_ready().await;
+}
+
+#[tokio::test]
+async fn a_peer_with_another_cluster_secret_is_kept_out() {
+    let mut cluster = Cluster::start(3).await;
+    let members = cluster.members(0).await;
+    let follower = cluster.follower().await;
+    cluster.peers[follower].kill();
+    let secret = cluster.dir().join("other-secret");
+    write_secret(&secret, "guessed");
+    cluster.peers[follower].start_with(&["--cluster-secret-file", &secret.display().to_string()]);
+    until("it runs, and is not ready", async || {
+        let ready = get(&cluster.peers[follower].public, "/readyz").await;
+        ready.is_ok_and(|ready| ready.status == 503).then_some(())
+    })
+    .await;
+    let leader = cluster.leader().await;
+    assert_ne!(leader, follower, "it takes no part");
+    let created = cluster.doris(leader, "create_instance", "{\"instance_id\":\"i\"}").await;
+    assert_eq!(created.status, 200, "{}", created.body);
+    assert_eq!(cluster.members(leader).await, members);
+
+    cluster.peers[follower].kill();
+    cluster.peers[follower].start();
+    cluster.wait_ready().await;
+    assert_peers_agree(&cluster).await;
+}
