@@ -10,8 +10,20 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("quorate-model", &["quorate-wire"]),
     ("quorate-state-machine", &["quorate-wire", "quorate-model"]),
     ("quorate-storage", &["quorate-model", "quorate-state-machine"]),
-    ("quorate-consensus", &["quorate-wire", "quorate-model", "quorate-state-machine", "quorate-storage"]),
-    ("quorate-server", &["quorate-wire", "quorate-model", "quorate-state-machine", "quorate-storage", "quorate-consensus"]),
+    (
+        "quorate-consensus",
+        &["quorate-wire", "quorate-model", "quorate-state-machine", "quorate-storage"],
+    ),
+    (
+        "quorate-server",
+        &[
+            "quorate-wire",
+            "quorate-model",
+            "quorate-state-machine",
+            "quorate-storage",
+            "quorate-consensus",
+        ],
+    ),
     ("quorate-client", &["quorate-wire", "quorate-model"]),
     ("quorate", &["quorate-wire", "quorate-model", "quorate-server", "quorate-client"]),
     ("quorate-bench", &["quorate-wire", "quorate-client"]),
@@ -20,7 +32,17 @@ const MAY_USE: &[(&str, &[&str])] = &[
 
 /// Crates that decide or define, and what must never reach them, directly or through another crate of ours.
 const PURE: &[&str] = &["quorate-model", "quorate-state-machine"];
-const IMPURE: &[&str] = &["tokio", "rocksdb", "openraft", "rand", "getrandom", "chrono", "time", "reqwest", "hyper"];
+const IMPURE: &[&str] = &[
+    "tokio",
+    "rocksdb",
+    "openraft",
+    "rand",
+    "getrandom",
+    "chrono",
+    "time",
+    "reqwest",
+    "hyper",
+];
 
 /// Direct, non-development dependencies of every workspace crate.
 fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
@@ -38,7 +60,11 @@ fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
             let used = package["dependencies"].as_array().expect("dependencies").iter();
             let used = used.filter(|dependency| dependency["kind"].as_str() != Some("dev"));
             let name = package["name"].as_str().expect("name").to_owned();
-            (name, used.map(|dependency| dependency["name"].as_str().expect("name").to_owned()).collect())
+            (
+                name,
+                used.map(|dependency| dependency["name"].as_str().expect("name").to_owned())
+                    .collect(),
+            )
         })
         .collect()
 }
@@ -47,7 +73,10 @@ fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
 fn crates_use_only_what_lies_below_them() {
     let dependencies = dependencies();
     for (name, used) in &dependencies {
-        let (_, allowed) = MAY_USE.iter().find(|(crate_name, _)| crate_name == name).unwrap_or_else(|| panic!("{name} has no row in MAY_USE"));
+        let (_, allowed) = MAY_USE
+            .iter()
+            .find(|(crate_name, _)| crate_name == name)
+            .unwrap_or_else(|| panic!("{name} has no row in MAY_USE"));
         for dependency in used.iter().filter(|dependency| dependencies.contains_key(*dependency)) {
             assert!(allowed.contains(&dependency.as_str()), "{name} may not use {dependency}");
         }
@@ -79,7 +108,11 @@ fn sources_with(dir: &str, words: &[&str]) -> Vec<String> {
     let mut waiting = vec![std::path::PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join(dir)];
     while let Some(path) = waiting.pop() {
         if path.is_dir() {
-            waiting.extend(std::fs::read_dir(&path).expect("readable").map(|entry| entry.expect("entry").path()));
+            waiting.extend(
+                std::fs::read_dir(&path)
+                    .expect("readable")
+                    .map(|entry| entry.expect("entry").path()),
+            );
         } else if let Ok(text) = std::fs::read_to_string(&path)
             && words.iter().any(|word| text.contains(word))
         {
@@ -91,8 +124,14 @@ fn sources_with(dir: &str, words: &[&str]) -> Vec<String> {
 
 #[test]
 fn consensus_asks_for_clock_and_randomness_in_one_module() {
-    let found = sources_with("crates/consensus/src", &["SystemTime::now", "std::time::Instant", "getrandom::", "tokio::net"]);
+    let found = sources_with(
+        "crates/consensus/src",
+        &["SystemTime::now", "std::time::Instant", "getrandom::", "tokio::net"],
+    );
     assert_eq!(found, ["env.rs"]);
-    let found = sources_with("crates/state-machine/src", &["SystemTime", "Instant::now", "rand::", "std::fs", "std::net", "std::thread"]);
+    let found = sources_with(
+        "crates/state-machine/src",
+        &["SystemTime", "Instant::now", "rand::", "std::fs", "std::net", "std::thread"],
+    );
     assert!(found.is_empty(), "{found:?}");
 }

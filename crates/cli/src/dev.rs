@@ -84,7 +84,11 @@ fn start(arguments: StartArguments) -> anyhow::Result<ExitCode> {
         bail!("--peers is {}; choose 1, 3 or 5", arguments.peers);
     }
     if arguments.base_port.checked_add(10 * arguments.peers).is_none() {
-        bail!("--base-port {} leaves no room for {} peers below 65536", arguments.base_port, arguments.peers);
+        bail!(
+            "--base-port {} leaves no room for {} peers below 65536",
+            arguments.base_port,
+            arguments.peers
+        );
     }
     fs::create_dir_all(&arguments.dir).with_context(|| format!("directory {}", arguments.dir.display()))?;
     let dir = fs::canonicalize(&arguments.dir)?;
@@ -139,7 +143,11 @@ async fn attend(dir: &Path, peers: &[DevPeer], children: &mut [Child], token: &s
 fn welcome(dir: &Path, list: &[&str], token: &str, detach: bool) -> String {
     let body = r#"{"instance_id":"i1","name":"one","user_id":"me"}"#;
     let (first, last, dir) = (list[0], list[list.len() - 1], dir.display());
-    let stop = if detach { format!("quorate dev stop --dir {dir}") } else { "Ctrl-C".to_owned() };
+    let stop = if detach {
+        format!("quorate dev stop --dir {dir}")
+    } else {
+        "Ctrl-C".to_owned()
+    };
     format!(
         "{} peers are serving at {}\n\n\
          \x20 create an instance   curl -X PUT 'http://{first}/MetaService/http/create_instance?token={token}' -d '{body}'\n\
@@ -159,11 +167,20 @@ async fn wait_ready(dir: &Path, peers: &[DevPeer], children: &mut [Child]) -> an
             if let Some(status) = child.try_wait()? {
                 let log = dir.join(format!("peer-{}.log", peer.peer));
                 let last = fs::read_to_string(&log).unwrap_or_default();
-                let last = last.lines().rev().find(|line| line.contains("quorate:")).unwrap_or("no reason given");
+                let last = last
+                    .lines()
+                    .rev()
+                    .find(|line| line.contains("quorate:"))
+                    .unwrap_or("no reason given");
                 bail!("peer {} ended with {status}: {last} (see {})", peer.peer, log.display());
             }
             if Instant::now() > deadline {
-                bail!("peer {} does not serve after {} s; see {}", peer.peer, READY_TIMEOUT.as_secs(), dir.join(format!("peer-{}.log", peer.peer)).display());
+                bail!(
+                    "peer {} does not serve after {} s; see {}",
+                    peer.peer,
+                    READY_TIMEOUT.as_secs(),
+                    dir.join(format!("peer-{}.log", peer.peer)).display()
+                );
             }
             tokio::time::sleep(Duration::from_millis(30)).await;
         }
@@ -173,7 +190,9 @@ async fn wait_ready(dir: &Path, peers: &[DevPeer], children: &mut [Child]) -> an
 
 fn peer_args(dir: &Path, arguments: &StartArguments, number: u16) -> Vec<String> {
     let port = |number: u16| arguments.base_port + 10 * (number - 1);
-    let peers: Vec<String> = (1..=arguments.peers).map(|number| format!("127.0.0.1:{}", port(number) + 1)).collect();
+    let peers: Vec<String> = (1..=arguments.peers)
+        .map(|number| format!("127.0.0.1:{}", port(number) + 1))
+        .collect();
     let path = |name: &str| dir.join(name).display().to_string();
     [
         "serve",
@@ -200,7 +219,10 @@ fn peer_args(dir: &Path, arguments: &StartArguments, number: u16) -> Vec<String>
 }
 
 fn spawn(dir: &Path, number: u16, args: &[String]) -> anyhow::Result<Child> {
-    let log = OpenOptions::new().create(true).append(true).open(dir.join(format!("peer-{number}.log")))?;
+    let log = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(dir.join(format!("peer-{number}.log")))?;
     let mut command = Command::new(std::env::current_exe()?);
     command.args(args).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
     // In a group of its own a peer does not get the terminal's Ctrl-C: this process stops it in order.

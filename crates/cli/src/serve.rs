@@ -109,7 +109,11 @@ fn set<T>(target: &mut T, given: Option<T>) {
 
 pub fn run(arguments: ServeArguments) -> anyhow::Result<ExitCode> {
     let filter = EnvFilter::try_from_env("QUORATE_LOG").unwrap_or_else(|_| EnvFilter::new("info,openraft=error"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .init();
     let config = arguments.into_config()?;
     let mut runtime = match config.worker_threads {
         1 => tokio::runtime::Builder::new_current_thread(),

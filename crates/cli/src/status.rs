@@ -48,7 +48,10 @@ async fn fetch(endpoints: &[String]) -> anyhow::Result<StatusReply> {
             Err(error) => failures.push(format!("{endpoint}: {error:#}")),
         }
     }
-    bail!("no peer answered ({}); is the cluster running, and is --endpoint right?", failures.join("; "))
+    bail!(
+        "no peer answered ({}); is the cluster running, and is --endpoint right?",
+        failures.join("; ")
+    )
 }
 
 async fn fetch_one(endpoint: &str) -> anyhow::Result<StatusReply> {
@@ -58,7 +61,10 @@ async fn fetch_one(endpoint: &str) -> anyhow::Result<StatusReply> {
         .connect()
         .await
         .context("cannot connect")?;
-    let reply = AdminClient::new(channel).status(StatusRequest {}).await.map_err(|status| anyhow::anyhow!("{}", status.message()))?;
+    let reply = AdminClient::new(channel)
+        .status(StatusRequest {})
+        .await
+        .map_err(|status| anyhow::anyhow!("{}", status.message()))?;
     Ok(reply.into_inner())
 }
 
@@ -66,7 +72,9 @@ async fn fetch_one(endpoint: &str) -> anyhow::Result<StatusReply> {
 pub async fn is_ready(address: &str) -> bool {
     let ask = async {
         let mut stream = tokio::net::TcpStream::connect(address).await?;
-        stream.write_all(format!("GET /readyz HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").as_bytes()).await?;
+        stream
+            .write_all(format!("GET /readyz HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").as_bytes())
+            .await?;
         let mut reply = Vec::new();
         stream.read_to_end(&mut reply).await?;
         Ok::<bool, std::io::Error>(reply.starts_with(b"HTTP/1.1 200"))
@@ -84,7 +92,10 @@ fn render(status: &StatusReply) -> String {
         (leader, findings) => format!("Peer {leader} leads, {reachable} of {voters} voters answer, {findings} finding(s)."),
     };
     out += &format!("{health}\n\n");
-    out += &format!("cluster {}   term {}   revision {}   seen by peer {}\n\n", status.cluster_id, status.term, status.revision, status.peer_id);
+    out += &format!(
+        "cluster {}   term {}   revision {}   seen by peer {}\n\n",
+        status.cluster_id, status.term, status.revision, status.peer_id
+    );
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);
     table.set_header(["PEER", "ROLE", "ADDRESS", "STATE", "APPLIED", "BEHIND", "DISK FREE", "VERSION"]);
@@ -117,7 +128,10 @@ fn render(status: &StatusReply) -> String {
         out += "\nWhat to do\n";
     }
     for finding in &status.findings {
-        out += &format!("  {} {}: {}\n      {}\n", finding.severity, finding.object, finding.text, finding.advice);
+        out += &format!(
+            "  {} {}: {}\n      {}\n",
+            finding.severity, finding.object, finding.text, finding.advice
+        );
     }
     out
 }

@@ -58,7 +58,14 @@ impl Applier {
     pub fn open(engine: Arc<dyn StateEngine>, audit: Option<Audit>) -> io::Result<Applier> {
         let machine = load_machine(engine.as_ref())?;
         let (applied, _) = watch::channel(AppliedState::default());
-        let applier = Applier { engine, machine: Mutex::new(machine), rows: Mutex::default(), ring: Mutex::default(), applied, audit };
+        let applier = Applier {
+            engine,
+            machine: Mutex::new(machine),
+            rows: Mutex::default(),
+            ring: Mutex::default(),
+            applied,
+            audit,
+        };
         applier.reload()?;
         Ok(applier)
     }
@@ -97,7 +104,9 @@ impl Applier {
     pub fn apply(&self, group: &Group) -> GroupAnswers {
         let mut machine = self.machine.lock().expect("an apply error stops the process");
         let mut rows = self.rows.lock().expect("an apply error stops the process");
-        let applied = read_with(self.engine.as_ref(), |reader| machine.apply_group(&rows.over(reader), &group.entries));
+        let applied = read_with(self.engine.as_ref(), |reader| {
+            machine.apply_group(&rows.over(reader), &group.entries)
+        });
         let applied = applied.map_err(io::Error::other)?;
         fail::fail_point!("apply_commit_before");
         self.engine.commit(&applied.writes, group.last, group.membership.as_ref())?;
@@ -130,7 +139,13 @@ impl Applier {
 
     fn publish(&self, index: u64, term: u64, machine: &Machine) {
         let (revision, stamped, digests) = (machine.revision(), machine.stamped_time(), machine.digests());
-        self.applied.send_replace(AppliedState { index, term, revision, stamped, digests });
+        self.applied.send_replace(AppliedState {
+            index,
+            term,
+            revision,
+            stamped,
+            digests,
+        });
     }
 }
 
@@ -142,7 +157,10 @@ fn load_machine(engine: &dyn StateEngine) -> io::Result<Machine> {
 #[derive(Clone)]
 pub enum ApplyHandle {
     Inline(Arc<Applier>),
-    Thread { applier: Arc<Applier>, queue: std::sync::mpsc::SyncSender<(Group, oneshot::Sender<GroupAnswers>)> },
+    Thread {
+        applier: Arc<Applier>,
+        queue: std::sync::mpsc::SyncSender<(Group, oneshot::Sender<GroupAnswers>)>,
+    },
 }
 
 impl ApplyHandle {
@@ -170,7 +188,9 @@ impl ApplyHandle {
             ApplyHandle::Thread { queue, .. } => {
                 let (sender, receiver) = oneshot::channel();
                 // openraft applies one group at a time, so the queue of two never blocks.
-                queue.send((group, sender)).map_err(|_| io::Error::other("the apply thread stopped"))?;
+                queue
+                    .send((group, sender))
+                    .map_err(|_| io::Error::other("the apply thread stopped"))?;
                 receiver.await.map_err(|_| io::Error::other("the apply thread stopped"))?
             }
         }

@@ -75,7 +75,10 @@ async fn ask_all(newcomer: &Newcomer, transport: &Arc<dyn Transport>) -> BTreeMa
         async move { (address.clone(), tokio::time::timeout(ASK_TIMEOUT, client.hello(request)).await) }
     });
     let replies = futures::future::join_all(calls).await;
-    replies.into_iter().filter_map(|(address, reply)| Some((address, reply.ok()?.ok()?))).collect()
+    replies
+        .into_iter()
+        .filter_map(|(address, reply)| Some((address, reply.ok()?.ok()?)))
+        .collect()
 }
 
 /// Order of founders: by host, then by port as a number, so that ids follow the ports people write.
@@ -98,19 +101,31 @@ pub async fn find_place(newcomer: &Newcomer, transport: &Arc<dyn Transport>) -> 
             if let Some(reply) = named
                 && let Some(cluster) = parse_cluster(&reply.cluster_id)
             {
-                return Place::Member { cluster, peer: PeerId(reply.your_peer_id) };
+                return Place::Member {
+                    cluster,
+                    peer: PeerId(reply.your_peer_id),
+                };
             }
-            return Place::Stranger { cluster: reply.cluster_id.clone(), at: at.clone() };
+            return Place::Stranger {
+                cluster: reply.cluster_id.clone(),
+                at: at.clone(),
+            };
         }
         let all_there = replies.len() + 1 >= newcomer.peers.len();
         let lowest = newcomer.peers.iter().min_by_key(|address| address_order(address)) == Some(&newcomer.peer_address);
         if all_there && lowest {
-            return Place::Founder { cluster: ClusterId(env::random_u128()), peer: PeerId(1) };
+            return Place::Founder {
+                cluster: ClusterId(env::random_u128()),
+                peer: PeerId(1),
+            };
         }
         silent_rounds += 1;
         if silent_rounds.is_multiple_of(50) {
-            let missing: Vec<&String> =
-                newcomer.peers.iter().filter(|address| **address != newcomer.peer_address && !replies.contains_key(*address)).collect();
+            let missing: Vec<&String> = newcomer
+                .peers
+                .iter()
+                .filter(|address| **address != newcomer.peer_address && !replies.contains_key(*address))
+                .collect();
             tracing::warn!(?missing, "waiting for the other founders before the cluster can start");
         }
         tokio::time::sleep(ASK_INTERVAL).await;
@@ -120,7 +135,12 @@ pub async fn find_place(newcomer: &Newcomer, transport: &Arc<dyn Transport>) -> 
 /// Founds the cluster: collects the founders' incarnations and writes the first membership. Repeating it after a crash is
 /// safe: until it has succeeded nobody else has an id.
 pub async fn found(node: &Node, newcomer: &Newcomer, transport: &Arc<dyn Transport>) -> Result<(), MetaError> {
-    let initialized = node.core().raft().is_initialized().await.map_err(|error| MetaError::internal(error.to_string()))?;
+    let initialized = node
+        .core()
+        .raft()
+        .is_initialized()
+        .await
+        .map_err(|error| MetaError::internal(error.to_string()))?;
     if initialized {
         return Ok(());
     }
@@ -137,7 +157,11 @@ pub async fn found(node: &Node, newcomer: &Newcomer, transport: &Arc<dyn Transpo
     let mut members = BTreeMap::new();
     for (position, address) in addresses.iter().enumerate() {
         let member = match replies.get(address) {
-            Some(reply) => PeerNode { peer_address: address.clone(), public_address: reply.public_address.clone(), incarnation: reply.incarnation },
+            Some(reply) => PeerNode {
+                peer_address: address.clone(),
+                public_address: reply.public_address.clone(),
+                incarnation: reply.incarnation,
+            },
             None => PeerNode {
                 peer_address: newcomer.peer_address.clone(),
                 public_address: newcomer.public_address.clone(),
@@ -146,5 +170,9 @@ pub async fn found(node: &Node, newcomer: &Newcomer, transport: &Arc<dyn Transpo
         };
         members.insert(position as u64 + 1, member);
     }
-    node.core().raft().initialize(members).await.map_err(|error| MetaError::internal(error.to_string()))
+    node.core()
+        .raft()
+        .initialize(members)
+        .await
+        .map_err(|error| MetaError::internal(error.to_string()))
 }

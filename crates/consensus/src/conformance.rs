@@ -32,7 +32,11 @@ fn temp_dir() -> TempDir {
 
 fn adapters(log: impl LogStore, state: impl StateEngine, inline: bool) -> (LogAdapter, StateAdapter) {
     let applier = Arc::new(Applier::open(Arc::new(state), None).expect("an empty state opens"));
-    let apply = if inline { ApplyHandle::Inline(applier) } else { ApplyHandle::spawn(applier).expect("a thread starts") };
+    let apply = if inline {
+        ApplyHandle::Inline(applier)
+    } else {
+        ApplyHandle::spawn(applier).expect("a thread starts")
+    };
     (LogAdapter::new(Arc::new(log), Arc::default()), StateAdapter::new(apply))
 }
 
@@ -42,7 +46,10 @@ struct OnDisk;
 impl StoreBuilder<TypeConfig, LogAdapter, StateAdapter, TempDir> for OnDisk {
     async fn build(&self) -> Result<(TempDir, LogAdapter, StateAdapter), StorageError<TypeConfig>> {
         let dir = temp_dir();
-        let options = FileLogOptions { segment_bytes: 1 << 20, ..FileLogOptions::default() };
+        let options = FileLogOptions {
+            segment_bytes: 1 << 20,
+            ..FileLogOptions::default()
+        };
         let log = FileLog::open(dir.path().join("log"), options).expect("an empty log opens");
         let state = RocksState::open(&dir.path().join("state"), RocksStateOptions::default()).expect("an empty state opens");
         let (log, state) = adapters(log, state, false);

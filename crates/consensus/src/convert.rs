@@ -12,15 +12,24 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Malformed(pub String);
 
 pub fn leader_to_disk(leader: &LeaderIdOf) -> codec::LeaderId {
-    codec::LeaderId { term: leader.term, peer: leader.node_id }
+    codec::LeaderId {
+        term: leader.term,
+        peer: leader.node_id,
+    }
 }
 
 pub fn leader_from_disk(leader: codec::LeaderId) -> LeaderIdOf {
-    LeaderIdOf { term: leader.term, node_id: leader.peer }
+    LeaderIdOf {
+        term: leader.term,
+        node_id: leader.peer,
+    }
 }
 
 pub fn log_id_to_disk(id: &LogId) -> codec::LogId {
-    codec::LogId { leader: leader_to_disk(id.committed_leader_id()), index: id.index }
+    codec::LogId {
+        leader: leader_to_disk(id.committed_leader_id()),
+        index: id.index,
+    }
 }
 
 pub fn log_id_from_disk(id: codec::LogId) -> LogId {
@@ -28,16 +37,26 @@ pub fn log_id_from_disk(id: codec::LogId) -> LogId {
 }
 
 pub fn vote_to_disk(vote: &Vote) -> codec::Vote {
-    codec::Vote { leader: leader_to_disk(&vote.leader_id), committed: vote.committed }
+    codec::Vote {
+        leader: leader_to_disk(&vote.leader_id),
+        committed: vote.committed,
+    }
 }
 
 pub fn vote_from_disk(vote: codec::Vote) -> Vote {
-    Vote { leader_id: leader_from_disk(vote.leader), committed: vote.committed }
+    Vote {
+        leader_id: leader_from_disk(vote.leader),
+        committed: vote.committed,
+    }
 }
 
 pub fn membership_to_disk(membership: &Membership) -> codec::Membership {
     codec::Membership {
-        configs: membership.get_joint_config().iter().map(|config| config.iter().copied().collect()).collect(),
+        configs: membership
+            .get_joint_config()
+            .iter()
+            .map(|config| config.iter().copied().collect())
+            .collect(),
         members: membership
             .nodes()
             .map(|(peer, node)| codec::Member {
@@ -72,7 +91,10 @@ pub fn membership_from_disk(membership: &codec::Membership) -> Result<Membership
 }
 
 pub fn stored_membership_from_disk(stored: &codec::StoredMembership) -> Result<StoredMembership, Malformed> {
-    Ok(StoredMembership::new(stored.log_id.map(log_id_from_disk), membership_from_disk(&stored.membership)?))
+    Ok(StoredMembership::new(
+        stored.log_id.map(log_id_from_disk),
+        membership_from_disk(&stored.membership)?,
+    ))
 }
 
 pub fn entry_to_disk(entry: Entry) -> codec::LogEntry {
@@ -81,7 +103,10 @@ pub fn entry_to_disk(entry: Entry) -> codec::LogEntry {
         EntryPayload::Normal(data) => codec::Payload::Commands(data.0),
         EntryPayload::Membership(membership) => codec::Payload::Membership(membership_to_disk(&membership)),
     };
-    codec::LogEntry { log_id: log_id_to_disk(&entry.log_id), payload }
+    codec::LogEntry {
+        log_id: log_id_to_disk(&entry.log_id),
+        payload,
+    }
 }
 
 pub fn entry_from_disk(entry: codec::LogEntry) -> Result<Entry, Malformed> {
@@ -90,12 +115,21 @@ pub fn entry_from_disk(entry: codec::LogEntry) -> Result<Entry, Malformed> {
         codec::Payload::Commands(bytes) => EntryPayload::Normal(EntryData(bytes)),
         codec::Payload::Membership(membership) => EntryPayload::Membership(membership_from_disk(&membership)?),
     };
-    Ok(Entry { log_id: log_id_from_disk(entry.log_id), payload })
+    Ok(Entry {
+        log_id: log_id_from_disk(entry.log_id),
+        payload,
+    })
 }
 
 pub fn log_id_to_wire(id: &LogId) -> wire::LogId {
     let leader = id.committed_leader_id();
-    wire::LogId { leader: Some(wire::LeaderId { term: leader.term, peer: leader.node_id }), index: id.index }
+    wire::LogId {
+        leader: Some(wire::LeaderId {
+            term: leader.term,
+            peer: leader.node_id,
+        }),
+        index: id.index,
+    }
 }
 
 pub fn disk_log_id_to_wire(id: &codec::LogId) -> wire::LogId {
@@ -104,7 +138,13 @@ pub fn disk_log_id_to_wire(id: &codec::LogId) -> wire::LogId {
 
 pub fn log_id_from_wire(id: wire::LogId) -> Result<LogId, Malformed> {
     let leader = id.leader.ok_or_else(|| Malformed("log id without leader".to_owned()))?;
-    Ok(LogId::new(LeaderIdOf { term: leader.term, node_id: leader.peer }, id.index))
+    Ok(LogId::new(
+        LeaderIdOf {
+            term: leader.term,
+            node_id: leader.peer,
+        },
+        id.index,
+    ))
 }
 
 pub fn optional_log_id(id: Option<wire::LogId>) -> Result<Option<LogId>, Malformed> {
@@ -112,14 +152,26 @@ pub fn optional_log_id(id: Option<wire::LogId>) -> Result<Option<LogId>, Malform
 }
 
 pub fn vote_to_wire(vote: &Vote) -> wire::Vote {
-    let leader = wire::LeaderId { term: vote.leader_id.term, peer: vote.leader_id.node_id };
-    wire::Vote { leader: Some(leader), committed: vote.committed }
+    let leader = wire::LeaderId {
+        term: vote.leader_id.term,
+        peer: vote.leader_id.node_id,
+    };
+    wire::Vote {
+        leader: Some(leader),
+        committed: vote.committed,
+    }
 }
 
 pub fn vote_from_wire(vote: Option<wire::Vote>) -> Result<Vote, Malformed> {
     let vote = vote.ok_or_else(|| Malformed("no vote".to_owned()))?;
     let leader = vote.leader.ok_or_else(|| Malformed("vote without leader".to_owned()))?;
-    Ok(Vote { leader_id: LeaderIdOf { term: leader.term, node_id: leader.peer }, committed: vote.committed })
+    Ok(Vote {
+        leader_id: LeaderIdOf {
+            term: leader.term,
+            node_id: leader.peer,
+        },
+        committed: vote.committed,
+    })
 }
 
 pub fn entry_to_wire(entry: Entry) -> wire::Entry {
@@ -131,7 +183,10 @@ pub fn entry_to_wire(entry: Entry) -> wire::Entry {
             wire::entry::Payload::Membership(codec::encode_membership(&membership_to_disk(&membership)).into())
         }
     };
-    wire::Entry { log_id, payload: Some(payload) }
+    wire::Entry {
+        log_id,
+        payload: Some(payload),
+    }
 }
 
 pub fn entry_from_wire(entry: wire::Entry) -> Result<Entry, Malformed> {
@@ -153,7 +208,16 @@ mod tests {
 
     fn membership() -> Membership {
         let nodes: BTreeMap<u64, PeerNode> = (1..=4)
-            .map(|id| (id, PeerNode { peer_address: format!("host{id}:5001"), public_address: format!("host{id}:5000"), incarnation: id * 7 }))
+            .map(|id| {
+                (
+                    id,
+                    PeerNode {
+                        peer_address: format!("host{id}:5001"),
+                        public_address: format!("host{id}:5000"),
+                        incarnation: id * 7,
+                    },
+                )
+            })
             .collect();
         Membership::new(vec![BTreeSet::from([1, 2, 3]), BTreeSet::from([1, 2])], nodes).expect("valid")
     }
@@ -161,8 +225,11 @@ mod tests {
     #[test]
     fn entries_survive_disk_and_wire() {
         let log_id = LogId::new(LeaderIdOf { term: 3, node_id: 2 }, 17);
-        let payloads =
-            [EntryPayload::Blank, EntryPayload::Normal(EntryData(bytes::Bytes::from_static(b"abc"))), EntryPayload::Membership(membership())];
+        let payloads = [
+            EntryPayload::Blank,
+            EntryPayload::Normal(EntryData(bytes::Bytes::from_static(b"abc"))),
+            EntryPayload::Membership(membership()),
+        ];
         for payload in payloads {
             let entry = Entry { log_id, payload };
             assert_eq!(entry_from_disk(entry_to_disk(entry.clone())).expect("well-formed"), entry);

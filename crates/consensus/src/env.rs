@@ -24,7 +24,9 @@ pub fn wall_clock() -> StampedTime {
     if let Some(sources) = REPLACED.get() {
         return (sources.wall_clock)();
     }
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let since = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
     StampedTime(since.as_millis() as u64)
 }
 

@@ -15,7 +15,9 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 pub async fn run(core: Arc<Core>, leader: u64, client: Arc<dyn PeerClient>, mut waiting: mpsc::Receiver<Proposal>) {
     let in_flight = Arc::new(Semaphore::new(FORWARDS_IN_FLIGHT));
     while let Some(first) = waiting.recv().await {
-        let Ok(permit) = in_flight.clone().acquire_owned().await else { return };
+        let Ok(permit) = in_flight.clone().acquire_owned().await else {
+            return;
+        };
         let mut bytes = first.frame.len();
         let mut frames = vec![first.frame];
         let mut replies = vec![first.reply];
@@ -34,7 +36,9 @@ pub async fn run(core: Arc<Core>, leader: u64, client: Arc<dyn PeerClient>, mut 
                     () = leadership.leader_lost(leader) => Err(ProposeFailure::Unknown("the leader changed before it answered".to_owned())),
                 }
             } else {
-                Err(ProposeFailure::NotLeader { leader: leadership.leader() })
+                Err(ProposeFailure::NotLeader {
+                    leader: leadership.leader(),
+                })
             };
             answer_all(replies, result);
             drop(permit);
@@ -47,7 +51,9 @@ async fn forward(client: Arc<dyn PeerClient>, commands: Vec<Bytes>, expected: us
     match tokio::time::timeout(FORWARD_TIMEOUT, call).await {
         Ok(Ok(wire::ProposeReply { error: Some(error), .. })) => Err(failure_from_wire(error)),
         Ok(Ok(reply)) if reply.answers.len() == expected => Ok(reply.answers),
-        Ok(Ok(_)) => Err(ProposeFailure::Unknown("the leader answered a different number of commands".to_owned())),
+        Ok(Ok(_)) => Err(ProposeFailure::Unknown(
+            "the leader answered a different number of commands".to_owned(),
+        )),
         Ok(Err(error)) => Err(ProposeFailure::Unknown(format!("the leader did not answer: {error}"))),
         Err(_) => Err(ProposeFailure::Unknown("the leader did not answer in time".to_owned())),
     }
@@ -76,33 +82,56 @@ pub fn results_to_wire(results: Vec<ProposeResult>) -> Vec<wire::Answer> {
 
 fn answer_to_wire(result: ProposeResult) -> wire::Answer {
     match result {
-        Ok(Answer { revision, body: Ok(body) }) => wire::Answer { revision: revision.0, body, error: None },
-        Ok(Answer { revision, body: Err(error) }) => {
-            wire::Answer { revision: revision.0, body: Bytes::new(), error: Some(refusal_to_wire(&error)) }
-        }
-        Err(failure) => wire::Answer { revision: 0, body: Bytes::new(), error: Some(failure_to_wire(&failure)) },
+        Ok(Answer { revision, body: Ok(body) }) => wire::Answer {
+            revision: revision.0,
+            body,
+            error: None,
+        },
+        Ok(Answer {
+            revision,
+            body: Err(error),
+        }) => wire::Answer {
+            revision: revision.0,
+            body: Bytes::new(),
+            error: Some(refusal_to_wire(&error)),
+        },
+        Err(failure) => wire::Answer {
+            revision: 0,
+            body: Bytes::new(),
+            error: Some(failure_to_wire(&failure)),
+        },
     }
 }
 
 fn refusal_to_wire(error: &MetaError) -> wire::ErrorInfo {
-    wire::ErrorInfo { code: error.code.row().number, message: error.message.clone(), leader: 0 }
+    wire::ErrorInfo {
+        code: error.code.row().number,
+        message: error.message.clone(),
+        leader: 0,
+    }
 }
 
 pub fn failure_to_wire(failure: &ProposeFailure) -> wire::ErrorInfo {
     match failure {
-        ProposeFailure::NotLeader { leader } => {
-            wire::ErrorInfo { code: ErrorCode::NotLeader.row().number, message: String::new(), leader: leader.unwrap_or(0) }
-        }
-        ProposeFailure::Unknown(message) => {
-            wire::ErrorInfo { code: ErrorCode::OutcomeUnknown.row().number, message: message.clone(), leader: 0 }
-        }
+        ProposeFailure::NotLeader { leader } => wire::ErrorInfo {
+            code: ErrorCode::NotLeader.row().number,
+            message: String::new(),
+            leader: leader.unwrap_or(0),
+        },
+        ProposeFailure::Unknown(message) => wire::ErrorInfo {
+            code: ErrorCode::OutcomeUnknown.row().number,
+            message: message.clone(),
+            leader: 0,
+        },
         ProposeFailure::Refused(error) => refusal_to_wire(error),
     }
 }
 
 fn failure_from_wire(error: wire::ErrorInfo) -> ProposeFailure {
     match ErrorCode::from_number(error.code) {
-        ErrorCode::NotLeader => ProposeFailure::NotLeader { leader: (error.leader != 0).then_some(error.leader) },
+        ErrorCode::NotLeader => ProposeFailure::NotLeader {
+            leader: (error.leader != 0).then_some(error.leader),
+        },
         ErrorCode::OutcomeUnknown => ProposeFailure::Unknown(error.message),
         code => ProposeFailure::Refused(MetaError::new(code, error.message)),
     }
@@ -111,9 +140,15 @@ fn failure_from_wire(error: wire::ErrorInfo) -> ProposeFailure {
 fn answer_from_wire(answer: wire::Answer) -> ProposeResult {
     let revision = Revision(answer.revision);
     match answer.error {
-        None => Ok(Answer { revision, body: Ok(answer.body) }),
+        None => Ok(Answer {
+            revision,
+            body: Ok(answer.body),
+        }),
         Some(error) => match failure_from_wire(error) {
-            ProposeFailure::Refused(error) => Ok(Answer { revision, body: Err(error) }),
+            ProposeFailure::Refused(error) => Ok(Answer {
+                revision,
+                body: Err(error),
+            }),
             failure => Err(failure),
         },
     }

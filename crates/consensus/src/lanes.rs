@@ -26,7 +26,8 @@ impl Lanes {
     pub fn add_session(&self, session: SessionId) {
         let mut free = self.free.lock().expect("no panic while held");
         free.live.push(session);
-        free.lanes.extend((1..=SLOTS_PER_SESSION).map(|number| RequestId { session, number }));
+        free.lanes
+            .extend((1..=SLOTS_PER_SESSION).map(|number| RequestId { session, number }));
     }
 
     /// Takes a lane; `None` when all are in use and a further session is needed.
@@ -42,7 +43,10 @@ impl Lanes {
     pub fn give_back(&self, used: RequestId) {
         let mut free = self.free.lock().expect("no panic while held");
         if free.live.contains(&used.session) {
-            free.lanes.push(RequestId { session: used.session, number: used.number + SLOTS_PER_SESSION });
+            free.lanes.push(RequestId {
+                session: used.session,
+                number: used.number + SLOTS_PER_SESSION,
+            });
         }
     }
 
@@ -68,10 +72,22 @@ mod tests {
         taken.sort_by_key(|lane| lane.number % SLOTS_PER_SESSION);
         taken.dedup_by_key(|lane| lane.number % SLOTS_PER_SESSION);
         assert_eq!(taken.len(), 128, "every lane has a slot of its own");
-        lanes.give_back(RequestId { session: SessionId(9), number: 5 });
-        assert_eq!(lanes.take(), Some(RequestId { session: SessionId(9), number: 133 }));
+        lanes.give_back(RequestId {
+            session: SessionId(9),
+            number: 5,
+        });
+        assert_eq!(
+            lanes.take(),
+            Some(RequestId {
+                session: SessionId(9),
+                number: 133
+            })
+        );
         lanes.drop_session(SessionId(9));
-        lanes.give_back(RequestId { session: SessionId(9), number: 133 });
+        lanes.give_back(RequestId {
+            session: SessionId(9),
+            number: 133,
+        });
         assert_eq!(lanes.take(), None);
     }
 }

@@ -41,7 +41,11 @@ impl LogAdapter {
         if start >= end {
             return Ok(Vec::new());
         }
-        self.log.read(start, end, budget)?.into_iter().map(|entry| convert::entry_from_disk(entry).map_err(io::Error::other)).collect()
+        self.log
+            .read(start, end, budget)?
+            .into_iter()
+            .map(|entry| convert::entry_from_disk(entry).map_err(io::Error::other))
+            .collect()
     }
 }
 
@@ -71,7 +75,11 @@ impl RaftLogReader<TypeConfig> for LogAdapter {
         };
         let adapter = self.clone();
         let batches = futures::stream::unfold(start, move |next| {
-            let batch = if next < end { adapter.read(next..end, READ_BUDGET_BYTES) } else { Ok(Vec::new()) };
+            let batch = if next < end {
+                adapter.read(next..end, READ_BUDGET_BYTES)
+            } else {
+                Ok(Vec::new())
+            };
             let following = match &batch {
                 Ok(entries) => entries.last().map_or(end, |entry| entry.log_id.index + 1),
                 Err(_) => end,
@@ -98,7 +106,10 @@ impl RaftLogStorage<TypeConfig> for LogAdapter {
 
     async fn get_log_state(&mut self) -> Result<LogState<TypeConfig>, io::Error> {
         let state = self.log.state();
-        Ok(LogState { last_purged_log_id: state.purged.map(convert::log_id_from_disk), last_log_id: state.last.map(convert::log_id_from_disk) })
+        Ok(LogState {
+            last_purged_log_id: state.purged.map(convert::log_id_from_disk),
+            last_log_id: state.last.map(convert::log_id_from_disk),
+        })
     }
 
     async fn get_log_reader(&mut self) -> LogAdapter {

@@ -2,18 +2,18 @@
 //!
 //! Loops here look, then trigger or propose. None of them writes state.
 
+use crate::env;
 use crate::node::{Core, Node};
 use crate::settings::{HELLO_INTERVAL, LEADER_RETRY};
 use crate::transport::Channel;
-use crate::env;
 use quorate_model::StampedTime;
 use quorate_state_machine::commands::{CollectVersions, ExpireSessions};
 use quorate_state_machine::digest::Digests;
 use quorate_state_machine::versioned::cleanup;
 use quorate_wire::quorate::peer as wire;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -69,7 +69,12 @@ impl Health {
 
     /// The last answer of `peer`, if it answered the latest question too.
     pub fn answering(&self, peer: u64) -> Option<wire::HelloReply> {
-        let silent = self.peers.lock().expect("no panic while held").get(&peer).is_none_or(|news| news.silent);
+        let silent = self
+            .peers
+            .lock()
+            .expect("no panic while held")
+            .get(&peer)
+            .is_none_or(|news| news.silent);
         if silent { None } else { self.recent(peer) }
     }
 
@@ -80,7 +85,11 @@ impl Health {
     }
 
     fn remember(&self, peer: u64, reply: wire::HelloReply) {
-        let news = News { reply, came: env::wall_clock(), silent: false };
+        let news = News {
+            reply,
+            came: env::wall_clock(),
+            silent: false,
+        };
         self.peers.lock().expect("no panic while held").insert(peer, news);
     }
 
@@ -154,7 +163,9 @@ async fn watch_growth(node: Node) {
 
 /// Purges up to the lowest of: the checkpoint's index, what is durable in the state, what every reachable peer has.
 async fn purge(core: &Core) {
-    let Some(mut upto) = core.state_adapter.checkpoint_index() else { return };
+    let Some(mut upto) = core.state_adapter.checkpoint_index() else {
+        return;
+    };
     match core.applier.engine().durable_applied() {
         Ok(durable) => upto = upto.min(durable.map_or(0, |id| id.index)),
         Err(error) => return tracing::error!(%error, "the state's durable index cannot be read; nothing is purged"),
@@ -165,7 +176,12 @@ async fn purge(core: &Core) {
     if core.state_adapter.checkpoint_in_use() && !log_is_long {
         return;
     }
-    for peer in metrics.membership_config.nodes().map(|(peer, _)| *peer).filter(|peer| *peer != core.peer) {
+    for peer in metrics
+        .membership_config
+        .nodes()
+        .map(|(peer, _)| *peer)
+        .filter(|peer| *peer != core.peer)
+    {
         // A peer that cannot be reached has no claim once the log is long: it gets a checkpoint when it comes back.
         if let Some(reply) = core.health.recent(peer)
             && !log_is_long
@@ -186,9 +202,17 @@ async fn exchange_health(node: Node) {
     let started = Instant::now();
     while !core.is_stopping() {
         let digests = core.applier.applied().digests;
-        let others: Vec<_> = core.metrics().membership_config.nodes().filter(|(peer, _)| **peer != core.peer).map(|(p, n)| (*p, n.clone())).collect();
+        let others: Vec<_> = core
+            .metrics()
+            .membership_config
+            .nodes()
+            .filter(|(peer, _)| **peer != core.peer)
+            .map(|(p, n)| (*p, n.clone()))
+            .collect();
         let calls = others.iter().map(|(peer, member)| {
-            let client = core.transport.client(&member.peer_address, *peer, member.incarnation, Channel::Forward);
+            let client = core
+                .transport
+                .client(&member.peer_address, *peer, member.incarnation, Channel::Forward);
             let request = wire::HelloRequest {
                 peer_address: core.peer_address.clone(),
                 public_address: core.public_address.clone(),
@@ -258,7 +282,10 @@ fn compare(core: &Core, ours: Digests, reply: &wire::HelloReply) -> Option<bool>
 async fn stop_serving(node: &Node) {
     let core = node.core();
     if !core.health.diverged.swap(true, Ordering::AcqRel) {
-        tracing::error!(peer = core.peer, "the majority disagrees with this peer's state: it stops serving; replace it");
+        tracing::error!(
+            peer = core.peer,
+            "the majority disagrees with this peer's state: it stops serving; replace it"
+        );
     }
     core.raft().runtime_config().elect(false);
     if node.is_leader()
@@ -273,14 +300,26 @@ fn watch_clock(core: &Core) {
     if core.health.is_diverged() {
         return;
     }
-    let peers: Vec<u64> = core.metrics().membership_config.voter_ids().filter(|peer| *peer != core.peer).collect();
+    let peers: Vec<u64> = core
+        .metrics()
+        .membership_config
+        .voter_ids()
+        .filter(|peer| *peer != core.peer)
+        .collect();
     let far = peers.iter().filter(|peer| {
         let reachable = core.health.recent(**peer).is_some();
-        reachable && core.health.clock_offset_ms(**peer).is_some_and(|offset| offset.abs() > MAX_CLOCK_OFFSET_MS)
+        reachable
+            && core
+                .health
+                .clock_offset_ms(**peer)
+                .is_some_and(|offset| offset.abs() > MAX_CLOCK_OFFSET_MS)
     });
     let off = far.count() > peers.len() / 2 && peers.len() > 1;
     if off {
-        tracing::warn!(peer = core.peer, "this clock is more than 2 s off the majority's: this peer does not stand for election");
+        tracing::warn!(
+            peer = core.peer,
+            "this clock is more than 2 s off the majority's: this peer does not stand for election"
+        );
     }
     core.raft().runtime_config().elect(!off);
 }

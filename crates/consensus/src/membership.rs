@@ -23,11 +23,22 @@ impl Node {
     /// the member that had its address before.
     pub async fn handle_join(&self, request: wire::JoinRequest) -> wire::JoinReply {
         match self.join(request).await {
-            Ok(peer) => wire::JoinReply { peer_id: peer, cluster_id: self.core.cluster.to_string(), error: None },
+            Ok(peer) => wire::JoinReply {
+                peer_id: peer,
+                cluster_id: self.core.cluster.to_string(),
+                error: None,
+            },
             Err(error) => {
                 let leader = self.core.leader().unwrap_or(0);
-                let info = wire::ErrorInfo { code: error.code.row().number, message: error.message, leader };
-                wire::JoinReply { error: Some(info), ..Default::default() }
+                let info = wire::ErrorInfo {
+                    code: error.code.row().number,
+                    message: error.message,
+                    leader,
+                };
+                wire::JoinReply {
+                    error: Some(info),
+                    ..Default::default()
+                }
             }
         }
     }
@@ -35,20 +46,34 @@ impl Node {
     async fn join(&self, request: wire::JoinRequest) -> Result<u64, MetaError> {
         let core = &self.core;
         if !self.is_leader() {
-            return Err(MetaError::new(ErrorCode::NotLeader, format!("peer {} does not lead; ask the leader", core.peer)));
+            return Err(MetaError::new(
+                ErrorCode::NotLeader,
+                format!("peer {} does not lead; ask the leader", core.peer),
+            ));
         }
         if request.incarnation == 0 || request.peer_address.is_empty() || request.public_address.is_empty() {
             return Err(MetaError::invalid("a newcomer must name its addresses and incarnation"));
         }
         let metrics = core.metrics();
-        let members: BTreeMap<u64, PeerNode> = metrics.membership_config.nodes().map(|(peer, node)| (*peer, node.clone())).collect();
+        let members: BTreeMap<u64, PeerNode> = metrics
+            .membership_config
+            .nodes()
+            .map(|(peer, node)| (*peer, node.clone()))
+            .collect();
         if let Some((peer, _)) = members.iter().find(|(_, node)| node.incarnation == request.incarnation) {
             return Ok(*peer);
         }
         let highest_member = members.keys().max().copied().unwrap_or(0);
-        let allocate = AllocatePeer { highest_member, incarnation: request.incarnation };
+        let allocate = AllocatePeer {
+            highest_member,
+            incarnation: request.incarnation,
+        };
         let (_, reply) = self.execute(&allocate, None, Instant::now() + JOIN_TIMEOUT).await?;
-        let node = PeerNode { peer_address: request.peer_address, public_address: request.public_address, incarnation: request.incarnation };
+        let node = PeerNode {
+            peer_address: request.peer_address,
+            public_address: request.public_address,
+            incarnation: request.incarnation,
+        };
         let added = core.raft().add_learner(reply.peer, node, false).await;
         added.map_err(|error| MetaError::new(ErrorCode::OutcomeUnknown, format!("the newcomer was not added: {error}")))?;
         tracing::info!(peer = reply.peer, "a newcomer joined as a learner");
@@ -71,9 +96,15 @@ pub(crate) async fn promote_learners(core: Arc<Core>) {
             let matched = replication.get(&peer).and_then(|id| id.as_ref()).map_or(0, |id| id.index);
             matched + CAUGHT_UP_ENTRIES >= last
         };
-        let ready = metrics.membership_config.nodes().find(|(peer, _)| !voters.contains(peer) && caught_up(**peer));
+        let ready = metrics
+            .membership_config
+            .nodes()
+            .find(|(peer, _)| !voters.contains(peer) && caught_up(**peer));
         let Some((peer, node)) = ready else { continue };
-        let replaced = metrics.membership_config.nodes().find(|(other, known)| *other != peer && known.peer_address == node.peer_address);
+        let replaced = metrics
+            .membership_config
+            .nodes()
+            .find(|(other, known)| *other != peer && known.peer_address == node.peer_address);
         let mut target = voters;
         target.insert(*peer);
         if let Some((old, _)) = replaced {

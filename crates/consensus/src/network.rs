@@ -5,11 +5,14 @@ use crate::state_adapter::{SnapshotHandle, run_blocking};
 use crate::transport::{Channel, PeerClient, Transport, TransportError};
 use crate::types::{PeerNode, TypeConfig, Vote};
 use futures::future::BoxFuture;
-use futures::stream::BoxStream;
+use futures::stream::{AbortHandle, BoxStream};
 use futures::{Stream, StreamExt};
 use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{RPCOption, RaftNetworkFactory, v2::RaftNetworkV2};
-use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendError, StreamAppendResult, TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendError, StreamAppendResult, TransferLeaderRequest,
+    TransferLeaderResponse, VoteRequest, VoteResponse,
+};
 use quorate_storage::codec;
 use quorate_storage::state::Checkpoint;
 use quorate_wire::quorate::peer as wire;
@@ -44,7 +47,11 @@ pub struct Network {
 impl NetworkFactory {
     fn network(&self, target: u64, node: &PeerNode, channel: Channel) -> Network {
         let client = self.transport.client(&node.peer_address, target, node.incarnation, channel);
-        Network { target, client, inline_disk: self.inline_disk }
+        Network {
+            target,
+            client,
+            inline_disk: self.inline_disk,
+        }
     }
 }
 
@@ -103,7 +110,11 @@ fn vote_reply(reply: wire::VoteReply) -> Result<VoteResponse<TypeConfig>, Transp
     if !reply.error.is_empty() {
         return Err(TransportError(reply.error));
     }
-    Ok(VoteResponse::new(convert::vote_from_wire(reply.vote)?, convert::optional_log_id(reply.last_log_id)?, reply.granted))
+    Ok(VoteResponse::new(
+        convert::vote_from_wire(reply.vote)?,
+        convert::optional_log_id(reply.last_log_id)?,
+        reply.granted,
+    ))
 }
 
 fn vote_to_wire(request: &VoteRequest<TypeConfig>) -> wire::VoteRequest {
@@ -133,7 +144,10 @@ impl RaftNetworkV2<TypeConfig> for Network {
         let requests = futures::stream::iter([append_to_wire(request)]).boxed();
         let reply = within(&option, async {
             let mut replies = self.client.append(requests).await?;
-            replies.next().await.unwrap_or_else(|| Err(TransportError("stream ended without an answer".to_owned())))
+            replies
+                .next()
+                .await
+                .unwrap_or_else(|| Err(TransportError("stream ended without an answer".to_owned())))
         })
         .await?;
         Ok(append_result(reply).map_err(unreachable_peer)?.into())
@@ -150,7 +164,9 @@ impl RaftNetworkV2<TypeConfig> for Network {
         Box::pin(async move {
             let all_sent = Arc::new(AtomicBool::new(false));
             let end = mark_when_polled(all_sent.clone());
+            let (input, abort) = futures::stream::abortable(input);
             let requests = input.map(append_to_wire).chain(end).boxed();
+            let guard = AbortOnDrop(abort);
             // A peer that is gone is noticed by the connection's keep-alive, which breaks the stream.
             let replies = match self.client.append(requests).await {
                 Ok(replies) => replies,
@@ -160,7 +176,11 @@ impl RaftNetworkV2<TypeConfig> for Network {
                 }
             };
             let replies = replies.map(|reply| reply.and_then(append_result).map_err(unreachable_peer));
-            Ok(replies.chain(closed_early(all_sent)).boxed())
+            let replies = replies.chain(closed_early(all_sent)).map(move |reply| {
+                let _until_dropped = &guard;
+                reply
+            });
+            Ok(replies.boxed())
         })
     }
 
@@ -199,7 +219,21 @@ impl RaftNetworkV2<TypeConfig> for Network {
             last_log_id: request.last_log_id().map(convert::log_id_to_wire),
         };
         let reply = within(&option, self.client.transfer_leader(message)).await?;
-        if reply.accepted { Ok(Ok(())) } else { Err(unreachable_peer(reply.error)) }
+        if reply.accepted {
+            Ok(Ok(()))
+        } else {
+            Err(unreachable_peer(reply.error))
+        }
+    }
+}
+
+/// Ends the requests with the replies. While it waits, openraft's request stream holds a lock that its next stream needs: if
+/// the transport kept a dead connection's requests, nothing would be sent to this peer until the next write.
+struct AbortOnDrop(AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 
@@ -225,28 +259,49 @@ fn closed_early(all_sent: Arc<AtomicBool>) -> impl Stream<Item = Result<StreamAp
 
 /// Sends the files of a checkpoint that the receiver does not have yet.
 async fn send_checkpoint(network: &Network, vote: Vote, handle: SnapshotHandle) -> Result<SnapshotResponse<TypeConfig>, TransportError> {
-    let Network { target, client, inline_disk } = network;
+    let Network {
+        target,
+        client,
+        inline_disk,
+    } = network;
     let SnapshotHandle::Held(checkpoint) = handle else {
         return Err(TransportError("a received checkpoint cannot be sent on".to_owned()));
     };
     fail::fail_point!("snapshot_send_before");
     let held = checkpoint.clone();
-    let files = run_blocking(*inline_disk, move || held.files().map(<[_]>::to_vec)).await.map_err(unreadable)?;
+    let files = run_blocking(*inline_disk, move || held.files().map(<[_]>::to_vec))
+        .await
+        .map_err(unreadable)?;
     let raft = checkpoint.raft();
     let manifest = wire::InstallManifest {
         vote: Some(convert::vote_to_wire(&vote)),
         log_id: raft.applied.as_ref().map(convert::disk_log_id_to_wire),
         membership: codec::encode_stored_membership(&raft.membership).into(),
         membership_log_id: None,
-        files: files.iter().map(|file| wire::FileInfo { name: file.name.clone(), bytes: file.bytes, crc32c: file.crc32c }).collect(),
+        files: files
+            .iter()
+            .map(|file| wire::FileInfo {
+                name: file.name.clone(),
+                bytes: file.bytes,
+                crc32c: file.crc32c,
+            })
+            .collect(),
     };
     let plan = client.prepare_install(manifest.clone()).await?;
     if !plan.error.is_empty() {
         return Err(TransportError(plan.error));
     }
-    tracing::info!(to_peer = *target, files = files.len(), wanted = plan.wanted.len(), "sending a checkpoint");
+    tracing::info!(
+        to_peer = *target,
+        files = files.len(),
+        wanted = plan.wanted.len(),
+        "sending a checkpoint"
+    );
     let unread: Arc<Mutex<Option<TransportError>>> = Arc::default();
-    let first = wire::InstallChunk { manifest: Some(manifest), ..Default::default() };
+    let first = wire::InstallChunk {
+        manifest: Some(manifest),
+        ..Default::default()
+    };
     let pieces = read_files(checkpoint, plan.wanted, *inline_disk, unread.clone());
     let reply = client.install(futures::stream::iter([first]).chain(pieces).boxed()).await;
     // What went wrong here explains what the receiver says.
@@ -284,7 +339,12 @@ impl Reading {
         let mut data = vec![0; PIECE_BYTES];
         let read = file.read(&mut data)?;
         data.truncate(read);
-        let piece = wire::InstallChunk { manifest: None, file: name.clone(), data: data.into(), end_of_file: read == 0 };
+        let piece = wire::InstallChunk {
+            manifest: None,
+            file: name.clone(),
+            data: data.into(),
+            end_of_file: read == 0,
+        };
         if read == 0 {
             self.open = None;
         }
@@ -299,7 +359,11 @@ fn read_files(
     inline: bool,
     unread: Arc<Mutex<Option<TransportError>>>,
 ) -> impl Stream<Item = wire::InstallChunk> + Send + 'static {
-    let reading = Reading { checkpoint, waiting: wanted.into(), open: None };
+    let reading = Reading {
+        checkpoint,
+        waiting: wanted.into(),
+        open: None,
+    };
     futures::stream::unfold((reading, unread), move |(mut reading, unread)| async move {
         let result = run_blocking(inline, move || {
             let piece = reading.next_piece()?;

@@ -1,7 +1,7 @@
 //! A running member of the Raft group, as the rest of the product sees it: writes, reads, status, leadership.
 
 use crate::append_latency::AppendLatency;
-use crate::applier::{Audit, AppliedState, Applier, ApplyHandle};
+use crate::applier::{AppliedState, Applier, ApplyHandle, Audit};
 use crate::lanes::Lanes;
 use crate::log_adapter::LogAdapter;
 use crate::network::NetworkFactory;
@@ -99,14 +99,27 @@ impl Node {
     pub async fn start(parts: NodeParts) -> io::Result<Node> {
         let config = parts.settings.raft_config(parts.cluster.to_string()).map_err(io::Error::other)?;
         let applier = Arc::new(Applier::open(parts.state.clone(), parts.audit)?);
-        let apply = if parts.settings.inline_apply { ApplyHandle::Inline(applier.clone()) } else { ApplyHandle::spawn(applier.clone())? };
+        let apply = if parts.settings.inline_apply {
+            ApplyHandle::Inline(applier.clone())
+        } else {
+            ApplyHandle::spawn(applier.clone())?
+        };
         let state_adapter = StateAdapter::new(apply);
         let is_new = parts.log.state().last.is_none();
         let append_latency = Arc::new(AppendLatency::default());
-        let network = NetworkFactory { transport: parts.transport.clone(), inline_disk: parts.settings.inline_apply };
-        let raft = Raft::build(parts.peer.0, Arc::new(config), network, LogAdapter::new(parts.log.clone(), append_latency.clone()), state_adapter.clone())
-            .await
-            .map_err(io::Error::other)?;
+        let network = NetworkFactory {
+            transport: parts.transport.clone(),
+            inline_disk: parts.settings.inline_apply,
+        };
+        let raft = Raft::build(
+            parts.peer.0,
+            Arc::new(config),
+            network,
+            LogAdapter::new(parts.log.clone(), append_latency.clone()),
+            state_adapter.clone(),
+        )
+        .await
+        .map_err(io::Error::other)?;
         let (local, proposals) = mpsc::channel(MAX_WAITING_COMMANDS);
         let (read_barrier, readers) = mpsc::channel(MAX_WAITING_COMMANDS);
         let core = Arc::new(Core {
@@ -149,7 +162,11 @@ impl Node {
     /// executed once.
     pub async fn write(&self, number: u32, payload: Bytes, request: Option<RequestId>, deadline: Deadline) -> Result<Answer, MetaError> {
         if payload.len() > limits::MAX_COMMAND_BYTES {
-            let message = format!("command is {} bytes, limit {}; split the request", payload.len(), limits::MAX_COMMAND_BYTES);
+            let message = format!(
+                "command is {} bytes, limit {}; split the request",
+                payload.len(),
+                limits::MAX_COMMAND_BYTES
+            );
             return Err(MetaError::new(ErrorCode::TooLarge, message));
         }
         self.check_serving()?;
@@ -161,7 +178,12 @@ impl Node {
     }
 
     /// Executes a typed command.
-    pub async fn execute<C: Numbered>(&self, command: &C, request: Option<RequestId>, deadline: Deadline) -> Result<(Revision, C::Reply), MetaError> {
+    pub async fn execute<C: Numbered>(
+        &self,
+        command: &C,
+        request: Option<RequestId>,
+        deadline: Deadline,
+    ) -> Result<(Revision, C::Reply), MetaError> {
         let answer = self.write(C::NUMBER, command.encode_to_vec().into(), request, deadline).await?;
         let reply = C::Reply::decode(answer.body?).map_err(|error| MetaError::internal(format!("answer does not decode: {error}")))?;
         Ok((answer.revision, reply))
@@ -176,9 +198,20 @@ impl Node {
                     continue;
                 }
             };
-            let result = self.write_framed(Frame { number, request: lane, payload: payload.clone() }, deadline).await;
+            let result = self
+                .write_framed(
+                    Frame {
+                        number,
+                        request: lane,
+                        payload: payload.clone(),
+                    },
+                    deadline,
+                )
+                .await;
             match &result {
-                Ok(Answer { body: Err(error), .. }) if error.code == ErrorCode::SessionExpired => self.core.lanes.drop_session(lane.session),
+                Ok(Answer { body: Err(error), .. }) if error.code == ErrorCode::SessionExpired => {
+                    self.core.lanes.drop_session(lane.session)
+                }
                 // The slot may still be written by the lost call: the lane is not used again.
                 Err(error) if error.code == ErrorCode::OutcomeUnknown => return result,
                 _ => {
@@ -191,12 +224,23 @@ impl Node {
 
     /// Opening a session twice is harmless: the one nobody uses ends after an hour.
     async fn open_own_session(&self, deadline: Deadline) -> Result<(), MetaError> {
-        let late = || MetaError::new(ErrorCode::NoLeader, "no leader opened a session before the deadline; the write was not applied");
-        let _one_at_a_time = tokio::time::timeout_at(deadline, self.core.opening_session.lock()).await.map_err(|_| late())?;
+        let late = || {
+            MetaError::new(
+                ErrorCode::NoLeader,
+                "no leader opened a session before the deadline; the write was not applied",
+            )
+        };
+        let _one_at_a_time = tokio::time::timeout_at(deadline, self.core.opening_session.lock())
+            .await
+            .map_err(|_| late())?;
         if self.core.lanes.has_free() {
             return Ok(());
         }
-        let frame = Frame { number: OpenSession::NUMBER, request: RequestId::default(), payload: Bytes::new() };
+        let frame = Frame {
+            number: OpenSession::NUMBER,
+            request: RequestId::default(),
+            payload: Bytes::new(),
+        };
         // The write itself has not been sent: whatever became of the session, it was not applied.
         let answer = self.write_framed(frame, deadline).await.map_err(|error| match error.code {
             ErrorCode::OutcomeUnknown => late(),
@@ -227,7 +271,10 @@ impl Node {
             if Instant::now() + LEADER_RETRY >= deadline || self.core.is_stopping() {
                 return Err(match doubt {
                     Some(why) => MetaError::new(ErrorCode::OutcomeUnknown, format!("the write may have been applied: {why}")),
-                    None => MetaError::new(ErrorCode::NoLeader, "no leader took the write before its deadline; it was not applied"),
+                    None => MetaError::new(
+                        ErrorCode::NoLeader,
+                        "no leader took the write before its deadline; it was not applied",
+                    ),
                 });
             }
             tokio::time::sleep(LEADER_RETRY).await;
@@ -249,7 +296,10 @@ impl Node {
             Ok(Ok(_)) => Ok(()),
             _ => {
                 let at = self.core.applier.applied().revision;
-                Err(MetaError::new(ErrorCode::DeadlineExceeded, format!("this peer is at revision {at}, asked for {revision}")))
+                Err(MetaError::new(
+                    ErrorCode::DeadlineExceeded,
+                    format!("this peer is at revision {at}, asked for {revision}"),
+                ))
             }
         }
     }
@@ -267,15 +317,24 @@ impl Node {
             return Err(MetaError::new(ErrorCode::ShuttingDown, format!("peer {} is stopping", core.peer)));
         }
         if core.health.is_diverged() {
-            return Err(MetaError::new(ErrorCode::Diverged, format!("peer {} does not agree with the majority about the state", core.peer)));
+            return Err(MetaError::new(
+                ErrorCode::Diverged,
+                format!("peer {} does not agree with the majority about the state", core.peer),
+            ));
         }
         if !core.caught_up.load(Ordering::Acquire) {
             let applied = core.applier.applied().index;
-            let message = format!("peer {} is still applying what it had before its restart; it is at entry {applied}", core.peer);
+            let message = format!(
+                "peer {} is still applying what it had before its restart; it is at entry {applied}",
+                core.peer
+            );
             return Err(MetaError::new(ErrorCode::NotReady, message));
         }
         match self.failure() {
-            Some(failure) => Err(MetaError::new(ErrorCode::ShuttingDown, format!("peer {} has failed: {failure}", core.peer))),
+            Some(failure) => Err(MetaError::new(
+                ErrorCode::ShuttingDown,
+                format!("peer {} has failed: {failure}", core.peer),
+            )),
             None => Ok(()),
         }
     }
@@ -310,14 +369,21 @@ impl Node {
         let core = &self.core;
         // openraft ignores the request at a follower without a word.
         if core.leader() != Some(core.peer) {
-            let who = core.leader().map_or_else(|| "nobody is known to".to_owned(), |leader| format!("peer {leader} does"));
-            return Err(MetaError::new(ErrorCode::NotLeader, format!("peer {} does not lead, {who}; ask the leader", core.peer)));
+            let who = core
+                .leader()
+                .map_or_else(|| "nobody is known to".to_owned(), |leader| format!("peer {leader} does"));
+            return Err(MetaError::new(
+                ErrorCode::NotLeader,
+                format!("peer {} does not lead, {who}; ask the leader", core.peer),
+            ));
         }
         let metrics = core.metrics();
         let best = metrics.replication.as_ref().and_then(|matched| {
             let others = matched.iter().filter(|(peer, _)| **peer != core.peer && core.is_voter(**peer));
             let fitness = |peer: u64| core.health.recent(peer).is_some_and(|reply| !reply.diverged);
-            others.max_by_key(|(peer, log_id)| (fitness(**peer), log_id.as_ref().map(|id| id.index))).map(|(peer, _)| *peer)
+            others
+                .max_by_key(|(peer, log_id)| (fitness(**peer), log_id.as_ref().map(|id| id.index)))
+                .map(|(peer, _)| *peer)
         });
         let target = target.map(|peer| peer.0).or(best);
         let target = target.ok_or_else(|| MetaError::invalid("there is no other voter that leadership could go to"))?;
@@ -327,7 +393,11 @@ impl Node {
         if target == core.peer {
             return Ok(PeerId(target));
         }
-        core.raft.trigger().transfer_leader(target).await.map_err(|error| MetaError::internal(error.to_string()))?;
+        core.raft
+            .trigger()
+            .transfer_leader(target)
+            .await
+            .map_err(|error| MetaError::internal(error.to_string()))?;
         // openraft reports no result: leadership has moved when this peer follows somebody else.
         while Instant::now() < deadline {
             match core.leader() {
@@ -335,7 +405,10 @@ impl Node {
                 _ => tokio::time::sleep(Duration::from_millis(5)).await,
             }
         }
-        Err(MetaError::new(ErrorCode::DeadlineExceeded, format!("leadership did not move to peer {target} in time")))
+        Err(MetaError::new(
+            ErrorCode::DeadlineExceeded,
+            format!("leadership did not move to peer {target} in time"),
+        ))
     }
 
     /// Stops: refuses new work, hands leadership over, ends the tasks.
@@ -367,9 +440,10 @@ impl Node {
 fn settle(answer: Answer, doubt: Option<String>) -> Result<Answer, MetaError> {
     match (&answer.body, doubt) {
         // The session ended between two attempts: this one was not executed, the one before may have been.
-        (Err(error), Some(why)) if error.code == ErrorCode::SessionExpired => {
-            Err(MetaError::new(ErrorCode::OutcomeUnknown, format!("the write may have been applied: {why}; {error}")))
-        }
+        (Err(error), Some(why)) if error.code == ErrorCode::SessionExpired => Err(MetaError::new(
+            ErrorCode::OutcomeUnknown,
+            format!("the write may have been applied: {why}; {error}"),
+        )),
         _ => Ok(answer),
     }
 }
@@ -403,7 +477,9 @@ impl Core {
     pub fn leader(&self) -> Option<u64> {
         let metrics = self.raft.server_metrics();
         let metrics = metrics.borrow_watched();
-        metrics.current_leader.filter(|leader| *leader != self.peer || metrics.state == ServerState::Leader)
+        metrics
+            .current_leader
+            .filter(|leader| *leader != self.peer || metrics.state == ServerState::Leader)
     }
 
     /// Ends when `leader` does not lead any more, as far as this peer knows.
@@ -419,11 +495,20 @@ impl Core {
     pub fn node_of(&self, peer: u64) -> Option<PeerNode> {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
-        metrics.membership_config.nodes().find(|(id, _)| **id == peer).map(|(_, node)| node.clone())
+        metrics
+            .membership_config
+            .nodes()
+            .find(|(id, _)| **id == peer)
+            .map(|(_, node)| node.clone())
     }
 
     pub fn is_voter(&self, peer: u64) -> bool {
-        self.raft.metrics().borrow_watched().membership_config.voter_ids().any(|id| id == peer)
+        self.raft
+            .metrics()
+            .borrow_watched()
+            .membership_config
+            .voter_ids()
+            .any(|id| id == peer)
     }
 
     /// A client for calls that are not part of Raft itself.
@@ -458,7 +543,9 @@ impl Core {
         if self.local.send(Proposal { frame, reply }).await.is_err() {
             return Err(ProposeFailure::NotLeader { leader: None });
         }
-        receiver.await.unwrap_or_else(|_| Err(ProposeFailure::Unknown("the proposer stopped".to_owned())))
+        receiver
+            .await
+            .unwrap_or_else(|_| Err(ProposeFailure::Unknown("the proposer stopped".to_owned())))
     }
 
     fn forward_queue(self: &Arc<Self>, leader: u64) -> Option<mpsc::Sender<Proposal>> {
@@ -467,18 +554,29 @@ impl Core {
         if let Some(queue) = current.as_ref().filter(|queue| queue.leader == leader && queue.node == node) {
             return Some(queue.sender.clone());
         }
-        let client = self.transport.client(&node.peer_address, leader, node.incarnation, Channel::Forward);
+        let client = self
+            .transport
+            .client(&node.peer_address, leader, node.incarnation, Channel::Forward);
         let (sender, receiver) = mpsc::channel(MAX_WAITING_COMMANDS);
         self.spawn(forward::run(self.clone(), leader, client, receiver));
         // The queue of a former leader ends when its last sender is dropped here.
-        *current = Some(ForwardQueue { leader, node, sender: sender.clone() });
+        *current = Some(ForwardQueue {
+            leader,
+            node,
+            sender: sender.clone(),
+        });
         Some(sender)
     }
 
     /// Waits until the local state holds everything that was committed when the call began.
     pub(crate) async fn read_barrier(&self, deadline: Deadline) -> Result<(), MetaError> {
         let (sender, receiver) = oneshot::channel();
-        let full = || MetaError::new(ErrorCode::TooManyRequests, format!("{MAX_WAITING_COMMANDS} reads are waiting at this peer"));
+        let full = || {
+            MetaError::new(
+                ErrorCode::TooManyRequests,
+                format!("{MAX_WAITING_COMMANDS} reads are waiting at this peer"),
+            )
+        };
         self.read_barrier.try_send(sender).map_err(|_| full())?;
         let late = || MetaError::new(ErrorCode::NoLeader, "no leader confirmed the read before its deadline");
         let index = tokio::time::timeout_at(deadline, receiver)
@@ -506,7 +604,10 @@ impl Core {
             Ok(Ok(_)) => Ok(()),
             _ => {
                 let at = self.applier.applied().index;
-                Err(MetaError::new(ErrorCode::DeadlineExceeded, format!("this peer has applied entry {at}, the read needs {index}")))
+                Err(MetaError::new(
+                    ErrorCode::DeadlineExceeded,
+                    format!("this peer has applied entry {at}, the read needs {index}"),
+                ))
             }
         }
     }
@@ -522,5 +623,7 @@ async fn enqueue(queue: &mpsc::Sender<Proposal>, frame: Bytes) -> ProposeResult 
         }
         Err(mpsc::error::TrySendError::Closed(_)) => return Err(ProposeFailure::NotLeader { leader: None }),
     }
-    receiver.await.unwrap_or_else(|_| Err(ProposeFailure::Unknown("the proposer stopped".to_owned())))
+    receiver
+        .await
+        .unwrap_or_else(|_| Err(ProposeFailure::Unknown("the proposer stopped".to_owned())))
 }

@@ -62,7 +62,11 @@ pub async fn run(raft: Raft<TypeConfig, crate::state_adapter::StateAdapter>, mut
         }
         let entry = frame::pack(env::wall_clock(), &frames);
         if entry.len() > limits::MAX_ENTRY_BYTES {
-            let message = format!("entry is {} bytes, limit {}; split the request", entry.len(), limits::MAX_ENTRY_BYTES);
+            let message = format!(
+                "entry is {} bytes, limit {}; split the request",
+                entry.len(),
+                limits::MAX_ENTRY_BYTES
+            );
             answer_all(replies, Err(ProposeFailure::Refused(MetaError::new(ErrorCode::TooLarge, message))));
             continue;
         }
@@ -92,7 +96,9 @@ fn classify(error: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> Propo
         RaftError::APIError(ClientWriteError::LogEntryDiscarded(_)) => {
             ProposeFailure::Unknown("the leader changed while the write was under way".to_owned())
         }
-        RaftError::APIError(ClientWriteError::ChangeMembershipError(error)) => ProposeFailure::Refused(MetaError::invalid(error.to_string())),
+        RaftError::APIError(ClientWriteError::ChangeMembershipError(error)) => {
+            ProposeFailure::Refused(MetaError::invalid(error.to_string()))
+        }
         RaftError::APIError(ClientWriteError::PreconditionFailed(error)) => ProposeFailure::Refused(MetaError::internal(error.to_string())),
         RaftError::Fatal(fatal) => ProposeFailure::Unknown(format!("this peer is stopping: {fatal}")),
     }

@@ -56,19 +56,31 @@ pub async fn ask_here(core: &Core) -> ReadIndexResult {
     let asked = tokio::time::timeout(READ_INDEX_TIMEOUT, core.raft().get_read_log_id(ReadPolicy::ReadIndex)).await;
     match asked {
         Ok(Ok((read, _))) => Ok(read.index()),
-        Ok(Err(error)) => Err(MetaError::new(ErrorCode::NotLeader, format!("leadership was not confirmed: {error}"))),
+        Ok(Err(error)) => Err(MetaError::new(
+            ErrorCode::NotLeader,
+            format!("leadership was not confirmed: {error}"),
+        )),
         Err(_) => Err(MetaError::new(ErrorCode::NoLeader, "no quorum confirmed leadership in time")),
     }
 }
 
 async fn ask_leader(core: &Core, leader: u64) -> ReadIndexResult {
     let Some(client) = core.client_of(leader) else {
-        return Err(MetaError::new(ErrorCode::NoLeader, format!("the address of leader {leader} is not known yet")));
+        return Err(MetaError::new(
+            ErrorCode::NoLeader,
+            format!("the address of leader {leader} is not known yet"),
+        ));
     };
     match tokio::time::timeout(READ_INDEX_TIMEOUT, client.read_index(wire::ReadIndexRequest {})).await {
         Ok(Ok(wire::ReadIndexReply { error: None, index, .. })) => Ok(index),
         Ok(Ok(wire::ReadIndexReply { error: Some(error), .. })) => Err(MetaError::new(ErrorCode::from_number(error.code), error.message)),
-        Ok(Err(error)) => Err(MetaError::new(ErrorCode::NoLeader, format!("leader {leader} did not answer: {error}"))),
-        Err(_) => Err(MetaError::new(ErrorCode::NoLeader, format!("leader {leader} did not answer in time"))),
+        Ok(Err(error)) => Err(MetaError::new(
+            ErrorCode::NoLeader,
+            format!("leader {leader} did not answer: {error}"),
+        )),
+        Err(_) => Err(MetaError::new(
+            ErrorCode::NoLeader,
+            format!("leader {leader} did not answer in time"),
+        )),
     }
 }

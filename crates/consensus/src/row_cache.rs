@@ -26,7 +26,10 @@ pub struct RowCache {
 impl RowCache {
     /// Reads through the cache.
     pub fn over<'a>(&'a mut self, base: &'a dyn Reader) -> CachedReader<'a> {
-        CachedReader { base, cache: RefCell::new(self) }
+        CachedReader {
+            base,
+            cache: RefCell::new(self),
+        }
     }
 
     /// Takes over what a group has written.
@@ -114,7 +117,11 @@ mod tests {
             assert_eq!(cache.over(&store).get(&key).expect("read"), value);
             assert!(cache.bytes <= MAX_BYTES + MAX_VALUE_BYTES + 16);
         }
-        let kept: usize = cache.rows.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, Bytes::len)).sum();
+        let kept: usize = cache
+            .rows
+            .iter()
+            .map(|(key, value)| key.len() + value.as_ref().map_or(0, Bytes::len))
+            .sum();
         assert_eq!(kept, cache.bytes);
     }
 }

@@ -30,7 +30,11 @@ fn append_from_wire(request: wire::AppendRequest) -> Result<AppendEntriesRequest
     Ok(AppendEntriesRequest {
         vote: convert::vote_from_wire(request.vote)?,
         prev_log_id: convert::optional_log_id(request.prev_log_id)?,
-        entries: request.entries.into_iter().map(convert::entry_from_wire).collect::<Result<_, _>>()?,
+        entries: request
+            .entries
+            .into_iter()
+            .map(convert::entry_from_wire)
+            .collect::<Result<_, _>>()?,
         leader_commit: convert::optional_log_id(request.leader_commit)?,
     })
 }
@@ -53,7 +57,10 @@ fn append_reply(result: StreamAppendResult<TypeConfig>) -> wire::AppendReply {
 }
 
 fn failed(error: impl ToString) -> wire::AppendReply {
-    let mut reply = wire::AppendReply { error: error.to_string(), ..Default::default() };
+    let mut reply = wire::AppendReply {
+        error: error.to_string(),
+        ..Default::default()
+    };
     reply.set_kind(wire::append_reply::Kind::Failed);
     reply
 }
@@ -66,18 +73,28 @@ fn vote_request(request: wire::VoteRequest) -> Result<VoteRequest<TypeConfig>, M
 }
 
 fn vote_error(error: impl ToString) -> wire::VoteReply {
-    wire::VoteReply { error: error.to_string(), ..Default::default() }
+    wire::VoteReply {
+        error: error.to_string(),
+        ..Default::default()
+    }
 }
 
 impl Node {
     /// Appends of a leader, pipelined: requests are taken while earlier ones are still being synced.
-    pub fn handle_append(&self, requests: impl Stream<Item = wire::AppendRequest> + Send + 'static) -> BoxStream<'static, wire::AppendReply> {
+    pub fn handle_append(
+        &self,
+        requests: impl Stream<Item = wire::AppendRequest> + Send + 'static,
+    ) -> BoxStream<'static, wire::AppendReply> {
         // A malformed request ends the stream: nothing after it can be matched with an answer.
         let requests = requests
             .map(append_from_wire)
             .take_while(|request| futures::future::ready(request.is_ok()))
             .filter_map(|request| futures::future::ready(request.ok()));
-        self.core.raft().stream_append(requests).map(|result| result.map_or_else(failed, append_reply)).boxed()
+        self.core
+            .raft()
+            .stream_append(requests)
+            .map(|result| result.map_or_else(failed, append_reply))
+            .boxed()
     }
 
     pub async fn handle_vote(&self, request: wire::VoteRequest) -> wire::VoteReply {
@@ -104,14 +121,22 @@ impl Node {
 
     pub async fn handle_transfer(&self, request: wire::TransferRequest) -> wire::TransferReply {
         let refused = |error: String| wire::TransferReply { accepted: false, error };
-        let parsed = convert::vote_from_wire(request.from_leader)
-            .and_then(|vote| Ok(TransferLeaderRequest::new(vote, request.to_peer, convert::optional_log_id(request.last_log_id)?)));
+        let parsed = convert::vote_from_wire(request.from_leader).and_then(|vote| {
+            Ok(TransferLeaderRequest::new(
+                vote,
+                request.to_peer,
+                convert::optional_log_id(request.last_log_id)?,
+            ))
+        });
         let request = match parsed {
             Ok(request) => request,
             Err(error) => return refused(error.to_string()),
         };
         match self.core.raft().handle_transfer_leader(request).await {
-            Ok(Ok(())) => wire::TransferReply { accepted: true, error: String::new() },
+            Ok(Ok(())) => wire::TransferReply {
+                accepted: true,
+                error: String::new(),
+            },
             Ok(Err(error)) => refused(error.to_string()),
             Err(fatal) => refused(fatal.to_string()),
         }
@@ -119,11 +144,16 @@ impl Node {
 
     /// Commands forwarded by a follower: they are proposed here or refused, never forwarded again.
     pub async fn handle_propose(&self, request: wire::ProposeRequest) -> wire::ProposeReply {
-        let refuse = |failure: ProposeFailure| wire::ProposeReply { error: Some(forward::failure_to_wire(&failure)), ..Default::default() };
+        let refuse = |failure: ProposeFailure| wire::ProposeReply {
+            error: Some(forward::failure_to_wire(&failure)),
+            ..Default::default()
+        };
         // Answers come from this peer's state: if it is wrong, another peer must lead.
         let can_answer = !self.core.health.is_diverged() && !self.core.is_stopping();
         if self.core.leader() != Some(self.core.peer) || !can_answer {
-            return refuse(ProposeFailure::NotLeader { leader: self.core.leader() });
+            return refuse(ProposeFailure::NotLeader {
+                leader: self.core.leader(),
+            });
         }
         let well_formed = request.commands.len() <= limits::MAX_COMMANDS_PER_ENTRY
             && request.commands.iter().all(|command| {
@@ -145,10 +175,22 @@ impl Node {
     /// The index a follower's readers must have applied.
     pub async fn handle_read_index(&self) -> wire::ReadIndexReply {
         match reads::ask_here(&self.core).await {
-            Ok(index) => wire::ReadIndexReply { index, error: None, term: self.core.applier.applied().term, leader: self.core.peer },
+            Ok(index) => wire::ReadIndexReply {
+                index,
+                error: None,
+                term: self.core.applier.applied().term,
+                leader: self.core.peer,
+            },
             Err(error) => {
-                let info = wire::ErrorInfo { code: error.code.row().number, message: error.message, leader: self.core.leader().unwrap_or(0) };
-                wire::ReadIndexReply { error: Some(info), ..Default::default() }
+                let info = wire::ErrorInfo {
+                    code: error.code.row().number,
+                    message: error.message,
+                    leader: self.core.leader().unwrap_or(0),
+                };
+                wire::ReadIndexReply {
+                    error: Some(info),
+                    ..Default::default()
+                }
             }
         }
     }
@@ -158,7 +200,10 @@ impl Node {
         let core = &self.core;
         let metrics = core.metrics();
         let digests = core.applier.applied().digests;
-        let known = metrics.membership_config.nodes().find(|(_, node)| request.incarnation != 0 && node.incarnation == request.incarnation);
+        let known = metrics
+            .membership_config
+            .nodes()
+            .find(|(_, node)| request.incarnation != 0 && node.incarnation == request.incarnation);
         wire::HelloReply {
             in_cluster: metrics.membership_config.nodes().next().is_some(),
             cluster_id: core.cluster.to_string(),
@@ -180,7 +225,11 @@ impl Node {
             snapshot_index: core.state_adapter.checkpoint_index().unwrap_or(0),
             purged_index: metrics.purged.map_or(0, |id| id.index),
             serving: self.check_serving().is_ok(),
-            digest_at_asked: core.applier.digests_at(request.digest_index).map(|digests| digests.to_bytes().to_vec().into()).unwrap_or_default(),
+            digest_at_asked: core
+                .applier
+                .digests_at(request.digest_index)
+                .map(|digests| digests.to_bytes().to_vec().into())
+                .unwrap_or_default(),
             your_peer_id: known.map_or(0, |(peer, _)| *peer),
         }
     }
@@ -189,19 +238,31 @@ impl Node {
     pub async fn handle_prepare_install(&self, manifest: wire::InstallManifest) -> wire::InstallPlan {
         // A new announcement removes files: not while another checkpoint is being received or installed.
         let Ok(_one_at_a_time) = self.core.health.installing.try_lock() else {
-            return wire::InstallPlan { error: INSTALL_UNDER_WAY.to_owned(), ..Default::default() };
+            return wire::InstallPlan {
+                error: INSTALL_UNDER_WAY.to_owned(),
+                ..Default::default()
+            };
         };
         let dir = self.core.applier.engine().incoming_dir();
         match run_blocking(self.core.settings.inline_apply, move || plan_install(&dir, &manifest)).await {
-            Ok(wanted) => wire::InstallPlan { wanted, ..Default::default() },
-            Err(error) => wire::InstallPlan { error: error.to_string(), ..Default::default() },
+            Ok(wanted) => wire::InstallPlan {
+                wanted,
+                ..Default::default()
+            },
+            Err(error) => wire::InstallPlan {
+                error: error.to_string(),
+                ..Default::default()
+            },
         }
     }
 
     /// Receives the missing files, verifies all of them and hands the checkpoint to openraft.
     pub async fn handle_install(&self, chunks: impl Stream<Item = wire::InstallChunk> + Send + Unpin + 'static) -> wire::InstallReply {
         match receive_and_install(&self.core, chunks).await {
-            Ok(vote) => wire::InstallReply { vote: Some(vote), error: String::new() },
+            Ok(vote) => wire::InstallReply {
+                vote: Some(vote),
+                error: String::new(),
+            },
             Err(error) => {
                 tracing::warn!(%error, "a checkpoint could not be installed");
                 wire::InstallReply { vote: None, error }
@@ -226,7 +287,9 @@ fn is_plain_name(name: &str) -> bool {
 
 fn plan_install(dir: &Path, manifest: &wire::InstallManifest) -> std::io::Result<Vec<String>> {
     if manifest.files.len() > MAX_CHECKPOINT_FILES || manifest.files.iter().any(|file| !is_plain_name(&file.name)) {
-        return Err(std::io::Error::other("the announced checkpoint has too many files or a file name with a path"));
+        return Err(std::io::Error::other(
+            "the announced checkpoint has too many files or a file name with a path",
+        ));
     }
     std::fs::create_dir_all(dir)?;
     let announced: BTreeMap<&str, &wire::FileInfo> = manifest.files.iter().map(|file| (file.name.as_str(), file)).collect();
@@ -241,36 +304,69 @@ fn plan_install(dir: &Path, manifest: &wire::InstallManifest) -> std::io::Result
             std::fs::remove_file(entry.path())?;
         }
     }
-    Ok(manifest.files.iter().filter(|file| !dir.join(&file.name).exists()).map(|file| file.name.clone()).collect())
+    Ok(manifest
+        .files
+        .iter()
+        .filter(|file| !dir.join(&file.name).exists())
+        .map(|file| file.name.clone())
+        .collect())
 }
 
 async fn receive_and_install(core: &Core, mut chunks: impl Stream<Item = wire::InstallChunk> + Unpin) -> Result<wire::Vote, String> {
-    let one_at_a_time = core.health.installing.clone().try_lock_owned().map_err(|_| INSTALL_UNDER_WAY.to_owned())?;
+    let one_at_a_time = core
+        .health
+        .installing
+        .clone()
+        .try_lock_owned()
+        .map_err(|_| INSTALL_UNDER_WAY.to_owned())?;
     let first = next_chunk(&mut chunks).await?.ok_or("the stream ended before its manifest")?;
     let manifest = first.manifest.ok_or("the stream does not begin with a manifest")?;
     let vote = convert::vote_from_wire(manifest.vote).map_err(|error| error.to_string())?;
     let membership = codec::decode_stored_membership(&manifest.membership).map_err(|error| error.to_string())?;
     let log_id = manifest.log_id.ok_or("the manifest has no log id")?;
     let log_id = convert::log_id_from_wire(log_id).map_err(|error| error.to_string())?;
-    let rows = RaftRows { applied: Some(convert::log_id_to_disk(&log_id)), membership };
+    let rows = RaftRows {
+        applied: Some(convert::log_id_to_disk(&log_id)),
+        membership,
+    };
     let dir = core.applier.engine().incoming_dir();
-    let known: BTreeMap<String, (u64, u32)> = manifest.files.iter().map(|file| (file.name.clone(), (file.bytes, file.crc32c))).collect();
+    let known: BTreeMap<String, (u64, u32)> = manifest
+        .files
+        .iter()
+        .map(|file| (file.name.clone(), (file.bytes, file.crc32c)))
+        .collect();
     let inline = core.settings.inline_apply;
-    let mut writer = FileWriter { dir: dir.clone(), current: None };
+    let mut writer = FileWriter {
+        dir: dir.clone(),
+        current: None,
+    };
     while let Some(chunk) = next_chunk(&mut chunks).await? {
         if !known.contains_key(&chunk.file) || !is_plain_name(&chunk.file) {
             return Err(format!("file {} is not in the manifest", chunk.file));
         }
         fail::fail_point!("snapshot_receive_chunk");
-        writer = run_blocking(inline, move || writer.write(&chunk).map_err(|error| name_file(&chunk.file, &error)).map(|()| writer))
-            .await
-            .map_err(|error| error.to_string())?;
+        writer = run_blocking(inline, move || {
+            writer
+                .write(&chunk)
+                .map_err(|error| name_file(&chunk.file, &error))
+                .map(|()| writer)
+        })
+        .await
+        .map_err(|error| error.to_string())?;
     }
-    run_blocking(inline, move || verify_files(&dir, &known)).await.map_err(|error| error.to_string())?;
+    run_blocking(inline, move || verify_files(&dir, &known))
+        .await
+        .map_err(|error| error.to_string())?;
     let last_membership = convert::stored_membership_from_disk(&rows.membership).map_err(|error| error.to_string())?;
-    let meta = SnapshotMeta { last_log_id: Some(log_id), last_membership };
+    let meta = SnapshotMeta {
+        last_log_id: Some(log_id),
+        last_membership,
+    };
     tracing::info!(index = log_id.index, "installing a received checkpoint");
-    let snapshot = Snapshot { meta, snapshot: SnapshotHandle::Received(rows) };
+    let snapshot = Snapshot {
+        meta,
+        snapshot: SnapshotHandle::Received(rows),
+    };
     // A task of its own: the caller may hang up, but nobody may touch the files until openraft has installed them.
     let raft = core.raft().clone();
     let installing = tokio::spawn(async move {
@@ -278,7 +374,10 @@ async fn receive_and_install(core: &Core, mut chunks: impl Stream<Item = wire::I
         drop(one_at_a_time);
         reply
     });
-    let reply = installing.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+    let reply = installing
+        .await
+        .map_err(|error| error.to_string())?
+        .map_err(|error| error.to_string())?;
     Ok(convert::vote_to_wire(&reply.vote))
 }
 
@@ -322,7 +421,9 @@ fn verify_files(dir: &Path, expected: &BTreeMap<String, (u64, u32)>) -> std::io:
         let path = dir.join(name);
         if quorate_storage::state::checksum(&path)? != *facts {
             std::fs::remove_file(&path)?;
-            return Err(std::io::Error::other(format!("file {name} does not match its checksum; it is fetched again")));
+            return Err(std::io::Error::other(format!(
+                "file {name} does not match its checksum; it is fetched again"
+            )));
         }
     }
     for entry in std::fs::read_dir(dir)? {

@@ -15,9 +15,19 @@ pub struct Timing {
 
 impl Timing {
     /// One data centre.
-    pub const LAN: Timing = Timing { heartbeat_ms: 60, election_min_ms: 180, election_max_ms: 320, quorum_loss_probe_ms: 1_280 };
+    pub const LAN: Timing = Timing {
+        heartbeat_ms: 60,
+        election_min_ms: 180,
+        election_max_ms: 320,
+        quorum_loss_probe_ms: 1_280,
+    };
     /// Peers far apart.
-    pub const WAN: Timing = Timing { heartbeat_ms: 250, election_min_ms: 1_000, election_max_ms: 2_000, quorum_loss_probe_ms: 8_000 };
+    pub const WAN: Timing = Timing {
+        heartbeat_ms: 250,
+        election_min_ms: 1_000,
+        election_max_ms: 2_000,
+        quorum_loss_probe_ms: 8_000,
+    };
 }
 
 /// What one peer's consensus layer is told at start.

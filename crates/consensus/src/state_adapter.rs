@@ -26,7 +26,12 @@ pub enum SnapshotHandle {
     Received(RaftRows),
 }
 
-type SnapshotOf = Snapshot<<<TypeConfig as RaftTypeConfig>::LeaderId as openraft::vote::RaftLeaderId>::Committed, u64, crate::types::PeerNode, SnapshotHandle>;
+type SnapshotOf = Snapshot<
+    <<TypeConfig as RaftTypeConfig>::LeaderId as openraft::vote::RaftLeaderId>::Committed,
+    u64,
+    crate::types::PeerNode,
+    SnapshotHandle,
+>;
 
 /// The state as openraft sees it.
 #[derive(Clone)]
@@ -45,18 +50,28 @@ struct Newest {
 
 impl StateAdapter {
     pub fn new(apply: ApplyHandle) -> StateAdapter {
-        StateAdapter { apply, newest: Arc::default() }
+        StateAdapter {
+            apply,
+            newest: Arc::default(),
+        }
     }
 
     /// Index of the newest checkpoint.
     pub fn checkpoint_index(&self) -> Option<u64> {
         let newest = self.newest();
-        newest.checkpoint.as_ref().and_then(|checkpoint| checkpoint.raft().applied).map(|id| id.index)
+        newest
+            .checkpoint
+            .as_ref()
+            .and_then(|checkpoint| checkpoint.raft().applied)
+            .map(|id| id.index)
     }
 
     /// Whether somebody besides us holds a checkpoint: it is being sent.
     pub fn checkpoint_in_use(&self) -> bool {
-        self.newest().checkpoint.as_ref().is_some_and(|checkpoint| Arc::strong_count(checkpoint) > 1)
+        self.newest()
+            .checkpoint
+            .as_ref()
+            .is_some_and(|checkpoint| Arc::strong_count(checkpoint) > 1)
     }
 
     fn newest(&self) -> MutexGuard<'_, Newest> {
@@ -69,7 +84,11 @@ impl StateAdapter {
         let checkpoint = run_blocking(matches!(self.apply, ApplyHandle::Inline(_)), move || engine.checkpoint()).await?;
         fail::fail_point!("checkpoint_after");
         let mut newest = self.newest();
-        let known = newest.checkpoint.as_ref().and_then(|known| known.raft().applied).max(newest.installed);
+        let known = newest
+            .checkpoint
+            .as_ref()
+            .and_then(|known| known.raft().applied)
+            .max(newest.installed);
         if checkpoint.raft().applied >= known {
             newest.checkpoint = Some(checkpoint.clone());
         }
@@ -91,7 +110,10 @@ fn to_snapshot(checkpoint: Arc<Checkpoint>) -> io::Result<SnapshotOf> {
         last_log_id: raft.applied.map(convert::log_id_from_disk),
         last_membership: convert::stored_membership_from_disk(&raft.membership).map_err(io::Error::other)?,
     };
-    Ok(Snapshot { meta, snapshot: SnapshotHandle::Held(checkpoint) })
+    Ok(Snapshot {
+        meta,
+        snapshot: SnapshotHandle::Held(checkpoint),
+    })
 }
 
 impl RaftStateMachine<TypeConfig> for StateAdapter {
@@ -115,7 +137,11 @@ impl RaftStateMachine<TypeConfig> for StateAdapter {
             let mut bytes = 0;
             while inputs.len() < MAX_GROUP_ENTRIES && bytes < MAX_GROUP_BYTES {
                 // The first entry is waited for; the group is closed as soon as no further one is ready.
-                let next = if inputs.is_empty() { Some(entries.next().await) } else { entries.next().now_or_never() };
+                let next = if inputs.is_empty() {
+                    Some(entries.next().await)
+                } else {
+                    entries.next().now_or_never()
+                };
                 let Some(next) = next else { break };
                 let Some(item) = next else {
                     ended = true;
@@ -123,7 +149,11 @@ impl RaftStateMachine<TypeConfig> for StateAdapter {
                 };
                 let (entry, responder) = item?;
                 let log_id = convert::log_id_to_disk(&entry.log_id);
-                let position = Position { term: log_id.leader.term, peer: log_id.leader.peer, index: log_id.index };
+                let position = Position {
+                    term: log_id.leader.term,
+                    peer: log_id.leader.peer,
+                    index: log_id.index,
+                };
                 let kind = match entry.payload {
                     EntryPayload::Blank => EntryKind::Other,
                     EntryPayload::Normal(data) => {
@@ -132,7 +162,10 @@ impl RaftStateMachine<TypeConfig> for StateAdapter {
                     }
                     EntryPayload::Membership(config) => {
                         let config = convert::membership_to_disk(&config);
-                        membership = Some(codec::StoredMembership { log_id: Some(log_id), membership: config });
+                        membership = Some(codec::StoredMembership {
+                            log_id: Some(log_id),
+                            membership: config,
+                        });
                         EntryKind::Other
                     }
                 };
@@ -141,7 +174,14 @@ impl RaftStateMachine<TypeConfig> for StateAdapter {
                 last = Some(log_id);
             }
             let Some(last) = last else { continue };
-            let answers = self.apply.apply(Group { entries: inputs, last, membership }).await?;
+            let answers = self
+                .apply
+                .apply(Group {
+                    entries: inputs,
+                    last,
+                    membership,
+                })
+                .await?;
             for (responder, answers) in responders.into_iter().zip(answers) {
                 if let Some(responder) = responder {
                     responder.send(EntryAnswers(answers));
@@ -176,7 +216,10 @@ impl RaftStateMachine<TypeConfig> for StateAdapter {
             applier.reload()
         })
         .await?;
-        *self.newest() = Newest { checkpoint: None, installed };
+        *self.newest() = Newest {
+            checkpoint: None,
+            installed,
+        };
         fail::fail_point!("install_after");
         Ok(())
     }

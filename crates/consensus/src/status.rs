@@ -24,8 +24,15 @@ impl Node {
         let mut peers = Vec::new();
         for (peer, member) in metrics.membership_config.nodes() {
             let own = *peer == core.peer;
-            let hello = if own { Some(self.handle_hello(&Default::default())) } else { core.health.answering(*peer) };
-            let matched = metrics.replication.as_ref().and_then(|matched| matched.get(peer).cloned().flatten());
+            let hello = if own {
+                Some(self.handle_hello(&Default::default()))
+            } else {
+                core.health.answering(*peer)
+            };
+            let matched = metrics
+                .replication
+                .as_ref()
+                .and_then(|matched| matched.get(peer).cloned().flatten());
             let reachable = hello.is_some();
             let hello = hello.unwrap_or_default();
             peers.push(wire::PeerStatus {
@@ -63,7 +70,12 @@ impl Node {
 }
 
 fn finding(critical: bool, object: String, text: String, advice: &str) -> wire::Finding {
-    wire::Finding { severity: if critical { "critical" } else { "warning" }.to_owned(), object, text, advice: advice.to_owned() }
+    wire::Finding {
+        severity: if critical { "critical" } else { "warning" }.to_owned(),
+        object,
+        text,
+        advice: advice.to_owned(),
+    }
 }
 
 /// Everything worth an operator's attention, worst first.
@@ -73,8 +85,15 @@ fn findings(leader: u64, peers: &[wire::PeerStatus], heartbeat_ms: u64) -> Vec<w
     let reachable = voters.iter().filter(|peer| peer.reachable).count();
     let needed = voters.len() / 2 + 1;
     if leader == 0 {
-        let text = format!("no leader: {reachable} of {} voters are reachable, {needed} are needed", voters.len());
-        let advice = if reachable >= needed { "an election is under way; look again in a second" } else { "start the missing peers" };
+        let text = format!(
+            "no leader: {reachable} of {} voters are reachable, {needed} are needed",
+            voters.len()
+        );
+        let advice = if reachable >= needed {
+            "an election is under way; look again in a second"
+        } else {
+            "start the missing peers"
+        };
         found.push(finding(true, "cluster".to_owned(), text, advice));
     }
     let most_applied = peers.iter().map(|peer| peer.applied_index).max().unwrap_or(0);
@@ -82,18 +101,36 @@ fn findings(leader: u64, peers: &[wire::PeerStatus], heartbeat_ms: u64) -> Vec<w
         let object = format!("peer {}", peer.peer_id);
         if !peer.reachable {
             let spare = reachable.saturating_sub(needed);
-            let text = format!("does not answer at {}; the cluster survives {spare} more failures", peer.peer_address);
-            found.push(finding(spare == 0, object, text, "start it; if its data is lost, start it empty with --replace"));
+            let text = format!(
+                "does not answer at {}; the cluster survives {spare} more failures",
+                peer.peer_address
+            );
+            found.push(finding(
+                spare == 0,
+                object,
+                text,
+                "start it; if its data is lost, start it empty with --replace",
+            ));
             continue;
         }
         if peer.diverged {
             let text = "its state differs from the majority's; it serves nothing".to_owned();
-            found.push(finding(true, object.clone(), text, "keep its data directory for a bug report and start it empty with --replace"));
+            found.push(finding(
+                true,
+                object.clone(),
+                text,
+                "keep its data directory for a bug report and start it empty with --replace",
+            ));
         }
         let behind = most_applied.saturating_sub(peer.applied_index);
         if behind > LAGGING_ENTRIES {
             let text = format!("is {behind} entries behind");
-            found.push(finding(false, object.clone(), text, "it catches up by itself; if it does not, look at its disk and CPU"));
+            found.push(finding(
+                false,
+                object.clone(),
+                text,
+                "it catches up by itself; if it does not, look at its disk and CPU",
+            ));
         }
         if peer.disk_free_bytes < MIN_FREE_BYTES {
             let text = format!("has {} MiB of disk left", peer.disk_free_bytes >> 20);
@@ -104,8 +141,16 @@ fn findings(leader: u64, peers: &[wire::PeerStatus], heartbeat_ms: u64) -> Vec<w
             found.push(finding(false, object.clone(), text, "synchronise its clock (NTP)"));
         }
         if peer.append_p999_us > heartbeat_ms * 1_000 {
-            let text = format!("its slowest synced appends take {} ms, the heartbeat is {heartbeat_ms} ms", peer.append_p999_us / 1_000);
-            found.push(finding(false, object, text, "use a faster disk, or start all peers with --profile wan"));
+            let text = format!(
+                "its slowest synced appends take {} ms, the heartbeat is {heartbeat_ms} ms",
+                peer.append_p999_us / 1_000
+            );
+            found.push(finding(
+                false,
+                object,
+                text,
+                "use a faster disk, or start all peers with --profile wan",
+            ));
         }
     }
     found.sort_by_key(|finding| finding.severity != "critical");

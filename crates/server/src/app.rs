@@ -39,7 +39,9 @@ impl App {
 
     /// The running node; an error while this peer has no place in a cluster yet.
     pub fn node(&self) -> Result<&Node, MetaError> {
-        self.node.get().ok_or_else(|| MetaError::new(ErrorCode::NotReady, "this peer has not joined its cluster yet"))
+        self.node
+            .get()
+            .ok_or_else(|| MetaError::new(ErrorCode::NotReady, "this peer has not joined its cluster yet"))
     }
 
     pub fn set_node(&self, node: Node) {
@@ -50,7 +52,10 @@ impl App {
 
     /// What `prepare` may use.
     pub fn prepare_context(&self) -> PrepareContext<'_> {
-        PrepareContext { secrets: &self.secrets, settings: &self.prepare_settings }
+        PrepareContext {
+            secrets: &self.secrets,
+            settings: &self.prepare_settings,
+        }
     }
 
     /// The deadline of a call that brought none.
@@ -61,7 +66,10 @@ impl App {
     /// Counts a request in; refused when too many are in work.
     pub fn admit(&self) -> Result<OwnedSemaphorePermit, MetaError> {
         self.in_flight.clone().try_acquire_owned().map_err(|_| {
-            MetaError::new(ErrorCode::TooManyRequests, format!("{MAX_IN_FLIGHT} requests are in work at this peer, which is its limit"))
+            MetaError::new(
+                ErrorCode::TooManyRequests,
+                format!("{MAX_IN_FLIGHT} requests are in work at this peer, which is its limit"),
+            )
         })
     }
 }

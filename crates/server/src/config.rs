@@ -143,7 +143,8 @@ impl ServerConfig {
             return Err(ConfigError("the token is empty".to_owned()));
         }
         if token == WELL_KNOWN_TOKEN && !self.allow_well_known_token {
-            let text = "the token is Doris's well-known default; choose another, or set `allow_well_known_token` (--allow-well-known-token)";
+            let text =
+                "the token is Doris's well-known default; choose another, or set `allow_well_known_token` (--allow-well-known-token)";
             return Err(ConfigError(text.to_owned()));
         }
         Ok(token)
@@ -154,7 +155,11 @@ impl ServerConfig {
         let secret = match (&self.cluster_secret, &self.cluster_secret_file) {
             (Some(secret), None) => secret.clone(),
             (None, Some(path)) => read_secret(path)?,
-            (Some(_), Some(_)) => return Err(ConfigError("both `cluster_secret` and `cluster_secret_file` are set; keep one".to_owned())),
+            (Some(_), Some(_)) => {
+                return Err(ConfigError(
+                    "both `cluster_secret` and `cluster_secret_file` are set; keep one".to_owned(),
+                ));
+            }
             (None, None) if is_loopback(&self.peer_listen) => String::new(),
             (None, None) => {
                 let text = format!(
@@ -191,7 +196,10 @@ mod tests {
     #[test]
     fn a_typo_in_the_file_is_named() {
         let error = toml::from_str::<ServerConfig>("data_dir = \"/x\"\npeer_listn = \"127.0.0.1:1\"\n").expect_err("refused");
-        assert!(error.to_string().contains("peer_listn") && error.to_string().contains("peer_listen"), "{error}");
+        assert!(
+            error.to_string().contains("peer_listn") && error.to_string().contains("peer_listen"),
+            "{error}"
+        );
     }
 
     #[test]

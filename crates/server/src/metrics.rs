@@ -67,7 +67,12 @@ impl Metrics {
             registry: Registry::default(),
         };
         registry.register("calls", "Calls served, by route and outcome", metrics.calls.clone());
-        registry.register_with_unit("call_duration", "Time from a call's last byte to its reply", Unit::Seconds, metrics.call_duration.clone());
+        registry.register_with_unit(
+            "call_duration",
+            "Time from a call's last byte to its reply",
+            Unit::Seconds,
+            metrics.call_duration.clone(),
+        );
         registry.register("connections", "Open connections on the public port", metrics.connections.clone());
         registry.register("applied_index", "Last log entry applied here", metrics.applied_index.clone());
         registry.register("revision", "Revision of the state here", metrics.revision.clone());
@@ -75,15 +80,25 @@ impl Metrics {
         registry.register("is_leader", "1 while this peer leads", metrics.is_leader.clone());
         registry.register_with_unit("log", "Size of the Raft log's files", Unit::Bytes, metrics.log_bytes.clone());
         registry.register_with_unit("state", "Size of the state's files", Unit::Bytes, metrics.state_bytes.clone());
-        registry.register("peers_reachable", "Other peers that answered within the last seconds", metrics.peers_reachable.clone());
-        registry.register("diverged", "1 when this peer disagrees with the majority about the state", metrics.diverged.clone());
+        registry.register(
+            "peers_reachable",
+            "Other peers that answered within the last seconds",
+            metrics.peers_reachable.clone(),
+        );
+        registry.register(
+            "diverged",
+            "1 when this peer disagrees with the majority about the state",
+            metrics.diverged.clone(),
+        );
         Metrics { registry, ..metrics }
     }
 
     /// Counts one served call.
     pub fn served(&self, call: &'static str, outcome: &'static str, started: tokio::time::Instant) {
         self.calls.get_or_create(&CallLabels { call, outcome }).inc();
-        self.call_duration.get_or_create(&DurationLabels { call }).observe(started.elapsed().as_secs_f64());
+        self.call_duration
+            .get_or_create(&DurationLabels { call })
+            .observe(started.elapsed().as_secs_f64());
     }
 
     /// The text of `/metrics`.

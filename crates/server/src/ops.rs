@@ -36,7 +36,11 @@ async fn not_found() -> Response {
 }
 
 fn unavailable(error: &MetaError) -> Response {
-    (StatusCode::SERVICE_UNAVAILABLE, format!("{}; {}\n", error.message, error.code.row().advice)).into_response()
+    (
+        StatusCode::SERVICE_UNAVAILABLE,
+        format!("{}; {}\n", error.message, error.code.row().advice),
+    )
+        .into_response()
 }
 
 /// 200 once this peer can answer a linearizable read.
@@ -63,10 +67,19 @@ async fn metrics(State(app): State<Arc<App>>) -> Response {
         metrics.log_bytes.set(core.log.stored_bytes() as i64);
         metrics.state_bytes.set(core.applier.engine().sizes().disk_bytes as i64);
         metrics.diverged.set(i64::from(core.health.is_diverged()));
-        let reachable = node.status().peers.iter().filter(|peer| peer.reachable && peer.peer_id != core.peer).count();
+        let reachable = node
+            .status()
+            .peers
+            .iter()
+            .filter(|peer| peer.reachable && peer.peer_id != core.peer)
+            .count();
         metrics.peers_reachable.set(reachable as i64);
     }
-    ([("content-type", "application/openmetrics-text; version=1.0.0; charset=utf-8")], metrics.render()).into_response()
+    (
+        [("content-type", "application/openmetrics-text; version=1.0.0; charset=utf-8")],
+        metrics.render(),
+    )
+        .into_response()
 }
 
 async fn status(State(app): State<Arc<App>>) -> Response {
@@ -86,14 +99,24 @@ async fn debug_raft(State(app): State<Arc<App>>, headers: HeaderMap, Query(query
         Ok(node) => node,
         Err(error) => return unavailable(&error),
     };
-    let count = query.get("digests").and_then(|count| count.parse().ok()).unwrap_or(100).min(MAX_DIGESTS);
+    let count = query
+        .get("digests")
+        .and_then(|count| count.parse().ok())
+        .unwrap_or(100)
+        .min(MAX_DIGESTS);
     let core = node.core();
     let log = core.log.state();
     let digests: Vec<_> = core
         .applier
         .recent_digests(count)
         .into_iter()
-        .map(|digests| json!([digests.index, format!("{:032x}", digests.history), format!("{:032x}", digests.content)]))
+        .map(|digests| {
+            json!([
+                digests.index,
+                format!("{:032x}", digests.history),
+                format!("{:032x}", digests.content)
+            ])
+        })
         .collect();
     let id = |id: Option<quorate_storage::codec::LogId>| id.map(|id| format!("{}.{}-{}", id.leader.term, id.leader.peer, id.index));
     let body = json!({

@@ -2,11 +2,11 @@
 
 use crate::app::App;
 use crate::config::{ConfigError, ServerConfig};
+use crate::listener;
 use crate::peer::client::TcpTransport;
 use crate::peer::service::{self, PeerPort};
 use crate::peer::{Identity as PeerIdentity, OwnIdentity};
 use crate::secrets::SecretBox;
-use crate::listener;
 use quorate_consensus::applier::Audit;
 use quorate_consensus::bootstrap::{self, Newcomer, Place};
 use quorate_consensus::transport::{Channel, Transport};
@@ -35,7 +35,11 @@ pub enum StartError {
     #[error(transparent)]
     Data(#[from] io::Error),
     #[error("port {address} cannot be used: {error}; stop what uses it or choose another with {flag}")]
-    Port { address: String, flag: &'static str, error: io::Error },
+    Port {
+        address: String,
+        flag: &'static str,
+        error: io::Error,
+    },
     #[error("{0}")]
     Place(String),
 }
@@ -54,7 +58,12 @@ pub async fn run(config: ServerConfig, stop: watch::Receiver<bool>, ready: impl 
     let transport: Arc<dyn Transport> = Arc::new(TcpTransport::new(own.clone(), secret.clone()));
     let newcomer = Arc::new(newcomer(&config, &identity));
     let app = Arc::new(App::new(config.clone(), token, secrets));
-    let port = PeerPort { app: app.clone(), own: own.clone(), secret: Arc::new(secret), newcomer: newcomer.clone() };
+    let port = PeerPort {
+        app: app.clone(),
+        own: own.clone(),
+        secret: Arc::new(secret),
+        newcomer: newcomer.clone(),
+    };
     tokio::spawn(service::accept(port, peers));
     let serving = tokio::spawn(listener::serve(app.clone(), public, stop.clone()));
     let mut stopped = stop.clone();
@@ -62,7 +71,11 @@ pub async fn run(config: ServerConfig, stop: watch::Receiver<bool>, ready: impl 
         place = settle(&config.data_dir, identity, &newcomer, &transport) => place?,
         _ = stopped.wait_for(|stop| *stop) => return Ok(()),
     };
-    own.set(PeerIdentity { cluster: place.cluster, peer: place.peer.0, incarnation: newcomer.incarnation });
+    own.set(PeerIdentity {
+        cluster: place.cluster,
+        peer: place.peer.0,
+        incarnation: newcomer.incarnation,
+    });
     let node = start_node(&config, &place, &newcomer, transport.clone()).await?;
     app.set_node(node.clone());
     let mut stopped = stop.clone();
@@ -121,7 +134,11 @@ async fn check_root_keys(app: &App, node: &Node) -> StartError {
 }
 
 async fn bind(address: &str, flag: &'static str) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).await.map_err(|error| StartError::Port { address: address.to_owned(), flag, error })
+    TcpListener::bind(address).await.map_err(|error| StartError::Port {
+        address: address.to_owned(),
+        flag,
+        error,
+    })
 }
 
 fn load_identity(data_dir: &Path) -> io::Result<Identity> {
@@ -137,7 +154,11 @@ fn load_identity(data_dir: &Path) -> io::Result<Identity> {
 
 fn peer_identity(identity: &Identity) -> PeerIdentity {
     let (cluster, peer) = identity.member.map_or((ClusterId(0), 0), |(cluster, peer)| (cluster, peer.0));
-    PeerIdentity { cluster, peer, incarnation: identity.incarnation }
+    PeerIdentity {
+        cluster,
+        peer,
+        incarnation: identity.incarnation,
+    }
 }
 
 fn newcomer(config: &ServerConfig, identity: &Identity) -> Newcomer {
@@ -185,7 +206,11 @@ async fn settle(data_dir: &Path, identity: Identity, newcomer: &Newcomer, transp
             return Err(StartError::Place(text));
         }
     };
-    Identity { incarnation: identity.incarnation, member: Some((cluster, peer)) }.store(data_dir)?;
+    Identity {
+        incarnation: identity.incarnation,
+        member: Some((cluster, peer)),
+    }
+    .store(data_dir)?;
     Ok(Settled { cluster, peer, founder })
 }
 
@@ -199,8 +224,13 @@ async fn join(newcomer: &Newcomer, transport: &Arc<dyn Transport>) -> Result<(Cl
                 incarnation: newcomer.incarnation.0,
             };
             match transport.client(address, 0, 0, Channel::Forward).join(request).await {
-                Ok(wire::JoinReply { peer_id, cluster_id, error: None }) if peer_id != 0 => {
-                    let cluster = u128::from_str_radix(&cluster_id, 16).map_err(|_| StartError::Place("the leader sent no cluster id".to_owned()))?;
+                Ok(wire::JoinReply {
+                    peer_id,
+                    cluster_id,
+                    error: None,
+                }) if peer_id != 0 => {
+                    let cluster =
+                        u128::from_str_radix(&cluster_id, 16).map_err(|_| StartError::Place("the leader sent no cluster id".to_owned()))?;
                     return Ok((ClusterId(cluster), PeerId(peer_id)));
                 }
                 Ok(reply) => tracing::info!(%address, error = ?reply.error.map(|error| error.message), "no place was given yet"),
@@ -211,8 +241,16 @@ async fn join(newcomer: &Newcomer, transport: &Arc<dyn Transport>) -> Result<(Cl
     }
 }
 
-async fn start_node(config: &ServerConfig, place: &Settled, newcomer: &Newcomer, transport: Arc<dyn Transport>) -> Result<Node, StartError> {
-    let mut settings = Settings { timing: config.timing(), ..Settings::default() };
+async fn start_node(
+    config: &ServerConfig,
+    place: &Settled,
+    newcomer: &Newcomer,
+    transport: Arc<dyn Transport>,
+) -> Result<Node, StartError> {
+    let mut settings = Settings {
+        timing: config.timing(),
+        ..Settings::default()
+    };
     settings.checkpoint_log_bytes = config.checkpoint_log_bytes.unwrap_or(settings.checkpoint_log_bytes);
     settings.checkpoint_log_entries = config.checkpoint_log_entries.unwrap_or(settings.checkpoint_log_entries);
     let on_fatal: Arc<dyn Fn(&str) + Send + Sync> = Arc::new(|what| {
@@ -223,7 +261,10 @@ async fn start_node(config: &ServerConfig, place: &Settled, newcomer: &Newcomer,
     });
     let data_dir = config.data_dir.clone();
     let opened = tokio::task::spawn_blocking(move || -> io::Result<(Arc<dyn LogStore>, Arc<dyn StateEngine>)> {
-        let options = FileLogOptions { on_fatal, ..FileLogOptions::default() };
+        let options = FileLogOptions {
+            on_fatal,
+            ..FileLogOptions::default()
+        };
         let log = FileLog::open(data_dir.join("log"), options).map_err(io::Error::other)?;
         let state = RocksState::open(&data_dir.join("state"), RocksStateOptions::default())?;
         Ok((Arc::new(log), Arc::new(state)))
@@ -253,7 +294,9 @@ fn disk_free(dir: &Path) -> u64 {
 #[cfg(not(feature = "audit"))]
 fn audit(config: &ServerConfig) -> io::Result<Option<Audit>> {
     match config.audit {
-        true => Err(io::Error::other("this build has no audit log; build with --features audit, or unset `audit`")),
+        true => Err(io::Error::other(
+            "this build has no audit log; build with --features audit, or unset `audit`",
+        )),
         false => Ok(None),
     }
 }
@@ -266,14 +309,20 @@ fn audit(config: &ServerConfig) -> io::Result<Option<Audit>> {
     if !config.audit {
         return Ok(None);
     }
-    let file = std::fs::OpenOptions::new().create(true).append(true).open(config.data_dir.join("audit.log"))?;
+    let file = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(config.data_dir.join("audit.log"))?;
     Ok(Some(Box::new(move |entries| {
         for entry in entries {
             let at = entry.position;
             let EntryKind::Commands(payload) = &entry.kind else { continue };
             for frame in frame::unpack(payload).map(|(_, frames)| frames).unwrap_or_default() {
                 let (request, hash) = (frame.request, session::request_hash(&frame));
-                let line = format!("{} {}.{} {}.{} {} {hash:016x}\n", at.index, at.term, at.peer, request.session, request.number, frame.number);
+                let line = format!(
+                    "{} {}.{} {}.{} {} {hash:016x}\n",
+                    at.index, at.term, at.peer, request.session, request.number, frame.number
+                );
                 if let Err(error) = (&file).write_all(line.as_bytes()) {
                     tracing::error!(%error, "the audit log cannot be written");
                 }

@@ -61,7 +61,11 @@ fn refuse_orphaned_data(data_dir: &Path) -> io::Result<()> {
         let dir = data_dir.join(name);
         if fs::read_dir(&dir).is_ok_and(|mut entries| entries.next().is_some()) {
             let advice = "restore the file, or move the data directory away and start this peer with --replace";
-            return Err(io::Error::other(format!("{} holds data but {} has no identity file; {advice}", dir.display(), data_dir.display())));
+            return Err(io::Error::other(format!(
+                "{} holds data but {} has no identity file; {advice}",
+                dir.display(),
+                data_dir.display()
+            )));
         }
     }
     Ok(())
@@ -70,7 +74,10 @@ fn refuse_orphaned_data(data_dir: &Path) -> io::Result<()> {
 fn parse(text: &str) -> Result<Identity, String> {
     let (body, crc_line) = text.strip_suffix('\n').and_then(|text| text.rsplit_once('\n')).ok_or("is cut")?;
     let body = format!("{body}\n");
-    let crc = crc_line.strip_prefix("crc32c ").and_then(|hex| u32::from_str_radix(hex, 16).ok()).ok_or("is cut")?;
+    let crc = crc_line
+        .strip_prefix("crc32c ")
+        .and_then(|hex| u32::from_str_radix(hex, 16).ok())
+        .ok_or("is cut")?;
     if crc != crc32c::crc32c(body.as_bytes()) {
         return Err("is damaged: its checksum does not match".to_owned());
     }
@@ -79,8 +86,15 @@ fn parse(text: &str) -> Result<Identity, String> {
     if format != FORMAT {
         return Err(format!("has format \"{format}\"; this version reads \"{FORMAT}\""));
     }
-    let mut field = |name: &str| lines.next().and_then(|line| line.strip_prefix(name)).map(|rest| rest.trim().to_owned());
-    let incarnation = field("incarnation").and_then(|hex| u64::from_str_radix(&hex, 16).ok()).ok_or("has no incarnation")?;
+    let mut field = |name: &str| {
+        lines
+            .next()
+            .and_then(|line| line.strip_prefix(name))
+            .map(|rest| rest.trim().to_owned())
+    };
+    let incarnation = field("incarnation")
+        .and_then(|hex| u64::from_str_radix(&hex, 16).ok())
+        .ok_or("has no incarnation")?;
     let cluster = field("cluster").and_then(|hex| u128::from_str_radix(&hex, 16).ok());
     let peer = field("peer").and_then(|number| number.parse().ok());
     let member = match (cluster, peer) {
@@ -88,7 +102,10 @@ fn parse(text: &str) -> Result<Identity, String> {
         (None, None) => None,
         _ => return Err("names a cluster without a peer id".to_owned()),
     };
-    Ok(Identity { incarnation: Incarnation(incarnation), member })
+    Ok(Identity {
+        incarnation: Incarnation(incarnation),
+        member,
+    })
 }
 
 #[cfg(test)]
@@ -96,7 +113,10 @@ mod tests {
     use super::*;
 
     fn identity() -> Identity {
-        Identity { incarnation: Incarnation(0xab), member: Some((ClusterId(0x1234), PeerId(3))) }
+        Identity {
+            incarnation: Incarnation(0xab),
+            member: Some((ClusterId(0x1234), PeerId(3))),
+        }
     }
 
     #[test]
@@ -115,7 +135,13 @@ mod tests {
         for position in 0..text.len() {
             let mut damaged = text.clone().into_bytes();
             damaged[position] ^= 1;
-            assert!(String::from_utf8(damaged).map_err(|_| ()).and_then(|text| parse(&text).map_err(|_| ())).is_err(), "byte {position}");
+            assert!(
+                String::from_utf8(damaged)
+                    .map_err(|_| ())
+                    .and_then(|text| parse(&text).map_err(|_| ()))
+                    .is_err(),
+                "byte {position}"
+            );
             assert!(parse(&text[..position]).is_err(), "cut at {position}");
         }
     }

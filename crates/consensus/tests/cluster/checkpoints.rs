@@ -3,21 +3,38 @@
 use crate::support::{Cluster, soon, until};
 use quorate_consensus::Settings;
 use std::time::Duration;
+use tokio::time::Instant;
 
 fn small_checkpoints() -> Settings {
-    Settings { checkpoint_log_entries: 20, checkpoint_interval: Duration::from_secs(3_600), max_log_bytes: 1, ..Settings::default() }
+    Settings {
+        checkpoint_log_entries: 20,
+        checkpoint_interval: Duration::from_secs(3_600),
+        max_log_bytes: 1,
+        ..Settings::default()
+    }
 }
 
 /// Writes at `writer` until its log no longer has what `behind` needs.
 async fn leave_behind(cluster: &Cluster, writer: usize, behind: usize, round: usize) {
     let needed = cluster.node(behind).applied().index + 1;
-    let purged = || cluster.node(writer).status().peers.iter().find(|peer| peer.peer_id == writer as u64 + 1).map_or(0, |peer| peer.purged_index);
+    let purged = || {
+        cluster
+            .node(writer)
+            .status()
+            .peers
+            .iter()
+            .find(|peer| peer.peer_id == writer as u64 + 1)
+            .map_or(0, |peer| peer.purged_index)
+    };
     let deadline = soon();
     let mut write = 0;
     while purged() <= needed {
-        assert!(tokio::time::Instant::now() < deadline, "the log is never purged");
+        assert!(Instant::now() < deadline, "the log is never purged");
         let name = format!("round{round}.{}", write % 40);
-        cluster.put(writer, &name, &format!("{write}"), None, soon()).await.expect("two peers are a quorum");
+        cluster
+            .put(writer, &name, &format!("{write}"), None, soon())
+            .await
+            .expect("two peers are a quorum");
         write += 1;
     }
 }
@@ -33,7 +50,10 @@ async fn a_peer_that_was_away_too_long_catches_up_twice_in_a_row() {
         let transfers = cluster.links.plans_of(cluster.address(away)).len();
         cluster.links.heal();
         cluster.converge().await;
-        assert!(cluster.links.plans_of(cluster.address(away)).len() > transfers, "round {round}: it caught up without a checkpoint");
+        assert!(
+            cluster.links.plans_of(cluster.address(away)).len() > transfers,
+            "round {round}: it caught up without a checkpoint"
+        );
         let value = cluster.get(away, &format!("round{round}.0"), soon()).await.expect("read");
         assert!(value.is_some());
     }
@@ -72,18 +92,55 @@ async fn a_peer_that_got_a_checkpoint_keeps_it_over_a_restart() {
     cluster.converge().await;
 }
 
+/// How long a peer that does not answer keeps its claim on the log: less than what the product gives it.
+const CLAIM: Duration = Duration::from_secs(3);
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_log_is_kept_for_a_peer_that_lags_while_it_is_short() {
-    let settings = Settings { max_log_bytes: 1 << 40, ..small_checkpoints() };
+async fn the_log_is_kept_for_a_peer_that_was_away_for_a_moment() {
+    let settings = Settings {
+        max_log_bytes: 1 << 40,
+        ..small_checkpoints()
+    };
     let cluster = Cluster::start(settings).await;
     let leader = cluster.leader().await;
-    let slow = (leader + 1) % 3;
-    // Entries do not arrive, but the peer answers: its claim on the log stands.
-    cluster.links.delay(cluster.address(leader), cluster.address(slow), Duration::ZERO);
-    for write in 0..60 {
-        cluster.put(leader, &format!("name{write}"), "value", None, soon()).await.expect("written");
+    let away = (leader + 1) % 3;
+    let status_of = |position: usize| {
+        cluster
+            .node(position)
+            .status()
+            .peers
+            .into_iter()
+            .find(|peer| peer.peer_id == position as u64 + 1)
+    };
+    until("the leader has heard of it", || {
+        let known = cluster.node(leader).status().peers;
+        known.iter().any(|peer| peer.peer_id == away as u64 + 1 && peer.reachable)
+    })
+    .await;
+    // A machine so busy that the claim ends meanwhile proves nothing: then once more.
+    for _ in 0..5 {
+        let started = Instant::now();
+        let checkpoint = cluster.node(leader).checkpoint_index().unwrap_or(0);
+        let last = cluster.node(away).applied().index;
+        cluster.isolate(away);
+        for write in 0..40 {
+            cluster
+                .put(leader, &format!("name{write}"), "value", None, soon())
+                .await
+                .expect("two peers are a quorum");
+        }
+        until("a checkpoint is made", || {
+            cluster.node(leader).checkpoint_index().is_some_and(|index| index > checkpoint + 20)
+        })
+        .await;
+        let purged = status_of(leader).map_or(0, |peer| peer.purged_index);
+        let in_time = started.elapsed() < CLAIM;
+        cluster.links.heal();
+        cluster.converge().await;
+        if in_time {
+            assert!(purged <= last, "purged up to {purged}, the peer had {last}");
+            return;
+        }
     }
-    until("a checkpoint is made", || cluster.node(leader).checkpoint_index().is_some_and(|index| index >= 40)).await;
-    cluster.converge().await;
-    assert!(cluster.links.plans_of(cluster.address(slow)).is_empty(), "it has everything, and got a checkpoint all the same");
+    panic!("this machine is too slow for this test");
 }

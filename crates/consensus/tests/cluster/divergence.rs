@@ -71,7 +71,10 @@ async fn peers_that_have_applied_different_amounts_do_not_suspect_each_other() {
     let follower = cluster.follower().await;
     cluster.kill(follower).await;
     for write in 0..30 {
-        cluster.put((follower + 1) % 3, "name", &write.to_string(), None, soon()).await.expect("written");
+        cluster
+            .put((follower + 1) % 3, "name", &write.to_string(), None, soon())
+            .await
+            .expect("written");
     }
     cluster.start_peer(follower).await;
     // Two exchanges of digests after everybody has the same.

@@ -17,12 +17,25 @@ async fn a_peer_that_was_cut_off_returns_without_disturbing_the_leader() {
     // Long enough for many elections: the peer asks whether it would be elected, again and again.
     let asked = cluster.links.calls(&address, "pre_vote");
     cluster.isolate(cut_off);
-    until("the cut-off peer has asked ten times", || cluster.links.calls(&address, "pre_vote") >= asked + 10).await;
-    assert_eq!(cluster.links.calls(&address, "vote"), 0, "nobody would elect it, so it never stands");
-    cluster.put(leader, "meanwhile", "written", None, soon()).await.expect("two peers are a quorum");
+    until("the cut-off peer has asked ten times", || {
+        cluster.links.calls(&address, "pre_vote") >= asked + 10
+    })
+    .await;
+    assert_eq!(
+        cluster.links.calls(&address, "vote"),
+        0,
+        "nobody would elect it, so it never stands"
+    );
+    cluster
+        .put(leader, "meanwhile", "written", None, soon())
+        .await
+        .expect("two peers are a quorum");
 
     cluster.links.heal();
-    assert_eq!(cluster.get(cut_off, "meanwhile", soon()).await.expect("read").as_deref(), Some("written"));
+    assert_eq!(
+        cluster.get(cut_off, "meanwhile", soon()).await.expect("read").as_deref(),
+        Some("written")
+    );
     let after = cluster.node(leader).status();
     assert_eq!((after.term, after.leader_id), (before.term, before.leader_id));
 }
@@ -41,9 +54,19 @@ async fn leadership_goes_where_it_is_sent_and_the_new_leader_is_named() {
         assert_eq!(cluster.node(to).status().term, term + 1, "one election, won by the target");
     }
     let follower = cluster.follower().await;
-    let refused = cluster.node(follower).transfer_leader(None, soon()).await.expect_err("it has nothing to hand over");
+    let refused = cluster
+        .node(follower)
+        .transfer_leader(None, soon())
+        .await
+        .expect_err("it has nothing to hand over");
     assert_eq!(refused.code, ErrorCode::NotLeader);
-    assert!(cluster.node(cluster.leader().await).transfer_leader(Some(PeerId(9)), soon()).await.is_err());
+    assert!(
+        cluster
+            .node(cluster.leader().await)
+            .transfer_leader(Some(PeerId(9)), soon())
+            .await
+            .is_err()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -52,7 +75,11 @@ async fn writes_go_on_when_leadership_is_sent_to_a_dead_peer() {
     let leader = cluster.leader().await;
     let (dead, alive) = ((leader + 1) % 3, (leader + 2) % 3);
     cluster.kill(dead).await;
-    let moved = cluster.node(leader).transfer_leader(Some(PeerId(dead as u64 + 1)), soon()).await.expect("somebody leads");
+    let moved = cluster
+        .node(leader)
+        .transfer_leader(Some(PeerId(dead as u64 + 1)), soon())
+        .await
+        .expect("somebody leads");
     assert_eq!(moved, PeerId(alive as u64 + 1));
     cluster.put(leader, "name", "value", None, soon()).await.expect("written");
 }
@@ -64,17 +91,26 @@ async fn entries_are_under_way_to_a_slow_peer_at_the_same_time() {
     let slow = (leader + 1) % 3;
     // From the next stream on; transferring there and back makes new ones.
     for (from, to) in [(leader, slow), (slow, leader)] {
-        cluster.links.delay(cluster.address(from), cluster.address(to), Duration::from_millis(40));
+        cluster
+            .links
+            .delay(cluster.address(from), cluster.address(to), Duration::from_millis(40));
     }
     let third = PeerId((leader + 2) as u64 % 3 + 1);
     cluster.node(leader).transfer_leader(Some(third), soon()).await.expect("there");
     let holder = cluster.leader().await;
-    cluster.node(holder).transfer_leader(Some(PeerId(leader as u64 + 1)), soon()).await.expect("and back");
+    cluster
+        .node(holder)
+        .transfer_leader(Some(PeerId(leader as u64 + 1)), soon())
+        .await
+        .expect("and back");
     assert_eq!(cluster.leader().await, leader);
     let deadline = soon();
     while cluster.links.most_unanswered_appends(cluster.address(slow)) < 5 {
         assert!(Instant::now() < deadline, "appends are sent one at a time");
-        cluster.put(leader, "name", "value", None, soon()).await.expect("the fast peer is enough");
+        cluster
+            .put(leader, "name", "value", None, soon())
+            .await
+            .expect("the fast peer is enough");
     }
     cluster.converge().await;
 }
@@ -95,7 +131,10 @@ async fn a_leader_that_comes_back_alone_does_not_lead() {
         cluster.links.calls(&address, "pre_vote") >= asked + 6
     })
     .await;
-    let refused = cluster.node(leader).check_serving().expect_err("it does not know what it had answered");
+    let refused = cluster
+        .node(leader)
+        .check_serving()
+        .expect_err("it does not know what it had answered");
     assert_eq!(refused.code, ErrorCode::NotReady);
 
     cluster.start_peer((leader + 1) % 3).await;

@@ -7,11 +7,21 @@ use quorate_consensus::Settings;
 async fn acknowledged_writes_survive_the_death_of_each_peer_in_turn() {
     let mut cluster = Cluster::start(Settings::default()).await;
     for round in 0..6 {
-        let victim = if round % 2 == 0 { cluster.leader().await } else { cluster.follower().await };
-        cluster.put(victim, &format!("before{round}"), "kept", None, soon()).await.expect("written");
+        let victim = if round % 2 == 0 {
+            cluster.leader().await
+        } else {
+            cluster.follower().await
+        };
+        cluster
+            .put(victim, &format!("before{round}"), "kept", None, soon())
+            .await
+            .expect("written");
         cluster.kill(victim).await;
         let survivor = (victim + 1) % 3;
-        cluster.put(survivor, &format!("during{round}"), "kept", None, soon()).await.expect("two peers are a quorum");
+        cluster
+            .put(survivor, &format!("during{round}"), "kept", None, soon())
+            .await
+            .expect("two peers are a quorum");
         cluster.start_peer(victim).await;
         until("the peer serves again", || cluster.node(victim).check_serving().is_ok()).await;
     }
@@ -31,7 +41,10 @@ async fn acknowledged_writes_survive_the_death_of_all() {
     let mut cluster = Cluster::start(Settings::default()).await;
     for round in 0..3 {
         for write in 0..10 {
-            cluster.put(write % 3, &format!("name{write}"), &round.to_string(), None, soon()).await.expect("written");
+            cluster
+                .put(write % 3, &format!("name{write}"), &round.to_string(), None, soon())
+                .await
+                .expect("written");
         }
         let revisions: Vec<_> = (0..3).map(|position| cluster.node(position).applied().revision).collect();
         for position in 0..3 {
@@ -44,7 +57,10 @@ async fn acknowledged_writes_survive_the_death_of_all() {
             until("the peer serves again", || {
                 let serving = cluster.node(position).check_serving().is_ok();
                 let at = cluster.node(position).applied().revision;
-                assert!(!serving || at >= revision, "peer {position} serves revision {at}, it had answered with {revision}");
+                assert!(
+                    !serving || at >= revision,
+                    "peer {position} serves revision {at}, it had answered with {revision}"
+                );
                 serving
             })
             .await;

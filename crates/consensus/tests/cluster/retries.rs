@@ -8,7 +8,11 @@ use quorate_model::{ErrorCode, MetaError, PeerId, RequestId, SessionId};
 use quorate_state_machine::commands::{AppendAttributes, CloseSession, OpenSession, append_attributes::AppendAttribute};
 
 async fn append(node: &Node, suffix: &'static str, request: Option<RequestId>, deadline: Deadline) -> Result<String, MetaError> {
-    let append = AppendAttribute { instance_id: INSTANCE.into(), name: "list".into(), suffix: Bytes::from_static(suffix.as_bytes()) };
+    let append = AppendAttribute {
+        instance_id: INSTANCE.into(),
+        name: "list".into(),
+        suffix: Bytes::from_static(suffix.as_bytes()),
+    };
     let (_, reply) = node.execute(&AppendAttributes { appends: vec![append] }, request, deadline).await?;
     Ok(String::from_utf8(reply.attributes[0].value.to_vec()).expect("tests write text"))
 }
@@ -21,14 +25,27 @@ async fn open(node: &Node) -> SessionId {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_same_request_sent_to_every_peer_is_executed_once() {
     let cluster = Cluster::start(Settings::default()).await;
-    let request = Some(RequestId { session: open(cluster.node(0)).await, number: 1 });
+    let request = Some(RequestId {
+        session: open(cluster.node(0)).await,
+        number: 1,
+    });
     for position in [0, 1, 2, 0] {
-        assert_eq!(append(cluster.node(position), "x", request, soon()).await.expect("the first answer"), "x");
+        assert_eq!(
+            append(cluster.node(position), "x", request, soon())
+                .await
+                .expect("the first answer"),
+            "x"
+        );
     }
     let leader = cluster.leader().await;
     cluster.node(leader).transfer_leader(None, soon()).await.expect("transferred");
-    assert_eq!(append(cluster.node(leader), "x", request, soon()).await.expect("the first answer"), "x");
-    let other = append(cluster.node(0), "y", request, soon()).await.expect_err("another request under the same number");
+    assert_eq!(
+        append(cluster.node(leader), "x", request, soon()).await.expect("the first answer"),
+        "x"
+    );
+    let other = append(cluster.node(0), "y", request, soon())
+        .await
+        .expect_err("another request under the same number");
     assert_eq!(other.code, ErrorCode::RequestIdReused);
     assert_eq!(append(cluster.node(0), "", None, soon()).await.expect("read"), "x");
 }
@@ -38,7 +55,9 @@ async fn a_forwarded_write_whose_answer_is_lost_is_answered_by_the_next_leader()
     let cluster = Cluster::start(Settings::default()).await;
     let leader = cluster.leader().await;
     let (follower, third) = ((leader + 1) % 3, (leader + 2) % 3);
-    append(cluster.node(follower), "a", None, soon()).await.expect("the follower has a session");
+    append(cluster.node(follower), "a", None, soon())
+        .await
+        .expect("the follower has a session");
 
     // What the follower sends arrives; what the leader says is lost.
     cluster.links.cut(cluster.address(leader), cluster.address(follower));
@@ -49,7 +68,11 @@ async fn a_forwarded_write_whose_answer_is_lost_is_answered_by_the_next_leader()
         log > cluster.node(follower).applied().revision
     })
     .await;
-    cluster.node(leader).transfer_leader(Some(PeerId(third as u64 + 1)), soon()).await.expect("transferred");
+    cluster
+        .node(leader)
+        .transfer_leader(Some(PeerId(third as u64 + 1)), soon())
+        .await
+        .expect("transferred");
     assert_eq!(write.await.expect("the call ends").expect("answered"), "ab");
     cluster.links.heal();
     assert_eq!(append(cluster.node(leader), "", None, soon()).await.expect("read"), "ab");
@@ -61,11 +84,15 @@ async fn a_forwarded_write_survives_the_death_of_the_leader() {
     let mut cluster = Cluster::start(Settings::default()).await;
     let leader = cluster.leader().await;
     let follower = (leader + 1) % 3;
-    append(cluster.node(follower), "a", None, soon()).await.expect("the follower has a session");
+    append(cluster.node(follower), "a", None, soon())
+        .await
+        .expect("the follower has a session");
     let node = cluster.node(follower).clone();
     let writes = tokio::spawn(async move {
         for _ in 0..200 {
-            append(&node, "b", None, soon()).await.expect("retried until the next leader answers");
+            append(&node, "b", None, soon())
+                .await
+                .expect("retried until the next leader answers");
         }
     });
     crate::support::until("writes are under way", || cluster.node(leader).applied().index > 20).await;
@@ -80,13 +107,21 @@ async fn an_ended_session_executes_nothing_and_a_peer_opens_itself_another() {
     let cluster = Cluster::start(Settings::default()).await;
     let session = open(cluster.node(0)).await;
     for position in 0..3 {
-        append(cluster.node(position), "a", None, soon()).await.expect("every peer has a session of its own");
+        append(cluster.node(position), "a", None, soon())
+            .await
+            .expect("every peer has a session of its own");
     }
     // Session ids count from 1: this ends all there are, those of the peers included.
     for session in 1..=session.0 + 8 {
-        cluster.node(0).execute(&CloseSession { session }, None, soon()).await.expect("closed, or not there");
+        cluster
+            .node(0)
+            .execute(&CloseSession { session }, None, soon())
+            .await
+            .expect("closed, or not there");
     }
-    let late = append(cluster.node(1), "x", Some(RequestId { session, number: 1 }), soon()).await.expect_err("its session has ended");
+    let late = append(cluster.node(1), "x", Some(RequestId { session, number: 1 }), soon())
+        .await
+        .expect_err("its session has ended");
     assert_eq!(late.code, ErrorCode::SessionExpired);
     for position in 0..3 {
         append(cluster.node(position), "b", None, soon()).await.expect("in a new session");
@@ -111,10 +146,17 @@ async fn many_calls_without_ids_share_few_sessions() {
 async fn a_request_id_without_a_session_is_still_executed_once() {
     let cluster = Cluster::start(Settings::default()).await;
     let leader = cluster.leader().await;
-    let unremembered = Some(RequestId { session: SessionId(0), number: 5 });
-    append(cluster.node(leader), "a", None, soon()).await.expect("the peer has a session");
+    let unremembered = Some(RequestId {
+        session: SessionId(0),
+        number: 5,
+    });
+    append(cluster.node(leader), "a", None, soon())
+        .await
+        .expect("the peer has a session");
     cluster.isolate(leader);
-    let unknown = append(cluster.node(leader), "b", unremembered, within(800)).await.expect_err("no quorum");
+    let unknown = append(cluster.node(leader), "b", unremembered, within(800))
+        .await
+        .expect_err("no quorum");
     assert_eq!(unknown.code, ErrorCode::OutcomeUnknown);
     cluster.links.heal();
     append(cluster.node(leader), "c", unremembered, soon()).await.expect("written");

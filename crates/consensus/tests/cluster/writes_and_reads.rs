@@ -74,6 +74,9 @@ async fn a_read_at_a_cut_off_leader_fails_instead_of_answering_with_the_past() {
     let cluster = Cluster::start(Settings::default()).await;
     let leader = cluster.leader().await;
     cluster.isolate(leader);
-    let error = cluster.get(leader, "anything", within(1_500)).await.expect_err("no quorum confirms it");
+    let error = cluster
+        .get(leader, "anything", within(1_500))
+        .await
+        .expect_err("no quorum confirms it");
     assert_eq!(error.code, ErrorCode::NoLeader, "{error}");
 }

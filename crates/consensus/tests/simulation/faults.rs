@@ -15,7 +15,11 @@ pub struct Faults {
 
 impl Faults {
     pub fn new() -> Faults {
-        Faults { dice: Dice::new(), down: [false; PEERS], next_at_ms: 0 }
+        Faults {
+            dice: Dice::new(),
+            down: [false; PEERS],
+            next_at_ms: 0,
+        }
     }
 
     /// Called at every step; acts when it is time.
@@ -42,7 +46,9 @@ impl Faults {
             }
             12 => {
                 world.note(format!("{} is alone", name(victim)));
-                (0..PEERS).filter(|peer| *peer != victim).for_each(|peer| sim.partition(name(victim), name(peer)));
+                (0..PEERS)
+                    .filter(|peer| *peer != victim)
+                    .for_each(|peer| sim.partition(name(victim), name(peer)));
             }
             13 => {
                 let rate = self.dice.roll(3) as f64 / 1_000.0;

@@ -31,7 +31,9 @@ fn run_seed(seed: u64) -> String {
         entropy::seed(seed);
         run::run(seed)
     });
-    run.expect("a thread starts").join().unwrap_or_else(|_| panic!("seed {seed} failed; see above"))
+    run.expect("a thread starts")
+        .join()
+        .unwrap_or_else(|_| panic!("seed {seed} failed; see above"))
 }
 
 #[test]
@@ -56,7 +58,12 @@ fn twenty_seeds_hold_every_invariant() {
     let traces = traces.into_inner().expect("not poisoned");
     assert_eq!(traces.len() as u64, SEEDS);
     let count = |what: &str| traces.iter().map(|trace| trace.matches(what).count() as u64).sum::<u64>();
-    println!("{} writes, {} crashes, {} checkpoints", count("appended"), count("crashes"), count(run::CHECKPOINT_MARK));
+    println!(
+        "{} writes, {} crashes, {} checkpoints",
+        count("appended"),
+        count("crashes"),
+        count(run::CHECKPOINT_MARK)
+    );
     assert!(count("appended") >= 50 * SEEDS && count("crashes") >= 5 * SEEDS && count(run::CHECKPOINT_MARK) >= SEEDS);
 }
 
@@ -72,7 +79,10 @@ fn one_seed() {
 /// Runs one seed in a process of its own.
 fn replay(seed: u64, trace: &Path) -> String {
     let mut child = Command::new(std::env::current_exe().expect("known"));
-    child.args(["--exact", "one_seed", "--test-threads=1"]).env(SEED_VARIABLE, seed.to_string()).env(TRACE_VARIABLE, trace);
+    child
+        .args(["--exact", "one_seed", "--test-threads=1"])
+        .env(SEED_VARIABLE, seed.to_string())
+        .env(TRACE_VARIABLE, trace);
     let output = child.output().expect("the test starts again");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
     std::fs::read_to_string(trace).expect("it left its trace")
@@ -83,7 +93,11 @@ fn a_seed_replays() {
     let dir = tempfile::tempdir().expect("temporary directory");
     let trace = dir.path().join("trace");
     let (first, second) = (replay(1_001, &trace), replay(1_001, &trace));
-    let difference = first.lines().zip(second.lines()).enumerate().find(|(_, (first, second))| first != second);
+    let difference = first
+        .lines()
+        .zip(second.lines())
+        .enumerate()
+        .find(|(_, (first, second))| first != second);
     assert_eq!(difference, None, "the first line that differs");
     assert_eq!(first, second);
     assert_ne!(first, replay(1_002, &trace), "another seed is another run");

@@ -59,7 +59,10 @@ const KINDS: [Kind; 12] = [
 
 pub async fn read_kind(stream: &mut TcpStream) -> io::Result<Kind> {
     let number = stream.read_u8().await?;
-    KINDS.into_iter().find(|kind| *kind as u8 == number).ok_or_else(|| io::Error::other("unknown kind"))
+    KINDS
+        .into_iter()
+        .find(|kind| *kind as u8 == number)
+        .ok_or_else(|| io::Error::other("unknown kind"))
 }
 
 async fn write_frame(stream: &mut (impl AsyncWriteExt + Unpin), message: &[u8]) -> io::Result<()> {
@@ -97,7 +100,10 @@ pub async fn ask(address: &str, kind: Kind, question: &[u8], timeout: Duration) 
     let talk = async {
         let mut stream = connect(address, kind).await?;
         write_frame(&mut stream, question).await.map_err(lost)?;
-        read_frame(&mut stream).await.map_err(lost)?.ok_or_else(|| lost("closed without an answer"))
+        read_frame(&mut stream)
+            .await
+            .map_err(lost)?
+            .ok_or_else(|| lost("closed without an answer"))
     };
     tokio::time::timeout(timeout, talk).await.map_err(|_| lost("no answer in time"))?
 }
@@ -106,7 +112,9 @@ pub struct SimulatedTransport;
 
 impl Transport for SimulatedTransport {
     fn client(&self, address: &str, _peer: u64, _incarnation: u64, _channel: Channel) -> Arc<dyn PeerClient> {
-        Arc::new(Client { address: address.to_owned() })
+        Arc::new(Client {
+            address: address.to_owned(),
+        })
     }
 }
 
@@ -196,10 +204,15 @@ impl PeerClient for Client {
             }
             // An empty frame ends the files and leaves the way back open.
             write_frame(&mut stream, &[]).await.map_err(lost)?;
-            let reply = read_frame(&mut stream).await.map_err(lost)?.ok_or_else(|| lost("closed without an answer"))?;
+            let reply = read_frame(&mut stream)
+                .await
+                .map_err(lost)?
+                .ok_or_else(|| lost("closed without an answer"))?;
             wire::InstallReply::decode(reply).map_err(lost)
         };
-        tokio::time::timeout(INSTALL_TIMEOUT, talk).await.map_err(|_| lost("not installed in time"))?
+        tokio::time::timeout(INSTALL_TIMEOUT, talk)
+            .await
+            .map_err(|_| lost("not installed in time"))?
     }
 
     async fn propose(&self, request: wire::ProposeRequest) -> Result<wire::ProposeReply, TransportError> {
@@ -226,7 +239,9 @@ pub async fn serve(node: &Node, kind: Kind, mut stream: TcpStream) -> io::Result
         Kind::Install => return serve_install(node, stream).await,
         _ => {}
     }
-    let question = read_frame(&mut stream).await?.ok_or_else(|| io::Error::other("closed without a question"))?;
+    let question = read_frame(&mut stream)
+        .await?
+        .ok_or_else(|| io::Error::other("closed without a question"))?;
     let answer = match kind {
         Kind::Vote => node.handle_vote(decode(question)?).await.encode_to_vec(),
         Kind::PreVote => node.handle_pre_vote(decode(question)?).await.encode_to_vec(),

@@ -27,7 +27,11 @@ pub struct Disk {
 impl Disk {
     pub fn new() -> Disk {
         let dir = tempfile::tempdir().expect("temporary directory");
-        Disk { log: Arc::new(MemoryLog::new(Completion::Manual)), state: Arc::new(MemoryState::new(dir.path())), _dir: dir }
+        Disk {
+            log: Arc::new(MemoryLog::new(Completion::Manual)),
+            state: Arc::new(MemoryState::new(dir.path())),
+            _dir: dir,
+        }
     }
 }
 
@@ -86,7 +90,7 @@ pub async fn run(world: Arc<World>, position: usize) -> turmoil::Result {
 /// The disk: what waits becomes durable a little later, in groups of any size.
 async fn sync_now_and_then(log: Arc<MemoryLog>, mut dice: Dice) {
     loop {
-        tokio::time::sleep(Duration::from_millis(1 + dice.roll(3))).await;
+        tokio::time::sleep(Duration::from_millis(1 + dice.roll(8))).await;
         let waiting = log.pending();
         if waiting > 0 {
             log.sync(1 + dice.roll(waiting as u64) as usize);

@@ -4,8 +4,8 @@ use crate::faults::Faults;
 use crate::invariants::{AcknowledgedWrites, AppliedOnce, EqualDigests, MonotoneReads, OneHistory};
 use crate::peer::{self, Disk, PEERS};
 use crate::{entropy, workload};
-use quorate_consensus::env::{Sources, replace_on_this_thread};
 use quorate_consensus::Node;
+use quorate_consensus::env::{Sources, replace_on_this_thread};
 use quorate_model::StampedTime;
 use quorate_state_machine::EntryInput;
 use quorate_state_machine::queries::attributes::get_attribute;
@@ -64,7 +64,10 @@ impl World {
             digests: EqualDigests::default(),
             history: OneHistory::default(),
         };
-        World { disks: (0..PEERS).map(|_| Disk::new()).collect(), seen: Mutex::new(seen) }
+        World {
+            disks: (0..PEERS).map(|_| Disk::new()).collect(),
+            seen: Mutex::new(seen),
+        }
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
@@ -133,7 +136,10 @@ impl Seen {
 }
 
 pub fn client_names() -> Vec<String> {
-    (1..=CLIENTS).map(|number| format!("client{number}")).chain([OPERATOR.to_owned()]).collect()
+    (1..=CLIENTS)
+        .map(|number| format!("client{number}"))
+        .chain([OPERATOR.to_owned()])
+        .collect()
 }
 
 fn simulated_clock() -> StampedTime {
@@ -166,7 +172,10 @@ fn build(world: &Arc<World>) -> Sim<'static> {
 
 /// Runs the seed this thread was given; panics where an invariant is broken, else returns what happened.
 pub fn run(seed: u64) -> String {
-    replace_on_this_thread(Sources { wall_clock: simulated_clock, random_u64: entropy::next });
+    replace_on_this_thread(Sources {
+        wall_clock: simulated_clock,
+        random_u64: entropy::next,
+    });
     let world = Arc::new(World::new());
     let mut sim = build(&world);
     let mut faults = Faults::new();
@@ -180,7 +189,11 @@ pub fn run(seed: u64) -> String {
 
     world.note("first phase: a cluster forms".to_owned());
     while !progressed(&world, &[0; CLIENTS]) {
-        assert!(sim.elapsed() < HEALING_FOR, "seed {seed}: no client was ever answered\n{}", world.seen().trace);
+        assert!(
+            sim.elapsed() < HEALING_FOR,
+            "seed {seed}: no client was ever answered\n{}",
+            world.seen().trace
+        );
         step(&mut sim);
     }
     world.note("second phase: faults; only safety is asked for".to_owned());
@@ -194,12 +207,20 @@ pub fn run(seed: u64) -> String {
     world.seen().phase = Phase::Healing;
     let (before, end) = (acknowledged(&world), sim.elapsed() + HEALING_FOR);
     while !progressed(&world, &before) {
-        assert!(sim.elapsed() < end, "seed {seed}: not every client is answered after healing\n{}", tail(&world));
+        assert!(
+            sim.elapsed() < end,
+            "seed {seed}: not every client is answered after healing\n{}",
+            tail(&world)
+        );
         step(&mut sim);
     }
     world.seen().phase = Phase::Over;
     while !agree(&world) {
-        assert!(sim.elapsed() < end, "seed {seed}: the peers do not agree after healing\n{}", tail(&world));
+        assert!(
+            sim.elapsed() < end,
+            "seed {seed}: the peers do not agree after healing\n{}",
+            tail(&world)
+        );
         step(&mut sim);
     }
     compare_digests(&world, true);
@@ -212,10 +233,16 @@ pub fn run(seed: u64) -> String {
     trace
 }
 
+/// What to read first when a run fails.
 fn tail(world: &World) -> String {
-    let trace = &world.seen().trace;
+    let seen = world.seen();
+    let trace = &seen.trace;
     let lines: Vec<&str> = trace.lines().collect();
-    lines[lines.len().saturating_sub(60)..].join("\n")
+    let mut text = lines[lines.len().saturating_sub(60)..].join("\n");
+    for node in seen.nodes.iter().flatten() {
+        let _ = write!(text, "\n{} serves: {:?}, {:?}", node.peer(), node.check_serving(), node.status());
+    }
+    text
 }
 
 fn acknowledged(world: &World) -> [u64; CLIENTS] {
@@ -237,11 +264,26 @@ fn agree(world: &World) -> bool {
 fn compare_digests(world: &World, all: bool) {
     let mut seen = world.seen();
     let seen = &mut *seen;
-    for (position, node) in seen.nodes.iter().enumerate().filter_map(|(position, node)| Some((position, node.as_ref()?))) {
-        assert!(!node.check_serving().is_err_and(|error| error.code == quorate_model::ErrorCode::Diverged), "{} diverged", peer::name(position));
+    for (position, node) in seen
+        .nodes
+        .iter()
+        .enumerate()
+        .filter_map(|(position, node)| Some((position, node.as_ref()?)))
+    {
+        assert!(
+            !node
+                .check_serving()
+                .is_err_and(|error| error.code == quorate_model::ErrorCode::Diverged),
+            "{} diverged",
+            peer::name(position)
+        );
         seen.digests.compare(position, node.applied().digests);
         if all {
-            node.core().applier.recent_digests(1_000).into_iter().for_each(|digests| seen.digests.compare(position, digests));
+            node.core()
+                .applier
+                .recent_digests(1_000)
+                .into_iter()
+                .for_each(|digests| seen.digests.compare(position, digests));
         }
     }
 }
@@ -250,7 +292,11 @@ fn check_lists(world: &World) {
     let seen = world.seen();
     for node in seen.nodes.iter().flatten() {
         let list = |name: &str| {
-            let request = GetAttributeRequest { instance_id: workload::INSTANCE.into(), name: name.into(), ..Default::default() };
+            let request = GetAttributeRequest {
+                instance_id: workload::INSTANCE.into(),
+                name: name.into(),
+                ..Default::default()
+            };
             let reply = node.read(|reader| get_attribute(reader, &request)).expect("readable");
             reply.attribute.map(|attribute| attribute.value.to_vec()).unwrap_or_default()
         };

@@ -50,7 +50,10 @@ struct Outcome {
 fn outcome(result: Result<Bytes, MetaError>) -> Vec<u8> {
     let outcome = match result {
         Ok(body) => Outcome { error: 0, body },
-        Err(error) => Outcome { error: error.code.row().number, body: error.message.into() },
+        Err(error) => Outcome {
+            error: error.code.row().number,
+            body: error.message.into(),
+        },
     };
     outcome.encode_to_vec()
 }
@@ -61,7 +64,10 @@ pub async fn answer(node: &Node, kind: Kind, question: Bytes) -> Vec<u8> {
     match kind {
         Kind::ClientWrite => {
             let Ok(write) = Write::decode(question) else { return Vec::new() };
-            let request = RequestId { session: SessionId(write.session), number: write.request };
+            let request = RequestId {
+                session: SessionId(write.session),
+                number: write.request,
+            };
             let request = (write.session != 0).then_some(request);
             let answer = node.write(write.number, write.payload, request, deadline).await;
             outcome(answer.and_then(|answer| answer.body))
@@ -70,7 +76,11 @@ pub async fn answer(node: &Node, kind: Kind, question: Bytes) -> Vec<u8> {
             if let Err(error) = node.read_barrier(deadline).await {
                 return outcome(Err(error));
             }
-            let request = GetAttributeRequest { instance_id: INSTANCE.into(), name: SHARED.into(), ..Default::default() };
+            let request = GetAttributeRequest {
+                instance_id: INSTANCE.into(),
+                name: SHARED.into(),
+                ..Default::default()
+            };
             let reply = node.read(|reader| get_attribute(reader, &request));
             let value = reply.map(|reply| reply.attribute.map(|attribute| attribute.value).unwrap_or_default());
             outcome(value.map_err(|error| MetaError::internal(error.to_string())))
@@ -100,14 +110,23 @@ impl Client {
     /// Writes until it is answered; `None` when the run ends first.
     async fn write<C: Numbered>(&mut self, command: &C) -> Option<Result<Bytes, ErrorCode>> {
         self.requests += 1;
-        let write =
-            Write { number: C::NUMBER, session: self.session, request: self.requests, payload: command.encode_to_vec().into() }.encode_to_vec();
+        let write = Write {
+            number: C::NUMBER,
+            session: self.session,
+            request: self.requests,
+            payload: command.encode_to_vec().into(),
+        }
+        .encode_to_vec();
         while !self.world.is_over() {
             let answer = self.ask(Kind::ClientWrite, &write).await;
             match answer {
                 Some(Outcome { error: 0, body }) => return Some(Ok(body)),
                 Some(Outcome { error, .. }) => match ErrorCode::from_number(error) {
-                    ErrorCode::NoLeader | ErrorCode::NotLeader | ErrorCode::OutcomeUnknown | ErrorCode::NotReady | ErrorCode::TooManyRequests => {}
+                    ErrorCode::NoLeader
+                    | ErrorCode::NotLeader
+                    | ErrorCode::OutcomeUnknown
+                    | ErrorCode::NotReady
+                    | ErrorCode::TooManyRequests => {}
                     refused => return Some(Err(refused)),
                 },
                 None => {}
@@ -127,11 +146,16 @@ impl Client {
     async fn append(&mut self, value: u64) -> Option<()> {
         let list = own_list(self.number);
         let appends = [(list.as_str(), format!("{value},")), (SHARED, format!("{}:{value},", self.number))];
-        let appends = appends.map(|(name, suffix)| AppendAttribute { instance_id: INSTANCE.into(), name: name.into(), suffix: suffix.into() });
+        let appends = appends.map(|(name, suffix)| AppendAttribute {
+            instance_id: INSTANCE.into(),
+            name: name.into(),
+            suffix: suffix.into(),
+        });
         let answer = self.write(&AppendAttributes { appends: appends.to_vec() }).await?;
         let body = answer.unwrap_or_else(|refused| panic!("client {} was refused with {refused:?}", self.number));
         let reply = AppendAttributesReply::decode(body).expect("decodes");
-        self.world.append_acknowledged(self.number, value, &reply.attributes[0].value, &reply.attributes[1].value);
+        self.world
+            .append_acknowledged(self.number, value, &reply.attributes[0].value, &reply.attributes[1].value);
         Some(())
     }
 
@@ -149,8 +173,19 @@ pub fn own_list(number: usize) -> String {
 
 /// Appends and reads until the run is over.
 pub async fn run(world: Arc<World>, number: usize) -> turmoil::Result {
-    let mut client = Client { world, number, dice: Dice::new(), session: 0, requests: 0 };
-    let create = CreateInstance { instance_id: INSTANCE.into(), user_id: "user".into(), name: INSTANCE.into(), ..Default::default() };
+    let mut client = Client {
+        world,
+        number,
+        dice: Dice::new(),
+        session: 0,
+        requests: 0,
+    };
+    let create = CreateInstance {
+        instance_id: INSTANCE.into(),
+        user_id: "user".into(),
+        name: INSTANCE.into(),
+        ..Default::default()
+    };
     match client.write(&create).await {
         Some(Ok(_) | Err(ErrorCode::AlreadyExists)) => {}
         other => panic!("the instance cannot be created: {other:?}"),
@@ -174,7 +209,13 @@ pub async fn run(world: Arc<World>, number: usize) -> turmoil::Result {
 
 /// Somebody who moves leadership about.
 pub async fn run_operator(world: Arc<World>) -> turmoil::Result {
-    let mut operator = Client { world, number: 0, dice: Dice::new(), session: 0, requests: 0 };
+    let mut operator = Client {
+        world,
+        number: 0,
+        dice: Dice::new(),
+        session: 0,
+        requests: 0,
+    };
     while !operator.world.is_over() {
         tokio::time::sleep(Duration::from_millis(500 + operator.dice.roll(1_500))).await;
         if operator.world.faults_are_on() {

@@ -55,10 +55,7 @@ impl MetadataService {
     }
 
     /// A write: prepared here, decided in the log.
-    async fn write<C: Prepare + Numbered>(
-        &self,
-        request: Request<C::Request>,
-    ) -> Result<Response<C::Reply>, Status> {
+    async fn write<C: Prepare + Numbered>(&self, request: Request<C::Request>) -> Result<Response<C::Reply>, Status> {
         let app = self.app.clone();
         self.around(C::NAME, request, |node, request, info| async move {
             let command = C::prepare(request, &app.prepare_context())?;
@@ -96,7 +93,15 @@ impl wire::metadata_server::Metadata for MetadataService {
 
     async fn close_session(&self, request: Request<wire::CloseSessionRequest>) -> Result<Response<wire::CloseSessionReply>, Status> {
         self.around(CloseSession::NAME, request, |node, request, info| async move {
-            let (revision, _) = node.execute(&CloseSession { session: request.session_id }, info.request, info.deadline).await?;
+            let (revision, _) = node
+                .execute(
+                    &CloseSession {
+                        session: request.session_id,
+                    },
+                    info.request,
+                    info.deadline,
+                )
+                .await?;
             Ok((revision, wire::CloseSessionReply {}))
         })
         .await
@@ -106,7 +111,10 @@ impl wire::metadata_server::Metadata for MetadataService {
         self.write::<PutAttribute>(request).await
     }
 
-    async fn delete_attribute(&self, request: Request<wire::DeleteAttributeRequest>) -> Result<Response<wire::DeleteAttributeReply>, Status> {
+    async fn delete_attribute(
+        &self,
+        request: Request<wire::DeleteAttributeRequest>,
+    ) -> Result<Response<wire::DeleteAttributeReply>, Status> {
         self.write::<DeleteAttribute>(request).await
     }
 

@@ -22,19 +22,31 @@ pub struct CallInfo {
 fn number(metadata: &MetadataMap, name: &str) -> Result<Option<u64>, MetaError> {
     let Some(value) = metadata.get(name) else { return Ok(None) };
     let parsed = value.to_str().ok().and_then(|text| text.parse().ok());
-    parsed.map(Some).ok_or_else(|| MetaError::invalid(format!("metadata {name} is not a number")))
+    parsed
+        .map(Some)
+        .ok_or_else(|| MetaError::invalid(format!("metadata {name} is not a number")))
 }
 
 /// Reads the metadata of a call.
 pub fn call_info(app: &App, metadata: &MetadataMap) -> Result<CallInfo, MetaError> {
     let request = match (number(metadata, "quorate-session")?, number(metadata, "quorate-request")?) {
-        (Some(session), Some(number)) if session > 0 && number > 0 => Some(RequestId { session: SessionId(session), number }),
+        (Some(session), Some(number)) if session > 0 && number > 0 => Some(RequestId {
+            session: SessionId(session),
+            number,
+        }),
         (None, None) => None,
-        _ => return Err(MetaError::invalid("quorate-session and quorate-request go together and count from 1")),
+        _ => {
+            return Err(MetaError::invalid(
+                "quorate-session and quorate-request go together and count from 1",
+            ));
+        }
     };
     let asked = match number(metadata, "quorate-deadline-ms")? {
         Some(ms) => Some(Duration::from_millis(ms)),
-        None => metadata.get("grpc-timeout").and_then(|value| value.to_str().ok()).and_then(parse_grpc_timeout),
+        None => metadata
+            .get("grpc-timeout")
+            .and_then(|value| value.to_str().ok())
+            .and_then(parse_grpc_timeout),
     };
     let deadline = asked.map_or_else(|| app.default_deadline(), |wait| Instant::now() + wait.min(MAX_DEADLINE));
     Ok(CallInfo {
@@ -68,7 +80,10 @@ pub fn check_redirect(app: &App, info: &CallInfo) -> Result<(), Status> {
     }
     // Without a known leader the call waits here as any other.
     let Some((peer, leader)) = node.leader() else { return Ok(()) };
-    let error = MetaError::new(ErrorCode::NotLeader, format!("peer {} does not lead, peer {peer} does", node.peer()));
+    let error = MetaError::new(
+        ErrorCode::NotLeader,
+        format!("peer {} does not lead, peer {peer} does", node.peer()),
+    );
     let mut status = status(app, error);
     if let Ok(address) = leader.public_address.parse() {
         status.metadata_mut().insert("quorate-leader", address);

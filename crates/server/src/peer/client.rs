@@ -1,7 +1,7 @@
 //! Calls to other peers: one gRPC connection per peer and channel, made lazily, made again when it breaks.
 
-use super::handshake::{self, Expected};
 use super::OwnIdentity;
+use super::handshake::{self, Expected};
 use crate::limits::MAX_PEER_MESSAGE_BYTES;
 use async_trait::async_trait;
 use futures::StreamExt;
@@ -36,7 +36,11 @@ pub struct TcpTransport {
 
 impl TcpTransport {
     pub fn new(own: OwnIdentity, secret: Vec<u8>) -> TcpTransport {
-        TcpTransport { own, secret: Arc::new(secret), clients: Mutex::default() }
+        TcpTransport {
+            own,
+            secret: Arc::new(secret),
+            clients: Mutex::default(),
+        }
     }
 
     fn connect(&self, address: &str, expected: Expected) -> Result<tonic::transport::Channel, tonic::transport::Error> {
@@ -49,7 +53,9 @@ impl TcpTransport {
                     .await
                     .map_err(|_| std::io::Error::new(std::io::ErrorKind::TimedOut, format!("{address} does not accept")))??;
                 stream.set_nodelay(true)?;
-                handshake::call(&mut stream, &secret, own.get(), expected).await.map_err(std::io::Error::other)?;
+                handshake::call(&mut stream, &secret, own.get(), expected)
+                    .await
+                    .map_err(std::io::Error::other)?;
                 Ok::<_, std::io::Error>(TokioIo::new(stream))
             }
         });
@@ -72,9 +78,14 @@ impl Transport for TcpTransport {
         }
         let made = self.connect(address, Expected { peer, incarnation });
         let stub = made.ok().map(|channel| {
-            Stub::new(channel).max_decoding_message_size(MAX_PEER_MESSAGE_BYTES).max_encoding_message_size(MAX_PEER_MESSAGE_BYTES)
+            Stub::new(channel)
+                .max_decoding_message_size(MAX_PEER_MESSAGE_BYTES)
+                .max_encoding_message_size(MAX_PEER_MESSAGE_BYTES)
         });
-        let client = Arc::new(TcpPeer { stub, address: address.to_owned() });
+        let client = Arc::new(TcpPeer {
+            stub,
+            address: address.to_owned(),
+        });
         clients.insert(key, client.clone());
         client
     }
@@ -87,7 +98,9 @@ struct TcpPeer {
 
 impl TcpPeer {
     fn stub(&self) -> Result<Stub<tonic::transport::Channel>, TransportError> {
-        self.stub.clone().ok_or_else(|| TransportError(format!("{} is not a usable address", self.address)))
+        self.stub
+            .clone()
+            .ok_or_else(|| TransportError(format!("{} is not a usable address", self.address)))
     }
 
     fn error(&self, status: tonic::Status) -> TransportError {
@@ -115,7 +128,12 @@ impl<M> futures::Stream for Outgoing<M> {
 /// One unary call.
 macro_rules! unary {
     ($self:ident, $method:ident, $request:ident) => {
-        $self.stub()?.$method($request).await.map(tonic::Response::into_inner).map_err(|status| $self.error(status))
+        $self
+            .stub()?
+            .$method($request)
+            .await
+            .map(tonic::Response::into_inner)
+            .map_err(|status| $self.error(status))
     };
 }
 
@@ -125,8 +143,15 @@ impl PeerClient for TcpPeer {
         &self,
         requests: BoxStream<'static, wire::AppendRequest>,
     ) -> Result<BoxStream<'static, Result<wire::AppendReply, TransportError>>, TransportError> {
-        let replies = self.stub()?.append(Outgoing(requests)).await.map_err(|status| self.error(status))?.into_inner();
-        Ok(replies.map(|reply| reply.map_err(|status| TransportError(status.message().to_owned()))).boxed())
+        let replies = self
+            .stub()?
+            .append(Outgoing(requests))
+            .await
+            .map_err(|status| self.error(status))?
+            .into_inner();
+        Ok(replies
+            .map(|reply| reply.map_err(|status| TransportError(status.message().to_owned())))
+            .boxed())
     }
 
     async fn vote(&self, request: wire::VoteRequest) -> Result<wire::VoteReply, TransportError> {

@@ -49,7 +49,9 @@ pub async fn call<S: AsyncRead + AsyncWrite + Unpin>(
     own: Identity,
     expected: Expected,
 ) -> Result<Identity, HandshakeError> {
-    tokio::time::timeout(HANDSHAKE_TIMEOUT, call_inner(stream, secret, own, expected)).await.map_err(|_| HandshakeError::TimedOut)?
+    tokio::time::timeout(HANDSHAKE_TIMEOUT, call_inner(stream, secret, own, expected))
+        .await
+        .map_err(|_| HandshakeError::TimedOut)?
 }
 
 async fn call_inner<S: AsyncRead + AsyncWrite + Unpin>(
@@ -71,7 +73,9 @@ async fn call_inner<S: AsyncRead + AsyncWrite + Unpin>(
     let mut proof = [0; MAC_BYTES];
     stream.read_exact(&mut proof).await?;
     if !bool::from(proof.ct_eq(&mac(secret, b"server", &hello, &answer))) {
-        return Err(HandshakeError::Refused("the other side does not know our cluster secret".to_owned()));
+        return Err(HandshakeError::Refused(
+            "the other side does not know our cluster secret".to_owned(),
+        ));
     }
     stream.write_all(&mac(secret, b"caller", &hello, &answer)).await?;
     read_status(stream).await?;
@@ -85,7 +89,9 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     own: Identity,
     admit: impl Fn(Identity) -> Result<(), String>,
 ) -> Result<Identity, HandshakeError> {
-    tokio::time::timeout(HANDSHAKE_TIMEOUT, serve_inner(stream, secret, own, admit)).await.map_err(|_| HandshakeError::TimedOut)?
+    tokio::time::timeout(HANDSHAKE_TIMEOUT, serve_inner(stream, secret, own, admit))
+        .await
+        .map_err(|_| HandshakeError::TimedOut)?
 }
 
 async fn serve_inner<S: AsyncRead + AsyncWrite + Unpin>(
@@ -101,7 +107,10 @@ async fn serve_inner<S: AsyncRead + AsyncWrite + Unpin>(
     }
     let caller = take_identity(&hello[4..]);
     let number = |at: usize| u64::from_be_bytes(hello[at..at + 8].try_into().expect("eight bytes of a fixed array"));
-    let expected = Expected { peer: number(4 + IDENTITY_BYTES), incarnation: number(4 + IDENTITY_BYTES + 8) };
+    let expected = Expected {
+        peer: number(4 + IDENTITY_BYTES),
+        incarnation: number(4 + IDENTITY_BYTES + 8),
+    };
     if let Err(why) = check(own, caller, expected) {
         refuse(stream, &why).await?;
         return Err(HandshakeError::Refused(why));
@@ -135,7 +144,10 @@ async fn serve_inner<S: AsyncRead + AsyncWrite + Unpin>(
 /// Whether caller and server belong together, as far as both know.
 fn check(own: Identity, caller: Identity, expected: Expected) -> Result<(), String> {
     if own.cluster.0 != 0 && caller.cluster.0 != 0 && own.cluster != caller.cluster {
-        return Err(format!("this peer belongs to cluster {}, the caller to {}", own.cluster, caller.cluster));
+        return Err(format!(
+            "this peer belongs to cluster {}, the caller to {}",
+            own.cluster, caller.cluster
+        ));
     }
     if expected.peer != 0 && own.peer != 0 && expected.peer != own.peer {
         return Err(format!("this is peer {}, the caller expects peer {}", own.peer, expected.peer));
@@ -207,7 +219,11 @@ mod tests {
     use super::*;
 
     fn identity(cluster: u128, peer: u64, incarnation: u64) -> Identity {
-        Identity { cluster: ClusterId(cluster), peer, incarnation: Incarnation(incarnation) }
+        Identity {
+            cluster: ClusterId(cluster),
+            peer,
+            incarnation: Incarnation(incarnation),
+        }
     }
 
     async fn shake(
@@ -235,7 +251,12 @@ mod tests {
         let cases = [
             (("s", "t"), identity(1, 2, 22), Expected::default(), "cluster secret"),
             (("s", "s"), identity(9, 2, 22), Expected::default(), "belongs to cluster"),
-            (("s", "s"), identity(1, 3, 22), Expected { peer: 2, incarnation: 0 }, "expects peer 2"),
+            (
+                ("s", "s"),
+                identity(1, 3, 22),
+                Expected { peer: 2, incarnation: 0 },
+                "expects peer 2",
+            ),
             (("s", "s"), identity(1, 2, 23), Expected { peer: 2, incarnation: 22 }, "incarnation"),
         ];
         for (secrets, server, expected, text) in cases {

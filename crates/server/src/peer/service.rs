@@ -7,8 +7,8 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::service::TowerToHyperService;
-use quorate_consensus::bootstrap::{Newcomer, hello_while_empty};
 use quorate_consensus::Node;
+use quorate_consensus::bootstrap::{Newcomer, hello_while_empty};
 use quorate_wire::quorate::peer as wire;
 use quorate_wire::quorate::peer::peer_server::{Peer, PeerServer};
 use std::sync::Arc;
@@ -50,11 +50,13 @@ pub async fn accept(port: PeerPort, listener: TcpListener) {
 
 async fn serve_connection(port: PeerPort, mut stream: TcpStream) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     stream.set_nodelay(true)?;
-    let caller = handshake::serve(&mut stream, &port.secret, port.own.get(), |caller| admit(&port, caller)).await.inspect_err(|error| {
-        if matches!(error, handshake::HandshakeError::Refused(_)) {
-            tracing::warn!(%error, "a peer was refused");
-        }
-    })?;
+    let caller = handshake::serve(&mut stream, &port.secret, port.own.get(), |caller| admit(&port, caller))
+        .await
+        .inspect_err(|error| {
+            if matches!(error, handshake::HandshakeError::Refused(_)) {
+                tracing::warn!(%error, "a peer was refused");
+            }
+        })?;
     let service = PeerServer::new(PeerService { port, caller })
         .max_decoding_message_size(MAX_PEER_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_PEER_MESSAGE_BYTES)
@@ -98,7 +100,9 @@ impl PeerService {
 
 /// Takes messages until the stream ends or breaks.
 fn until_broken<M: Send + 'static>(stream: Streaming<M>) -> impl futures::Stream<Item = M> + Send + Unpin + 'static {
-    stream.take_while(|message| futures::future::ready(message.is_ok())).filter_map(|message| futures::future::ready(message.ok()))
+    stream
+        .take_while(|message| futures::future::ready(message.is_ok()))
+        .filter_map(|message| futures::future::ready(message.ok()))
 }
 
 #[tonic::async_trait]
@@ -107,7 +111,9 @@ impl Peer for PeerService {
 
     async fn append(&self, request: Request<Streaming<wire::AppendRequest>>) -> Result<Response<Self::AppendStream>, Status> {
         let node = self.node_for_member()?;
-        Ok(Response::new(node.handle_append(until_broken(request.into_inner())).map(Ok).boxed()))
+        Ok(Response::new(
+            node.handle_append(until_broken(request.into_inner())).map(Ok).boxed(),
+        ))
     }
 
     async fn vote(&self, request: Request<wire::VoteRequest>) -> Result<Response<wire::VoteReply>, Status> {
@@ -123,7 +129,9 @@ impl Peer for PeerService {
     }
 
     async fn prepare_install(&self, request: Request<wire::InstallManifest>) -> Result<Response<wire::InstallPlan>, Status> {
-        Ok(Response::new(self.node_for_member()?.handle_prepare_install(request.into_inner()).await))
+        Ok(Response::new(
+            self.node_for_member()?.handle_prepare_install(request.into_inner()).await,
+        ))
     }
 
     async fn install(&self, request: Request<Streaming<wire::InstallChunk>>) -> Result<Response<wire::InstallReply>, Status> {

@@ -25,7 +25,11 @@ pub struct Checkpoint {
 
 impl Checkpoint {
     pub fn new(dir: PathBuf, raft: RaftRows) -> Checkpoint {
-        Checkpoint { dir, raft, files: OnceLock::new() }
+        Checkpoint {
+            dir,
+            raft,
+            files: OnceLock::new(),
+        }
     }
 
     pub fn dir(&self) -> &Path {
@@ -73,7 +77,10 @@ pub fn list_files(dir: &Path) -> io::Result<Vec<CheckpointFile>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
-        let name = entry.file_name().into_string().map_err(|name| io::Error::other(format!("file name {name:?} is not UTF-8")))?;
+        let name = entry
+            .file_name()
+            .into_string()
+            .map_err(|name| io::Error::other(format!("file name {name:?} is not UTF-8")))?;
         let (bytes, crc32c) = checksum(&entry.path())?;
         files.push(CheckpointFile { name, bytes, crc32c });
     }

@@ -37,7 +37,12 @@ pub struct MemoryState {
 impl MemoryState {
     /// An empty state that puts checkpoints, its own and received ones, under `dir`.
     pub fn new(dir: impl Into<PathBuf>) -> MemoryState {
-        MemoryState { live: RwLock::default(), flushed: Mutex::default(), dir: dir.into(), next_checkpoint: AtomicU64::new(1) }
+        MemoryState {
+            live: RwLock::default(),
+            flushed: Mutex::default(),
+            dir: dir.into(),
+            next_checkpoint: AtomicU64::new(1),
+        }
     }
 
     /// Loses everything since the last flush.
@@ -105,7 +110,10 @@ impl StateEngine for MemoryState {
             }
         }
         if &image.raft != expected {
-            return Err(io::Error::other(format!("the received checkpoint holds {:?}, promised was {expected:?}", image.raft)));
+            return Err(io::Error::other(format!(
+                "the received checkpoint holds {:?}, promised was {expected:?}",
+                image.raft
+            )));
         }
         fs::remove_dir_all(self.incoming_dir())?;
         *self.live.write().expect("not poisoned") = image;
@@ -113,7 +121,10 @@ impl StateEngine for MemoryState {
     }
 
     fn sizes(&self) -> StateSizes {
-        StateSizes { rows_estimate: self.live.read().expect("not poisoned").rows.rows.len() as u64, ..StateSizes::default() }
+        StateSizes {
+            rows_estimate: self.live.read().expect("not poisoned").rows.rows.len() as u64,
+            ..StateSizes::default()
+        }
     }
 }
 
@@ -124,7 +135,10 @@ fn put(out: &mut Vec<u8>, bytes: &[u8]) {
 
 fn take(rest: &mut Bytes) -> io::Result<Bytes> {
     let short = || io::Error::other("a file of the checkpoint is cut");
-    let length = rest.first_chunk::<4>().map(|bytes| u32::from_le_bytes(*bytes) as usize).ok_or_else(short)?;
+    let length = rest
+        .first_chunk::<4>()
+        .map(|bytes| u32::from_le_bytes(*bytes) as usize)
+        .ok_or_else(short)?;
     if rest.len() < 4 + length {
         return Err(short());
     }
@@ -172,9 +186,13 @@ mod tests {
     fn a_checkpoint_carries_all_rows_and_a_crash_keeps_what_was_flushed() {
         let dir = tempfile::tempdir().expect("temporary directory");
         let (from, to) = (MemoryState::new(dir.path().join("from")), MemoryState::new(dir.path().join("to")));
-        let writes: Vec<(Bytes, Option<Bytes>)> =
-            (0..200u32).map(|n| (n.to_be_bytes().to_vec().into(), Some(Bytes::from(vec![7; n as usize])))).collect();
-        let applied = LogId { leader: LeaderId { term: 2, peer: 1 }, index: 9 };
+        let writes: Vec<(Bytes, Option<Bytes>)> = (0..200u32)
+            .map(|n| (n.to_be_bytes().to_vec().into(), Some(Bytes::from(vec![7; n as usize]))))
+            .collect();
+        let applied = LogId {
+            leader: LeaderId { term: 2, peer: 1 },
+            index: 9,
+        };
         from.commit(&writes, applied, None).expect("committed");
         let checkpoint = from.checkpoint().expect("made");
         checkpoint.copy_to(&to.incoming_dir()).expect("copied");
@@ -185,6 +203,9 @@ mod tests {
         assert_eq!(to.raft_rows().expect("read").applied, Some(later));
         to.crash();
         assert_eq!(to.raft_rows().expect("read").applied, Some(applied));
-        assert_eq!(to.live.read().expect("not poisoned").rows.rows, from.live.read().expect("not poisoned").rows.rows);
+        assert_eq!(
+            to.live.read().expect("not poisoned").rows.rows,
+            from.live.read().expect("not poisoned").rows.rows
+        );
     }
 }

@@ -13,7 +13,9 @@ use super::{RaftRows, StateEngine, StateSizes, raft_keys};
 use crate::codec::{self, LogId, StoredMembership};
 use bytes::Bytes;
 use quorate_state_machine::{Reader, keys};
-use rocksdb::{BlockBasedOptions, Cache, DB, DBCompressionType, FlushOptions, Options, ReadOptions, ReadTier, SliceTransform, WriteBatch, WriteOptions};
+use rocksdb::{
+    BlockBasedOptions, Cache, DB, DBCompressionType, FlushOptions, Options, ReadOptions, ReadTier, SliceTransform, WriteBatch, WriteOptions,
+};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -30,7 +32,10 @@ pub struct RocksStateOptions {
 
 impl Default for RocksStateOptions {
     fn default() -> RocksStateOptions {
-        RocksStateOptions { block_cache_bytes: 64 << 20, memtable_bytes: 32 << 20 }
+        RocksStateOptions {
+            block_cache_bytes: 64 << 20,
+            memtable_bytes: 32 << 20,
+        }
     }
 }
 
@@ -82,9 +87,15 @@ impl RocksState {
         fs::create_dir_all(dir.join("checkpoints"))?;
         let active_file = dir.join("ACTIVE");
         let number = match fs::read_to_string(&active_file) {
-            Ok(text) => text.trim().parse::<u64>().map_err(|_| damaged(&active_file, "does not hold a number"))?,
+            Ok(text) => text
+                .trim()
+                .parse::<u64>()
+                .map_err(|_| damaged(&active_file, "does not hold a number"))?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                if fs::read_dir(dir)?.flatten().any(|entry| entry.file_name().to_string_lossy().starts_with("gen-")) {
+                if fs::read_dir(dir)?
+                    .flatten()
+                    .any(|entry| entry.file_name().to_string_lossy().starts_with("gen-"))
+                {
                     return Err(damaged(&active_file, "is missing beside existing generations"));
                 }
                 write_active(dir, 1)?;
@@ -168,7 +179,12 @@ fn open_generation(dir: &Path, number: u64, options: &RocksStateOptions, cache: 
             path.display()
         ))
     })?;
-    Ok(Generation { db: Some(db), number, dir: path, replaced: AtomicBool::new(false) })
+    Ok(Generation {
+        db: Some(db),
+        number,
+        dir: path,
+        replaced: AtomicBool::new(false),
+    })
 }
 
 fn read_raft_rows(db: &DB, options: &ReadOptions) -> io::Result<RaftRows> {
@@ -226,10 +242,15 @@ impl StateEngine for RocksState {
 
     fn checkpoint(&self) -> io::Result<Arc<Checkpoint>> {
         let generation = self.current();
-        let dir = self.dir.join("checkpoints").join(self.next_checkpoint.fetch_add(1, Ordering::Relaxed).to_string());
+        let dir = self
+            .dir
+            .join("checkpoints")
+            .join(self.next_checkpoint.fetch_add(1, Ordering::Relaxed).to_string());
         let _ = fs::remove_dir_all(&dir);
         // Flushes first: without a write-ahead log that is what makes the image complete and durable.
-        rocksdb::checkpoint::Checkpoint::new(generation.db()).and_then(|maker| maker.create_checkpoint(&dir)).map_err(to_io)?;
+        rocksdb::checkpoint::Checkpoint::new(generation.db())
+            .and_then(|maker| maker.create_checkpoint(&dir))
+            .map_err(to_io)?;
         let image = DB::open_for_read_only(&db_options(&self.options, &self.cache), &dir, false).map_err(to_io)?;
         let raft = read_raft_rows(&image, &ReadOptions::default())?;
         drop(image);
@@ -254,10 +275,15 @@ impl StateEngine for RocksState {
         let found = read_raft_rows(generation.db(), &ReadOptions::default())?;
         if &found != expected {
             generation.replaced.store(true, Ordering::Release);
-            return Err(io::Error::other(format!("the received checkpoint holds {found:?}, promised was {expected:?}")));
+            return Err(io::Error::other(format!(
+                "the received checkpoint holds {found:?}, promised was {expected:?}"
+            )));
         }
         write_active(&self.dir, number)?;
-        let old = std::mem::replace(&mut *self.active.write().expect("nobody panics while holding this lock"), Arc::new(generation));
+        let old = std::mem::replace(
+            &mut *self.active.write().expect("nobody panics while holding this lock"),
+            Arc::new(generation),
+        );
         old.replaced.store(true, Ordering::Release);
         Ok(())
     }

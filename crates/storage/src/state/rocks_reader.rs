@@ -23,7 +23,9 @@ impl Reader for RocksReader<'_> {
         let mut options = ReadOptions::default();
         options.set_total_order_seek(true);
         options.set_iterate_upper_bound(end);
-        let mut cursor = RocksCursor { iterator: self.snapshot.raw_iterator_opt(options) };
+        let mut cursor = RocksCursor {
+            iterator: self.snapshot.raw_iterator_opt(options),
+        };
         cursor.seek(start)?;
         Ok(Box::new(cursor))
     }
@@ -54,7 +56,11 @@ struct RocksCursor<'a> {
 
 impl RocksCursor<'_> {
     fn check(&self) -> Result<(), StoreError> {
-        if self.iterator.valid() { Ok(()) } else { self.iterator.status().map_err(store_error) }
+        if self.iterator.valid() {
+            Ok(())
+        } else {
+            self.iterator.status().map_err(store_error)
+        }
     }
 }
 

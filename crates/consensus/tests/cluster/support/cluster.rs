@@ -40,8 +40,17 @@ impl Cluster {
         let mut cluster = Cluster::empty(settings);
         cluster.bootstrap().await;
         let leader = cluster.leader().await;
-        let create = CreateInstance { instance_id: INSTANCE.into(), user_id: "user".into(), name: INSTANCE.into(), ..Default::default() };
-        cluster.node(leader).execute(&create, None, soon()).await.expect("the first write is taken");
+        let create = CreateInstance {
+            instance_id: INSTANCE.into(),
+            user_id: "user".into(),
+            name: INSTANCE.into(),
+            ..Default::default()
+        };
+        cluster
+            .node(leader)
+            .execute(&create, None, soon())
+            .await
+            .expect("the first write is taken");
         cluster
     }
 
@@ -62,12 +71,18 @@ impl Cluster {
             node: None,
             stores: None,
         });
-        Cluster { links: Arc::default(), peers: peers.collect(), settings, _dir: dir }
+        Cluster {
+            links: Arc::default(),
+            peers: peers.collect(),
+            settings,
+            _dir: dir,
+        }
     }
 
     async fn bootstrap(&mut self) {
         for peer in &self.peers {
-            self.links.listen(&peer.newcomer.peer_address, Some(Endpoint::Empty(peer.newcomer.clone())));
+            self.links
+                .listen(&peer.newcomer.peer_address, Some(Endpoint::Empty(peer.newcomer.clone())));
         }
         // The last one asks first: it must wait for the one with the lowest address.
         for position in [2, 1, 0] {
@@ -78,7 +93,9 @@ impl Cluster {
                 assert!(early.is_err(), "only the lowest address founds a cluster");
             } else {
                 let place = find_place(&newcomer, &transport).await;
-                let Place::Founder { cluster, peer } = place else { panic!("{place:?}") };
+                let Place::Founder { cluster, peer } = place else {
+                    panic!("{place:?}")
+                };
                 self.peers[position].place = Some((cluster, peer));
                 self.start_peer(position).await;
                 found(self.node(position), &newcomer, &transport).await.expect("founded");
@@ -86,7 +103,9 @@ impl Cluster {
         }
         for position in [1, 2] {
             let place = find_place(&self.peers[position].newcomer, &self.transport(position)).await;
-            let Place::Member { cluster, peer } = place else { panic!("{place:?}") };
+            let Place::Member { cluster, peer } = place else {
+                panic!("{place:?}")
+            };
             assert_eq!(peer, PeerId(position as u64 + 1));
             self.peers[position].place = Some((cluster, peer));
             self.start_peer(position).await;
@@ -94,7 +113,10 @@ impl Cluster {
     }
 
     fn transport(&self, position: usize) -> Arc<dyn Transport> {
-        Arc::new(LinkTransport { links: self.links.clone(), from: self.address(position).to_owned() })
+        Arc::new(LinkTransport {
+            links: self.links.clone(),
+            from: self.address(position).to_owned(),
+        })
     }
 
     pub fn address(&self, position: usize) -> &str {
@@ -127,7 +149,10 @@ impl Cluster {
         let transport = self.transport(position);
         let peer = &mut self.peers[position];
         let (cluster, id) = peer.place.expect("this peer has found its place");
-        let options = FileLogOptions { segment_bytes: 1 << 20, ..FileLogOptions::default() };
+        let options = FileLogOptions {
+            segment_bytes: 1 << 20,
+            ..FileLogOptions::default()
+        };
         let log: Arc<dyn LogStore> = Arc::new(FileLog::open(peer.dir.join("log"), options).expect("the log opens"));
         let state: Arc<dyn StateEngine> =
             Arc::new(RocksState::open(&peer.dir.join("state"), RocksStateOptions::default()).expect("the state opens"));
@@ -161,7 +186,10 @@ impl Cluster {
         copy_tree(&state, &crashed);
         drop(node);
         let (log, engine) = peer.stores.take().expect("this peer runs");
-        until("a dropped node lets go of its log and state", || Arc::strong_count(&log) == 1 && Arc::strong_count(&engine) == 1).await;
+        until("a dropped node lets go of its log and state", || {
+            Arc::strong_count(&log) == 1 && Arc::strong_count(&engine) == 1
+        })
+        .await;
         drop((log, engine));
         std::fs::remove_dir_all(&state).expect("removed");
         std::fs::rename(&crashed, &state).expect("renamed");
@@ -173,23 +201,41 @@ impl Cluster {
     }
 
     pub async fn leader_among(&self, positions: &[usize]) -> usize {
-        let running: Vec<&Peer> = positions.iter().map(|position| &self.peers[*position]).filter(|peer| peer.node.is_some()).collect();
+        let running: Vec<&Peer> = positions
+            .iter()
+            .map(|position| &self.peers[*position])
+            .filter(|peer| peer.node.is_some())
+            .collect();
         let mut leader = None;
         until("all running peers agree on a leader", || {
-            let mut known = running.iter().map(|peer| peer.node.as_ref().and_then(Node::leader).map(|(id, _)| id));
+            let mut known = running
+                .iter()
+                .map(|peer| peer.node.as_ref().and_then(Node::leader).map(|(id, _)| id));
             leader = known.next().flatten();
-            leader.is_some() && known.all(|other| other == leader) && running.iter().any(|peer| peer.node.as_ref().is_some_and(Node::is_leader))
+            leader.is_some()
+                && known.all(|other| other == leader)
+                && running.iter().any(|peer| peer.node.as_ref().is_some_and(Node::is_leader))
         })
         .await;
         let leader = leader.expect("just seen");
-        self.peers.iter().position(|peer| peer.place.is_some_and(|(_, id)| id == leader)).expect("a peer of this cluster")
+        self.peers
+            .iter()
+            .position(|peer| peer.place.is_some_and(|(_, id)| id == leader))
+            .expect("a peer of this cluster")
     }
 
     pub async fn follower(&self) -> usize {
         (self.leader().await + 1) % 3
     }
 
-    pub async fn put(&self, position: usize, name: &str, value: &str, request: Option<RequestId>, deadline: Deadline) -> Result<u64, MetaError> {
+    pub async fn put(
+        &self,
+        position: usize,
+        name: &str,
+        value: &str,
+        request: Option<RequestId>,
+        deadline: Deadline,
+    ) -> Result<u64, MetaError> {
         put(self.node(position), name, value, request, deadline).await
     }
 
@@ -203,7 +249,9 @@ impl Cluster {
         let nodes: Vec<&Node> = self.peers.iter().filter_map(|peer| peer.node.as_ref()).collect();
         until("all running peers have the same digests", || {
             let first = nodes[0].applied();
-            nodes.iter().all(|node| node.applied().digests == first.digests && node.check_serving().is_ok())
+            nodes
+                .iter()
+                .all(|node| node.applied().digests == first.digests && node.check_serving().is_ok())
         })
         .await;
     }
@@ -211,15 +259,28 @@ impl Cluster {
 
 pub async fn put(node: &Node, name: &str, value: &str, request: Option<RequestId>, deadline: Deadline) -> Result<u64, MetaError> {
     let value = Bytes::copy_from_slice(value.as_bytes());
-    let command = PutAttribute { instance_id: INSTANCE.into(), name: name.into(), value, if_revision: None };
+    let command = PutAttribute {
+        instance_id: INSTANCE.into(),
+        name: name.into(),
+        value,
+        if_revision: None,
+    };
     node.execute(&command, request, deadline).await.map(|(revision, _)| revision.0)
 }
 
 pub async fn get(node: &Node, name: &str, deadline: Deadline) -> Result<Option<String>, MetaError> {
     node.read_barrier(deadline).await?;
-    let request = GetAttributeRequest { instance_id: INSTANCE.into(), name: name.into(), ..Default::default() };
-    let reply = node.read(|reader| get_attribute(reader, &request)).map_err(|error| MetaError::new(ErrorCode::Internal, error.to_string()))?;
-    Ok(reply.attribute.map(|attribute| String::from_utf8(attribute.value.to_vec()).expect("tests write text")))
+    let request = GetAttributeRequest {
+        instance_id: INSTANCE.into(),
+        name: name.into(),
+        ..Default::default()
+    };
+    let reply = node
+        .read(|reader| get_attribute(reader, &request))
+        .map_err(|error| MetaError::new(ErrorCode::Internal, error.to_string()))?;
+    Ok(reply
+        .attribute
+        .map(|attribute| String::from_utf8(attribute.value.to_vec()).expect("tests write text")))
 }
 
 fn copy_tree(from: &Path, to: &Path) {

@@ -86,7 +86,12 @@ impl Links {
     }
 
     pub fn plans_of(&self, receiver: &str) -> Vec<Vec<String>> {
-        self.state().plans.iter().filter(|(to, _)| to == receiver).map(|(_, wanted)| wanted.clone()).collect()
+        self.state()
+            .plans
+            .iter()
+            .filter(|(to, _)| to == receiver)
+            .map(|(_, wanted)| wanted.clone())
+            .collect()
     }
 
     pub fn most_unanswered_appends(&self, receiver: &str) -> usize {
@@ -98,7 +103,11 @@ impl Links {
     }
 
     fn delay_of(&self, from: &str, to: &str) -> Duration {
-        self.state().delays.get(&(from.to_owned(), to.to_owned())).copied().unwrap_or_default()
+        self.state()
+            .delays
+            .get(&(from.to_owned(), to.to_owned()))
+            .copied()
+            .unwrap_or_default()
     }
 }
 
@@ -109,7 +118,11 @@ pub struct LinkTransport {
 
 impl Transport for LinkTransport {
     fn client(&self, address: &str, _peer: u64, _incarnation: u64, _channel: Channel) -> Arc<dyn PeerClient> {
-        Arc::new(LinkClient { links: self.links.clone(), from: self.from.clone(), to: address.to_owned() })
+        Arc::new(LinkClient {
+            links: self.links.clone(),
+            from: self.from.clone(),
+            to: address.to_owned(),
+        })
     }
 }
 
@@ -125,7 +138,11 @@ fn broken(what: &str) -> TransportError {
 
 impl LinkClient {
     /// Carries one call there and its answer back.
-    async fn call<R>(&self, kind: &'static str, handle: impl AsyncFnOnce(Endpoint) -> Result<R, TransportError>) -> Result<R, TransportError> {
+    async fn call<R>(
+        &self,
+        kind: &'static str,
+        handle: impl AsyncFnOnce(Endpoint) -> Result<R, TransportError>,
+    ) -> Result<R, TransportError> {
         let endpoint = self.links.state().endpoints.get(&self.to).cloned();
         let sent = (!self.links.is_cut(&self.from, &self.to)).then_some(endpoint).flatten();
         *self.links.state().calls.entry((self.from.clone(), kind)).or_default() += 1;
@@ -194,25 +211,38 @@ impl PeerClient for LinkClient {
         let (links, from, to) = (self.links.clone(), self.from.clone(), self.to.clone());
         let replies = replies.map(move |reply| {
             unanswered.fetch_sub(1, Ordering::Relaxed);
-            if links.is_cut(&to, &from) { Err(broken("the reply was lost")) } else { Ok(reply) }
+            if links.is_cut(&to, &from) {
+                Err(broken("the reply was lost"))
+            } else {
+                Ok(reply)
+            }
         });
         Ok(replies.boxed())
     }
 
     async fn vote(&self, request: wire::VoteRequest) -> Result<wire::VoteReply, TransportError> {
-        self.call("vote", async |endpoint| Ok(member(endpoint)?.handle_vote(request).await)).await
+        self.call("vote", async |endpoint| Ok(member(endpoint)?.handle_vote(request).await))
+            .await
     }
 
     async fn pre_vote(&self, request: wire::VoteRequest) -> Result<wire::VoteReply, TransportError> {
-        self.call("pre_vote", async |endpoint| Ok(member(endpoint)?.handle_pre_vote(request).await)).await
+        self.call("pre_vote", async |endpoint| Ok(member(endpoint)?.handle_pre_vote(request).await))
+            .await
     }
 
     async fn transfer_leader(&self, request: wire::TransferRequest) -> Result<wire::TransferReply, TransportError> {
-        self.call("transfer_leader", async |endpoint| Ok(member(endpoint)?.handle_transfer(request).await)).await
+        self.call("transfer_leader", async |endpoint| {
+            Ok(member(endpoint)?.handle_transfer(request).await)
+        })
+        .await
     }
 
     async fn prepare_install(&self, manifest: wire::InstallManifest) -> Result<wire::InstallPlan, TransportError> {
-        let plan = self.call("prepare_install", async |endpoint| Ok(member(endpoint)?.handle_prepare_install(manifest).await)).await?;
+        let plan = self
+            .call("prepare_install", async |endpoint| {
+                Ok(member(endpoint)?.handle_prepare_install(manifest).await)
+            })
+            .await?;
         if plan.error.is_empty() {
             self.links.state().plans.push((self.to.clone(), plan.wanted.clone()));
         }
@@ -227,15 +257,20 @@ impl PeerClient for LinkClient {
             complete += usize::from(chunk.end_of_file);
             futures::future::ready(open)
         });
-        self.call("install", async |endpoint| Ok(member(endpoint)?.handle_install(chunks.boxed()).await)).await
+        self.call("install", async |endpoint| {
+            Ok(member(endpoint)?.handle_install(chunks.boxed()).await)
+        })
+        .await
     }
 
     async fn propose(&self, request: wire::ProposeRequest) -> Result<wire::ProposeReply, TransportError> {
-        self.call("propose", async |endpoint| Ok(member(endpoint)?.handle_propose(request).await)).await
+        self.call("propose", async |endpoint| Ok(member(endpoint)?.handle_propose(request).await))
+            .await
     }
 
     async fn read_index(&self, _request: wire::ReadIndexRequest) -> Result<wire::ReadIndexReply, TransportError> {
-        self.call("read_index", async |endpoint| Ok(member(endpoint)?.handle_read_index().await)).await
+        self.call("read_index", async |endpoint| Ok(member(endpoint)?.handle_read_index().await))
+            .await
     }
 
     async fn hello(&self, request: wire::HelloRequest) -> Result<wire::HelloReply, TransportError> {
@@ -249,6 +284,7 @@ impl PeerClient for LinkClient {
     }
 
     async fn join(&self, request: wire::JoinRequest) -> Result<wire::JoinReply, TransportError> {
-        self.call("join", async |endpoint| Ok(member(endpoint)?.handle_join(request).await)).await
+        self.call("join", async |endpoint| Ok(member(endpoint)?.handle_join(request).await))
+            .await
     }
 }

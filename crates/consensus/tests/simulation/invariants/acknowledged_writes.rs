@@ -13,7 +13,11 @@ impl AcknowledgedWrites {
     /// `list` is what the answer showed of the client's own list.
     pub fn acknowledge(&mut self, client: usize, value: u64, list: &[u8]) {
         let shown: Vec<u64> = elements(list).iter().map(|element| element.parse().expect("a number")).collect();
-        assert_eq!(shown, (1..=value).collect::<Vec<_>>(), "client {client}: the answer to {value} shows another history");
+        assert_eq!(
+            shown,
+            (1..=value).collect::<Vec<_>>(),
+            "client {client}: the answer to {value} shows another history"
+        );
         self.last.insert(client, value);
     }
 
@@ -25,7 +29,10 @@ impl AcknowledgedWrites {
     pub fn check(&self, client: usize, list: &[u8]) {
         let held = elements(list);
         for value in 1..=self.last(client) {
-            assert!(held.contains(&value.to_string().as_str()), "client {client}: {value} was acknowledged and is lost: {held:?}");
+            assert!(
+                held.contains(&value.to_string().as_str()),
+                "client {client}: {value} was acknowledged and is lost: {held:?}"
+            );
         }
     }
 }

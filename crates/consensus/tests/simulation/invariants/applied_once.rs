@@ -13,7 +13,11 @@ impl AppliedOnce {
     pub fn check_own(&mut self, client: usize, list: &[u8]) {
         // A client writes the next value only after the last one was answered, so any other order is a repetition.
         for (position, element) in elements(list).into_iter().enumerate() {
-            assert_eq!(element, (position + 1).to_string(), "client {client}: element {position} of its list");
+            assert_eq!(
+                element,
+                (position + 1).to_string(),
+                "client {client}: element {position} of its list"
+            );
             self.own.insert(format!("{client}:{element}"));
         }
     }

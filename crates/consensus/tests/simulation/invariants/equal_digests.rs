@@ -16,6 +16,10 @@ impl EqualDigests {
             return;
         }
         let (first, known) = self.known.entry(digests.index).or_insert((position, digests));
-        assert_eq!(*known, digests, "peers {first} and {position} (from 0) differ after entry {}", digests.index);
+        assert_eq!(
+            *known, digests,
+            "peers {first} and {position} (from 0) differ after entry {}",
+            digests.index
+        );
     }
 }

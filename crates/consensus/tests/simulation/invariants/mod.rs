@@ -14,5 +14,8 @@ pub use one_history::OneHistory;
 
 /// The elements of a list as clients write it.
 fn elements(list: &[u8]) -> Vec<&str> {
-    std::str::from_utf8(list).expect("clients write text").split_terminator(',').collect()
+    std::str::from_utf8(list)
+        .expect("clients write text")
+        .split_terminator(',')
+        .collect()
 }

@@ -25,11 +25,20 @@ impl OneHistory {
         }
         let given = (leader, hasher.finish());
         let known = self.given.entry(index).or_insert(given);
-        assert_eq!(*known, given, "entry {index} was applied as one thing before and by peer {position} (from 0) as another");
+        assert_eq!(
+            *known, given,
+            "entry {index} was applied as one thing before and by peer {position} (from 0) as another"
+        );
         let before = self.given.range(..index).next_back().map(|(_, (leader, _))| *leader);
         let after = self.given.range(index + 1..).next().map(|(_, (leader, _))| *leader);
-        assert!(before.is_none_or(|before| before <= leader), "entry {index} of {leader:?} follows one of {before:?}");
-        assert!(after.is_none_or(|after| after >= leader), "entry {index} of {leader:?} comes before one of {after:?}");
+        assert!(
+            before.is_none_or(|before| before <= leader),
+            "entry {index} of {leader:?} follows one of {before:?}"
+        );
+        assert!(
+            after.is_none_or(|after| after >= leader),
+            "entry {index} of {leader:?} comes before one of {after:?}"
+        );
         format!("{position} applied {index} of {}.{} ({:016x})", leader.0, leader.1, given.1)
     }
 }
