@@ -77,7 +77,7 @@ impl Caller {
             }
             let peer = self.peers.choose(shape.prefer);
             trail.attempts += 1;
-            let request = dress(message.clone(), &shape, budget, !trail.forward);
+            let request = dress(message.clone(), &shape, self.options.token.as_deref(), budget, !trail.forward);
             let (verdict, text) = match tokio::time::timeout(budget, send(peer.channel.clone(), request)).await {
                 Ok(Ok(response)) => return Ok(self.answered(&shape, &peer, !trail.forward, response)),
                 Ok(Err(status)) => {
@@ -180,10 +180,14 @@ impl Trail {
 }
 
 /// Puts the metadata of a call on its message.
-fn dress<Req>(message: Req, shape: &CallShape, budget: Duration, redirect: bool) -> Request<Req> {
+fn dress<Req>(message: Req, shape: &CallShape, token: Option<&str>, budget: Duration, redirect: bool) -> Request<Req> {
     let mut request = Request::new(message);
     request.set_timeout(budget);
     let metadata = request.metadata_mut();
+    // A token that is no valid metadata cannot be the cluster's either: the peer refuses the call.
+    if let Some(token) = token.and_then(|token| token.parse().ok()) {
+        metadata.insert("quorate-token", token);
+    }
     if let Some(id) = shape.request_id {
         metadata.insert("quorate-session", id.session.0.into());
         metadata.insert("quorate-request", id.number.into());

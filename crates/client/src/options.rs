@@ -1,11 +1,14 @@
 //! Settings of a client, and the shapes its calls take and give.
 
 use quorate_wire::quorate::v1::{Attribute, Consistency};
+use std::fmt;
 use std::time::Duration;
 
 /// Settings of a client. Start from `ClientOptions::default()`.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ClientOptions {
+    /// Token of the cluster; peers that listen beyond loopback ask for it. Default none.
+    pub token: Option<String>,
     /// How long a call may take, all its tries together. Default 10 s.
     pub deadline: Duration,
     /// How long one try may take before another peer is asked. Default 2 s: several elections.
@@ -18,9 +21,23 @@ pub struct ClientOptions {
     pub backoff_max: Duration,
 }
 
+impl fmt::Debug for ClientOptions {
+    // Without the token: options are printed, tokens never.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientOptions")
+            .field("deadline", &self.deadline)
+            .field("attempt_timeout", &self.attempt_timeout)
+            .field("connect_timeout", &self.connect_timeout)
+            .field("backoff_min", &self.backoff_min)
+            .field("backoff_max", &self.backoff_max)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Default for ClientOptions {
     fn default() -> Self {
         ClientOptions {
+            token: None,
             deadline: Duration::from_secs(10),
             attempt_timeout: Duration::from_secs(2),
             connect_timeout: Duration::from_secs(1),

@@ -1,6 +1,6 @@
 //! `quorate.v1.Metadata`: sessions and attributes.
 
-use super::reply::{CallInfo, call_info, check_redirect, response, status};
+use super::reply::{CallInfo, call_info, check_redirect, check_token, response, status};
 use crate::app::App;
 use quorate_consensus::Node;
 use quorate_model::{MetaError, Revision};
@@ -43,6 +43,7 @@ impl MetadataService {
         let app = &self.app;
         let result = async {
             let _permit = app.admit().map_err(|error| status(app, error))?;
+            check_token(app, request.metadata()).map_err(|error| status(app, error))?;
             let info = call_info(app, request.metadata()).map_err(|error| status(app, error))?;
             check_redirect(app, &info)?;
             let node = app.node().map_err(|error| status(app, error))?.clone();

@@ -1,10 +1,12 @@
 //! What every native call has in common: request metadata in, error and revision metadata out.
 
 use crate::app::App;
+use crate::config::is_loopback;
 use crate::limits::MAX_DEADLINE;
 use quorate_consensus::Deadline;
 use quorate_model::{ErrorCode, MetaError, Outcome, RequestId, Revision, SessionId};
 use std::time::Duration;
+use subtle::ConstantTimeEq;
 use tokio::time::Instant;
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Response, Status};
@@ -55,6 +57,19 @@ pub fn call_info(app: &App, metadata: &MetadataMap) -> Result<CallInfo, MetaErro
         redirect: metadata.get("quorate-redirect").is_some_and(|value| value == "1"),
         min_revision: number(metadata, "quorate-min-revision")?.map(Revision),
     })
+}
+
+/// Beyond loopback a call needs the token, in metadata `quorate-token`; on loopback it may do without.
+pub fn check_token(app: &App, metadata: &MetadataMap) -> Result<(), MetaError> {
+    let given = metadata.get("quorate-token").map(|value| value.as_bytes());
+    let open = given.is_none() && is_loopback(&app.config.listen);
+    if open || bool::from(given.unwrap_or_default().ct_eq(app.token.as_bytes())) {
+        return Ok(());
+    }
+    Err(MetaError::new(
+        ErrorCode::Unauthenticated,
+        "metadata quorate-token is absent or wrong",
+    ))
 }
 
 /// gRPC's own deadline: up to eight digits and a unit.
