@@ -31,14 +31,6 @@ find_etcd() {
     command -v etcd || die "etcd-server was installed, but etcd is not on PATH"
 }
 
-# RocksDB takes most of a first build; its archive does not depend on our flags.
-use_built_rocksdb() {
-    local cache="${XDG_CACHE_HOME:-$HOME/.cache}/quorate-rocksdb"
-    if [ -z "${ROCKSDB_LIB_DIR:-}" ] && [ -f "$cache/librocksdb.a" ]; then
-        export ROCKSDB_LIB_DIR="$cache" ROCKSDB_STATIC=1
-    fi
-}
-
 directory=""
 json=""
 options=()
@@ -52,9 +44,12 @@ while [ $# -gt 0 ]; do
 done
 
 etcd_binary="$(find_etcd)"
-use_built_rocksdb
+. scripts/prepare.sh
+install_missing
+use_target_cache
+use_rocksdb_archive
 cargo build --release -p quorate -p quorate-bench >&2
-target="${CARGO_TARGET_DIR:-target}/release"
+target="$CARGO_TARGET_DIR/release"
 # Not in a memory file system: a sync that costs nothing is not what is measured.
 if [ -z "$directory" ]; then
     mkdir -p target

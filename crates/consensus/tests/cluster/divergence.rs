@@ -3,12 +3,12 @@
 use crate::support::{Cluster, soon, until};
 use bytes::Bytes;
 use quorate_consensus::Settings;
-use quorate_model::ErrorCode;
+use quorate_model::{ErrorCode, PeerId};
 use quorate_state_machine::keys::space;
 use quorate_storage::state::{StateEngine, read_with};
 
-/// Removes the rows of the instance behind the peer's back.
-fn tamper(state: &dyn StateEngine) {
+/// Removes the rows of the instance: from then on each write to it is refused by this peer alone.
+fn remove_instances(state: &dyn StateEngine) {
     let keys = read_with(state, |reader| {
         let mut keys = Vec::new();
         let mut cursor = reader.cursor(&[space::RECORD], &[space::RECORD + 1]).expect("readable");
@@ -39,9 +39,17 @@ async fn detected(cluster: &Cluster, position: usize) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_with_a_wrong_state_stops_serving_and_gives_leadership_up() {
-    let cluster = Cluster::start(Settings::default()).await;
-    let leader = cluster.leader().await;
-    tamper(cluster.state(leader).as_ref());
+    let mut cluster = Cluster::start(Settings::default()).await;
+    let leader = cluster.follower().await;
+    cluster.tamper(leader, remove_instances).await;
+    cluster.converge().await;
+    let before = cluster.leader().await;
+    let target = PeerId(leader as u64 + 1);
+    cluster
+        .node(before)
+        .transfer_leader(Some(target), soon())
+        .await
+        .expect("nobody suspects it yet");
     detected(&cluster, leader).await;
     until("somebody else leads", || !cluster.node(leader).is_leader()).await;
     let next = cluster.leader().await;
@@ -55,10 +63,10 @@ async fn a_leader_with_a_wrong_state_stops_serving_and_gives_leadership_up() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_follower_with_a_wrong_state_stops_serving_and_is_not_elected() {
-    let cluster = Cluster::start(Settings::default()).await;
+    let mut cluster = Cluster::start(Settings::default()).await;
     let leader = cluster.leader().await;
     let wrong = (leader + 1) % 3;
-    tamper(cluster.state(wrong).as_ref());
+    cluster.tamper(wrong, remove_instances).await;
     detected(&cluster, wrong).await;
     assert_eq!(cluster.leader().await, leader, "the majority goes on as before");
     let moved = cluster.node(leader).transfer_leader(None, soon()).await.expect("transferred");

@@ -34,6 +34,17 @@ pub struct Cluster {
     _dir: TempDir,
 }
 
+impl Peer {
+    /// Waits until its tasks have let go of log and state, and closes both.
+    async fn close(&mut self) {
+        let (log, state) = self.stores.take().expect("this peer runs");
+        until("a dropped node lets go of its log and state", || {
+            Arc::strong_count(&log) == 1 && Arc::strong_count(&state) == 1
+        })
+        .await;
+    }
+}
+
 impl Cluster {
     /// Three peers that have found each other, with a leader and an instance to write to.
     pub async fn start(settings: Settings) -> Cluster {
@@ -135,10 +146,6 @@ impl Cluster {
         self.peers[position].node.as_ref().expect("this peer runs")
     }
 
-    pub fn state(&self, position: usize) -> Arc<dyn StateEngine> {
-        self.peers[position].stores.as_ref().expect("this peer runs").1.clone()
-    }
-
     /// Gives a peer a place without asking anybody, to look at it while it is alone.
     pub fn assign(&mut self, position: usize) {
         self.peers[position].place = Some((ClusterId(7), PeerId(position as u64 + 1)));
@@ -185,14 +192,25 @@ impl Cluster {
         let (state, crashed) = (peer.dir.join("state"), peer.dir.join("crashed"));
         copy_tree(&state, &crashed);
         drop(node);
-        let (log, engine) = peer.stores.take().expect("this peer runs");
-        until("a dropped node lets go of its log and state", || {
-            Arc::strong_count(&log) == 1 && Arc::strong_count(&engine) == 1
-        })
-        .await;
-        drop((log, engine));
+        peer.close().await;
         std::fs::remove_dir_all(&state).expect("removed");
         std::fs::rename(&crashed, &state).expect("renamed");
+    }
+
+    /// Stops a peer in good order, changes its state behind its back and starts it again.
+    pub async fn tamper(&mut self, position: usize, change: impl FnOnce(&dyn StateEngine)) {
+        self.converge().await;
+        let peer = &mut self.peers[position];
+        self.links.listen(&peer.newcomer.peer_address, None);
+        let node = peer.node.take().expect("this peer runs");
+        node.shutdown().await;
+        drop(node);
+        peer.close().await;
+        let state = RocksState::open(&peer.dir.join("state"), RocksStateOptions::default()).expect("the state opens");
+        change(&state);
+        state.flush().expect("flushed");
+        drop(state);
+        self.start_peer(position).await;
     }
 
     /// The position of the peer that leads and is known to all that run and can be reached.
