@@ -126,7 +126,7 @@ pub fn run(arguments: ServeArguments) -> anyhow::Result<ExitCode> {
         }
     };
     let runtime = runtime.enable_all().build().context("the async runtime cannot start")?;
-    runtime.block_on(async {
+    let outcome = runtime.block_on(async {
         let (sender, stop) = watch::channel(false);
         tokio::spawn(async move {
             stop_signal().await;
@@ -140,7 +140,10 @@ pub fn run(arguments: ServeArguments) -> anyhow::Result<ExitCode> {
             tracing::info!(peer = %node.peer(), address = %listen, "serving");
         })
         .await
-    })?;
+    });
+    drop(runtime);
+    serve::wait_closed();
+    outcome?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -27,6 +27,9 @@ use tokio::sync::watch;
 /// Pause between two attempts to join a running cluster.
 const JOIN_RETRY: Duration = Duration::from_millis(500);
 
+/// How long closing the state may take at the end.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Why a peer does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -131,6 +134,13 @@ async fn check_root_keys(app: &App, node: &Node) -> StartError {
         }
     }
     std::future::pending().await
+}
+
+/// Waits until the state's files are closed; to be called when the runtime that ran [`run`] is gone.
+pub fn wait_closed() {
+    if !quorate_storage::state::wait_closed(CLOSE_TIMEOUT) {
+        tracing::warn!("the state was not closed in time; the log has everything");
+    }
 }
 
 async fn bind(address: &str, flag: &'static str) -> Result<TcpListener, StartError> {

@@ -10,7 +10,7 @@ mod rocks_reader;
 
 pub use checkpoint::{Checkpoint, CheckpointFile, checksum};
 pub use memory::MemoryState;
-pub use rocks::{RocksState, RocksStateOptions};
+pub use rocks::{RocksState, RocksStateOptions, wait_closed};
 
 use crate::codec::{LogId, StoredMembership};
 use bytes::Bytes;

@@ -41,10 +41,40 @@ async fn a_peer_that_was_cut_off_returns_without_disturbing_the_leader() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_hears_a_living_leader_elects_nobody_else() {
+    let cluster = Cluster::start(Settings::default()).await;
+    let leader = cluster.leader().await;
+    let deaf = (leader + 1) % 3;
+    let before = cluster.node(leader).status();
+    let address = cluster.address(deaf).to_owned();
+
+    // It hears nothing from the leader and all from the third peer, which could make it leader with its one vote.
+    let asked = cluster.links.calls(&address, "pre_vote");
+    cluster.links.cut(cluster.address(leader), &address);
+    until("the deaf peer has asked ten times", || {
+        cluster.links.calls(&address, "pre_vote") >= asked + 10
+    })
+    .await;
+    assert_eq!(
+        cluster.links.calls(&address, "vote"),
+        0,
+        "the third peer hears the leader and says no"
+    );
+    cluster
+        .put(leader, "meanwhile", "written", None, soon())
+        .await
+        .expect("two peers are a quorum");
+    cluster.links.heal();
+    cluster.converge().await;
+    let after = cluster.node(leader).status();
+    assert_eq!((after.term, after.leader_id), (before.term, before.leader_id));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn leadership_goes_where_it_is_sent_and_the_new_leader_is_named() {
     let cluster = Cluster::start(Settings::default()).await;
     let leader = cluster.leader().await;
-    for step in 1..=2 {
+    for step in 1..=5 {
         let (from, to) = ((leader + step - 1) % 3, (leader + step) % 3);
         let target = PeerId(to as u64 + 1);
         let term = cluster.node(from).status().term;

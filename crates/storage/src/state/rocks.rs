@@ -62,9 +62,28 @@ impl Generation {
     }
 }
 
+/// RocksDB handles open in this process.
+static OPEN_HANDLES: AtomicU64 = AtomicU64::new(0);
+
+/// Waits until every RocksDB handle of this process is closed, at most `patience`; says whether all are.
+///
+/// The last holder may be a thread that is just ending. A process that exits meanwhile destroys RocksDB's global locks
+/// under it and aborts, after everything was stopped in order.
+pub fn wait_closed(patience: std::time::Duration) -> bool {
+    let deadline = std::time::Instant::now() + patience;
+    while OPEN_HANDLES.load(Ordering::Acquire) > 0 {
+        if std::time::Instant::now() > deadline {
+            return false;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    true
+}
+
 impl Drop for Generation {
     fn drop(&mut self) {
         drop(self.db.take());
+        OPEN_HANDLES.fetch_sub(1, Ordering::AcqRel);
         if self.replaced.load(Ordering::Acquire) {
             let _ = fs::remove_dir_all(&self.dir);
         }
@@ -179,6 +198,7 @@ fn open_generation(dir: &Path, number: u64, options: &RocksStateOptions, cache: 
             path.display()
         ))
     })?;
+    OPEN_HANDLES.fetch_add(1, Ordering::AcqRel);
     Ok(Generation {
         db: Some(db),
         number,
