@@ -6,7 +6,7 @@
 //! A seed replays when it is alone in a process: the network, the timers, the clients and the faults draw from it, as do
 //! the sources that libraries take from the operating system ([`entropy`]); but tokio also counts the runtimes of its
 //! process. To see a seed again: `SIMULATION_SEED=7 SIMULATION_TRACE=/tmp/trace cargo test -p quorate-consensus --test
-//! simulation one_seed`. Not covered by the seed: names of temporary directories, which nothing looks at.
+//! simulation one_seed`; with `SIMULATION_LOG=openraft=debug` the libraries say what they do. Not covered by the seed: names of temporary directories, which nothing looks at.
 
 mod entropy;
 mod faults;
@@ -24,6 +24,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const SEEDS: u64 = 20;
 const SEED_VARIABLE: &str = "SIMULATION_SEED";
 const TRACE_VARIABLE: &str = "SIMULATION_TRACE";
+const LOG_VARIABLE: &str = "SIMULATION_LOG";
 
 /// Runs one seed in a thread of its own, because libraries keep random state per thread, and gives its trace.
 fn run_seed(seed: u64) -> String {
@@ -69,6 +70,14 @@ fn twenty_seeds_hold_every_invariant() {
 
 #[test]
 fn one_seed() {
+    if let Ok(filter) = std::env::var(LOG_VARIABLE) {
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .without_time()
+            .with_ansi(false)
+            .with_writer(std::io::stderr)
+            .init();
+    }
     let seed = std::env::var(SEED_VARIABLE).map_or(1, |text| text.parse().expect("a number"));
     let trace = run_seed(seed);
     if let Some(path) = std::env::var_os(TRACE_VARIABLE) {

@@ -301,14 +301,36 @@ pub async fn get(node: &Node, name: &str, deadline: Deadline) -> Result<Option<S
         .map(|attribute| String::from_utf8(attribute.value.to_vec()).expect("tests write text")))
 }
 
+/// Copies a directory that is in use as it is at one moment: a copy during which files came or went is made again.
 fn copy_tree(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).expect("created");
-    for entry in std::fs::read_dir(from).expect("listed").map(|entry| entry.expect("listed")) {
-        let target = to.join(entry.file_name());
-        if entry.file_type().expect("known").is_dir() {
-            copy_tree(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).expect("copied");
+    for _ in 0..1_000 {
+        let before = tree(from);
+        let copied = before.iter().try_for_each(|file| {
+            let target = to.join(file);
+            std::fs::create_dir_all(target.parent().expect("a file has a directory"))?;
+            std::fs::copy(from.join(file), target).map(|_| ())
+        });
+        if copied.is_ok() && tree(from) == before {
+            return;
+        }
+        let _ = std::fs::remove_dir_all(to);
+    }
+    panic!("{} never stood still", from.display());
+}
+
+/// All files below a directory, by relative path.
+fn tree(root: &Path) -> std::collections::BTreeSet<std::path::PathBuf> {
+    let mut files = std::collections::BTreeSet::new();
+    let mut waiting = vec![root.to_owned()];
+    while let Some(dir) = waiting.pop() {
+        for entry in std::fs::read_dir(&dir).into_iter().flatten().flatten() {
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() => waiting.push(entry.path()),
+                _ => {
+                    files.extend(entry.path().strip_prefix(root).ok().map(Path::to_owned));
+                }
+            }
         }
     }
+    files
 }
