@@ -67,6 +67,7 @@ leader=$("$quorate" status --endpoint "$p1" -o json | jq -r .leader_id)
 pid=$(jq -r ".[] | select(.peer == ($leader|tonumber)) | .pid" "$dir/dev.json")
 args=$(jq -c ".[] | select(.peer == ($leader|tonumber)) | .args" "$dir/dev.json")
 say "Kill -9 the leader (peer $leader, pid $pid) in the middle of a stream of writes"
+: >"$dir/acknowledged"
 survivors=()
 for n in 1 2 3; do [ "$n" = "$leader" ] || { v="p$n"; survivors+=("${!v}"); }; done
 (
