@@ -197,7 +197,10 @@ async fn a_damaged_identity_is_refused() {
         (
             "a newer format",
             newer_format(&whole),
-            &["has format \"quorate-data 2\"; this version reads \"quorate-data 1\""],
+            &[
+                "has format \"quorate-data 9\"; this version reads \"quorate-data 2\"",
+                "start the version that wrote it",
+            ],
         ),
         ("not text", "\u{0}".repeat(100), &["identity", "--replace"]),
     ];
@@ -224,7 +227,7 @@ async fn a_damaged_identity_is_refused() {
 
 /// What a later version might write: another first line, and a checksum that holds.
 fn newer_format(identity: &str) -> String {
-    let body = identity.replace("quorate-data 1", "quorate-data 2");
+    let body = identity.replace("quorate-data 2", "quorate-data 9");
     let (body, _) = body.trim_end().rsplit_once('\n').expect("the last line is the checksum");
     let body = format!("{body}\n");
     let mut crc = !0u32;

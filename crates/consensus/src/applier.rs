@@ -111,7 +111,7 @@ impl Applier {
         fail::fail_point!("apply_commit_before");
         self.engine.commit(&applied.writes, group.last, group.membership.as_ref())?;
         fail::fail_point!("apply_commit_after");
-        rows.written(&applied.writes);
+        rows.written(applied.writes);
         drop(rows);
         if let Some(audit) = &self.audit {
             audit(&group.entries);

@@ -4,15 +4,15 @@ use crate::command::{Answer, ApplyContext, ApplyError, read_record};
 use crate::digest::{self, Digests};
 use crate::frame::{self, Frame};
 use crate::keys::{COUNTERS_KEY, DIGESTS_KEY};
-use crate::record::{Counters, DigestRecord};
+use crate::record::{CleanupRecord, CleanupVersion, Counters, DigestRecord};
 use crate::session::{self, Admission};
 use crate::store::{Reader, StoreError};
+use crate::versioned::rows::cleanup_row;
 use crate::view::View;
 use crate::{changes::Change, commands, limits};
 use bytes::Bytes;
 use prost::Message;
 use quorate_model::{ErrorCode, MetaError, Revision, StampedTime};
-use std::collections::BTreeMap;
 
 /// Where an entry stands in the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -117,34 +117,36 @@ impl Machine {
                 expected_after: self.digests.index,
             });
         }
-        let mut writes = EntryWrites::default();
-        let mut answers = Vec::new();
         let payload = match &entry.kind {
             EntryKind::Other => Bytes::new(),
-            EntryKind::Commands(payload) => {
-                let (time, frames) = frame::unpack(payload).map_err(|error| MachineError::Malformed { index, error })?;
-                self.counters.stamped_ms = self.counters.stamped_ms.max(time.0);
-                answers.reserve(frames.len());
-                for frame in &frames {
-                    answers.push(self.apply_frame(view, &mut writes, frame, index)?);
-                }
-                let counters = Change {
-                    key: Bytes::from_static(COUNTERS_KEY),
-                    value: Some(self.counters.encode_to_vec().into()),
-                    fresh: false,
-                };
-                self.write(view, &mut writes, counters)?;
-                payload.clone()
-            }
+            EntryKind::Commands(payload) => payload.clone(),
         };
-        let position = [entry.position.term, entry.position.peer, index];
-        let writes: Vec<(Bytes, Option<Bytes>)> = writes.0.into_iter().collect();
-        self.digests.history = digest::chain(self.digests.history, position, &payload, &writes);
+        let mut work = EntryWork {
+            index,
+            superseded: CleanupRecord::default(),
+            link: digest::Link::new(self.digests.history, [entry.position.term, entry.position.peer, index], &payload),
+        };
+        let mut answers = Vec::new();
+        if let EntryKind::Commands(payload) = &entry.kind {
+            let (time, frames) = frame::unpack(payload).map_err(|error| MachineError::Malformed { index, error })?;
+            self.counters.stamped_ms = self.counters.stamped_ms.max(time.0);
+            work.superseded.superseded_ms = self.counters.stamped_ms;
+            answers.reserve(frames.len());
+            for frame in &frames {
+                answers.push(self.apply_frame(view, &mut work, frame)?);
+            }
+            if let Some((key, value)) = cleanup_row(&work.superseded) {
+                self.write(view, &mut work, Change::fresh(key, value))?;
+            }
+            let counters = self.counters.encode_to_vec().into();
+            self.write(view, &mut work, Change::put(Bytes::from_static(COUNTERS_KEY), counters))?;
+        }
+        self.digests.history = work.link.finish();
         self.digests.index = index;
         Ok(answers)
     }
 
-    fn apply_frame(&mut self, view: &mut View<'_>, writes: &mut EntryWrites, frame: &Frame, index: u64) -> Result<Answer, MachineError> {
+    fn apply_frame(&mut self, view: &mut View<'_>, work: &mut EntryWork, frame: &Frame) -> Result<Answer, MachineError> {
         let now = self.stamped_time();
         let remembered = frame.request.session.0 != 0;
         if remembered {
@@ -158,36 +160,24 @@ impl Machine {
                 }
                 Admission::Execute { touch: None } => {}
                 Admission::Execute { touch: Some(record) } => {
-                    let change = Change {
-                        key: crate::keys::session(frame.request.session),
-                        value: Some(record.encode_to_vec().into()),
-                        fresh: false,
-                    };
-                    self.write(view, writes, change)?;
+                    let key = crate::keys::session(frame.request.session);
+                    self.write(view, work, Change::put(key, record.encode_to_vec().into()))?;
                 }
             }
         }
-        let answer = self.execute(view, writes, frame, index)?;
+        let answer = self.execute(view, work, frame)?;
         // A command may end the session it came in (close, expire): an answer written then would be left for ever.
         if remembered && !view.is_removed(&crate::keys::session(frame.request.session)) {
             let (key, value) = session::remember(frame, &answer);
-            self.write(
-                view,
-                writes,
-                Change {
-                    key,
-                    value: Some(value.into()),
-                    fresh: false,
-                },
-            )?;
+            self.write(view, work, Change::put(key, value.into()))?;
         }
         Ok(answer)
     }
 
-    fn execute(&mut self, view: &mut View<'_>, writes: &mut EntryWrites, frame: &Frame, index: u64) -> Result<Answer, MachineError> {
+    fn execute(&mut self, view: &mut View<'_>, work: &mut EntryWork, frame: &Frame) -> Result<Answer, MachineError> {
         let mut context = ApplyContext::new(view, self.counters, self.stamped_time());
         let result = commands::dispatch(frame.number, frame.payload.clone(), &mut context).ok_or(MachineError::UnknownCommand {
-            index,
+            index: work.index,
             number: frame.number,
         })?;
         let (changes, counters) = (std::mem::take(&mut context.changes), context.counters);
@@ -209,9 +199,18 @@ impl Machine {
                 if !changes.is_empty() {
                     self.counters.revision += 1;
                 }
-                for change in changes.into_changes() {
-                    self.write(view, writes, change)?;
+                let (changes, superseded) = changes.into_parts();
+                for change in changes {
+                    self.write(view, work, change)?;
                 }
+                let superseded_at = self.counters.revision;
+                work.superseded
+                    .versions
+                    .extend(superseded.into_iter().map(|version| CleanupVersion {
+                        name: version.name,
+                        written_at: version.written_at.0,
+                        superseded_at,
+                    }));
                 Ok(body)
             }
         };
@@ -221,15 +220,15 @@ impl Machine {
         })
     }
 
-    fn write(&mut self, view: &mut View<'_>, writes: &mut EntryWrites, change: Change) -> Result<(), StoreError> {
-        let (key, value) = (change.key.clone(), change.value.clone());
-        let before = view.write(change)?;
-        self.digests.row_changed(&key, before.as_deref(), value.as_deref());
-        writes.0.insert(key, value);
-        Ok(())
+    fn write(&mut self, view: &mut View<'_>, work: &mut EntryWork, change: Change) -> Result<(), StoreError> {
+        work.link.write(&change.key, change.value.as_deref());
+        view.write(change, |key, before, after| self.digests.row_changed(key, before, after))
     }
 }
 
-/// What one entry wrote, by key: the history digest covers it, so it must not depend on how entries were grouped.
-#[derive(Default)]
-struct EntryWrites(BTreeMap<Bytes, Option<Bytes>>);
+/// What comes together while one entry is applied. It must not depend on how entries are grouped.
+struct EntryWork {
+    index: u64,
+    link: digest::Link,
+    superseded: CleanupRecord,
+}

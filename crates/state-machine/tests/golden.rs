@@ -172,6 +172,7 @@ fn counters() -> Counters {
         collected_before: 8,
         pins: 9,
         queue_worked_off: 10,
+        queue_versions_done: 11,
     }
 }
 
@@ -184,8 +185,13 @@ fn records() -> Vec<Golden> {
         error: 5,
         message: "m".into(),
     };
+    let superseded = CleanupVersion {
+        name: "n".into(),
+        written_at: 2,
+        superseded_at: 3,
+    };
     vec![
-        record(counters(), "08ac0210021803200428053006380740084809500a"),
+        record(counters(), "08ac0210021803200428053006380740084809500a580b"),
         record(
             SessionRecord {
                 opened_ms: 1,
@@ -208,6 +214,14 @@ fn records() -> Vec<Golden> {
                 superseded_ms: 2,
             },
             "08ac021002",
+        ),
+        record(superseded.clone(), "0a016e10021803"),
+        record(
+            CleanupRecord {
+                superseded_ms: 300,
+                versions: vec![superseded],
+            },
+            "08ac0212070a016e10021803",
         ),
         record(
             PinRecord {

@@ -9,7 +9,22 @@ use std::io::{self, Write};
 use std::path::Path;
 
 /// First line of the file: format of the whole data directory.
-const FORMAT: &str = "quorate-data 1";
+const FORMAT: &str = "quorate-data 2";
+
+/// Why an identity file says nothing.
+#[derive(Debug, thiserror::Error)]
+enum Unreadable {
+    #[error("has format \"{0}\"; this version reads \"{FORMAT}\"")]
+    OtherFormat(String),
+    #[error("{0}")]
+    Damaged(&'static str),
+}
+
+impl From<&'static str> for Unreadable {
+    fn from(what: &'static str) -> Unreadable {
+        Unreadable::Damaged(what)
+    }
+}
 
 /// Identity of a data directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +44,10 @@ impl Identity {
             Err(error) => return Err(io::Error::other(format!("{} cannot be read: {error}", path.display()))),
         };
         parse(&text).map(Some).map_err(|why| {
-            let advice = "this peer must rejoin under a new id: move the data directory away and start it with --replace";
+            let advice = match why {
+                Unreadable::OtherFormat(_) => "start the version that wrote it; a directory is not converted",
+                Unreadable::Damaged(_) => "this peer must rejoin under a new id: move the data directory away and start it with --replace",
+            };
             io::Error::other(format!("{} {why}; {advice}", path.display()))
         })
     }
@@ -71,7 +89,7 @@ fn refuse_orphaned_data(data_dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn parse(text: &str) -> Result<Identity, String> {
+fn parse(text: &str) -> Result<Identity, Unreadable> {
     let (body, crc_line) = text.strip_suffix('\n').and_then(|text| text.rsplit_once('\n')).ok_or("is cut")?;
     let body = format!("{body}\n");
     let crc = crc_line
@@ -79,12 +97,12 @@ fn parse(text: &str) -> Result<Identity, String> {
         .and_then(|hex| u32::from_str_radix(hex, 16).ok())
         .ok_or("is cut")?;
     if crc != crc32c::crc32c(body.as_bytes()) {
-        return Err("is damaged: its checksum does not match".to_owned());
+        return Err("is damaged: its checksum does not match".into());
     }
     let mut lines = body.lines();
     let format = lines.next().unwrap_or_default();
     if format != FORMAT {
-        return Err(format!("has format \"{format}\"; this version reads \"{FORMAT}\""));
+        return Err(Unreadable::OtherFormat(format.to_owned()));
     }
     let mut field = |name: &str| {
         lines
@@ -100,7 +118,7 @@ fn parse(text: &str) -> Result<Identity, String> {
     let member = match (cluster, peer) {
         (Some(cluster), Some(peer)) => Some((ClusterId(cluster), PeerId(peer))),
         (None, None) => None,
-        _ => return Err("names a cluster without a peer id".to_owned()),
+        _ => return Err("names a cluster without a peer id".into()),
     };
     Ok(Identity {
         incarnation: Incarnation(incarnation),
@@ -125,7 +143,7 @@ mod tests {
         assert_eq!(Identity::load(dir.path()).expect("an empty directory is fine"), None);
         identity().store(dir.path()).expect("stored");
         assert_eq!(Identity::load(dir.path()).expect("loads"), Some(identity()));
-        let golden = "quorate-data 1\nincarnation 00000000000000ab\ncluster 00000000000000000000000000001234\npeer 3\ncrc32c ";
+        let golden = "quorate-data 2\nincarnation 00000000000000ab\ncluster 00000000000000000000000000001234\npeer 3\ncrc32c ";
         assert!(identity().render().starts_with(golden), "{}", identity().render());
     }
 
