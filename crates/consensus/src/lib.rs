@@ -10,7 +10,9 @@
 //!
 //! This crate refuses to know sockets (see [`transport`]) and, outside `env`, the wall clock and randomness.
 
+pub mod acknowledged;
 mod append_latency;
+mod append_stream;
 pub mod applier;
 pub mod bootstrap;
 #[cfg(test)]

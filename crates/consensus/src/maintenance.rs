@@ -2,6 +2,7 @@
 //!
 //! Loops here look, then trigger or propose. None of them writes state.
 
+use crate::acknowledged;
 use crate::env;
 use crate::node::{Core, Node};
 use crate::settings::{HELLO_INTERVAL, LEADER_RETRY};
@@ -102,6 +103,7 @@ impl Health {
 
 pub(crate) fn spawn(node: &Node) {
     node.core().spawn(catch_up(node.clone()));
+    node.core().spawn(stand_aside_after_a_loss(node.core().clone()));
     node.core().spawn(watch_growth(node.clone()));
     node.core().spawn(exchange_health(node.clone()));
     node.core().spawn(expire_sessions(node.clone()));
@@ -122,6 +124,12 @@ async fn catch_up(node: Node) {
             }
         }
     }
+}
+
+/// A peer that has lost entries does not campaign; whoever runs it stops it.
+async fn stand_aside_after_a_loss(core: Arc<Core>) {
+    core.own_log.lost().await;
+    core.raft().runtime_config().elect(false);
 }
 
 /// Flushes the state and makes checkpoints as the log grows, and purges what nobody needs any more.
@@ -241,6 +249,11 @@ async fn exchange_health(node: Node) {
             if leads && reply.your_peer_id == 0 {
                 core.health.removed.notify_one();
             }
+            if let Some(mark) = acknowledged::mark_from_wire(reply.acknowledged_vote, reply.acknowledged)
+                && core.own_log.compare(core.log.as_ref(), &mark).is_err()
+            {
+                continue;
+            }
             match compare(&core, digests, &reply) {
                 // A learner has no say: only voters are a majority.
                 _ if !voters.contains(&peer) => {}
@@ -297,7 +310,7 @@ async fn stop_serving(node: &Node) {
 
 /// Stands back from elections while this clock is far from the majority's.
 fn watch_clock(core: &Core) {
-    if core.health.is_diverged() {
+    if core.health.is_diverged() || core.takes_part().is_err() {
         return;
     }
     let peers: Vec<u64> = core

@@ -1,5 +1,6 @@
 //! A running member of the Raft group, as the rest of the product sees it: writes, reads, status, leadership.
 
+use crate::acknowledged::{Acknowledged, OwnLog};
 use crate::append_latency::AppendLatency;
 use crate::applier::{AppliedState, Applier, ApplyHandle, Audit};
 use crate::lanes::Lanes;
@@ -61,6 +62,10 @@ pub struct Core {
     pub transport: Arc<dyn Transport>,
     pub disk_free: Arc<dyn Fn() -> u64 + Send + Sync>,
     pub append_latency: Arc<AppendLatency>,
+    /// What every peer has acknowledged to this one while it led.
+    pub acknowledged: Arc<Acknowledged>,
+    /// Whether this peer itself has lost what it had acknowledged.
+    pub own_log: Arc<OwnLog>,
     pub health: maintenance::Health,
     raft: Raft<TypeConfig, StateAdapter>,
     /// Commands that wait here for the proposer.
@@ -107,8 +112,11 @@ impl Node {
         let state_adapter = StateAdapter::new(apply);
         let is_new = parts.log.state().last.is_none();
         let append_latency = Arc::new(AppendLatency::default());
+        let (acknowledged, own_log) = (Arc::<Acknowledged>::default(), Arc::<OwnLog>::default());
         let network = NetworkFactory {
             transport: parts.transport.clone(),
+            acknowledged: acknowledged.clone(),
+            own_log: own_log.clone(),
             inline_disk: parts.settings.inline_apply,
         };
         let raft = Raft::build(
@@ -135,6 +143,8 @@ impl Node {
             transport: parts.transport,
             disk_free: parts.disk_free,
             append_latency: append_latency.clone(),
+            acknowledged,
+            own_log,
             health: maintenance::Health::default(),
             raft: raft.clone(),
             local,
@@ -316,6 +326,9 @@ impl Node {
         if core.is_stopping() {
             return Err(MetaError::new(ErrorCode::ShuttingDown, format!("peer {} is stopping", core.peer)));
         }
+        if let Err(loss) = core.takes_part() {
+            return Err(MetaError::new(ErrorCode::Diverged, format!("peer {}: {loss}", core.peer)));
+        }
         if core.health.is_diverged() {
             return Err(MetaError::new(
                 ErrorCode::Diverged,
@@ -456,6 +469,11 @@ impl Core {
     /// A copy: the reference would block openraft's own task.
     pub(crate) fn metrics(&self) -> RaftMetrics<TypeConfig> {
         self.raft.metrics().borrow_watched().clone()
+    }
+
+    /// An error when this peer has lost what it had acknowledged: it neither votes nor acknowledges any more.
+    pub(crate) fn takes_part(&self) -> Result<(), String> {
+        self.own_log.loss().map_or(Ok(()), |loss| Err(loss.to_owned()))
     }
 
     pub fn is_stopping(&self) -> bool {

@@ -1,5 +1,6 @@
 //! What a peer answers to other peers. The transport has already checked who is calling.
 
+use crate::acknowledged;
 use crate::convert::{self, Malformed};
 use crate::node::{Core, Node};
 use crate::proposer::ProposeFailure;
@@ -18,6 +19,7 @@ use quorate_wire::quorate::peer as wire;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 /// Files one checkpoint may have; RocksDB at 64 MiB a file stays far below.
@@ -37,6 +39,17 @@ fn append_from_wire(request: wire::AppendRequest) -> Result<AppendEntriesRequest
             .collect::<Result<_, _>>()?,
         leader_commit: convert::optional_log_id(request.leader_commit)?,
     })
+}
+
+/// One request as openraft takes it, unless it is malformed, or the end of this log is lost.
+fn take_append(core: &Weak<Core>, mut request: wire::AppendRequest) -> Result<AppendEntriesRequest<TypeConfig>, String> {
+    let core = core.upgrade().ok_or("this peer has stopped")?;
+    let mark = acknowledged::mark_from_wire(request.vote, request.acknowledged.take());
+    match mark {
+        Some(mark) => core.own_log.compare(core.log.as_ref(), &mark)?,
+        None => core.takes_part()?,
+    }
+    append_from_wire(request).map_err(|error| error.to_string())
 }
 
 fn append_reply(result: StreamAppendResult<TypeConfig>) -> wire::AppendReply {
@@ -85,19 +98,28 @@ impl Node {
         &self,
         requests: impl Stream<Item = wire::AppendRequest> + Send + 'static,
     ) -> BoxStream<'static, wire::AppendReply> {
-        // A malformed request ends the stream: nothing after it can be matched with an answer.
+        // Weakly: whoever sends may keep an idle stream, and with it this closure, long after this node is gone.
+        let core = Arc::downgrade(&self.core);
+        let refused: Arc<OnceLock<String>> = Arc::default();
+        let why = refused.clone();
+        // What is not taken ends the stream: nothing after it can be matched with an answer.
         let requests = requests
-            .map(append_from_wire)
+            .map(move |request| take_append(&core, request).map_err(|error| why.set(error)))
             .take_while(|request| futures::future::ready(request.is_ok()))
             .filter_map(|request| futures::future::ready(request.ok()));
+        let refusal = futures::stream::once(async move { refused.get().map(failed) });
         self.core
             .raft()
             .stream_append(requests)
             .map(|result| result.map_or_else(failed, append_reply))
+            .chain(refusal.filter_map(futures::future::ready))
             .boxed()
     }
 
     pub async fn handle_vote(&self, request: wire::VoteRequest) -> wire::VoteReply {
+        if let Err(loss) = self.core.takes_part() {
+            return vote_error(loss);
+        }
         let request = match vote_request(request) {
             Ok(request) => request,
             Err(error) => return vote_error(error),
@@ -109,6 +131,9 @@ impl Node {
     }
 
     pub async fn handle_pre_vote(&self, request: wire::VoteRequest) -> wire::VoteReply {
+        if let Err(loss) = self.core.takes_part() {
+            return vote_error(loss);
+        }
         let request = match vote_request(request) {
             Ok(request) => request,
             Err(error) => return vote_error(error),
@@ -121,6 +146,9 @@ impl Node {
 
     pub async fn handle_transfer(&self, request: wire::TransferRequest) -> wire::TransferReply {
         let refused = |error: String| wire::TransferReply { accepted: false, error };
+        if let Err(loss) = self.core.takes_part() {
+            return refused(loss);
+        }
         let parsed = convert::vote_from_wire(request.from_leader).and_then(|vote| {
             Ok(TransferLeaderRequest::new(
                 vote,
@@ -204,6 +232,7 @@ impl Node {
             .membership_config
             .nodes()
             .find(|(_, node)| request.incarnation != 0 && node.incarnation == request.incarnation);
+        let acknowledged = known.and_then(|(peer, _)| core.acknowledged.mark_of(*peer));
         wire::HelloReply {
             in_cluster: metrics.membership_config.nodes().next().is_some(),
             cluster_id: core.cluster.to_string(),
@@ -231,6 +260,9 @@ impl Node {
                 .map(|digests| digests.to_bytes().to_vec().into())
                 .unwrap_or_default(),
             your_peer_id: known.map_or(0, |(peer, _)| *peer),
+            acknowledged_vote: acknowledged.as_ref().map(|mark| convert::vote_to_wire(&mark.vote)),
+            acknowledged: acknowledged.as_ref().map(|mark| convert::log_id_to_wire(&mark.log_id)),
+            ..Default::default()
         }
     }
 
@@ -319,6 +351,7 @@ async fn receive_and_install(core: &Core, mut chunks: impl Stream<Item = wire::I
         .clone()
         .try_lock_owned()
         .map_err(|_| INSTALL_UNDER_WAY.to_owned())?;
+    core.takes_part()?;
     let first = next_chunk(&mut chunks).await?.ok_or("the stream ended before its manifest")?;
     let manifest = first.manifest.ok_or("the stream does not begin with a manifest")?;
     let vote = convert::vote_from_wire(manifest.vote).map_err(|error| error.to_string())?;

@@ -95,6 +95,9 @@ impl Settings {
 pub const MAX_WAITING_COMMANDS: usize = 4_096;
 /// Forwarded batches in flight to the leader: enough to cover the round trip, few enough to keep batches large.
 pub const FORWARDS_IN_FLIGHT: usize = 2;
+/// Bytes of entries sent to one peer and not yet acknowledged: enough to keep a fast link full, little enough that a slow
+/// peer costs no memory.
+pub const MAX_UNACKNOWLEDGED_BYTES: usize = 16 << 20;
 /// Longest a forwarded batch is waited for before its outcome counts as unknown.
 pub const FORWARD_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause before a write or read that found no leader tries again.

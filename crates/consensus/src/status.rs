@@ -52,10 +52,13 @@ impl Node {
                 diverged: hello.diverged,
                 snapshot_index: hello.snapshot_index,
                 purged_index: hello.purged_index,
+                disk_low: hello.disk_low,
+                disk_total_bytes: hello.disk_total_bytes,
+                state_damaged: hello.state_damaged,
             });
         }
         let leader = metrics.current_leader.unwrap_or(0);
-        let findings = findings(leader, &peers, core.settings.timing.heartbeat_ms);
+        let findings = findings(leader, &peers, core.settings.timing.heartbeat_ms, &core.acknowledged.lost());
         wire::StatusReply {
             cluster_id: core.cluster.to_string(),
             peer_id: core.peer,
@@ -79,7 +82,7 @@ fn finding(critical: bool, object: String, text: String, advice: &str) -> wire::
 }
 
 /// Everything worth an operator's attention, worst first.
-fn findings(leader: u64, peers: &[wire::PeerStatus], heartbeat_ms: u64) -> Vec<wire::Finding> {
+fn findings(leader: u64, peers: &[wire::PeerStatus], heartbeat_ms: u64, lost: &[u64]) -> Vec<wire::Finding> {
     let mut found = Vec::new();
     let voters: Vec<&wire::PeerStatus> = peers.iter().filter(|peer| peer.voter).collect();
     let reachable = voters.iter().filter(|peer| peer.reachable).count();
@@ -99,6 +102,11 @@ fn findings(leader: u64, peers: &[wire::PeerStatus], heartbeat_ms: u64) -> Vec<w
     let most_applied = peers.iter().map(|peer| peer.applied_index).max().unwrap_or(0);
     for peer in peers {
         let object = format!("peer {}", peer.peer_id);
+        if lost.contains(&peer.peer_id) {
+            let text = "came back without entries it had acknowledged; it takes no part any more".to_owned();
+            found.push(finding(true, object, text, "start it empty with --replace"));
+            continue;
+        }
         if !peer.reachable {
             let spare = reachable.saturating_sub(needed);
             let text = format!(

@@ -7,6 +7,7 @@ use crate::peer::client::TcpTransport;
 use crate::peer::service::{self, PeerPort};
 use crate::peer::{Identity as PeerIdentity, OwnIdentity};
 use crate::secrets::SecretBox;
+use quorate_consensus::acknowledged;
 use quorate_consensus::applier::Audit;
 use quorate_consensus::bootstrap::{self, Newcomer, Place};
 use quorate_consensus::transport::{Channel, Transport};
@@ -99,11 +100,21 @@ pub async fn run(config: ServerConfig, stop: watch::Receiver<bool>, ready: impl 
             );
             return Err(StartError::Place(text));
         }
+        loss = node.core().own_log.lost() => return Err(retire(&config.data_dir, &loss)),
     }
     tracing::info!(peer = place.peer.0, "stopping");
     node.shutdown().await;
     let _ = serving.await;
     Ok(())
+}
+
+/// Sees to it that this data directory never takes part again.
+fn retire(data_dir: &Path, loss: &str) -> StartError {
+    if let Err(error) = Identity::retire(data_dir, loss) {
+        tracing::error!(%error, "the data directory cannot be marked as retired; do not start this peer on it again");
+    }
+    let advice = "the peer must not vote under its id again: move the directory away and start it with --replace";
+    StartError::Place(format!("{}: {loss}; {advice}", data_dir.display()))
 }
 
 /// The keys secrets are encrypted by. A peer that is alone makes its own; several must be given the same.
@@ -280,6 +291,11 @@ async fn start_node(
         Ok((Arc::new(log), Arc::new(state)))
     });
     let (log, state) = opened.await.map_err(io::Error::other)??;
+    let others = newcomer.peers.iter().filter(|address| **address != newcomer.peer_address);
+    let loss = acknowledged::lost_entries(log.as_ref(), state.as_ref(), &transport, newcomer.incarnation.0, others).await?;
+    if let Some(loss) = loss {
+        return Err(retire(&config.data_dir, &loss));
+    }
     let disk = config.data_dir.clone();
     let parts = NodeParts {
         cluster: place.cluster,

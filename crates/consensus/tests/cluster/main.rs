@@ -3,6 +3,7 @@
 mod checkpoints;
 mod divergence;
 mod elections;
+mod lost_entries;
 mod no_quorum;
 mod restarts;
 mod retries;
