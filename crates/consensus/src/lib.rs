@@ -17,7 +17,9 @@ pub mod applier;
 pub mod bootstrap;
 #[cfg(test)]
 mod conformance;
+pub mod content_scan;
 mod convert;
+pub mod disk;
 pub mod env;
 mod forward;
 mod lanes;

@@ -3,6 +3,7 @@
 use crate::acknowledged::{Acknowledged, OwnLog};
 use crate::append_stream::AppendStream;
 use crate::convert::{self, Malformed};
+use crate::node::Core;
 use crate::settings::MAX_UNACKNOWLEDGED_BYTES;
 use crate::state_adapter::{SnapshotHandle, run_blocking};
 use crate::transport::{Channel, PeerClient, Transport, TransportError};
@@ -23,9 +24,10 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::io::Read;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::task::Poll;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Bytes of a checkpoint sent at once.
 const PIECE_BYTES: usize = 256 << 10;
@@ -40,6 +42,10 @@ pub struct NetworkFactory {
     pub acknowledged: Arc<Acknowledged>,
     /// A peer that has lost entries asks for no votes.
     pub own_log: Arc<OwnLog>,
+    /// The node this belongs to, once it exists.
+    pub core: Arc<OnceLock<Weak<Core>>>,
+    /// 0 for as fast as it goes.
+    pub checkpoint_bytes_per_second: u64,
     /// Read files without the blocking pool: simulations only.
     pub inline_disk: bool,
 }
@@ -50,12 +56,20 @@ pub struct Network {
     client: Arc<dyn PeerClient>,
     acknowledged: Arc<Acknowledged>,
     own_log: Arc<OwnLog>,
+    core: Arc<OnceLock<Weak<Core>>>,
+    checkpoint_bytes_per_second: u64,
     inline_disk: bool,
 }
 
 impl Network {
     fn append_stream(&self) -> Arc<AppendStream> {
         AppendStream::new(self.target, self.acknowledged.clone(), MAX_UNACKNOWLEDGED_BYTES)
+    }
+
+    /// Writes wait for this peer: nothing may hold up what it is sent.
+    fn restores_quorum(&self) -> impl Fn() -> bool + Send + use<> {
+        let (target, core) = (self.target, self.core.clone());
+        move || core.get().and_then(Weak::upgrade).is_some_and(|core| core.quorum_needs(target))
     }
 
     fn may_campaign(&self) -> Result<(), RpcError> {
@@ -71,6 +85,8 @@ impl NetworkFactory {
             client,
             acknowledged: self.acknowledged.clone(),
             own_log: self.own_log.clone(),
+            core: self.core.clone(),
+            checkpoint_bytes_per_second: self.checkpoint_bytes_per_second,
             inline_disk: self.inline_disk,
         }
     }
@@ -265,6 +281,7 @@ async fn send_checkpoint(network: &Network, vote: Vote, handle: SnapshotHandle) 
         target,
         client,
         inline_disk,
+        checkpoint_bytes_per_second,
         ..
     } = network;
     let SnapshotHandle::Held(checkpoint) = handle else {
@@ -306,6 +323,7 @@ async fn send_checkpoint(network: &Network, vote: Vote, handle: SnapshotHandle) 
         ..Default::default()
     };
     let pieces = read_files(checkpoint, plan.wanted, *inline_disk, unread.clone());
+    let pieces = paced(pieces, *checkpoint_bytes_per_second, network.restores_quorum());
     let reply = client.install(futures::stream::iter([first]).chain(pieces).boxed()).await;
     // What went wrong here explains what the receiver says.
     if let Some(error) = unread.lock().expect("no panic while held").take() {
@@ -316,6 +334,26 @@ async fn send_checkpoint(network: &Network, vote: Vote, handle: SnapshotHandle) 
         return Err(TransportError(reply.error));
     }
     Ok(SnapshotResponse::new(convert::vote_from_wire(reply.vote)?))
+}
+
+/// The pieces at most at `bytes_per_second` (0 for no bound), except while `unbounded` says that somebody waits for them.
+fn paced(
+    pieces: impl Stream<Item = wire::InstallChunk> + Send,
+    bytes_per_second: u64,
+    unbounded: impl Fn() -> bool + Send,
+) -> impl Stream<Item = wire::InstallChunk> + Send {
+    let mut due = Instant::now();
+    pieces.then(move |piece| {
+        if bytes_per_second > 0 && !unbounded() {
+            // Counted from now on: time in which nothing was sent is not made up for.
+            due = due.max(Instant::now()) + Duration::from_secs_f64(piece.data.len() as f64 / bytes_per_second as f64);
+        }
+        let wait = due;
+        async move {
+            tokio::time::sleep_until(wait).await;
+            piece
+        }
+    })
 }
 
 fn unreadable(error: std::io::Error) -> TransportError {

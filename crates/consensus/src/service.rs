@@ -232,6 +232,7 @@ impl Node {
             .membership_config
             .nodes()
             .find(|(_, node)| request.incarnation != 0 && node.incarnation == request.incarnation);
+        let (disk, disk_low) = core.own_disk();
         let acknowledged = known.and_then(|(peer, _)| core.acknowledged.mark_of(*peer));
         wire::HelloReply {
             in_cluster: metrics.membership_config.nodes().next().is_some(),
@@ -245,7 +246,7 @@ impl Node {
             last_log_index: metrics.last_log_index.unwrap_or(0),
             applied_index: core.applier.applied().index,
             unix_ms: env::wall_clock().0,
-            disk_free_bytes: (core.disk_free)(),
+            disk_free_bytes: disk.free_bytes,
             append_p999_us: core.append_latency.p999_us(),
             digest_index: digests.index,
             digest: digests.to_bytes().to_vec().into(),
@@ -262,6 +263,9 @@ impl Node {
             your_peer_id: known.map_or(0, |(peer, _)| *peer),
             acknowledged_vote: acknowledged.as_ref().map(|mark| convert::vote_to_wire(&mark.vote)),
             acknowledged: acknowledged.as_ref().map(|mark| convert::log_id_to_wire(&mark.log_id)),
+            state_damaged: core.content_scan.is_damaged(),
+            disk_low,
+            disk_total_bytes: disk.total_bytes,
             ..Default::default()
         }
     }
@@ -411,6 +415,7 @@ async fn receive_and_install(core: &Core, mut chunks: impl Stream<Item = wire::I
         .await
         .map_err(|error| error.to_string())?
         .map_err(|error| error.to_string())?;
+    core.content_scan.want();
     Ok(convert::vote_to_wire(&reply.vote))
 }
 

@@ -4,6 +4,7 @@ use super::links::{Endpoint, LinkTransport, Links};
 use super::{soon, until};
 use bytes::Bytes;
 use quorate_consensus::bootstrap::{Newcomer, Place, find_place, found};
+use quorate_consensus::disk::DiskSpace;
 use quorate_consensus::transport::Transport;
 use quorate_consensus::{Deadline, Node, NodeParts, Settings};
 use quorate_model::{ClusterId, ErrorCode, Incarnation, MetaError, PeerId, RequestId};
@@ -13,7 +14,7 @@ use quorate_storage::log::{FileLog, FileLogOptions, LogStore};
 use quorate_storage::state::{RocksState, RocksStateOptions, StateEngine};
 use quorate_wire::quorate::v1::GetAttributeRequest;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -24,6 +25,8 @@ pub struct Peer {
     dir: PathBuf,
     place: Option<(ClusterId, PeerId)>,
     node: Option<Node>,
+    /// What its disk says it has.
+    disk: Arc<Mutex<DiskSpace>>,
     /// Kept so that the last handle is dropped here, and closing is over when a kill returns.
     stores: Option<(Arc<dyn LogStore>, Arc<dyn StateEngine>)>,
 }
@@ -90,6 +93,7 @@ impl Cluster {
             dir: dir.path().join(format!("peer{}", position + 1)),
             place: None,
             node: None,
+            disk: Arc::new(Mutex::new(DiskSpace::AMPLE)),
             stores: None,
         });
         Cluster {
@@ -152,6 +156,14 @@ impl Cluster {
         self.links.isolate(self.address(position), &self.addresses());
     }
 
+    /// From now on a peer's disk of 100 GiB has this much left.
+    pub fn set_free(&self, position: usize, free_bytes: u64) {
+        *self.peers[position].disk.lock().expect("no panic while held") = DiskSpace {
+            free_bytes,
+            total_bytes: 100 << 30,
+        };
+    }
+
     pub fn node(&self, position: usize) -> &Node {
         self.peers[position].node.as_ref().expect("this peer runs")
     }
@@ -169,6 +181,7 @@ impl Cluster {
         let log: Arc<dyn LogStore> = Arc::new(FileLog::open(peer.dir.join("log"), log_options()).expect("the log opens"));
         let state: Arc<dyn StateEngine> =
             Arc::new(RocksState::open(&peer.dir.join("state"), RocksStateOptions::default()).expect("the state opens"));
+        let disk = peer.disk.clone();
         peer.stores = Some((log.clone(), state.clone()));
         let parts = NodeParts {
             cluster,
@@ -181,7 +194,7 @@ impl Cluster {
             state,
             transport,
             audit: None,
-            disk_free: Arc::new(|| 1 << 40),
+            disk_space: Arc::new(move || *disk.lock().expect("no panic while held")),
         };
         let node = Node::start(parts).await.expect("the node starts");
         self.links.listen(&peer.newcomer.peer_address, Some(Endpoint::Member(node.clone())));
