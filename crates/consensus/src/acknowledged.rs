@@ -36,6 +36,21 @@ struct Memory {
     lost: BTreeSet<u64>,
 }
 
+impl Memory {
+    /// What it had acknowledged before stays counted, which does no harm: it never votes again, so every quorum of the
+    /// others has a member that holds what was committed.
+    fn lose(&mut self, peer: u64) {
+        if self.lost.insert(peer) {
+            let acknowledged = self.marks.get(&peer).map(|mark| mark.log_id.index);
+            tracing::error!(
+                peer,
+                acknowledged,
+                "a peer came back without entries it had acknowledged: nothing it says is taken any more; start it empty with --replace"
+            );
+        }
+    }
+}
+
 /// Lives as long as the process; ids of peers are never reused.
 #[derive(Debug, Default)]
 pub struct Acknowledged(Mutex<Memory>);
@@ -78,19 +93,18 @@ impl Acknowledged {
     pub(crate) fn record_conflict(&self, peer: u64, vote: &Vote, conflict: &LogId) -> Result<(), LostEntries> {
         let mut memory = self.memory();
         let held = memory.marks.get(&peer).filter(|mark| mark.vote == *vote);
-        if held.is_some_and(|mark| mark.log_id.index >= conflict.index) && memory.lost.insert(peer) {
-            let acknowledged = memory.marks.get(&peer).map_or(0, |mark| mark.log_id.index);
-            tracing::error!(
-                peer,
-                acknowledged,
-                lacks = conflict.index,
-                "a peer came back without entries it had acknowledged: it is not counted any more; start it empty with --replace"
-            );
+        if held.is_some_and(|mark| mark.log_id.index >= conflict.index) {
+            memory.lose(peer);
         }
         match memory.lost.contains(&peer) {
             true => Err(LostEntries { peer }),
             false => Ok(()),
         }
+    }
+
+    /// Takes note that `peer` itself has found entries missing.
+    pub(crate) fn record_loss(&self, peer: u64) {
+        self.memory().lose(peer);
     }
 }
 

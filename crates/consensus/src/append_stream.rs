@@ -115,6 +115,10 @@ impl AppendStream {
                 Ok(Err(StreamAppendError::Conflict(log_id)))
             }
             Kind::HigherVote => Ok(Err(StreamAppendError::HigherVote(convert::vote_from_wire(reply.vote)?))),
+            Kind::Lost => {
+                self.acknowledged.record_loss(self.peer);
+                Err(TransportError(reply.error))
+            }
             Kind::Failed => Err(TransportError(reply.error)),
         }
     }

@@ -107,7 +107,14 @@ impl Node {
             .map(move |request| take_append(&core, request).map_err(|error| why.set(error)))
             .take_while(|request| futures::future::ready(request.is_ok()))
             .filter_map(|request| futures::future::ready(request.ok()));
-        let refusal = futures::stream::once(async move { refused.get().map(failed) });
+        let own_log = self.core.own_log.clone();
+        let refusal = futures::stream::once(async move {
+            let mut reply = failed(refused.get()?);
+            if own_log.loss().is_some() {
+                reply.set_kind(wire::append_reply::Kind::Lost);
+            }
+            Some(reply)
+        });
         self.core
             .raft()
             .stream_append(requests)
@@ -266,12 +273,17 @@ impl Node {
             state_damaged: core.content_scan.is_damaged(),
             disk_low,
             disk_total_bytes: disk.total_bytes,
-            ..Default::default()
         }
     }
 
     /// Compares an announced checkpoint with the files already here; leftovers of other checkpoints are removed.
     pub async fn handle_prepare_install(&self, manifest: wire::InstallManifest) -> wire::InstallPlan {
+        if let Err(error) = self.core.takes_part() {
+            return wire::InstallPlan {
+                error,
+                ..Default::default()
+            };
+        }
         // A new announcement removes files: not while another checkpoint is being received or installed.
         let Ok(_one_at_a_time) = self.core.health.installing.try_lock() else {
             return wire::InstallPlan {

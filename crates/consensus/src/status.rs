@@ -93,7 +93,7 @@ fn cluster_findings(core: &Core) -> Vec<wire::Finding> {
         let advice = "a majority decides which of them is wrong: see that all peers run; keep both data directories for a bug report";
         found.push(finding(true, format!("peer {peer}"), text, advice));
     }
-    for peer in core.acknowledged.lost() {
+    for peer in core.acknowledged.lost().into_iter().filter(|peer| core.node_of(*peer).is_some()) {
         let text = "came back without entries it had acknowledged; it takes no part any more".to_owned();
         found.push(finding(true, format!("peer {peer}"), text, "start it empty with --replace"));
     }

@@ -15,7 +15,7 @@ use quorate_consensus::transport::{Channel, Transport};
 use quorate_consensus::{Node, NodeParts, Settings, env};
 use quorate_model::{ClusterId, ErrorCode, Incarnation, PeerId};
 use quorate_state_machine::commands::RegisterRootKey;
-use quorate_storage::ballast::Ballast;
+use quorate_storage::ballast::{Ballast, BallastPlan};
 use quorate_storage::identity::Identity;
 use quorate_storage::log::{FileLog, FileLogOptions, LogStore};
 use quorate_storage::state::{RocksState, RocksStateOptions, StateEngine};
@@ -335,9 +335,13 @@ fn disk_space(dir: &Path) -> DiskSpace {
 /// Before log and state are opened: at a start on a full disk they need its space.
 fn prepare_ballast(config: &ServerConfig, settings: &Settings) -> io::Result<Ballast> {
     let space = disk_space(&config.data_dir);
-    let wanted = config.ballast_bytes.unwrap_or(BALLAST_BYTES);
-    let keep_free = settings.disk.low_below(space.total_bytes);
-    Ballast::prepare(&config.data_dir, wanted, space.free_bytes, space.total_bytes, keep_free)
+    let plan = BallastPlan {
+        wanted_bytes: config.ballast_bytes.unwrap_or(BALLAST_BYTES),
+        free_bytes: space.free_bytes,
+        total_bytes: space.total_bytes,
+        keep_free_bytes: settings.disk.low_below(space.total_bytes),
+    };
+    Ballast::prepare(&config.data_dir, plan)
 }
 
 /// The log asks for the ballast when a write finds no space. The state cannot ask: RocksDB writes its files on threads of

@@ -14,6 +14,17 @@ const NAME: &str = "ballast";
 const SHARE_MAX: u64 = 20;
 const CHUNK_BYTES: u64 = 1 << 20;
 
+/// How large a ballast is to be, and what the file system has.
+#[derive(Clone, Copy, Debug)]
+pub struct BallastPlan {
+    /// Taken as a whole or not at all, but at most a twentieth of `total_bytes`.
+    pub wanted_bytes: u64,
+    pub free_bytes: u64,
+    pub total_bytes: u64,
+    /// What must be free beside it.
+    pub keep_free_bytes: u64,
+}
+
 /// The ballast of one data directory.
 #[derive(Debug)]
 pub struct Ballast {
@@ -23,10 +34,15 @@ pub struct Ballast {
 }
 
 impl Ballast {
-    /// Sees to it that `data_dir` has a ballast of `wanted_bytes`, less on a small file system (of `total_bytes`), none
-    /// where it would leave less than `keep_free_bytes` of the `free_bytes` there are. One that is there already is given
-    /// back when so little is free.
-    pub fn prepare(data_dir: &Path, wanted_bytes: u64, free_bytes: u64, total_bytes: u64, keep_free_bytes: u64) -> io::Result<Ballast> {
+    /// Sees to it that `data_dir` has the ballast of the plan. One that is there already is given back when less is free than
+    /// is to stay free.
+    pub fn prepare(data_dir: &Path, plan: BallastPlan) -> io::Result<Ballast> {
+        let BallastPlan {
+            wanted_bytes,
+            free_bytes,
+            total_bytes,
+            keep_free_bytes,
+        } = plan;
         let path = data_dir.join(NAME);
         let wanted_bytes = wanted_bytes.min(total_bytes / SHARE_MAX);
         let there = match fs::metadata(&path) {
@@ -39,12 +55,16 @@ impl Ballast {
             held_bytes: Mutex::new(there.unwrap_or(0)),
         };
         if free_bytes < keep_free_bytes || wanted_bytes == 0 {
-            ballast.release();
-        } else if there.is_some_and(|bytes| bytes != wanted_bytes)
-            || (there.is_none() && free_bytes - wanted_bytes.min(free_bytes) >= keep_free_bytes)
-        {
-            ballast.release();
-            ballast.occupy(wanted_bytes)?;
+            ballast.remove("little space is free, or no ballast is wanted");
+            return Ok(ballast);
+        }
+        let keep = there == Some(wanted_bytes);
+        if !keep && free_bytes + there.unwrap_or(0) >= keep_free_bytes + wanted_bytes {
+            ballast.remove("another size is wanted");
+            // A peer can do without: it starts.
+            if let Err(error) = ballast.occupy(wanted_bytes) {
+                tracing::warn!(%error, "there is no ballast: a full disk will stop this peer at once");
+            }
         }
         Ok(ballast)
     }
@@ -54,14 +74,18 @@ impl Ballast {
         *self.held_bytes.lock().expect("no panic while held")
     }
 
-    /// Gives the space back; says whether there was any.
+    /// Gives the space back, because the disk is full; says whether there was any.
     pub fn release(&self) -> bool {
+        self.remove("the disk is full; free space now")
+    }
+
+    fn remove(&self, why: &str) -> bool {
         let mut held = self.held_bytes.lock().expect("no panic while held");
         if *held == 0 {
             return false;
         }
         match fs::remove_file(&self.path) {
-            Ok(()) => tracing::warn!(bytes = *held, "the disk is full: the ballast is given back; free space now"),
+            Ok(()) => tracing::warn!(bytes = *held, why, "the ballast is given back"),
             Err(error) => {
                 tracing::error!(%error, path = %self.path.display(), "the ballast cannot be removed");
                 return false;
@@ -113,10 +137,19 @@ mod tests {
         fs::metadata(dir.join(NAME)).map_or(0, |facts| facts.blocks() * 512)
     }
 
+    fn plan(wanted_mib: u64, free_mib: u64, total_mib: u64, keep_free_mib: u64) -> BallastPlan {
+        BallastPlan {
+            wanted_bytes: wanted_mib * MIB,
+            free_bytes: free_mib * MIB,
+            total_bytes: total_mib * MIB,
+            keep_free_bytes: keep_free_mib * MIB,
+        }
+    }
+
     #[test]
     fn it_occupies_what_it_says_and_gives_it_back_once() {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let ballast = Ballast::prepare(dir.path(), 4 * MIB, 1_000 * MIB, 1_000 * MIB, 100 * MIB).expect("made");
+        let ballast = Ballast::prepare(dir.path(), plan(4, 1_000, 1_000, 100)).expect("made");
         assert_eq!(ballast.held_bytes(), 4 * MIB);
         assert!(occupied(dir.path()) >= 4 * MIB, "the space is really taken");
         assert!(ballast.release());
@@ -127,7 +160,7 @@ mod tests {
     #[test]
     fn it_is_kept_over_a_start_and_given_back_at_one_without_room() {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let start = |free_mib: u64| Ballast::prepare(dir.path(), 4 * MIB, free_mib * MIB, 1_000 * MIB, 100 * MIB).expect("prepared");
+        let start = |free_mib: u64| Ballast::prepare(dir.path(), plan(4, free_mib, 1_000, 100)).expect("prepared");
         start(1_000);
         assert_eq!(start(101).held_bytes(), 4 * MIB, "what is there takes nothing more");
         assert_eq!(start(99).held_bytes(), 0);
@@ -138,9 +171,9 @@ mod tests {
     #[test]
     fn it_is_small_on_a_small_file_system_and_none_if_none_is_wanted() {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let small = Ballast::prepare(dir.path(), 256 * MIB, 90 * MIB, 100 * MIB, 0).expect("made");
+        let small = Ballast::prepare(dir.path(), plan(256, 90, 100, 0)).expect("made");
         assert_eq!(small.held_bytes(), 5 * MIB);
-        let none = Ballast::prepare(dir.path(), 0, 90 * MIB, 100 * MIB, 0).expect("prepared");
+        let none = Ballast::prepare(dir.path(), plan(0, 90, 100, 0)).expect("prepared");
         assert_eq!((none.held_bytes(), occupied(dir.path())), (0, 0));
     }
 }

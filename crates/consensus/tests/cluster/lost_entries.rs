@@ -69,7 +69,7 @@ async fn a_peer_that_lost_acknowledged_entries_neither_votes_nor_acknowledges() 
         }),
         leadership_transfer: false,
     };
-    for reply in [node.handle_vote(request.clone()).await, node.handle_pre_vote(request).await] {
+    for reply in [node.handle_vote(request).await, node.handle_pre_vote(request).await] {
         assert!(!reply.granted && reply.error == loss, "{reply:?}");
     }
     let append = wire::AppendRequest {
@@ -78,9 +78,18 @@ async fn a_peer_that_lost_acknowledged_entries_neither_votes_nor_acknowledges() 
     };
     let answers: Vec<_> = node.handle_append(futures::stream::iter([append])).collect().await;
     assert!(answers.len() == 1 && answers[0].error == loss, "{answers:?}");
+    let plan = node.handle_prepare_install(wire::InstallManifest::default()).await;
+    assert_eq!(plan.error, loss, "nor does it take a checkpoint, which would hide the loss");
     assert_eq!(node.check_serving().expect_err("it has no part").code, ErrorCode::Diverged);
 
-    // The other two go on, see what happened, and nothing more reaches its log.
+    until("the leader shows it", || {
+        let findings = cluster.node(leader).status().findings;
+        findings.iter().any(|finding| {
+            finding.object == format!("peer {}", forgetful + 1) && finding.text.contains("without entries it had acknowledged")
+        })
+    })
+    .await;
+    // The other two go on, and nothing more reaches its log.
     cluster
         .put(third, "name", "afterwards", None, soon())
         .await
