@@ -59,6 +59,21 @@ pub struct ServeArguments {
     /// Log entries after which a checkpoint is made.
     #[arg(long)]
     checkpoint_log_entries: Option<u64>,
+    /// Bytes a second at which a checkpoint is sent to one peer; 0 is as fast as it goes.
+    #[arg(long)]
+    checkpoint_bytes_per_second: Option<u64>,
+    /// Free bytes of the data disk below which it counts as low.
+    #[arg(long)]
+    disk_low_bytes: Option<u64>,
+    /// Free percentage of the data disk below which it counts as low.
+    #[arg(long)]
+    disk_low_percent: Option<u64>,
+    /// Bytes of a file that is given back when the disk is full; 0 for none.
+    #[arg(long)]
+    ballast_bytes: Option<u64>,
+    /// Seconds between two scans of the whole state against its digest.
+    #[arg(long)]
+    content_scan_seconds: Option<u64>,
     /// Append every applied entry to audit.log (builds with the `audit` feature).
     #[arg(long)]
     audit: bool,
@@ -82,6 +97,11 @@ impl ServeArguments {
         config.root_keys_file = self.root_keys_file.or(config.root_keys_file);
         config.checkpoint_log_bytes = self.checkpoint_log_bytes.or(config.checkpoint_log_bytes);
         config.checkpoint_log_entries = self.checkpoint_log_entries.or(config.checkpoint_log_entries);
+        config.checkpoint_bytes_per_second = self.checkpoint_bytes_per_second.or(config.checkpoint_bytes_per_second);
+        config.disk_low_bytes = self.disk_low_bytes.or(config.disk_low_bytes);
+        config.disk_low_percent = self.disk_low_percent.or(config.disk_low_percent);
+        config.ballast_bytes = self.ballast_bytes.or(config.ballast_bytes);
+        config.content_scan_seconds = self.content_scan_seconds.or(config.content_scan_seconds);
         config.allow_well_known_token |= self.allow_well_known_token;
         config.replace |= self.replace;
         config.audit |= self.audit;

@@ -82,6 +82,13 @@ pub async fn is_ready(address: &str) -> bool {
     matches!(tokio::time::timeout(Duration::from_secs(3), ask).await, Ok(Ok(true)))
 }
 
+fn size(bytes: u64) -> String {
+    match bytes >> 30 {
+        0..10 => format!("{} MiB", bytes >> 20),
+        gib => format!("{gib} GiB"),
+    }
+}
+
 fn render(status: &StatusReply) -> String {
     let mut out = String::new();
     let voters = status.peers.iter().filter(|peer| peer.voter).count();
@@ -106,10 +113,11 @@ fn render(status: &StatusReply) -> String {
             (false, true) => "voter",
             (false, false) => "learner",
         };
-        let state = match (peer.reachable, peer.diverged) {
-            (false, _) => "unreachable",
-            (true, true) => "diverged",
-            (true, false) => "ok",
+        let state = match (peer.reachable, peer.diverged, peer.disk_low) {
+            (false, _, _) => "unreachable",
+            (true, true, _) => "diverged",
+            (true, false, true) => "disk low",
+            (true, false, false) => "ok",
         };
         let facts = |text: String| if peer.reachable { text } else { "-".to_owned() };
         table.add_row([
@@ -119,7 +127,7 @@ fn render(status: &StatusReply) -> String {
             state.to_owned(),
             facts(peer.applied_index.to_string()),
             facts((most - peer.applied_index.min(most)).to_string()),
-            facts(format!("{} GiB", peer.disk_free_bytes >> 30)),
+            facts(size(peer.disk_free_bytes)),
             facts(peer.version.clone()),
         ]);
     }

@@ -7,6 +7,7 @@ use crate::secrets::SecretBox;
 use quorate_consensus::{Deadline, Node};
 use quorate_model::{ErrorCode, MetaError};
 use quorate_state_machine::command::{PrepareContext, PrepareSettings};
+use quorate_storage::ballast::Ballast;
 use std::sync::{Arc, OnceLock};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
@@ -21,6 +22,7 @@ pub struct App {
     pub metrics: Metrics,
     /// Set once this peer has found its place in a cluster.
     node: OnceLock<Node>,
+    ballast: OnceLock<Arc<Ballast>>,
     in_flight: Arc<Semaphore>,
 }
 
@@ -33,6 +35,7 @@ impl App {
             secrets,
             metrics: Metrics::new(),
             node: OnceLock::new(),
+            ballast: OnceLock::new(),
             in_flight: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
         }
     }
@@ -48,6 +51,16 @@ impl App {
         if self.node.set(node).is_err() {
             tracing::error!("a second node was started in one process; the first one stays");
         }
+    }
+
+    /// Shown in the metrics from now on.
+    pub fn set_ballast(&self, ballast: Arc<Ballast>) {
+        let _ = self.ballast.set(ballast);
+    }
+
+    /// Bytes that can be given back when the disk is full.
+    pub fn ballast_bytes(&self) -> u64 {
+        self.ballast.get().map_or(0, |ballast| ballast.held_bytes())
     }
 
     /// What `prepare` may use.

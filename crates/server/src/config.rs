@@ -1,8 +1,11 @@
 //! Configuration of one peer: one TOML file, then flags. Unknown keys are errors.
 
-use quorate_consensus::Timing;
+use crate::nearest::nearest;
+use quorate_consensus::disk::DiskBounds;
+use quorate_consensus::{Settings, Timing};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Doris's documented default token: everyone knows it.
 pub const WELL_KNOWN_TOKEN: &str = "greedisgood9999";
@@ -59,6 +62,21 @@ pub struct ServerConfig {
     /// Log entries after which a checkpoint is made. Default 1000000.
     #[serde(default)]
     pub checkpoint_log_entries: Option<u64>,
+    /// Bytes a second at which a checkpoint is sent to one peer; 0 is as fast as it goes. Default 67108864.
+    #[serde(default)]
+    pub checkpoint_bytes_per_second: Option<u64>,
+    /// Free bytes of the data disk below which it counts as low. Default 1073741824.
+    #[serde(default)]
+    pub disk_low_bytes: Option<u64>,
+    /// Free percentage of the data disk below which it counts as low. Default 5.
+    #[serde(default)]
+    pub disk_low_percent: Option<u64>,
+    /// Bytes of a file that is given back when the disk is full; at most a twentieth of the file system. Default 268435456.
+    #[serde(default)]
+    pub ballast_bytes: Option<u64>,
+    /// Seconds between two scans of the whole state against its digest. Default 86400.
+    #[serde(default)]
+    pub content_scan_seconds: Option<u64>,
     /// Append every applied entry to `audit.log` (builds with the `audit` feature only).
     #[serde(default)]
     pub audit: bool,
@@ -106,6 +124,11 @@ impl ServerConfig {
             worker_threads: 0,
             checkpoint_log_bytes: None,
             checkpoint_log_entries: None,
+            checkpoint_bytes_per_second: None,
+            disk_low_bytes: None,
+            disk_low_percent: None,
+            ballast_bytes: None,
+            content_scan_seconds: None,
             audit: false,
         }
     }
@@ -113,7 +136,7 @@ impl ServerConfig {
     /// Reads a TOML file.
     pub fn load(path: &Path) -> Result<ServerConfig, ConfigError> {
         let text = std::fs::read_to_string(path).map_err(|error| ConfigError(format!("config file {}: {error}", path.display())))?;
-        toml::from_str(&text).map_err(|error| ConfigError(format!("config file {}: {error}", path.display())))
+        toml::from_str(&text).map_err(|error| ConfigError(explain(path, &text, &error)))
     }
 
     pub fn public_address(&self) -> &str {
@@ -128,6 +151,23 @@ impl ServerConfig {
         match self.profile {
             Profile::Lan => Timing::LAN,
             Profile::Wan => Timing::WAN,
+        }
+    }
+
+    /// Consensus settings: defaults, and what this configuration says otherwise.
+    pub fn settings(&self) -> Settings {
+        let default = Settings::default();
+        Settings {
+            timing: self.timing(),
+            checkpoint_log_bytes: self.checkpoint_log_bytes.unwrap_or(default.checkpoint_log_bytes),
+            checkpoint_log_entries: self.checkpoint_log_entries.unwrap_or(default.checkpoint_log_entries),
+            checkpoint_bytes_per_second: self.checkpoint_bytes_per_second.unwrap_or(default.checkpoint_bytes_per_second),
+            content_scan_interval: self.content_scan_seconds.map_or(default.content_scan_interval, Duration::from_secs),
+            disk: DiskBounds {
+                low_bytes: self.disk_low_bytes.unwrap_or(default.disk.low_bytes),
+                low_percent: self.disk_low_percent.unwrap_or(default.disk.low_percent),
+            },
+            ..default
         }
     }
 
@@ -180,6 +220,29 @@ pub fn is_loopback(address: &str) -> bool {
     host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
+/// One line: where it is, what it is, and what may have been meant. The values of the file, which may be secrets, are not
+/// shown.
+fn explain(path: &Path, text: &str, error: &toml::de::Error) -> String {
+    let line = error.span().map_or(0, |span| text[..span.start].lines().count().max(1));
+    let line = if error.span().is_some_and(|span| text[..span.start].ends_with('\n')) {
+        line + 1
+    } else {
+        line
+    };
+    let message = error.message().replace('\n', " ");
+    // The text of serde: unknown field `a`, expected one of `b`, `c`.
+    let mut names = message.split('`').skip(1).step_by(2);
+    let what = match (message.starts_with("unknown field"), names.next()) {
+        (true, Some(key)) => {
+            let meant =
+                nearest(key, names).map_or_else(|| "see `quorate serve --help`".to_owned(), |name| format!("did you mean `{name}`?"));
+            format!("unknown key `{key}`; {meant}")
+        }
+        _ => message,
+    };
+    format!("config file {}, line {line}: {what}", path.display())
+}
+
 fn read_secret(path: &Path) -> Result<String, ConfigError> {
     let text = std::fs::read_to_string(path).map_err(|error| ConfigError(format!("secret file {}: {error}", path.display())))?;
     let secret = text.trim();
@@ -195,11 +258,25 @@ mod tests {
 
     #[test]
     fn a_typo_in_the_file_is_named() {
-        let error = toml::from_str::<ServerConfig>("data_dir = \"/x\"\npeer_listn = \"127.0.0.1:1\"\n").expect_err("refused");
-        assert!(
-            error.to_string().contains("peer_listn") && error.to_string().contains("peer_listen"),
-            "{error}"
+        let refusal = |text: &str| {
+            let error = toml::from_str::<ServerConfig>(text).expect_err("refused");
+            explain(Path::new("/etc/quorate.toml"), text, &error)
+        };
+        assert_eq!(
+            refusal("data_dir = \"/x\"\npeer_listn = \"127.0.0.1:1\"\n"),
+            "config file /etc/quorate.toml, line 2: unknown key `peer_listn`; did you mean `peer_listen`?"
         );
+        assert_eq!(
+            refusal("xyzzy_plugh = 1\ndata_dir = \"/x\"\n"),
+            "config file /etc/quorate.toml, line 1: unknown key `xyzzy_plugh`; see `quorate serve --help`"
+        );
+        let wrong_type = refusal("data_dir = \"/x\"\n\n  worker_threads = \"many\"\n");
+        assert!(
+            wrong_type.starts_with("config file /etc/quorate.toml, line 3: ") && !wrong_type.contains('\n'),
+            "{wrong_type}"
+        );
+        let secret = refusal("data_dir = \"/x\"\ntoken = \"hunter2\"\ntoken = \"hunter2\"\n");
+        assert!(secret.contains("line 3: ") && !secret.contains("hunter2"), "{secret}");
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub mod limits;
 pub mod listener;
 pub mod metrics;
 pub mod native;
+mod nearest;
 pub mod ops;
 pub mod peer;
 pub mod rpc_table;

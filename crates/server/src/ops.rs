@@ -67,6 +67,14 @@ async fn metrics(State(app): State<Arc<App>>) -> Response {
         metrics.log_bytes.set(core.log.stored_bytes() as i64);
         metrics.state_bytes.set(core.applier.engine().sizes().disk_bytes as i64);
         metrics.diverged.set(i64::from(core.health.is_diverged()));
+        metrics.state_damaged.set(i64::from(core.content_scan.is_damaged()));
+        metrics.content_scans.set(core.content_scan.completed() as i64);
+        metrics.digest_disagreements.set(core.health.disagreements().len() as i64);
+        let (space, low) = core.own_disk();
+        metrics.disk_free.set(space.free_bytes as i64);
+        metrics.disk_low.set(i64::from(low));
+        metrics.growth_refused.set(i64::from(core.disk.refusal().is_some()));
+        metrics.ballast.set(app.ballast_bytes() as i64);
         let reachable = node
             .status()
             .peers

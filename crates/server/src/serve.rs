@@ -7,18 +7,21 @@ use crate::peer::client::TcpTransport;
 use crate::peer::service::{self, PeerPort};
 use crate::peer::{Identity as PeerIdentity, OwnIdentity};
 use crate::secrets::SecretBox;
+use quorate_consensus::acknowledged;
 use quorate_consensus::applier::Audit;
 use quorate_consensus::bootstrap::{self, Newcomer, Place};
+use quorate_consensus::disk::DiskSpace;
 use quorate_consensus::transport::{Channel, Transport};
 use quorate_consensus::{Node, NodeParts, Settings, env};
 use quorate_model::{ClusterId, ErrorCode, Incarnation, PeerId};
 use quorate_state_machine::commands::RegisterRootKey;
+use quorate_storage::ballast::{Ballast, BallastPlan};
 use quorate_storage::identity::Identity;
 use quorate_storage::log::{FileLog, FileLogOptions, LogStore};
 use quorate_storage::state::{RocksState, RocksStateOptions, StateEngine};
 use quorate_wire::quorate::peer as wire;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -26,6 +29,11 @@ use tokio::sync::watch;
 
 /// Pause between two attempts to join a running cluster.
 const JOIN_RETRY: Duration = Duration::from_millis(500);
+
+/// Size of the file that is given back when the disk is full.
+const BALLAST_BYTES: u64 = 256 << 20;
+/// How often free space is compared with the ballast.
+const BALLAST_INTERVAL: Duration = Duration::from_millis(500);
 
 /// How long closing the state may take at the end.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -66,6 +74,7 @@ pub async fn run(config: ServerConfig, stop: watch::Receiver<bool>, ready: impl 
         own: own.clone(),
         secret: Arc::new(secret),
         newcomer: newcomer.clone(),
+        refused: Arc::default(),
     };
     tokio::spawn(service::accept(port, peers));
     let serving = tokio::spawn(listener::serve(app.clone(), public, stop.clone()));
@@ -79,7 +88,7 @@ pub async fn run(config: ServerConfig, stop: watch::Receiver<bool>, ready: impl 
         peer: place.peer.0,
         incarnation: newcomer.incarnation,
     });
-    let node = start_node(&config, &place, &newcomer, transport.clone()).await?;
+    let node = start_node(&app, &place, &newcomer, transport.clone()).await?;
     app.set_node(node.clone());
     let mut stopped = stop.clone();
     if place.founder {
@@ -99,11 +108,25 @@ pub async fn run(config: ServerConfig, stop: watch::Receiver<bool>, ready: impl 
             );
             return Err(StartError::Place(text));
         }
+        failure = node.failed() => {
+            let text = format!("peer {} has failed: {failure}; its log has everything it acknowledged: see to the cause and start it again", place.peer);
+            return Err(StartError::Place(text));
+        }
+        loss = node.core().own_log.lost() => return Err(retire(&config.data_dir, &loss)),
     }
     tracing::info!(peer = place.peer.0, "stopping");
     node.shutdown().await;
     let _ = serving.await;
     Ok(())
+}
+
+/// Sees to it that this data directory never takes part again.
+fn retire(data_dir: &Path, loss: &str) -> StartError {
+    if let Err(error) = Identity::retire(data_dir, loss) {
+        tracing::error!(%error, "the data directory cannot be marked as retired; do not start this peer on it again");
+    }
+    let advice = "the peer must not vote under its id again: move the directory away and start it with --replace";
+    StartError::Place(format!("{}: {loss}; {advice}", data_dir.display()))
 }
 
 /// The keys secrets are encrypted by. A peer that is alone makes its own; several must be given the same.
@@ -251,28 +274,21 @@ async fn join(newcomer: &Newcomer, transport: &Arc<dyn Transport>) -> Result<(Cl
     }
 }
 
-async fn start_node(
-    config: &ServerConfig,
-    place: &Settled,
-    newcomer: &Newcomer,
-    transport: Arc<dyn Transport>,
-) -> Result<Node, StartError> {
-    let mut settings = Settings {
-        timing: config.timing(),
-        ..Settings::default()
-    };
-    settings.checkpoint_log_bytes = config.checkpoint_log_bytes.unwrap_or(settings.checkpoint_log_bytes);
-    settings.checkpoint_log_entries = config.checkpoint_log_entries.unwrap_or(settings.checkpoint_log_entries);
+async fn start_node(app: &App, place: &Settled, newcomer: &Newcomer, transport: Arc<dyn Transport>) -> Result<Node, StartError> {
+    let config = &app.config;
+    let settings = config.settings();
+    let ballast = Arc::new(prepare_ballast(config, &settings)?);
     let on_fatal: Arc<dyn Fn(&str) + Send + Sync> = Arc::new(|what| {
         // Nothing after a failed write or sync may be acknowledged: there is no state to go on from.
         tracing::error!(what, "the log cannot be written; stopping at once");
         eprintln!("quorate: the log cannot be written: {what}; stopping at once");
         std::process::abort();
     });
-    let data_dir = config.data_dir.clone();
+    let (data_dir, reserve) = (config.data_dir.clone(), ballast.clone());
     let opened = tokio::task::spawn_blocking(move || -> io::Result<(Arc<dyn LogStore>, Arc<dyn StateEngine>)> {
         let options = FileLogOptions {
             on_fatal,
+            on_no_space: Arc::new(move || reserve.release()),
             ..FileLogOptions::default()
         };
         let log = FileLog::open(data_dir.join("log"), options).map_err(io::Error::other)?;
@@ -280,6 +296,11 @@ async fn start_node(
         Ok((Arc::new(log), Arc::new(state)))
     });
     let (log, state) = opened.await.map_err(io::Error::other)??;
+    let others = newcomer.peers.iter().filter(|address| **address != newcomer.peer_address);
+    let loss = acknowledged::lost_entries(log.as_ref(), state.as_ref(), &transport, newcomer.incarnation.0, others).await?;
+    if let Some(loss) = loss {
+        return Err(retire(&config.data_dir, &loss));
+    }
     let disk = config.data_dir.clone();
     let parts = NodeParts {
         cluster: place.cluster,
@@ -292,13 +313,47 @@ async fn start_node(
         state,
         transport,
         audit: audit(config)?,
-        disk_free: Arc::new(move || disk_free(&disk)),
+        disk_space: Arc::new(move || disk_space(&disk)),
     };
-    Ok(Node::start(parts).await?)
+    let node = Node::start(parts).await?;
+    tokio::spawn(watch_ballast(config.data_dir.clone(), ballast.clone()));
+    app.set_ballast(ballast);
+    Ok(node)
 }
 
-fn disk_free(dir: &Path) -> u64 {
-    rustix::fs::statvfs(dir).map(|facts| facts.f_bavail * facts.f_frsize).unwrap_or(0)
+/// What cannot be told counts as no space at all: an operator is to look.
+fn disk_space(dir: &Path) -> DiskSpace {
+    rustix::fs::statvfs(dir).map_or_else(
+        |_| DiskSpace::default(),
+        |facts| DiskSpace {
+            free_bytes: facts.f_bavail * facts.f_frsize,
+            total_bytes: facts.f_blocks * facts.f_frsize,
+        },
+    )
+}
+
+/// Before log and state are opened: at a start on a full disk they need its space.
+fn prepare_ballast(config: &ServerConfig, settings: &Settings) -> io::Result<Ballast> {
+    let space = disk_space(&config.data_dir);
+    let plan = BallastPlan {
+        wanted_bytes: config.ballast_bytes.unwrap_or(BALLAST_BYTES),
+        free_bytes: space.free_bytes,
+        total_bytes: space.total_bytes,
+        keep_free_bytes: settings.disk.low_below(space.total_bytes),
+    };
+    Ballast::prepare(&config.data_dir, plan)
+}
+
+/// The log asks for the ballast when a write finds no space. The state cannot ask: RocksDB writes its files on threads of
+/// its own, and would refuse all later writes after a failed one. So the ballast goes before that, when no more than a
+/// quarter of it is free.
+async fn watch_ballast(data_dir: PathBuf, ballast: Arc<Ballast>) {
+    while ballast.held_bytes() > 0 {
+        if disk_space(&data_dir).free_bytes < ballast.held_bytes() / 4 {
+            ballast.release();
+        }
+        tokio::time::sleep(BALLAST_INTERVAL).await;
+    }
 }
 
 #[cfg(not(feature = "audit"))]

@@ -110,13 +110,31 @@ impl Link {
 
 /// Computes the content digest anew by reading every row: what the background scan compares with.
 pub fn recompute_content(reader: &dyn Reader) -> Result<u128, StoreError> {
+    let sum = recompute_content_in_steps(reader, usize::MAX, &mut || true)?;
+    Ok(sum.unwrap_or_default())
+}
+
+/// As [`recompute_content`], asking after every `step_rows` rows whether to go on; `None` if told not to.
+pub fn recompute_content_in_steps(
+    reader: &dyn Reader,
+    step_rows: usize,
+    go_on: &mut dyn FnMut() -> bool,
+) -> Result<Option<u128>, StoreError> {
     let mut sum = 0u128;
-    let mut cursor = reader.cursor(&[space::COUNTERS], &[0xff; 16])?;
+    let mut rows = 0;
+    let mut cursor = reader.sweep(&[space::COUNTERS], &[0xff; 16])?;
     while let Some((key, value)) = cursor.row() {
         if is_content(key) {
             sum = sum.wrapping_add(row_hash(key, value));
         }
         cursor.next()?;
+        rows += 1;
+        if rows == step_rows {
+            rows = 0;
+            if !go_on() {
+                return Ok(None);
+            }
+        }
     }
-    Ok(sum)
+    Ok(Some(sum))
 }

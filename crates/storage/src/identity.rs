@@ -26,6 +26,9 @@ impl From<&'static str> for Unreadable {
     }
 }
 
+/// Present in a directory whose peer id must not be used again; holds the reason.
+const RETIRED: &str = "retired";
+
 /// Identity of a data directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identity {
@@ -35,8 +38,9 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Reads the identity of `data_dir`; `None` if the directory holds none.
+    /// Reads the identity of `data_dir`; `None` if the directory holds none. Refuses a directory that was retired.
     pub fn load(data_dir: &Path) -> io::Result<Option<Identity>> {
+        refuse_retired(data_dir)?;
         let path = data_dir.join("identity");
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
@@ -63,6 +67,14 @@ impl Identity {
         File::open(data_dir)?.sync_all()
     }
 
+    /// Ends the use of `data_dir` for good: its peer id may neither vote nor acknowledge any more, for the reason given.
+    pub fn retire(data_dir: &Path, reason: &str) -> io::Result<()> {
+        let mut file = File::create(data_dir.join(RETIRED))?;
+        writeln!(file, "{reason}")?;
+        file.sync_all()?;
+        File::open(data_dir)?.sync_all()
+    }
+
     fn render(&self) -> String {
         let mut text = format!("{FORMAT}\nincarnation {}\n", self.incarnation);
         if let Some((cluster, peer)) = self.member {
@@ -71,6 +83,25 @@ impl Identity {
         let crc = crc32c::crc32c(text.as_bytes());
         text + &format!("crc32c {crc:08x}\n")
     }
+}
+
+fn refuse_retired(data_dir: &Path) -> io::Result<()> {
+    let reason = match fs::read_to_string(data_dir.join(RETIRED)) {
+        Ok(reason) => reason,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => {
+            return Err(io::Error::other(format!(
+                "{} cannot be read: {error}",
+                data_dir.join(RETIRED).display()
+            )));
+        }
+    };
+    let advice = "this peer must rejoin under a new id: move the data directory away and start it with --replace";
+    Err(io::Error::other(format!(
+        "{} may not be used any more: {}; {advice}",
+        data_dir.display(),
+        reason.trim()
+    )))
 }
 
 /// A log or state without an identity is a directory somebody damaged: starting it as new would forget its votes.

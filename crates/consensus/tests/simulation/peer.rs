@@ -74,7 +74,7 @@ pub async fn run(world: Arc<World>, position: usize) -> turmoil::Result {
         state: disk.state.clone(),
         transport: transport.clone(),
         audit: Some(Box::new(move |entries| watched.entries_applied(position, entries))),
-        disk_free: Arc::new(|| 1 << 40),
+        disk_space: Arc::new(|| quorate_consensus::disk::DiskSpace::AMPLE),
     };
     tokio::spawn(sync_now_and_then(disk.log.clone(), Dice::new()));
     let listener = TcpListener::bind((IpAddr::V4(Ipv4Addr::UNSPECIFIED), PORT)).await?;

@@ -2,6 +2,7 @@
 
 use super::OwnIdentity;
 use super::handshake::{self, Expected};
+use super::refusals::Refusals;
 use crate::limits::MAX_PEER_MESSAGE_BYTES;
 use async_trait::async_trait;
 use futures::StreamExt;
@@ -31,6 +32,8 @@ type ClientKey = (String, u64, u64, Channel);
 pub struct TcpTransport {
     own: OwnIdentity,
     secret: Arc<Vec<u8>>,
+    /// Peers that refuse this one, or that this one refuses, by address.
+    refused: Arc<Refusals>,
     clients: Mutex<BTreeMap<ClientKey, Arc<TcpPeer>>>,
 }
 
@@ -39,23 +42,32 @@ impl TcpTransport {
         TcpTransport {
             own,
             secret: Arc::new(secret),
+            refused: Arc::default(),
             clients: Mutex::default(),
         }
     }
 
     fn connect(&self, address: &str, expected: Expected) -> Result<tonic::transport::Channel, tonic::transport::Error> {
-        let (own, secret, address) = (self.own.clone(), self.secret.clone(), address.to_owned());
+        let (own, secret, address, refused) = (self.own.clone(), self.secret.clone(), address.to_owned(), self.refused.clone());
         let connector = tower::service_fn(move |_: http::Uri| {
-            let (own, secret, address) = (own.clone(), secret.clone(), address.clone());
+            let (own, secret, address, refused) = (own.clone(), secret.clone(), address.clone(), refused.clone());
             async move {
                 // The name is resolved at each connection: a peer may come back at another address.
                 let mut stream = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(&address))
                     .await
                     .map_err(|_| std::io::Error::new(std::io::ErrorKind::TimedOut, format!("{address} does not accept")))??;
                 stream.set_nodelay(true)?;
-                handshake::call(&mut stream, &secret, own.get(), expected)
-                    .await
-                    .map_err(std::io::Error::other)?;
+                let shaken = handshake::call(&mut stream, &secret, own.get(), expected).await;
+                match &shaken {
+                    Ok(_) => refused.forget(&address),
+                    Err(handshake::HandshakeError::Refused(why)) => {
+                        if let Some(untold) = refused.note(&address, why) {
+                            tracing::warn!(%address, %why, untold, "no connection to a peer: the handshake was refused");
+                        }
+                    }
+                    Err(_) => {}
+                }
+                shaken.map_err(std::io::Error::other)?;
                 Ok::<_, std::io::Error>(TokioIo::new(stream))
             }
         });

@@ -74,7 +74,7 @@ async fn call_inner<S: AsyncRead + AsyncWrite + Unpin>(
     stream.read_exact(&mut proof).await?;
     if !bool::from(proof.ct_eq(&mac(secret, b"server", &hello, &answer))) {
         return Err(HandshakeError::Refused(
-            "the other side does not know our cluster secret".to_owned(),
+            "the cluster secrets differ: the other side does not know ours; start both with the same --cluster-secret-file".to_owned(),
         ));
     }
     stream.write_all(&mac(secret, b"caller", &hello, &answer)).await?;
@@ -127,7 +127,7 @@ async fn serve_inner<S: AsyncRead + AsyncWrite + Unpin>(
     let verdict = if bool::from(proof.ct_eq(&mac(secret, b"caller", &hello, &answer))) {
         admit(caller)
     } else {
-        Err("the caller does not know our cluster secret".to_owned())
+        Err("the cluster secrets differ: the caller does not know ours; start both with the same --cluster-secret-file".to_owned())
     };
     match verdict {
         Ok(()) => {

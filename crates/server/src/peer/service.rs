@@ -1,5 +1,6 @@
 //! The peer protocol's server: accepts, checks who calls, hands calls to the node.
 
+use super::refusals::Refusals;
 use super::{Identity, OwnIdentity, handshake};
 use crate::app::App;
 use crate::limits::MAX_PEER_MESSAGE_BYTES;
@@ -11,6 +12,7 @@ use quorate_consensus::Node;
 use quorate_consensus::bootstrap::{Newcomer, hello_while_empty};
 use quorate_wire::quorate::peer as wire;
 use quorate_wire::quorate::peer::peer_server::{Peer, PeerServer};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::{TcpListener, TcpStream};
 use tonic::{Request, Response, Status, Streaming};
@@ -26,6 +28,8 @@ pub struct PeerPort {
     pub own: OwnIdentity,
     pub secret: Arc<Vec<u8>>,
     pub newcomer: Arc<Newcomer>,
+    /// Refused callers, by the address they call from.
+    pub refused: Arc<Refusals>,
 }
 
 /// Accepts peer connections until the process ends.
@@ -35,7 +39,7 @@ pub async fn accept(port: PeerPort, listener: TcpListener) {
             Ok((stream, from)) => {
                 let port = port.clone();
                 tokio::spawn(async move {
-                    if let Err(error) = serve_connection(port, stream).await {
+                    if let Err(error) = serve_connection(port, stream, from).await {
                         tracing::debug!(%from, %error, "peer connection ended");
                     }
                 });
@@ -48,13 +52,16 @@ pub async fn accept(port: PeerPort, listener: TcpListener) {
     }
 }
 
-async fn serve_connection(port: PeerPort, mut stream: TcpStream) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+async fn serve_connection(port: PeerPort, mut stream: TcpStream, from: SocketAddr) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     stream.set_nodelay(true)?;
     let caller = handshake::serve(&mut stream, &port.secret, port.own.get(), |caller| admit(&port, caller))
         .await
         .inspect_err(|error| {
-            if matches!(error, handshake::HandshakeError::Refused(_)) {
-                tracing::warn!(%error, "a peer was refused");
+            // Its port is another one each time.
+            if let handshake::HandshakeError::Refused(why) = error
+                && let Some(untold) = port.refused.note(&from.ip().to_string(), why)
+            {
+                tracing::warn!(from = %from.ip(), %error, untold, "a peer was refused");
             }
         })?;
     let service = PeerServer::new(PeerService { port, caller })

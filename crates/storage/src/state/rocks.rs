@@ -148,7 +148,7 @@ impl RocksState {
 
 fn damaged(path: &Path, what: &str) -> io::Error {
     io::Error::other(format!(
-        "{} {what}: the state is damaged; restore this file, or remove the `state` directory only after `quorate member replace` gave this peer a new id",
+        "{} {what}: the state is damaged; restore this file, or move this peer's data directory away and start it with --replace",
         path.display()
     ))
 }
@@ -197,7 +197,7 @@ fn open_generation(dir: &Path, number: u64, options: &RocksStateOptions, cache: 
     }
     let db = DB::open(&db_options, &path).map_err(|error| {
         io::Error::other(format!(
-            "the state in {} cannot be opened ({error}); the log and vote are apart from it: replace this peer with `quorate member replace`",
+            "the state in {} cannot be opened ({error}); move this peer's data directory away and start it with --replace",
             path.display()
         ))
     })?;
