@@ -59,6 +59,9 @@ pub struct ServeArguments {
     /// Log entries after which a checkpoint is made.
     #[arg(long)]
     checkpoint_log_entries: Option<u64>,
+    /// Size of one log file in bytes [default: 67108864].
+    #[arg(long)]
+    log_segment_bytes: Option<u32>,
     /// Append every applied entry to audit.log (builds with the `audit` feature).
     #[arg(long)]
     audit: bool,
@@ -82,6 +85,7 @@ impl ServeArguments {
         config.root_keys_file = self.root_keys_file.or(config.root_keys_file);
         config.checkpoint_log_bytes = self.checkpoint_log_bytes.or(config.checkpoint_log_bytes);
         config.checkpoint_log_entries = self.checkpoint_log_entries.or(config.checkpoint_log_entries);
+        config.log_segment_bytes = self.log_segment_bytes.or(config.log_segment_bytes);
         config.allow_well_known_token |= self.allow_well_known_token;
         config.replace |= self.replace;
         config.audit |= self.audit;

@@ -108,7 +108,7 @@ impl Applier {
             machine.apply_group(&rows.over(reader), &group.entries)
         });
         let applied = applied.map_err(io::Error::other)?;
-        fail::fail_point!("apply_commit_before");
+        fail::fail_point!("apply_commit_before", crate::failpoints::fail);
         self.engine.commit(&applied.writes, group.last, group.membership.as_ref())?;
         fail::fail_point!("apply_commit_after");
         rows.written(&applied.writes);

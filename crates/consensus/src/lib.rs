@@ -17,6 +17,8 @@ pub mod bootstrap;
 mod conformance;
 mod convert;
 pub mod env;
+#[cfg(feature = "failpoints")]
+pub mod failpoints;
 mod forward;
 mod lanes;
 mod log_adapter;

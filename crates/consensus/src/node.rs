@@ -346,6 +346,19 @@ impl Node {
         metrics.running_state.as_ref().err().map(ToString::to_string)
     }
 
+    /// Ends with the reason once this peer takes part no more: whoever runs it must end the process.
+    pub async fn failed(&self) -> String {
+        let mut metrics = self.core.raft.metrics();
+        loop {
+            if let Some(failure) = self.failure() {
+                return failure;
+            }
+            if metrics.changed().await.is_err() {
+                return "the consensus task has ended".to_owned();
+            }
+        }
+    }
+
     pub fn applied(&self) -> AppliedState {
         self.core.applier.applied()
     }

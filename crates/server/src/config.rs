@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 /// Doris's documented default token: everyone knows it.
 pub const WELL_KNOWN_TOKEN: &str = "greedisgood9999";
 
+/// A smaller log file would be replaced all the time; a larger one cannot be addressed.
+const LOG_SEGMENT_BYTES: std::ops::RangeInclusive<u32> = 64 << 10..=1 << 30;
+
 /// Configuration of a peer. Sizes in bytes, times in milliseconds.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -59,6 +62,9 @@ pub struct ServerConfig {
     /// Log entries after which a checkpoint is made. Default 1000000.
     #[serde(default)]
     pub checkpoint_log_entries: Option<u64>,
+    /// Size of one log file in bytes, 65536 to 1073741824. Default 67108864.
+    #[serde(default)]
+    pub log_segment_bytes: Option<u32>,
     /// Append every applied entry to `audit.log` (builds with the `audit` feature only).
     #[serde(default)]
     pub audit: bool,
@@ -106,6 +112,7 @@ impl ServerConfig {
             worker_threads: 0,
             checkpoint_log_bytes: None,
             checkpoint_log_entries: None,
+            log_segment_bytes: None,
             audit: false,
         }
     }
@@ -128,6 +135,18 @@ impl ServerConfig {
         match self.profile {
             Profile::Lan => Timing::LAN,
             Profile::Wan => Timing::WAN,
+        }
+    }
+
+    /// Size of a log file, checked.
+    pub fn resolve_log_segment_bytes(&self) -> Result<Option<u32>, ConfigError> {
+        match self.log_segment_bytes {
+            Some(bytes) if !LOG_SEGMENT_BYTES.contains(&bytes) => Err(ConfigError(format!(
+                "`log_segment_bytes` (--log-segment-bytes) is {bytes}, allowed are {} to {}",
+                LOG_SEGMENT_BYTES.start(),
+                LOG_SEGMENT_BYTES.end()
+            ))),
+            allowed => Ok(allowed),
         }
     }
 

@@ -12,6 +12,8 @@
 pub mod app;
 pub mod config;
 pub mod doris;
+#[cfg(feature = "failpoints")]
+mod failpoints;
 pub mod limits;
 pub mod listener;
 pub mod metrics;

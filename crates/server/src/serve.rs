@@ -45,10 +45,14 @@ pub enum StartError {
     },
     #[error("{0}")]
     Place(String),
+    #[error("peer {peer} has failed: {failure}; nothing was acknowledged since; free space or replace the disk, then start it again")]
+    Failed { peer: PeerId, failure: String },
 }
 
 /// Runs a peer until `stop` turns true; `ready` is called when it has its place and serves.
 pub async fn run(config: ServerConfig, stop: watch::Receiver<bool>, ready: impl FnOnce(&Node)) -> Result<(), StartError> {
+    #[cfg(feature = "failpoints")]
+    crate::failpoints::arm_from_environment().map_err(ConfigError)?;
     let token = config.resolve_token()?;
     let secret = config.resolve_cluster_secret()?;
     std::fs::create_dir_all(&config.data_dir)
@@ -99,6 +103,7 @@ pub async fn run(config: ServerConfig, stop: watch::Receiver<bool>, ready: impl 
             );
             return Err(StartError::Place(text));
         }
+        failure = node.failed() => return Err(StartError::Failed { peer: place.peer, failure }),
     }
     tracing::info!(peer = place.peer.0, "stopping");
     node.shutdown().await;
@@ -269,12 +274,17 @@ async fn start_node(
         eprintln!("quorate: the log cannot be written: {what}; stopping at once");
         std::process::abort();
     });
-    let data_dir = config.data_dir.clone();
+    let (data_dir, segment_bytes) = (config.data_dir.clone(), config.resolve_log_segment_bytes()?);
     let opened = tokio::task::spawn_blocking(move || -> io::Result<(Arc<dyn LogStore>, Arc<dyn StateEngine>)> {
-        let options = FileLogOptions {
+        let mut options = FileLogOptions {
             on_fatal,
             ..FileLogOptions::default()
         };
+        options.segment_bytes = segment_bytes.unwrap_or(options.segment_bytes);
+        #[cfg(feature = "failpoints")]
+        {
+            options.before_step = crate::failpoints::before_log_step();
+        }
         let log = FileLog::open(data_dir.join("log"), options).map_err(io::Error::other)?;
         let state = RocksState::open(&data_dir.join("state"), RocksStateOptions::default())?;
         Ok((Arc::new(log), Arc::new(state)))
