@@ -14,4 +14,6 @@ pub mod native;
 pub mod peer;
 pub mod ports;
 pub mod raft_state;
+pub mod random;
+pub mod verdict;
 pub mod waiting;

@@ -7,6 +7,7 @@
 //! acknowledged, or read by anybody, before they asked.
 
 use crate::native::{call, get, metadata, metadata_value};
+use crate::random::up_to;
 use crate::waiting::{LOOK_AGAIN, PATIENCE, until};
 use quorate_wire::quorate::v1::metadata_client::MetadataClient;
 use quorate_wire::quorate::v1::{OpenSessionRequest, PutAttributeRequest};
@@ -21,6 +22,8 @@ use tonic::{Request, Status};
 
 /// Pause before a call that failed is repeated elsewhere.
 const BEFORE_REPEAT: Duration = Duration::from_millis(10);
+/// Most writes of every writer between two faults.
+const WRITES_BETWEEN: u64 = 30;
 /// Refusals that must never answer a write of ours: each would mean that it was executed twice, or forgotten.
 const VIOLATIONS: [&str; 4] = ["precondition_failed", "request_id_reused", "session_expired", "not_found"];
 
@@ -92,6 +95,11 @@ impl Load {
     /// Waits until every writer had `writes` more writes acknowledged.
     pub async fn wait_writes(&self, writes: u64) {
         self.wait_grown("every writer goes on", &self.shared.writes, writes).await;
+    }
+
+    /// Waits for a few more writes of every writer, another number each time: what comes next comes at another moment.
+    pub async fn some_writes(&self) {
+        self.wait_writes(1 + up_to(WRITES_BETWEEN)).await;
     }
 
     /// Waits until every reader, and so every peer, had `reads` more reads answered.
