@@ -48,9 +48,18 @@ pub struct Load {
     readers: Vec<JoinHandle<()>>,
 }
 
-/// What one writer had acknowledged: revision by attribute.
+/// An acknowledged write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AcknowledgedRequest {
+    pub session: u64,
+    pub number: u64,
+    pub revision: u64,
+}
+
+/// What one writer had acknowledged: revision by attribute, and by request.
 struct Written {
     acknowledged: BTreeMap<String, u64>,
+    requests: Vec<AcknowledgedRequest>,
     longest_gap: Duration,
     repeats: u64,
 }
@@ -59,6 +68,8 @@ struct Written {
 pub struct Ledger {
     /// Revision of the last acknowledged write, by attribute.
     pub acknowledged: BTreeMap<String, u64>,
+    /// Every acknowledged write, by the request it came in.
+    pub requests: Vec<AcknowledgedRequest>,
     /// Longest time any writer went between two acknowledged writes.
     pub longest_gap: Duration,
     /// Calls that got no answer, or a bad one, and were repeated.
@@ -123,6 +134,7 @@ impl Load {
         self.shared.stop.store(true, Ordering::SeqCst);
         let mut ledger = Ledger {
             acknowledged: BTreeMap::new(),
+            requests: Vec::new(),
             longest_gap: Duration::ZERO,
             repeats: 0,
             reads: 0,
@@ -130,6 +142,7 @@ impl Load {
         for writer in self.writers {
             let written = writer.await.expect("a writer found nothing wrong");
             ledger.acknowledged.extend(written.acknowledged);
+            ledger.requests.extend(written.requests);
             ledger.longest_gap = ledger.longest_gap.max(written.longest_gap);
             ledger.repeats += written.repeats;
         }
@@ -151,6 +164,7 @@ pub struct Session {
     id: u64,
     number: u64,
     repeats: u64,
+    acknowledged: Vec<AcknowledgedRequest>,
 }
 
 impl Session {
@@ -163,6 +177,7 @@ impl Session {
             id: 0,
             number: 0,
             repeats: 0,
+            acknowledged: Vec::new(),
         }
     }
 
@@ -186,7 +201,12 @@ impl Session {
         loop {
             let request = self.numbered(message.clone());
             match self.clients[self.current].put_attribute(request).await {
-                Ok(reply) => return reply.into_inner().revision,
+                Ok(reply) => {
+                    let revision = reply.into_inner().revision;
+                    let (session, number) = (self.id, self.number);
+                    self.acknowledged.push(AcknowledgedRequest { session, number, revision });
+                    return revision;
+                }
                 Err(error) => self.elsewhere(name, &error, deadline).await,
             }
         }
@@ -241,6 +261,7 @@ async fn write(mut session: Session, writer: usize, shared: Arc<Shared>) -> Writ
     }
     Written {
         acknowledged,
+        requests: session.acknowledged,
         longest_gap,
         repeats: session.repeats,
     }

@@ -10,6 +10,8 @@
 //! [`peer`].
 
 pub mod app;
+#[cfg(feature = "audit")]
+mod audit;
 pub mod config;
 pub mod doris;
 #[cfg(feature = "failpoints")]

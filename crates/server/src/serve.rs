@@ -311,6 +311,14 @@ fn disk_free(dir: &Path) -> u64 {
     rustix::fs::statvfs(dir).map(|facts| facts.f_bavail * facts.f_frsize).unwrap_or(0)
 }
 
+#[cfg(feature = "audit")]
+fn audit(config: &ServerConfig) -> io::Result<Option<Audit>> {
+    match config.audit {
+        true => crate::audit::open(&config.data_dir).map(Some),
+        false => Ok(None),
+    }
+}
+
 #[cfg(not(feature = "audit"))]
 fn audit(config: &ServerConfig) -> io::Result<Option<Audit>> {
     match config.audit {
@@ -319,34 +327,4 @@ fn audit(config: &ServerConfig) -> io::Result<Option<Audit>> {
         )),
         false => Ok(None),
     }
-}
-
-/// One line per applied command, never purged: what was applied, for comparing peers and resolving unknown outcomes.
-#[cfg(feature = "audit")]
-fn audit(config: &ServerConfig) -> io::Result<Option<Audit>> {
-    use quorate_state_machine::{EntryKind, frame, session};
-    use std::io::Write;
-    if !config.audit {
-        return Ok(None);
-    }
-    let file = std::fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(config.data_dir.join("audit.log"))?;
-    Ok(Some(Box::new(move |entries| {
-        for entry in entries {
-            let at = entry.position;
-            let EntryKind::Commands(payload) = &entry.kind else { continue };
-            for frame in frame::unpack(payload).map(|(_, frames)| frames).unwrap_or_default() {
-                let (request, hash) = (frame.request, session::request_hash(&frame));
-                let line = format!(
-                    "{} {}.{} {}.{} {} {hash:016x}\n",
-                    at.index, at.term, at.peer, request.session, request.number, frame.number
-                );
-                if let Err(error) = (&file).write_all(line.as_bytes()) {
-                    tracing::error!(%error, "the audit log cannot be written");
-                }
-            }
-        }
-    })))
 }
