@@ -44,6 +44,12 @@ pub struct ServerConfig {
     pub cluster_secret_file: Option<PathBuf>,
     #[serde(default)]
     pub cluster_secret: Option<String>,
+    /// TLS on the public port.
+    #[serde(default)]
+    pub tls: PublicTlsFiles,
+    /// Mutual TLS on the peer port.
+    #[serde(default)]
+    pub peer_tls: PeerTlsFiles,
     /// File with root keys, one `id base64` a line, newest last.
     #[serde(default)]
     pub root_keys_file: Option<PathBuf>,
@@ -68,6 +74,38 @@ pub struct ServerConfig {
     /// Append every applied entry to `audit.log` (builds with the `audit` feature only).
     #[serde(default)]
     pub audit: bool,
+}
+
+/// PEM files of the public port. They are read again when they change.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct PublicTlsFiles {
+    /// Certificate chain, the peer's own first. TLS is off without one.
+    pub cert: Option<PathBuf>,
+    /// Private key; nobody but its owner and group may read it.
+    pub key: Option<PathBuf>,
+    /// Certificates that callers' certificates must be signed by; without, callers need none.
+    pub client_ca: Option<PathBuf>,
+    /// Serve callers that speak no TLS as well, on the same port. Default false.
+    #[serde(default)]
+    pub allow_plain: bool,
+}
+
+/// PEM files of the peer port: all three or none. They are read again when they change.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct PeerTlsFiles {
+    /// Certificate chain, shown to peers on connections of both directions; names the host of the peer address.
+    pub cert: Option<PathBuf>,
+    pub key: Option<PathBuf>,
+    /// Certificates that every peer's must be signed by.
+    pub ca: Option<PathBuf>,
+}
+
+impl PeerTlsFiles {
+    pub fn is_on(&self) -> bool {
+        self.cert.is_some()
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
@@ -106,6 +144,8 @@ impl ServerConfig {
             allow_well_known_token: false,
             cluster_secret_file: None,
             cluster_secret: None,
+            tls: PublicTlsFiles::default(),
+            peer_tls: PeerTlsFiles::default(),
             root_keys_file: None,
             profile: Profile::Lan,
             replace: false,
@@ -169,7 +209,7 @@ impl ServerConfig {
         Ok(token)
     }
 
-    /// The secret peers authenticate by. On loopback alone one is not required; anywhere else it is.
+    /// The secret peers authenticate by. On loopback alone, or with mutual TLS, one is not required; anywhere else it is.
     pub fn resolve_cluster_secret(&self) -> Result<Vec<u8>, ConfigError> {
         let secret = match (&self.cluster_secret, &self.cluster_secret_file) {
             (Some(secret), None) => secret.clone(),
@@ -179,10 +219,10 @@ impl ServerConfig {
                     "both `cluster_secret` and `cluster_secret_file` are set; keep one".to_owned(),
                 ));
             }
-            (None, None) if is_loopback(&self.peer_listen) => String::new(),
+            (None, None) if is_loopback(&self.peer_listen) || self.peer_tls.is_on() => String::new(),
             (None, None) => {
                 let text = format!(
-                    "the peer port listens on {} without a cluster secret: anyone there could join; set `cluster_secret_file` (--cluster-secret-file) to the same file content on every peer",
+                    "the peer port listens on {} without a cluster secret or mutual TLS: anyone there could join; set `cluster_secret_file` (--cluster-secret-file) to the same file content on every peer, or `peer_tls.cert`, `.key` and `.ca` (--peer-tls-cert, --peer-tls-key, --peer-tls-ca)",
                     self.peer_listen
                 );
                 return Err(ConfigError(text));
@@ -236,5 +276,7 @@ mod tests {
         assert!(config.resolve_cluster_secret().expect("loopback").is_empty());
         config.peer_listen = "0.0.0.0:5001".to_owned();
         assert!(config.resolve_cluster_secret().is_err());
+        config.peer_tls.cert = Some("/cert".into());
+        assert!(config.resolve_cluster_secret().expect("mutual TLS will do").is_empty());
     }
 }

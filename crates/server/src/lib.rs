@@ -25,3 +25,4 @@ pub mod peer;
 pub mod rpc_table;
 pub mod secrets;
 pub mod serve;
+pub mod tls;

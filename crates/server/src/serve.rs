@@ -7,6 +7,7 @@ use crate::peer::client::TcpTransport;
 use crate::peer::service::{self, PeerPort};
 use crate::peer::{Identity as PeerIdentity, OwnIdentity};
 use crate::secrets::SecretBox;
+use crate::tls;
 use quorate_consensus::applier::Audit;
 use quorate_consensus::bootstrap::{self, Newcomer, Place};
 use quorate_consensus::transport::{Channel, Transport};
@@ -58,21 +59,24 @@ pub async fn run(config: ServerConfig, stop: watch::Receiver<bool>, ready: impl 
     std::fs::create_dir_all(&config.data_dir)
         .map_err(|error| io::Error::other(format!("data directory {}: {error}", config.data_dir.display())))?;
     let secrets = open_secrets(&config)?;
+    let public_tls = tls::open_public(&config.tls)?.map(Arc::new);
+    let peer_tls = tls::open_peer(&config.peer_tls)?.map(Arc::new);
     let identity = load_identity(&config.data_dir)?;
     let public = bind(&config.listen, "--listen").await?;
     let peers = bind(&config.peer_listen, "--peer-listen").await?;
     let own = OwnIdentity::new(peer_identity(&identity));
-    let transport: Arc<dyn Transport> = Arc::new(TcpTransport::new(own.clone(), secret.clone()));
+    let transport: Arc<dyn Transport> = Arc::new(TcpTransport::new(own.clone(), secret.clone(), peer_tls.clone()));
     let newcomer = Arc::new(newcomer(&config, &identity));
     let app = Arc::new(App::new(config.clone(), token, secrets));
     let port = PeerPort {
         app: app.clone(),
         own: own.clone(),
         secret: Arc::new(secret),
+        tls: peer_tls,
         newcomer: newcomer.clone(),
     };
     tokio::spawn(service::accept(port, peers));
-    let serving = tokio::spawn(listener::serve(app.clone(), public, stop.clone()));
+    let serving = tokio::spawn(listener::serve(app.clone(), public, public_tls, stop.clone()));
     let mut stopped = stop.clone();
     let place = tokio::select! {
         place = settle(&config.data_dir, identity, &newcomer, &transport) => place?,
