@@ -8,6 +8,7 @@
 //! Nothing here sleeps for luck: [`waiting::until`] looks again until a condition holds or its deadline has passed.
 
 pub mod audit;
+pub mod certificates;
 pub mod cluster;
 pub mod http;
 pub mod load;
