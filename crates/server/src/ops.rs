@@ -92,19 +92,20 @@ async fn status(State(app): State<Arc<App>>) -> Response {
     }
 }
 
-fn check_token(app: &App, headers: &HeaderMap) -> Result<(), Response> {
+fn has_token(app: &App, headers: &HeaderMap) -> bool {
     let given = headers.get("quorate-token").map(|value| value.as_bytes()).unwrap_or_default();
-    match bool::from(given.ct_eq(app.token.as_bytes())) {
-        true => Ok(()),
-        false => Err((StatusCode::FORBIDDEN, "header quorate-token is absent or wrong\n").into_response()),
-    }
+    given.ct_eq(app.token.as_bytes()).into()
+}
+
+fn forbidden() -> Response {
+    (StatusCode::FORBIDDEN, "header quorate-token is absent or wrong\n").into_response()
 }
 
 /// Arms failpoints, `site=actions` separated by semicolons; needs the token in header `quorate-token`.
 #[cfg(feature = "failpoints")]
 async fn arm_failpoints(State(app): State<Arc<App>>, headers: HeaderMap, list: String) -> Response {
-    if let Err(refusal) = check_token(&app, &headers) {
-        return refusal;
+    if !has_token(&app, &headers) {
+        return forbidden();
     }
     match crate::failpoints::arm(&list) {
         Ok(()) => "armed\n".into_response(),
@@ -114,8 +115,8 @@ async fn arm_failpoints(State(app): State<Arc<App>>, headers: HeaderMap, list: S
 
 /// Vote, log positions, membership and recent digests; needs the token in header `quorate-token`.
 async fn debug_raft(State(app): State<Arc<App>>, headers: HeaderMap, Query(query): Query<BTreeMap<String, String>>) -> Response {
-    if let Err(refusal) = check_token(&app, &headers) {
-        return refusal;
+    if !has_token(&app, &headers) {
+        return forbidden();
     }
     let node = match app.node() {
         Ok(node) => node,
