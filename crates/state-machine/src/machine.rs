@@ -42,7 +42,9 @@ pub enum EntryKind {
 pub struct Applied {
     /// Rows to write in one batch, in key order.
     pub writes: Vec<(Bytes, Option<Bytes>)>,
-    /// One list of answers per entry, one answer per command.
+    /// One list of answers per entry, one answer per command that was executed. An entry whose commands change more than
+    /// it may ([`limits::MAX_BYTES_PER_ENTRY`]) is cut short: the commands behind the last answer have not happened, and
+    /// the leader proposes them again.
     pub answers: Vec<Vec<Answer>>,
     /// Digests after each entry.
     pub digests: Vec<Digests>,
@@ -126,7 +128,10 @@ impl Machine {
                 self.counters.stamped_ms = self.counters.stamped_ms.max(time.0);
                 answers.reserve(frames.len());
                 for frame in &frames {
-                    answers.push(self.apply_frame(view, &mut writes, frame, index)?);
+                    match self.apply_frame(view, &mut writes, frame, index)? {
+                        Some(answer) => answers.push(answer),
+                        None => break,
+                    }
                 }
                 let counters = Change {
                     key: Bytes::from_static(COUNTERS_KEY),
@@ -138,23 +143,30 @@ impl Machine {
             }
         };
         let position = [entry.position.term, entry.position.peer, index];
-        let writes: Vec<(Bytes, Option<Bytes>)> = writes.0.into_iter().collect();
+        let writes: Vec<(Bytes, Option<Bytes>)> = writes.by_key.into_iter().collect();
         self.digests.history = digest::chain(self.digests.history, position, &payload, &writes);
         self.digests.index = index;
         Ok(answers)
     }
 
-    fn apply_frame(&mut self, view: &mut View<'_>, writes: &mut EntryWrites, frame: &Frame, index: u64) -> Result<Answer, MachineError> {
+    /// `None` if the entry has no room for what the command changes.
+    fn apply_frame(
+        &mut self,
+        view: &mut View<'_>,
+        writes: &mut EntryWrites,
+        frame: &Frame,
+        index: u64,
+    ) -> Result<Option<Answer>, MachineError> {
         let now = self.stamped_time();
         let remembered = frame.request.session.0 != 0;
         if remembered {
             match session::admit(view, frame, now)? {
-                Admission::Repeat(answer) => return Ok(answer),
+                Admission::Repeat(answer) => return Ok(Some(answer)),
                 Admission::Refuse(error) => {
-                    return Ok(Answer {
+                    return Ok(Some(Answer {
                         revision: self.revision(),
                         body: Err(error),
-                    });
+                    }));
                 }
                 Admission::Execute { touch: None } => {}
                 Admission::Execute { touch: Some(record) } => {
@@ -167,7 +179,10 @@ impl Machine {
                 }
             }
         }
-        let answer = self.execute(view, writes, frame, index)?;
+        let Some(answer) = self.execute(view, writes, frame, index)? else {
+            return Ok(None);
+        };
+        writes.executed += 1;
         // A command may end the session it came in (close, expire): an answer written then would be left for ever.
         if remembered && !view.is_removed(&crate::keys::session(frame.request.session)) {
             let (key, value) = session::remember(frame, &answer);
@@ -181,10 +196,16 @@ impl Machine {
                 },
             )?;
         }
-        Ok(answer)
+        Ok(Some(answer))
     }
 
-    fn execute(&mut self, view: &mut View<'_>, writes: &mut EntryWrites, frame: &Frame, index: u64) -> Result<Answer, MachineError> {
+    fn execute(
+        &mut self,
+        view: &mut View<'_>,
+        writes: &mut EntryWrites,
+        frame: &Frame,
+        index: u64,
+    ) -> Result<Option<Answer>, MachineError> {
         let mut context = ApplyContext::new(view, self.counters, self.stamped_time());
         let result = commands::dispatch(frame.number, frame.payload.clone(), &mut context).ok_or(MachineError::UnknownCommand {
             index,
@@ -204,6 +225,7 @@ impl Machine {
                 );
                 Err(MetaError::new(ErrorCode::TooLarge, message))
             }
+            Ok(body) if !writes.has_room(changes.len(), changes.bytes() + body.len()) => return Ok(None),
             Ok(body) => {
                 self.counters = counters;
                 if !changes.is_empty() {
@@ -215,21 +237,41 @@ impl Machine {
                 Ok(body)
             }
         };
-        Ok(Answer {
+        Ok(Some(Answer {
             revision: self.revision(),
             body,
-        })
+        }))
     }
 
     fn write(&mut self, view: &mut View<'_>, writes: &mut EntryWrites, change: Change) -> Result<(), StoreError> {
         let (key, value) = (change.key.clone(), change.value.clone());
         let before = view.write(change)?;
         self.digests.row_changed(&key, before.as_deref(), value.as_deref());
-        writes.0.insert(key, value);
+        writes.add(key, value);
         Ok(())
     }
 }
 
 /// What one entry wrote, by key: the history digest covers it, so it must not depend on how entries were grouped.
 #[derive(Default)]
-struct EntryWrites(BTreeMap<Bytes, Option<Bytes>>);
+struct EntryWrites {
+    by_key: BTreeMap<Bytes, Option<Bytes>>,
+    executed: usize,
+    /// Rows and their bytes, counted at each write.
+    rows: usize,
+    bytes: usize,
+}
+
+impl EntryWrites {
+    /// The first command always has: what it may change is bounded by itself.
+    fn has_room(&self, rows: usize, bytes: usize) -> bool {
+        let fits = self.rows + rows <= limits::MAX_ROWS_PER_ENTRY && self.bytes + bytes <= limits::MAX_BYTES_PER_ENTRY;
+        self.executed == 0 || fits
+    }
+
+    fn add(&mut self, key: Bytes, value: Option<Bytes>) {
+        self.rows += 1;
+        self.bytes += key.len() + value.as_ref().map_or(0, Bytes::len);
+        self.by_key.insert(key, value);
+    }
+}
