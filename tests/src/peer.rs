@@ -51,6 +51,15 @@ impl Peer {
 
     /// Starts it with further arguments, this time only; they win over its own.
     pub fn start_with(&mut self, further: &[&str]) {
+        self.spawn(further, "");
+    }
+
+    /// Starts it with failpoints armed, `site=actions` separated by semicolons, this time only.
+    pub fn start_armed(&mut self, failpoints: &str) {
+        self.spawn(&[], failpoints);
+    }
+
+    fn spawn(&mut self, further: &[&str], failpoints: &str) {
         assert!(self.child.is_none(), "the peer already runs");
         let log = OpenOptions::new().create(true).append(true).open(&self.log).expect("the log opens");
         let mut command = Command::new(binary());
@@ -61,6 +70,7 @@ impl Peer {
             }
         }
         command.arg("serve").args(&arguments).args(further).stdin(Stdio::null());
+        command.env("FAILPOINTS", failpoints);
         command.stdout(log.try_clone().expect("a second handle")).stderr(log);
         self.child = Some(command.spawn().expect("the peer starts"));
     }

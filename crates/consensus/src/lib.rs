@@ -21,6 +21,8 @@ pub mod content_scan;
 mod convert;
 pub mod disk;
 pub mod env;
+#[cfg(feature = "failpoints")]
+pub mod failpoints;
 mod forward;
 mod lanes;
 mod log_adapter;

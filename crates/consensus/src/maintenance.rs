@@ -20,6 +20,8 @@ use tokio::time::Instant;
 
 /// How often growth of log and state is looked at.
 const GROWTH_INTERVAL: Duration = Duration::from_millis(500);
+/// Pause after a checkpoint that could not be made.
+const CHECKPOINT_RETRY: Duration = Duration::from_secs(5);
 /// How long one attempt to catch up after a restart may take before its lack of success is logged.
 const CATCH_UP_ATTEMPT: Duration = Duration::from_secs(5);
 /// How often idle sessions are looked for.
@@ -154,6 +156,7 @@ async fn watch_growth(node: Node) {
     let mut checkpoint_index = core.log.state().purged.map_or(0, |id| id.index);
     let mut log_bytes_at_checkpoint = core.log.appended_bytes();
     let mut log_bytes_at_flush = log_bytes_at_checkpoint;
+    let mut no_checkpoint_before = Instant::now();
     while !core.is_stopping() {
         tokio::time::sleep(GROWTH_INTERVAL).await;
         let applied = core.applier.applied().index;
@@ -171,14 +174,22 @@ async fn watch_growth(node: Node) {
         let checkpoint_due = log_bytes - log_bytes_at_checkpoint >= settings.checkpoint_log_bytes
             || applied.saturating_sub(checkpoint_index) >= settings.checkpoint_log_entries
             || (applied > checkpoint_index && checkpoint_at.elapsed() >= settings.checkpoint_interval);
-        if checkpoint_due {
-            if let Err(error) = core.raft().trigger().snapshot().await {
-                tracing::warn!(%error, "no checkpoint was made");
+        if checkpoint_due && Instant::now() >= no_checkpoint_before {
+            match make_checkpoint(&core).await {
+                Ok(()) => (checkpoint_at, checkpoint_index, log_bytes_at_checkpoint) = (Instant::now(), applied, log_bytes),
+                Err(error) => {
+                    tracing::warn!(%error, "no checkpoint was made; the log keeps growing");
+                    no_checkpoint_before = Instant::now() + CHECKPOINT_RETRY;
+                }
             }
-            (checkpoint_at, checkpoint_index, log_bytes_at_checkpoint) = (Instant::now(), applied, log_bytes);
         }
         purge(&core).await;
     }
+}
+
+async fn make_checkpoint(core: &Core) -> Result<(), String> {
+    core.state_adapter.prepare_checkpoint().await.map_err(|error| error.to_string())?;
+    core.raft().trigger().snapshot().await.map_err(|error| error.to_string())
 }
 
 /// Purges up to the lowest of: the checkpoint's index, what is durable in the state, what every reachable peer has.

@@ -222,7 +222,10 @@ impl RaftNetworkV2<TypeConfig> for Network {
         let sending = send_checkpoint(self, vote, snapshot.snapshot);
         tokio::select! {
             closed = cancel => Err(StreamingError::Closed(closed)),
-            sent = sending => sent.map_err(|error| StreamingError::Unreachable(Unreachable::from_string(error))),
+            sent = sending => sent.map_err(|error| {
+                tracing::warn!(to_peer = self.target, %error, "a checkpoint could not be sent; it is tried again");
+                StreamingError::Unreachable(Unreachable::from_string(error))
+            }),
         }
     }
 
@@ -287,7 +290,7 @@ async fn send_checkpoint(network: &Network, vote: Vote, handle: SnapshotHandle) 
     let SnapshotHandle::Held(checkpoint) = handle else {
         return Err(TransportError("a received checkpoint cannot be sent on".to_owned()));
     };
-    fail::fail_point!("snapshot_send_before");
+    fail::fail_point!("snapshot_send_before", |why| Err(unreadable(crate::failpoints::error(why))));
     let held = checkpoint.clone();
     let files = run_blocking(*inline_disk, move || held.files().map(<[_]>::to_vec))
         .await
@@ -377,6 +380,7 @@ impl Reading {
             self.open = Some((name, file));
         }
         let Some((name, file)) = &mut self.open else { return Ok(None) };
+        fail::fail_point!("snapshot_send_piece", crate::failpoints::fail);
         let mut data = vec![0; PIECE_BYTES];
         let read = file.read(&mut data)?;
         data.truncate(read);

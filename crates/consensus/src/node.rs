@@ -369,7 +369,7 @@ impl Node {
         metrics.running_state.as_ref().err().map(ToString::to_string)
     }
 
-    /// Ends when this peer no longer takes part, and says why.
+    /// Ends with the reason once this peer takes part no more: whoever runs it must end the process.
     pub async fn failed(&self) -> String {
         let mut metrics = self.core.raft.metrics();
         loop {
@@ -377,7 +377,7 @@ impl Node {
                 return failure;
             }
             if metrics.changed().await.is_err() {
-                return "its Raft task is gone".to_owned();
+                return "the consensus task has ended".to_owned();
             }
         }
     }

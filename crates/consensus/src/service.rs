@@ -393,7 +393,6 @@ async fn receive_and_install(core: &Core, mut chunks: impl Stream<Item = wire::I
         if !known.contains_key(&chunk.file) || !is_plain_name(&chunk.file) {
             return Err(format!("file {} is not in the manifest", chunk.file));
         }
-        fail::fail_point!("snapshot_receive_chunk");
         writer = run_blocking(inline, move || {
             writer
                 .write(&chunk)
@@ -411,6 +410,7 @@ async fn receive_and_install(core: &Core, mut chunks: impl Stream<Item = wire::I
         last_log_id: Some(log_id),
         last_membership,
     };
+    fail::fail_point!("snapshot_received");
     tracing::info!(index = log_id.index, "installing a received checkpoint");
     let snapshot = Snapshot {
         meta,
@@ -449,6 +449,7 @@ struct FileWriter {
 
 impl FileWriter {
     fn write(&mut self, chunk: &wire::InstallChunk) -> std::io::Result<()> {
+        fail::fail_point!("snapshot_receive_chunk", crate::failpoints::fail);
         let partial = self.dir.join(format!("{}.partial", chunk.file));
         let matches = self.current.as_ref().is_some_and(|(name, _)| *name == chunk.file);
         if !matches {
@@ -458,6 +459,7 @@ impl FileWriter {
             file.write_all(&chunk.data)?;
             if chunk.end_of_file {
                 file.sync_all()?;
+                fail::fail_point!("snapshot_receive_file");
                 self.current = None;
                 std::fs::rename(&partial, self.dir.join(&chunk.file))?;
             }

@@ -10,6 +10,9 @@ use std::time::Duration;
 /// Doris's documented default token: everyone knows it.
 pub const WELL_KNOWN_TOKEN: &str = "greedisgood9999";
 
+/// A smaller log file would be replaced all the time; a larger one cannot be addressed.
+const LOG_SEGMENT_BYTES: std::ops::RangeInclusive<u32> = 64 << 10..=1 << 30;
+
 /// Configuration of a peer. Sizes in bytes, times in milliseconds.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -44,6 +47,12 @@ pub struct ServerConfig {
     pub cluster_secret_file: Option<PathBuf>,
     #[serde(default)]
     pub cluster_secret: Option<String>,
+    /// TLS on the public port.
+    #[serde(default)]
+    pub tls: PublicTlsFiles,
+    /// Mutual TLS on the peer port.
+    #[serde(default)]
+    pub peer_tls: PeerTlsFiles,
     /// File with root keys, one `id base64` a line, newest last.
     #[serde(default)]
     pub root_keys_file: Option<PathBuf>,
@@ -77,9 +86,44 @@ pub struct ServerConfig {
     /// Seconds between two scans of the whole state against its digest. Default 86400.
     #[serde(default)]
     pub content_scan_seconds: Option<u64>,
+    /// Size of one log file in bytes, 65536 to 1073741824. Default 67108864.
+    #[serde(default)]
+    pub log_segment_bytes: Option<u32>,
     /// Append every applied entry to `audit.log` (builds with the `audit` feature only).
     #[serde(default)]
     pub audit: bool,
+}
+
+/// PEM files of the public port. They are read again when they change.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct PublicTlsFiles {
+    /// Certificate chain, the peer's own first. TLS is off without one.
+    pub cert: Option<PathBuf>,
+    /// Private key; nobody but its owner and group may read it.
+    pub key: Option<PathBuf>,
+    /// Certificates that callers' certificates must be signed by; without, callers need none.
+    pub client_ca: Option<PathBuf>,
+    /// Serve callers that speak no TLS as well, on the same port. Default false.
+    #[serde(default)]
+    pub allow_plain: bool,
+}
+
+/// PEM files of the peer port: all three or none. They are read again when they change.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct PeerTlsFiles {
+    /// Certificate chain, shown to peers on connections of both directions; names the host of the peer address.
+    pub cert: Option<PathBuf>,
+    pub key: Option<PathBuf>,
+    /// Certificates that every peer's must be signed by.
+    pub ca: Option<PathBuf>,
+}
+
+impl PeerTlsFiles {
+    pub fn is_on(&self) -> bool {
+        self.cert.is_some()
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
@@ -118,6 +162,8 @@ impl ServerConfig {
             allow_well_known_token: false,
             cluster_secret_file: None,
             cluster_secret: None,
+            tls: PublicTlsFiles::default(),
+            peer_tls: PeerTlsFiles::default(),
             root_keys_file: None,
             profile: Profile::Lan,
             replace: false,
@@ -129,6 +175,7 @@ impl ServerConfig {
             disk_low_percent: None,
             ballast_bytes: None,
             content_scan_seconds: None,
+            log_segment_bytes: None,
             audit: false,
         }
     }
@@ -171,6 +218,18 @@ impl ServerConfig {
         }
     }
 
+    /// Size of a log file, checked.
+    pub fn resolve_log_segment_bytes(&self) -> Result<Option<u32>, ConfigError> {
+        match self.log_segment_bytes {
+            Some(bytes) if !LOG_SEGMENT_BYTES.contains(&bytes) => Err(ConfigError(format!(
+                "`log_segment_bytes` (--log-segment-bytes) is {bytes}, allowed are {} to {}",
+                LOG_SEGMENT_BYTES.start(),
+                LOG_SEGMENT_BYTES.end()
+            ))),
+            allowed => Ok(allowed),
+        }
+    }
+
     /// The Doris token, checked: none is made up, and the well-known one must be asked for.
     pub fn resolve_token(&self) -> Result<String, ConfigError> {
         let token = match (&self.token, &self.token_file) {
@@ -190,7 +249,7 @@ impl ServerConfig {
         Ok(token)
     }
 
-    /// The secret peers authenticate by. On loopback alone one is not required; anywhere else it is.
+    /// The secret peers authenticate by. On loopback alone, or with mutual TLS, one is not required; anywhere else it is.
     pub fn resolve_cluster_secret(&self) -> Result<Vec<u8>, ConfigError> {
         let secret = match (&self.cluster_secret, &self.cluster_secret_file) {
             (Some(secret), None) => secret.clone(),
@@ -200,10 +259,10 @@ impl ServerConfig {
                     "both `cluster_secret` and `cluster_secret_file` are set; keep one".to_owned(),
                 ));
             }
-            (None, None) if is_loopback(&self.peer_listen) => String::new(),
+            (None, None) if is_loopback(&self.peer_listen) || self.peer_tls.is_on() => String::new(),
             (None, None) => {
                 let text = format!(
-                    "the peer port listens on {} without a cluster secret: anyone there could join; set `cluster_secret_file` (--cluster-secret-file) to the same file content on every peer",
+                    "the peer port listens on {} without a cluster secret or mutual TLS: anyone there could join; set `cluster_secret_file` (--cluster-secret-file) to the same file content on every peer, or `peer_tls.cert`, `.key` and `.ca` (--peer-tls-cert, --peer-tls-key, --peer-tls-ca)",
                     self.peer_listen
                 );
                 return Err(ConfigError(text));
@@ -294,5 +353,7 @@ mod tests {
         assert!(config.resolve_cluster_secret().expect("loopback").is_empty());
         config.peer_listen = "0.0.0.0:5001".to_owned();
         assert!(config.resolve_cluster_secret().is_err());
+        config.peer_tls.cert = Some("/cert".into());
+        assert!(config.resolve_cluster_secret().expect("mutual TLS will do").is_empty());
     }
 }

@@ -10,8 +10,12 @@
 //! [`peer`].
 
 pub mod app;
+#[cfg(feature = "audit")]
+mod audit;
 pub mod config;
 pub mod doris;
+#[cfg(feature = "failpoints")]
+mod failpoints;
 pub mod limits;
 pub mod listener;
 pub mod metrics;
@@ -22,3 +26,4 @@ pub mod peer;
 pub mod rpc_table;
 pub mod secrets;
 pub mod serve;
+pub mod tls;

@@ -1,18 +1,19 @@
 //! The public port: one accept loop for HTTP/1.1 and HTTP/2, and within HTTP/2 for gRPC.
 //!
-//! The first bytes of a connection tell HTTP/1.1 from HTTP/2; the path tells gRPC services from HTTP routes. gRPC calls
+//! The first bytes of a connection tell TLS from plain ([`crate::tls`]), the next HTTP/1.1 from HTTP/2; the path tells gRPC services from HTTP routes. gRPC calls
 //! skip the HTTP router: they are the hot path.
 
 use crate::app::App;
-use crate::limits::{DRAIN_TIMEOUT, MAX_CONNECTIONS};
+use crate::limits::{DRAIN_TIMEOUT, HANDSHAKE_TIMEOUT, MAX_BODY_BYTES, MAX_CONNECTIONS};
 use crate::native::admin::AdminService;
 use crate::native::metadata::MetadataService;
+use crate::tls::PublicTls;
 use crate::{doris, ops};
 use axum::body::Body;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use quorate_wire::quorate::v1::admin_server::AdminServer;
 use quorate_wire::quorate::v1::metadata_server::MetadataServer;
 use std::convert::Infallible;
@@ -20,12 +21,16 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
 use tower::{Service, ServiceExt};
 
 /// Headers of an HTTP/1.1 request must be complete within this time.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// The first byte of a TLS connection; no HTTP request begins with it.
+const TLS_HANDSHAKE: u8 = 0x16;
 /// Calls one HTTP/2 connection may have open.
 const MAX_STREAMS: u32 = 1_024;
 
@@ -35,7 +40,13 @@ struct Front {
     metadata: MetadataServer<MetadataService>,
     admin: AdminServer<AdminService>,
     http: axum::Router,
+    /// Whether this connection's bytes are encrypted.
+    secured: bool,
 }
+
+/// Marks a request that came over TLS: an address it is sent on to needs `https` too.
+#[derive(Clone, Copy, Debug)]
+pub struct Secured;
 
 impl Front {
     fn new(app: Arc<App>) -> Front {
@@ -43,6 +54,7 @@ impl Front {
             metadata: MetadataServer::new(MetadataService { app: app.clone() }),
             admin: AdminServer::new(AdminService { app: app.clone() }),
             http: doris::router(app.clone()).merge(ops::router(app)),
+            secured: false,
         }
     }
 }
@@ -64,12 +76,16 @@ impl hyper::service::Service<http::Request<Incoming>> for Front {
             let reply = self.admin.clone().call(request.map(tonic::body::Body::new));
             return Box::pin(async move { Ok(reply.await?.map(Body::new)) });
         }
-        Box::pin(self.http.clone().oneshot(request.map(Body::new)))
+        let mut request = request.map(Body::new);
+        if self.secured {
+            request.extensions_mut().insert(Secured);
+        }
+        Box::pin(self.http.clone().oneshot(request))
     }
 }
 
-/// Serves until `stop` turns true, then lets running calls end.
-pub async fn serve(app: Arc<App>, listener: TcpListener, mut stop: watch::Receiver<bool>) {
+/// Serves until `stop` turns true, then lets running calls end. With `tls` set, every connection begins with TLS, or may.
+pub async fn serve(app: Arc<App>, listener: TcpListener, tls: Option<Arc<PublicTls>>, mut stop: watch::Receiver<bool>) {
     let front = Front::new(app.clone());
     let graceful = GracefulShutdown::new();
     let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
@@ -98,10 +114,13 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, mut stop: watch::Receiv
             continue;
         }
         app.metrics.connections.inc();
-        let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), front.clone()).into_owned());
-        let app = app.clone();
+        let (tls, builder, front, watcher, app) = (tls.clone(), builder.clone(), front.clone(), graceful.watcher(), app.clone());
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
+            let served = match tls {
+                None => serve_stream(&builder, stream, front, watcher).await,
+                Some(tls) => serve_with_tls(&tls, &builder, stream, front, watcher).await,
+            };
+            if let Err(error) = served {
                 tracing::debug!(%error, "a connection broke");
             }
             app.metrics.connections.dec();
@@ -112,4 +131,46 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, mut stop: watch::Receiv
     if tokio::time::timeout(DRAIN_TIMEOUT, graceful.shutdown()).await.is_err() {
         tracing::warn!(seconds = DRAIN_TIMEOUT.as_secs(), "some calls did not end in time and are cut off");
     }
+}
+
+type Builder = auto::Builder<TokioExecutor>;
+type Served = Result<(), Box<dyn std::error::Error + Send + Sync>>;
+
+async fn serve_stream<S>(builder: &Builder, stream: S, front: Front, watcher: Watcher) -> Served
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    watcher.watch(builder.serve_connection(TokioIo::new(stream), front)).await
+}
+
+/// What a caller without TLS is told by a port that speaks nothing else. An HTTP/2 caller at least sees that this is not it.
+const NEEDS_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-type: text/plain\r\ncontent-length: 58\r\n\r\n\
+this port speaks TLS only; use https:// and the CA's file\n";
+
+async fn serve_with_tls(tls: &PublicTls, builder: &Builder, mut stream: TcpStream, mut front: Front, watcher: Watcher) -> Served {
+    let mut first = [0];
+    tokio::time::timeout(HANDSHAKE_TIMEOUT, stream.peek(&mut first)).await??;
+    match first[0] {
+        TLS_HANDSHAKE => {}
+        _ if tls.allow_plain => return serve_stream(builder, stream, front, watcher).await,
+        _ => {
+            stream.write_all(NEEDS_TLS).await?;
+            // The rest of the request is read, or closing the socket would take the answer back.
+            stream.shutdown().await?;
+            let mut rest = tokio::io::sink();
+            tokio::time::timeout(
+                HANDSHAKE_TIMEOUT,
+                tokio::io::copy(&mut stream.take(MAX_BODY_BYTES as u64), &mut rest),
+            )
+            .await??;
+            return Ok(());
+        }
+    }
+    let from = stream.peer_addr().map_or("the caller".to_owned(), |from| from.to_string());
+    let accepting = TlsAcceptor::from(tls.acceptor.current()).accept(stream);
+    let stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, accepting)
+        .await?
+        .map_err(|error| crate::tls::explain(&error, &from))?;
+    front.secured = true;
+    serve_stream(builder, stream, front, watcher).await
 }

@@ -8,6 +8,7 @@ use crate::peer::service::{self, PeerPort};
 use crate::peer::{Identity as PeerIdentity, OwnIdentity};
 use crate::secrets::SecretBox;
 use quorate_consensus::acknowledged;
+use crate::tls;
 use quorate_consensus::applier::Audit;
 use quorate_consensus::bootstrap::{self, Newcomer, Place};
 use quorate_consensus::disk::DiskSpace;
@@ -53,31 +54,38 @@ pub enum StartError {
     },
     #[error("{0}")]
     Place(String),
+    #[error("peer {peer} has failed: {failure}; nothing was acknowledged since; free space or replace the disk, then start it again")]
+    Failed { peer: PeerId, failure: String },
 }
 
 /// Runs a peer until `stop` turns true; `ready` is called when it has its place and serves.
 pub async fn run(config: ServerConfig, stop: watch::Receiver<bool>, ready: impl FnOnce(&Node)) -> Result<(), StartError> {
+    #[cfg(feature = "failpoints")]
+    crate::failpoints::arm_from_environment().map_err(ConfigError)?;
     let token = config.resolve_token()?;
     let secret = config.resolve_cluster_secret()?;
     std::fs::create_dir_all(&config.data_dir)
         .map_err(|error| io::Error::other(format!("data directory {}: {error}", config.data_dir.display())))?;
     let secrets = open_secrets(&config)?;
+    let public_tls = tls::open_public(&config.tls)?.map(Arc::new);
+    let peer_tls = tls::open_peer(&config.peer_tls)?.map(Arc::new);
     let identity = load_identity(&config.data_dir)?;
     let public = bind(&config.listen, "--listen").await?;
     let peers = bind(&config.peer_listen, "--peer-listen").await?;
     let own = OwnIdentity::new(peer_identity(&identity));
-    let transport: Arc<dyn Transport> = Arc::new(TcpTransport::new(own.clone(), secret.clone()));
+    let transport: Arc<dyn Transport> = Arc::new(TcpTransport::new(own.clone(), secret.clone(), peer_tls.clone()));
     let newcomer = Arc::new(newcomer(&config, &identity));
     let app = Arc::new(App::new(config.clone(), token, secrets));
     let port = PeerPort {
         app: app.clone(),
         own: own.clone(),
         secret: Arc::new(secret),
+        tls: peer_tls,
         newcomer: newcomer.clone(),
         refused: Arc::default(),
     };
     tokio::spawn(service::accept(port, peers));
-    let serving = tokio::spawn(listener::serve(app.clone(), public, stop.clone()));
+    let serving = tokio::spawn(listener::serve(app.clone(), public, public_tls, stop.clone()));
     let mut stopped = stop.clone();
     let place = tokio::select! {
         place = settle(&config.data_dir, identity, &newcomer, &transport) => place?,
@@ -108,10 +116,7 @@ pub async fn run(config: ServerConfig, stop: watch::Receiver<bool>, ready: impl 
             );
             return Err(StartError::Place(text));
         }
-        failure = node.failed() => {
-            let text = format!("peer {} has failed: {failure}; its log has everything it acknowledged: see to the cause and start it again", place.peer);
-            return Err(StartError::Place(text));
-        }
+        failure = node.failed() => return Err(StartError::Failed { peer: place.peer, failure }),
         loss = node.core().own_log.lost() => return Err(retire(&config.data_dir, &loss)),
     }
     tracing::info!(peer = place.peer.0, "stopping");
@@ -285,12 +290,18 @@ async fn start_node(app: &App, place: &Settled, newcomer: &Newcomer, transport: 
         std::process::abort();
     });
     let (data_dir, reserve) = (config.data_dir.clone(), ballast.clone());
+    let segment_bytes = config.resolve_log_segment_bytes()?;
     let opened = tokio::task::spawn_blocking(move || -> io::Result<(Arc<dyn LogStore>, Arc<dyn StateEngine>)> {
-        let options = FileLogOptions {
+        let mut options = FileLogOptions {
             on_fatal,
             on_no_space: Arc::new(move || reserve.release()),
             ..FileLogOptions::default()
         };
+        options.segment_bytes = segment_bytes.unwrap_or(options.segment_bytes);
+        #[cfg(feature = "failpoints")]
+        {
+            options.before_step = crate::failpoints::before_log_step();
+        }
         let log = FileLog::open(data_dir.join("log"), options).map_err(io::Error::other)?;
         let state = RocksState::open(&data_dir.join("state"), RocksStateOptions::default())?;
         Ok((Arc::new(log), Arc::new(state)))
@@ -356,6 +367,14 @@ async fn watch_ballast(data_dir: PathBuf, ballast: Arc<Ballast>) {
     }
 }
 
+#[cfg(feature = "audit")]
+fn audit(config: &ServerConfig) -> io::Result<Option<Audit>> {
+    match config.audit {
+        true => crate::audit::open(&config.data_dir).map(Some),
+        false => Ok(None),
+    }
+}
+
 #[cfg(not(feature = "audit"))]
 fn audit(config: &ServerConfig) -> io::Result<Option<Audit>> {
     match config.audit {
@@ -364,34 +383,4 @@ fn audit(config: &ServerConfig) -> io::Result<Option<Audit>> {
         )),
         false => Ok(None),
     }
-}
-
-/// One line per applied command, never purged: what was applied, for comparing peers and resolving unknown outcomes.
-#[cfg(feature = "audit")]
-fn audit(config: &ServerConfig) -> io::Result<Option<Audit>> {
-    use quorate_state_machine::{EntryKind, frame, session};
-    use std::io::Write;
-    if !config.audit {
-        return Ok(None);
-    }
-    let file = std::fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(config.data_dir.join("audit.log"))?;
-    Ok(Some(Box::new(move |entries| {
-        for entry in entries {
-            let at = entry.position;
-            let EntryKind::Commands(payload) = &entry.kind else { continue };
-            for frame in frame::unpack(payload).map(|(_, frames)| frames).unwrap_or_default() {
-                let (request, hash) = (frame.request, session::request_hash(&frame));
-                let line = format!(
-                    "{} {}.{} {}.{} {} {hash:016x}\n",
-                    at.index, at.term, at.peer, request.session, request.number, frame.number
-                );
-                if let Err(error) = (&file).write_all(line.as_bytes()) {
-                    tracing::error!(%error, "the audit log cannot be written");
-                }
-            }
-        }
-    })))
 }

@@ -4,6 +4,10 @@
 pub const MAX_ROWS_PER_COMMAND: usize = 10_000;
 /// Bytes of rows one command may change.
 pub const MAX_BYTES_PER_COMMAND: usize = 4 << 20;
+/// Rows the commands of one entry change together, unless the first alone changes more.
+pub const MAX_ROWS_PER_ENTRY: usize = 10_000;
+/// Bytes of rows and answers the commands of one entry make together, unless the first alone makes more.
+pub const MAX_BYTES_PER_ENTRY: usize = 4 << 20;
 /// One command's encoded payload: many must fit into one entry.
 pub const MAX_COMMAND_BYTES: usize = 256 << 10;
 /// Commands packed into one log entry.

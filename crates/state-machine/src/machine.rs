@@ -42,7 +42,9 @@ pub enum EntryKind {
 pub struct Applied {
     /// Rows to write in one batch, in key order.
     pub writes: Vec<(Bytes, Option<Bytes>)>,
-    /// One list of answers per entry, one answer per command.
+    /// One list of answers per entry, one answer per command that was executed. An entry whose commands change more than
+    /// it may ([`limits::MAX_BYTES_PER_ENTRY`]) is cut short: the commands behind the last answer have not happened, and
+    /// the leader proposes them again.
     pub answers: Vec<Vec<Answer>>,
     /// Digests after each entry.
     pub digests: Vec<Digests>,
@@ -121,11 +123,7 @@ impl Machine {
             EntryKind::Other => Bytes::new(),
             EntryKind::Commands(payload) => payload.clone(),
         };
-        let mut work = EntryWork {
-            index,
-            superseded: CleanupRecord::default(),
-            link: digest::Link::new(self.digests.history, [entry.position.term, entry.position.peer, index], &payload),
-        };
+        let mut work = EntryWork::new(index, digest::Link::new(self.digests.history, [entry.position.term, entry.position.peer, index], &payload));
         let mut answers = Vec::new();
         if let EntryKind::Commands(payload) = &entry.kind {
             let (time, frames) = frame::unpack(payload).map_err(|error| MachineError::Malformed { index, error })?;
@@ -133,7 +131,10 @@ impl Machine {
             work.superseded.superseded_ms = self.counters.stamped_ms;
             answers.reserve(frames.len());
             for frame in &frames {
-                answers.push(self.apply_frame(view, &mut work, frame)?);
+                match self.apply_frame(view, &mut work, frame)? {
+                    Some(answer) => answers.push(answer),
+                    None => break,
+                }
             }
             if let Some((key, value)) = cleanup_row(&work.superseded) {
                 self.write(view, &mut work, Change::fresh(key, value))?;
@@ -146,17 +147,18 @@ impl Machine {
         Ok(answers)
     }
 
-    fn apply_frame(&mut self, view: &mut View<'_>, work: &mut EntryWork, frame: &Frame) -> Result<Answer, MachineError> {
+    /// `None` if the entry has no room for what the command changes.
+    fn apply_frame(&mut self, view: &mut View<'_>, work: &mut EntryWork, frame: &Frame) -> Result<Option<Answer>, MachineError> {
         let now = self.stamped_time();
         let remembered = frame.request.session.0 != 0;
         if remembered {
             match session::admit(view, frame, now)? {
-                Admission::Repeat(answer) => return Ok(answer),
+                Admission::Repeat(answer) => return Ok(Some(answer)),
                 Admission::Refuse(error) => {
-                    return Ok(Answer {
+                    return Ok(Some(Answer {
                         revision: self.revision(),
                         body: Err(error),
-                    });
+                    }));
                 }
                 Admission::Execute { touch: None } => {}
                 Admission::Execute { touch: Some(record) } => {
@@ -165,16 +167,19 @@ impl Machine {
                 }
             }
         }
-        let answer = self.execute(view, work, frame)?;
+        let Some(answer) = self.execute(view, work, frame)? else {
+            return Ok(None);
+        };
+        work.executed += 1;
         // A command may end the session it came in (close, expire): an answer written then would be left for ever.
         if remembered && !view.is_removed(&crate::keys::session(frame.request.session)) {
             let (key, value) = session::remember(frame, &answer);
             self.write(view, work, Change::put(key, value.into()))?;
         }
-        Ok(answer)
+        Ok(Some(answer))
     }
 
-    fn execute(&mut self, view: &mut View<'_>, work: &mut EntryWork, frame: &Frame) -> Result<Answer, MachineError> {
+    fn execute(&mut self, view: &mut View<'_>, work: &mut EntryWork, frame: &Frame) -> Result<Option<Answer>, MachineError> {
         let mut context = ApplyContext::new(view, self.counters, self.stamped_time());
         let result = commands::dispatch(frame.number, frame.payload.clone(), &mut context).ok_or(MachineError::UnknownCommand {
             index: work.index,
@@ -194,6 +199,7 @@ impl Machine {
                 );
                 Err(MetaError::new(ErrorCode::TooLarge, message))
             }
+            Ok(body) if !work.has_room(changes.len(), changes.bytes() + body.len()) => return Ok(None),
             Ok(body) => {
                 self.counters = counters;
                 if !changes.is_empty() {
@@ -204,6 +210,8 @@ impl Machine {
                     self.write(view, work, change)?;
                 }
                 let superseded_at = self.counters.revision;
+                work.rows += superseded.len();
+                work.bytes += superseded.iter().map(|version| version.name.len()).sum::<usize>();
                 work.superseded
                     .versions
                     .extend(superseded.into_iter().map(|version| CleanupVersion {
@@ -214,13 +222,15 @@ impl Machine {
                 Ok(body)
             }
         };
-        Ok(Answer {
+        Ok(Some(Answer {
             revision: self.revision(),
             body,
-        })
+        }))
     }
 
     fn write(&mut self, view: &mut View<'_>, work: &mut EntryWork, change: Change) -> Result<(), StoreError> {
+        work.rows += 1;
+        work.bytes += change.key.len() + change.value.as_ref().map_or(0, Bytes::len);
         work.link.write(&change.key, change.value.as_deref());
         view.write(change, |key, before, after| self.digests.row_changed(key, before, after))
     }
@@ -231,4 +241,27 @@ struct EntryWork {
     index: u64,
     link: digest::Link,
     superseded: CleanupRecord,
+    executed: usize,
+    /// Rows and their bytes, counted at each write, and superseded versions.
+    rows: usize,
+    bytes: usize,
+}
+
+impl EntryWork {
+    fn new(index: u64, link: digest::Link) -> EntryWork {
+        EntryWork {
+            index,
+            link,
+            superseded: CleanupRecord::default(),
+            executed: 0,
+            rows: 0,
+            bytes: 0,
+        }
+    }
+
+    /// The first command always has: what it may change is bounded by itself.
+    fn has_room(&self, rows: usize, bytes: usize) -> bool {
+        let fits = self.rows + rows <= limits::MAX_ROWS_PER_ENTRY && self.bytes + bytes <= limits::MAX_BYTES_PER_ENTRY;
+        self.executed == 0 || fits
+    }
 }

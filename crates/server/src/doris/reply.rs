@@ -32,6 +32,12 @@ pub struct Reply {
     revision: Option<Revision>,
 }
 
+/// Where a caller is redirected to, and whether it came over TLS.
+pub struct Leader<'a> {
+    pub address: &'a str,
+    pub secured: bool,
+}
+
 impl Reply {
     pub fn success(success: Success) -> Reply {
         let body = proto_json::envelope("OK", success.message, success.result);
@@ -71,12 +77,13 @@ impl Reply {
     }
 
     /// To the same path and query, token included, at the leader.
-    pub fn redirect(rpc: &Rpc, node: &Node, leader: &str, uri: &Uri) -> Reply {
+    pub fn redirect(rpc: &Rpc, node: &Node, leader: Leader<'_>, uri: &Uri) -> Reply {
+        let (scheme, leader) = (if leader.secured { "https" } else { "http" }, leader.address);
         let message = format!("peer {} does not lead, the peer at {leader} does", node.peer());
         let mut reply = Reply::error(rpc, &MetaError::new(ErrorCode::NotLeader, message));
         let path = uri.path_and_query().map_or(uri.path(), |path| path.as_str());
         // An address in the membership that no header can carry leaves an answer a client can still act on.
-        if let (Ok(location), Ok(leader)) = (format!("http://{leader}{path}").parse(), leader.parse()) {
+        if let (Ok(location), Ok(leader)) = (format!("{scheme}://{leader}{path}").parse(), leader.parse()) {
             reply.status = StatusCode::TEMPORARY_REDIRECT;
             reply.headers.insert(LOCATION, location);
             reply.set("quorate-leader", leader);

@@ -302,7 +302,9 @@ impl StateEngine for RocksState {
                 "the received checkpoint holds {found:?}, promised was {expected:?}"
             )));
         }
+        fail::fail_point!("install_named");
         write_active(&self.dir, number)?;
+        fail::fail_point!("install_activated");
         let old = std::mem::replace(
             &mut *self.active.write().expect("nobody panics while holding this lock"),
             Arc::new(generation),
