@@ -51,6 +51,7 @@ pub enum StartError {
 pub async fn run(config: ServerConfig, stop: watch::Receiver<bool>, ready: impl FnOnce(&Node)) -> Result<(), StartError> {
     let token = config.resolve_token()?;
     let secret = config.resolve_cluster_secret()?;
+    let iam_user = config.resolve_iam_user()?;
     std::fs::create_dir_all(&config.data_dir)
         .map_err(|error| io::Error::other(format!("data directory {}: {error}", config.data_dir.display())))?;
     let secrets = open_secrets(&config)?;
@@ -60,7 +61,7 @@ pub async fn run(config: ServerConfig, stop: watch::Receiver<bool>, ready: impl 
     let own = OwnIdentity::new(peer_identity(&identity));
     let transport: Arc<dyn Transport> = Arc::new(TcpTransport::new(own.clone(), secret.clone()));
     let newcomer = Arc::new(newcomer(&config, &identity));
-    let app = Arc::new(App::new(config.clone(), token, secrets));
+    let app = Arc::new(App::new(config.clone(), token, secrets).with_iam_user(iam_user));
     let port = PeerPort {
         app: app.clone(),
         own: own.clone(),
