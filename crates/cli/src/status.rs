@@ -1,7 +1,9 @@
 //! `quorate status`: health first, then facts, then what to do.
 
+use crate::output::Form;
+use crate::yaml;
 use anyhow::{Context, bail};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use comfy_table::{Table, presets};
 use quorate_model::proto_json;
 use quorate_wire::quorate::v1::admin_client::AdminClient;
@@ -13,17 +15,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 #[derive(Args)]
 pub struct StatusArguments {
     /// Any peer's public address; several are tried in turn.
-    #[arg(long, default_value = "127.0.0.1:5000", value_delimiter = ',')]
+    #[arg(long, env = "QUORATE_ENDPOINTS", default_value = "127.0.0.1:5000", value_delimiter = ',')]
     endpoint: Vec<String>,
     /// Form of the output.
-    #[arg(short, long, value_enum, default_value_t = Output::Table)]
-    output: Output,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Output {
-    Table,
-    Json,
+    #[arg(short, long, value_enum, default_value_t = Form::Table)]
+    output: Form,
 }
 
 pub fn run(arguments: StatusArguments) -> anyhow::Result<ExitCode> {
@@ -31,13 +27,15 @@ pub fn run(arguments: StatusArguments) -> anyhow::Result<ExitCode> {
     let status = runtime.block_on(fetch(&arguments.endpoint))?;
     let healthy = status.findings.is_empty();
     match arguments.output {
-        Output::Json => {
-            let json = proto_json::render_message("quorate.v1.StatusReply", &status);
-            crate::print(&format!("{}\n", serde_json::to_string_pretty(&json)?));
-        }
-        Output::Table => crate::print(&render(&status)),
+        Form::Json => crate::print(&format!("{:#}\n", as_json(&status))),
+        Form::Yaml => crate::print(&yaml::render(&as_json(&status))),
+        Form::Table => crate::print(&render(&status)),
     }
     Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::from(2) })
+}
+
+fn as_json(status: &StatusReply) -> serde_json::Value {
+    proto_json::render_message("quorate.v1.StatusReply", status)
 }
 
 async fn fetch(endpoints: &[String]) -> anyhow::Result<StatusReply> {

@@ -11,6 +11,7 @@
 
 pub mod app;
 pub mod config;
+pub mod config_table;
 pub mod doris;
 pub mod limits;
 pub mod listener;
