@@ -75,6 +75,9 @@ command_table! {
     67 drop_hdfs_vault DropHdfsVault;
     68 alter_ram_user AlterRamUser;
     69 alter_iam AlterIam;
+    70 set_default_vault SetDefaultVault;
+    71 unset_default_vault UnsetDefaultVault;
+    72 alter_hdfs_vault AlterHdfsVault;
 }
 
 /// The table's row of a number.

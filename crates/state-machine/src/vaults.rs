@@ -9,7 +9,7 @@ use crate::instances::{self, Instance};
 use crate::keys::{self, RecordTable};
 use crate::object_stores::{self, trimmed_prefix};
 use crate::store::{Reader, StoreError};
-use crate::{limits, text_bounds};
+use crate::{limits, text_bounds, virtual_clusters};
 use bytes::Bytes;
 use prost::Message;
 use quorate_model::{ErrorCode, MetaError, ScopeId};
@@ -68,6 +68,36 @@ pub fn check_name_free(info: &InstanceInfoPb, name: &str) -> Result<(), MetaErro
     }
 }
 
+/// Makes a vault its instance's default. Whether another one was it before.
+pub fn make_default(info: &mut InstanceInfoPb, vault: &StorageVaultPb) -> bool {
+    let replaced = info.default_storage_vault_id.is_some() && info.default_storage_vault_id != vault.id;
+    info.default_storage_vault_id = vault.id.clone();
+    info.default_storage_vault_name = vault.name.clone();
+    replaced
+}
+
+/// Finds the vault that a request wants to alter.
+pub fn find_to_alter(info: &InstanceInfoPb, name: &str) -> Result<usize, MetaError> {
+    position(info, name).ok_or_else(|| MetaError::invalid(format!("invalid storage vault name, not found, name ={name}")))
+}
+
+/// Gives the vault at a position a name that is free, in its instance too. The caller writes both rows.
+pub fn rename(info: &mut InstanceInfoPb, position: usize, vault: &mut StorageVaultPb, new_name: &str) -> Result<(), MetaError> {
+    if !virtual_clusters::is_identifier(new_name) {
+        let message = format!("invalid storage vault name ={new_name} the name must satisfy ^[a-zA-Z][0-9a-zA-Z_]*$");
+        return Err(MetaError::invalid(message));
+    }
+    if self::position(info, new_name).is_some() {
+        return Err(MetaError::exists(format!("vault_name={new_name} already existed")));
+    }
+    new_name.clone_into(&mut info.storage_vault_names[position]);
+    if info.default_storage_vault_id.is_some() && info.default_storage_vault_id == vault.id {
+        info.default_storage_vault_name = Some(new_name.to_owned());
+    }
+    vault.name = Some(new_name.to_owned());
+    Ok(())
+}
+
 /// What adding a vault did.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct VaultReply {
@@ -94,11 +124,7 @@ pub fn add(
     }
     let sse_enabled = info.sse_enabled();
     let vault = register(info, vault, context.now().seconds(), sse_enabled);
-    let default_replaced = becomes_default && info.default_storage_vault_id.is_some();
-    if becomes_default {
-        info.default_storage_vault_id = vault.id.clone();
-        info.default_storage_vault_name = vault.name.clone();
-    }
+    let default_replaced = becomes_default && make_default(info, &vault);
     context.put_record(key(instance.scope, vault.id()), &vault);
     instances::put(context, &instance);
     Ok(VaultReply {

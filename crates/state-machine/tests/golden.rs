@@ -17,7 +17,7 @@ use quorate_state_machine::record::*;
 use quorate_state_machine::sealed::{SealedStore, SealedUser};
 use quorate_state_machine::versioned::pins::PinKind;
 use quorate_wire::doris::storage_vault_pb::PathFormat;
-use quorate_wire::doris::{ClusterPb, ObjectStoreInfoPb, RamUserPb, StorageVaultPb};
+use quorate_wire::doris::{ClusterPb, HdfsBuildConf, ObjectStoreInfoPb, RamUserPb, StorageVaultPb};
 use std::fmt::Debug;
 
 /// One sample and its bytes.
@@ -252,6 +252,31 @@ fn storage_commands() -> Vec<Golden> {
         ),
         command(ram_user, "0a016912030a0131"),
         command(AlterIam { account: sealed_user() }, "0a0c0a030a013112050a01631007"),
+        command(
+            SetDefaultVault {
+                cloud_unique_id: "u".into(),
+                name: "v".into(),
+            },
+            "0a0175120176",
+        ),
+        command(
+            UnsetDefaultVault {
+                cloud_unique_id: "u".into(),
+            },
+            "0a0175",
+        ),
+        command(
+            AlterHdfsVault {
+                cloud_unique_id: "u".into(),
+                name: "v".into(),
+                alter_name: Some("w".into()),
+                given: HdfsBuildConf {
+                    user: Some("h".into()),
+                    ..Default::default()
+                },
+            },
+            "0a01751201761a01772203120168",
+        ),
     ]
 }
 
@@ -405,6 +430,9 @@ fn command_numbers_are_frozen() {
         (67, "drop_hdfs_vault"),
         (68, "alter_ram_user"),
         (69, "alter_iam"),
+        (70, "set_default_vault"),
+        (71, "unset_default_vault"),
+        (72, "alter_hdfs_vault"),
     ];
     for (number, name) in frozen {
         assert_eq!(info(number).map(|info| info.name), Some(name));

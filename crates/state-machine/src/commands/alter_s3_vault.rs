@@ -2,13 +2,13 @@
 //! table data is there.
 
 use crate::command::{ApplyContext, ApplyError, Command, Prepare, PrepareContext};
-use crate::instances::{self, Instance};
+use crate::instances;
 use crate::sealed::SealedStore;
 use crate::storage_request::{self, StorageCall};
-use crate::{object_stores, text_bounds, vaults, virtual_clusters};
+use crate::{object_stores, text_bounds, vaults};
 use quorate_model::MetaError;
 use quorate_wire::doris::alter_obj_store_info_request::Operation;
-use quorate_wire::doris::{ObjectStoreInfoPb, StorageVaultPb};
+use quorate_wire::doris::ObjectStoreInfoPb;
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct AlterS3Vault {
@@ -68,14 +68,14 @@ impl Command for AlterS3Vault {
     fn apply(&self, context: &mut ApplyContext<'_, '_>) -> Result<AlterS3VaultReply, ApplyError> {
         let mut instance = storage_request::instance_to_change(context.reader(), &self.cloud_unique_id)?;
         let name = &self.name;
-        let Some(position) = vaults::position(&instance.info, name) else {
-            return Err(MetaError::invalid(format!("invalid storage vault name, not found, name ={name}")).into());
-        };
+        let position = vaults::find_to_alter(&instance.info, name)?;
         let mut vault = vaults::read(context.reader(), &instance, position)?;
         if vault.obj_info.is_none() {
             return Err(MetaError::invalid(format!("{name} is not s3 storage vault")).into());
         }
-        self.rename(&mut instance, position, &mut vault)?;
+        if let Some(new_name) = &self.alter_name {
+            vaults::rename(&mut instance.info, position, &mut vault, new_name)?;
+        }
         if let Some(store) = &mut vault.obj_info {
             self.change_access(store)?;
             store.mtime = Some(context.now().seconds());
@@ -91,24 +91,6 @@ impl Command for AlterS3Vault {
 }
 
 impl AlterS3Vault {
-    fn rename(&self, instance: &mut Instance, position: usize, vault: &mut StorageVaultPb) -> Result<(), MetaError> {
-        let Some(new_name) = &self.alter_name else { return Ok(()) };
-        if !virtual_clusters::is_identifier(new_name) {
-            let message = format!("invalid storage vault name ={new_name} the name must satisfy ^[a-zA-Z][0-9a-zA-Z_]*$");
-            return Err(MetaError::invalid(message));
-        }
-        let info = &mut instance.info;
-        if vaults::position(info, new_name).is_some() {
-            return Err(MetaError::exists(format!("vault_name={new_name} already existed")));
-        }
-        info.storage_vault_names[position].clone_from(new_name);
-        if info.default_storage_vault_id.is_some() && info.default_storage_vault_id == vault.id {
-            info.default_storage_vault_name = Some(new_name.clone());
-        }
-        vault.name = Some(new_name.clone());
-        Ok(())
-    }
-
     fn change_access(&self, store: &mut ObjectStoreInfoPb) -> Result<(), MetaError> {
         let given = &self.given.store;
         match (given.role_arn.as_deref(), given.ak.as_deref(), given.sk.as_deref()) {

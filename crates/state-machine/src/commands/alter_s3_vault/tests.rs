@@ -7,7 +7,7 @@ use crate::resource_fixture::{START_SECONDS, World};
 use crate::storage_fixture::*;
 use quorate_model::ErrorCode::{AlreadyExists, InvalidArgument};
 use quorate_wire::doris::object_store_info_pb::Provider;
-use quorate_wire::doris::{CredProviderTypePb, HdfsBuildConf, HdfsVaultInfo};
+use quorate_wire::doris::{CredProviderTypePb, HdfsBuildConf, HdfsVaultInfo, StorageVaultPb};
 
 /// Instance `i` with S3 vaults `v` (the default) and `w`, and HDFS vault `h`.
 fn world_with_vaults() -> World {
