@@ -27,6 +27,7 @@ pub struct Peer {
     pub peer_address: String,
     pub data_dir: PathBuf,
     arguments: Vec<String>,
+    environment: Vec<(&'static str, &'static str)>,
     log: PathBuf,
     child: Option<Child>,
 }
@@ -39,9 +40,15 @@ impl Peer {
             peer_address: peer_address.to_owned(),
             data_dir,
             arguments,
+            environment: Vec::new(),
             log,
             child: None,
         }
+    }
+
+    /// Sets an environment variable for all further starts.
+    pub fn set_environment(&mut self, name: &'static str, value: &'static str) {
+        self.environment.push((name, value));
     }
 
     /// Starts it, with the same arguments each time.
@@ -71,6 +78,7 @@ impl Peer {
         }
         command.arg("serve").args(&arguments).args(further).stdin(Stdio::null());
         command.env("FAILPOINTS", failpoints);
+        command.envs(self.environment.iter().copied());
         command.stdout(log.try_clone().expect("a second handle")).stderr(log);
         self.child = Some(command.spawn().expect("the peer starts"));
     }

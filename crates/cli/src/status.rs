@@ -1,7 +1,9 @@
 //! `quorate status`: health first, then facts, then what to do.
 
+use crate::output::Form;
+use crate::yaml;
 use anyhow::bail;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use comfy_table::{Table, presets};
 use quorate_client::TlsOptions;
 use quorate_client::tls::{self, HTTPS};
@@ -17,7 +19,7 @@ use tonic::transport::Endpoint;
 #[derive(Args)]
 pub struct StatusArguments {
     /// Any peer's public address, `https://` before it if it speaks TLS; several are tried in turn.
-    #[arg(long, default_value = "127.0.0.1:5000", value_delimiter = ',')]
+    #[arg(long, env = "QUORATE_ENDPOINTS", default_value = "127.0.0.1:5000", value_delimiter = ',')]
     endpoint: Vec<String>,
     /// PEM file with the CA that the peers' certificates are signed by; needed for https:// endpoints.
     #[arg(long)]
@@ -29,14 +31,8 @@ pub struct StatusArguments {
     #[arg(long)]
     key_file: Option<PathBuf>,
     /// Form of the output.
-    #[arg(short, long, value_enum, default_value_t = Output::Table)]
-    output: Output,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Output {
-    Table,
-    Json,
+    #[arg(short, long, value_enum, default_value_t = Form::Table)]
+    output: Form,
 }
 
 pub fn run(arguments: StatusArguments) -> anyhow::Result<ExitCode> {
@@ -49,13 +45,15 @@ pub fn run(arguments: StatusArguments) -> anyhow::Result<ExitCode> {
     let status = runtime.block_on(fetch(&arguments.endpoint, &tls))?;
     let healthy = status.findings.is_empty();
     match arguments.output {
-        Output::Json => {
-            let json = proto_json::render_message("quorate.v1.StatusReply", &status);
-            crate::print(&format!("{}\n", serde_json::to_string_pretty(&json)?));
-        }
-        Output::Table => crate::print(&render(&status)),
+        Form::Json => crate::print(&format!("{:#}\n", as_json(&status))),
+        Form::Yaml => crate::print(&yaml::render(&as_json(&status))),
+        Form::Table => crate::print(&render(&status)),
     }
     Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::from(2) })
+}
+
+fn as_json(status: &StatusReply) -> serde_json::Value {
+    proto_json::render_message("quorate.v1.StatusReply", status)
 }
 
 async fn fetch(endpoints: &[String], tls: &TlsOptions) -> anyhow::Result<StatusReply> {

@@ -7,6 +7,7 @@ use crate::secrets::SecretBox;
 use quorate_consensus::{Deadline, Node};
 use quorate_model::{ErrorCode, MetaError};
 use quorate_state_machine::command::{PrepareContext, PrepareSettings};
+use quorate_state_machine::service_account::ConfiguredAccount;
 use quorate_storage::ballast::Ballast;
 use std::sync::{Arc, OnceLock};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -19,6 +20,8 @@ pub struct App {
     pub token: String,
     pub prepare_settings: PrepareSettings,
     pub secrets: SecretBox,
+    /// The cloud account peers work under unless `alter_iam` has stored one.
+    pub iam_user: ConfiguredAccount,
     pub metrics: Metrics,
     /// Set once this peer has found its place in a cluster.
     node: OnceLock<Node>,
@@ -33,11 +36,17 @@ impl App {
             token,
             prepare_settings: PrepareSettings::default(),
             secrets,
+            iam_user: ConfiguredAccount::default(),
             metrics: Metrics::new(),
             node: OnceLock::new(),
             ballast: OnceLock::new(),
             in_flight: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
         }
+    }
+
+    /// The same with a configured cloud account.
+    pub fn with_iam_user(self, iam_user: ConfiguredAccount) -> App {
+        App { iam_user, ..self }
     }
 
     /// The running node; an error while this peer has no place in a cluster yet.

@@ -3,6 +3,7 @@
 use crate::nearest::nearest;
 use quorate_consensus::disk::DiskBounds;
 use quorate_consensus::{Settings, Timing};
+use quorate_state_machine::service_account::ConfiguredAccount;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -56,6 +57,9 @@ pub struct ServerConfig {
     /// File with root keys, one `id base64` a line, newest last.
     #[serde(default)]
     pub root_keys_file: Option<PathBuf>,
+    /// Cloud account that `get_instance` shows as `iam_user` until `alter_iam` stores one. Default: empty.
+    #[serde(default)]
+    pub iam_user: Option<IamUser>,
     /// `lan` (default) or `wan`: timing of elections.
     #[serde(default)]
     pub profile: Profile,
@@ -126,6 +130,16 @@ impl PeerTlsFiles {
     }
 }
 
+/// A cloud account by configuration. Its secret stays in a file of its own.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IamUser {
+    pub user_id: String,
+    pub ak: String,
+    /// File with the secret key.
+    pub sk_file: PathBuf,
+}
+
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub enum Profile {
@@ -165,6 +179,7 @@ impl ServerConfig {
             tls: PublicTlsFiles::default(),
             peer_tls: PeerTlsFiles::default(),
             root_keys_file: None,
+            iam_user: None,
             profile: Profile::Lan,
             replace: false,
             worker_threads: 0,
@@ -247,6 +262,18 @@ impl ServerConfig {
             return Err(ConfigError(text.to_owned()));
         }
         Ok(token)
+    }
+
+    /// The configured cloud account with its secret; empty when there is none.
+    pub fn resolve_iam_user(&self) -> Result<ConfiguredAccount, ConfigError> {
+        let Some(account) = &self.iam_user else {
+            return Ok(ConfiguredAccount::default());
+        };
+        Ok(ConfiguredAccount {
+            user_id: account.user_id.clone(),
+            ak: account.ak.clone(),
+            sk: read_secret(&account.sk_file)?,
+        })
     }
 
     /// The secret peers authenticate by. On loopback alone, or with mutual TLS, one is not required; anywhere else it is.
@@ -345,6 +372,32 @@ mod tests {
         assert!(config.resolve_token().is_err());
         config.allow_well_known_token = true;
         assert_eq!(config.resolve_token().expect("allowed"), WELL_KNOWN_TOKEN);
+    }
+
+    #[test]
+    fn the_cloud_account_takes_its_secret_from_a_file() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let path = dir.path().join("sk");
+        let text = format!(
+            "data_dir = \"/x\"\n[iam_user]\nuser_id = \"u\"\nak = \"a\"\nsk_file = \"{}\"\n",
+            path.display()
+        );
+        let config: ServerConfig = toml::from_str(&text).expect("well-formed");
+        let error = config.resolve_iam_user().err().expect("the file is missing");
+        assert!(error.to_string().contains("sk"), "{error}");
+        std::fs::write(&path, "the-secret\n").expect("written");
+        let account = config.resolve_iam_user().expect("complete");
+        assert_eq!(
+            (account.user_id.as_str(), account.ak.as_str(), account.sk.as_str()),
+            ("u", "a", "the-secret")
+        );
+        assert!(!format!("{config:?}").contains("the-secret"));
+        let inline = "data_dir = \"/x\"\n[iam_user]\nuser_id = \"u\"\nak = \"a\"\nsk = \"the-secret\"\n";
+        assert!(
+            toml::from_str::<ServerConfig>(inline).is_err(),
+            "a secret does not belong into the file"
+        );
+        assert!(ServerConfig::new("/x".into()).resolve_iam_user().expect("none").sk.is_empty());
     }
 
     #[test]

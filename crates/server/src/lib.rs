@@ -13,6 +13,7 @@ pub mod app;
 #[cfg(feature = "audit")]
 mod audit;
 pub mod config;
+pub mod config_table;
 pub mod doris;
 #[cfg(feature = "failpoints")]
 mod failpoints;

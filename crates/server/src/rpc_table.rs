@@ -7,7 +7,8 @@ use crate::doris::call::Handler;
 use crate::doris::{read, write};
 use quorate_state_machine::command::Prepare;
 use quorate_state_machine::commands::{
-    AddCluster, AddNode, CreateInstance, DropCluster, DropInstance, DropNode, Numbered, SetClusterStatus, SetInstanceStatus,
+    AddCluster, AddHdfsVault, AddNode, AddObjInfo, AddS3Vault, AlterIam, AlterObjInfo, AlterRamUser, AlterS3Vault, CreateInstance,
+    DropCluster, DropHdfsVault, DropInstance, DropNode, LegacyUpdateAkSk, Numbered, SetClusterStatus, SetInstanceStatus, UpdateAkSk,
 };
 
 /// Which of Doris's processes serves a route.
@@ -39,6 +40,8 @@ pub enum ReplyForm {
     Result,
     /// A `result` on success, and an empty one on errors.
     ResultAlways,
+    /// A whole response as `result`, with a status of its own, on errors too.
+    ResponseAlways,
     /// No envelope on success.
     Text,
 }
@@ -108,7 +111,7 @@ const fn missing(route: &'static str, role: Role, parameters: Parameters, reply:
 }
 
 use Parameters::{Body, Query, QueryAndBody, QueryOrBody};
-use ReplyForm::{Plain, Result, ResultAlways, Text};
+use ReplyForm::{Plain, ResponseAlways, Result, ResultAlways, Text};
 use Role::{Both, MetaService, Recycler};
 
 /// Every route of the contract.
@@ -133,20 +136,20 @@ pub const RPC_TABLE: &[Rpc] = &[
     missing("alter_vcluster_info", MetaService, Body, Plain),
     query("get_cluster", read::get_cluster, Body, Result),
     missing("get_cluster_status", MetaService, Body, ResultAlways),
-    missing("get_obj_store_info", MetaService, Body, ResultAlways),
-    missing("show_storage_vaults", MetaService, Body, ResultAlways),
-    missing("add_obj_info", MetaService, Body, Plain),
-    missing("legacy_update_ak_sk", MetaService, Body, Plain),
-    missing("alter_obj_info", MetaService, Body, Plain),
-    missing("update_ak_sk", MetaService, Body, Plain),
-    missing("add_s3_vault", MetaService, Body, Plain),
-    missing("alter_s3_vault", MetaService, Body, Plain),
-    missing("drop_s3_vault", MetaService, Body, Plain),
-    missing("add_hdfs_vault", MetaService, Body, Plain),
-    missing("drop_hdfs_vault", MetaService, Body, Plain),
-    missing("get_stage", MetaService, Body, ResultAlways),
-    missing("alter_ram_user", MetaService, Body, Plain),
-    missing("alter_iam", MetaService, Body, Plain),
+    query("get_obj_store_info", read::get_obj_store_info, Body, ResponseAlways),
+    query("show_storage_vaults", read::get_obj_store_info, Body, ResponseAlways),
+    command::<AddObjInfo>(),
+    command::<LegacyUpdateAkSk>(),
+    command::<AlterObjInfo>(),
+    command::<UpdateAkSk>(),
+    command::<AddS3Vault>(),
+    command::<AlterS3Vault>(),
+    query("drop_s3_vault", read::drop_s3_vault, Body, Plain),
+    command::<AddHdfsVault>(),
+    command::<DropHdfsVault>(),
+    query("get_stage", read::get_stage, Body, ResponseAlways),
+    command::<AlterRamUser>(),
+    command::<AlterIam>(),
     missing("decode_key", MetaService, Query, Text),
     missing("encode_key", MetaService, Query, Text),
     missing("get_value", MetaService, Query, Text),
@@ -218,10 +221,30 @@ mod tests {
                 "drop_cluster",
                 "add_node",
                 "drop_node",
-                "set_cluster_status"
+                "set_cluster_status",
+                "add_obj_info",
+                "legacy_update_ak_sk",
+                "alter_obj_info",
+                "update_ak_sk",
+                "add_s3_vault",
+                "alter_s3_vault",
+                "add_hdfs_vault",
+                "drop_hdfs_vault",
+                "alter_ram_user",
+                "alter_iam"
             ]
         );
-        assert_eq!(named(|work| matches!(work, Work::Query(_))), ["get_instance", "get_cluster"]);
+        assert_eq!(
+            named(|work| matches!(work, Work::Query(_))),
+            [
+                "get_instance",
+                "get_cluster",
+                "get_obj_store_info",
+                "show_storage_vaults",
+                "drop_s3_vault",
+                "get_stage"
+            ]
+        );
     }
 
     #[test]

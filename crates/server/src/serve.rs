@@ -7,8 +7,8 @@ use crate::peer::client::TcpTransport;
 use crate::peer::service::{self, PeerPort};
 use crate::peer::{Identity as PeerIdentity, OwnIdentity};
 use crate::secrets::SecretBox;
-use quorate_consensus::acknowledged;
 use crate::tls;
+use quorate_consensus::acknowledged;
 use quorate_consensus::applier::Audit;
 use quorate_consensus::bootstrap::{self, Newcomer, Place};
 use quorate_consensus::disk::DiskSpace;
@@ -64,6 +64,7 @@ pub async fn run(config: ServerConfig, stop: watch::Receiver<bool>, ready: impl 
     crate::failpoints::arm_from_environment().map_err(ConfigError)?;
     let token = config.resolve_token()?;
     let secret = config.resolve_cluster_secret()?;
+    let iam_user = config.resolve_iam_user()?;
     std::fs::create_dir_all(&config.data_dir)
         .map_err(|error| io::Error::other(format!("data directory {}: {error}", config.data_dir.display())))?;
     let secrets = open_secrets(&config)?;
@@ -75,7 +76,7 @@ pub async fn run(config: ServerConfig, stop: watch::Receiver<bool>, ready: impl 
     let own = OwnIdentity::new(peer_identity(&identity));
     let transport: Arc<dyn Transport> = Arc::new(TcpTransport::new(own.clone(), secret.clone(), peer_tls.clone()));
     let newcomer = Arc::new(newcomer(&config, &identity));
-    let app = Arc::new(App::new(config.clone(), token, secrets));
+    let app = Arc::new(App::new(config.clone(), token, secrets).with_iam_user(iam_user));
     let port = PeerPort {
         app: app.clone(),
         own: own.clone(),

@@ -67,6 +67,19 @@ command_table! {
     20 put_attribute PutAttribute;
     21 delete_attribute DeleteAttribute;
     22 append_attributes AppendAttributes;
+    60 add_obj_info AddObjInfo;
+    61 legacy_update_ak_sk LegacyUpdateAkSk;
+    62 alter_obj_info AlterObjInfo;
+    63 update_ak_sk UpdateAkSk;
+    64 add_s3_vault AddS3Vault;
+    65 alter_s3_vault AlterS3Vault;
+    66 add_hdfs_vault AddHdfsVault;
+    67 drop_hdfs_vault DropHdfsVault;
+    68 alter_ram_user AlterRamUser;
+    69 alter_iam AlterIam;
+    70 set_default_vault SetDefaultVault;
+    71 unset_default_vault UnsetDefaultVault;
+    72 alter_hdfs_vault AlterHdfsVault;
 }
 
 /// First words of commands that give space back, or end what occupies some.

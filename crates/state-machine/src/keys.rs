@@ -64,6 +64,8 @@ pub enum RecordTable {
     Endpoint = 9,
     /// scope u64 | vault id' -> StorageVaultPB, secrets as ciphertext
     Vault = 10,
+    /// () -> RamUserPB, secret as ciphertext: the cloud account that peers work under
+    ServiceAccount = 60,
 }
 
 /// Versioned tables. Numbers are stored; never reuse one.

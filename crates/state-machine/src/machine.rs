@@ -123,7 +123,10 @@ impl Machine {
             EntryKind::Other => Bytes::new(),
             EntryKind::Commands(payload) => payload.clone(),
         };
-        let mut work = EntryWork::new(index, digest::Link::new(self.digests.history, [entry.position.term, entry.position.peer, index], &payload));
+        let mut work = EntryWork::new(
+            index,
+            digest::Link::new(self.digests.history, [entry.position.term, entry.position.peer, index], &payload),
+        );
         let mut answers = Vec::new();
         if let EntryKind::Commands(payload) = &entry.kind {
             let (time, frames) = frame::unpack(payload).map_err(|error| MachineError::Malformed { index, error })?;

@@ -2,6 +2,7 @@
 
 pub mod attributes;
 pub mod instances;
+pub mod object_stores;
 
 /// Why a query has no answer: refused, or the store could not be read.
 pub use crate::command::ApplyError as QueryError;

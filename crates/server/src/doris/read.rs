@@ -9,9 +9,12 @@ use quorate_state_machine::command::read_record;
 use quorate_state_machine::keys::COUNTERS_KEY;
 use quorate_state_machine::object_stores::Secrets;
 use quorate_state_machine::queries::QueryError;
-use quorate_state_machine::queries::instances::{self, ConfiguredAccount};
+use quorate_state_machine::queries::{instances, object_stores};
 use quorate_state_machine::record::Counters;
-use quorate_wire::doris::{GetClusterRequest, GetInstanceRequest, MetaServiceCode, MetaServiceResponseStatus};
+use quorate_state_machine::storage_request::StorageCall;
+use quorate_wire::doris::{
+    GetClusterRequest, GetInstanceRequest, GetObjStoreInfoRequest, GetStageRequest, MetaServiceCode, MetaServiceResponseStatus,
+};
 use serde_json::Value as Json;
 
 /// An instance with its clusters, nodes and object stores; secrets in clear, as clients rely on.
@@ -24,8 +27,8 @@ pub fn get_instance(call: Call) -> BoxFuture<'static, Result<Success, MetaError>
         };
         wait_until_fresh(&call).await?;
         let secrets = Secrets::Unsealed(&call.app.secrets);
-        let account = ConfiguredAccount::default();
-        let (revision, instance) = at_one_revision(&call, |reader| instances::get_instance(reader, &request, secrets, &account))?;
+        let account = &call.app.iam_user;
+        let (revision, instance) = at_one_revision(&call, |reader| instances::get_instance(reader, &request, secrets, account))?;
         Ok(success(revision, json(&instance)))
     })
 }
@@ -39,11 +42,56 @@ pub fn get_cluster(call: Call) -> BoxFuture<'static, Result<Success, MetaError>>
         if instances::selects_one_cluster(&request) {
             return Ok(success(revision, response.cluster.first().map(json).unwrap_or_default()));
         }
-        response.status = Some(MetaServiceResponseStatus {
-            code: Some(MetaServiceCode::Ok as i32),
-            msg: Some(String::new()),
-        });
+        response.status = ok_status();
         Ok(success(revision, json(&response)))
+    })
+}
+
+/// The object stores and vaults of an instance; secrets in clear, as clients rely on.
+pub fn get_obj_store_info(call: Call) -> BoxFuture<'static, Result<Success, MetaError>> {
+    Box::pin(async move {
+        let request: GetObjStoreInfoRequest = call.parse_body()?;
+        wait_until_fresh(&call).await?;
+        let secrets = Secrets::Unsealed(&call.app.secrets);
+        let (revision, mut response) = at_one_revision(&call, |reader| object_stores::get_obj_store_info(reader, &request, secrets))?;
+        response.status = ok_status();
+        Ok(success(revision, json(&response)))
+    })
+}
+
+/// Stages of an instance.
+pub fn get_stage(call: Call) -> BoxFuture<'static, Result<Success, MetaError>> {
+    Box::pin(async move {
+        let request: GetStageRequest = call.parse_body()?;
+        wait_until_fresh(&call).await?;
+        let (revision, mut response) = at_one_revision(&call, |reader| object_stores::get_stage(reader, &request))?;
+        response.status = ok_status();
+        Ok(success(revision, json(&response)))
+    })
+}
+
+/// A write that is always refused: why, may depend on the state, so it is answered like a read.
+pub fn drop_s3_vault(call: Call) -> BoxFuture<'static, Result<Success, MetaError>> {
+    Box::pin(async move {
+        let request = StorageCall {
+            request: call.parse_body()?,
+            ..StorageCall::default()
+        };
+        wait_until_fresh(&call).await?;
+        let (revision, ()) = at_one_revision(&call, |reader| object_stores::drop_s3_vault(reader, &request))?;
+        Ok(Success {
+            revision,
+            message: "",
+            result: None,
+        })
+    })
+}
+
+/// The status inside a response that is shown whole.
+fn ok_status() -> Option<MetaServiceResponseStatus> {
+    Some(MetaServiceResponseStatus {
+        code: Some(MetaServiceCode::Ok as i32),
+        msg: Some(String::new()),
     })
 }
 

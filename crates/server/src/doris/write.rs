@@ -8,7 +8,11 @@ use quorate_model::MetaError;
 use quorate_state_machine::command::Prepare;
 use quorate_state_machine::commands::Numbered;
 use quorate_state_machine::commands::create_instance::CreateInstanceCall;
-use quorate_wire::doris::{AlterClusterRequest, AlterInstanceRequest, CreateInstanceRequest};
+use quorate_state_machine::storage_request::StorageCall;
+use quorate_wire::doris::{
+    AlterClusterRequest, AlterIamRequest, AlterInstanceRequest, AlterObjStoreInfoRequest, AlterRamUserRequest, CreateInstanceRequest,
+    UpdateAkSkRequest,
+};
 use sha2::{Digest as _, Sha256};
 
 /// What a command is prepared from, as its route receives it.
@@ -51,6 +55,34 @@ impl DorisRequest for AlterClusterRequest {
     }
 }
 
+impl DorisRequest for StorageCall {
+    type Body = AlterObjStoreInfoRequest;
+    const SUCCESS_MESSAGE: &'static str = "";
+
+    fn receive(request: AlterObjStoreInfoRequest, call: &Call) -> StorageCall {
+        StorageCall {
+            request,
+            hdfs_prefix_suffix: format!("{:032X}", unique_number(call)),
+        }
+    }
+}
+
+/// Requests whose receiver adds nothing, and whose success says nothing.
+macro_rules! plain_requests {
+    ($($request:ident)*) => {
+        $(impl DorisRequest for $request {
+            type Body = $request;
+            const SUCCESS_MESSAGE: &'static str = "";
+
+            fn receive(request: $request, _: &Call) -> $request {
+                request
+            }
+        })*
+    };
+}
+
+plain_requests! { UpdateAkSkRequest AlterRamUserRequest AlterIamRequest }
+
 /// A number no other call gets. A call that is repeated under its request id gets the same one again, at every peer:
 /// otherwise it would be another request, and the repetition would be refused.
 fn unique_number(call: &Call) -> u128 {
@@ -74,10 +106,13 @@ where
     Box::pin(async move {
         let body = call.parse_body()?;
         let command = C::prepare(C::Request::receive(body, &call), &call.app.prepare_context())?;
-        let (revision, _) = call.node.execute(&command, call.info.request, call.info.deadline).await?;
+        let (revision, reply) = call.node.execute(&command, call.info.request, call.info.deadline).await?;
         Ok(Success {
             revision,
-            message: <C::Request as DorisRequest>::SUCCESS_MESSAGE,
+            message: match C::note(&reply) {
+                "" => <C::Request as DorisRequest>::SUCCESS_MESSAGE,
+                note => note,
+            },
             result: None,
         })
     })
