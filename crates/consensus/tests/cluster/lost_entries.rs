@@ -124,6 +124,32 @@ async fn a_peer_that_lost_acknowledged_entries_neither_votes_nor_acknowledges() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_takes_no_answer_of_a_peer_that_does_not_see_its_loss() {
+    let mut cluster = Cluster::start(Settings::default()).await;
+    let (forgetful, _) = with_a_forgetful_follower(&mut cluster).await;
+    let (leader, third) = ((forgetful + 2) % 3, (forgetful + 1) % 3);
+    cluster.links.withhold_memory();
+    cluster.start_peer(forgetful).await;
+    let short = cluster.log(forgetful).state().last.expect("entries").index;
+    // Given that conflict, openraft's own leader would panic in this build.
+    until("the leader has seen the conflict", || {
+        cluster.node(leader).core().acknowledged.lost() == [forgetful as u64 + 1]
+    })
+    .await;
+    cluster
+        .put(leader, "name", "afterwards", None, soon())
+        .await
+        .expect("two peers are a quorum");
+    assert_eq!(cluster.leader_among(&[leader, third]).await, leader);
+    assert_eq!(
+        cluster.log(forgetful).state().last.expect("entries").index,
+        short,
+        "it is sent nothing that would hide the loss"
+    );
+    assert_eq!(cluster.node(forgetful).core().own_log.loss(), None, "it was not told");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_starting_peer_asks_what_it_had_acknowledged() {
     let mut cluster = Cluster::start(Settings::default()).await;
     let (forgetful, acknowledged) = with_a_forgetful_follower(&mut cluster).await;
