@@ -7,7 +7,9 @@ use crate::doris::call::Handler;
 use crate::doris::{read, write};
 use quorate_state_machine::command::Prepare;
 use quorate_state_machine::commands::{
-    AddCluster, AddNode, CreateInstance, DropCluster, DropInstance, DropNode, Numbered, SetClusterStatus, SetInstanceStatus,
+    AddCluster, AddNode, AlterVclusterInfo, CreateInstance, DecommissionNode, DisableInstanceSse, DropCluster, DropInstance, DropNode,
+    EnableInstanceSse, NotifyDecommissioned, Numbered, RenameCluster, RenameInstance, SetClusterStatus, SetInstanceStatus,
+    UpdateClusterEndpoint, UpdateClusterMysqlUserName,
 };
 
 /// Which of Doris's processes serves a route.
@@ -115,22 +117,22 @@ use Role::{Both, MetaService, Recycler};
 pub const RPC_TABLE: &[Rpc] = &[
     command::<CreateInstance>(),
     command::<DropInstance>(),
-    missing("rename_instance", MetaService, Body, Plain),
-    missing("enable_instance_sse", MetaService, Body, Plain),
-    missing("disable_instance_sse", MetaService, Body, Plain),
+    command::<RenameInstance>(),
+    command::<EnableInstanceSse>(),
+    command::<DisableInstanceSse>(),
     command::<SetInstanceStatus>(),
     query("get_instance", read::get_instance, Query, ResultAlways),
     command::<AddCluster>(),
     command::<DropCluster>(),
-    missing("rename_cluster", MetaService, Body, Plain),
-    missing("update_cluster_endpoint", MetaService, Body, Plain),
-    missing("update_cluster_mysql_user_name", MetaService, Body, Plain),
+    command::<RenameCluster>(),
+    command::<UpdateClusterEndpoint>(),
+    command::<UpdateClusterMysqlUserName>(),
     command::<AddNode>(),
     command::<DropNode>(),
-    missing("decommission_node", MetaService, Body, Plain),
-    missing("notify_decommissioned", MetaService, Body, Plain),
+    command::<DecommissionNode>(),
+    command::<NotifyDecommissioned>(),
     command::<SetClusterStatus>(),
-    missing("alter_vcluster_info", MetaService, Body, Plain),
+    command::<AlterVclusterInfo>(),
     query("get_cluster", read::get_cluster, Body, Result),
     missing("get_cluster_status", MetaService, Body, ResultAlways),
     missing("get_obj_store_info", MetaService, Body, ResultAlways),
@@ -213,12 +215,21 @@ mod tests {
             [
                 "create_instance",
                 "drop_instance",
+                "rename_instance",
+                "enable_instance_sse",
+                "disable_instance_sse",
                 "set_instance_status",
                 "add_cluster",
                 "drop_cluster",
+                "rename_cluster",
+                "update_cluster_endpoint",
+                "update_cluster_mysql_user_name",
                 "add_node",
                 "drop_node",
-                "set_cluster_status"
+                "decommission_node",
+                "notify_decommissioned",
+                "set_cluster_status",
+                "alter_vcluster_info",
             ]
         );
         assert_eq!(named(|work| matches!(work, Work::Query(_))), ["get_instance", "get_cluster"]);

@@ -65,6 +65,15 @@ command_table! {
     20 put_attribute PutAttribute;
     21 delete_attribute DeleteAttribute;
     22 append_attributes AppendAttributes;
+    30 rename_instance RenameInstance;
+    31 enable_instance_sse EnableInstanceSse;
+    32 disable_instance_sse DisableInstanceSse;
+    33 rename_cluster RenameCluster;
+    34 update_cluster_endpoint UpdateClusterEndpoint;
+    35 update_cluster_mysql_user_name UpdateClusterMysqlUserName;
+    36 decommission_node DecommissionNode;
+    37 notify_decommissioned NotifyDecommissioned;
+    38 alter_vcluster_info AlterVclusterInfo;
 }
 
 /// The table's row of a number.

@@ -160,6 +160,41 @@ fn resource_commands() -> Vec<Golden> {
     ]
 }
 
+fn later_resource_commands() -> Vec<Golden> {
+    let request = cluster_request;
+    let cluster_golden = "0a140a01691201751a050a016318012001280130ac02";
+    let instance_id = || "i".to_owned();
+    let rename = RenameInstance {
+        instance_id: instance_id(),
+        name: "n".into(),
+    };
+    let rename_cluster = RenameCluster {
+        request: request(),
+        replace_empty_target: true,
+    };
+    vec![
+        command(rename, "0a016912016e"),
+        command(
+            EnableInstanceSse {
+                instance_id: instance_id(),
+            },
+            "0a0169",
+        ),
+        command(
+            DisableInstanceSse {
+                instance_id: instance_id(),
+            },
+            "0a0169",
+        ),
+        command(rename_cluster, "0a140a01691201751a050a016318012001280130ac021001"),
+        command(UpdateClusterEndpoint { request: request() }, cluster_golden),
+        command(UpdateClusterMysqlUserName { request: request() }, cluster_golden),
+        command(DecommissionNode { request: request() }, cluster_golden),
+        command(NotifyDecommissioned { request: request() }, cluster_golden),
+        command(AlterVclusterInfo { request: request() }, cluster_golden),
+    ]
+}
+
 fn counters() -> Counters {
     Counters {
         revision: 300,
@@ -254,6 +289,7 @@ fn check(rows: &[Golden]) {
 fn every_command_has_golden_bytes() {
     let mut rows = commands();
     rows.extend(resource_commands());
+    rows.extend(later_resource_commands());
     check(&rows);
     let missing: Vec<_> = COMMANDS
         .iter()
@@ -299,6 +335,15 @@ fn command_numbers_are_frozen() {
         (20, "put_attribute"),
         (21, "delete_attribute"),
         (22, "append_attributes"),
+        (30, "rename_instance"),
+        (31, "enable_instance_sse"),
+        (32, "disable_instance_sse"),
+        (33, "rename_cluster"),
+        (34, "update_cluster_endpoint"),
+        (35, "update_cluster_mysql_user_name"),
+        (36, "decommission_node"),
+        (37, "notify_decommissioned"),
+        (38, "alter_vcluster_info"),
     ];
     for (number, name) in frozen {
         assert_eq!(info(number).map(|info| info.name), Some(name));

@@ -63,7 +63,10 @@ fn twenty_seeds_hold_every_invariant() {
     for (what, least) in [("appended", 50 * SEEDS), ("crashes", 5 * SEEDS), (run::CHECKPOINT_MARK, SEEDS / 2)] {
         let seen = count(what);
         println!("{what}: {seen}");
-        assert!(seen >= least, "{what:?} is seen {seen} times in {SEEDS} runs, at least {least} are needed");
+        assert!(
+            seen >= least,
+            "{what:?} is seen {seen} times in {SEEDS} runs, at least {least} are needed"
+        );
     }
 }
 

@@ -19,6 +19,8 @@ const REFUSALS: &[ErrorCode] = &[
     ErrorCode::NotFound,
     ErrorCode::AlreadyExists,
     ErrorCode::KeyMissing,
+    ErrorCode::EndpointMissing,
+    ErrorCode::RateLimited,
 ];
 
 /// A reply before it gets its revision.
