@@ -1,12 +1,14 @@
 //! What every front end has at hand.
 
 use crate::config::ServerConfig;
+use crate::doris_grpc;
 use crate::limits::{DEFAULT_DEADLINE, MAX_IN_FLIGHT};
 use crate::metrics::Metrics;
 use crate::secrets::SecretBox;
 use quorate_consensus::{Deadline, Node};
 use quorate_model::{ErrorCode, MetaError};
 use quorate_state_machine::command::{PrepareContext, PrepareSettings};
+use quorate_wire::quorate::v1::StatusReply;
 use std::sync::{Arc, OnceLock};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
@@ -48,6 +50,13 @@ impl App {
         if self.node.set(node).is_err() {
             tracing::error!("a second node was started in one process; the first one stays");
         }
+    }
+
+    /// The cluster as this peer sees it, with what the server itself knows.
+    pub fn status(&self) -> Result<StatusReply, MetaError> {
+        let mut status = self.node()?.status();
+        status.findings.extend(doris_grpc::finding(&self.config));
+        Ok(status)
     }
 
     /// What `prepare` may use.

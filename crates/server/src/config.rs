@@ -1,5 +1,6 @@
 //! Configuration of one peer: one TOML file, then flags. Unknown keys are errors.
 
+use crate::networks::Network;
 use quorate_consensus::Timing;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -53,6 +54,10 @@ pub struct ServerConfig {
     /// Tokio worker threads; 0 means one per core.
     #[serde(default)]
     pub worker_threads: usize,
+    /// Networks (`address/bits`) that may use the Doris gRPC service, which has no token. Default: loopback and the private
+    /// ranges. Needs a restart.
+    #[serde(default = "Network::private")]
+    pub doris_grpc_allow: Vec<Network>,
     /// Log bytes after which a checkpoint is made. Default 268435456.
     #[serde(default)]
     pub checkpoint_log_bytes: Option<u64>,
@@ -104,6 +109,7 @@ impl ServerConfig {
             profile: Profile::Lan,
             replace: false,
             worker_threads: 0,
+            doris_grpc_allow: Network::private(),
             checkpoint_log_bytes: None,
             checkpoint_log_entries: None,
             audit: false,
@@ -200,6 +206,14 @@ mod tests {
             error.to_string().contains("peer_listn") && error.to_string().contains("peer_listen"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn networks_are_read_from_the_file_and_one_that_is_none_is_named() {
+        let config: ServerConfig = toml::from_str("data_dir = \"/x\"\ndoris_grpc_allow = [\"10.0.0.0/8\"]\n").expect("fine");
+        assert_eq!(config.doris_grpc_allow, ["10.0.0.0/8".parse().expect("a network")]);
+        let error = toml::from_str::<ServerConfig>("data_dir = \"/x\"\ndoris_grpc_allow = [\"ten\"]\n").expect_err("refused");
+        assert!(error.to_string().contains("\"ten\" is no network"), "{error}");
     }
 
     #[test]

@@ -12,12 +12,13 @@
 
 mod body;
 pub(crate) mod call;
-mod query_string;
+pub(crate) mod operations;
+pub(crate) mod query_string;
 pub(crate) mod read;
 mod reply;
 mod target;
 #[cfg(test)]
-mod test_peers;
+pub(crate) mod test_peers;
 #[cfg(test)]
 mod tests;
 pub(crate) mod write;

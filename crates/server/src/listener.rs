@@ -4,19 +4,22 @@
 //! skip the HTTP router: they are the hot path.
 
 use crate::app::App;
-use crate::limits::{DRAIN_TIMEOUT, MAX_CONNECTIONS};
+use crate::doris_grpc::DorisService;
+use crate::limits::{DRAIN_TIMEOUT, MAX_BODY_BYTES, MAX_CONNECTIONS};
 use crate::native::admin::AdminService;
 use crate::native::metadata::MetadataService;
-use crate::{doris, ops};
+use crate::{doris, doris_grpc, ops};
 use axum::body::Body;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
+use quorate_wire::doris::meta_service_server::MetaServiceServer;
 use quorate_wire::quorate::v1::admin_server::AdminServer;
 use quorate_wire::quorate::v1::metadata_server::MetadataServer;
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,37 +37,56 @@ const MAX_STREAMS: u32 = 1_024;
 struct Front {
     metadata: MetadataServer<MetadataService>,
     admin: AdminServer<AdminService>,
+    doris: MetaServiceServer<DorisService>,
     http: axum::Router,
+    app: Arc<App>,
+}
+
+/// The front of one connection: some services ask where it comes from.
+struct Connection {
+    front: Front,
+    remote: IpAddr,
 }
 
 impl Front {
     fn new(app: Arc<App>) -> Front {
+        let doris = MetaServiceServer::new(DorisService { app: app.clone() });
         Front {
+            doris: doris.max_decoding_message_size(MAX_BODY_BYTES),
             metadata: MetadataServer::new(MetadataService { app: app.clone() }),
             admin: AdminServer::new(AdminService { app: app.clone() }),
-            http: doris::router(app.clone()).merge(ops::router(app)),
+            http: doris::router(app.clone()).merge(ops::router(app.clone())),
+            app,
         }
     }
 }
 
 type Reply = Pin<Box<dyn Future<Output = Result<http::Response<Body>, Infallible>> + Send>>;
 
-impl hyper::service::Service<http::Request<Incoming>> for Front {
+impl hyper::service::Service<http::Request<Incoming>> for Connection {
     type Response = http::Response<Body>;
     type Error = Infallible;
     type Future = Reply;
 
     fn call(&self, request: http::Request<Incoming>) -> Reply {
+        let Connection { front, remote } = self;
         let path = request.uri().path();
         if path.starts_with("/quorate.v1.Metadata/") {
-            let reply = self.metadata.clone().call(request.map(tonic::body::Body::new));
+            let reply = front.metadata.clone().call(request.map(tonic::body::Body::new));
             return Box::pin(async move { Ok(reply.await?.map(Body::new)) });
         }
         if path.starts_with("/quorate.v1.Admin/") {
-            let reply = self.admin.clone().call(request.map(tonic::body::Body::new));
+            let reply = front.admin.clone().call(request.map(tonic::body::Body::new));
             return Box::pin(async move { Ok(reply.await?.map(Body::new)) });
         }
-        Box::pin(self.http.clone().oneshot(request.map(Body::new)))
+        if path.starts_with(doris_grpc::PATH_PREFIX) {
+            if let Some(refusal) = doris_grpc::refusal(&front.app.config, *remote) {
+                return Box::pin(std::future::ready(Ok(refusal.into_http())));
+            }
+            let reply = front.doris.clone().call(request.map(tonic::body::Body::new));
+            return Box::pin(async move { Ok(reply.await?.map(Body::new)) });
+        }
+        Box::pin(front.http.clone().oneshot(request.map(Body::new)))
     }
 }
 
@@ -81,8 +103,8 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, mut stop: watch::Receiv
             accepted = listener.accept() => accepted,
             _ = stop.wait_for(|stop| *stop) => break,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, remote) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "a connection was not accepted");
                 tokio::time::sleep(Duration::from_millis(50)).await;
@@ -98,7 +120,11 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, mut stop: watch::Receiv
             continue;
         }
         app.metrics.connections.inc();
-        let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), front.clone()).into_owned());
+        let service = Connection {
+            front: front.clone(),
+            remote: remote.ip(),
+        };
+        let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service).into_owned());
         let app = app.clone();
         tokio::spawn(async move {
             if let Err(error) = connection.await {

@@ -4,12 +4,12 @@
 //! form of replies and the answer to routes that are still missing derive from these lines.
 
 use crate::doris::call::Handler;
-use crate::doris::{read, write};
+use crate::doris::{operations, read, write};
 use quorate_state_machine::command::Prepare;
 use quorate_state_machine::commands::{
     AddCluster, AddNode, AlterVclusterInfo, CreateInstance, DecommissionNode, DisableInstanceSse, DropCluster, DropInstance, DropNode,
-    EnableInstanceSse, NotifyDecommissioned, Numbered, RenameCluster, RenameInstance, SetClusterStatus, SetInstanceStatus,
-    UpdateClusterEndpoint, UpdateClusterMysqlUserName,
+    EnableInstanceSse, NotifyDecommissioned, Numbered, RenameCluster, RenameInstance, SetClusterStatus, UpdateClusterEndpoint,
+    UpdateClusterMysqlUserName,
 };
 
 /// Which of Doris's processes serves a route.
@@ -41,6 +41,8 @@ pub enum ReplyForm {
     Result,
     /// A `result` on success, and an empty one on errors.
     ResultAlways,
+    /// The whole response message, with its own `status`; on errors nothing but that.
+    WholeResponse,
     /// No envelope on success.
     Text,
 }
@@ -89,6 +91,17 @@ where
     }
 }
 
+/// The body's `op` chooses the command.
+const fn by_operation(route: &'static str, handler: Handler) -> Rpc {
+    Rpc {
+        route,
+        work: Work::Command(handler),
+        role: Role::MetaService,
+        parameters: Parameters::Body,
+        reply: ReplyForm::Plain,
+    }
+}
+
 const fn query(route: &'static str, handler: Handler, parameters: Parameters, reply: ReplyForm) -> Rpc {
     Rpc {
         route,
@@ -110,7 +123,7 @@ const fn missing(route: &'static str, role: Role, parameters: Parameters, reply:
 }
 
 use Parameters::{Body, Query, QueryAndBody, QueryOrBody};
-use ReplyForm::{Plain, Result, ResultAlways, Text};
+use ReplyForm::{Plain, Result, ResultAlways, Text, WholeResponse};
 use Role::{Both, MetaService, Recycler};
 
 /// Every route of the contract.
@@ -120,7 +133,7 @@ pub const RPC_TABLE: &[Rpc] = &[
     command::<RenameInstance>(),
     command::<EnableInstanceSse>(),
     command::<DisableInstanceSse>(),
-    command::<SetInstanceStatus>(),
+    by_operation("set_instance_status", operations::set_instance_status),
     query("get_instance", read::get_instance, Query, ResultAlways),
     command::<AddCluster>(),
     command::<DropCluster>(),
@@ -134,7 +147,7 @@ pub const RPC_TABLE: &[Rpc] = &[
     command::<SetClusterStatus>(),
     command::<AlterVclusterInfo>(),
     query("get_cluster", read::get_cluster, Body, Result),
-    missing("get_cluster_status", MetaService, Body, ResultAlways),
+    query("get_cluster_status", read::get_cluster_status, Body, WholeResponse),
     missing("get_obj_store_info", MetaService, Body, ResultAlways),
     missing("show_storage_vaults", MetaService, Body, ResultAlways),
     missing("add_obj_info", MetaService, Body, Plain),
@@ -232,7 +245,10 @@ mod tests {
                 "alter_vcluster_info",
             ]
         );
-        assert_eq!(named(|work| matches!(work, Work::Query(_))), ["get_instance", "get_cluster"]);
+        assert_eq!(
+            named(|work| matches!(work, Work::Query(_))),
+            ["get_instance", "get_cluster", "get_cluster_status"]
+        );
     }
 
     #[test]

@@ -58,6 +58,12 @@ pub fn find(reader: &dyn Reader, instance_id: &str) -> Result<Option<Instance>, 
     }))
 }
 
+/// The scope of an instance, dropped or not; spares decoding what belongs to it.
+pub fn scope_of(reader: &dyn Reader, instance_id: &str) -> Result<Option<ScopeId>, StoreError> {
+    let record = read_record::<InstanceRecord>(reader, &instance_key(instance_id))?;
+    Ok(record.map(|record| ScopeId(record.scope)))
+}
+
 /// Whether there is a row of that id, dropped or not.
 pub fn exists(reader: &dyn Reader, instance_id: &str) -> Result<bool, StoreError> {
     Ok(reader.get(&instance_key(instance_id))?.is_some())

@@ -142,11 +142,16 @@ fn at(reader: &dyn Reader, place: Place) -> Result<NodeInfoPb, StoreError> {
 
 /// The scope in which an id is registered; the first one, should an import have brought several.
 pub fn first_scope_of(reader: &dyn Reader, cloud_unique_id: &str) -> Result<Option<ScopeId>, StoreError> {
+    Ok(first_place_of(reader, cloud_unique_id)?.map(|place| place.scope))
+}
+
+/// The first node registered under an id. An empty id is nobody's.
+pub fn first_place_of(reader: &dyn Reader, cloud_unique_id: &str) -> Result<Option<Place>, StoreError> {
     if cloud_unique_id.is_empty() {
         return Ok(None);
     }
     let prefix = index_prefix(cloud_unique_id);
-    Ok(first_place(reader, &prefix, &prefix)?.map(|place| place.scope))
+    first_place(reader, &prefix, &prefix)
 }
 
 /// A node registered under the same id outside of `own`, if there is one.

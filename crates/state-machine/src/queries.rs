@@ -1,6 +1,7 @@
 //! Reads. A query is a function of one consistent reader, so what it checks and what it reads are of the same state.
 
 pub mod attributes;
+pub mod cluster_status;
 pub mod instances;
 
 /// Why a query has no answer: refused, or the store could not be read.

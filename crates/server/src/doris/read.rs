@@ -8,10 +8,13 @@ use quorate_state_machine::Reader;
 use quorate_state_machine::command::read_record;
 use quorate_state_machine::keys::COUNTERS_KEY;
 use quorate_state_machine::object_stores::Secrets;
-use quorate_state_machine::queries::QueryError;
 use quorate_state_machine::queries::instances::{self, ConfiguredAccount};
+use quorate_state_machine::queries::{QueryError, cluster_status};
 use quorate_state_machine::record::Counters;
-use quorate_wire::doris::{GetClusterRequest, GetInstanceRequest, MetaServiceCode, MetaServiceResponseStatus};
+use quorate_wire::doris::{
+    GetClusterRequest, GetClusterResponse, GetClusterStatusRequest, GetClusterStatusResponse, GetInstanceRequest, InstanceInfoPb,
+    MetaServiceCode, MetaServiceResponseStatus,
+};
 use serde_json::Value as Json;
 
 /// An instance with its clusters, nodes and object stores; secrets in clear, as clients rely on.
@@ -22,33 +25,63 @@ pub fn get_instance(call: Call) -> BoxFuture<'static, Result<Success, MetaError>
             cloud_unique_id: Some(call.query.text("cloud_unique_id")),
             request_ip: None,
         };
-        wait_until_fresh(&call).await?;
-        let secrets = Secrets::Unsealed(&call.app.secrets);
-        let account = ConfiguredAccount::default();
-        let (revision, instance) = at_one_revision(&call, |reader| instances::get_instance(reader, &request, secrets, &account))?;
+        let (revision, instance) = instance(&call, &request).await?;
         Ok(success(revision, json(&instance)))
     })
+}
+
+/// As [`get_instance`], for every front.
+pub async fn instance(call: &Call, request: &GetInstanceRequest) -> Result<(Revision, InstanceInfoPb), MetaError> {
+    wait_until_fresh(call).await?;
+    let secrets = Secrets::Unsealed(&call.app.secrets);
+    let account = ConfiguredAccount::default();
+    at_one_revision(call, |reader| instances::get_instance(reader, request, secrets, &account))
 }
 
 /// One cluster or all of an instance; the form of the result follows the request, not what was found.
 pub fn get_cluster(call: Call) -> BoxFuture<'static, Result<Success, MetaError>> {
     Box::pin(async move {
         let request: GetClusterRequest = call.parse_body()?;
-        wait_until_fresh(&call).await?;
-        let (revision, mut response) = at_one_revision(&call, |reader| instances::get_cluster(reader, &request))?;
+        let (revision, mut response) = clusters(&call, &request).await?;
         if instances::selects_one_cluster(&request) {
             return Ok(success(revision, response.cluster.first().map(json).unwrap_or_default()));
         }
-        response.status = Some(MetaServiceResponseStatus {
-            code: Some(MetaServiceCode::Ok as i32),
-            msg: Some(String::new()),
-        });
+        response.status = Some(ok_status());
         Ok(success(revision, json(&response)))
     })
 }
 
+/// As [`get_cluster`], for every front.
+pub async fn clusters(call: &Call, request: &GetClusterRequest) -> Result<(Revision, GetClusterResponse), MetaError> {
+    wait_until_fresh(call).await?;
+    at_one_revision(call, |reader| instances::get_cluster(reader, request))
+}
+
+/// The statuses of compute clusters over several instances; the result is the whole response.
+pub fn get_cluster_status(call: Call) -> BoxFuture<'static, Result<Success, MetaError>> {
+    Box::pin(async move {
+        let (revision, mut response) = cluster_statuses(&call, &call.parse_body()?).await?;
+        response.status = Some(ok_status());
+        Ok(success(revision, json(&response)))
+    })
+}
+
+/// As [`get_cluster_status`], for every front.
+pub async fn cluster_statuses(call: &Call, request: &GetClusterStatusRequest) -> Result<(Revision, GetClusterStatusResponse), MetaError> {
+    wait_until_fresh(call).await?;
+    at_one_revision(call, |reader| cluster_status::get_cluster_status(reader, request))
+}
+
+/// The status of a response that is shown whole.
+fn ok_status() -> MetaServiceResponseStatus {
+    MetaServiceResponseStatus {
+        code: Some(MetaServiceCode::Ok as i32),
+        msg: Some(String::new()),
+    }
+}
+
 /// Waits until the state here has every write acknowledged before the call, or the revision the caller wants.
-async fn wait_until_fresh(call: &Call) -> Result<(), MetaError> {
+pub(super) async fn wait_until_fresh(call: &Call) -> Result<(), MetaError> {
     match call.info.min_revision {
         Some(revision) => call.node.wait_revision(revision, call.info.deadline).await,
         None => call.node.read_barrier(call.info.deadline).await,
@@ -56,7 +89,7 @@ async fn wait_until_fresh(call: &Call) -> Result<(), MetaError> {
 }
 
 /// Runs a query, and tells the revision of the state it saw.
-fn at_one_revision<T>(call: &Call, query: impl Fn(&dyn Reader) -> Result<T, QueryError>) -> Result<(Revision, T), MetaError> {
+pub(super) fn at_one_revision<T>(call: &Call, query: impl Fn(&dyn Reader) -> Result<T, QueryError>) -> Result<(Revision, T), MetaError> {
     let answer = call.node.read(|reader| -> Result<(Revision, T), QueryError> {
         let counters = read_record::<Counters>(reader, COUNTERS_KEY)?.unwrap_or_default();
         Ok((Revision(counters.revision), query(reader)?))

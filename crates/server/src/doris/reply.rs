@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use quorate_consensus::Node;
 use quorate_model::error::DorisClass;
 use quorate_model::{ErrorCode, MetaError, Outcome, Revision, proto_json};
+use quorate_wire::doris::MetaServiceCode;
 use serde_json::{Value as Json, json};
 
 /// Advice is added to what goes wrong around a call; what a command or query refuses has upstream's exact text.
@@ -51,7 +52,7 @@ impl Reply {
             true => error.message.clone(),
             false => format!("{}; {}", error.message, row.advice),
         };
-        let body = proto_json::envelope(row.doris.name(), &message, result_of_error(rpc));
+        let body = proto_json::envelope(row.doris.name(), &message, result_of_error(rpc, row.doris_number, &message));
         let mut reply = Reply::json(row.name, status_code(status), body);
         // A read changes nothing, however it fails.
         let may_have_applied = row.outcome == Outcome::Unknown && matches!(rpc.work, Work::Command(_));
@@ -66,7 +67,7 @@ impl Reply {
     /// The route exists in Doris and not here.
     pub fn not_available(rpc: &Rpc) -> Reply {
         let message = format!("route {} is not available in this version of quorate", rpc.route);
-        let body = proto_json::envelope(DorisClass::Internal.name(), &message, result_of_error(rpc));
+        let body = proto_json::envelope(DorisClass::Internal.name(), &message, None);
         let mut reply = Reply::json("not_available", StatusCode::NOT_IMPLEMENTED, body);
         reply.set("quorate-outcome", HeaderValue::from_static("not_applied"));
         reply
@@ -141,8 +142,15 @@ impl Reply {
     }
 }
 
-fn result_of_error(rpc: &Rpc) -> Option<Json> {
-    (rpc.reply == ReplyForm::ResultAlways && !matches!(rpc.work, Work::Missing)).then(|| json!({}))
+fn result_of_error(rpc: &Rpc, code: i32, message: &str) -> Option<Json> {
+    match rpc.reply {
+        ReplyForm::ResultAlways => Some(json!({})),
+        ReplyForm::WholeResponse => {
+            let code = MetaServiceCode::try_from(code).unwrap_or(MetaServiceCode::UndefinedErr);
+            Some(json!({"status": {"code": code.as_str_name(), "msg": message}}))
+        }
+        ReplyForm::Plain | ReplyForm::Result | ReplyForm::Text => None,
+    }
 }
 
 fn status_code(number: u16) -> StatusCode {

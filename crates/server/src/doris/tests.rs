@@ -1,5 +1,6 @@
 //! The front end as its clients see it: bytes in, bytes out.
 
+mod alterations;
 mod infrastructure;
 mod routes;
 

@@ -4,7 +4,7 @@ use super::call::{Call, Success};
 use futures::future::BoxFuture;
 use prost::{Message, Name};
 use quorate_consensus::env;
-use quorate_model::MetaError;
+use quorate_model::{MetaError, Revision};
 use quorate_state_machine::command::Prepare;
 use quorate_state_machine::commands::Numbered;
 use quorate_state_machine::commands::create_instance::CreateInstanceCall;
@@ -65,6 +65,16 @@ fn unique_number(call: &Call) -> u128 {
     digest.iter().take(16).fold(0, |number, byte| number << 8 | u128::from(*byte))
 }
 
+/// Prepares a command here and has the log decide it.
+pub async fn propose<C>(body: <C::Request as DorisRequest>::Body, call: &Call) -> Result<(Revision, C::Reply), MetaError>
+where
+    C: Numbered + Prepare + Send + Sync + 'static,
+    C::Request: DorisRequest,
+{
+    let command = C::prepare(C::Request::receive(body, call), &call.app.prepare_context())?;
+    call.node.execute(&command, call.info.request, call.info.deadline).await
+}
+
 /// Serves the route of a command.
 pub fn execute<C>(call: Call) -> BoxFuture<'static, Result<Success, MetaError>>
 where
@@ -72,9 +82,7 @@ where
     C::Request: DorisRequest,
 {
     Box::pin(async move {
-        let body = call.parse_body()?;
-        let command = C::prepare(C::Request::receive(body, &call), &call.app.prepare_context())?;
-        let (revision, _) = call.node.execute(&command, call.info.request, call.info.deadline).await?;
+        let (revision, _) = propose::<C>(call.parse_body()?, &call).await?;
         Ok(Success {
             revision,
             message: <C::Request as DorisRequest>::SUCCESS_MESSAGE,
