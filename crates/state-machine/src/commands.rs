@@ -74,6 +74,10 @@ command_table! {
     36 decommission_node DecommissionNode;
     37 notify_decommissioned NotifyDecommissioned;
     38 alter_vcluster_info AlterVclusterInfo;
+    39 set_snapshot_property SetSnapshotProperty;
+    40 set_multi_version_status SetMultiVersionStatus;
+    41 adjust_rate_limit AdjustRateLimit;
+    42 update_config UpdateConfig;
 }
 
 /// The table's row of a number.

@@ -17,6 +17,7 @@ pub mod command;
 pub mod commands;
 pub mod digest;
 pub mod frame;
+pub mod front_settings;
 pub mod instances;
 pub mod keys;
 pub mod limits;
@@ -24,6 +25,7 @@ pub mod machine;
 pub mod nodes;
 pub mod object_stores;
 pub mod queries;
+pub mod rate_limits;
 pub mod record;
 #[cfg(test)]
 mod resource_fixture;

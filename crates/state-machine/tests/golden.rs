@@ -195,6 +195,55 @@ fn later_resource_commands() -> Vec<Golden> {
     ]
 }
 
+fn front_commands() -> Vec<Golden> {
+    let pair = || [("n".to_owned(), "v".to_owned())].into();
+    let snapshot = SetSnapshotProperty {
+        instance_id: "i".into(),
+        properties: pair(),
+        max_reserved: 300,
+        min_interval_seconds: 3_600,
+    };
+    let multi_version = SetMultiVersionStatus {
+        instance_id: "i".into(),
+        status: 2,
+    };
+    let limit = AdjustRateLimit {
+        rpc: "r".into(),
+        instance_id: "i".into(),
+        qps: 300,
+    };
+    let config = UpdateConfig {
+        values: pair(),
+        reason: "r".into(),
+    };
+    vec![
+        command(snapshot, "0a016912060a016e12017618ac0220901c"),
+        command(multi_version, "0a01691002"),
+        command(limit, "0a017212016918ac02"),
+        command(config, "0a060a016e120176120172"),
+    ]
+}
+
+fn front_records() -> Vec<Golden> {
+    let limit = || RateLimit {
+        rpc: "r".into(),
+        instance_id: "i".into(),
+        qps: 300,
+    };
+    vec![
+        record(
+            FrontSettingsRecord {
+                values: [("n".to_owned(), "v".to_owned())].into(),
+                changed_at: 300,
+                reason: "r".into(),
+            },
+            "0a060a016e12017610ac021a0172",
+        ),
+        record(RateLimitsRecord { limits: vec![limit()] }, "0a090a017212016918ac02"),
+        record(limit(), "0a017212016918ac02"),
+    ]
+}
+
 fn counters() -> Counters {
     Counters {
         revision: 300,
@@ -290,6 +339,7 @@ fn every_command_has_golden_bytes() {
     let mut rows = commands();
     rows.extend(resource_commands());
     rows.extend(later_resource_commands());
+    rows.extend(front_commands());
     check(&rows);
     let missing: Vec<_> = COMMANDS
         .iter()
@@ -301,7 +351,8 @@ fn every_command_has_golden_bytes() {
 
 #[test]
 fn every_stored_record_has_golden_bytes() {
-    let rows = records();
+    let mut rows = records();
+    rows.extend(front_records());
     check(&rows);
     let source = include_str!("../src/record.rs");
     let declared = source
@@ -344,6 +395,10 @@ fn command_numbers_are_frozen() {
         (36, "decommission_node"),
         (37, "notify_decommissioned"),
         (38, "alter_vcluster_info"),
+        (39, "set_snapshot_property"),
+        (40, "set_multi_version_status"),
+        (41, "adjust_rate_limit"),
+        (42, "update_config"),
     ];
     for (number, name) in frozen {
         assert_eq!(info(number).map(|info| info.name), Some(name));
