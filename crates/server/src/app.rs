@@ -1,5 +1,6 @@
 //! What every front end has at hand.
 
+use crate::cluster_settings::ClusterSettings;
 use crate::config::ServerConfig;
 use crate::doris_grpc;
 use crate::limits::{DEFAULT_DEADLINE, MAX_IN_FLIGHT};
@@ -21,6 +22,8 @@ pub struct App {
     pub prepare_settings: PrepareSettings,
     pub secrets: SecretBox,
     pub metrics: Metrics,
+    /// Settings and rate limits that the state holds.
+    pub cluster_settings: ClusterSettings,
     /// Set once this peer has found its place in a cluster.
     node: OnceLock<Node>,
     in_flight: Arc<Semaphore>,
@@ -34,6 +37,7 @@ impl App {
             prepare_settings: PrepareSettings::default(),
             secrets,
             metrics: Metrics::new(),
+            cluster_settings: ClusterSettings::default(),
             node: OnceLock::new(),
             in_flight: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
         }
@@ -59,7 +63,7 @@ impl App {
         Ok(status)
     }
 
-    /// What `prepare` may use.
+    /// What `prepare` may use for calls that no setting of the Doris fronts applies to.
     pub fn prepare_context(&self) -> PrepareContext<'_> {
         PrepareContext {
             secrets: &self.secrets,

@@ -12,6 +12,8 @@
 
 mod body;
 pub(crate) mod call;
+pub(crate) mod front_routes;
+pub(crate) mod keys;
 pub(crate) mod operations;
 pub(crate) mod query_string;
 pub(crate) mod read;
@@ -104,7 +106,7 @@ async fn run(app: &Arc<App>, rpc: &'static Rpc, path: &str, query: QueryString, 
         body,
         info,
     };
-    Ok(Reply::success(handler(call).await?))
+    Ok(Reply::success(rpc, handler(call).await?))
 }
 
 /// Public address of the leader, for a caller that wants to go there itself.

@@ -10,6 +10,7 @@
 //! [`doris_grpc`], [`native`], [`peer`].
 
 pub mod app;
+pub mod cluster_settings;
 pub mod config;
 pub mod doris;
 pub mod doris_grpc;
@@ -20,6 +21,7 @@ pub mod native;
 pub mod networks;
 pub mod ops;
 pub mod peer;
+pub mod rate_limiter;
 pub mod rpc_table;
 pub mod secrets;
 pub mod serve;

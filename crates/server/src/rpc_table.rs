@@ -4,12 +4,12 @@
 //! form of replies and the answer to routes that are still missing derive from these lines.
 
 use crate::doris::call::Handler;
-use crate::doris::{operations, read, write};
+use crate::doris::{front_routes, keys, operations, read, write};
 use quorate_state_machine::command::Prepare;
 use quorate_state_machine::commands::{
     AddCluster, AddNode, AlterVclusterInfo, CreateInstance, DecommissionNode, DisableInstanceSse, DropCluster, DropInstance, DropNode,
-    EnableInstanceSse, NotifyDecommissioned, Numbered, RenameCluster, RenameInstance, SetClusterStatus, UpdateClusterEndpoint,
-    UpdateClusterMysqlUserName,
+    EnableInstanceSse, NotifyDecommissioned, Numbered, RenameCluster, RenameInstance, SetClusterStatus, SetMultiVersionStatus,
+    SetSnapshotProperty, UpdateClusterEndpoint, UpdateClusterMysqlUserName,
 };
 
 /// Which of Doris's processes serves a route.
@@ -42,7 +42,7 @@ pub enum ReplyForm {
     /// A `result` on success, and an empty one on errors.
     ResultAlways,
     /// The whole response message, with its own `status`; on errors nothing but that.
-    WholeResponse,
+    ResponseAlways,
     /// No envelope on success.
     Text,
 }
@@ -102,6 +102,17 @@ const fn by_operation(route: &'static str, handler: Handler) -> Rpc {
     }
 }
 
+/// A change whose parameters are in the query string.
+const fn query_command(route: &'static str, handler: Handler, role: Role) -> Rpc {
+    Rpc {
+        route,
+        work: Work::Command(handler),
+        role,
+        parameters: Parameters::Query,
+        reply: ReplyForm::Plain,
+    }
+}
+
 const fn query(route: &'static str, handler: Handler, parameters: Parameters, reply: ReplyForm) -> Rpc {
     Rpc {
         route,
@@ -123,7 +134,7 @@ const fn missing(route: &'static str, role: Role, parameters: Parameters, reply:
 }
 
 use Parameters::{Body, Query, QueryAndBody, QueryOrBody};
-use ReplyForm::{Plain, Result, ResultAlways, Text, WholeResponse};
+use ReplyForm::{Plain, ResponseAlways, Result, ResultAlways, Text};
 use Role::{Both, MetaService, Recycler};
 
 /// Every route of the contract.
@@ -147,7 +158,7 @@ pub const RPC_TABLE: &[Rpc] = &[
     command::<SetClusterStatus>(),
     command::<AlterVclusterInfo>(),
     query("get_cluster", read::get_cluster, Body, Result),
-    query("get_cluster_status", read::get_cluster_status, Body, WholeResponse),
+    query("get_cluster_status", read::get_cluster_status, Body, ResponseAlways),
     missing("get_obj_store_info", MetaService, Body, ResultAlways),
     missing("show_storage_vaults", MetaService, Body, ResultAlways),
     missing("add_obj_info", MetaService, Body, Plain),
@@ -162,25 +173,29 @@ pub const RPC_TABLE: &[Rpc] = &[
     missing("get_stage", MetaService, Body, ResultAlways),
     missing("alter_ram_user", MetaService, Body, Plain),
     missing("alter_iam", MetaService, Body, Plain),
-    missing("decode_key", MetaService, Query, Text),
-    missing("encode_key", MetaService, Query, Text),
-    missing("get_value", MetaService, Query, Text),
+    query("decode_key", keys::decode_key, Query, Text),
+    query("encode_key", keys::encode_key, Query, Text),
+    query("get_value", keys::get_value, Query, Text),
     missing("set_value", MetaService, QueryAndBody, Text),
-    missing("show_meta_ranges", MetaService, Parameters::None, Text),
+    query("show_meta_ranges", keys::show_meta_ranges, Parameters::None, Text),
     missing("get_tablet_stats", MetaService, Body, Text),
     missing("fix_tablet_stats", MetaService, Query, Text),
     missing("fix_tablet_db_id", MetaService, Query, Text),
     missing("abort_txn", MetaService, Body, Plain),
     missing("abort_tablet_job", MetaService, Body, Plain),
     missing("txn_lazy_commit", MetaService, Query, Plain),
-    missing("adjust_rate_limit", MetaService, Query, Plain),
-    missing("list_rate_limit", MetaService, Parameters::None, Result),
+    query_command("adjust_rate_limit", front_routes::adjust_rate_limit, MetaService),
+    query("list_rate_limit", front_routes::list_rate_limit, Parameters::None, Result),
     missing("injection_point", MetaService, Query, Plain),
     missing("list_snapshot", MetaService, QueryOrBody, ResultAlways),
     missing("drop_snapshot", MetaService, Query, Plain),
-    missing("set_snapshot_property", MetaService, Body, Plain),
-    missing("get_snapshot_property", MetaService, Query, Result),
-    missing("set_multi_version_status", MetaService, Query, Plain),
+    command::<SetSnapshotProperty>(),
+    query("get_snapshot_property", front_routes::get_snapshot_property, Query, Result),
+    query_command(
+        "set_multi_version_status",
+        write::execute_query::<SetMultiVersionStatus>,
+        MetaService,
+    ),
     missing("compact_snapshot", MetaService, Query, Plain),
     missing("decouple_instance", MetaService, Query, Plain),
     missing("recycle_instance", Recycler, Body, Text),
@@ -191,8 +206,11 @@ pub const RPC_TABLE: &[Rpc] = &[
     missing("check_job_info", Recycler, Query, Text),
     missing("check_meta", Recycler, Query, Text),
     missing("adjust_rate_limiter", Recycler, Query, Plain),
-    missing("show_config", Both, Query, Result),
-    missing("update_config", Both, Query, Plain),
+    Rpc {
+        role: Both,
+        ..query("show_config", front_routes::show_config, Query, Result)
+    },
+    query_command("update_config", front_routes::update_config, Both),
 ];
 
 /// The route that the meta-service serves under this name.
@@ -243,11 +261,26 @@ mod tests {
                 "notify_decommissioned",
                 "set_cluster_status",
                 "alter_vcluster_info",
+                "adjust_rate_limit",
+                "set_snapshot_property",
+                "set_multi_version_status",
+                "update_config",
             ]
         );
         assert_eq!(
             named(|work| matches!(work, Work::Query(_))),
-            ["get_instance", "get_cluster", "get_cluster_status"]
+            [
+                "get_instance",
+                "get_cluster",
+                "get_cluster_status",
+                "decode_key",
+                "encode_key",
+                "get_value",
+                "show_meta_ranges",
+                "list_rate_limit",
+                "get_snapshot_property",
+                "show_config",
+            ]
         );
     }
 

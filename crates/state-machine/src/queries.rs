@@ -4,6 +4,7 @@ pub mod attributes;
 pub mod cluster_status;
 pub mod instances;
 pub mod snapshots;
+pub mod stored_records;
 
 /// Why a query has no answer: refused, or the store could not be read.
 pub use crate::command::ApplyError as QueryError;

@@ -10,8 +10,8 @@ use quorate_model::{ErrorCode, MetaError, Revision};
 use quorate_state_machine::command::Prepare;
 use quorate_state_machine::commands::{
     AddCluster, AddNode, AlterVclusterInfo, DecommissionNode, DisableInstanceSse, DropCluster, DropInstance, DropNode, EnableInstanceSse,
-    NotifyDecommissioned, Numbered, RenameCluster, RenameInstance, SetClusterStatus, SetInstanceStatus, UpdateClusterEndpoint,
-    UpdateClusterMysqlUserName,
+    NotifyDecommissioned, Numbered, RenameCluster, RenameInstance, SetClusterStatus, SetInstanceStatus, SetSnapshotProperty,
+    UpdateClusterEndpoint, UpdateClusterMysqlUserName,
 };
 use quorate_state_machine::instances::{self, Route};
 use quorate_wire::doris::{AlterClusterRequest, AlterInstanceRequest, alter_cluster_request, alter_instance_request};
@@ -41,7 +41,8 @@ pub async fn alter_instance(request: AlterInstanceRequest, call: &Call) -> Resul
         Operation::EnableSse => change::<EnableInstanceSse>(request, call).await,
         Operation::DisableSse => change::<DisableInstanceSse>(request, call).await,
         Operation::SetOverdue | Operation::SetNormal => change::<SetInstanceStatus>(request, call).await,
-        Operation::Unknown | Operation::SetSnapshotProperty => Err(unknown_operation(request.op)),
+        Operation::SetSnapshotProperty => change::<SetSnapshotProperty>(request, call).await,
+        Operation::Unknown => Err(unknown_operation(request.op)),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Routes that read the state.
 
 use super::call::{Call, Success};
+use crate::cluster_settings::Sender;
 use futures::future::BoxFuture;
 use prost::{Message, Name};
 use quorate_model::{MetaError, Revision, proto_json};
@@ -32,6 +33,12 @@ pub fn get_instance(call: Call) -> BoxFuture<'static, Result<Success, MetaError>
 
 /// As [`get_instance`], for every front.
 pub async fn instance(call: &Call, request: &GetInstanceRequest) -> Result<(Revision, InstanceInfoPb), MetaError> {
+    let sender = Sender {
+        rpc: "get_instance",
+        instance_id: request.instance_id(),
+        cloud_unique_id: request.cloud_unique_id(),
+    };
+    call.app.cluster_settings.admit(&call.node, sender)?;
     wait_until_fresh(call).await?;
     let secrets = Secrets::Unsealed(&call.app.secrets);
     let account = ConfiguredAccount::default();
@@ -53,6 +60,13 @@ pub fn get_cluster(call: Call) -> BoxFuture<'static, Result<Success, MetaError>>
 
 /// As [`get_cluster`], for every front.
 pub async fn clusters(call: &Call, request: &GetClusterRequest) -> Result<(Revision, GetClusterResponse), MetaError> {
+    let sender = Sender {
+        rpc: "get_cluster",
+        // Only an id that stands for nobody makes `instance_id` count.
+        instance_id: "",
+        cloud_unique_id: request.cloud_unique_id(),
+    };
+    call.app.cluster_settings.admit(&call.node, sender)?;
     wait_until_fresh(call).await?;
     at_one_revision(call, |reader| instances::get_cluster(reader, request))
 }

@@ -24,6 +24,8 @@ const REFUSALS: &[ErrorCode] = &[
     ErrorCode::RateLimited,
 ];
 
+const TEXT_PLAIN: &str = "text/plain; charset=utf-8";
+
 /// A reply before it gets its revision.
 pub struct Reply {
     /// Label of metrics: `ok` or what went wrong.
@@ -36,11 +38,15 @@ pub struct Reply {
 }
 
 impl Reply {
-    pub fn success(success: Success) -> Reply {
-        let body = proto_json::envelope("OK", success.message, success.result);
+    pub fn success(rpc: &Rpc, success: Success) -> Reply {
+        let reply = match (rpc.reply, success.result) {
+            // Every reply ends with one line end more than its content.
+            (ReplyForm::Text, Some(Json::String(text))) => Reply::new("ok", StatusCode::OK, TEXT_PLAIN, format!("{text}\n")),
+            (_, result) => Reply::json("ok", StatusCode::OK, proto_json::envelope("OK", success.message, result)),
+        };
         Reply {
             revision: Some(success.revision),
-            ..Reply::json("ok", StatusCode::OK, body)
+            ..reply
         }
     }
 
@@ -109,7 +115,7 @@ impl Reply {
     }
 
     fn text(outcome: &'static str, status: StatusCode, body: String) -> Reply {
-        let mut reply = Reply::new(outcome, status, "text/plain; charset=utf-8", body);
+        let mut reply = Reply::new(outcome, status, TEXT_PLAIN, body);
         reply.set("quorate-outcome", HeaderValue::from_static("not_applied"));
         reply
     }
@@ -145,7 +151,7 @@ impl Reply {
 fn result_of_error(rpc: &Rpc, code: i32, message: &str) -> Option<Json> {
     match rpc.reply {
         ReplyForm::ResultAlways => Some(json!({})),
-        ReplyForm::WholeResponse => {
+        ReplyForm::ResponseAlways => {
             let code = MetaServiceCode::try_from(code).unwrap_or(MetaServiceCode::UndefinedErr);
             Some(json!({"status": {"code": code.as_str_name(), "msg": message}}))
         }

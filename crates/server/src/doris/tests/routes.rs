@@ -30,7 +30,7 @@ pub(super) async fn refuse(peer: &Peer, route: &str, body: Json, expected: (Stat
 
 pub(super) const INVALID: (StatusCode, &str) = (StatusCode::BAD_REQUEST, "INVALID_ARGUMENT");
 pub(super) const ABSENT: (StatusCode, &str) = (StatusCode::NOT_FOUND, "NOT_FOUND");
-const EXISTS: (StatusCode, &str) = (StatusCode::CONFLICT, "ALREADY_EXISTED");
+pub(super) const EXISTS: (StatusCode, &str) = (StatusCode::CONFLICT, "ALREADY_EXISTED");
 pub(super) const INTERNAL: (StatusCode, &str) = (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR");
 
 pub(super) fn because<'a>(kind: (StatusCode, &'a str), message: &'a str) -> (StatusCode, &'a str, &'a str) {
