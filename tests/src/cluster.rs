@@ -53,6 +53,11 @@ impl Cluster {
         let peers = addresses.iter().enumerate().map(|(position, (public, peer))| {
             let data_dir = dir.path().join(format!("peer-{position}"));
             let mut arguments = arguments(dir.path(), &data_dir, public, peer, &founders);
+            for flag in further.iter().filter(|argument| argument.starts_with("--")) {
+                if let Some(position) = arguments.iter().position(|argument| argument == flag) {
+                    arguments.drain(position..position + 2);
+                }
+            }
             arguments.extend(further.iter().map(|argument| (*argument).to_owned()));
             Peer::new(public, peer, data_dir, arguments)
         });
@@ -192,6 +197,10 @@ fn arguments(dir: &Path, data_dir: &Path, public: &str, peer: &str, founders: &s
         ("--cluster-secret-file", path("cluster-secret")),
         ("--root-keys-file", path("root-keys")),
         ("--worker-threads", "1".to_owned()),
+        // The disk of the machine that tests is not what is tested.
+        ("--ballast-bytes", "0".to_owned()),
+        ("--disk-low-bytes", "0".to_owned()),
+        ("--disk-low-percent", "0".to_owned()),
     ];
     arguments.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]).collect()
 }

@@ -7,11 +7,16 @@
 //!
 //! Nothing here sleeps for luck: [`waiting::until`] looks again until a condition holds or its deadline has passed.
 
+pub mod audit;
+pub mod certificates;
 pub mod cluster;
+pub mod disk;
 pub mod http;
 pub mod load;
 pub mod native;
 pub mod peer;
 pub mod ports;
 pub mod raft_state;
+pub mod random;
+pub mod verdict;
 pub mod waiting;

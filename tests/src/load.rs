@@ -7,6 +7,7 @@
 //! acknowledged, or read by anybody, before they asked.
 
 use crate::native::{call, get, metadata, metadata_value};
+use crate::random::up_to;
 use crate::waiting::{LOOK_AGAIN, PATIENCE, until};
 use quorate_wire::quorate::v1::metadata_client::MetadataClient;
 use quorate_wire::quorate::v1::{OpenSessionRequest, PutAttributeRequest};
@@ -21,6 +22,8 @@ use tonic::{Request, Status};
 
 /// Pause before a call that failed is repeated elsewhere.
 const BEFORE_REPEAT: Duration = Duration::from_millis(10);
+/// Most writes of every writer between two faults.
+const WRITES_BETWEEN: u64 = 30;
 /// Refusals that must never answer a write of ours: each would mean that it was executed twice, or forgotten.
 const VIOLATIONS: [&str; 4] = ["precondition_failed", "request_id_reused", "session_expired", "not_found"];
 
@@ -45,9 +48,18 @@ pub struct Load {
     readers: Vec<JoinHandle<()>>,
 }
 
-/// What one writer had acknowledged: revision by attribute.
+/// An acknowledged write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AcknowledgedRequest {
+    pub session: u64,
+    pub number: u64,
+    pub revision: u64,
+}
+
+/// What one writer had acknowledged: revision by attribute, and by request.
 struct Written {
     acknowledged: BTreeMap<String, u64>,
+    requests: Vec<AcknowledgedRequest>,
     longest_gap: Duration,
     repeats: u64,
 }
@@ -56,6 +68,8 @@ struct Written {
 pub struct Ledger {
     /// Revision of the last acknowledged write, by attribute.
     pub acknowledged: BTreeMap<String, u64>,
+    /// Every acknowledged write, by the request it came in.
+    pub requests: Vec<AcknowledgedRequest>,
     /// Longest time any writer went between two acknowledged writes.
     pub longest_gap: Duration,
     /// Calls that got no answer, or a bad one, and were repeated.
@@ -94,6 +108,11 @@ impl Load {
         self.wait_grown("every writer goes on", &self.shared.writes, writes).await;
     }
 
+    /// Waits for a few more writes of every writer, another number each time: what comes next comes at another moment.
+    pub async fn some_writes(&self) {
+        self.wait_writes(1 + up_to(WRITES_BETWEEN)).await;
+    }
+
     /// Waits until every reader, and so every peer, had `reads` more reads answered.
     pub async fn wait_reads(&self, reads: u64) {
         self.wait_grown("every reader goes on", &self.shared.reads, reads).await;
@@ -115,6 +134,7 @@ impl Load {
         self.shared.stop.store(true, Ordering::SeqCst);
         let mut ledger = Ledger {
             acknowledged: BTreeMap::new(),
+            requests: Vec::new(),
             longest_gap: Duration::ZERO,
             repeats: 0,
             reads: 0,
@@ -122,6 +142,7 @@ impl Load {
         for writer in self.writers {
             let written = writer.await.expect("a writer found nothing wrong");
             ledger.acknowledged.extend(written.acknowledged);
+            ledger.requests.extend(written.requests);
             ledger.longest_gap = ledger.longest_gap.max(written.longest_gap);
             ledger.repeats += written.repeats;
         }
@@ -143,6 +164,7 @@ pub struct Session {
     id: u64,
     number: u64,
     repeats: u64,
+    acknowledged: Vec<AcknowledgedRequest>,
 }
 
 impl Session {
@@ -155,6 +177,7 @@ impl Session {
             id: 0,
             number: 0,
             repeats: 0,
+            acknowledged: Vec::new(),
         }
     }
 
@@ -178,7 +201,12 @@ impl Session {
         loop {
             let request = self.numbered(message.clone());
             match self.clients[self.current].put_attribute(request).await {
-                Ok(reply) => return reply.into_inner().revision,
+                Ok(reply) => {
+                    let revision = reply.into_inner().revision;
+                    let (session, number) = (self.id, self.number);
+                    self.acknowledged.push(AcknowledgedRequest { session, number, revision });
+                    return revision;
+                }
                 Err(error) => self.elsewhere(name, &error, deadline).await,
             }
         }
@@ -233,6 +261,7 @@ async fn write(mut session: Session, writer: usize, shared: Arc<Shared>) -> Writ
     }
     Written {
         acknowledged,
+        requests: session.acknowledged,
         longest_gap,
         repeats: session.repeats,
     }

@@ -27,6 +27,7 @@ pub struct Peer {
     pub peer_address: String,
     pub data_dir: PathBuf,
     arguments: Vec<String>,
+    environment: Vec<(&'static str, &'static str)>,
     log: PathBuf,
     child: Option<Child>,
 }
@@ -39,9 +40,15 @@ impl Peer {
             peer_address: peer_address.to_owned(),
             data_dir,
             arguments,
+            environment: Vec::new(),
             log,
             child: None,
         }
+    }
+
+    /// Sets an environment variable for all further starts.
+    pub fn set_environment(&mut self, name: &'static str, value: &'static str) {
+        self.environment.push((name, value));
     }
 
     /// Starts it, with the same arguments each time.
@@ -51,6 +58,15 @@ impl Peer {
 
     /// Starts it with further arguments, this time only; they win over its own.
     pub fn start_with(&mut self, further: &[&str]) {
+        self.spawn(further, "");
+    }
+
+    /// Starts it with failpoints armed, `site=actions` separated by semicolons, this time only.
+    pub fn start_armed(&mut self, failpoints: &str) {
+        self.spawn(&[], failpoints);
+    }
+
+    fn spawn(&mut self, further: &[&str], failpoints: &str) {
         assert!(self.child.is_none(), "the peer already runs");
         let log = OpenOptions::new().create(true).append(true).open(&self.log).expect("the log opens");
         let mut command = Command::new(binary());
@@ -61,6 +77,8 @@ impl Peer {
             }
         }
         command.arg("serve").args(&arguments).args(further).stdin(Stdio::null());
+        command.env("FAILPOINTS", failpoints);
+        command.envs(self.environment.iter().copied());
         command.stdout(log.try_clone().expect("a second handle")).stderr(log);
         self.child = Some(command.spawn().expect("the peer starts"));
     }

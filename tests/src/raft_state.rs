@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug)]
 pub struct RaftState {
     pub applied: u64,
+    /// Index of the last entry of the log.
+    pub last: u64,
     /// Index up to which the log is gone; 0 when it is whole.
     pub purged: u64,
     pub checkpoint: u64,
@@ -33,6 +35,7 @@ fn read(json: &Json) -> RaftState {
     });
     RaftState {
         applied: json["applied"].as_u64().expect("applied is an index"),
+        last: index(&json["last"]),
         purged: index(&json["purged"]),
         checkpoint: json["checkpoint"].as_u64().unwrap_or(0),
         digests: digests.collect(),

@@ -4,7 +4,7 @@
 use quorate_tests::cluster::Cluster;
 use quorate_tests::http::get;
 use quorate_tests::load::Load;
-use quorate_tests::native::list_patiently;
+use quorate_tests::native::{self, list_patiently};
 use quorate_tests::raft_state::assert_peers_agree;
 use quorate_tests::waiting::{phase, until};
 use std::fs;
@@ -197,7 +197,10 @@ async fn a_damaged_identity_is_refused() {
         (
             "a newer format",
             newer_format(&whole),
-            &["has format \"quorate-data 2\"; this version reads \"quorate-data 1\""],
+            &[
+                "has format \"quorate-data 9\"; this version reads \"quorate-data 2\"",
+                "start the version that wrote it",
+            ],
         ),
         ("not text", "\u{0}".repeat(100), &["identity", "--replace"]),
     ];
@@ -224,7 +227,7 @@ async fn a_damaged_identity_is_refused() {
 
 /// What a later version might write: another first line, and a checksum that holds.
 fn newer_format(identity: &str) -> String {
-    let body = identity.replace("quorate-data 1", "quorate-data 2");
+    let body = identity.replace("quorate-data 2", "quorate-data 9");
     let (body, _) = body.trim_end().rsplit_once('\n').expect("the last line is the checksum");
     let body = format!("{body}\n");
     let mut crc = !0u32;
@@ -262,6 +265,87 @@ async fn a_damaged_log_is_refused_and_the_cluster_goes_on() {
     load.wait_writes(SOME_WRITES).await;
     load.finish().await;
     assert_peers_agree(&cluster).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_peer_whose_last_acknowledged_group_is_gone_is_kept_out_by_the_leader() {
+    let mut cluster = Cluster::start(3).await;
+    cluster.create_instance("i").await;
+    let refusal = loop {
+        phase("kill a follower right after it acknowledged an entry, and damage that entry");
+        let (leader, follower) = (cluster.leader().await, cluster.follower().await);
+        write_until_acknowledged_by(&cluster, leader, follower).await;
+        cluster.peers[follower].kill();
+        let segment = newest_segment(&cluster.peers[follower].data_dir.join("log"));
+        let whole = fs::read(&segment).expect("a segment");
+        let mut bytes = whole.clone();
+        let used = bytes.iter().rposition(|byte| *byte != 0).expect("a segment is not empty");
+        bytes[used] ^= 1;
+        fs::write(&segment, bytes).expect("written");
+
+        phase("start it: the log opens without the entry, the leader knows better");
+        cluster.peers[follower].start();
+        let refusal = cluster.peers[follower].wait_refusal().await;
+        if refusal.message.contains("the log was durable") {
+            // Its high-water file was renewed in the moment before the kill: the log itself has noticed. Once more.
+            fs::write(&segment, whole).expect("put back");
+            cluster.peers[follower].start();
+            cluster.wait_ready().await;
+            continue;
+        }
+        break (follower, refusal);
+    };
+    let (follower, refusal) = refusal;
+    refusal.assert_says(&[
+        "this peer had acknowledged entry",
+        "the end of the log is lost",
+        "start it with --replace",
+    ]);
+
+    phase("nor may it start when nobody is left who remembers");
+    for other in (0..3).filter(|other| *other != follower) {
+        cluster.peers[other].kill();
+    }
+    cluster.peers[follower].start();
+    cluster.peers[follower].wait_refusal().await.assert_says(&[
+        "may not be used any more",
+        "the end of the log is lost",
+        "start it with --replace",
+    ]);
+
+    phase("the others have everything, and it returns under a new id");
+    for other in (0..3).filter(|other| *other != follower) {
+        cluster.peers[other].start();
+    }
+    empty(&cluster.peers[follower].data_dir);
+    cluster.peers[follower].start_with(&["--replace"]);
+    cluster.wait_ready().await;
+    assert_peers_agree(&cluster).await;
+}
+
+/// Writes, and waits until the leader knows that the follower has everything.
+async fn write_until_acknowledged_by(cluster: &Cluster, leader: usize, follower: usize) {
+    let follower_id = native::status(&cluster.peers[follower].public).await.expect("answered").peer_id;
+    let name = format!(
+        "vault{}",
+        native::status(&cluster.peers[leader].public).await.expect("answered").revision
+    );
+    cluster.create_instance(&name).await;
+    until("the follower has acknowledged all", async || {
+        let status = native::status(&cluster.peers[leader].public).await.ok()?;
+        let last = status.peers.iter().find(|peer| peer.peer_id == status.peer_id)?.last_log_index;
+        let matched = status.peers.iter().find(|peer| peer.peer_id == follower_id)?.matched_index;
+        (matched == last).then_some(())
+    })
+    .await;
+}
+
+fn newest_segment(log: &Path) -> PathBuf {
+    let files = fs::read_dir(log)
+        .expect("a log directory")
+        .map(|file| file.expect("an entry").path());
+    let segments = files.filter(|path| path.extension().is_some_and(|extension| extension == "segment"));
+    segments.max().expect("a log has a segment")
 }
 
 /// Flips one bit in the middle of what the only segment holds.

@@ -35,7 +35,7 @@ async fn wrong_settings_are_named_with_the_way_out() {
     let cases: [(&[&str], &[&str]); 9] = [
         (
             &["--config", &config],
-            &["config.toml", "unknown field `peer_listn`", "`peer_listen`"],
+            &["config.toml, line 2: unknown key `peer_listn`; did you mean `peer_listen`?"],
         ),
         (&["--config", &absent_config], &["config file", "absent.toml", "No such file"]),
         (&["--token-file", &token], &["--data-dir or --config is needed"]),
@@ -167,4 +167,37 @@ async fn a_peer_with_another_cluster_secret_is_kept_out() {
     cluster.peers[follower].start();
     cluster.wait_ready().await;
     assert_peers_agree(&cluster).await;
+}
+
+#[tokio::test]
+async fn a_wrong_cluster_secret_is_named_by_whoever_connects_and_not_again_and_again() {
+    let mut cluster = Cluster::start(3).await;
+    let (leader, odd) = (cluster.leader().await, cluster.follower().await);
+    let other = cluster.dir().join("other-secret");
+    write_secret(&other, "not-the-suite-cluster-secret");
+    cluster.peers[odd].kill();
+    cluster.peers[odd].start_with(&["--cluster-secret-file", &other.display().to_string()]);
+    let told = |log: &str| log.lines().filter(|line| line.contains("the cluster secrets differ")).count();
+    for peer in [odd, leader] {
+        let log = until("the connecting side says what is wrong", async || {
+            let log = cluster.peers[peer].log();
+            (told(&log) > 0).then_some(log)
+        })
+        .await;
+        assert!(
+            log.contains("no connection to a peer") && log.contains("--cluster-secret-file"),
+            "{log}"
+        );
+        assert!(!log.contains("suite-cluster-secret"), "a secret was logged");
+    }
+    // Both sides try again twenty times a second. By now they have, for as long as it takes to be found missing.
+    let odd_id = cluster.peers[odd].peer_address.clone();
+    until("the odd one counts as unreachable", async || {
+        let status = quorate_tests::native::status(&cluster.peers[leader].public).await.ok()?;
+        let found = status.peers.iter().find(|peer| peer.peer_address == odd_id)?;
+        (!found.reachable).then_some(())
+    })
+    .await;
+    assert!(told(&cluster.peers[odd].log()) <= 2, "once for each of the others");
+    assert_eq!(told(&cluster.peers[leader].log()), 1);
 }

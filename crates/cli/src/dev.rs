@@ -213,6 +213,11 @@ fn peer_args(dir: &Path, arguments: &StartArguments, number: u16) -> Vec<String>
         &path("root-keys"),
         "--worker-threads",
         "1",
+        // On a machine for trying things out three peers take no space away, and a rather full disk is no trouble.
+        "--ballast-bytes",
+        "0",
+        "--disk-low-percent",
+        "0",
     ]
     .map(str::to_owned)
     .to_vec()

@@ -1,10 +1,31 @@
-//! `quorate`: one binary that serves a peer, runs a development cluster and looks at a running one.
+//! `quorate`: one binary that serves a peer, runs a development cluster, and looks at and changes what a running one holds.
+//!
+//! Nouns have a file each and speak to any peer's public API: Doris's HTTP routes through `doris.rs`, gRPC where those have
+//! no route. Nothing here knows how a cluster works inside.
 
+mod cluster;
+mod config;
+mod confirm;
+mod context;
 mod dev;
+mod documents;
+mod doris;
+mod explain;
+mod instance;
+mod key;
+mod node;
+mod output;
+mod secret;
 mod serve;
+mod session;
 mod status;
+mod store;
+mod vault;
+mod yaml;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use context::Context;
+use output::OutputArguments;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -29,6 +50,71 @@ enum Verb {
     Dev(dev::DevArguments),
     /// Say who leads, who lags, what is wrong and what to do about it.
     Status(status::StatusArguments),
+    /// Warehouses.
+    Instance(Noun<instance::InstanceVerb>),
+    /// Compute clusters of an instance.
+    Cluster(Noun<cluster::ClusterVerb>),
+    /// Frontends and backends of a cluster.
+    Node(Noun<node::NodeVerb>),
+    /// Where an instance's data rests.
+    Vault(Noun<vault::VaultVerb>),
+    /// Keys that open object stores.
+    Key(Noun<key::KeyVerb>),
+    /// Sessions, in which a repeated write is executed once.
+    Session(Noun<session::SessionVerb>),
+    /// Settings of a peer.
+    Config {
+        #[command(subcommand)]
+        verb: config::ConfigVerb,
+        #[command(flatten)]
+        output: OutputArguments,
+    },
+    /// Say what an error means and what to do; needs no cluster.
+    Explain {
+        /// Name or number of the error; all are listed when absent.
+        code: Option<String>,
+        #[command(flatten)]
+        output: OutputArguments,
+    },
+    /// Print completions for a shell.
+    Completions(documents::CompletionsArguments),
+    /// Print the manual.
+    Man(documents::ManArguments),
+}
+
+/// What all nouns that need a cluster have in common.
+#[derive(clap::Args)]
+struct Noun<V: Subcommand> {
+    #[command(subcommand)]
+    verb: V,
+    #[command(flatten)]
+    context: Context,
+}
+
+/// Runs one verb against a cluster.
+fn against_cluster<V: Subcommand>(noun: Noun<V>, run: impl AsyncFnOnce(V, &Context) -> anyhow::Result<()>) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(run(noun.verb, &noun.context))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run(verb: Verb) -> anyhow::Result<ExitCode> {
+    match verb {
+        Verb::Serve(arguments) => return serve::run(*arguments),
+        Verb::Dev(arguments) => return dev::run(arguments),
+        Verb::Status(arguments) => return status::run(arguments),
+        Verb::Instance(noun) => return against_cluster(noun, instance::run),
+        Verb::Cluster(noun) => return against_cluster(noun, cluster::run),
+        Verb::Node(noun) => return against_cluster(noun, node::run),
+        Verb::Vault(noun) => return against_cluster(noun, vault::run),
+        Verb::Key(noun) => return against_cluster(noun, key::run),
+        Verb::Session(noun) => return against_cluster(noun, session::run),
+        Verb::Config { verb, output } => config::run(verb, &output)?,
+        Verb::Explain { code, output } => explain::run(code.as_deref(), &output)?,
+        Verb::Completions(arguments) => documents::completions(&arguments, Arguments::command()),
+        Verb::Man(arguments) => documents::manual(&arguments, Arguments::command())?,
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Prints to standard output. A reader that has gone away (`| head`) is the end, not an error.
@@ -40,16 +126,21 @@ pub fn print(text: &str) {
 }
 
 fn main() -> ExitCode {
-    let outcome = match Arguments::parse().verb {
-        Verb::Serve(arguments) => serve::run(*arguments),
-        Verb::Dev(arguments) => dev::run(arguments),
-        Verb::Status(arguments) => status::run(arguments),
-    };
-    match outcome {
+    match run(Arguments::parse().verb) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("quorate: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definitions_of_the_command_line_are_sound() {
+        Arguments::command().debug_assert();
     }
 }

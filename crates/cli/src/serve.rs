@@ -42,6 +42,27 @@ pub struct ServeArguments {
     /// File with the secret peers authenticate each other by. The same on every peer.
     #[arg(long)]
     cluster_secret_file: Option<PathBuf>,
+    /// PEM file with the certificate of the public port: it speaks TLS. Files of certificates are read again when they change.
+    #[arg(long)]
+    tls_cert: Option<PathBuf>,
+    /// PEM file with the private key of --tls-cert.
+    #[arg(long)]
+    tls_key: Option<PathBuf>,
+    /// PEM file with the CA that callers' certificates must be signed by.
+    #[arg(long)]
+    tls_client_ca: Option<PathBuf>,
+    /// Serve callers without TLS on the public port as well.
+    #[arg(long)]
+    tls_allow_plain: bool,
+    /// PEM file with this peer's certificate: the peer port speaks mutual TLS. On every peer or on none.
+    #[arg(long)]
+    peer_tls_cert: Option<PathBuf>,
+    /// PEM file with the private key of --peer-tls-cert.
+    #[arg(long)]
+    peer_tls_key: Option<PathBuf>,
+    /// PEM file with the CA of all peers' certificates.
+    #[arg(long)]
+    peer_tls_ca: Option<PathBuf>,
     /// File with the keys secrets are encrypted by. The same on every peer.
     #[arg(long)]
     root_keys_file: Option<PathBuf>,
@@ -63,6 +84,24 @@ pub struct ServeArguments {
     /// Log entries after which a checkpoint is made.
     #[arg(long)]
     checkpoint_log_entries: Option<u64>,
+    /// Bytes a second at which a checkpoint is sent to one peer; 0 is as fast as it goes.
+    #[arg(long)]
+    checkpoint_bytes_per_second: Option<u64>,
+    /// Free bytes of the data disk below which it counts as low.
+    #[arg(long)]
+    disk_low_bytes: Option<u64>,
+    /// Free percentage of the data disk below which it counts as low.
+    #[arg(long)]
+    disk_low_percent: Option<u64>,
+    /// Bytes of a file that is given back when the disk is full; 0 for none.
+    #[arg(long)]
+    ballast_bytes: Option<u64>,
+    /// Seconds between two scans of the whole state against its digest.
+    #[arg(long)]
+    content_scan_seconds: Option<u64>,
+    /// Size of one log file in bytes [default: 67108864].
+    #[arg(long)]
+    log_segment_bytes: Option<u32>,
     /// Append every applied entry to audit.log (builds with the `audit` feature).
     #[arg(long)]
     audit: bool,
@@ -83,9 +122,27 @@ impl ServeArguments {
         config.peer_advertise = self.peer_advertise.or(config.peer_advertise);
         config.token_file = self.token_file.or(config.token_file);
         config.cluster_secret_file = self.cluster_secret_file.or(config.cluster_secret_file);
+        let (tls, peer_tls) = (&mut config.tls, &mut config.peer_tls);
+        for (setting, flag) in [
+            (&mut tls.cert, self.tls_cert),
+            (&mut tls.key, self.tls_key),
+            (&mut tls.client_ca, self.tls_client_ca),
+            (&mut peer_tls.cert, self.peer_tls_cert),
+            (&mut peer_tls.key, self.peer_tls_key),
+            (&mut peer_tls.ca, self.peer_tls_ca),
+        ] {
+            *setting = flag.or(setting.take());
+        }
+        tls.allow_plain |= self.tls_allow_plain;
         config.root_keys_file = self.root_keys_file.or(config.root_keys_file);
         config.checkpoint_log_bytes = self.checkpoint_log_bytes.or(config.checkpoint_log_bytes);
         config.checkpoint_log_entries = self.checkpoint_log_entries.or(config.checkpoint_log_entries);
+        config.checkpoint_bytes_per_second = self.checkpoint_bytes_per_second.or(config.checkpoint_bytes_per_second);
+        config.disk_low_bytes = self.disk_low_bytes.or(config.disk_low_bytes);
+        config.disk_low_percent = self.disk_low_percent.or(config.disk_low_percent);
+        config.ballast_bytes = self.ballast_bytes.or(config.ballast_bytes);
+        config.content_scan_seconds = self.content_scan_seconds.or(config.content_scan_seconds);
+        config.log_segment_bytes = self.log_segment_bytes.or(config.log_segment_bytes);
         config.allow_well_known_token |= self.allow_well_known_token;
         config.replace |= self.replace;
         config.audit |= self.audit;

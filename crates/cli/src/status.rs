@@ -1,49 +1,65 @@
 //! `quorate status`: health first, then facts, then what to do.
 
-use anyhow::{Context, bail};
-use clap::{Args, ValueEnum};
+use crate::output::Form;
+use crate::yaml;
+use anyhow::bail;
+use clap::Args;
 use comfy_table::{Table, presets};
+use quorate_client::TlsOptions;
+use quorate_client::tls::{self, HTTPS};
 use quorate_model::proto_json;
 use quorate_wire::quorate::v1::admin_client::AdminClient;
 use quorate_wire::quorate::v1::{StatusReply, StatusRequest};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tonic::transport::Endpoint;
 
 #[derive(Args)]
 pub struct StatusArguments {
-    /// Any peer's public address; several are tried in turn.
-    #[arg(long, default_value = "127.0.0.1:5000", value_delimiter = ',')]
+    /// Any peer's public address, `https://` before it if it speaks TLS; several are tried in turn.
+    #[arg(long, env = "QUORATE_ENDPOINTS", default_value = "127.0.0.1:5000", value_delimiter = ',')]
     endpoint: Vec<String>,
+    /// PEM file with the CA that the peers' certificates are signed by; needed for https:// endpoints.
+    #[arg(long)]
+    ca_file: Option<PathBuf>,
+    /// PEM file with our own certificate, for peers that ask for one.
+    #[arg(long)]
+    cert_file: Option<PathBuf>,
+    /// PEM file with the private key of --cert-file.
+    #[arg(long)]
+    key_file: Option<PathBuf>,
     /// Form of the output.
-    #[arg(short, long, value_enum, default_value_t = Output::Table)]
-    output: Output,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Output {
-    Table,
-    Json,
+    #[arg(short, long, value_enum, default_value_t = Form::Table)]
+    output: Form,
 }
 
 pub fn run(arguments: StatusArguments) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let status = runtime.block_on(fetch(&arguments.endpoint))?;
+    let tls = TlsOptions {
+        ca_file: arguments.ca_file,
+        cert_file: arguments.cert_file,
+        key_file: arguments.key_file,
+    };
+    let status = runtime.block_on(fetch(&arguments.endpoint, &tls))?;
     let healthy = status.findings.is_empty();
     match arguments.output {
-        Output::Json => {
-            let json = proto_json::render_message("quorate.v1.StatusReply", &status);
-            crate::print(&format!("{}\n", serde_json::to_string_pretty(&json)?));
-        }
-        Output::Table => crate::print(&render(&status)),
+        Form::Json => crate::print(&format!("{:#}\n", as_json(&status))),
+        Form::Yaml => crate::print(&yaml::render(&as_json(&status))),
+        Form::Table => crate::print(&render(&status)),
     }
     Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::from(2) })
 }
 
-async fn fetch(endpoints: &[String]) -> anyhow::Result<StatusReply> {
+fn as_json(status: &StatusReply) -> serde_json::Value {
+    proto_json::render_message("quorate.v1.StatusReply", status)
+}
+
+async fn fetch(endpoints: &[String], tls: &TlsOptions) -> anyhow::Result<StatusReply> {
     let mut failures = Vec::new();
     for endpoint in endpoints {
-        match fetch_one(endpoint).await {
+        match fetch_one(endpoint, tls).await {
             Ok(status) => return Ok(status),
             Err(error) => failures.push(format!("{endpoint}: {error:#}")),
         }
@@ -54,17 +70,22 @@ async fn fetch(endpoints: &[String]) -> anyhow::Result<StatusReply> {
     )
 }
 
-async fn fetch_one(endpoint: &str) -> anyhow::Result<StatusReply> {
-    let channel = tonic::transport::Endpoint::from_shared(format!("http://{endpoint}"))?
+async fn fetch_one(address: &str, tls: &TlsOptions) -> anyhow::Result<StatusReply> {
+    let secured = address.starts_with(HTTPS);
+    let uri = if secured { address.to_owned() } else { format!("http://{address}") };
+    let mut endpoint = Endpoint::from_shared(uri)?
         .connect_timeout(Duration::from_secs(2))
-        .timeout(Duration::from_secs(5))
-        .connect()
-        .await
-        .context("cannot connect")?;
-    let reply = AdminClient::new(channel)
-        .status(StatusRequest {})
-        .await
-        .map_err(|status| anyhow::anyhow!("{}", status.message()))?;
+        .timeout(Duration::from_secs(5));
+    if secured {
+        endpoint = endpoint.tls_config(tls.read()?)?;
+    }
+    let channel = endpoint.connect().await.map_err(|error| match tls::advice(&error) {
+        Some(advice) => anyhow::anyhow!("{advice}"),
+        None => anyhow::Error::new(error).context("cannot connect"),
+    })?;
+    let reply = AdminClient::new(channel).status(StatusRequest {}).await;
+    // With TLS 1.3 a peer that refuses our certificate says so in answer to the first call.
+    let reply = reply.map_err(|status| anyhow::anyhow!("{}", tls::advice(&status).unwrap_or(status.message())))?;
     Ok(reply.into_inner())
 }
 
@@ -80,6 +101,13 @@ pub async fn is_ready(address: &str) -> bool {
         Ok::<bool, std::io::Error>(reply.starts_with(b"HTTP/1.1 200"))
     };
     matches!(tokio::time::timeout(Duration::from_secs(3), ask).await, Ok(Ok(true)))
+}
+
+fn size(bytes: u64) -> String {
+    match bytes >> 30 {
+        0..10 => format!("{} MiB", bytes >> 20),
+        gib => format!("{gib} GiB"),
+    }
 }
 
 fn render(status: &StatusReply) -> String {
@@ -106,10 +134,11 @@ fn render(status: &StatusReply) -> String {
             (false, true) => "voter",
             (false, false) => "learner",
         };
-        let state = match (peer.reachable, peer.diverged) {
-            (false, _) => "unreachable",
-            (true, true) => "diverged",
-            (true, false) => "ok",
+        let state = match (peer.reachable, peer.diverged, peer.disk_low) {
+            (false, _, _) => "unreachable",
+            (true, true, _) => "diverged",
+            (true, false, true) => "disk low",
+            (true, false, false) => "ok",
         };
         let facts = |text: String| if peer.reachable { text } else { "-".to_owned() };
         table.add_row([
@@ -119,7 +148,7 @@ fn render(status: &StatusReply) -> String {
             state.to_owned(),
             facts(peer.applied_index.to_string()),
             facts((most - peer.applied_index.min(most)).to_string()),
-            facts(format!("{} GiB", peer.disk_free_bytes >> 30)),
+            facts(size(peer.disk_free_bytes)),
             facts(peer.version.clone()),
         ]);
     }

@@ -4,6 +4,7 @@ use crate::backoff::Backoff;
 use crate::error::{ClientError, Failure};
 use crate::options::{Answer, ClientOptions};
 use crate::peers::{Peer, Peers, Prefer};
+use crate::tls;
 use crate::verdict::{Next, Verdict, judge, judge_timeout};
 use quorate_model::{ErrorCode, Outcome, RequestId};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -82,7 +83,11 @@ impl Caller {
                 Ok(Ok(response)) => return Ok(self.answered(&shape, &peer, !trail.forward, response)),
                 Ok(Err(status)) => {
                     self.saw(status.metadata());
-                    (judge(&status), status.message().to_owned())
+                    let text = match tls::advice(&status) {
+                        Some(advice) => format!("peer {}: {advice}", peer.address),
+                        None => status.message().to_owned(),
+                    };
+                    (judge(&status), text)
                 }
                 Err(_) => (
                     judge_timeout(),

@@ -31,6 +31,7 @@ mod error;
 mod options;
 mod peers;
 mod session;
+pub mod tls;
 mod verdict;
 
 #[cfg(test)]
@@ -43,3 +44,4 @@ pub use error::{ClientError, Failure};
 pub use options::{Answer, ClientOptions, ListPage, Read};
 pub use quorate_model::{ErrorCode, Outcome};
 pub use quorate_wire::quorate::v1::{Attribute, Finding, PeerStatus, StatusReply};
+pub use tls::TlsOptions;

@@ -1,5 +1,6 @@
 //! Settings of a client, and the shapes its calls take and give.
 
+use crate::tls::TlsOptions;
 use quorate_wire::quorate::v1::{Attribute, Consistency};
 use std::fmt;
 use std::time::Duration;
@@ -9,6 +10,8 @@ use std::time::Duration;
 pub struct ClientOptions {
     /// Token of the cluster; peers that listen beyond loopback ask for it. Default none.
     pub token: Option<String>,
+    /// For endpoints that begin with `https://`.
+    pub tls: TlsOptions,
     /// How long a call may take, all its tries together. Default 10 s.
     pub deadline: Duration,
     /// How long one try may take before another peer is asked. Default 2 s: several elections.
@@ -25,6 +28,7 @@ impl fmt::Debug for ClientOptions {
     // Without the token: options are printed, tokens never.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClientOptions")
+            .field("tls", &self.tls)
             .field("deadline", &self.deadline)
             .field("attempt_timeout", &self.attempt_timeout)
             .field("connect_timeout", &self.connect_timeout)
@@ -38,6 +42,7 @@ impl Default for ClientOptions {
     fn default() -> Self {
         ClientOptions {
             token: None,
+            tls: TlsOptions::default(),
             deadline: Duration::from_secs(10),
             attempt_timeout: Duration::from_secs(2),
             connect_timeout: Duration::from_secs(1),

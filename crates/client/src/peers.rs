@@ -3,8 +3,9 @@
 use crate::backoff::random_below;
 use crate::error::ClientError;
 use crate::options::ClientOptions;
+use crate::tls::{HTTPS, chain};
 use std::sync::{Mutex, MutexGuard};
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 
 /// Addresses a client may be given.
 const MAX_CONFIGURED_PEERS: usize = 64;
@@ -41,6 +42,8 @@ struct Known {
 pub(crate) struct Peers {
     known: Mutex<Known>,
     options: ClientOptions,
+    /// Set if the configured peers are reached over TLS; the learned ones then are too.
+    tls: Option<ClientTlsConfig>,
 }
 
 impl Peers {
@@ -53,9 +56,18 @@ impl Peers {
             );
             return Err(ClientError::unusable(text));
         }
+        let secured = addresses.iter().filter(|address| address.starts_with(HTTPS)).count();
+        let tls = match secured {
+            0 => None,
+            all if all == addresses.len() => Some(options.tls.read()?),
+            _ => {
+                let text = "some endpoints begin with https:// and some do not; reach all of them the same way";
+                return Err(ClientError::unusable(text.to_owned()));
+            }
+        };
         let configured = addresses
             .iter()
-            .map(|address| connect(address, options))
+            .map(|address| connect(address, options, tls.as_ref()))
             .collect::<Result<Vec<Peer>, _>>()?;
         let current = random_below(configured.len());
         Ok(Peers {
@@ -66,6 +78,7 @@ impl Peers {
                 leader: None,
             }),
             options: options.clone(),
+            tls,
         })
     }
 
@@ -95,7 +108,9 @@ impl Peers {
         }
         let mut known = self.lock();
         if known.find(leader).is_none() {
-            let Ok(peer) = connect(leader, &self.options) else { return false };
+            let Ok(peer) = connect(leader, &self.options, self.tls.as_ref()) else {
+                return false;
+            };
             if known.learned.len() == MAX_LEARNED_PEERS {
                 known.learned.remove(0);
             }
@@ -131,15 +146,24 @@ impl Known {
     }
 }
 
-fn connect(address: &str, options: &ClientOptions) -> Result<Peer, ClientError> {
-    let bare = address.strip_prefix("http://").unwrap_or(address).trim_end_matches('/');
+fn connect(address: &str, options: &ClientOptions, tls: Option<&ClientTlsConfig>) -> Result<Peer, ClientError> {
+    let bare = address
+        .strip_prefix("http://")
+        .or_else(|| address.strip_prefix(HTTPS))
+        .unwrap_or(address);
+    let bare = bare.trim_end_matches('/');
     if bare.contains("://") || !bare.contains(':') {
         return Err(ClientError::unusable(format!(
-            "endpoint {address:?} is not host:port; TLS is not supported by this client"
+            "endpoint {address:?} is not host:port or https://host:port"
         )));
     }
-    let endpoint = Endpoint::from_shared(format!("http://{bare}"))
-        .map_err(|error| ClientError::unusable(format!("endpoint {address:?} is not host:port: {error}")))?;
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let unusable =
+        |error: tonic::transport::Error| ClientError::unusable(format!("endpoint {address:?} cannot be used: {}", chain(&error)));
+    let mut endpoint = Endpoint::from_shared(format!("{scheme}://{bare}")).map_err(unusable)?;
+    if let Some(tls) = tls {
+        endpoint = endpoint.tls_config(tls.clone()).map_err(unusable)?;
+    }
     let channel = endpoint.connect_timeout(options.connect_timeout).tcp_nodelay(true).connect_lazy();
     Ok(Peer {
         address: bare.to_owned(),
@@ -190,7 +214,14 @@ mod tests {
 
     #[tokio::test]
     async fn endpoints_that_cannot_be_used_are_refused_at_once() {
-        for bad in [&[][..], &["https://a:1"], &["no-port"], &["a b:1"]] {
+        for bad in [
+            &[][..],
+            &["https://a:1"],
+            &["https://a:1", "b:2"],
+            &["ftp://a:1"],
+            &["no-port"],
+            &["a b:1"],
+        ] {
             let error = peers(bad).expect_err("cannot be used");
             assert_eq!(error.outcome(), quorate_model::Outcome::NotApplied, "{bad:?}");
         }

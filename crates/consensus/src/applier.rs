@@ -18,8 +18,21 @@ pub const DIGEST_RING: usize = 10_000;
 /// Groups that may wait for the apply thread: one in work, one ready.
 const QUEUED_GROUPS: usize = 2;
 
-/// Appends what was applied to a file that is never purged.
-pub type Audit = Box<dyn Fn(&[EntryInput]) + Send + Sync>;
+/// Is told what is applied, in order; appends it to a file that is never purged.
+pub type Audit = Box<dyn Fn(AuditEvent<'_>) + Send + Sync>;
+
+/// What an audit is told.
+#[derive(Debug)]
+pub enum AuditEvent<'a> {
+    /// The state as it is found, at start or after a checkpoint was installed: the entry after `applied` comes next.
+    Loaded { applied: Option<u64>, revision: Revision },
+    /// A group, with one list of answers per entry. Told before the group is committed: the state never holds what the
+    /// audit does not. After a crash a group is told once more.
+    Applied {
+        entries: &'a [EntryInput],
+        answers: &'a [Vec<Answer>],
+    },
+}
 
 /// One group on its way into the state.
 pub struct Group {
@@ -108,14 +121,17 @@ impl Applier {
             machine.apply_group(&rows.over(reader), &group.entries)
         });
         let applied = applied.map_err(io::Error::other)?;
-        fail::fail_point!("apply_commit_before");
+        if let Some(audit) = &self.audit {
+            audit(AuditEvent::Applied {
+                entries: &group.entries,
+                answers: &applied.answers,
+            });
+        }
+        fail::fail_point!("apply_commit_before", crate::failpoints::fail);
         self.engine.commit(&applied.writes, group.last, group.membership.as_ref())?;
         fail::fail_point!("apply_commit_after");
-        rows.written(&applied.writes);
+        rows.written(applied.writes);
         drop(rows);
-        if let Some(audit) = &self.audit {
-            audit(&group.entries);
-        }
         let mut ring = self.ring.lock().expect("no panic while held");
         ring.extend(applied.digests);
         let surplus = ring.len().saturating_sub(DIGEST_RING);
@@ -133,6 +149,12 @@ impl Applier {
         self.ring.lock().expect("no panic while held").clear();
         let rows = self.engine.raft_rows()?;
         let (index, term) = rows.applied.map_or((0, 0), |id| (id.index, id.leader.term));
+        if let Some(audit) = &self.audit {
+            audit(AuditEvent::Loaded {
+                applied: rows.applied.map(|id| id.index),
+                revision: machine.revision(),
+            });
+        }
         self.publish(index, term, &machine);
         Ok(())
     }

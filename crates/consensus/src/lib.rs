@@ -10,13 +10,19 @@
 //!
 //! This crate refuses to know sockets (see [`transport`]) and, outside `env`, the wall clock and randomness.
 
+pub mod acknowledged;
 mod append_latency;
+mod append_stream;
 pub mod applier;
 pub mod bootstrap;
 #[cfg(test)]
 mod conformance;
+pub mod content_scan;
 mod convert;
+pub mod disk;
 pub mod env;
+#[cfg(feature = "failpoints")]
+pub mod failpoints;
 mod forward;
 mod lanes;
 mod log_adapter;

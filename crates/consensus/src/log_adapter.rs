@@ -142,6 +142,7 @@ impl RaftLogStorage<TypeConfig> for LogAdapter {
         let entries = entries.into_iter().map(convert::entry_to_disk).collect();
         let (latency, started) = (self.latency.clone(), Instant::now());
         let done = move |result| {
+            fail::fail_point!("log_append_after");
             latency.record(started.elapsed());
             callback.io_completed(result);
         };
@@ -151,13 +152,17 @@ impl RaftLogStorage<TypeConfig> for LogAdapter {
     async fn truncate_after(&mut self, last: Option<LogId>) -> Result<(), io::Error> {
         fail::fail_point!("log_truncate_before");
         let last = last.as_ref().map(convert::log_id_to_disk);
-        wait(|done| self.log.truncate_after(last, done)).await
+        wait(|done| self.log.truncate_after(last, done)).await?;
+        fail::fail_point!("log_truncate_after");
+        Ok(())
     }
 
     async fn purge(&mut self, upto: LogId) -> Result<(), io::Error> {
         fail::fail_point!("log_purge_before");
         let upto = convert::log_id_to_disk(&upto);
-        wait(|done| self.log.purge(upto, done)).await
+        wait(|done| self.log.purge(upto, done)).await?;
+        fail::fail_point!("log_purge_after");
+        Ok(())
     }
 }
 

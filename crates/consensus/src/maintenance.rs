@@ -2,6 +2,7 @@
 //!
 //! Loops here look, then trigger or propose. None of them writes state.
 
+use crate::acknowledged;
 use crate::env;
 use crate::node::{Core, Node};
 use crate::settings::{HELLO_INTERVAL, LEADER_RETRY};
@@ -19,6 +20,8 @@ use tokio::time::Instant;
 
 /// How often growth of log and state is looked at.
 const GROWTH_INTERVAL: Duration = Duration::from_millis(500);
+/// Pause after a checkpoint that could not be made.
+const CHECKPOINT_RETRY: Duration = Duration::from_secs(5);
 /// How long one attempt to catch up after a restart may take before its lack of success is logged.
 const CATCH_UP_ATTEMPT: Duration = Duration::from_secs(5);
 /// How often idle sessions are looked for.
@@ -36,6 +39,8 @@ pub struct Health {
     removed: tokio::sync::Notify,
     /// What every peer said last.
     peers: Mutex<BTreeMap<u64, News>>,
+    /// Peers that disagreed in the latest exchange, and the index about which.
+    disagreements: Mutex<BTreeMap<u64, u64>>,
     /// Held while a checkpoint is being received.
     pub(crate) installing: Arc<tokio::sync::Mutex<()>>,
 }
@@ -84,6 +89,15 @@ impl Health {
         peers.get(&peer).map(|news| news.reply.unix_ms as i64 - news.came.0 as i64)
     }
 
+    /// Peers that disagreed about the state in the latest exchange, each with the index of the entry after which.
+    pub fn disagreements(&self) -> BTreeMap<u64, u64> {
+        self.disagreements.lock().expect("no panic while held").clone()
+    }
+
+    fn remember_disagreements(&self, disagreements: BTreeMap<u64, u64>) {
+        *self.disagreements.lock().expect("no panic while held") = disagreements;
+    }
+
     fn remember(&self, peer: u64, reply: wire::HelloReply) {
         let news = News {
             reply,
@@ -102,8 +116,10 @@ impl Health {
 
 pub(crate) fn spawn(node: &Node) {
     node.core().spawn(catch_up(node.clone()));
+    node.core().spawn(stand_aside_after_a_loss(node.core().clone()));
     node.core().spawn(watch_growth(node.clone()));
     node.core().spawn(exchange_health(node.clone()));
+    node.core().spawn(crate::content_scan::run(node.clone()));
     node.core().spawn(expire_sessions(node.clone()));
     node.core().spawn(collect_versions(node.clone()));
     node.core().spawn(crate::membership::promote_learners(node.core().clone()));
@@ -124,6 +140,12 @@ async fn catch_up(node: Node) {
     }
 }
 
+/// A peer that has lost entries does not campaign; whoever runs it stops it.
+async fn stand_aside_after_a_loss(core: Arc<Core>) {
+    core.own_log.lost().await;
+    core.raft().runtime_config().elect(false);
+}
+
 /// Flushes the state and makes checkpoints as the log grows, and purges what nobody needs any more.
 async fn watch_growth(node: Node) {
     let core = node.core().clone();
@@ -134,6 +156,7 @@ async fn watch_growth(node: Node) {
     let mut checkpoint_index = core.log.state().purged.map_or(0, |id| id.index);
     let mut log_bytes_at_checkpoint = core.log.appended_bytes();
     let mut log_bytes_at_flush = log_bytes_at_checkpoint;
+    let mut no_checkpoint_before = Instant::now();
     while !core.is_stopping() {
         tokio::time::sleep(GROWTH_INTERVAL).await;
         let applied = core.applier.applied().index;
@@ -151,14 +174,22 @@ async fn watch_growth(node: Node) {
         let checkpoint_due = log_bytes - log_bytes_at_checkpoint >= settings.checkpoint_log_bytes
             || applied.saturating_sub(checkpoint_index) >= settings.checkpoint_log_entries
             || (applied > checkpoint_index && checkpoint_at.elapsed() >= settings.checkpoint_interval);
-        if checkpoint_due {
-            if let Err(error) = core.raft().trigger().snapshot().await {
-                tracing::warn!(%error, "no checkpoint was made");
+        if checkpoint_due && Instant::now() >= no_checkpoint_before {
+            match make_checkpoint(&core).await {
+                Ok(()) => (checkpoint_at, checkpoint_index, log_bytes_at_checkpoint) = (Instant::now(), applied, log_bytes),
+                Err(error) => {
+                    tracing::warn!(%error, "no checkpoint was made; the log keeps growing");
+                    no_checkpoint_before = Instant::now() + CHECKPOINT_RETRY;
+                }
             }
-            (checkpoint_at, checkpoint_index, log_bytes_at_checkpoint) = (Instant::now(), applied, log_bytes);
         }
         purge(&core).await;
     }
+}
+
+async fn make_checkpoint(core: &Core) -> Result<(), String> {
+    core.state_adapter.prepare_checkpoint().await.map_err(|error| error.to_string())?;
+    core.raft().trigger().snapshot().await.map_err(|error| error.to_string())
 }
 
 /// Purges up to the lowest of: the checkpoint's index, what is durable in the state, what every reachable peer has.
@@ -227,6 +258,7 @@ async fn exchange_health(node: Node) {
         let voters: Vec<u64> = core.metrics().membership_config.voter_ids().collect();
         let mut disagreeing = 0;
         let mut agreeing = 1;
+        let mut disagreements = BTreeMap::new();
         for (peer, reply) in futures::future::join_all(calls).await {
             let reply = match reply {
                 Ok(Ok(reply)) if reply.in_cluster => reply,
@@ -241,21 +273,30 @@ async fn exchange_health(node: Node) {
             if leads && reply.your_peer_id == 0 {
                 core.health.removed.notify_one();
             }
+            if let Some(mark) = acknowledged::mark_from_wire(reply.acknowledged_vote, reply.acknowledged)
+                && core.own_log.compare(core.log.as_ref(), &mark).is_err()
+            {
+                continue;
+            }
             match compare(&core, digests, &reply) {
                 // A learner has no say: only voters are a majority.
                 _ if !voters.contains(&peer) => {}
                 Some(true) => agreeing += 1,
                 Some(false) => {
                     tracing::error!(peer, index = digests.index, "this peer and another disagree about the state");
+                    disagreements.insert(peer, digests.index);
                     disagreeing += 1;
                 }
                 None => {}
             }
             core.health.remember(peer, reply);
         }
-        if disagreeing > voters.len() / 2 && disagreeing > agreeing - 1 {
+        core.health.remember_disagreements(disagreements);
+        // Again each time: leadership may not have gone at once, and may come back by a transfer.
+        if (disagreeing > voters.len() / 2 && disagreeing > agreeing - 1) || core.content_scan.is_damaged() {
             stop_serving(&node).await;
         }
+        crate::disk::watch(&node).await;
         watch_clock(&core);
         // The first rounds follow each other quickly, so that a fresh cluster's status is soon right.
         let missing = others.iter().any(|(peer, _)| core.health.recent(*peer).is_none()) || others.is_empty();
@@ -278,14 +319,11 @@ fn compare(core: &Core, ours: Digests, reply: &wire::HelloReply) -> Option<bool>
     Some(theirs.to_bytes() == reply.digest.as_ref())
 }
 
-/// A peer that disagrees with a majority answers nothing, does not lead and does not campaign; it keeps its vote.
-async fn stop_serving(node: &Node) {
+/// A peer that disagrees with a majority, or whose state is damaged, answers nothing, does not lead and does not campaign; it keeps its vote.
+pub(crate) async fn stop_serving(node: &Node) {
     let core = node.core();
     if !core.health.diverged.swap(true, Ordering::AcqRel) {
-        tracing::error!(
-            peer = core.peer,
-            "the majority disagrees with this peer's state: it stops serving; replace it"
-        );
+        tracing::error!(peer = core.peer, "this peer's state is wrong: it stops serving; replace it");
     }
     core.raft().runtime_config().elect(false);
     if node.is_leader()
@@ -297,7 +335,7 @@ async fn stop_serving(node: &Node) {
 
 /// Stands back from elections while this clock is far from the majority's.
 fn watch_clock(core: &Core) {
-    if core.health.is_diverged() {
+    if core.health.is_diverged() || core.takes_part().is_err() {
         return;
     }
     let peers: Vec<u64> = core

@@ -1,6 +1,10 @@
 //! openraft's network over a [`Transport`].
 
+use crate::acknowledged::{Acknowledged, OwnLog};
+use crate::append_stream::AppendStream;
 use crate::convert::{self, Malformed};
+use crate::node::Core;
+use crate::settings::MAX_UNACKNOWLEDGED_BYTES;
 use crate::state_adapter::{SnapshotHandle, run_blocking};
 use crate::transport::{Channel, PeerClient, Transport, TransportError};
 use crate::types::{PeerNode, TypeConfig, Vote};
@@ -10,8 +14,8 @@ use futures::{Stream, StreamExt};
 use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{RPCOption, RaftNetworkFactory, v2::RaftNetworkV2};
 use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendError, StreamAppendResult, TransferLeaderRequest,
-    TransferLeaderResponse, VoteRequest, VoteResponse,
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult, TransferLeaderRequest, TransferLeaderResponse,
+    VoteRequest, VoteResponse,
 };
 use quorate_storage::codec;
 use quorate_storage::state::Checkpoint;
@@ -20,9 +24,10 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::io::Read;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::task::Poll;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Bytes of a checkpoint sent at once.
 const PIECE_BYTES: usize = 256 << 10;
@@ -33,6 +38,14 @@ const RECONNECT_PAUSE: Duration = Duration::from_millis(50);
 /// Makes a network per peer.
 pub struct NetworkFactory {
     pub transport: Arc<dyn Transport>,
+    /// What every peer has acknowledged to this one.
+    pub acknowledged: Arc<Acknowledged>,
+    /// A peer that has lost entries asks for no votes.
+    pub own_log: Arc<OwnLog>,
+    /// The node this belongs to, once it exists.
+    pub core: Arc<OnceLock<Weak<Core>>>,
+    /// 0 for as fast as it goes.
+    pub checkpoint_bytes_per_second: u64,
     /// Read files without the blocking pool: simulations only.
     pub inline_disk: bool,
 }
@@ -41,7 +54,27 @@ pub struct NetworkFactory {
 pub struct Network {
     target: u64,
     client: Arc<dyn PeerClient>,
+    acknowledged: Arc<Acknowledged>,
+    own_log: Arc<OwnLog>,
+    core: Arc<OnceLock<Weak<Core>>>,
+    checkpoint_bytes_per_second: u64,
     inline_disk: bool,
+}
+
+impl Network {
+    fn append_stream(&self) -> Arc<AppendStream> {
+        AppendStream::new(self.target, self.acknowledged.clone(), MAX_UNACKNOWLEDGED_BYTES)
+    }
+
+    /// Writes wait for this peer: nothing may hold up what it is sent.
+    fn restores_quorum(&self) -> impl Fn() -> bool + Send + use<> {
+        let (target, core) = (self.target, self.core.clone());
+        move || core.get().and_then(Weak::upgrade).is_some_and(|core| core.quorum_needs(target))
+    }
+
+    fn may_campaign(&self) -> Result<(), RpcError> {
+        self.own_log.loss().map_or(Ok(()), |loss| Err(unreachable_peer(loss)))
+    }
 }
 
 impl NetworkFactory {
@@ -50,6 +83,10 @@ impl NetworkFactory {
         Network {
             target,
             client,
+            acknowledged: self.acknowledged.clone(),
+            own_log: self.own_log.clone(),
+            core: self.core.clone(),
+            checkpoint_bytes_per_second: self.checkpoint_bytes_per_second,
             inline_disk: self.inline_disk,
         }
     }
@@ -80,29 +117,6 @@ fn unreachable_peer(error: impl ToString) -> RpcError {
 impl From<Malformed> for TransportError {
     fn from(error: Malformed) -> TransportError {
         TransportError(error.to_string())
-    }
-}
-
-fn append_to_wire(request: AppendEntriesRequest<TypeConfig>) -> wire::AppendRequest {
-    wire::AppendRequest {
-        vote: Some(convert::vote_to_wire(&request.vote)),
-        prev_log_id: request.prev_log_id.as_ref().map(convert::log_id_to_wire),
-        entries: request.entries.into_iter().map(convert::entry_to_wire).collect(),
-        leader_commit: request.leader_commit.as_ref().map(convert::log_id_to_wire),
-    }
-}
-
-fn append_result(reply: wire::AppendReply) -> Result<StreamAppendResult<TypeConfig>, TransportError> {
-    use wire::append_reply::Kind;
-    let log_id = convert::optional_log_id(reply.log_id)?;
-    match reply.kind() {
-        Kind::Success | Kind::Partial => Ok(Ok(log_id)),
-        Kind::Conflict => {
-            let log_id = log_id.ok_or_else(|| TransportError("conflict without a log id".to_owned()))?;
-            Ok(Err(StreamAppendError::Conflict(log_id)))
-        }
-        Kind::HigherVote => Ok(Err(StreamAppendError::HigherVote(convert::vote_from_wire(reply.vote)?))),
-        Kind::Failed => Err(TransportError(reply.error)),
     }
 }
 
@@ -141,7 +155,8 @@ impl RaftNetworkV2<TypeConfig> for Network {
         request: AppendEntriesRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RpcError> {
-        let requests = futures::stream::iter([append_to_wire(request)]).boxed();
+        let stream = self.append_stream();
+        let requests = stream.requests(futures::stream::iter([request])).boxed();
         let reply = within(&option, async {
             let mut replies = self.client.append(requests).await?;
             replies
@@ -150,7 +165,7 @@ impl RaftNetworkV2<TypeConfig> for Network {
                 .unwrap_or_else(|| Err(TransportError("stream ended without an answer".to_owned())))
         })
         .await?;
-        Ok(append_result(reply).map_err(unreachable_peer)?.into())
+        Ok(stream.answer(reply).map_err(unreachable_peer)?.into())
     }
 
     fn stream_append<'s, S>(
@@ -164,8 +179,9 @@ impl RaftNetworkV2<TypeConfig> for Network {
         Box::pin(async move {
             let all_sent = Arc::new(AtomicBool::new(false));
             let end = mark_when_polled(all_sent.clone());
-            let (input, abort) = futures::stream::abortable(input);
-            let requests = input.map(append_to_wire).chain(end).boxed();
+            let stream = self.append_stream();
+            let (requests, abort) = futures::stream::abortable(stream.requests(input));
+            let requests = requests.chain(end).boxed();
             let guard = AbortOnDrop(abort);
             // A peer that is gone is noticed by the connection's keep-alive, which breaks the stream.
             let replies = match self.client.append(requests).await {
@@ -175,7 +191,7 @@ impl RaftNetworkV2<TypeConfig> for Network {
                     return Err(unreachable_peer(error));
                 }
             };
-            let replies = replies.map(|reply| reply.and_then(append_result).map_err(unreachable_peer));
+            let replies = replies.map(move |reply| reply.and_then(|reply| stream.answer(reply)).map_err(unreachable_peer));
             let replies = replies.chain(closed_early(all_sent)).map(move |reply| {
                 let _until_dropped = &guard;
                 reply
@@ -185,11 +201,13 @@ impl RaftNetworkV2<TypeConfig> for Network {
     }
 
     async fn vote(&mut self, request: VoteRequest<TypeConfig>, option: RPCOption) -> Result<VoteResponse<TypeConfig>, RpcError> {
+        self.may_campaign()?;
         let reply = within(&option, self.client.vote(vote_to_wire(&request))).await?;
         vote_reply(reply).map_err(unreachable_peer)
     }
 
     async fn pre_vote(&mut self, request: VoteRequest<TypeConfig>, option: RPCOption) -> Result<VoteResponse<TypeConfig>, RpcError> {
+        self.may_campaign()?;
         let reply = within(&option, self.client.pre_vote(vote_to_wire(&request))).await?;
         vote_reply(reply).map_err(unreachable_peer)
     }
@@ -204,7 +222,10 @@ impl RaftNetworkV2<TypeConfig> for Network {
         let sending = send_checkpoint(self, vote, snapshot.snapshot);
         tokio::select! {
             closed = cancel => Err(StreamingError::Closed(closed)),
-            sent = sending => sent.map_err(|error| StreamingError::Unreachable(Unreachable::from_string(error))),
+            sent = sending => sent.map_err(|error| {
+                tracing::warn!(to_peer = self.target, %error, "a checkpoint could not be sent; it is tried again");
+                StreamingError::Unreachable(Unreachable::from_string(error))
+            }),
         }
     }
 
@@ -263,11 +284,13 @@ async fn send_checkpoint(network: &Network, vote: Vote, handle: SnapshotHandle) 
         target,
         client,
         inline_disk,
+        checkpoint_bytes_per_second,
+        ..
     } = network;
     let SnapshotHandle::Held(checkpoint) = handle else {
         return Err(TransportError("a received checkpoint cannot be sent on".to_owned()));
     };
-    fail::fail_point!("snapshot_send_before");
+    fail::fail_point!("snapshot_send_before", |why| Err(unreadable(crate::failpoints::error(why))));
     let held = checkpoint.clone();
     let files = run_blocking(*inline_disk, move || held.files().map(<[_]>::to_vec))
         .await
@@ -303,6 +326,7 @@ async fn send_checkpoint(network: &Network, vote: Vote, handle: SnapshotHandle) 
         ..Default::default()
     };
     let pieces = read_files(checkpoint, plan.wanted, *inline_disk, unread.clone());
+    let pieces = paced(pieces, *checkpoint_bytes_per_second, network.restores_quorum());
     let reply = client.install(futures::stream::iter([first]).chain(pieces).boxed()).await;
     // What went wrong here explains what the receiver says.
     if let Some(error) = unread.lock().expect("no panic while held").take() {
@@ -313,6 +337,26 @@ async fn send_checkpoint(network: &Network, vote: Vote, handle: SnapshotHandle) 
         return Err(TransportError(reply.error));
     }
     Ok(SnapshotResponse::new(convert::vote_from_wire(reply.vote)?))
+}
+
+/// The pieces at most at `bytes_per_second` (0 for no bound), except while `unbounded` says that somebody waits for them.
+fn paced(
+    pieces: impl Stream<Item = wire::InstallChunk> + Send,
+    bytes_per_second: u64,
+    unbounded: impl Fn() -> bool + Send,
+) -> impl Stream<Item = wire::InstallChunk> + Send {
+    let mut due = Instant::now();
+    pieces.then(move |piece| {
+        if bytes_per_second > 0 && !unbounded() {
+            // Counted from now on: time in which nothing was sent is not made up for.
+            due = due.max(Instant::now()) + Duration::from_secs_f64(piece.data.len() as f64 / bytes_per_second as f64);
+        }
+        let wait = due;
+        async move {
+            tokio::time::sleep_until(wait).await;
+            piece
+        }
+    })
 }
 
 fn unreadable(error: std::io::Error) -> TransportError {
@@ -336,6 +380,7 @@ impl Reading {
             self.open = Some((name, file));
         }
         let Some((name, file)) = &mut self.open else { return Ok(None) };
+        fail::fail_point!("snapshot_send_piece", crate::failpoints::fail);
         let mut data = vec![0; PIECE_BYTES];
         let read = file.read(&mut data)?;
         data.truncate(read);

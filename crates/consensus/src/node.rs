@@ -1,7 +1,10 @@
 //! A running member of the Raft group, as the rest of the product sees it: writes, reads, status, leadership.
 
+use crate::acknowledged::{Acknowledged, OwnLog};
 use crate::append_latency::AppendLatency;
 use crate::applier::{AppliedState, Applier, ApplyHandle, Audit};
+use crate::content_scan::ContentScan;
+use crate::disk::{DiskSpace, DiskWatch};
 use crate::lanes::Lanes;
 use crate::log_adapter::LogAdapter;
 use crate::network::NetworkFactory;
@@ -24,7 +27,7 @@ use quorate_storage::state::{StateEngine, read_with};
 use std::future::Future;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -43,8 +46,8 @@ pub struct NodeParts {
     pub transport: Arc<dyn Transport>,
     /// Appends applied entries to a file that is never purged (feature `audit`).
     pub audit: Option<Audit>,
-    /// Free bytes of the data disk, asked when peers exchange health.
-    pub disk_free: Arc<dyn Fn() -> u64 + Send + Sync>,
+    /// Space of the data disk, asked when peers exchange health.
+    pub disk_space: Arc<dyn Fn() -> DiskSpace + Send + Sync>,
 }
 
 /// What the tasks of a node share.
@@ -59,8 +62,14 @@ pub struct Core {
     pub applier: Arc<Applier>,
     pub state_adapter: StateAdapter,
     pub transport: Arc<dyn Transport>,
-    pub disk_free: Arc<dyn Fn() -> u64 + Send + Sync>,
+    pub disk_space: Arc<dyn Fn() -> DiskSpace + Send + Sync>,
+    pub disk: DiskWatch,
+    pub content_scan: ContentScan,
     pub append_latency: Arc<AppendLatency>,
+    /// What every peer has acknowledged to this one while it led.
+    pub acknowledged: Arc<Acknowledged>,
+    /// Whether this peer itself has lost what it had acknowledged.
+    pub own_log: Arc<OwnLog>,
     pub health: maintenance::Health,
     raft: Raft<TypeConfig, StateAdapter>,
     /// Commands that wait here for the proposer.
@@ -107,8 +116,14 @@ impl Node {
         let state_adapter = StateAdapter::new(apply);
         let is_new = parts.log.state().last.is_none();
         let append_latency = Arc::new(AppendLatency::default());
+        let core_cell = Arc::<OnceLock<Weak<Core>>>::default();
+        let (acknowledged, own_log) = (Arc::<Acknowledged>::default(), Arc::<OwnLog>::default());
         let network = NetworkFactory {
             transport: parts.transport.clone(),
+            acknowledged: acknowledged.clone(),
+            own_log: own_log.clone(),
+            core: core_cell.clone(),
+            checkpoint_bytes_per_second: parts.settings.checkpoint_bytes_per_second,
             inline_disk: parts.settings.inline_apply,
         };
         let raft = Raft::build(
@@ -133,8 +148,12 @@ impl Node {
             applier,
             state_adapter,
             transport: parts.transport,
-            disk_free: parts.disk_free,
+            disk_space: parts.disk_space,
+            disk: DiskWatch::default(),
+            content_scan: ContentScan::default(),
             append_latency: append_latency.clone(),
+            acknowledged,
+            own_log,
             health: maintenance::Health::default(),
             raft: raft.clone(),
             local,
@@ -146,6 +165,7 @@ impl Node {
             stopping: AtomicBool::new(false),
             tasks: Mutex::default(),
         });
+        let _ = core_cell.set(Arc::downgrade(&core));
         core.spawn(proposer::run(raft.clone(), proposals));
         core.spawn(reads::run(core.clone(), readers));
         raft.run();
@@ -316,6 +336,9 @@ impl Node {
         if core.is_stopping() {
             return Err(MetaError::new(ErrorCode::ShuttingDown, format!("peer {} is stopping", core.peer)));
         }
+        if let Err(loss) = core.takes_part() {
+            return Err(MetaError::new(ErrorCode::Diverged, format!("peer {}: {loss}", core.peer)));
+        }
         if core.health.is_diverged() {
             return Err(MetaError::new(
                 ErrorCode::Diverged,
@@ -344,6 +367,19 @@ impl Node {
         let metrics = self.core.raft.metrics();
         let metrics = metrics.borrow_watched();
         metrics.running_state.as_ref().err().map(ToString::to_string)
+    }
+
+    /// Ends with the reason once this peer takes part no more: whoever runs it must end the process.
+    pub async fn failed(&self) -> String {
+        let mut metrics = self.core.raft.metrics();
+        loop {
+            if let Some(failure) = self.failure() {
+                return failure;
+            }
+            if metrics.changed().await.is_err() {
+                return "the consensus task has ended".to_owned();
+            }
+        }
     }
 
     pub fn applied(&self) -> AppliedState {
@@ -380,7 +416,10 @@ impl Node {
         let metrics = core.metrics();
         let best = metrics.replication.as_ref().and_then(|matched| {
             let others = matched.iter().filter(|(peer, _)| **peer != core.peer && core.is_voter(**peer));
-            let fitness = |peer: u64| core.health.recent(peer).is_some_and(|reply| !reply.diverged);
+            let fitness = |peer: u64| {
+                let reply = core.health.recent(peer).filter(|reply| !reply.diverged);
+                (reply.is_some(), reply.is_some_and(|reply| !reply.disk_low))
+            };
             others
                 .max_by_key(|(peer, log_id)| (fitness(**peer), log_id.as_ref().map(|id| id.index)))
                 .map(|(peer, _)| *peer)
@@ -440,7 +479,8 @@ impl Node {
 fn settle(answer: Answer, doubt: Option<String>) -> Result<Answer, MetaError> {
     match (&answer.body, doubt) {
         // The session ended between two attempts: this one was not executed, the one before may have been.
-        (Err(error), Some(why)) if error.code == ErrorCode::SessionExpired => Err(MetaError::new(
+        // Or the leader refused it unread, for want of disk space.
+        (Err(error), Some(why)) if matches!(error.code, ErrorCode::SessionExpired | ErrorCode::StorageFull) => Err(MetaError::new(
             ErrorCode::OutcomeUnknown,
             format!("the write may have been applied: {why}; {error}"),
         )),
@@ -456,6 +496,11 @@ impl Core {
     /// A copy: the reference would block openraft's own task.
     pub(crate) fn metrics(&self) -> RaftMetrics<TypeConfig> {
         self.raft.metrics().borrow_watched().clone()
+    }
+
+    /// An error when this peer has lost what it had acknowledged: it neither votes nor acknowledges any more.
+    pub(crate) fn takes_part(&self) -> Result<(), String> {
+        self.own_log.loss().map_or(Ok(()), |loss| Err(loss.to_owned()))
     }
 
     pub fn is_stopping(&self) -> bool {
@@ -511,6 +556,22 @@ impl Core {
             .any(|id| id == peer)
     }
 
+    /// Whether no quorum can commit without this voter: the others that answer and have what the log begins with are too few.
+    pub(crate) fn quorum_needs(&self, peer: u64) -> bool {
+        let metrics = self.metrics();
+        let voters: Vec<u64> = metrics.membership_config.voter_ids().collect();
+        let log_begins = metrics.purged.map_or(0, |id| id.index);
+        let others = voters.iter().filter(|voter| **voter != peer);
+        let able = others.filter(|voter| {
+            **voter == self.peer
+                || self
+                    .health
+                    .answering(**voter)
+                    .is_some_and(|hello| hello.last_log_index >= log_begins)
+        });
+        voters.contains(&peer) && able.count() <= voters.len() / 2
+    }
+
     /// A client for calls that are not part of Raft itself.
     pub fn client_of(&self, peer: u64) -> Option<Arc<dyn PeerClient>> {
         let node = self.node_of(peer)?;
@@ -533,12 +594,14 @@ impl Core {
 
     /// Gives one framed command of this peer's own callers to its proposer.
     async fn propose_here(&self, frame: Bytes) -> ProposeResult {
+        self.admit_growth(&frame)?;
         enqueue(&self.local, frame).await
     }
 
     /// Gives one command of another peer to this peer's proposer. It waits for its place: peers bound what they have
     /// under way, and a refusal here could not be told from one by the state.
     pub(crate) async fn propose_forwarded(&self, frame: Bytes) -> ProposeResult {
+        self.admit_growth(&frame)?;
         let (reply, receiver) = oneshot::channel();
         if self.local.send(Proposal { frame, reply }).await.is_err() {
             return Err(ProposeFailure::NotLeader { leader: None });

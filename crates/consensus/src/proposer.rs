@@ -10,6 +10,7 @@ use openraft::Raft;
 use openraft::errors::{ClientWriteError, RaftError};
 use quorate_model::{ErrorCode, MetaError};
 use quorate_state_machine::{Answer, frame, limits};
+use std::collections::VecDeque;
 use tokio::sync::{mpsc, oneshot};
 
 /// Why a command got no answer from the log.
@@ -34,9 +35,11 @@ pub struct Proposal {
 
 /// Packs and proposes until every sender is gone.
 pub async fn run(raft: Raft<TypeConfig, crate::state_adapter::StateAdapter>, mut waiting: mpsc::Receiver<Proposal>) {
-    let mut carried: Option<Proposal> = None;
+    let mut carried: VecDeque<Proposal> = VecDeque::new();
+    // Fewer for a while after an entry that could not hold what its commands change: most of a full one would come back.
+    let mut most_commands = limits::MAX_COMMANDS_PER_ENTRY;
     loop {
-        let first = match carried.take() {
+        let first = match carried.pop_front() {
             Some(proposal) => proposal,
             None => match waiting.recv().await {
                 Some(proposal) => proposal,
@@ -50,10 +53,12 @@ pub async fn run(raft: Raft<TypeConfig, crate::state_adapter::StateAdapter>, mut
         let mut frames = vec![first.frame];
         let mut replies = vec![first.reply];
         let mut bytes = frames[0].len();
-        while frames.len() < limits::MAX_COMMANDS_PER_ENTRY {
-            let Ok(proposal) = waiting.try_recv() else { break };
+        while frames.len() < most_commands {
+            let Some(proposal) = carried.pop_front().or_else(|| waiting.try_recv().ok()) else {
+                break;
+            };
             if bytes + proposal.frame.len() > limits::MAX_PACKED_BYTES {
-                carried = Some(proposal);
+                carried.push_front(proposal);
                 break;
             }
             bytes += proposal.frame.len();
@@ -72,13 +77,28 @@ pub async fn run(raft: Raft<TypeConfig, crate::state_adapter::StateAdapter>, mut
         }
         match raft.client_write(EntryData(entry)).await {
             Ok(response) => {
-                for (reply, answer) in replies.into_iter().zip(response.data.0) {
+                let answers = response.data.0;
+                most_commands = match answers.len() < frames.len() {
+                    true => answers.len().max(1),
+                    false => (2 * most_commands).min(limits::MAX_COMMANDS_PER_ENTRY),
+                };
+                put_back(&mut carried, &mut frames, &mut replies, answers.len());
+                for (reply, answer) in replies.into_iter().zip(answers) {
                     // A caller that gave up is not an error: its command has happened and is remembered.
                     let _ = reply.send(Ok(answer));
                 }
             }
             Err(error) => answer_all(replies, Err(classify(error))),
         }
+    }
+}
+
+/// Takes the commands that the entry had no room for, and that have not happened, to the head of those that wait.
+fn put_back(carried: &mut VecDeque<Proposal>, frames: &mut Vec<Bytes>, replies: &mut Vec<oneshot::Sender<ProposeResult>>, executed: usize) {
+    while frames.len() > executed
+        && let (Some(frame), Some(reply)) = (frames.pop(), replies.pop())
+    {
+        carried.push_front(Proposal { frame, reply });
     }
 }
 

@@ -33,9 +33,9 @@ impl RowCache {
     }
 
     /// Takes over what a group has written.
-    pub fn written(&mut self, writes: &[(Bytes, Option<Bytes>)]) {
+    pub fn written(&mut self, writes: Vec<(Bytes, Option<Bytes>)>) {
         for (key, value) in writes {
-            self.keep(key.clone(), value.clone());
+            self.keep(key, value);
         }
     }
 
@@ -113,7 +113,7 @@ mod tests {
             let write = [(key.clone(), value.clone())];
             assert_eq!(cache.over(&store).get(&key).expect("read"), store.rows.get(&key).cloned());
             store.write(&write);
-            cache.written(&write);
+            cache.written(write.to_vec());
             assert_eq!(cache.over(&store).get(&key).expect("read"), value);
             assert!(cache.bytes <= MAX_BYTES + MAX_VALUE_BYTES + 16);
         }

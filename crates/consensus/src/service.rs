@@ -1,5 +1,6 @@
 //! What a peer answers to other peers. The transport has already checked who is calling.
 
+use crate::acknowledged;
 use crate::convert::{self, Malformed};
 use crate::node::{Core, Node};
 use crate::proposer::ProposeFailure;
@@ -18,6 +19,7 @@ use quorate_wire::quorate::peer as wire;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 /// Files one checkpoint may have; RocksDB at 64 MiB a file stays far below.
@@ -37,6 +39,17 @@ fn append_from_wire(request: wire::AppendRequest) -> Result<AppendEntriesRequest
             .collect::<Result<_, _>>()?,
         leader_commit: convert::optional_log_id(request.leader_commit)?,
     })
+}
+
+/// One request as openraft takes it, unless it is malformed, or the end of this log is lost.
+fn take_append(core: &Weak<Core>, mut request: wire::AppendRequest) -> Result<AppendEntriesRequest<TypeConfig>, String> {
+    let core = core.upgrade().ok_or("this peer has stopped")?;
+    let mark = acknowledged::mark_from_wire(request.vote, request.acknowledged.take());
+    match mark {
+        Some(mark) => core.own_log.compare(core.log.as_ref(), &mark)?,
+        None => core.takes_part()?,
+    }
+    append_from_wire(request).map_err(|error| error.to_string())
 }
 
 fn append_reply(result: StreamAppendResult<TypeConfig>) -> wire::AppendReply {
@@ -85,19 +98,35 @@ impl Node {
         &self,
         requests: impl Stream<Item = wire::AppendRequest> + Send + 'static,
     ) -> BoxStream<'static, wire::AppendReply> {
-        // A malformed request ends the stream: nothing after it can be matched with an answer.
+        // Weakly: whoever sends may keep an idle stream, and with it this closure, long after this node is gone.
+        let core = Arc::downgrade(&self.core);
+        let refused: Arc<OnceLock<String>> = Arc::default();
+        let why = refused.clone();
+        // What is not taken ends the stream: nothing after it can be matched with an answer.
         let requests = requests
-            .map(append_from_wire)
+            .map(move |request| take_append(&core, request).map_err(|error| why.set(error)))
             .take_while(|request| futures::future::ready(request.is_ok()))
             .filter_map(|request| futures::future::ready(request.ok()));
+        let own_log = self.core.own_log.clone();
+        let refusal = futures::stream::once(async move {
+            let mut reply = failed(refused.get()?);
+            if own_log.loss().is_some() {
+                reply.set_kind(wire::append_reply::Kind::Lost);
+            }
+            Some(reply)
+        });
         self.core
             .raft()
             .stream_append(requests)
             .map(|result| result.map_or_else(failed, append_reply))
+            .chain(refusal.filter_map(futures::future::ready))
             .boxed()
     }
 
     pub async fn handle_vote(&self, request: wire::VoteRequest) -> wire::VoteReply {
+        if let Err(loss) = self.core.takes_part() {
+            return vote_error(loss);
+        }
         let request = match vote_request(request) {
             Ok(request) => request,
             Err(error) => return vote_error(error),
@@ -109,6 +138,9 @@ impl Node {
     }
 
     pub async fn handle_pre_vote(&self, request: wire::VoteRequest) -> wire::VoteReply {
+        if let Err(loss) = self.core.takes_part() {
+            return vote_error(loss);
+        }
         let request = match vote_request(request) {
             Ok(request) => request,
             Err(error) => return vote_error(error),
@@ -121,6 +153,9 @@ impl Node {
 
     pub async fn handle_transfer(&self, request: wire::TransferRequest) -> wire::TransferReply {
         let refused = |error: String| wire::TransferReply { accepted: false, error };
+        if let Err(loss) = self.core.takes_part() {
+            return refused(loss);
+        }
         let parsed = convert::vote_from_wire(request.from_leader).and_then(|vote| {
             Ok(TransferLeaderRequest::new(
                 vote,
@@ -204,6 +239,8 @@ impl Node {
             .membership_config
             .nodes()
             .find(|(_, node)| request.incarnation != 0 && node.incarnation == request.incarnation);
+        let (disk, disk_low) = core.own_disk();
+        let acknowledged = known.and_then(|(peer, _)| core.acknowledged.mark_of(*peer));
         wire::HelloReply {
             in_cluster: metrics.membership_config.nodes().next().is_some(),
             cluster_id: core.cluster.to_string(),
@@ -216,7 +253,7 @@ impl Node {
             last_log_index: metrics.last_log_index.unwrap_or(0),
             applied_index: core.applier.applied().index,
             unix_ms: env::wall_clock().0,
-            disk_free_bytes: (core.disk_free)(),
+            disk_free_bytes: disk.free_bytes,
             append_p999_us: core.append_latency.p999_us(),
             digest_index: digests.index,
             digest: digests.to_bytes().to_vec().into(),
@@ -231,11 +268,22 @@ impl Node {
                 .map(|digests| digests.to_bytes().to_vec().into())
                 .unwrap_or_default(),
             your_peer_id: known.map_or(0, |(peer, _)| *peer),
+            acknowledged_vote: acknowledged.as_ref().map(|mark| convert::vote_to_wire(&mark.vote)),
+            acknowledged: acknowledged.as_ref().map(|mark| convert::log_id_to_wire(&mark.log_id)),
+            state_damaged: core.content_scan.is_damaged(),
+            disk_low,
+            disk_total_bytes: disk.total_bytes,
         }
     }
 
     /// Compares an announced checkpoint with the files already here; leftovers of other checkpoints are removed.
     pub async fn handle_prepare_install(&self, manifest: wire::InstallManifest) -> wire::InstallPlan {
+        if let Err(error) = self.core.takes_part() {
+            return wire::InstallPlan {
+                error,
+                ..Default::default()
+            };
+        }
         // A new announcement removes files: not while another checkpoint is being received or installed.
         let Ok(_one_at_a_time) = self.core.health.installing.try_lock() else {
             return wire::InstallPlan {
@@ -319,6 +367,7 @@ async fn receive_and_install(core: &Core, mut chunks: impl Stream<Item = wire::I
         .clone()
         .try_lock_owned()
         .map_err(|_| INSTALL_UNDER_WAY.to_owned())?;
+    core.takes_part()?;
     let first = next_chunk(&mut chunks).await?.ok_or("the stream ended before its manifest")?;
     let manifest = first.manifest.ok_or("the stream does not begin with a manifest")?;
     let vote = convert::vote_from_wire(manifest.vote).map_err(|error| error.to_string())?;
@@ -344,7 +393,6 @@ async fn receive_and_install(core: &Core, mut chunks: impl Stream<Item = wire::I
         if !known.contains_key(&chunk.file) || !is_plain_name(&chunk.file) {
             return Err(format!("file {} is not in the manifest", chunk.file));
         }
-        fail::fail_point!("snapshot_receive_chunk");
         writer = run_blocking(inline, move || {
             writer
                 .write(&chunk)
@@ -362,6 +410,7 @@ async fn receive_and_install(core: &Core, mut chunks: impl Stream<Item = wire::I
         last_log_id: Some(log_id),
         last_membership,
     };
+    fail::fail_point!("snapshot_received");
     tracing::info!(index = log_id.index, "installing a received checkpoint");
     let snapshot = Snapshot {
         meta,
@@ -378,6 +427,7 @@ async fn receive_and_install(core: &Core, mut chunks: impl Stream<Item = wire::I
         .await
         .map_err(|error| error.to_string())?
         .map_err(|error| error.to_string())?;
+    core.content_scan.want();
     Ok(convert::vote_to_wire(&reply.vote))
 }
 
@@ -399,6 +449,7 @@ struct FileWriter {
 
 impl FileWriter {
     fn write(&mut self, chunk: &wire::InstallChunk) -> std::io::Result<()> {
+        fail::fail_point!("snapshot_receive_chunk", crate::failpoints::fail);
         let partial = self.dir.join(format!("{}.partial", chunk.file));
         let matches = self.current.as_ref().is_some_and(|(name, _)| *name == chunk.file);
         if !matches {
@@ -408,6 +459,7 @@ impl FileWriter {
             file.write_all(&chunk.data)?;
             if chunk.end_of_file {
                 file.sync_all()?;
+                fail::fail_point!("snapshot_receive_file");
                 self.current = None;
                 std::fs::rename(&partial, self.dir.join(&chunk.file))?;
             }

@@ -1,5 +1,6 @@
 //! Timing and bounds of the Raft group, each with its reason.
 
+use crate::disk::DiskBounds;
 use std::time::Duration;
 
 /// Timing of elections. Detection takes up to `election_max` plus a random time in `election_min..election_max`,
@@ -44,6 +45,12 @@ pub struct Settings {
     pub flush_bytes: u64,
     pub flush_entries: u64,
     pub flush_interval: Duration,
+    /// When this peer's disk counts as low.
+    pub disk: DiskBounds,
+    /// Pause between two scans of the whole state.
+    pub content_scan_interval: Duration,
+    /// How fast a checkpoint is sent to one peer, unless the transfer restores the quorum; 0 for as fast as it goes.
+    pub checkpoint_bytes_per_second: u64,
     /// Apply inline instead of on a thread: simulations only.
     pub inline_apply: bool,
 }
@@ -59,6 +66,9 @@ impl Default for Settings {
             flush_bytes: 64 << 20,
             flush_entries: 200_000,
             flush_interval: Duration::from_secs(60),
+            disk: DiskBounds::DEFAULT,
+            content_scan_interval: Duration::from_secs(86_400),
+            checkpoint_bytes_per_second: 64 << 20,
             inline_apply: false,
         }
     }
@@ -95,6 +105,9 @@ impl Settings {
 pub const MAX_WAITING_COMMANDS: usize = 4_096;
 /// Forwarded batches in flight to the leader: enough to cover the round trip, few enough to keep batches large.
 pub const FORWARDS_IN_FLIGHT: usize = 2;
+/// Bytes of entries sent to one peer and not yet acknowledged: enough to keep a fast link full, little enough that a slow
+/// peer costs no memory.
+pub const MAX_UNACKNOWLEDGED_BYTES: usize = 16 << 20;
 /// Longest a forwarded batch is waited for before its outcome counts as unknown.
 pub const FORWARD_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause before a write or read that found no leader tries again.

@@ -44,6 +44,8 @@ pub struct StateAdapter {
 #[derive(Default)]
 struct Newest {
     checkpoint: Option<Arc<Checkpoint>>,
+    /// It was made for openraft's next request.
+    prepared: bool,
     /// What was installed last. A checkpoint that was begun before it is too old: the log up to here is gone.
     installed: Option<codec::LogId>,
 }
@@ -78,9 +80,17 @@ impl StateAdapter {
         self.newest.lock().expect("no panic while held")
     }
 
+    /// Makes the checkpoint that openraft will ask for. openraft stops for good when it asks for one that cannot be made,
+    /// but a peer whose disk is full can go on without one.
+    pub async fn prepare_checkpoint(&self) -> io::Result<()> {
+        self.make_checkpoint().await?;
+        self.newest().prepared = true;
+        Ok(())
+    }
+
     async fn make_checkpoint(&self) -> io::Result<Arc<Checkpoint>> {
         let engine = self.apply.applier().engine().clone();
-        fail::fail_point!("checkpoint_before");
+        fail::fail_point!("checkpoint_before", crate::failpoints::fail);
         let checkpoint = run_blocking(matches!(self.apply, ApplyHandle::Inline(_)), move || engine.checkpoint()).await?;
         fail::fail_point!("checkpoint_after");
         let mut newest = self.newest();
@@ -196,7 +206,7 @@ impl RaftStateMachine<TypeConfig> for StateAdapter {
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotHandle) -> Result<(), io::Error> {
-        fail::fail_point!("install_before");
+        fail::fail_point!("install_before", crate::failpoints::fail);
         let applier = self.apply.applier().clone();
         let inline = matches!(self.apply, ApplyHandle::Inline(_));
         let rows = match snapshot {
@@ -217,8 +227,8 @@ impl RaftStateMachine<TypeConfig> for StateAdapter {
         })
         .await?;
         *self.newest() = Newest {
-            checkpoint: None,
             installed,
+            ..Newest::default()
         };
         fail::fail_point!("install_after");
         Ok(())
@@ -241,6 +251,14 @@ impl RaftSnapshotBuilder<TypeConfig> for StateAdapter {
     type SnapshotData = SnapshotHandle;
 
     async fn build_snapshot(&mut self) -> Result<SnapshotOf, io::Error> {
-        to_snapshot(self.make_checkpoint().await?)
+        let prepared = {
+            let mut newest = self.newest();
+            let prepared = std::mem::take(&mut newest.prepared);
+            newest.checkpoint.clone().filter(|_| prepared)
+        };
+        match prepared {
+            Some(checkpoint) => to_snapshot(checkpoint),
+            None => to_snapshot(self.make_checkpoint().await?),
+        }
     }
 }

@@ -1,13 +1,11 @@
 //! Who leads, who lags, what is wrong and what to do about it.
 
 use crate::maintenance::MAX_CLOCK_OFFSET_MS;
-use crate::node::Node;
+use crate::node::{Core, Node};
 use quorate_wire::quorate::v1 as wire;
 
 /// A follower this many entries behind is called lagging.
 const LAGGING_ENTRIES: u64 = 10_000;
-/// Below this much free space a peer is in danger.
-const MIN_FREE_BYTES: u64 = 1 << 30;
 
 impl Node {
     /// Index of the newest checkpoint this peer holds.
@@ -52,10 +50,15 @@ impl Node {
                 diverged: hello.diverged,
                 snapshot_index: hello.snapshot_index,
                 purged_index: hello.purged_index,
+                disk_low: hello.disk_low,
+                disk_total_bytes: hello.disk_total_bytes,
+                state_damaged: hello.state_damaged,
             });
         }
         let leader = metrics.current_leader.unwrap_or(0);
-        let findings = findings(leader, &peers, core.settings.timing.heartbeat_ms);
+        let mut findings = findings(leader, &peers, core.settings.timing.heartbeat_ms);
+        findings.extend(cluster_findings(core));
+        findings.sort_by_key(|finding| finding.severity != "critical");
         wire::StatusReply {
             cluster_id: core.cluster.to_string(),
             peer_id: core.peer,
@@ -78,7 +81,26 @@ fn finding(critical: bool, object: String, text: String, advice: &str) -> wire::
     }
 }
 
-/// Everything worth an operator's attention, worst first.
+/// What this peer knows beyond what each peer says of itself.
+fn cluster_findings(core: &Core) -> Vec<wire::Finding> {
+    let mut found = Vec::new();
+    if let Some(text) = core.disk.refusal() {
+        let advice = "free space on the data disks of these peers, or delete data";
+        found.push(finding(true, "cluster".to_owned(), text, advice));
+    }
+    for (peer, index) in core.health.disagreements() {
+        let text = format!("it and peer {} disagree about the state after entry {index}", core.peer);
+        let advice = "a majority decides which of them is wrong: see that all peers run; keep both data directories for a bug report";
+        found.push(finding(true, format!("peer {peer}"), text, advice));
+    }
+    for peer in core.acknowledged.lost().into_iter().filter(|peer| core.node_of(*peer).is_some()) {
+        let text = "came back without entries it had acknowledged; it takes no part any more".to_owned();
+        found.push(finding(true, format!("peer {peer}"), text, "start it empty with --replace"));
+    }
+    found
+}
+
+/// What the peers' own words say needs an operator's attention.
 fn findings(leader: u64, peers: &[wire::PeerStatus], heartbeat_ms: u64) -> Vec<wire::Finding> {
     let mut found = Vec::new();
     let voters: Vec<&wire::PeerStatus> = peers.iter().filter(|peer| peer.voter).collect();
@@ -113,7 +135,11 @@ fn findings(leader: u64, peers: &[wire::PeerStatus], heartbeat_ms: u64) -> Vec<w
             ));
             continue;
         }
-        if peer.diverged {
+        if peer.state_damaged {
+            let text = "its state is damaged: a scan found other content than was applied; it serves nothing".to_owned();
+            let advice = "look at its disk, and start it empty with --replace";
+            found.push(finding(true, object.clone(), text, advice));
+        } else if peer.diverged {
             let text = "its state differs from the majority's; it serves nothing".to_owned();
             found.push(finding(
                 true,
@@ -132,8 +158,9 @@ fn findings(leader: u64, peers: &[wire::PeerStatus], heartbeat_ms: u64) -> Vec<w
                 "it catches up by itself; if it does not, look at its disk and CPU",
             ));
         }
-        if peer.disk_free_bytes < MIN_FREE_BYTES {
-            let text = format!("has {} MiB of disk left", peer.disk_free_bytes >> 20);
+        if peer.disk_low {
+            let (free, total) = (peer.disk_free_bytes >> 20, peer.disk_total_bytes >> 20);
+            let text = format!("has {free} of {total} MiB of disk left; it stops when there is nothing left");
             found.push(finding(true, object.clone(), text, "free space on its data disk"));
         }
         if peer.clock_offset_ms.abs() > MAX_CLOCK_OFFSET_MS {
@@ -153,6 +180,5 @@ fn findings(leader: u64, peers: &[wire::PeerStatus], heartbeat_ms: u64) -> Vec<w
             ));
         }
     }
-    found.sort_by_key(|finding| finding.severity != "critical");
     found
 }

@@ -122,8 +122,11 @@ error_table! {
     PreconditionFailed = 21, "precondition_failed", InvalidArgument 1001, 412, 9, Never, NotApplied, "read the object again and decide anew";
     NotReady = 22, "not_ready", Internal 1005, 503, 14, OtherPeer, NotApplied, "this peer is still catching up: use another, or wait for /readyz";
     SecretUnreadable = 23, "secret_unreadable", Internal 7002, 500, 13, OtherPeer, NotApplied, "give this peer the root keys file that the other peers have";
-    EndpointMissing = 24, "endpoint_missing", Internal 3003, 400, 3, Never, NotApplied, "send the private endpoint too";
-    RateLimited = 25, "rate_limited", Internal 6001, 429, 8, SamePeer, NotApplied, "call less often, or raise the limit with adjust_rate_limit";
+    VaultNotFound = 24, "vault_not_found", Internal 3004, 404, 5, Never, NotApplied, "check the name; list the vaults of the instance";
+    StageNotFound = 25, "stage_not_found", Internal 4001, 404, 5, Never, NotApplied, "check the name of the stage";
+    LimitReached = 26, "limit_reached", Internal 1000000, 409, 8, Never, NotApplied, "remove what is no longer used, or use another instance";
+    EndpointMissing = 27, "endpoint_missing", Internal 3003, 400, 3, Never, NotApplied, "send the private endpoint too";
+    RateLimited = 28, "rate_limited", Internal 6001, 429, 8, SamePeer, NotApplied, "call less often, or raise the limit with adjust_rate_limit";
 }
 
 /// An error with its code and a message that names the object, the limit and the next step.

@@ -9,6 +9,8 @@ use crate::secrets::SecretBox;
 use quorate_consensus::{Deadline, Node};
 use quorate_model::{ErrorCode, MetaError};
 use quorate_state_machine::command::{PrepareContext, PrepareSettings};
+use quorate_state_machine::service_account::ConfiguredAccount;
+use quorate_storage::ballast::Ballast;
 use quorate_wire::quorate::v1::StatusReply;
 use std::sync::{Arc, OnceLock};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -21,11 +23,14 @@ pub struct App {
     pub token: String,
     pub prepare_settings: PrepareSettings,
     pub secrets: SecretBox,
+    /// The cloud account peers work under unless `alter_iam` has stored one.
+    pub iam_user: ConfiguredAccount,
     pub metrics: Metrics,
     /// Settings and rate limits that the state holds.
     pub cluster_settings: ClusterSettings,
     /// Set once this peer has found its place in a cluster.
     node: OnceLock<Node>,
+    ballast: OnceLock<Arc<Ballast>>,
     in_flight: Arc<Semaphore>,
 }
 
@@ -36,11 +41,18 @@ impl App {
             token,
             prepare_settings: PrepareSettings::default(),
             secrets,
+            iam_user: ConfiguredAccount::default(),
             metrics: Metrics::new(),
             cluster_settings: ClusterSettings::default(),
             node: OnceLock::new(),
+            ballast: OnceLock::new(),
             in_flight: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
         }
+    }
+
+    /// The same with a configured cloud account.
+    pub fn with_iam_user(self, iam_user: ConfiguredAccount) -> App {
+        App { iam_user, ..self }
     }
 
     /// The running node; an error while this peer has no place in a cluster yet.
@@ -54,6 +66,16 @@ impl App {
         if self.node.set(node).is_err() {
             tracing::error!("a second node was started in one process; the first one stays");
         }
+    }
+
+    /// Shown in the metrics from now on.
+    pub fn set_ballast(&self, ballast: Arc<Ballast>) {
+        let _ = self.ballast.set(ballast);
+    }
+
+    /// Bytes that can be given back when the disk is full.
+    pub fn ballast_bytes(&self) -> u64 {
+        self.ballast.get().map_or(0, |ballast| ballast.held_bytes())
     }
 
     /// The cluster as this peer sees it, with what the server itself knows.

@@ -1,12 +1,19 @@
 //! Configuration of one peer: one TOML file, then flags. Unknown keys are errors.
 
+use crate::nearest::nearest;
 use crate::networks::Network;
-use quorate_consensus::Timing;
+use quorate_consensus::disk::DiskBounds;
+use quorate_consensus::{Settings, Timing};
+use quorate_state_machine::service_account::ConfiguredAccount;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Doris's documented default token: everyone knows it.
 pub const WELL_KNOWN_TOKEN: &str = "greedisgood9999";
+
+/// A smaller log file would be replaced all the time; a larger one cannot be addressed.
+const LOG_SEGMENT_BYTES: std::ops::RangeInclusive<u32> = 64 << 10..=1 << 30;
 
 /// Configuration of a peer. Sizes in bytes, times in milliseconds.
 #[derive(Clone, Debug, Deserialize)]
@@ -42,9 +49,18 @@ pub struct ServerConfig {
     pub cluster_secret_file: Option<PathBuf>,
     #[serde(default)]
     pub cluster_secret: Option<String>,
+    /// TLS on the public port.
+    #[serde(default)]
+    pub tls: PublicTlsFiles,
+    /// Mutual TLS on the peer port.
+    #[serde(default)]
+    pub peer_tls: PeerTlsFiles,
     /// File with root keys, one `id base64` a line, newest last.
     #[serde(default)]
     pub root_keys_file: Option<PathBuf>,
+    /// Cloud account that `get_instance` shows as `iam_user` until `alter_iam` stores one. Default: empty.
+    #[serde(default)]
+    pub iam_user: Option<IamUser>,
     /// `lan` (default) or `wan`: timing of elections.
     #[serde(default)]
     pub profile: Profile,
@@ -64,9 +80,69 @@ pub struct ServerConfig {
     /// Log entries after which a checkpoint is made. Default 1000000.
     #[serde(default)]
     pub checkpoint_log_entries: Option<u64>,
+    /// Bytes a second at which a checkpoint is sent to one peer; 0 is as fast as it goes. Default 67108864.
+    #[serde(default)]
+    pub checkpoint_bytes_per_second: Option<u64>,
+    /// Free bytes of the data disk below which it counts as low. Default 1073741824.
+    #[serde(default)]
+    pub disk_low_bytes: Option<u64>,
+    /// Free percentage of the data disk below which it counts as low. Default 5.
+    #[serde(default)]
+    pub disk_low_percent: Option<u64>,
+    /// Bytes of a file that is given back when the disk is full; at most a twentieth of the file system. Default 268435456.
+    #[serde(default)]
+    pub ballast_bytes: Option<u64>,
+    /// Seconds between two scans of the whole state against its digest. Default 86400.
+    #[serde(default)]
+    pub content_scan_seconds: Option<u64>,
+    /// Size of one log file in bytes, 65536 to 1073741824. Default 67108864.
+    #[serde(default)]
+    pub log_segment_bytes: Option<u32>,
     /// Append every applied entry to `audit.log` (builds with the `audit` feature only).
     #[serde(default)]
     pub audit: bool,
+}
+
+/// PEM files of the public port. They are read again when they change.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct PublicTlsFiles {
+    /// Certificate chain, the peer's own first. TLS is off without one.
+    pub cert: Option<PathBuf>,
+    /// Private key; nobody but its owner and group may read it.
+    pub key: Option<PathBuf>,
+    /// Certificates that callers' certificates must be signed by; without, callers need none.
+    pub client_ca: Option<PathBuf>,
+    /// Serve callers that speak no TLS as well, on the same port. Default false.
+    #[serde(default)]
+    pub allow_plain: bool,
+}
+
+/// PEM files of the peer port: all three or none. They are read again when they change.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct PeerTlsFiles {
+    /// Certificate chain, shown to peers on connections of both directions; names the host of the peer address.
+    pub cert: Option<PathBuf>,
+    pub key: Option<PathBuf>,
+    /// Certificates that every peer's must be signed by.
+    pub ca: Option<PathBuf>,
+}
+
+impl PeerTlsFiles {
+    pub fn is_on(&self) -> bool {
+        self.cert.is_some()
+    }
+}
+
+/// A cloud account by configuration. Its secret stays in a file of its own.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IamUser {
+    pub user_id: String,
+    pub ak: String,
+    /// File with the secret key.
+    pub sk_file: PathBuf,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
@@ -105,13 +181,22 @@ impl ServerConfig {
             allow_well_known_token: false,
             cluster_secret_file: None,
             cluster_secret: None,
+            tls: PublicTlsFiles::default(),
+            peer_tls: PeerTlsFiles::default(),
             root_keys_file: None,
+            iam_user: None,
             profile: Profile::Lan,
             replace: false,
             worker_threads: 0,
             doris_grpc_allow: Network::private(),
             checkpoint_log_bytes: None,
             checkpoint_log_entries: None,
+            checkpoint_bytes_per_second: None,
+            disk_low_bytes: None,
+            disk_low_percent: None,
+            ballast_bytes: None,
+            content_scan_seconds: None,
+            log_segment_bytes: None,
             audit: false,
         }
     }
@@ -119,7 +204,7 @@ impl ServerConfig {
     /// Reads a TOML file.
     pub fn load(path: &Path) -> Result<ServerConfig, ConfigError> {
         let text = std::fs::read_to_string(path).map_err(|error| ConfigError(format!("config file {}: {error}", path.display())))?;
-        toml::from_str(&text).map_err(|error| ConfigError(format!("config file {}: {error}", path.display())))
+        toml::from_str(&text).map_err(|error| ConfigError(explain(path, &text, &error)))
     }
 
     pub fn public_address(&self) -> &str {
@@ -134,6 +219,35 @@ impl ServerConfig {
         match self.profile {
             Profile::Lan => Timing::LAN,
             Profile::Wan => Timing::WAN,
+        }
+    }
+
+    /// Consensus settings: defaults, and what this configuration says otherwise.
+    pub fn settings(&self) -> Settings {
+        let default = Settings::default();
+        Settings {
+            timing: self.timing(),
+            checkpoint_log_bytes: self.checkpoint_log_bytes.unwrap_or(default.checkpoint_log_bytes),
+            checkpoint_log_entries: self.checkpoint_log_entries.unwrap_or(default.checkpoint_log_entries),
+            checkpoint_bytes_per_second: self.checkpoint_bytes_per_second.unwrap_or(default.checkpoint_bytes_per_second),
+            content_scan_interval: self.content_scan_seconds.map_or(default.content_scan_interval, Duration::from_secs),
+            disk: DiskBounds {
+                low_bytes: self.disk_low_bytes.unwrap_or(default.disk.low_bytes),
+                low_percent: self.disk_low_percent.unwrap_or(default.disk.low_percent),
+            },
+            ..default
+        }
+    }
+
+    /// Size of a log file, checked.
+    pub fn resolve_log_segment_bytes(&self) -> Result<Option<u32>, ConfigError> {
+        match self.log_segment_bytes {
+            Some(bytes) if !LOG_SEGMENT_BYTES.contains(&bytes) => Err(ConfigError(format!(
+                "`log_segment_bytes` (--log-segment-bytes) is {bytes}, allowed are {} to {}",
+                LOG_SEGMENT_BYTES.start(),
+                LOG_SEGMENT_BYTES.end()
+            ))),
+            allowed => Ok(allowed),
         }
     }
 
@@ -156,7 +270,19 @@ impl ServerConfig {
         Ok(token)
     }
 
-    /// The secret peers authenticate by. On loopback alone one is not required; anywhere else it is.
+    /// The configured cloud account with its secret; empty when there is none.
+    pub fn resolve_iam_user(&self) -> Result<ConfiguredAccount, ConfigError> {
+        let Some(account) = &self.iam_user else {
+            return Ok(ConfiguredAccount::default());
+        };
+        Ok(ConfiguredAccount {
+            user_id: account.user_id.clone(),
+            ak: account.ak.clone(),
+            sk: read_secret(&account.sk_file)?,
+        })
+    }
+
+    /// The secret peers authenticate by. On loopback alone, or with mutual TLS, one is not required; anywhere else it is.
     pub fn resolve_cluster_secret(&self) -> Result<Vec<u8>, ConfigError> {
         let secret = match (&self.cluster_secret, &self.cluster_secret_file) {
             (Some(secret), None) => secret.clone(),
@@ -166,10 +292,10 @@ impl ServerConfig {
                     "both `cluster_secret` and `cluster_secret_file` are set; keep one".to_owned(),
                 ));
             }
-            (None, None) if is_loopback(&self.peer_listen) => String::new(),
+            (None, None) if is_loopback(&self.peer_listen) || self.peer_tls.is_on() => String::new(),
             (None, None) => {
                 let text = format!(
-                    "the peer port listens on {} without a cluster secret: anyone there could join; set `cluster_secret_file` (--cluster-secret-file) to the same file content on every peer",
+                    "the peer port listens on {} without a cluster secret or mutual TLS: anyone there could join; set `cluster_secret_file` (--cluster-secret-file) to the same file content on every peer, or `peer_tls.cert`, `.key` and `.ca` (--peer-tls-cert, --peer-tls-key, --peer-tls-ca)",
                     self.peer_listen
                 );
                 return Err(ConfigError(text));
@@ -184,6 +310,29 @@ pub fn is_loopback(address: &str) -> bool {
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
     let host = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+/// One line: where it is, what it is, and what may have been meant. The values of the file, which may be secrets, are not
+/// shown.
+fn explain(path: &Path, text: &str, error: &toml::de::Error) -> String {
+    let line = error.span().map_or(0, |span| text[..span.start].lines().count().max(1));
+    let line = if error.span().is_some_and(|span| text[..span.start].ends_with('\n')) {
+        line + 1
+    } else {
+        line
+    };
+    let message = error.message().replace('\n', " ");
+    // The text of serde: unknown field `a`, expected one of `b`, `c`.
+    let mut names = message.split('`').skip(1).step_by(2);
+    let what = match (message.starts_with("unknown field"), names.next()) {
+        (true, Some(key)) => {
+            let meant =
+                nearest(key, names).map_or_else(|| "see `quorate serve --help`".to_owned(), |name| format!("did you mean `{name}`?"));
+            format!("unknown key `{key}`; {meant}")
+        }
+        _ => message,
+    };
+    format!("config file {}, line {line}: {what}", path.display())
 }
 
 fn read_secret(path: &Path) -> Result<String, ConfigError> {
@@ -201,11 +350,25 @@ mod tests {
 
     #[test]
     fn a_typo_in_the_file_is_named() {
-        let error = toml::from_str::<ServerConfig>("data_dir = \"/x\"\npeer_listn = \"127.0.0.1:1\"\n").expect_err("refused");
-        assert!(
-            error.to_string().contains("peer_listn") && error.to_string().contains("peer_listen"),
-            "{error}"
+        let refusal = |text: &str| {
+            let error = toml::from_str::<ServerConfig>(text).expect_err("refused");
+            explain(Path::new("/etc/quorate.toml"), text, &error)
+        };
+        assert_eq!(
+            refusal("data_dir = \"/x\"\npeer_listn = \"127.0.0.1:1\"\n"),
+            "config file /etc/quorate.toml, line 2: unknown key `peer_listn`; did you mean `peer_listen`?"
         );
+        assert_eq!(
+            refusal("xyzzy_plugh = 1\ndata_dir = \"/x\"\n"),
+            "config file /etc/quorate.toml, line 1: unknown key `xyzzy_plugh`; see `quorate serve --help`"
+        );
+        let wrong_type = refusal("data_dir = \"/x\"\n\n  worker_threads = \"many\"\n");
+        assert!(
+            wrong_type.starts_with("config file /etc/quorate.toml, line 3: ") && !wrong_type.contains('\n'),
+            "{wrong_type}"
+        );
+        let secret = refusal("data_dir = \"/x\"\ntoken = \"hunter2\"\ntoken = \"hunter2\"\n");
+        assert!(secret.contains("line 3: ") && !secret.contains("hunter2"), "{secret}");
     }
 
     #[test]
@@ -226,10 +389,38 @@ mod tests {
     }
 
     #[test]
+    fn the_cloud_account_takes_its_secret_from_a_file() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let path = dir.path().join("sk");
+        let text = format!(
+            "data_dir = \"/x\"\n[iam_user]\nuser_id = \"u\"\nak = \"a\"\nsk_file = \"{}\"\n",
+            path.display()
+        );
+        let config: ServerConfig = toml::from_str(&text).expect("well-formed");
+        let error = config.resolve_iam_user().err().expect("the file is missing");
+        assert!(error.to_string().contains("sk"), "{error}");
+        std::fs::write(&path, "the-secret\n").expect("written");
+        let account = config.resolve_iam_user().expect("complete");
+        assert_eq!(
+            (account.user_id.as_str(), account.ak.as_str(), account.sk.as_str()),
+            ("u", "a", "the-secret")
+        );
+        assert!(!format!("{config:?}").contains("the-secret"));
+        let inline = "data_dir = \"/x\"\n[iam_user]\nuser_id = \"u\"\nak = \"a\"\nsk = \"the-secret\"\n";
+        assert!(
+            toml::from_str::<ServerConfig>(inline).is_err(),
+            "a secret does not belong into the file"
+        );
+        assert!(ServerConfig::new("/x".into()).resolve_iam_user().expect("none").sk.is_empty());
+    }
+
+    #[test]
     fn an_open_peer_port_needs_a_secret() {
         let mut config = ServerConfig::new("/x".into());
         assert!(config.resolve_cluster_secret().expect("loopback").is_empty());
         config.peer_listen = "0.0.0.0:5001".to_owned();
         assert!(config.resolve_cluster_secret().is_err());
+        config.peer_tls.cert = Some("/cert".into());
+        assert!(config.resolve_cluster_secret().expect("mutual TLS will do").is_empty());
     }
 }

@@ -26,6 +26,7 @@ mod tests;
 pub(crate) mod write;
 
 use crate::app::App;
+use crate::listener::Secured;
 use crate::rpc_table::{self, Rpc, Work};
 use axum::Router;
 use axum::extract::{Request, State};
@@ -36,7 +37,7 @@ use call::{Call, CallInfo};
 use query_string::QueryString;
 use quorate_consensus::Node;
 use quorate_model::MetaError;
-use reply::Reply;
+use reply::{Leader, Reply};
 use std::sync::Arc;
 use target::Target;
 use tokio::time::Instant;
@@ -92,7 +93,8 @@ async fn run(app: &Arc<App>, rpc: &'static Rpc, path: &str, query: QueryString, 
     let node = app.node()?.clone();
     let info = CallInfo::of(app, request.headers())?;
     if let Some(leader) = redirect_to(&node, &info, rpc) {
-        return Ok(Reply::redirect(rpc, &node, &leader, request.uri()));
+        let secured = request.extensions().get::<Secured>().is_some();
+        return Ok(Reply::redirect(rpc, &node, Leader { address: &leader, secured }, request.uri()));
     }
     let body = match rpc.reads_body() {
         true => body::read(request, info.deadline).await?,

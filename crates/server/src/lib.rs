@@ -10,14 +10,20 @@
 //! [`doris_grpc`], [`native`], [`peer`].
 
 pub mod app;
+#[cfg(feature = "audit")]
+mod audit;
 pub mod cluster_settings;
 pub mod config;
+pub mod config_table;
 pub mod doris;
 pub mod doris_grpc;
+#[cfg(feature = "failpoints")]
+mod failpoints;
 pub mod limits;
 pub mod listener;
 pub mod metrics;
 pub mod native;
+mod nearest;
 pub mod networks;
 pub mod ops;
 pub mod peer;
@@ -25,3 +31,4 @@ pub mod rate_limiter;
 pub mod rpc_table;
 pub mod secrets;
 pub mod serve;
+pub mod tls;

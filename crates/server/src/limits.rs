@@ -16,5 +16,7 @@ pub const MAX_PEER_MESSAGE_BYTES: usize = 9 << 20;
 pub const MAX_CONNECTIONS: usize = 10_000;
 /// First bytes of a connection must come within this time.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often files of certificates are looked at, at most: at a connection.
+pub const TLS_FILES_LOOK: Duration = Duration::from_secs(1);
 /// How long running calls may take to end at a shutdown.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,34 +1,39 @@
 //! The public port: one accept loop for HTTP/1.1 and HTTP/2, and within HTTP/2 for gRPC.
 //!
-//! The first bytes of a connection tell HTTP/1.1 from HTTP/2; the path tells gRPC services from HTTP routes. gRPC calls
+//! The first bytes of a connection tell TLS from plain ([`crate::tls`]), the next HTTP/1.1 from HTTP/2; the path tells gRPC services from HTTP routes. gRPC calls
 //! skip the HTTP router: they are the hot path.
 
 use crate::app::App;
 use crate::doris_grpc::DorisService;
-use crate::limits::{DRAIN_TIMEOUT, MAX_BODY_BYTES, MAX_CONNECTIONS};
+use crate::limits::{DRAIN_TIMEOUT, HANDSHAKE_TIMEOUT, MAX_BODY_BYTES, MAX_CONNECTIONS};
 use crate::native::admin::AdminService;
 use crate::native::metadata::MetadataService;
+use crate::tls::PublicTls;
 use crate::{doris, doris_grpc, ops};
 use axum::body::Body;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use quorate_wire::doris::meta_service_server::MetaServiceServer;
 use quorate_wire::quorate::v1::admin_server::AdminServer;
 use quorate_wire::quorate::v1::metadata_server::MetadataServer;
 use std::convert::Infallible;
 use std::future::Future;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
 use tower::{Service, ServiceExt};
 
 /// Headers of an HTTP/1.1 request must be complete within this time.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// The first byte of a TLS connection; no HTTP request begins with it.
+const TLS_HANDSHAKE: u8 = 0x16;
 /// Calls one HTTP/2 connection may have open.
 const MAX_STREAMS: u32 = 1_024;
 
@@ -40,13 +45,15 @@ struct Front {
     doris: MetaServiceServer<DorisService>,
     http: axum::Router,
     app: Arc<App>,
+    /// Where this connection comes from: some services have no token.
+    remote: IpAddr,
+    /// Whether this connection's bytes are encrypted.
+    secured: bool,
 }
 
-/// The front of one connection: some services ask where it comes from.
-struct Connection {
-    front: Front,
-    remote: IpAddr,
-}
+/// Marks a request that came over TLS: an address it is sent on to needs `https` too.
+#[derive(Clone, Copy, Debug)]
+pub struct Secured;
 
 impl Front {
     fn new(app: Arc<App>) -> Front {
@@ -57,41 +64,47 @@ impl Front {
             admin: AdminServer::new(AdminService { app: app.clone() }),
             http: doris::router(app.clone()).merge(ops::router(app.clone())),
             app,
+            // In no network that may be allowed: a connection that forgets to say where it comes from is refused.
+            remote: IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+            secured: false,
         }
     }
 }
 
 type Reply = Pin<Box<dyn Future<Output = Result<http::Response<Body>, Infallible>> + Send>>;
 
-impl hyper::service::Service<http::Request<Incoming>> for Connection {
+impl hyper::service::Service<http::Request<Incoming>> for Front {
     type Response = http::Response<Body>;
     type Error = Infallible;
     type Future = Reply;
 
     fn call(&self, request: http::Request<Incoming>) -> Reply {
-        let Connection { front, remote } = self;
         let path = request.uri().path();
         if path.starts_with("/quorate.v1.Metadata/") {
-            let reply = front.metadata.clone().call(request.map(tonic::body::Body::new));
+            let reply = self.metadata.clone().call(request.map(tonic::body::Body::new));
             return Box::pin(async move { Ok(reply.await?.map(Body::new)) });
         }
         if path.starts_with("/quorate.v1.Admin/") {
-            let reply = front.admin.clone().call(request.map(tonic::body::Body::new));
+            let reply = self.admin.clone().call(request.map(tonic::body::Body::new));
             return Box::pin(async move { Ok(reply.await?.map(Body::new)) });
         }
         if path.starts_with(doris_grpc::PATH_PREFIX) {
-            if let Some(refusal) = doris_grpc::refusal(&front.app.config, *remote) {
+            if let Some(refusal) = doris_grpc::refusal(&self.app.config, self.remote) {
                 return Box::pin(std::future::ready(Ok(refusal.into_http())));
             }
-            let reply = front.doris.clone().call(request.map(tonic::body::Body::new));
+            let reply = self.doris.clone().call(request.map(tonic::body::Body::new));
             return Box::pin(async move { Ok(reply.await?.map(Body::new)) });
         }
-        Box::pin(front.http.clone().oneshot(request.map(Body::new)))
+        let mut request = request.map(Body::new);
+        if self.secured {
+            request.extensions_mut().insert(Secured);
+        }
+        Box::pin(self.http.clone().oneshot(request))
     }
 }
 
-/// Serves until `stop` turns true, then lets running calls end.
-pub async fn serve(app: Arc<App>, listener: TcpListener, mut stop: watch::Receiver<bool>) {
+/// Serves until `stop` turns true, then lets running calls end. With `tls` set, every connection begins with TLS, or may.
+pub async fn serve(app: Arc<App>, listener: TcpListener, tls: Option<Arc<PublicTls>>, mut stop: watch::Receiver<bool>) {
     let front = Front::new(app.clone());
     let graceful = GracefulShutdown::new();
     let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
@@ -120,14 +133,14 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, mut stop: watch::Receiv
             continue;
         }
         app.metrics.connections.inc();
-        let service = Connection {
-            front: front.clone(),
-            remote: remote.ip(),
-        };
-        let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service).into_owned());
-        let app = app.clone();
+        let (tls, builder, mut front, watcher, app) = (tls.clone(), builder.clone(), front.clone(), graceful.watcher(), app.clone());
+        front.remote = remote.ip();
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
+            let served = match tls {
+                None => serve_stream(&builder, stream, front, watcher).await,
+                Some(tls) => serve_with_tls(&tls, &builder, stream, front, watcher).await,
+            };
+            if let Err(error) = served {
                 tracing::debug!(%error, "a connection broke");
             }
             app.metrics.connections.dec();
@@ -138,4 +151,46 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, mut stop: watch::Receiv
     if tokio::time::timeout(DRAIN_TIMEOUT, graceful.shutdown()).await.is_err() {
         tracing::warn!(seconds = DRAIN_TIMEOUT.as_secs(), "some calls did not end in time and are cut off");
     }
+}
+
+type Builder = auto::Builder<TokioExecutor>;
+type Served = Result<(), Box<dyn std::error::Error + Send + Sync>>;
+
+async fn serve_stream<S>(builder: &Builder, stream: S, front: Front, watcher: Watcher) -> Served
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    watcher.watch(builder.serve_connection(TokioIo::new(stream), front)).await
+}
+
+/// What a caller without TLS is told by a port that speaks nothing else. An HTTP/2 caller at least sees that this is not it.
+const NEEDS_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-type: text/plain\r\ncontent-length: 58\r\n\r\n\
+this port speaks TLS only; use https:// and the CA's file\n";
+
+async fn serve_with_tls(tls: &PublicTls, builder: &Builder, mut stream: TcpStream, mut front: Front, watcher: Watcher) -> Served {
+    let mut first = [0];
+    tokio::time::timeout(HANDSHAKE_TIMEOUT, stream.peek(&mut first)).await??;
+    match first[0] {
+        TLS_HANDSHAKE => {}
+        _ if tls.allow_plain => return serve_stream(builder, stream, front, watcher).await,
+        _ => {
+            stream.write_all(NEEDS_TLS).await?;
+            // The rest of the request is read, or closing the socket would take the answer back.
+            stream.shutdown().await?;
+            let mut rest = tokio::io::sink();
+            tokio::time::timeout(
+                HANDSHAKE_TIMEOUT,
+                tokio::io::copy(&mut stream.take(MAX_BODY_BYTES as u64), &mut rest),
+            )
+            .await??;
+            return Ok(());
+        }
+    }
+    let from = stream.peer_addr().map_or("the caller".to_owned(), |from| from.to_string());
+    let accepting = TlsAcceptor::from(tls.acceptor.current()).accept(stream);
+    let stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, accepting)
+        .await?
+        .map_err(|error| crate::tls::explain(&error, &from))?;
+    front.secured = true;
+    serve_stream(builder, stream, front, watcher).await
 }

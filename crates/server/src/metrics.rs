@@ -38,6 +38,13 @@ pub struct Metrics {
     pub state_bytes: Gauge<i64, AtomicI64>,
     pub peers_reachable: Gauge<i64, AtomicI64>,
     pub diverged: Gauge<i64, AtomicI64>,
+    pub state_damaged: Gauge<i64, AtomicI64>,
+    pub content_scans: Gauge<i64, AtomicI64>,
+    pub digest_disagreements: Gauge<i64, AtomicI64>,
+    pub disk_free: Gauge<i64, AtomicI64>,
+    pub disk_low: Gauge<i64, AtomicI64>,
+    pub growth_refused: Gauge<i64, AtomicI64>,
+    pub ballast: Gauge<i64, AtomicI64>,
 }
 
 impl Default for Metrics {
@@ -64,6 +71,13 @@ impl Metrics {
             state_bytes: Gauge::default(),
             peers_reachable: Gauge::default(),
             diverged: Gauge::default(),
+            state_damaged: Gauge::default(),
+            content_scans: Gauge::default(),
+            digest_disagreements: Gauge::default(),
+            disk_free: Gauge::default(),
+            disk_low: Gauge::default(),
+            growth_refused: Gauge::default(),
+            ballast: Gauge::default(),
             registry: Registry::default(),
         };
         registry.register("calls", "Calls served, by route and outcome", metrics.calls.clone());
@@ -90,7 +104,43 @@ impl Metrics {
             "1 when this peer disagrees with the majority about the state",
             metrics.diverged.clone(),
         );
+        metrics.register_damage_and_disk(&mut registry);
         Metrics { registry, ..metrics }
+    }
+
+    fn register_damage_and_disk(&self, registry: &mut Registry) {
+        registry.register(
+            "state_damaged",
+            "1 when a scan found other content in the state than was applied",
+            self.state_damaged.clone(),
+        );
+        registry.register(
+            "content_scans",
+            "Scans of the whole state since the start",
+            self.content_scans.clone(),
+        );
+        registry.register(
+            "digest_disagreements",
+            "Other peers that disagreed about the state in the latest exchange",
+            self.digest_disagreements.clone(),
+        );
+        registry.register_with_unit("disk_free", "Free space of the data disk", Unit::Bytes, self.disk_free.clone());
+        registry.register(
+            "disk_low",
+            "1 while the data disk's free space is below its bounds",
+            self.disk_low.clone(),
+        );
+        registry.register(
+            "growth_refused",
+            "1 while a majority is short of disk and the leader refuses what adds data",
+            self.growth_refused.clone(),
+        );
+        registry.register_with_unit(
+            "ballast",
+            "Space that can be given back when the disk is full",
+            Unit::Bytes,
+            self.ballast.clone(),
+        );
     }
 
     /// Counts one served call.

@@ -21,7 +21,10 @@ const MAX_DIGESTS: usize = 10_000;
 
 /// Routes that belong to no client protocol.
 pub fn router(app: Arc<App>) -> Router {
-    Router::new()
+    let router = Router::new();
+    #[cfg(feature = "failpoints")]
+    let router = router.route("/debug/failpoints", axum::routing::post(arm_failpoints));
+    router
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
@@ -67,6 +70,14 @@ async fn metrics(State(app): State<Arc<App>>) -> Response {
         metrics.log_bytes.set(core.log.stored_bytes() as i64);
         metrics.state_bytes.set(core.applier.engine().sizes().disk_bytes as i64);
         metrics.diverged.set(i64::from(core.health.is_diverged()));
+        metrics.state_damaged.set(i64::from(core.content_scan.is_damaged()));
+        metrics.content_scans.set(core.content_scan.completed() as i64);
+        metrics.digest_disagreements.set(core.health.disagreements().len() as i64);
+        let (space, low) = core.own_disk();
+        metrics.disk_free.set(space.free_bytes as i64);
+        metrics.disk_low.set(i64::from(low));
+        metrics.growth_refused.set(i64::from(core.disk.refusal().is_some()));
+        metrics.ballast.set(app.ballast_bytes() as i64);
         let reachable = node
             .status()
             .peers
@@ -89,11 +100,31 @@ async fn status(State(app): State<Arc<App>>) -> Response {
     }
 }
 
+fn has_token(app: &App, headers: &HeaderMap) -> bool {
+    let given = headers.get("quorate-token").map(|value| value.as_bytes()).unwrap_or_default();
+    given.ct_eq(app.token.as_bytes()).into()
+}
+
+fn forbidden() -> Response {
+    (StatusCode::FORBIDDEN, "header quorate-token is absent or wrong\n").into_response()
+}
+
+/// Arms failpoints, `site=actions` separated by semicolons; needs the token in header `quorate-token`.
+#[cfg(feature = "failpoints")]
+async fn arm_failpoints(State(app): State<Arc<App>>, headers: HeaderMap, list: String) -> Response {
+    if !has_token(&app, &headers) {
+        return forbidden();
+    }
+    match crate::failpoints::arm(&list) {
+        Ok(()) => "armed\n".into_response(),
+        Err(error) => (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
+    }
+}
+
 /// Vote, log positions, membership and recent digests; needs the token in header `quorate-token`.
 async fn debug_raft(State(app): State<Arc<App>>, headers: HeaderMap, Query(query): Query<BTreeMap<String, String>>) -> Response {
-    let given = headers.get("quorate-token").map(|value| value.as_bytes()).unwrap_or_default();
-    if !bool::from(given.ct_eq(app.token.as_bytes())) {
-        return (StatusCode::FORBIDDEN, "header quorate-token is absent or wrong\n").into_response();
+    if !has_token(&app, &headers) {
+        return forbidden();
     }
     let node = match app.node() {
         Ok(node) => node,

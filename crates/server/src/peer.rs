@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod handshake;
+pub mod refusals;
 pub mod service;
 
 use quorate_model::{ClusterId, Incarnation};

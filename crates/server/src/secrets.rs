@@ -112,28 +112,11 @@ impl fmt::Debug for SecretBox {
 
 impl SealSecret for SecretBox {
     fn seal(&self, secret: &str) -> Result<SealedSecret, MetaError> {
-        let key = &self.newest;
-        if secret.is_empty() {
-            return Ok(SealedSecret {
-                ciphertext: String::new(),
-                key_id: key.id,
-            });
-        }
-        let digest = mac(&key.nonce_key, secret.as_bytes());
-        let nonce = &digest[..NONCE_BYTES];
-        let bound_to = key.id.to_be_bytes();
-        let sealed = key.cipher.encrypt(
-            Nonce::from_slice(nonce),
-            Payload {
-                msg: secret.as_bytes(),
-                aad: &bound_to,
-            },
-        );
-        let sealed = sealed.map_err(|_| MetaError::invalid("failed to encrypt"))?;
-        Ok(SealedSecret {
-            ciphertext: BASE64_STANDARD.encode([nonce, &sealed].concat()),
-            key_id: key.id,
-        })
+        self.newest.seal(secret)
+    }
+
+    fn seal_under_older_keys(&self, secret: &str) -> Result<Vec<SealedSecret>, MetaError> {
+        self.older.iter().map(|key| key.seal(secret)).collect()
     }
 }
 
@@ -182,6 +165,30 @@ impl RootKey {
             nonce_key: derived("quorate secret nonce v1"),
             check_value: BASE64_STANDARD.encode(check),
         }
+    }
+
+    fn seal(&self, secret: &str) -> Result<SealedSecret, MetaError> {
+        if secret.is_empty() {
+            return Ok(SealedSecret {
+                ciphertext: String::new(),
+                key_id: self.id,
+            });
+        }
+        let digest = mac(&self.nonce_key, secret.as_bytes());
+        let nonce = &digest[..NONCE_BYTES];
+        let bound_to = self.id.to_be_bytes();
+        let sealed = self.cipher.encrypt(
+            Nonce::from_slice(nonce),
+            Payload {
+                msg: secret.as_bytes(),
+                aad: &bound_to,
+            },
+        );
+        let sealed = sealed.map_err(|_| MetaError::invalid("failed to encrypt"))?;
+        Ok(SealedSecret {
+            ciphertext: BASE64_STANDARD.encode([nonce, &sealed].concat()),
+            key_id: self.id,
+        })
     }
 }
 
@@ -305,6 +312,8 @@ mod tests {
         let old = before.seal("sk").expect("sealed");
         assert_eq!(after.seal("sk").expect("sealed").key_id, 9);
         assert_eq!(after.unseal(&old).expect("unsealed"), "sk");
+        assert_eq!(after.seal_under_older_keys("sk").expect("sealed"), [old], "compared, never stored");
+        assert_eq!(before.seal_under_older_keys("sk").expect("sealed"), []);
         assert_eq!(after.key_ids().collect::<Vec<_>>(), [1, 9]);
     }
 

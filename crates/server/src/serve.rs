@@ -7,18 +7,22 @@ use crate::peer::client::TcpTransport;
 use crate::peer::service::{self, PeerPort};
 use crate::peer::{Identity as PeerIdentity, OwnIdentity};
 use crate::secrets::SecretBox;
+use crate::tls;
+use quorate_consensus::acknowledged;
 use quorate_consensus::applier::Audit;
 use quorate_consensus::bootstrap::{self, Newcomer, Place};
+use quorate_consensus::disk::DiskSpace;
 use quorate_consensus::transport::{Channel, Transport};
 use quorate_consensus::{Node, NodeParts, Settings, env};
 use quorate_model::{ClusterId, ErrorCode, Incarnation, PeerId};
 use quorate_state_machine::commands::RegisterRootKey;
+use quorate_storage::ballast::{Ballast, BallastPlan};
 use quorate_storage::identity::Identity;
 use quorate_storage::log::{FileLog, FileLogOptions, LogStore};
 use quorate_storage::state::{RocksState, RocksStateOptions, StateEngine};
 use quorate_wire::quorate::peer as wire;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -26,6 +30,11 @@ use tokio::sync::watch;
 
 /// Pause between two attempts to join a running cluster.
 const JOIN_RETRY: Duration = Duration::from_millis(500);
+
+/// Size of the file that is given back when the disk is full.
+const BALLAST_BYTES: u64 = 256 << 20;
+/// How often free space is compared with the ballast.
+const BALLAST_INTERVAL: Duration = Duration::from_millis(500);
 
 /// How long closing the state may take at the end.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -45,30 +54,39 @@ pub enum StartError {
     },
     #[error("{0}")]
     Place(String),
+    #[error("peer {peer} has failed: {failure}; nothing was acknowledged since; free space or replace the disk, then start it again")]
+    Failed { peer: PeerId, failure: String },
 }
 
 /// Runs a peer until `stop` turns true; `ready` is called when it has its place and serves.
 pub async fn run(config: ServerConfig, stop: watch::Receiver<bool>, ready: impl FnOnce(&Node)) -> Result<(), StartError> {
+    #[cfg(feature = "failpoints")]
+    crate::failpoints::arm_from_environment().map_err(ConfigError)?;
     let token = config.resolve_token()?;
     let secret = config.resolve_cluster_secret()?;
+    let iam_user = config.resolve_iam_user()?;
     std::fs::create_dir_all(&config.data_dir)
         .map_err(|error| io::Error::other(format!("data directory {}: {error}", config.data_dir.display())))?;
     let secrets = open_secrets(&config)?;
+    let public_tls = tls::open_public(&config.tls)?.map(Arc::new);
+    let peer_tls = tls::open_peer(&config.peer_tls)?.map(Arc::new);
     let identity = load_identity(&config.data_dir)?;
     let public = bind(&config.listen, "--listen").await?;
     let peers = bind(&config.peer_listen, "--peer-listen").await?;
     let own = OwnIdentity::new(peer_identity(&identity));
-    let transport: Arc<dyn Transport> = Arc::new(TcpTransport::new(own.clone(), secret.clone()));
+    let transport: Arc<dyn Transport> = Arc::new(TcpTransport::new(own.clone(), secret.clone(), peer_tls.clone()));
     let newcomer = Arc::new(newcomer(&config, &identity));
-    let app = Arc::new(App::new(config.clone(), token, secrets));
+    let app = Arc::new(App::new(config.clone(), token, secrets).with_iam_user(iam_user));
     let port = PeerPort {
         app: app.clone(),
         own: own.clone(),
         secret: Arc::new(secret),
+        tls: peer_tls,
         newcomer: newcomer.clone(),
+        refused: Arc::default(),
     };
     tokio::spawn(service::accept(port, peers));
-    let serving = tokio::spawn(listener::serve(app.clone(), public, stop.clone()));
+    let serving = tokio::spawn(listener::serve(app.clone(), public, public_tls, stop.clone()));
     let mut stopped = stop.clone();
     let place = tokio::select! {
         place = settle(&config.data_dir, identity, &newcomer, &transport) => place?,
@@ -79,7 +97,7 @@ pub async fn run(config: ServerConfig, stop: watch::Receiver<bool>, ready: impl 
         peer: place.peer.0,
         incarnation: newcomer.incarnation,
     });
-    let node = start_node(&config, &place, &newcomer, transport.clone()).await?;
+    let node = start_node(&app, &place, &newcomer, transport.clone()).await?;
     app.set_node(node.clone());
     let mut stopped = stop.clone();
     if place.founder {
@@ -99,11 +117,22 @@ pub async fn run(config: ServerConfig, stop: watch::Receiver<bool>, ready: impl 
             );
             return Err(StartError::Place(text));
         }
+        failure = node.failed() => return Err(StartError::Failed { peer: place.peer, failure }),
+        loss = node.core().own_log.lost() => return Err(retire(&config.data_dir, &loss)),
     }
     tracing::info!(peer = place.peer.0, "stopping");
     node.shutdown().await;
     let _ = serving.await;
     Ok(())
+}
+
+/// Sees to it that this data directory never takes part again.
+fn retire(data_dir: &Path, loss: &str) -> StartError {
+    if let Err(error) = Identity::retire(data_dir, loss) {
+        tracing::error!(%error, "the data directory cannot be marked as retired; do not start this peer on it again");
+    }
+    let advice = "the peer must not vote under its id again: move the directory away and start it with --replace";
+    StartError::Place(format!("{}: {loss}; {advice}", data_dir.display()))
 }
 
 /// The keys secrets are encrypted by. A peer that is alone makes its own; several must be given the same.
@@ -251,35 +280,39 @@ async fn join(newcomer: &Newcomer, transport: &Arc<dyn Transport>) -> Result<(Cl
     }
 }
 
-async fn start_node(
-    config: &ServerConfig,
-    place: &Settled,
-    newcomer: &Newcomer,
-    transport: Arc<dyn Transport>,
-) -> Result<Node, StartError> {
-    let mut settings = Settings {
-        timing: config.timing(),
-        ..Settings::default()
-    };
-    settings.checkpoint_log_bytes = config.checkpoint_log_bytes.unwrap_or(settings.checkpoint_log_bytes);
-    settings.checkpoint_log_entries = config.checkpoint_log_entries.unwrap_or(settings.checkpoint_log_entries);
+async fn start_node(app: &App, place: &Settled, newcomer: &Newcomer, transport: Arc<dyn Transport>) -> Result<Node, StartError> {
+    let config = &app.config;
+    let settings = config.settings();
+    let ballast = Arc::new(prepare_ballast(config, &settings)?);
     let on_fatal: Arc<dyn Fn(&str) + Send + Sync> = Arc::new(|what| {
         // Nothing after a failed write or sync may be acknowledged: there is no state to go on from.
         tracing::error!(what, "the log cannot be written; stopping at once");
         eprintln!("quorate: the log cannot be written: {what}; stopping at once");
         std::process::abort();
     });
-    let data_dir = config.data_dir.clone();
+    let (data_dir, reserve) = (config.data_dir.clone(), ballast.clone());
+    let segment_bytes = config.resolve_log_segment_bytes()?;
     let opened = tokio::task::spawn_blocking(move || -> io::Result<(Arc<dyn LogStore>, Arc<dyn StateEngine>)> {
-        let options = FileLogOptions {
+        let mut options = FileLogOptions {
             on_fatal,
+            on_no_space: Arc::new(move || reserve.release()),
             ..FileLogOptions::default()
         };
+        options.segment_bytes = segment_bytes.unwrap_or(options.segment_bytes);
+        #[cfg(feature = "failpoints")]
+        {
+            options.before_step = crate::failpoints::before_log_step();
+        }
         let log = FileLog::open(data_dir.join("log"), options).map_err(io::Error::other)?;
         let state = RocksState::open(&data_dir.join("state"), RocksStateOptions::default())?;
         Ok((Arc::new(log), Arc::new(state)))
     });
     let (log, state) = opened.await.map_err(io::Error::other)??;
+    let others = newcomer.peers.iter().filter(|address| **address != newcomer.peer_address);
+    let loss = acknowledged::lost_entries(log.as_ref(), state.as_ref(), &transport, newcomer.incarnation.0, others).await?;
+    if let Some(loss) = loss {
+        return Err(retire(&config.data_dir, &loss));
+    }
     let disk = config.data_dir.clone();
     let parts = NodeParts {
         cluster: place.cluster,
@@ -292,13 +325,55 @@ async fn start_node(
         state,
         transport,
         audit: audit(config)?,
-        disk_free: Arc::new(move || disk_free(&disk)),
+        disk_space: Arc::new(move || disk_space(&disk)),
     };
-    Ok(Node::start(parts).await?)
+    let node = Node::start(parts).await?;
+    tokio::spawn(watch_ballast(config.data_dir.clone(), ballast.clone()));
+    app.set_ballast(ballast);
+    Ok(node)
 }
 
-fn disk_free(dir: &Path) -> u64 {
-    rustix::fs::statvfs(dir).map(|facts| facts.f_bavail * facts.f_frsize).unwrap_or(0)
+/// What cannot be told counts as no space at all: an operator is to look.
+fn disk_space(dir: &Path) -> DiskSpace {
+    rustix::fs::statvfs(dir).map_or_else(
+        |_| DiskSpace::default(),
+        |facts| DiskSpace {
+            free_bytes: facts.f_bavail * facts.f_frsize,
+            total_bytes: facts.f_blocks * facts.f_frsize,
+        },
+    )
+}
+
+/// Before log and state are opened: at a start on a full disk they need its space.
+fn prepare_ballast(config: &ServerConfig, settings: &Settings) -> io::Result<Ballast> {
+    let space = disk_space(&config.data_dir);
+    let plan = BallastPlan {
+        wanted_bytes: config.ballast_bytes.unwrap_or(BALLAST_BYTES),
+        free_bytes: space.free_bytes,
+        total_bytes: space.total_bytes,
+        keep_free_bytes: settings.disk.low_below(space.total_bytes),
+    };
+    Ballast::prepare(&config.data_dir, plan)
+}
+
+/// The log asks for the ballast when a write finds no space. The state cannot ask: RocksDB writes its files on threads of
+/// its own, and would refuse all later writes after a failed one. So the ballast goes before that, when no more than a
+/// quarter of it is free.
+async fn watch_ballast(data_dir: PathBuf, ballast: Arc<Ballast>) {
+    while ballast.held_bytes() > 0 {
+        if disk_space(&data_dir).free_bytes < ballast.held_bytes() / 4 {
+            ballast.release();
+        }
+        tokio::time::sleep(BALLAST_INTERVAL).await;
+    }
+}
+
+#[cfg(feature = "audit")]
+fn audit(config: &ServerConfig) -> io::Result<Option<Audit>> {
+    match config.audit {
+        true => crate::audit::open(&config.data_dir).map(Some),
+        false => Ok(None),
+    }
 }
 
 #[cfg(not(feature = "audit"))]
@@ -309,34 +384,4 @@ fn audit(config: &ServerConfig) -> io::Result<Option<Audit>> {
         )),
         false => Ok(None),
     }
-}
-
-/// One line per applied command, never purged: what was applied, for comparing peers and resolving unknown outcomes.
-#[cfg(feature = "audit")]
-fn audit(config: &ServerConfig) -> io::Result<Option<Audit>> {
-    use quorate_state_machine::{EntryKind, frame, session};
-    use std::io::Write;
-    if !config.audit {
-        return Ok(None);
-    }
-    let file = std::fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(config.data_dir.join("audit.log"))?;
-    Ok(Some(Box::new(move |entries| {
-        for entry in entries {
-            let at = entry.position;
-            let EntryKind::Commands(payload) = &entry.kind else { continue };
-            for frame in frame::unpack(payload).map(|(_, frames)| frames).unwrap_or_default() {
-                let (request, hash) = (frame.request, session::request_hash(&frame));
-                let line = format!(
-                    "{} {}.{} {}.{} {} {hash:016x}\n",
-                    at.index, at.term, at.peer, request.session, request.number, frame.number
-                );
-                if let Err(error) = (&file).write_all(line.as_bytes()) {
-                    tracing::error!(%error, "the audit log cannot be written");
-                }
-            }
-        }
-    })))
 }

@@ -9,7 +9,7 @@ use crate::keys::{self, RecordTable, VersionedTable};
 use crate::limits;
 use crate::record::InstanceRecord;
 use crate::store::{Reader, StoreError};
-use crate::versioned::{self, Version};
+use crate::versioned;
 use bytes::{BufMut, Bytes};
 use quorate_model::{ErrorCode, MetaError, Revision, ScopeId};
 
@@ -54,14 +54,25 @@ pub fn scope_at(reader: &dyn Reader, instance_id: &str, revision: Revision) -> R
     }
 }
 
-/// The live value of a newest version, if it is one.
-pub fn live(version: Option<&Version>) -> Option<(Revision, &Bytes)> {
-    version.and_then(|version| Some((version.revision, version.value.as_ref()?)))
+/// What a write needs to know of an attribute: not its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Current {
+    /// Revision of the newest version, tombstones included.
+    pub newest: Option<Revision>,
+    /// Whether that version is a value.
+    pub is_live: bool,
+}
+
+impl Current {
+    /// The revision callers see: 0 for an attribute that is absent.
+    pub fn live_revision(&self) -> u64 {
+        self.newest.filter(|_| self.is_live).map_or(0, |revision| revision.0)
+    }
 }
 
 /// Compare-and-set: refuses unless the attribute was last written at `expected` (0: is absent).
-pub fn check_revision(name: &str, current: Option<&Version>, expected: Option<u64>) -> Result<(), MetaError> {
-    let actual = live(current).map_or(0, |(revision, _)| revision.0);
+pub fn check_revision(name: &str, current: Current, expected: Option<u64>) -> Result<(), MetaError> {
+    let actual = current.live_revision();
     match expected {
         Some(expected) if expected != actual => {
             let found = if actual == 0 {
@@ -83,9 +94,9 @@ pub fn check_revision(name: &str, current: Option<&Version>, expected: Option<u6
     }
 }
 
-/// Writes an attribute (`None` deletes it) and its index row, over the version the caller has read.
-pub fn write(context: &mut ApplyContext<'_, '_>, scope: ScopeId, name: &str, value: Option<&[u8]>, superseded: Option<&Version>) {
-    versioned::write(context, VersionedTable::Attribute, scope, name.as_bytes(), value, superseded);
+/// Writes an attribute (`None` deletes it) and its index row, over what the caller has looked up.
+pub fn write(context: &mut ApplyContext<'_, '_>, scope: ScopeId, name: &str, value: Option<&[u8]>, current: Current) {
+    versioned::write(context, VersionedTable::Attribute, scope, name.as_bytes(), value, current.newest);
     let index = index_key(name, scope);
     match value {
         Some(_) => {
@@ -96,15 +107,30 @@ pub fn write(context: &mut ApplyContext<'_, '_>, scope: ScopeId, name: &str, val
     }
 }
 
-/// The newest version of an attribute. Its index row says where that is, so a live attribute costs two point reads; only one
-/// that was deleted or never set needs a seek.
-pub fn current(reader: &dyn Reader, scope: ScopeId, name: &str) -> Result<Option<Version>, StoreError> {
-    let (table, key) = (VersionedTable::Attribute, name.as_bytes());
+/// Looks an attribute up. Its index row says where the newest version of a live one is, so that costs one point read; only an
+/// attribute that was deleted or never set needs a seek.
+pub fn current(reader: &dyn Reader, scope: ScopeId, name: &str) -> Result<Current, StoreError> {
     let indexed = reader.get(&index_key(name, scope))?;
-    match indexed.as_deref().and_then(|bytes| bytes.try_into().ok()).map(u64::from_be_bytes) {
-        Some(revision) => versioned::written_at(reader, table, scope, key, Revision(revision)),
-        None => versioned::newest(reader, table, scope, key),
+    if let Some(revision) = indexed.as_deref().and_then(|bytes| bytes.try_into().ok()).map(u64::from_be_bytes) {
+        return Ok(Current {
+            newest: Some(Revision(revision)),
+            is_live: true,
+        });
     }
+    let newest = versioned::newest(reader, VersionedTable::Attribute, scope, name.as_bytes())?;
+    Ok(Current {
+        newest: newest.as_ref().map(|version| version.revision),
+        is_live: newest.is_some_and(|version| version.value.is_some()),
+    })
+}
+
+/// The value a live attribute has.
+pub fn value(reader: &dyn Reader, scope: ScopeId, name: &str, current: Current) -> Result<Option<Bytes>, StoreError> {
+    let Some(revision) = current.newest.filter(|_| current.is_live) else {
+        return Ok(None);
+    };
+    let version = versioned::written_at(reader, VersionedTable::Attribute, scope, name.as_bytes(), revision)?;
+    Ok(version.and_then(|version| version.value))
 }
 
 /// `name' | scope`: all instances that have an attribute lie together.

@@ -1,6 +1,7 @@
 //! What one command wants to write. It joins the group only if the command succeeds.
 
 use bytes::Bytes;
+use quorate_model::Revision;
 
 /// One row to write.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,29 +13,50 @@ pub struct Change {
     pub fresh: bool,
 }
 
+impl Change {
+    pub fn put(key: Bytes, value: Bytes) -> Change {
+        Change {
+            key,
+            value: Some(value),
+            fresh: false,
+        }
+    }
+
+    /// Writes a row whose key is new by construction.
+    pub fn fresh(key: Bytes, value: Bytes) -> Change {
+        Change {
+            key,
+            value: Some(value),
+            fresh: true,
+        }
+    }
+}
+
+/// A version that the command supersedes: to be looked at by clean-up some day.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SupersededVersion {
+    /// Versioned key without the revision.
+    pub name: Bytes,
+    /// The version's own revision.
+    pub written_at: Revision,
+}
+
 /// A command's writes, in the order it made them.
 #[derive(Debug, Default)]
 pub struct ChangeList {
     changes: Vec<Change>,
+    superseded: Vec<SupersededVersion>,
     bytes: usize,
 }
 
 impl ChangeList {
     pub fn put(&mut self, key: Bytes, value: impl Into<Bytes>) {
-        self.push(Change {
-            key,
-            value: Some(value.into()),
-            fresh: false,
-        });
+        self.push(Change::put(key, value.into()));
     }
 
     /// Writes a row whose key is new by construction.
     pub fn put_fresh(&mut self, key: Bytes, value: impl Into<Bytes>) {
-        self.push(Change {
-            key,
-            value: Some(value.into()),
-            fresh: true,
-        });
+        self.push(Change::fresh(key, value.into()));
     }
 
     pub fn remove(&mut self, key: Bytes) {
@@ -43,6 +65,12 @@ impl ChangeList {
             value: None,
             fresh: false,
         });
+    }
+
+    /// Queues a version for clean-up. All that one log entry supersedes shares a row.
+    pub fn supersede(&mut self, version: SupersededVersion) {
+        self.bytes += version.name.len();
+        self.superseded.push(version);
     }
 
     fn push(&mut self, change: Change) {
@@ -54,15 +82,16 @@ impl ChangeList {
         self.changes.is_empty()
     }
 
+    /// Rows and superseded versions.
     pub fn len(&self) -> usize {
-        self.changes.len()
+        self.changes.len() + self.superseded.len()
     }
 
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    pub fn into_changes(self) -> Vec<Change> {
-        self.changes
+    pub fn into_parts(self) -> (Vec<Change>, Vec<SupersededVersion>) {
+        (self.changes, self.superseded)
     }
 }

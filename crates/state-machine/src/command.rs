@@ -26,6 +26,11 @@ pub trait Prepare: Command + Sized {
     type Request;
 
     fn prepare(request: Self::Request, context: &PrepareContext<'_>) -> Result<Self, MetaError>;
+
+    /// What upstream says beside a success of this kind; empty for nearly all.
+    fn note(_reply: &Self::Reply) -> &'static str {
+        ""
+    }
 }
 
 /// What `prepare` may use.
@@ -63,6 +68,9 @@ impl Default for PrepareSettings {
 pub trait SealSecret {
     /// Equal secrets under the same key give equal ciphertext, so that "unchanged" can be decided without the key.
     fn seal(&self, secret: &str) -> Result<SealedSecret, MetaError>;
+
+    /// The secret under each root key but the newest, for comparison with what was stored before the key was rotated.
+    fn seal_under_older_keys(&self, secret: &str) -> Result<Vec<SealedSecret>, MetaError>;
 }
 
 /// A secret at rest.

@@ -14,6 +14,8 @@ pub struct CommandInfo {
     pub number: u32,
     /// Also the metric label and the name in log dumps.
     pub name: &'static str,
+    /// Whether it may add to what is stored for good. While disks are full, such a command is refused and all others go on.
+    pub grows: bool,
 }
 
 /// A command with its number.
@@ -33,7 +35,7 @@ macro_rules! command_table {
         })*
 
         /// Every command, by number.
-        pub const COMMANDS: &[CommandInfo] = &[$(CommandInfo { number: $number, name: stringify!($module) }),*];
+        pub const COMMANDS: &[CommandInfo] = &[$(CommandInfo { number: $number, name: stringify!($module), grows: grows_by_name(stringify!($module)) }),*];
 
         /// Applies the command with this number; `None` when this version does not know it.
         pub(crate) fn dispatch(number: u32, payload: Bytes, context: &mut ApplyContext<'_, '_>) -> Option<Result<Bytes, ApplyError>> {
@@ -78,6 +80,66 @@ command_table! {
     40 set_multi_version_status SetMultiVersionStatus;
     41 adjust_rate_limit AdjustRateLimit;
     42 update_config UpdateConfig;
+    60 add_obj_info AddObjInfo;
+    61 legacy_update_ak_sk LegacyUpdateAkSk;
+    62 alter_obj_info AlterObjInfo;
+    63 update_ak_sk UpdateAkSk;
+    64 add_s3_vault AddS3Vault;
+    65 alter_s3_vault AlterS3Vault;
+    66 add_hdfs_vault AddHdfsVault;
+    67 drop_hdfs_vault DropHdfsVault;
+    68 alter_ram_user AlterRamUser;
+    69 alter_iam AlterIam;
+    70 set_default_vault SetDefaultVault;
+    71 unset_default_vault UnsetDefaultVault;
+    72 alter_hdfs_vault AlterHdfsVault;
+}
+
+/// First words of commands that give space back, or end what occupies some.
+const VERBS_THAT_SHRINK: &[&str] = &[
+    "abort", "cancel", "close", "collect", "complete", "delete", "drop", "end", "expire", "fail", "finish", "release", "remove",
+];
+/// Commands without which those above, or a change of members, could not be made; what they add is bounded.
+const NEEDED_TO_SHRINK: &[&str] = &["open_session", "allocate_peer", "register_root_key"];
+
+/// A command grows unless its name says otherwise: the safe side for one that is added without a thought of full disks.
+const fn grows_by_name(name: &str) -> bool {
+    let mut at = 0;
+    while at < VERBS_THAT_SHRINK.len() {
+        if begins_with(name, VERBS_THAT_SHRINK[at], b'_') {
+            return false;
+        }
+        at += 1;
+    }
+    at = 0;
+    while at < NEEDED_TO_SHRINK.len() {
+        if name.len() == NEEDED_TO_SHRINK[at].len() && begins_with(name, NEEDED_TO_SHRINK[at], 0) {
+            return false;
+        }
+        at += 1;
+    }
+    true
+}
+
+/// Whether `name` is `word`, or begins with it and goes on with `next`.
+const fn begins_with(name: &str, word: &str, next: u8) -> bool {
+    let (name, word) = (name.as_bytes(), word.as_bytes());
+    if name.len() < word.len() || (name.len() > word.len() && name[word.len()] != next) {
+        return false;
+    }
+    let mut at = 0;
+    while at < word.len() {
+        if name[at] != word[at] {
+            return false;
+        }
+        at += 1;
+    }
+    true
+}
+
+/// Whether the command with this number may add to what is stored for good; one this version does not know may.
+pub fn grows(number: u32) -> bool {
+    info(number).is_none_or(|info| info.grows)
 }
 
 /// The table's row of a number.
@@ -104,5 +166,25 @@ mod tests {
         for info in COMMANDS {
             assert_eq!(COMMANDS.iter().filter(|other| other.name == info.name).count(), 1, "{}", info.name);
         }
+    }
+
+    #[test]
+    fn what_gives_space_back_goes_on_when_disks_are_full() {
+        let shrinking: Vec<&str> = COMMANDS.iter().filter(|info| !info.grows).map(|info| info.name).collect();
+        for name in [
+            "open_session",
+            "release_pin",
+            "collect_versions",
+            "drop_instance",
+            "delete_attribute",
+            "allocate_peer",
+        ] {
+            assert!(shrinking.contains(&name), "{name} is not among {shrinking:?}");
+        }
+        for name in ["create_instance", "put_attribute", "append_attributes", "create_pin", "add_node"] {
+            assert!(!shrinking.contains(&name), "{name} is among {shrinking:?}");
+        }
+        assert!(!grows_by_name("drop") && grows_by_name("dropped_instance") && grows_by_name("open_sessions") && grows_by_name(""));
+        assert!(grows(u32::MAX), "a command this version does not know");
     }
 }

@@ -3,14 +3,13 @@
 use crate::keys::space;
 use crate::record::DigestRecord;
 use crate::store::{Reader, StoreError};
-use bytes::Bytes;
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 /// Digests after one applied entry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Digests {
     pub index: u64,
-    /// Chained over log id, payload and sorted writes of every entry.
+    /// Chained over log id, payload and writes of every entry.
     pub history: u128,
     /// Sum over all rows of hash(key, value), modulo 2^128: independent of the order in which rows came.
     pub content: u128,
@@ -76,38 +75,66 @@ fn row_hash(key: &[u8], value: &[u8]) -> u128 {
     hasher.digest128()
 }
 
-/// The next link of the history chain.
-pub fn chain(before: u128, position: [u64; 3], payload: &[u8], writes: &[(Bytes, Option<Bytes>)]) -> u128 {
-    let mut hasher = Xxh3::new();
-    hasher.update(&before.to_be_bytes());
-    for number in position {
-        hasher.update(&number.to_be_bytes());
+/// The next link of the history chain, computed while an entry is applied: over its log id, its payload and its writes in the
+/// order they were made.
+pub struct Link(Xxh3);
+
+impl Link {
+    pub fn new(before: u128, position: [u64; 3], payload: &[u8]) -> Link {
+        let mut hasher = Xxh3::new();
+        hasher.update(&before.to_be_bytes());
+        for number in position {
+            hasher.update(&number.to_be_bytes());
+        }
+        hasher.update(&(payload.len() as u64).to_be_bytes());
+        hasher.update(payload);
+        Link(hasher)
     }
-    hasher.update(&(payload.len() as u64).to_be_bytes());
-    hasher.update(payload);
-    for (key, value) in writes {
-        hasher.update(&(key.len() as u32).to_be_bytes());
-        hasher.update(key);
+
+    pub fn write(&mut self, key: &[u8], value: Option<&[u8]>) {
+        self.0.update(&(key.len() as u32).to_be_bytes());
+        self.0.update(key);
         match value {
             Some(value) => {
-                hasher.update(&(value.len() as u32).to_be_bytes());
-                hasher.update(value);
+                self.0.update(&(value.len() as u32).to_be_bytes());
+                self.0.update(value);
             }
-            None => hasher.update(&u32::MAX.to_be_bytes()),
+            None => self.0.update(&u32::MAX.to_be_bytes()),
         }
     }
-    hasher.digest128()
+
+    pub fn finish(&self) -> u128 {
+        self.0.digest128()
+    }
 }
 
 /// Computes the content digest anew by reading every row: what the background scan compares with.
 pub fn recompute_content(reader: &dyn Reader) -> Result<u128, StoreError> {
+    let sum = recompute_content_in_steps(reader, usize::MAX, &mut || true)?;
+    Ok(sum.unwrap_or_default())
+}
+
+/// As [`recompute_content`], asking after every `step_rows` rows whether to go on; `None` if told not to.
+pub fn recompute_content_in_steps(
+    reader: &dyn Reader,
+    step_rows: usize,
+    go_on: &mut dyn FnMut() -> bool,
+) -> Result<Option<u128>, StoreError> {
     let mut sum = 0u128;
-    let mut cursor = reader.cursor(&[space::COUNTERS], &[0xff; 16])?;
+    let mut rows = 0;
+    let mut cursor = reader.sweep(&[space::COUNTERS], &[0xff; 16])?;
     while let Some((key, value)) = cursor.row() {
         if is_content(key) {
             sum = sum.wrapping_add(row_hash(key, value));
         }
         cursor.next()?;
+        rows += 1;
+        if rows == step_rows {
+            rows = 0;
+            if !go_on() {
+                return Ok(None);
+            }
+        }
     }
-    Ok(sum)
+    Ok(Some(sum))
 }

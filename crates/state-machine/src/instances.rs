@@ -40,6 +40,8 @@ pub enum Route {
     DropCluster,
     /// The other routes that change a cluster.
     ChangeCluster,
+    /// Changes of object stores, vaults and accounts.
+    ChangeStorage,
     /// Reads of what belongs to an instance.
     Read,
 }
@@ -76,7 +78,7 @@ pub fn require(reader: &dyn Reader, instance_id: &str, route: Route) -> Result<I
     };
     let dropped = "instance status has been set delete, plz check it";
     match route {
-        Route::AddCluster | Route::DropCluster if instance.is_dropped() => Err(MetaError::not_found(dropped).into()),
+        Route::AddCluster | Route::DropCluster | Route::ChangeStorage if instance.is_dropped() => Err(MetaError::not_found(dropped).into()),
         Route::ChangeCluster if instance.is_dropped() => Err(MetaError::invalid(dropped).into()),
         _ => Ok(instance),
     }
@@ -90,7 +92,7 @@ fn missing(instance_id: &str, route: Route) -> MetaError {
         Route::AddCluster => MetaError::new(ErrorCode::KeyMissing, format!("failed to get instance, info {text}")),
         Route::DropCluster => MetaError::not_found(text),
         Route::ChangeCluster => MetaError::invalid(text),
-        Route::Read => MetaError::new(ErrorCode::KeyMissing, text),
+        Route::ChangeStorage | Route::Read => MetaError::new(ErrorCode::KeyMissing, text),
     }
 }
 

@@ -8,7 +8,7 @@
 //! 04 slot      | session u64 | slot u8                         SlotRecord
 //! 10 record    | table u8 | table's own key                    plain rows
 //! 20 versioned | table u8 | scope u64 | key' | !revision u64   a version: 00 = tombstone, 01 + value
-//! 30 clean-up  | revision u64 | table u8 | scope u64 | key'    a superseded version waits to be looked at
+//! 30 clean-up  | revision u64                                  what one log entry superseded waits to be looked at
 //! 31 parked    | scope u64 | pin u64 | revision u64 | ...      ... or waits for the pinned revision that blocks it
 //! 32 released  | scope u64 | pin u64                           what is parked there must be looked at again, from a row
 //! 40 pin       | scope u64 | revision u64 | pin id u64         PinRecord
@@ -68,6 +68,8 @@ pub enum RecordTable {
     FrontSettings = 30,
     /// () -> RateLimitsRecord
     RateLimits = 31,
+    /// () -> RamUserPB, secret as ciphertext: the cloud account that peers work under
+    ServiceAccount = 60,
 }
 
 /// Versioned tables. Numbers are stored; never reuse one.

@@ -23,6 +23,7 @@ pub mod keys;
 pub mod limits;
 pub mod machine;
 pub mod nodes;
+pub mod object_store_keys;
 pub mod object_stores;
 pub mod queries;
 pub mod rate_limits;
@@ -31,9 +32,15 @@ pub mod record;
 mod resource_fixture;
 #[cfg(test)]
 mod resource_scenarios;
+pub mod sealed;
+pub mod service_account;
 pub mod session;
+#[cfg(test)]
+mod storage_fixture;
+pub mod storage_request;
 pub mod store;
 pub mod text_bounds;
+pub mod vaults;
 pub mod versioned;
 pub mod view;
 pub mod virtual_clusters;

@@ -4,6 +4,10 @@
 pub const MAX_ROWS_PER_COMMAND: usize = 10_000;
 /// Bytes of rows one command may change.
 pub const MAX_BYTES_PER_COMMAND: usize = 4 << 20;
+/// Rows the commands of one entry change together, unless the first alone changes more.
+pub const MAX_ROWS_PER_ENTRY: usize = 10_000;
+/// Bytes of rows and answers the commands of one entry make together, unless the first alone makes more.
+pub const MAX_BYTES_PER_ENTRY: usize = 4 << 20;
 /// One command's encoded payload: many must fit into one entry.
 pub const MAX_COMMAND_BYTES: usize = 256 << 10;
 /// Commands packed into one log entry.
@@ -64,3 +68,13 @@ pub const MAX_LIST_ENTRIES: usize = 1_000;
 pub const MAX_RATE_LIMITS: usize = 1_000;
 /// What an error text quotes of an object, in bytes: the text is kept with the session that was refused.
 pub const MAX_QUOTED_BYTES: usize = 4_096;
+/// An object store as sent, in bytes of its message: upstream's bound, and all of an instance's are rewritten together.
+pub const MAX_OBJECT_STORE_BYTES: usize = 1_024;
+/// Object stores of one instance outside of vaults: upstream's bound.
+pub const MAX_OBJECT_STORES: usize = 10;
+/// Vaults of one instance: one reply shows them all, and their names stand in the instance's row.
+pub const MAX_VAULTS: usize = 256;
+/// One vault as sent, in bytes of its message: HDFS settings are a few KiB.
+pub const MAX_VAULT_BYTES: usize = 16 << 10;
+/// Accounts one rotation of keys names: each is compared with every object store.
+pub const MAX_BUCKET_USERS: usize = 100;

@@ -4,15 +4,15 @@ use crate::command::{Answer, ApplyContext, ApplyError, read_record};
 use crate::digest::{self, Digests};
 use crate::frame::{self, Frame};
 use crate::keys::{COUNTERS_KEY, DIGESTS_KEY};
-use crate::record::{Counters, DigestRecord};
+use crate::record::{CleanupRecord, CleanupVersion, Counters, DigestRecord};
 use crate::session::{self, Admission};
 use crate::store::{Reader, StoreError};
+use crate::versioned::rows::cleanup_row;
 use crate::view::View;
 use crate::{changes::Change, commands, limits};
 use bytes::Bytes;
 use prost::Message;
 use quorate_model::{ErrorCode, MetaError, Revision, StampedTime};
-use std::collections::BTreeMap;
 
 /// Where an entry stands in the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,7 +42,9 @@ pub enum EntryKind {
 pub struct Applied {
     /// Rows to write in one batch, in key order.
     pub writes: Vec<(Bytes, Option<Bytes>)>,
-    /// One list of answers per entry, one answer per command.
+    /// One list of answers per entry, one answer per command that was executed. An entry whose commands change more than
+    /// it may ([`limits::MAX_BYTES_PER_ENTRY`]) is cut short: the commands behind the last answer have not happened, and
+    /// the leader proposes them again.
     pub answers: Vec<Vec<Answer>>,
     /// Digests after each entry.
     pub digests: Vec<Digests>,
@@ -117,77 +119,73 @@ impl Machine {
                 expected_after: self.digests.index,
             });
         }
-        let mut writes = EntryWrites::default();
-        let mut answers = Vec::new();
         let payload = match &entry.kind {
             EntryKind::Other => Bytes::new(),
-            EntryKind::Commands(payload) => {
-                let (time, frames) = frame::unpack(payload).map_err(|error| MachineError::Malformed { index, error })?;
-                self.counters.stamped_ms = self.counters.stamped_ms.max(time.0);
-                answers.reserve(frames.len());
-                for frame in &frames {
-                    answers.push(self.apply_frame(view, &mut writes, frame, index)?);
-                }
-                let counters = Change {
-                    key: Bytes::from_static(COUNTERS_KEY),
-                    value: Some(self.counters.encode_to_vec().into()),
-                    fresh: false,
-                };
-                self.write(view, &mut writes, counters)?;
-                payload.clone()
-            }
+            EntryKind::Commands(payload) => payload.clone(),
         };
-        let position = [entry.position.term, entry.position.peer, index];
-        let writes: Vec<(Bytes, Option<Bytes>)> = writes.0.into_iter().collect();
-        self.digests.history = digest::chain(self.digests.history, position, &payload, &writes);
+        let mut work = EntryWork::new(
+            index,
+            digest::Link::new(self.digests.history, [entry.position.term, entry.position.peer, index], &payload),
+        );
+        let mut answers = Vec::new();
+        if let EntryKind::Commands(payload) = &entry.kind {
+            let (time, frames) = frame::unpack(payload).map_err(|error| MachineError::Malformed { index, error })?;
+            self.counters.stamped_ms = self.counters.stamped_ms.max(time.0);
+            work.superseded.superseded_ms = self.counters.stamped_ms;
+            answers.reserve(frames.len());
+            for frame in &frames {
+                match self.apply_frame(view, &mut work, frame)? {
+                    Some(answer) => answers.push(answer),
+                    None => break,
+                }
+            }
+            if let Some((key, value)) = cleanup_row(&work.superseded) {
+                self.write(view, &mut work, Change::fresh(key, value))?;
+            }
+            let counters = self.counters.encode_to_vec().into();
+            self.write(view, &mut work, Change::put(Bytes::from_static(COUNTERS_KEY), counters))?;
+        }
+        self.digests.history = work.link.finish();
         self.digests.index = index;
         Ok(answers)
     }
 
-    fn apply_frame(&mut self, view: &mut View<'_>, writes: &mut EntryWrites, frame: &Frame, index: u64) -> Result<Answer, MachineError> {
+    /// `None` if the entry has no room for what the command changes.
+    fn apply_frame(&mut self, view: &mut View<'_>, work: &mut EntryWork, frame: &Frame) -> Result<Option<Answer>, MachineError> {
         let now = self.stamped_time();
         let remembered = frame.request.session.0 != 0;
         if remembered {
             match session::admit(view, frame, now)? {
-                Admission::Repeat(answer) => return Ok(answer),
+                Admission::Repeat(answer) => return Ok(Some(answer)),
                 Admission::Refuse(error) => {
-                    return Ok(Answer {
+                    return Ok(Some(Answer {
                         revision: self.revision(),
                         body: Err(error),
-                    });
+                    }));
                 }
                 Admission::Execute { touch: None } => {}
                 Admission::Execute { touch: Some(record) } => {
-                    let change = Change {
-                        key: crate::keys::session(frame.request.session),
-                        value: Some(record.encode_to_vec().into()),
-                        fresh: false,
-                    };
-                    self.write(view, writes, change)?;
+                    let key = crate::keys::session(frame.request.session);
+                    self.write(view, work, Change::put(key, record.encode_to_vec().into()))?;
                 }
             }
         }
-        let answer = self.execute(view, writes, frame, index)?;
+        let Some(answer) = self.execute(view, work, frame)? else {
+            return Ok(None);
+        };
+        work.executed += 1;
         // A command may end the session it came in (close, expire): an answer written then would be left for ever.
         if remembered && !view.is_removed(&crate::keys::session(frame.request.session)) {
             let (key, value) = session::remember(frame, &answer);
-            self.write(
-                view,
-                writes,
-                Change {
-                    key,
-                    value: Some(value.into()),
-                    fresh: false,
-                },
-            )?;
+            self.write(view, work, Change::put(key, value.into()))?;
         }
-        Ok(answer)
+        Ok(Some(answer))
     }
 
-    fn execute(&mut self, view: &mut View<'_>, writes: &mut EntryWrites, frame: &Frame, index: u64) -> Result<Answer, MachineError> {
+    fn execute(&mut self, view: &mut View<'_>, work: &mut EntryWork, frame: &Frame) -> Result<Option<Answer>, MachineError> {
         let mut context = ApplyContext::new(view, self.counters, self.stamped_time());
         let result = commands::dispatch(frame.number, frame.payload.clone(), &mut context).ok_or(MachineError::UnknownCommand {
-            index,
+            index: work.index,
             number: frame.number,
         })?;
         let (changes, counters) = (std::mem::take(&mut context.changes), context.counters);
@@ -204,32 +202,69 @@ impl Machine {
                 );
                 Err(MetaError::new(ErrorCode::TooLarge, message))
             }
+            Ok(body) if !work.has_room(changes.len(), changes.bytes() + body.len()) => return Ok(None),
             Ok(body) => {
                 self.counters = counters;
                 if !changes.is_empty() {
                     self.counters.revision += 1;
                 }
-                for change in changes.into_changes() {
-                    self.write(view, writes, change)?;
+                let (changes, superseded) = changes.into_parts();
+                for change in changes {
+                    self.write(view, work, change)?;
                 }
+                let superseded_at = self.counters.revision;
+                work.rows += superseded.len();
+                work.bytes += superseded.iter().map(|version| version.name.len()).sum::<usize>();
+                work.superseded
+                    .versions
+                    .extend(superseded.into_iter().map(|version| CleanupVersion {
+                        name: version.name,
+                        written_at: version.written_at.0,
+                        superseded_at,
+                    }));
                 Ok(body)
             }
         };
-        Ok(Answer {
+        Ok(Some(Answer {
             revision: self.revision(),
             body,
-        })
+        }))
     }
 
-    fn write(&mut self, view: &mut View<'_>, writes: &mut EntryWrites, change: Change) -> Result<(), StoreError> {
-        let (key, value) = (change.key.clone(), change.value.clone());
-        let before = view.write(change)?;
-        self.digests.row_changed(&key, before.as_deref(), value.as_deref());
-        writes.0.insert(key, value);
-        Ok(())
+    fn write(&mut self, view: &mut View<'_>, work: &mut EntryWork, change: Change) -> Result<(), StoreError> {
+        work.rows += 1;
+        work.bytes += change.key.len() + change.value.as_ref().map_or(0, Bytes::len);
+        work.link.write(&change.key, change.value.as_deref());
+        view.write(change, |key, before, after| self.digests.row_changed(key, before, after))
     }
 }
 
-/// What one entry wrote, by key: the history digest covers it, so it must not depend on how entries were grouped.
-#[derive(Default)]
-struct EntryWrites(BTreeMap<Bytes, Option<Bytes>>);
+/// What comes together while one entry is applied. It must not depend on how entries are grouped.
+struct EntryWork {
+    index: u64,
+    link: digest::Link,
+    superseded: CleanupRecord,
+    executed: usize,
+    /// Rows and their bytes, counted at each write, and superseded versions.
+    rows: usize,
+    bytes: usize,
+}
+
+impl EntryWork {
+    fn new(index: u64, link: digest::Link) -> EntryWork {
+        EntryWork {
+            index,
+            link,
+            superseded: CleanupRecord::default(),
+            executed: 0,
+            rows: 0,
+            bytes: 0,
+        }
+    }
+
+    /// The first command always has: what it may change is bounded by itself.
+    fn has_room(&self, rows: usize, bytes: usize) -> bool {
+        let fits = self.rows + rows <= limits::MAX_ROWS_PER_ENTRY && self.bytes + bytes <= limits::MAX_BYTES_PER_ENTRY;
+        self.executed == 0 || fits
+    }
+}

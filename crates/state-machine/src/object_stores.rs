@@ -4,20 +4,14 @@
 //! and checkpoints, `sk` is ciphertext and `encryption_info` names the key.
 
 use crate::command::{SealSecret, SealedSecret};
-use crate::keys::{self, RecordTable};
-use crate::text_bounds;
-use bytes::Bytes;
-use quorate_model::{MetaError, ScopeId};
+use crate::sealed::SealedStore;
+use crate::{limits, text_bounds};
+use quorate_model::{ErrorCode, MetaError};
 use quorate_wire::doris::object_store_info_pb::Provider;
-use quorate_wire::doris::{
-    CredProviderTypePb, EncryptionInfoPb, HdfsVaultInfo, InstanceInfoPb, ObjectStoreInfoPb, RamUserPb, StorageVaultPb,
-};
+use quorate_wire::doris::{CredProviderTypePb, EncryptionInfoPb, InstanceInfoPb, ObjectStoreInfoPb, RamUserPb};
 
 /// Shown beside every secret: what we really use, which is not upstream's method.
 pub const ENCRYPTION_METHOD: &str = "AES_256_GCM_SIV";
-/// The name of the vault that is created with its instance.
-pub const BUILT_IN_VAULT_NAME: &str = "built_in_storage_vault";
-
 /// Decrypts secrets for the few replies that show them.
 pub trait UnsealSecret {
     fn unseal(&self, secret: &SealedSecret) -> Result<String, MetaError>;
@@ -75,12 +69,19 @@ pub fn show_secrets(secrets: Secrets<'_>, info: &mut InstanceInfoPb) -> Result<(
     };
     let staged = info.stages.iter_mut().filter_map(|stage| stage.obj_info.as_mut());
     for store in info.obj_info.iter_mut().chain(staged) {
-        unseal(secrets, &mut store.sk, &store.encryption_info)?;
+        unseal_store(secrets, store)?;
     }
-    if let Some(user) = &mut info.ram_user {
-        unseal(secrets, &mut user.sk, &user.encryption_info)?;
-    }
-    Ok(())
+    info.ram_user.as_mut().map_or(Ok(()), |user| unseal_user(secrets, user))
+}
+
+/// Replaces an object store's ciphertext by its secret.
+pub fn unseal_store(secrets: &dyn UnsealSecret, store: &mut ObjectStoreInfoPb) -> Result<(), MetaError> {
+    unseal(secrets, &mut store.sk, &store.encryption_info)
+}
+
+/// Replaces an account's ciphertext by its secret.
+pub fn unseal_user(secrets: &dyn UnsealSecret, user: &mut RamUserPb) -> Result<(), MetaError> {
+    unseal(secrets, &mut user.sk, &user.encryption_info)
 }
 
 /// Checks an object store that comes with a new instance, and brings it into stored form but for its secret, id and times
@@ -109,29 +110,8 @@ pub fn check_and_normalize(store: &mut ObjectStoreInfoPb) -> Result<(), MetaErro
     Ok(())
 }
 
-/// Checks an HDFS vault and brings it into stored form (spec/doris-http.md 13.1). The random `suffix` keeps two vaults with
-/// the same prefix apart.
-pub fn check_and_normalize_hdfs(hdfs: &mut HdfsVaultInfo, suffix: &str) -> Result<(), MetaError> {
-    let prefix = hdfs.prefix();
-    if prefix.contains("://") {
-        return Err(MetaError::invalid(format!("invalid prefix: {prefix}")));
-    }
-    let build_conf = hdfs.build_conf.get_or_insert_default();
-    let fs_name = build_conf.fs_name().trim_end_matches(['/', ' ', '\t']).to_owned();
-    if fs_name.is_empty() {
-        return Err(MetaError::invalid(format!("invalid fs_name: {}", build_conf.fs_name())));
-    }
-    build_conf.fs_name = Some(fs_name);
-    let prefix = trimmed_prefix(hdfs.prefix());
-    hdfs.prefix = Some(if suffix.is_empty() {
-        prefix.to_owned()
-    } else {
-        format!("{prefix}_{suffix}")
-    });
-    Ok(())
-}
-
-fn trimmed_prefix(prefix: &str) -> &str {
+/// A prefix as it is stored.
+pub fn trimmed_prefix(prefix: &str) -> &str {
     prefix.trim_matches(['/', ' ', '\t'])
 }
 
@@ -162,9 +142,98 @@ pub fn next_id(info: &InstanceInfoPb) -> u64 {
     ids.filter_map(|id| id.parse::<u64>().ok()).max().unwrap_or(0) + 1
 }
 
-/// Where a vault's row is.
-pub fn vault_key(scope: ScopeId, vault: &StorageVaultPb) -> Bytes {
-    let mut key = keys::record_in_scope(RecordTable::Vault, scope);
-    keys::put_escaped(&mut key, vault.id().as_bytes());
-    key.freeze()
+/// Names this build does not know count as unset, however the request was encoded: upstream's parser drops them.
+pub fn without_unknown_enums(mut store: ObjectStoreInfoPb) -> ObjectStoreInfoPb {
+    store.provider = store.provider.filter(|number| Provider::is_valid(*number));
+    store.cred_provider_type = store.cred_provider_type.filter(|number| CredProviderTypePb::is_valid(*number));
+    store
+}
+
+/// Whether an object store can assume a role: only where the provider has them.
+pub fn can_assume_roles(store: &ObjectStoreInfoPb) -> bool {
+    let provider = store.provider.and_then(|number| Provider::try_from(number).ok());
+    matches!(provider, Some(Provider::S3 | Provider::Oss))
+}
+
+/// Takes a role instead of keys.
+pub fn take_role(store: &mut ObjectStoreInfoPb, role_arn: &str, external_id: Option<&str>) {
+    (store.ak, store.sk, store.encryption_info) = (None, None, None);
+    store.role_arn = Some(role_arn.to_owned());
+    store.external_id = external_id.map(str::to_owned);
+    store.cred_provider_type = Some(CredProviderTypePb::InstanceProfile as i32);
+}
+
+/// Forgets a role that keys replace.
+pub fn clear_role(store: &mut ObjectStoreInfoPb) {
+    (store.role_arn, store.external_id, store.cred_provider_type) = (None, None, None);
+}
+
+/// Whether an added object store needs a prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PrefixRule {
+    Required,
+    Optional,
+}
+
+/// Checks what is added to an instance that exists, against the object stores it has outside of vaults.
+pub fn check_addition(info: &InstanceInfoPb, added: &SealedStore, prefix_rule: PrefixRule) -> Result<(), MetaError> {
+    let store = &added.store;
+    if store.provider.is_none() {
+        return Err(MetaError::invalid("s3 conf lease provider info"));
+    }
+    if info.obj_info.len() >= limits::MAX_OBJECT_STORES {
+        let message = "this instance history has greater than 10 objs, please new another instance";
+        return Err(MetaError::new(ErrorCode::LimitReached, message));
+    }
+    if store.role_arn.is_none() && (store.ak().is_empty() || store.sk().is_empty()) || !has_place(store, prefix_rule) {
+        return Err(MetaError::invalid("s3 conf info err, please check it"));
+    }
+    if info.obj_info.iter().any(|other| is_same_conf(added, other)) {
+        return Err(MetaError::invalid("original obj infos has a same conf, please check it"));
+    }
+    Ok(())
+}
+
+fn has_place(store: &ObjectStoreInfoPb, prefix_rule: PrefixRule) -> bool {
+    let has_prefix = !store.prefix().is_empty() || prefix_rule == PrefixRule::Optional;
+    let has_role = store.role_arn.as_deref() != Some("");
+    has_prefix && has_role && ![store.bucket(), store.endpoint(), store.region()].contains(&"")
+}
+
+fn is_same_conf(added: &SealedStore, other: &ObjectStoreInfoPb) -> bool {
+    let store = &added.store;
+    let texts = |store: &ObjectStoreInfoPb| {
+        [
+            store.bucket(),
+            store.prefix(),
+            store.endpoint(),
+            store.region(),
+            store.external_endpoint(),
+            // Two stores without keys are the same only if their roles are.
+            store.role_arn(),
+        ]
+        .map(str::to_owned)
+    };
+    texts(store) == texts(other) && store.provider == other.provider && added.has_keys_of(other)
+}
+
+/// An added object store in stored form, but for its secret.
+pub fn normalized(mut store: ObjectStoreInfoPb) -> ObjectStoreInfoPb {
+    store.prefix = Some(trimmed_prefix(store.prefix()).to_owned());
+    store.external_endpoint.get_or_insert_default();
+    if store.role_arn.is_some() {
+        store.cred_provider_type.get_or_insert(CredProviderTypePb::InstanceProfile as i32);
+    }
+    store
+}
+
+/// An object store with what its instance adds.
+pub fn registered(store: &ObjectStoreInfoPb, id: u64, now_seconds: i64, sse_enabled: bool) -> ObjectStoreInfoPb {
+    ObjectStoreInfoPb {
+        id: Some(id.to_string()),
+        ctime: Some(now_seconds),
+        mtime: Some(now_seconds),
+        sse_enabled: Some(sse_enabled),
+        ..store.clone()
+    }
 }

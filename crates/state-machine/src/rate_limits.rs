@@ -11,7 +11,15 @@ use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap};
 
 /// Every RPC whose calls are counted, by upstream's names. HTTP routes count as the RPC they stand for.
-pub const RPC_NAMES: &[&str] = &["alter_cluster", "alter_instance", "create_instance", "get_cluster", "get_instance"];
+pub const RPC_NAMES: &[&str] = &[
+    "alter_cluster",
+    "alter_instance",
+    "alter_obj_store_info",
+    "create_instance",
+    "get_cluster",
+    "get_instance",
+    "get_obj_store_info",
+];
 
 /// Whether calls of this name are counted.
 pub fn is_rpc(name: &str) -> bool {

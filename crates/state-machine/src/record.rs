@@ -32,6 +32,9 @@ pub struct Counters {
     /// through what a store keeps of removed rows.
     #[prost(uint64, tag = "10")]
     pub queue_worked_off: u64,
+    /// Versions of the clean-up row at `queue_worked_off` that have been decided already.
+    #[prost(uint64, tag = "11")]
+    pub queue_versions_done: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
@@ -72,7 +75,28 @@ pub struct DigestRecord {
     pub content: Vec<u8>,
 }
 
-/// A superseded version that waits to be removed.
+/// All that one log entry superseded, waiting for clean-up.
+#[derive(Clone, PartialEq, Message)]
+pub struct CleanupRecord {
+    #[prost(uint64, tag = "1")]
+    pub superseded_ms: u64,
+    /// In the order of the commands.
+    #[prost(message, repeated, tag = "2")]
+    pub versions: Vec<CleanupVersion>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct CleanupVersion {
+    /// Versioned key without the revision.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub name: bytes::Bytes,
+    #[prost(uint64, tag = "2")]
+    pub written_at: u64,
+    #[prost(uint64, tag = "3")]
+    pub superseded_at: u64,
+}
+
+/// A superseded version that is parked behind a pin.
 #[derive(Clone, Copy, PartialEq, Message)]
 pub struct SupersededRecord {
     /// The version's own revision; the one that superseded it stands in the row's key.

@@ -8,8 +8,9 @@ use crate::frame::{self, Frame};
 use crate::keys::{self, RecordTable};
 use crate::machine::{EntryInput, EntryKind, Machine, Position};
 use crate::object_stores::{Secrets, UnsealSecret};
-use crate::queries::instances::{self, ConfiguredAccount};
+use crate::queries::instances;
 use crate::record::InstanceRecord;
+use crate::service_account::ConfiguredAccount;
 use crate::store::MapStore;
 use bytes::Bytes;
 use prost::Message;
@@ -32,12 +33,35 @@ impl SealSecret for Reversed {
             key_id: 7,
         })
     }
+
+    fn seal_under_older_keys(&self, _: &str) -> Result<Vec<SealedSecret>, MetaError> {
+        Ok(Vec::new())
+    }
+}
+
+/// As [`Reversed`] after its key was rotated: the newest one doubles each character instead.
+pub struct Rotated;
+
+impl SealSecret for Rotated {
+    fn seal(&self, secret: &str) -> Result<SealedSecret, MetaError> {
+        Ok(SealedSecret {
+            ciphertext: secret.chars().flat_map(|character| [character, character]).collect(),
+            key_id: 8,
+        })
+    }
+
+    fn seal_under_older_keys(&self, secret: &str) -> Result<Vec<SealedSecret>, MetaError> {
+        Ok(vec![Reversed.seal(secret)?])
+    }
 }
 
 impl UnsealSecret for Reversed {
     fn unseal(&self, secret: &SealedSecret) -> Result<String, MetaError> {
-        assert_eq!(secret.key_id, 7);
-        Ok(secret.ciphertext.chars().rev().collect())
+        Ok(match secret.key_id {
+            7 => secret.ciphertext.chars().rev().collect(),
+            8 => secret.ciphertext.chars().step_by(2).collect(),
+            other => panic!("no key {other}"),
+        })
     }
 }
 
@@ -45,6 +69,8 @@ pub struct World {
     machine: Machine,
     pub store: MapStore,
     pub settings: PrepareSettings,
+    /// Of the peer that receives the requests.
+    pub secrets: &'static dyn SealSecret,
     pub now_seconds: i64,
     index: u64,
 }
@@ -57,6 +83,7 @@ impl World {
             machine,
             store,
             settings: PrepareSettings::default(),
+            secrets: &Reversed,
             now_seconds: START_SECONDS,
             index: 0,
         }
@@ -85,7 +112,7 @@ impl World {
         C::prepare(
             request,
             &PrepareContext {
-                secrets: &Reversed,
+                secrets: self.secrets,
                 settings: &self.settings,
             },
         )
@@ -94,6 +121,15 @@ impl World {
     /// Sends a request and checks what holds for every one: a refusal changes nothing. Returns how many rows were
     /// written, the counters' and the digests' not counted.
     pub fn run<C: Prepare + Numbered>(&mut self, request: C::Request) -> Result<usize, MetaError> {
+        self.execute::<C>(request).map(|(rows, _)| rows)
+    }
+
+    /// As [`World::run`], for what the command answers.
+    pub fn reply<C: Prepare + Numbered>(&mut self, request: C::Request) -> Result<C::Reply, MetaError> {
+        self.execute::<C>(request).map(|(_, reply)| reply)
+    }
+
+    fn execute<C: Prepare + Numbered>(&mut self, request: C::Request) -> Result<(usize, C::Reply), MetaError> {
         let before = self.comparable_rows();
         let revision = self.machine.revision();
         let command: C = self.prepare(request)?;
@@ -106,7 +142,7 @@ impl World {
     }
 
     /// Applies a command as the log carries it.
-    fn apply<C: Numbered>(&mut self, command: &C) -> Result<usize, MetaError> {
+    fn apply<C: Numbered>(&mut self, command: &C) -> Result<(usize, C::Reply), MetaError> {
         let frame = Frame {
             number: C::NUMBER,
             request: RequestId::default(),
@@ -131,8 +167,8 @@ impl World {
             "the running digest is not that of the rows"
         );
         let body = applied.answers[0][0].body.clone()?;
-        C::Reply::decode(body).expect("a reply decodes");
-        Ok(applied.writes.len() - 2)
+        let reply = C::Reply::decode(body).expect("a reply decodes");
+        Ok((applied.writes.len() - 2, reply))
     }
 
     /// Asserts code and text of a refusal.

@@ -24,6 +24,11 @@ pub trait Reader {
     /// A cursor over keys in `start..end`, standing on the first.
     fn cursor<'a>(&'a self, start: &[u8], end: &[u8]) -> Result<Box<dyn Cursor + 'a>, StoreError>;
 
+    /// As [`Reader::cursor`], for reading all there is once: stores with a cache leave it to others.
+    fn sweep<'a>(&'a self, start: &[u8], end: &[u8]) -> Result<Box<dyn Cursor + 'a>, StoreError> {
+        self.cursor(start, end)
+    }
+
     /// The first row at or after `key` whose key begins with `prefix`. Stores with prefix filters answer this faster
     /// than a cursor does.
     fn first_in_prefix(&self, prefix: &[u8], key: &[u8]) -> Result<Option<(Bytes, Bytes)>, StoreError> {

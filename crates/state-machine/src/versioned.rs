@@ -18,12 +18,11 @@ pub mod pins;
 pub mod rows;
 pub mod scan;
 
+use crate::changes::SupersededVersion;
 use crate::command::ApplyContext;
 use crate::keys::{self, REVISION_BYTES, VersionedTable};
-use crate::record::SupersededRecord;
 use crate::store::{Reader, StoreError};
 use bytes::{BufMut, Bytes, BytesMut};
-use prost::Message;
 use quorate_model::{Revision, ScopeId};
 
 pub use pins::{readable, readable_with};
@@ -103,7 +102,14 @@ pub fn put(
     value: &[u8],
 ) -> Result<Option<Version>, StoreError> {
     let superseded = newest(context.reader(), table, scope, key)?;
-    write(context, table, scope, key, Some(value), superseded.as_ref());
+    write(
+        context,
+        table,
+        scope,
+        key,
+        Some(value),
+        superseded.as_ref().map(|version| version.revision),
+    );
     Ok(superseded)
 }
 
@@ -116,34 +122,34 @@ pub fn remove(
 ) -> Result<Option<Version>, StoreError> {
     let superseded = newest(context.reader(), table, scope, key)?;
     if superseded.as_ref().is_some_and(|version| version.value.is_some()) {
-        write(context, table, scope, key, None, superseded.as_ref());
+        write(
+            context,
+            table,
+            scope,
+            key,
+            None,
+            superseded.as_ref().map(|version| version.revision),
+        );
     }
     Ok(superseded)
 }
 
-/// Adds a version (`None`: a tombstone) for a caller that has already read the [`newest`] one, which it must pass on: it
-/// is queued for clean-up here and nowhere else.
+/// Adds a version (`None`: a tombstone) for a caller that knows the revision of the [`newest`] one, which it must pass on:
+/// that version is queued for clean-up here and nowhere else.
 pub fn write(
     context: &mut ApplyContext<'_, '_>,
     table: VersionedTable,
     scope: ScopeId,
     key: &[u8],
     value: Option<&[u8]>,
-    superseded: Option<&Version>,
+    superseded: Option<Revision>,
 ) {
     let revision = context.revision();
     let mut row = keys::versioned_prefix(table, scope, key);
-    if let Some(version) = superseded {
-        assert!(
-            version.revision < revision,
-            "version {} cannot be superseded at {revision}",
-            version.revision
-        );
-        let record = SupersededRecord {
-            written_at: version.revision.0,
-            superseded_ms: context.now().0,
-        };
-        context.changes().put_fresh(rows::cleanup(revision, &row), record.encode_to_vec());
+    if let Some(written_at) = superseded {
+        assert!(written_at < revision, "version {written_at} cannot be superseded at {revision}");
+        let name = Bytes::copy_from_slice(&row);
+        context.changes().supersede(SupersededVersion { name, written_at });
     }
     row.put_u64(!revision.0);
     context.changes().put_fresh(row.freeze(), encode_value(value));

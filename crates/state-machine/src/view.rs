@@ -7,6 +7,7 @@ use crate::changes::Change;
 use crate::store::{Cursor, Reader, StoreError, prefix_end};
 use bytes::Bytes;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ops::Bound::{Excluded, Included};
 
 /// Reads through the group's writes.
@@ -23,20 +24,27 @@ impl<'a> View<'a> {
         }
     }
 
-    /// Lays one write over; returns the row's value before it. The store is not asked when the change is fresh; a fresh
-    /// row that a command writes twice is still accounted for once, because the overlay knows the first.
-    pub fn write(&mut self, change: Change) -> Result<Option<Bytes>, StoreError> {
+    /// Lays one write over and tells `account` the row's value before and after it. The store is not asked when the change is
+    /// fresh; a fresh row that a command writes twice is still accounted for once, because the overlay knows the first.
+    pub fn write(&mut self, change: Change, account: impl FnOnce(&[u8], Option<&[u8]>, Option<&[u8]>)) -> Result<(), StoreError> {
         let Change { key, value, fresh } = change;
-        if fresh {
-            debug_assert!(self.base.get(&key)?.is_none(), "a fresh key existed: {:02x?}", key.as_ref());
-            return Ok(self.writes.insert(key, value).flatten());
+        match self.writes.entry(key) {
+            Entry::Occupied(mut row) => {
+                account(row.key(), row.get().as_deref(), value.as_deref());
+                row.insert(value);
+            }
+            Entry::Vacant(row) => {
+                debug_assert!(
+                    !fresh || self.base.get(row.key())?.is_none(),
+                    "a fresh key existed: {:02x?}",
+                    row.key().as_ref()
+                );
+                let before = if fresh { None } else { self.base.get(row.key())? };
+                account(row.key(), before.as_deref(), value.as_deref());
+                row.insert(value);
+            }
         }
-        let base = if self.writes.contains_key(&key) {
-            None
-        } else {
-            self.base.get(&key)?
-        };
-        Ok(self.writes.insert(key, value).unwrap_or(base))
+        Ok(())
     }
 
     /// Whether this group removed the row.

@@ -8,12 +8,16 @@ mod support;
 
 use prost::Message;
 use quorate_state_machine::cluster_request::ClusterRequest;
+use quorate_state_machine::command::SealedSecret;
 use quorate_state_machine::commands::append_attributes::AppendAttribute;
 use quorate_state_machine::commands::set_instance_status::InstanceStatusChange;
 use quorate_state_machine::commands::*;
+use quorate_state_machine::object_store_keys::StoreKeys;
 use quorate_state_machine::record::*;
+use quorate_state_machine::sealed::{SealedStore, SealedUser};
 use quorate_state_machine::versioned::pins::PinKind;
-use quorate_wire::doris::{ClusterPb, ObjectStoreInfoPb, RamUserPb, StorageVaultPb};
+use quorate_wire::doris::storage_vault_pb::PathFormat;
+use quorate_wire::doris::{ClusterPb, HdfsBuildConf, ObjectStoreInfoPb, RamUserPb, StorageVaultPb};
 use std::fmt::Debug;
 
 /// One sample and its bytes.
@@ -244,6 +248,122 @@ fn front_records() -> Vec<Golden> {
     ]
 }
 
+fn sealed_store() -> SealedStore {
+    SealedStore {
+        store: ObjectStoreInfoPb {
+            id: Some("1".into()),
+            ..Default::default()
+        },
+        older: vec![older_form()],
+    }
+}
+
+fn sealed_user() -> SealedUser {
+    SealedUser {
+        user: RamUserPb {
+            user_id: Some("1".into()),
+            ..Default::default()
+        },
+        older: vec![older_form()],
+    }
+}
+
+fn older_form() -> SealedSecret {
+    SealedSecret {
+        ciphertext: "c".into(),
+        key_id: 7,
+    }
+}
+
+fn storage_commands() -> Vec<Golden> {
+    let keys = || StoreKeys {
+        cloud_unique_id: "u".into(),
+        given: sealed_store(),
+    };
+    let vault = || StorageVaultPb {
+        name: Some("v".into()),
+        ..Default::default()
+    };
+    let add_s3 = AddS3Vault {
+        cloud_unique_id: "u".into(),
+        name: "v".into(),
+        added: sealed_store(),
+        path_format: Some(PathFormat {
+            path_version: Some(1),
+            shard_num: Some(2),
+        }),
+        becomes_default: true,
+    };
+    let alter_s3 = AlterS3Vault {
+        cloud_unique_id: "u".into(),
+        name: "v".into(),
+        alter_name: Some("w".into()),
+        given: sealed_store(),
+    };
+    let add_hdfs = AddHdfsVault {
+        cloud_unique_id: "u".into(),
+        vault: vault(),
+        becomes_default: true,
+        fault: Some("f".into()),
+    };
+    let update = UpdateAkSk {
+        instance_id: "i".into(),
+        bucket_users: vec![sealed_user()],
+        ram_user: Some(sealed_user()),
+    };
+    let ram_user = AlterRamUser {
+        instance_id: "i".into(),
+        ram_user: sealed_user().user,
+    };
+    let add = AddObjInfo {
+        cloud_unique_id: "u".into(),
+        added: sealed_store(),
+    };
+    vec![
+        command(add, "0a0175120c0a031a013112050a01631007"),
+        command(LegacyUpdateAkSk { keys: keys() }, "0a110a0175120c0a031a013112050a01631007"),
+        command(AlterObjInfo { keys: keys() }, "0a110a0175120c0a031a013112050a01631007"),
+        command(update, "0a0169120c0a030a013112050a016310071a0c0a030a013112050a01631007"),
+        command(add_s3, "0a01751201761a0c0a031a013112050a016310072204080110022801"),
+        command(alter_s3, "0a01751201761a0177220c0a031a013112050a01631007"),
+        command(add_hdfs, "0a017512031201761801220166"),
+        command(
+            DropHdfsVault {
+                cloud_unique_id: "u".into(),
+                name: "v".into(),
+            },
+            "0a0175120176",
+        ),
+        command(ram_user, "0a016912030a0131"),
+        command(AlterIam { account: sealed_user() }, "0a0c0a030a013112050a01631007"),
+        command(
+            SetDefaultVault {
+                cloud_unique_id: "u".into(),
+                name: "v".into(),
+            },
+            "0a0175120176",
+        ),
+        command(
+            UnsetDefaultVault {
+                cloud_unique_id: "u".into(),
+            },
+            "0a0175",
+        ),
+        command(
+            AlterHdfsVault {
+                cloud_unique_id: "u".into(),
+                name: "v".into(),
+                alter_name: Some("w".into()),
+                given: HdfsBuildConf {
+                    user: Some("h".into()),
+                    ..Default::default()
+                },
+            },
+            "0a01751201761a01772203120168",
+        ),
+    ]
+}
+
 fn counters() -> Counters {
     Counters {
         revision: 300,
@@ -256,6 +376,7 @@ fn counters() -> Counters {
         collected_before: 8,
         pins: 9,
         queue_worked_off: 10,
+        queue_versions_done: 11,
     }
 }
 
@@ -268,8 +389,13 @@ fn records() -> Vec<Golden> {
         error: 5,
         message: "m".into(),
     };
+    let superseded = CleanupVersion {
+        name: "n".into(),
+        written_at: 2,
+        superseded_at: 3,
+    };
     vec![
-        record(counters(), "08ac0210021803200428053006380740084809500a"),
+        record(counters(), "08ac0210021803200428053006380740084809500a580b"),
         record(
             SessionRecord {
                 opened_ms: 1,
@@ -292,6 +418,14 @@ fn records() -> Vec<Golden> {
                 superseded_ms: 2,
             },
             "08ac021002",
+        ),
+        record(superseded.clone(), "0a016e10021803"),
+        record(
+            CleanupRecord {
+                superseded_ms: 300,
+                versions: vec![superseded],
+            },
+            "08ac0212070a016e10021803",
         ),
         record(
             PinRecord {
@@ -340,6 +474,7 @@ fn every_command_has_golden_bytes() {
     rows.extend(resource_commands());
     rows.extend(later_resource_commands());
     rows.extend(front_commands());
+    rows.extend(storage_commands());
     check(&rows);
     let missing: Vec<_> = COMMANDS
         .iter()
@@ -399,6 +534,19 @@ fn command_numbers_are_frozen() {
         (40, "set_multi_version_status"),
         (41, "adjust_rate_limit"),
         (42, "update_config"),
+        (60, "add_obj_info"),
+        (61, "legacy_update_ak_sk"),
+        (62, "alter_obj_info"),
+        (63, "update_ak_sk"),
+        (64, "add_s3_vault"),
+        (65, "alter_s3_vault"),
+        (66, "add_hdfs_vault"),
+        (67, "drop_hdfs_vault"),
+        (68, "alter_ram_user"),
+        (69, "alter_iam"),
+        (70, "set_default_vault"),
+        (71, "unset_default_vault"),
+        (72, "alter_hdfs_vault"),
     ];
     for (number, name) in frozen {
         assert_eq!(info(number).map(|info| info.name), Some(name));

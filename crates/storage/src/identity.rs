@@ -9,7 +9,25 @@ use std::io::{self, Write};
 use std::path::Path;
 
 /// First line of the file: format of the whole data directory.
-const FORMAT: &str = "quorate-data 1";
+const FORMAT: &str = "quorate-data 2";
+
+/// Why an identity file says nothing.
+#[derive(Debug, thiserror::Error)]
+enum Unreadable {
+    #[error("has format \"{0}\"; this version reads \"{FORMAT}\"")]
+    OtherFormat(String),
+    #[error("{0}")]
+    Damaged(&'static str),
+}
+
+impl From<&'static str> for Unreadable {
+    fn from(what: &'static str) -> Unreadable {
+        Unreadable::Damaged(what)
+    }
+}
+
+/// Present in a directory whose peer id must not be used again; holds the reason.
+const RETIRED: &str = "retired";
 
 /// Identity of a data directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,8 +38,9 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Reads the identity of `data_dir`; `None` if the directory holds none.
+    /// Reads the identity of `data_dir`; `None` if the directory holds none. Refuses a directory that was retired.
     pub fn load(data_dir: &Path) -> io::Result<Option<Identity>> {
+        refuse_retired(data_dir)?;
         let path = data_dir.join("identity");
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
@@ -29,7 +48,10 @@ impl Identity {
             Err(error) => return Err(io::Error::other(format!("{} cannot be read: {error}", path.display()))),
         };
         parse(&text).map(Some).map_err(|why| {
-            let advice = "this peer must rejoin under a new id: move the data directory away and start it with --replace";
+            let advice = match why {
+                Unreadable::OtherFormat(_) => "start the version that wrote it; a directory is not converted",
+                Unreadable::Damaged(_) => "this peer must rejoin under a new id: move the data directory away and start it with --replace",
+            };
             io::Error::other(format!("{} {why}; {advice}", path.display()))
         })
     }
@@ -45,6 +67,14 @@ impl Identity {
         File::open(data_dir)?.sync_all()
     }
 
+    /// Ends the use of `data_dir` for good: its peer id may neither vote nor acknowledge any more, for the reason given.
+    pub fn retire(data_dir: &Path, reason: &str) -> io::Result<()> {
+        let mut file = File::create(data_dir.join(RETIRED))?;
+        writeln!(file, "{reason}")?;
+        file.sync_all()?;
+        File::open(data_dir)?.sync_all()
+    }
+
     fn render(&self) -> String {
         let mut text = format!("{FORMAT}\nincarnation {}\n", self.incarnation);
         if let Some((cluster, peer)) = self.member {
@@ -53,6 +83,25 @@ impl Identity {
         let crc = crc32c::crc32c(text.as_bytes());
         text + &format!("crc32c {crc:08x}\n")
     }
+}
+
+fn refuse_retired(data_dir: &Path) -> io::Result<()> {
+    let reason = match fs::read_to_string(data_dir.join(RETIRED)) {
+        Ok(reason) => reason,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => {
+            return Err(io::Error::other(format!(
+                "{} cannot be read: {error}",
+                data_dir.join(RETIRED).display()
+            )));
+        }
+    };
+    let advice = "this peer must rejoin under a new id: move the data directory away and start it with --replace";
+    Err(io::Error::other(format!(
+        "{} may not be used any more: {}; {advice}",
+        data_dir.display(),
+        reason.trim()
+    )))
 }
 
 /// A log or state without an identity is a directory somebody damaged: starting it as new would forget its votes.
@@ -71,7 +120,7 @@ fn refuse_orphaned_data(data_dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn parse(text: &str) -> Result<Identity, String> {
+fn parse(text: &str) -> Result<Identity, Unreadable> {
     let (body, crc_line) = text.strip_suffix('\n').and_then(|text| text.rsplit_once('\n')).ok_or("is cut")?;
     let body = format!("{body}\n");
     let crc = crc_line
@@ -79,12 +128,12 @@ fn parse(text: &str) -> Result<Identity, String> {
         .and_then(|hex| u32::from_str_radix(hex, 16).ok())
         .ok_or("is cut")?;
     if crc != crc32c::crc32c(body.as_bytes()) {
-        return Err("is damaged: its checksum does not match".to_owned());
+        return Err("is damaged: its checksum does not match".into());
     }
     let mut lines = body.lines();
     let format = lines.next().unwrap_or_default();
     if format != FORMAT {
-        return Err(format!("has format \"{format}\"; this version reads \"{FORMAT}\""));
+        return Err(Unreadable::OtherFormat(format.to_owned()));
     }
     let mut field = |name: &str| {
         lines
@@ -100,7 +149,7 @@ fn parse(text: &str) -> Result<Identity, String> {
     let member = match (cluster, peer) {
         (Some(cluster), Some(peer)) => Some((ClusterId(cluster), PeerId(peer))),
         (None, None) => None,
-        _ => return Err("names a cluster without a peer id".to_owned()),
+        _ => return Err("names a cluster without a peer id".into()),
     };
     Ok(Identity {
         incarnation: Incarnation(incarnation),
@@ -125,7 +174,7 @@ mod tests {
         assert_eq!(Identity::load(dir.path()).expect("an empty directory is fine"), None);
         identity().store(dir.path()).expect("stored");
         assert_eq!(Identity::load(dir.path()).expect("loads"), Some(identity()));
-        let golden = "quorate-data 1\nincarnation 00000000000000ab\ncluster 00000000000000000000000000001234\npeer 3\ncrc32c ";
+        let golden = "quorate-data 2\nincarnation 00000000000000ab\ncluster 00000000000000000000000000001234\npeer 3\ncrc32c ";
         assert!(identity().render().starts_with(golden), "{}", identity().render());
     }
 

@@ -18,6 +18,7 @@
 //! Start reading at [`log::LogStore`], then `log/writer.rs` (how bytes get there) and `log/recovery.rs` (how they come
 //! back).
 
+pub mod ballast;
 pub mod codec;
 pub mod identity;
 pub mod log;

@@ -21,7 +21,7 @@ mod writer;
 pub use file_log::FileLog;
 pub use memory_log::{Completion, CrashReport, MemoryLog};
 pub use open_error::OpenError;
-pub use options::{APPEND_BYTES_MAX, ENTRY_BYTES_MAX, FileLogOptions, Step, Verdict};
+pub use options::{APPEND_BYTES_MAX, BeforeStep, ENTRY_BYTES_MAX, FileLogOptions, Step, Verdict};
 pub use recovery::{RecoveryReport, TornTail};
 
 use crate::codec::{LogEntry, LogId, Vote};

@@ -5,7 +5,7 @@ mod support;
 use quorate_storage::log::{FileLog, FileLogOptions, LogStore, Step, Verdict};
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 use support::{append, entry, id, small, wait};
@@ -91,6 +91,39 @@ fn a_full_disk_says_so_and_what_to_do() {
     let text = failure.to_string();
     assert!(text.starts_with("next log segment of 8192 bytes cannot be prepared in"), "{text}");
     assert!(text.ends_with("free space on that disk and restart"), "{text}");
+}
+
+#[test]
+fn a_full_disk_with_something_to_give_back_is_written_on() {
+    for step in [Step::WriteGroup, Step::PrepareSegment, Step::WriteHighWater] {
+        let (dir, disk) = (tempfile::tempdir().unwrap(), BadDisk::default());
+        let given_back = Arc::new(AtomicUsize::new(0));
+        let (full, count) = (disk.clone(), given_back.clone());
+        let options = FileLogOptions {
+            on_no_space: Arc::new(move || {
+                full.failing.store(false, Ordering::SeqCst);
+                count.fetch_add(1, Ordering::SeqCst) == 0
+            }),
+            ..disk.options(step, io::ErrorKind::StorageFull)
+        };
+        let log = FileLog::open(dir.path(), options).unwrap();
+        disk.failing.store(true, Ordering::SeqCst);
+        (0..60).for_each(|index| append(&log, vec![entry(index, 300)]).unwrap());
+        wait(|done| log.save_vote(Default::default(), done)).unwrap();
+        assert_eq!(given_back.load(Ordering::SeqCst), 1, "{step:?}: room is asked for once");
+        drop(log);
+        let log = FileLog::open(dir.path(), small(8 << 10)).unwrap();
+        assert_eq!(log.read(0, 60, usize::MAX).unwrap().len(), 60, "{step:?}");
+    }
+    // A sync is never repeated: the second may report success without having written anything.
+    let (dir, disk) = (tempfile::tempdir().unwrap(), BadDisk::default());
+    let options = FileLogOptions {
+        on_no_space: Arc::new(|| panic!("nobody asks for room after a failed sync")),
+        ..disk.options(Step::SyncGroup, io::ErrorKind::StorageFull)
+    };
+    let log = FileLog::open(dir.path(), options).unwrap();
+    disk.failing.store(true, Ordering::SeqCst);
+    assert!(append(&log, vec![entry(0, 10)]).is_err());
 }
 
 #[test]

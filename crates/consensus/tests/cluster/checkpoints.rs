@@ -151,3 +151,70 @@ async fn the_log_is_kept_for_a_peer_that_was_away_for_a_moment() {
     }
     panic!("this machine is too slow for this test");
 }
+
+/// Attributes that no compression makes smaller, 2 MiB in all.
+async fn write_two_mebibytes(cluster: &Cluster, writer: usize) {
+    let mut state = 1u64;
+    for number in 0..32 {
+        let value: String = (0..64 << 10)
+            .map(|_| {
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
+                char::from(b'!' + ((state >> 33) % 90) as u8)
+            })
+            .collect();
+        cluster
+            .put(writer, &format!("large{number}"), &value, None, soon())
+            .await
+            .expect("written");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_checkpoint_is_sent_no_faster_than_allowed() {
+    let cluster = Cluster::start(Settings {
+        checkpoint_bytes_per_second: 512 << 10,
+        ..small_checkpoints()
+    })
+    .await;
+    let leader = cluster.leader().await;
+    let away = (leader + 1) % 3;
+    cluster.isolate(away);
+    write_two_mebibytes(&cluster, leader).await;
+    leave_behind(&cluster, leader, away, 0).await;
+    cluster.links.heal();
+    let begun = Instant::now();
+    until("the transfer begins", || !cluster.links.plans_of(cluster.address(away)).is_empty()).await;
+    cluster.converge().await;
+    assert!(
+        begun.elapsed() > Duration::from_secs(2),
+        "1.5 MiB of text in any encoding take 3 s, it took {:?}",
+        begun.elapsed()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_checkpoint_that_restores_the_quorum_is_sent_as_fast_as_it_goes() {
+    // At this rate the transfer would take minutes.
+    let mut cluster = Cluster::start(Settings {
+        checkpoint_bytes_per_second: 4 << 10,
+        ..small_checkpoints()
+    })
+    .await;
+    let leader = cluster.leader().await;
+    let (away, third) = ((leader + 1) % 3, (leader + 2) % 3);
+    cluster.isolate(away);
+    write_two_mebibytes(&cluster, leader).await;
+    leave_behind(&cluster, leader, away, 0).await;
+    cluster.kill(third).await;
+    cluster.links.heal();
+    cluster
+        .put(leader, "name", "two peers", None, soon())
+        .await
+        .expect("the quorum is back");
+    assert!(
+        !cluster.links.plans_of(cluster.address(away)).is_empty(),
+        "it came back by a checkpoint"
+    );
+}

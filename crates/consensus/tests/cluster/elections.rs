@@ -172,3 +172,33 @@ async fn a_leader_that_comes_back_alone_does_not_lead() {
     assert!(cluster.node(again).status().term > term);
     until("it serves again", || cluster.node(leader).check_serving().is_ok()).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_slow_peer_has_not_acknowledged_is_bounded() {
+    let cluster = Cluster::start(Settings::default()).await;
+    let leader = cluster.leader().await;
+    let slow = (leader + 1) % 3;
+    cluster.isolate(slow);
+    let value = "x".repeat(120 << 10);
+    for _ in 0..20 {
+        let writes = (0..16).map(|number| {
+            let (cluster, value) = (&cluster, &value);
+            async move {
+                cluster
+                    .put(leader, &format!("large{number}"), value, None, soon())
+                    .await
+                    .expect("written")
+            }
+        });
+        futures::future::join_all(writes).await;
+    }
+    // 38 MiB of log wait for it behind a link on which much is under way at a time.
+    let delay = Duration::from_millis(300);
+    cluster.links.delay(cluster.address(leader), cluster.address(slow), delay);
+    cluster.links.delay(cluster.address(slow), cluster.address(leader), delay);
+    cluster.links.heal();
+    cluster.converge().await;
+    let most = cluster.links.most_unanswered_bytes(cluster.address(slow));
+    assert!(most > 6 << 20, "only {most} bytes were under way: this shows no bound");
+    assert!(most <= 17 << 20, "{most} bytes were under way");
+}

@@ -5,7 +5,7 @@ use crate::support::{Cluster, soon, within};
 use bytes::Bytes;
 use quorate_consensus::{Deadline, Node, Settings};
 use quorate_model::{ErrorCode, MetaError, PeerId, RequestId, SessionId};
-use quorate_state_machine::commands::{AppendAttributes, CloseSession, OpenSession, append_attributes::AppendAttribute};
+use quorate_state_machine::commands::{AppendAttributes, CloseSession, OpenSession, PutAttribute, append_attributes::AppendAttribute};
 
 async fn append(node: &Node, suffix: &'static str, request: Option<RequestId>, deadline: Deadline) -> Result<String, MetaError> {
     let append = AppendAttribute {
@@ -162,4 +162,38 @@ async fn a_request_id_without_a_session_is_still_executed_once() {
     append(cluster.node(leader), "c", unremembered, soon()).await.expect("written");
     let value = append(cluster.node(leader), "", None, soon()).await.expect("read");
     assert!(value == "ac" || value == "abc", "{value}");
+}
+
+/// The machine's own tests say what one entry may change (`entry_budget.rs`); here nothing of the rest may get lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writes_that_change_too_much_for_one_entry_are_spread_over_several() {
+    const APPENDS: usize = 100;
+    /// Each append changes this much and answers with as much: a hundred are more than five times what an entry may change.
+    const VALUE_BYTES: usize = 120 << 10;
+    let cluster = Cluster::start(Settings::default()).await;
+    let node = cluster.node(cluster.leader().await).clone();
+    let put = PutAttribute {
+        instance_id: INSTANCE.into(),
+        name: "list".into(),
+        value: vec![b'.'; VALUE_BYTES].into(),
+        if_revision: None,
+    };
+    node.execute(&put, None, soon()).await.expect("written");
+    let before = node.applied().index;
+    let writes: Vec<_> = (0..APPENDS)
+        .map(|_| {
+            let node = node.clone();
+            tokio::spawn(async move { append(&node, "x", None, soon()).await })
+        })
+        .collect();
+    let mut lengths = Vec::new();
+    for write in writes {
+        lengths.push(write.await.expect("the call ends").expect("answered").len());
+    }
+    lengths.sort_unstable();
+    let expected: Vec<usize> = (1..=APPENDS).map(|appended| VALUE_BYTES + appended).collect();
+    assert_eq!(lengths, expected, "each was executed once");
+    let entries = node.applied().index - before;
+    assert!(entries > 5, "{APPENDS} appends to a large value took {entries} entries");
+    cluster.converge().await;
 }

@@ -3,6 +3,7 @@
 use crate::entropy::Dice;
 use crate::network::{self, PORT, SimulatedTransport};
 use crate::run::World;
+use quorate_consensus::applier::AuditEvent;
 use quorate_consensus::bootstrap::{Newcomer, found};
 use quorate_consensus::transport::Transport;
 use quorate_consensus::{Node, NodeParts, Settings};
@@ -73,8 +74,12 @@ pub async fn run(world: Arc<World>, position: usize) -> turmoil::Result {
         log: disk.log.clone(),
         state: disk.state.clone(),
         transport: transport.clone(),
-        audit: Some(Box::new(move |entries| watched.entries_applied(position, entries))),
-        disk_free: Arc::new(|| 1 << 40),
+        audit: Some(Box::new(move |event| {
+            if let AuditEvent::Applied { entries, .. } = event {
+                watched.entries_applied(position, entries);
+            }
+        })),
+        disk_space: Arc::new(|| quorate_consensus::disk::DiskSpace::AMPLE),
     };
     tokio::spawn(sync_now_and_then(disk.log.clone(), Dice::new()));
     let listener = TcpListener::bind((IpAddr::V4(Ipv4Addr::UNSPECIFIED), PORT)).await?;

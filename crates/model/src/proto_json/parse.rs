@@ -17,6 +17,11 @@ use super::{ParseFailure, descriptor};
 /// Characters of a refused value that are quoted back.
 const QUOTED_VALUE_CHARS: usize = 256;
 
+/// The name of every field that holds a secret, in all of Doris's messages.
+pub(super) const SECRET_FIELD: &str = "sk";
+/// What stands for a secret in an error text: unlike upstream, none is quoted.
+const HIDDEN: &str = "(hidden)";
+
 /// Padding is optional and both alphabets are accepted, as senders disagree on them.
 const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
     .with_decode_padding_mode(DecodePaddingMode::Indifferent)
@@ -67,7 +72,16 @@ impl Location<'_> {
     }
 
     fn invalid_value(&self, value: &Json<'_>, type_name: &str) -> ParseFailure {
-        self.failure(&format!("invalid value {} for type {type_name}", quoted(value)))
+        let shown = if self.is_secret() { HIDDEN.to_owned() } else { quoted(value) };
+        self.failure(&format!("invalid value {shown} for type {type_name}"))
+    }
+
+    fn is_secret(&self) -> bool {
+        match self {
+            Location::Root => false,
+            Location::Field(_, name) => *name == SECRET_FIELD,
+            Location::Item(parent, _) | Location::Entry(parent, _) => parent.is_secret(),
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! which one wins.
 
 use super::ParseFailure;
+use super::parse::SECRET_FIELD;
 
 /// Objects and lists inside each other, the root included. Deeper bodies are refused before they cost stack.
 pub const MAX_NESTING: usize = 64;
@@ -227,6 +228,10 @@ impl<'a> Reader<'a> {
         } else {
             ""
         };
+        // What is not well-formed cannot be told apart into secrets and the rest, so a body with a secret is not quoted.
+        if self.text.contains(SECRET_FIELD) {
+            return ParseFailure::new(format!("{ended}{expectation}"));
+        }
         let from = boundary_at_or_before(self.text, self.position.saturating_sub(CONTEXT_BYTES));
         let to = boundary_at_or_before(self.text, self.text.len().min(self.position + CONTEXT_BYTES));
         let context = &self.text[from..to];

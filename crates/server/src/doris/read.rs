@@ -9,12 +9,12 @@ use quorate_state_machine::Reader;
 use quorate_state_machine::command::read_record;
 use quorate_state_machine::keys::COUNTERS_KEY;
 use quorate_state_machine::object_stores::Secrets;
-use quorate_state_machine::queries::instances::{self, ConfiguredAccount};
-use quorate_state_machine::queries::{QueryError, cluster_status};
+use quorate_state_machine::queries::{QueryError, cluster_status, instances, object_stores};
 use quorate_state_machine::record::Counters;
+use quorate_state_machine::storage_request::StorageCall;
 use quorate_wire::doris::{
-    GetClusterRequest, GetClusterResponse, GetClusterStatusRequest, GetClusterStatusResponse, GetInstanceRequest, InstanceInfoPb,
-    MetaServiceCode, MetaServiceResponseStatus,
+    GetClusterRequest, GetClusterResponse, GetClusterStatusRequest, GetClusterStatusResponse, GetInstanceRequest, GetObjStoreInfoRequest,
+    GetObjStoreInfoResponse, GetStageRequest, InstanceInfoPb, MetaServiceCode, MetaServiceResponseStatus,
 };
 use serde_json::Value as Json;
 
@@ -41,8 +41,8 @@ pub async fn instance(call: &Call, request: &GetInstanceRequest) -> Result<(Revi
     call.app.cluster_settings.admit(&call.node, sender)?;
     wait_until_fresh(call).await?;
     let secrets = Secrets::Unsealed(&call.app.secrets);
-    let account = ConfiguredAccount::default();
-    at_one_revision(call, |reader| instances::get_instance(reader, request, secrets, &account))
+    let account = &call.app.iam_user;
+    at_one_revision(call, |reader| instances::get_instance(reader, request, secrets, account))
 }
 
 /// One cluster or all of an instance; the form of the result follows the request, not what was found.
@@ -53,7 +53,7 @@ pub fn get_cluster(call: Call) -> BoxFuture<'static, Result<Success, MetaError>>
         if instances::selects_one_cluster(&request) {
             return Ok(success(revision, response.cluster.first().map(json).unwrap_or_default()));
         }
-        response.status = Some(ok_status());
+        response.status = ok_status();
         Ok(success(revision, json(&response)))
     })
 }
@@ -75,7 +75,7 @@ pub async fn clusters(call: &Call, request: &GetClusterRequest) -> Result<(Revis
 pub fn get_cluster_status(call: Call) -> BoxFuture<'static, Result<Success, MetaError>> {
     Box::pin(async move {
         let (revision, mut response) = cluster_statuses(&call, &call.parse_body()?).await?;
-        response.status = Some(ok_status());
+        response.status = ok_status();
         Ok(success(revision, json(&response)))
     })
 }
@@ -86,12 +86,62 @@ pub async fn cluster_statuses(call: &Call, request: &GetClusterStatusRequest) ->
     at_one_revision(call, |reader| cluster_status::get_cluster_status(reader, request))
 }
 
-/// The status of a response that is shown whole.
-fn ok_status() -> MetaServiceResponseStatus {
-    MetaServiceResponseStatus {
+/// The object stores and vaults of an instance; secrets in clear, as clients rely on.
+pub fn get_obj_store_info(call: Call) -> BoxFuture<'static, Result<Success, MetaError>> {
+    Box::pin(async move {
+        let (revision, mut response) = object_stores_of(&call, &call.parse_body()?).await?;
+        response.status = ok_status();
+        Ok(success(revision, json(&response)))
+    })
+}
+
+/// As [`get_obj_store_info`], for every front.
+pub async fn object_stores_of(call: &Call, request: &GetObjStoreInfoRequest) -> Result<(Revision, GetObjStoreInfoResponse), MetaError> {
+    let sender = Sender {
+        rpc: "get_obj_store_info",
+        instance_id: "",
+        cloud_unique_id: request.cloud_unique_id(),
+    };
+    call.app.cluster_settings.admit(&call.node, sender)?;
+    wait_until_fresh(call).await?;
+    let secrets = Secrets::Unsealed(&call.app.secrets);
+    at_one_revision(call, |reader| object_stores::get_obj_store_info(reader, request, secrets))
+}
+
+/// Stages of an instance.
+pub fn get_stage(call: Call) -> BoxFuture<'static, Result<Success, MetaError>> {
+    Box::pin(async move {
+        let request: GetStageRequest = call.parse_body()?;
+        wait_until_fresh(&call).await?;
+        let (revision, mut response) = at_one_revision(&call, |reader| object_stores::get_stage(reader, &request))?;
+        response.status = ok_status();
+        Ok(success(revision, json(&response)))
+    })
+}
+
+/// A write that is always refused: why, may depend on the state, so it is answered like a read.
+pub fn drop_s3_vault(call: Call) -> BoxFuture<'static, Result<Success, MetaError>> {
+    Box::pin(async move {
+        let request = StorageCall {
+            request: call.parse_body()?,
+            ..StorageCall::default()
+        };
+        wait_until_fresh(&call).await?;
+        let (revision, ()) = at_one_revision(&call, |reader| object_stores::drop_s3_vault(reader, &request))?;
+        Ok(Success {
+            revision,
+            message: "",
+            result: None,
+        })
+    })
+}
+
+/// The status inside a response that is shown whole.
+fn ok_status() -> Option<MetaServiceResponseStatus> {
+    Some(MetaServiceResponseStatus {
         code: Some(MetaServiceCode::Ok as i32),
         msg: Some(String::new()),
-    }
+    })
 }
 
 /// Waits until the state here has every write acknowledged before the call, or the revision the caller wants.

@@ -20,6 +20,9 @@ const REFUSALS: &[ErrorCode] = &[
     ErrorCode::NotFound,
     ErrorCode::AlreadyExists,
     ErrorCode::KeyMissing,
+    ErrorCode::VaultNotFound,
+    ErrorCode::StageNotFound,
+    ErrorCode::LimitReached,
     ErrorCode::EndpointMissing,
     ErrorCode::RateLimited,
 ];
@@ -35,6 +38,12 @@ pub struct Reply {
     body: String,
     /// Of the write or read; the newest applied here when there was none.
     revision: Option<Revision>,
+}
+
+/// Where a caller is redirected to, and whether it came over TLS.
+pub struct Leader<'a> {
+    pub address: &'a str,
+    pub secured: bool,
 }
 
 impl Reply {
@@ -80,12 +89,13 @@ impl Reply {
     }
 
     /// To the same path and query, token included, at the leader.
-    pub fn redirect(rpc: &Rpc, node: &Node, leader: &str, uri: &Uri) -> Reply {
+    pub fn redirect(rpc: &Rpc, node: &Node, leader: Leader<'_>, uri: &Uri) -> Reply {
+        let (scheme, leader) = (if leader.secured { "https" } else { "http" }, leader.address);
         let message = format!("peer {} does not lead, the peer at {leader} does", node.peer());
         let mut reply = Reply::error(rpc, &MetaError::new(ErrorCode::NotLeader, message));
         let path = uri.path_and_query().map_or(uri.path(), |path| path.as_str());
         // An address in the membership that no header can carry leaves an answer a client can still act on.
-        if let (Ok(location), Ok(leader)) = (format!("http://{leader}{path}").parse(), leader.parse()) {
+        if let (Ok(location), Ok(leader)) = (format!("{scheme}://{leader}{path}").parse(), leader.parse()) {
             reply.status = StatusCode::TEMPORARY_REDIRECT;
             reply.headers.insert(LOCATION, location);
             reply.set("quorate-leader", leader);
@@ -148,11 +158,13 @@ impl Reply {
     }
 }
 
-fn result_of_error(rpc: &Rpc, code: i32, message: &str) -> Option<Json> {
+/// What some routes show beside an error: nothing in an object, or a response that has only its status, in which `code` is
+/// finer than that of the envelope.
+fn result_of_error(rpc: &Rpc, doris_number: i32, message: &str) -> Option<Json> {
     match rpc.reply {
         ReplyForm::ResultAlways => Some(json!({})),
         ReplyForm::ResponseAlways => {
-            let code = MetaServiceCode::try_from(code).unwrap_or(MetaServiceCode::UndefinedErr);
+            let code = MetaServiceCode::try_from(doris_number).unwrap_or(MetaServiceCode::UndefinedErr);
             Some(json!({"status": {"code": code.as_str_name(), "msg": message}}))
         }
         ReplyForm::Plain | ReplyForm::Result | ReplyForm::Text => None,

@@ -241,7 +241,7 @@ async fn start(peer: u64, address: &str, dir: &Path, transport: &LocalTransport)
         state: Arc::new(MemoryState::new(dir)),
         transport: Arc::new(transport.clone()),
         audit: None,
-        disk_free: Arc::new(|| 1 << 40),
+        disk_space: Arc::new(|| quorate_consensus::disk::DiskSpace::AMPLE),
     };
     Node::start(parts).await.expect("started")
 }

@@ -5,6 +5,7 @@ mod front_routes;
 mod infrastructure;
 mod keys;
 mod routes;
+mod storage;
 
 use super::test_peers::{Peer, TOKEN, request};
 use crate::limits::MAX_BODY_BYTES;
@@ -70,10 +71,10 @@ async fn paths_that_lead_nowhere_are_answered_in_plain_text() {
 #[tokio::test]
 async fn a_route_of_the_contract_that_is_missing_says_so() {
     let peer = Peer::alone().await;
-    for route in ["get_obj_store_info", "v1/get_obj_store_info"] {
+    for route in ["get_tablet_stats", "v1/get_tablet_stats"] {
         let answered = peer.call(route, "not even json").await;
         assert_eq!(answered.status, StatusCode::NOT_IMPLEMENTED);
-        let message = "route get_obj_store_info is not available in this version of quorate";
+        let message = "route get_tablet_stats is not available in this version of quorate";
         assert_eq!(
             answered.body,
             format!("{{\n    \"code\": \"INTERNAL_ERROR\",\n    \"msg\": \"{message}\"\n}}\n")
@@ -193,14 +194,14 @@ async fn calls_are_counted_by_route_and_outcome_and_reveal_nothing() {
     let body = r#"{"instance_id":"metered-instance","ram_user":{"user_id":"u","ak":"a","sk":"very-secret"}}"#;
     peer.ok("create_instance", body).await;
     assert_eq!(peer.call("v1/create_instance", body).await.status, StatusCode::CONFLICT);
-    peer.call("get_stage", "{}").await;
+    peer.call("get_tablet_stats", "{}").await;
     peer.call("made_up_route", "").await;
     peer.send(plain("/MetaService/http/get_instance?token=guessed-token")).await;
     let metrics = peer.metrics();
     for line in [
         r#"quorate_calls_total{call="create_instance",outcome="ok"} 1"#,
         r#"quorate_calls_total{call="create_instance",outcome="already_exists"} 1"#,
-        r#"quorate_calls_total{call="get_stage",outcome="not_available"} 1"#,
+        r#"quorate_calls_total{call="get_tablet_stats",outcome="not_available"} 1"#,
         r#"quorate_calls_total{call="unknown",outcome="no_such_path"} 1"#,
         r#"quorate_calls_total{call="unknown",outcome="unauthenticated"} 1"#,
     ] {

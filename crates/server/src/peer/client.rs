@@ -1,8 +1,10 @@
 //! Calls to other peers: one gRPC connection per peer and channel, made lazily, made again when it breaks.
 
-use super::OwnIdentity;
-use super::handshake::{self, Expected};
-use crate::limits::MAX_PEER_MESSAGE_BYTES;
+use super::handshake::{self, Expected, HandshakeError};
+use super::refusals::Refusals;
+use super::{Identity, OwnIdentity};
+use crate::limits::{HANDSHAKE_TIMEOUT, MAX_PEER_MESSAGE_BYTES};
+use crate::tls::{PeerTls, explain, name_of};
 use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -11,11 +13,14 @@ use quorate_consensus::transport::{Channel, PeerClient, Transport, TransportErro
 use quorate_wire::quorate::peer as wire;
 use quorate_wire::quorate::peer::peer_client::PeerClient as Stub;
 use std::collections::BTreeMap;
+use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 use tonic::transport::Endpoint;
 
 /// A peer that does not accept in this time is treated as gone until the next try.
@@ -31,32 +36,46 @@ type ClientKey = (String, u64, u64, Channel);
 pub struct TcpTransport {
     own: OwnIdentity,
     secret: Arc<Vec<u8>>,
+    tls: Option<Arc<PeerTls>>,
+    /// Peers that are there but refuse this one, or that this one refuses, by address.
+    refused: Arc<Refusals>,
     clients: Mutex<BTreeMap<ClientKey, Arc<TcpPeer>>>,
 }
 
 impl TcpTransport {
-    pub fn new(own: OwnIdentity, secret: Vec<u8>) -> TcpTransport {
+    /// With `tls` set, every connection begins with TLS, with certificates of both sides.
+    pub fn new(own: OwnIdentity, secret: Vec<u8>, tls: Option<Arc<PeerTls>>) -> TcpTransport {
         TcpTransport {
             own,
             secret: Arc::new(secret),
+            tls,
+            refused: Arc::default(),
             clients: Mutex::default(),
         }
     }
 
     fn connect(&self, address: &str, expected: Expected) -> Result<tonic::transport::Channel, tonic::transport::Error> {
         let (own, secret, address) = (self.own.clone(), self.secret.clone(), address.to_owned());
+        let (tls, refused) = (self.tls.clone(), self.refused.clone());
         let connector = tower::service_fn(move |_: http::Uri| {
             let (own, secret, address) = (own.clone(), secret.clone(), address.clone());
+            let (tls, refused) = (tls.clone(), refused.clone());
             async move {
                 // The name is resolved at each connection: a peer may come back at another address.
-                let mut stream = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(&address))
+                let stream = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(&address))
                     .await
-                    .map_err(|_| std::io::Error::new(std::io::ErrorKind::TimedOut, format!("{address} does not accept")))??;
+                    .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, format!("{address} does not accept")))??;
                 stream.set_nodelay(true)?;
-                handshake::call(&mut stream, &secret, own.get(), expected)
-                    .await
-                    .map_err(std::io::Error::other)?;
-                Ok::<_, std::io::Error>(TokioIo::new(stream))
+                let greeted = greet(stream, tls.as_deref(), &address, &secret, own.get(), expected).await;
+                match &greeted {
+                    Ok(_) => refused.forget(&address),
+                    Err(error) => {
+                        if let Some(untold) = refused.note(&address, &error.to_string()) {
+                            tracing::warn!(%address, %error, untold, "a peer cannot be spoken to");
+                        }
+                    }
+                }
+                greeted.map(TokioIo::new)
             }
         });
         let endpoint = Endpoint::from_static("http://peer.quorate")
@@ -67,6 +86,41 @@ impl TcpTransport {
             .initial_connection_window_size(2 * STREAM_WINDOW_BYTES);
         Ok(endpoint.connect_with_connector_lazy(connector))
     }
+}
+
+/// A connection that is ready for calls.
+trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Duplex for S {}
+
+/// TLS if it is configured, then the handshake over the cluster secret.
+async fn greet(
+    stream: TcpStream,
+    tls: Option<&PeerTls>,
+    address: &str,
+    secret: &[u8],
+    own: Identity,
+    expected: Expected,
+) -> io::Result<Box<dyn Duplex>> {
+    let mut stream: Box<dyn Duplex> = match tls {
+        None => Box::new(stream),
+        Some(tls) => {
+            let connecting = TlsConnector::from(tls.connector.current()).connect(name_of(address)?, stream);
+            let connected = tokio::time::timeout(HANDSHAKE_TIMEOUT, connecting).await;
+            let connected = connected.map_err(|_| io::Error::other(format!("{address} did not finish its TLS handshake")))?;
+            Box::new(connected.map_err(|error| explained(&error, address))?)
+        }
+    };
+    match handshake::call(&mut stream, secret, own, expected).await {
+        Ok(_) => Ok(stream),
+        // The other side judges our certificate after its own was accepted: its verdict comes with the first bytes.
+        Err(HandshakeError::Io(error)) if tls.is_some() => Err(explained(&error, address)),
+        Err(error) => Err(io::Error::other(error)),
+    }
+}
+
+fn explained(error: &io::Error, address: &str) -> io::Error {
+    io::Error::other(explain(error, &format!("the peer at {address}")))
 }
 
 impl Transport for TcpTransport {

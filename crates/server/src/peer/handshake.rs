@@ -19,6 +19,9 @@ use subtle::ConstantTimeEq;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 const MAGIC: &[u8; 4] = b"QRM1";
+/// First bytes of TLS records, of a caller and of a server that refuses; neither begins a message of ours.
+const TLS_HANDSHAKE: u8 = 0x16;
+const TLS_ALERT: u8 = 0x15;
 const IDENTITY_BYTES: usize = 32;
 const CALL_BYTES: usize = 4 + IDENTITY_BYTES + 16 + 16;
 const ANSWER_BYTES: usize = IDENTITY_BYTES + 16;
@@ -74,7 +77,7 @@ async fn call_inner<S: AsyncRead + AsyncWrite + Unpin>(
     stream.read_exact(&mut proof).await?;
     if !bool::from(proof.ct_eq(&mac(secret, b"server", &hello, &answer))) {
         return Err(HandshakeError::Refused(
-            "the other side does not know our cluster secret".to_owned(),
+            "the cluster secrets differ: the other side does not know ours; start both with the same --cluster-secret-file".to_owned(),
         ));
     }
     stream.write_all(&mac(secret, b"caller", &hello, &answer)).await?;
@@ -102,6 +105,10 @@ async fn serve_inner<S: AsyncRead + AsyncWrite + Unpin>(
 ) -> Result<Identity, HandshakeError> {
     let mut hello = [0; CALL_BYTES];
     stream.read_exact(&mut hello).await?;
+    if hello[0] == TLS_HANDSHAKE {
+        let text = "the caller speaks TLS and this peer does not: set peer_tls on every peer or on none";
+        return Err(HandshakeError::Refused(text.to_owned()));
+    }
     if &hello[..4] != MAGIC {
         return Err(HandshakeError::Refused("the caller does not speak the peer protocol".to_owned()));
     }
@@ -127,7 +134,7 @@ async fn serve_inner<S: AsyncRead + AsyncWrite + Unpin>(
     let verdict = if bool::from(proof.ct_eq(&mac(secret, b"caller", &hello, &answer))) {
         admit(caller)
     } else {
-        Err("the caller does not know our cluster secret".to_owned())
+        Err("the cluster secrets differ: the caller does not know ours; start both with the same --cluster-secret-file".to_owned())
     };
     match verdict {
         Ok(()) => {
@@ -171,8 +178,13 @@ async fn refuse<S: AsyncWrite + Unpin>(stream: &mut S, why: &str) -> std::io::Re
 }
 
 async fn read_status<S: AsyncRead + Unpin>(stream: &mut S) -> Result<(), HandshakeError> {
-    if stream.read_u8().await? == 0 {
-        return Ok(());
+    match stream.read_u8().await? {
+        0 => return Ok(()),
+        TLS_ALERT => {
+            let text = "the other side speaks TLS and this peer does not: set peer_tls on every peer or on none";
+            return Err(HandshakeError::Refused(text.to_owned()));
+        }
+        _ => {}
     }
     let length = stream.read_u16().await?.min(1_000);
     let mut text = vec![0; usize::from(length)];
@@ -265,6 +277,17 @@ mod tests {
             assert!(called.contains(text), "{called} lacks {text}");
             assert!(served.is_err());
         }
+    }
+
+    #[tokio::test]
+    async fn tls_on_one_side_only_is_named() {
+        let (mut left, mut right) = tokio::io::duplex(4_096);
+        left.write_all(&[TLS_HANDSHAKE; CALL_BYTES]).await.expect("written");
+        let served = serve(&mut right, b"s", identity(1, 1, 1), |_| Ok(())).await;
+        assert!(served.expect_err("refused").to_string().contains("the caller speaks TLS"));
+        right.write_all(&[TLS_ALERT, 3, 3, 0, 2, 2, 10]).await.expect("written");
+        let called = call(&mut left, b"s", identity(1, 1, 1), Expected::default()).await;
+        assert!(called.expect_err("refused").to_string().contains("the other side speaks TLS"));
     }
 
     #[tokio::test]

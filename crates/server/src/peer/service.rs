@@ -1,8 +1,10 @@
 //! The peer protocol's server: accepts, checks who calls, hands calls to the node.
 
+use super::refusals::Refusals;
 use super::{Identity, OwnIdentity, handshake};
 use crate::app::App;
-use crate::limits::MAX_PEER_MESSAGE_BYTES;
+use crate::limits::{HANDSHAKE_TIMEOUT, MAX_PEER_MESSAGE_BYTES};
+use crate::tls::PeerTls;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -11,8 +13,11 @@ use quorate_consensus::Node;
 use quorate_consensus::bootstrap::{Newcomer, hello_while_empty};
 use quorate_wire::quorate::peer as wire;
 use quorate_wire::quorate::peer::peer_server::{Peer, PeerServer};
+use std::net::SocketAddr;
 use std::sync::Arc;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
 use tonic::{Request, Response, Status, Streaming};
 use tower::ServiceExt;
 
@@ -25,7 +30,10 @@ pub struct PeerPort {
     pub app: Arc<App>,
     pub own: OwnIdentity,
     pub secret: Arc<Vec<u8>>,
+    pub tls: Option<Arc<PeerTls>>,
     pub newcomer: Arc<Newcomer>,
+    /// Refused callers, by the address they call from.
+    pub refused: Arc<Refusals>,
 }
 
 /// Accepts peer connections until the process ends.
@@ -35,7 +43,7 @@ pub async fn accept(port: PeerPort, listener: TcpListener) {
             Ok((stream, from)) => {
                 let port = port.clone();
                 tokio::spawn(async move {
-                    if let Err(error) = serve_connection(port, stream).await {
+                    if let Err(error) = serve_connection(port, stream, from).await {
                         tracing::debug!(%from, %error, "peer connection ended");
                     }
                 });
@@ -48,13 +56,35 @@ pub async fn accept(port: PeerPort, listener: TcpListener) {
     }
 }
 
-async fn serve_connection(port: PeerPort, mut stream: TcpStream) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+type Served = Result<(), Box<dyn std::error::Error + Send + Sync>>;
+
+async fn serve_connection(port: PeerPort, stream: TcpStream, from: SocketAddr) -> Served {
     stream.set_nodelay(true)?;
+    let Some(tls) = port.tls.clone() else {
+        return serve_stream(port, stream, from).await;
+    };
+    let accepting = TlsAcceptor::from(tls.acceptor.current()).accept(stream);
+    match tokio::time::timeout(HANDSHAKE_TIMEOUT, accepting).await? {
+        Ok(stream) => serve_stream(port, stream, from).await,
+        Err(error) => {
+            let why = crate::tls::explain(&error, &format!("the caller from {}", from.ip()));
+            if let Some(untold) = port.refused.note(&from.ip().to_string(), &why) {
+                tracing::warn!(%why, untold, "a peer was refused");
+            }
+            Ok(())
+        }
+    }
+}
+
+async fn serve_stream<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(port: PeerPort, mut stream: S, from: SocketAddr) -> Served {
     let caller = handshake::serve(&mut stream, &port.secret, port.own.get(), |caller| admit(&port, caller))
         .await
         .inspect_err(|error| {
-            if matches!(error, handshake::HandshakeError::Refused(_)) {
-                tracing::warn!(%error, "a peer was refused");
+            // Its port is another one each time.
+            if let handshake::HandshakeError::Refused(why) = error
+                && let Some(untold) = port.refused.note(&from.ip().to_string(), why)
+            {
+                tracing::warn!(from = %from.ip(), %error, untold, "a peer was refused");
             }
         })?;
     let service = PeerServer::new(PeerService { port, caller })

@@ -1,10 +1,10 @@
 //! Appends bytes to attributes of several instances, all or none, and returns what they hold then: a transaction over
 //! several keys. Appending nothing reads: it writes no version, so a transaction may mix reads and writes.
 
-use crate::attributes;
+use crate::attributes::{self, Current};
 use crate::command::{ApplyContext, ApplyError, Command, Prepare, PrepareContext};
 use crate::limits;
-use crate::versioned::Version;
+
 use bytes::{Bytes, BytesMut};
 use quorate_model::{ErrorCode, MetaError, ScopeId};
 
@@ -95,7 +95,7 @@ fn check_total(bytes: usize) -> Result<(), MetaError> {
 /// An attribute as it is and as it shall be.
 struct Step {
     scope: ScopeId,
-    current: Option<Version>,
+    current: Current,
     value: Bytes,
 }
 
@@ -112,9 +112,9 @@ impl Command for AppendAttributes {
         check_total(steps.iter().map(|step| step.value.len()).sum())?;
         let mut reply = AppendAttributesReply::default();
         for (append, step) in self.appends.iter().zip(steps) {
-            let mut revision = attributes::live(step.current.as_ref()).map_or(0, |(revision, _)| revision.0);
+            let mut revision = step.current.live_revision();
             if !append.suffix.is_empty() {
-                attributes::write(context, step.scope, &append.name, Some(&step.value), step.current.as_ref());
+                attributes::write(context, step.scope, &append.name, Some(&step.value), step.current);
                 revision = context.revision().0;
             }
             reply.attributes.push(AppendedAttribute {
@@ -130,8 +130,8 @@ fn look_up(context: &ApplyContext<'_, '_>, append: &AppendAttribute) -> Result<S
     let scope = attributes::live_scope(context.reader(), &append.instance_id)?;
     let current = attributes::current(context.reader(), scope, &append.name)?;
     let mut value = BytesMut::new();
-    if let Some((_, before)) = attributes::live(current.as_ref()) {
-        value.extend_from_slice(before);
+    if let Some(before) = attributes::value(context.reader(), scope, &append.name, current)? {
+        value.extend_from_slice(&before);
     }
     value.extend_from_slice(&append.suffix);
     attributes::check_value(&append.name, value.len())?;

@@ -4,7 +4,7 @@
 //! only whether the id is free is decided in `apply`.
 
 use crate::command::{ApplyContext, ApplyError, Command, Prepare, PrepareContext, SealSecret};
-use crate::{instances, object_stores, text_bounds};
+use crate::{instances, object_stores, text_bounds, vaults};
 use quorate_model::MetaError;
 use quorate_wire::doris::instance_info_pb::Status;
 use quorate_wire::doris::{CreateInstanceRequest, InstanceInfoPb, ObjectStoreInfoPb, RamUserPb, StorageVaultPb};
@@ -57,7 +57,8 @@ impl Prepare for CreateInstance {
             return Err(MetaError::invalid("instance id not set"));
         }
         if let Some(vault) = &mut request.vault {
-            check_vault(vault, &call.hdfs_prefix_suffix)?;
+            vault.name = Some(vaults::BUILT_IN_NAME.to_owned());
+            vaults::check_and_normalize(vault, &call.hdfs_prefix_suffix)?;
         }
         seal_secrets(&mut request, context.secrets)?;
         let command = CreateInstance {
@@ -92,19 +93,6 @@ fn check_bounds(request: &CreateInstanceRequest) -> Result<(), MetaError> {
     request.obj_info.iter().chain(vault_store).try_for_each(object_stores::check_bounds)
 }
 
-fn check_vault(vault: &mut StorageVaultPb, hdfs_prefix_suffix: &str) -> Result<(), MetaError> {
-    vault.name = Some(object_stores::BUILT_IN_VAULT_NAME.to_owned());
-    vault.alter_name = None;
-    match &mut vault.hdfs_info {
-        Some(hdfs) => {
-            // A vault is one thing or the other; an object store that nobody checked must not be kept beside it.
-            vault.obj_info = None;
-            object_stores::check_and_normalize_hdfs(hdfs, hdfs_prefix_suffix)
-        }
-        None => object_stores::check_and_normalize(vault.obj_info.get_or_insert_default()),
-    }
-}
-
 fn seal_secrets(request: &mut CreateInstanceRequest, secrets: &dyn SealSecret) -> Result<(), MetaError> {
     let vault_store = request.vault.as_mut().and_then(|vault| vault.obj_info.as_mut());
     for store in request.obj_info.iter_mut().chain(vault_store) {
@@ -137,39 +125,17 @@ impl Command for CreateInstance {
         let now_seconds = context.now().seconds();
         if let Some(store) = &self.obj_info {
             info.obj_info
-                .push(registered(store, object_stores::next_id(&info), now_seconds, self.sse_enabled));
+                .push(object_stores::registered(store, object_stores::next_id(&info), now_seconds, self.sse_enabled));
         }
-        let vault = self.vault.as_ref().map(|vault| register_vault(&mut info, vault, now_seconds));
+        // A built-in vault always encrypts on the server's side, whatever the instance says (as upstream).
+        let vault = self.vault.as_ref();
+        let vault = vault.map(|vault| vaults::register(&mut info, vault, now_seconds, true));
         let scope = instances::add(context, info);
         if let Some(vault) = vault {
-            context.put_record(object_stores::vault_key(scope, &vault), &vault);
+            context.put_record(vaults::key(scope, vault.id()), &vault);
         }
         Ok(CreateInstanceReply {})
     }
-}
-
-fn registered(store: &ObjectStoreInfoPb, id: u64, now_seconds: i64, sse_enabled: bool) -> ObjectStoreInfoPb {
-    ObjectStoreInfoPb {
-        id: Some(id.to_string()),
-        ctime: Some(now_seconds),
-        mtime: Some(now_seconds),
-        sse_enabled: Some(sse_enabled),
-        ..store.clone()
-    }
-}
-
-/// A vault's object store always encrypts on the server's side, whatever the instance says (as upstream).
-fn register_vault(info: &mut InstanceInfoPb, vault: &StorageVaultPb, now_seconds: i64) -> StorageVaultPb {
-    let id = object_stores::next_id(info);
-    let obj_info = vault.obj_info.as_ref().map(|store| registered(store, id, now_seconds, true));
-    let vault = StorageVaultPb {
-        id: Some(id.to_string()),
-        obj_info,
-        ..vault.clone()
-    };
-    info.resource_ids.push(id.to_string());
-    info.storage_vault_names.push(vault.name().to_owned());
-    vault
 }
 
 #[cfg(test)]

@@ -40,14 +40,14 @@ impl Command for DeleteAttribute {
     fn apply(&self, context: &mut ApplyContext<'_, '_>) -> Result<DeleteAttributeReply, ApplyError> {
         let scope = attributes::live_scope(context.reader(), &self.instance_id)?;
         let current = attributes::current(context.reader(), scope, &self.name)?;
-        attributes::check_revision(&self.name, current.as_ref(), self.if_revision)?;
-        if attributes::live(current.as_ref()).is_none() {
+        attributes::check_revision(&self.name, current, self.if_revision)?;
+        if !current.is_live {
             return Ok(DeleteAttributeReply {
                 revision: context.counters.revision,
                 existed: false,
             });
         }
-        attributes::write(context, scope, &self.name, None, current.as_ref());
+        attributes::write(context, scope, &self.name, None, current);
         Ok(DeleteAttributeReply {
             revision: context.revision().0,
             existed: true,

@@ -46,8 +46,8 @@ impl Command for PutAttribute {
     fn apply(&self, context: &mut ApplyContext<'_, '_>) -> Result<PutAttributeReply, ApplyError> {
         let scope = attributes::live_scope(context.reader(), &self.instance_id)?;
         let current = attributes::current(context.reader(), scope, &self.name)?;
-        attributes::check_revision(&self.name, current.as_ref(), self.if_revision)?;
-        attributes::write(context, scope, &self.name, Some(&self.value), current.as_ref());
+        attributes::check_revision(&self.name, current, self.if_revision)?;
+        attributes::write(context, scope, &self.name, Some(&self.value), current);
         Ok(PutAttributeReply {
             revision: context.revision().0,
         })

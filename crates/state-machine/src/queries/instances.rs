@@ -6,20 +6,13 @@ use super::QueryError;
 use crate::clusters::{self, Cluster};
 use crate::instances::{self, Instance, Route};
 use crate::object_stores::{self, Secrets};
+use crate::service_account::{self, ConfiguredAccount};
 use crate::store::{Reader, StoreError};
 use crate::{nodes, text_bounds};
 use quorate_model::{MetaError, ScopeId};
-use quorate_wire::doris::{ClusterPb, GetClusterRequest, GetClusterResponse, GetInstanceRequest, InstanceInfoPb, RamUserPb};
+use quorate_wire::doris::{ClusterPb, GetClusterRequest, GetClusterResponse, GetInstanceRequest, InstanceInfoPb};
 
-/// The cloud account that peers use by configuration, shown with every instance.
-#[derive(Clone, Default)]
-pub struct ConfiguredAccount {
-    pub user_id: String,
-    pub ak: String,
-    pub sk: String,
-}
-
-/// An instance with its clusters and nodes. The account's secret is shown only where the instance's own are.
+/// An instance with its clusters and nodes, and the account that peers work under.
 pub fn get_instance(
     reader: &dyn Reader,
     request: &GetInstanceRequest,
@@ -32,17 +25,7 @@ pub fn get_instance(
         info.clusters.push(with_nodes(reader, scope, &cluster)?);
     }
     object_stores::show_secrets(secrets, &mut info)?;
-    let shown_sk = match secrets {
-        Secrets::Sealed => String::new(),
-        Secrets::Unsealed(_) => account.sk.clone(),
-    };
-    info.iam_user = Some(RamUserPb {
-        user_id: Some(account.user_id.clone()),
-        ak: Some(account.ak.clone()),
-        sk: Some(shown_sk),
-        external_id: Some(instance_id),
-        encryption_info: None,
-    });
+    info.iam_user = Some(service_account::shown(reader, &instance_id, account, secrets)?);
     Ok(info)
 }
 

@@ -1,11 +1,12 @@
 //! Records of ours under upstream's names, as upstream's tools show them: compact JSON, secrets as ciphertext.
 
 use super::QueryError;
-use super::instances::{ConfiguredAccount, get_instance};
+use super::instances::get_instance;
 use crate::command::read_record;
 use crate::instances;
 use crate::keys::{self, RecordTable};
 use crate::object_stores::Secrets;
+use crate::service_account::ConfiguredAccount;
 use crate::store::Reader;
 use quorate_model::proto_json;
 use quorate_wire::doris::{GetInstanceRequest, InstanceInfoPb, StorageVaultPb};

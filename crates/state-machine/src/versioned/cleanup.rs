@@ -12,7 +12,7 @@
 //! release leaves a new one. So markers and pins need no invariant between them.
 
 use super::pins::Blockers;
-use super::rows::{self, Superseded};
+use super::rows::{self, CleanupBatch, Superseded};
 use crate::command::{ApplyContext, ApplyError, read_record};
 use crate::keys::{COUNTERS_KEY, space};
 use crate::limits;
@@ -48,7 +48,7 @@ pub fn is_due(reader: &dyn Reader, now: StampedTime) -> Result<bool, StoreError>
     let counters = read_record::<Counters>(reader, COUNTERS_KEY)?.unwrap_or_default();
     match queue(reader, &counters)?.row() {
         None => Ok(false),
-        Some((row, value)) => Ok(out_of_window(&Superseded::from_cleanup(row, value)?, now)),
+        Some((row, value)) => Ok(out_of_window(CleanupBatch::read(row, value)?.superseded_ms, now)),
     }
 }
 
@@ -78,8 +78,8 @@ pub fn run(context: &mut ApplyContext<'_, '_>, keys: usize) -> Result<Outcome, A
     Ok(sweep.outcome)
 }
 
-fn out_of_window(superseded: &Superseded, now: StampedTime) -> bool {
-    now.0.saturating_sub(superseded.superseded_ms) >= limits::HISTORY_WINDOW_MS
+fn out_of_window(superseded_ms: u64, now: StampedTime) -> bool {
+    now.0.saturating_sub(superseded_ms) >= limits::HISTORY_WINDOW_MS
 }
 
 /// One run's reads and bookkeeping.
@@ -149,14 +149,23 @@ impl Sweep<'_, '_> {
     fn work_off_queue(&mut self, context: &mut ApplyContext<'_, '_>) -> Result<(), StoreError> {
         let mut queue = queue(self.view, &context.counters)?;
         while let Some((row, value)) = queue.row() {
-            let superseded = Superseded::from_cleanup(row, value)?;
+            let batch = CleanupBatch::read(row, value)?;
             // Stamped time never goes back along revisions: what follows is younger still.
-            if !out_of_window(&superseded, context.now()) || !self.may_go_on(context) {
+            if !out_of_window(batch.superseded_ms, context.now()) {
                 break;
             }
+            let begun = context.counters.queue_worked_off == batch.revision.0;
+            let done = if begun { context.counters.queue_versions_done as usize } else { 0 };
+            context.counters.queue_worked_off = batch.revision.0;
+            for (position, superseded) in batch.versions.into_iter().enumerate().skip(done) {
+                if !self.may_go_on(context) {
+                    context.counters.queue_versions_done = position as u64;
+                    return Ok(());
+                }
+                self.decide(context, superseded)?;
+            }
+            context.counters.queue_versions_done = 0;
             context.changes().remove(Bytes::copy_from_slice(row));
-            context.counters.queue_worked_off = superseded.superseded_at.0;
-            self.decide(context, superseded)?;
             queue.next()?;
         }
         Ok(())
@@ -168,7 +177,7 @@ impl Sweep<'_, '_> {
             .blockers
             .oldest(superseded.scope, superseded.written_at, superseded.superseded_at)?
         {
-            context.changes().put(rows::parked(pinned, &superseded), superseded.record.clone());
+            context.put_record(rows::parked(pinned, &superseded), &superseded.record());
             self.outcome.parked += 1;
             return Ok(());
         }

@@ -5,13 +5,14 @@
 
 use crate::command::decode_record;
 use crate::keys::{REVISION_BYTES, space};
-use crate::record::SupersededRecord;
+use crate::record::{CleanupRecord, SupersededRecord};
 use crate::store::StoreError;
 use bytes::{BufMut, Bytes, BytesMut};
+use prost::Message;
 use quorate_model::{Revision, ScopeId};
 
-/// Bytes of `table | scope` in front of a name's user key.
-const NAME_HEAD_BYTES: usize = 9;
+/// Bytes of `space | table | scope` in front of a name's user key.
+const NAME_HEAD_BYTES: usize = 10;
 
 /// A superseded version as its clean-up or parked row tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,62 +23,91 @@ pub struct Superseded {
     pub written_at: Revision,
     pub superseded_at: Revision,
     pub superseded_ms: u64,
-    /// The row's value, to be parked as it is.
-    pub record: Bytes,
 }
 
 impl Superseded {
-    /// Reads `revision | table | scope | key'`, where both kinds of rows end alike.
-    fn read(row: &[u8], mut tail: &[u8], value: &[u8]) -> Result<Superseded, StoreError> {
+    /// Reads a parked row, which ends in `revision | table | scope | key'`.
+    pub fn from_parked(row: &[u8], value: &[u8]) -> Result<Superseded, StoreError> {
+        let mut tail = row.get(17..).unwrap_or_default();
         let superseded_at = Revision(take_u64(row, &mut tail)?);
-        if tail.len() < NAME_HEAD_BYTES {
-            return Err(damaged(row));
-        }
-        let scope = ScopeId(take_u64(row, &mut &tail[1..])?);
-        let record = Bytes::copy_from_slice(value);
-        let SupersededRecord { written_at, superseded_ms } = decode_record(row, record.clone())?;
-        let mut name = BytesMut::with_capacity(1 + tail.len() + REVISION_BYTES);
+        let SupersededRecord { written_at, superseded_ms } = decode_record(row, Bytes::copy_from_slice(value))?;
+        let mut name = BytesMut::with_capacity(1 + tail.len());
         name.put_u8(space::VERSIONED);
         name.put_slice(tail);
         Ok(Superseded {
+            scope: scope_of(row, &name)?,
             name: name.freeze(),
-            scope,
             written_at: Revision(written_at),
             superseded_at,
             superseded_ms,
-            record,
         })
     }
 
-    pub fn from_cleanup(row: &[u8], value: &[u8]) -> Result<Superseded, StoreError> {
-        Superseded::read(row, row.get(1..).unwrap_or_default(), value)
-    }
-
-    pub fn from_parked(row: &[u8], value: &[u8]) -> Result<Superseded, StoreError> {
-        Superseded::read(row, row.get(17..).unwrap_or_default(), value)
+    /// What its parked row holds.
+    pub fn record(&self) -> SupersededRecord {
+        SupersededRecord {
+            written_at: self.written_at.0,
+            superseded_ms: self.superseded_ms,
+        }
     }
 
     /// The version's own row.
     pub fn version_key(&self) -> Bytes {
-        let mut key = BytesMut::from(self.name.as_ref());
+        let mut key = BytesMut::with_capacity(self.name.len() + REVISION_BYTES);
+        key.put_slice(&self.name);
         key.put_u64(!self.written_at.0);
         key.freeze()
     }
+}
+
+/// A row of the clean-up queue: what one log entry superseded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CleanupBatch {
+    /// The revision in the row's key: that of its first version.
+    pub revision: Revision,
+    pub superseded_ms: u64,
+    pub versions: Vec<Superseded>,
+}
+
+impl CleanupBatch {
+    pub fn read(row: &[u8], value: &[u8]) -> Result<CleanupBatch, StoreError> {
+        let [revision] = read_numbers::<1>(row)?;
+        let CleanupRecord { superseded_ms, versions } = decode_record(row, Bytes::copy_from_slice(value))?;
+        let versions = versions.into_iter().map(|version| {
+            Ok(Superseded {
+                scope: scope_of(row, &version.name)?,
+                name: version.name,
+                written_at: Revision(version.written_at),
+                superseded_at: Revision(version.superseded_at),
+                superseded_ms,
+            })
+        });
+        Ok(CleanupBatch {
+            revision: Revision(revision),
+            superseded_ms,
+            versions: versions.collect::<Result<_, StoreError>>()?,
+        })
+    }
+}
+
+/// The row that queues what an entry superseded; `None` if that is nothing.
+pub fn cleanup_row(record: &CleanupRecord) -> Option<(Bytes, Bytes)> {
+    let first = record.versions.first()?;
+    let key = numbers(space::CLEANUP, &[first.superseded_at]);
+    Some((key, record.encode_to_vec().into()))
+}
+
+fn scope_of(row: &[u8], name: &[u8]) -> Result<ScopeId, StoreError> {
+    if name.len() < NAME_HEAD_BYTES {
+        return Err(damaged(row));
+    }
+    Ok(ScopeId(take_u64(row, &mut &name[2..])?))
 }
 
 /// The revision at the end of a versioned key.
 pub fn revision_of(row: &[u8]) -> Result<Revision, StoreError> {
     let bytes = row.last_chunk::<REVISION_BYTES>().ok_or_else(|| damaged(row))?;
     Ok(Revision(!u64::from_be_bytes(*bytes)))
-}
-
-/// `name` is a versioned key without its revision.
-pub fn cleanup(superseded_at: Revision, name: &[u8]) -> Bytes {
-    let mut key = BytesMut::with_capacity(8 + name.len());
-    key.put_u8(space::CLEANUP);
-    key.put_u64(superseded_at.0);
-    key.put_slice(&name[1..]);
-    key.freeze()
 }
 
 pub fn parked(pinned: Revision, superseded: &Superseded) -> Bytes {

@@ -1,6 +1,6 @@
 use super::*;
 use crate::keys::space;
-use crate::record::Counters;
+use crate::record::{CleanupRecord, CleanupVersion, Counters};
 use crate::store::MapStore;
 use crate::view::View;
 use quorate_model::StampedTime;
@@ -27,19 +27,35 @@ fn store_of(versions: &[Write<'_>]) -> MapStore {
                 None => remove(&mut context, TABLE, SCOPE, key),
             }
             .expect("writes");
-            std::mem::take(context.changes()).into_changes()
+            let (changes, superseded) = std::mem::take(context.changes()).into_parts();
+            let queued = rows::cleanup_row(&CleanupRecord {
+                superseded_ms: revision * 10,
+                versions: superseded.iter().map(|version| cleanup_version(version, *revision)).collect(),
+            });
+            let changes = changes.into_iter().map(|change| (change.key, change.value));
+            changes.chain(queued.map(|(key, value)| (key, Some(value)))).collect::<Vec<_>>()
         };
-        let writes: Vec<_> = writes.into_iter().map(|change| (change.key, change.value)).collect();
         store.write(&writes);
     }
     store
 }
 
+fn cleanup_version(version: &SupersededVersion, superseded_at: u64) -> CleanupVersion {
+    CleanupVersion {
+        name: version.name.clone(),
+        written_at: version.written_at.0,
+        superseded_at,
+    }
+}
+
 fn queued(store: &MapStore) -> Vec<(u64, u64, u64)> {
     let rows = store.rows.iter().filter(|(key, _)| key[0] == space::CLEANUP);
-    rows.map(|(key, value)| {
-        let row = rows::Superseded::from_cleanup(key, value).expect("well-formed");
-        (row.written_at.0, row.superseded_at.0, row.superseded_ms)
+    rows.flat_map(|(key, value)| {
+        let batch = rows::CleanupBatch::read(key, value).expect("well-formed");
+        batch
+            .versions
+            .into_iter()
+            .map(|version| (version.written_at.0, version.superseded_at.0, version.superseded_ms))
     })
     .collect()
 }
@@ -179,11 +195,31 @@ fn clean_up_rows_have_golden_bytes() {
         written_at: Revision(2),
         superseded_at: Revision(3),
         superseded_ms: 0,
-        record: Bytes::new(),
     };
     let hex = |bytes: Bytes| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let tail = "0000000000000003 01 0000000000000004 6100ff0001".replace(' ', "");
-    assert_eq!(hex(rows::cleanup(Revision(3), &name)), format!("30{tail}"));
+    let version = SupersededVersion {
+        name: name.clone().freeze(),
+        written_at: Revision(2),
+    };
+    let record = CleanupRecord {
+        superseded_ms: 7,
+        versions: vec![cleanup_version(&version, 3), cleanup_version(&version, 4)],
+    };
+    let (key, value) = rows::cleanup_row(&record).expect("it has versions");
+    assert_eq!(hex(key.clone()), "300000000000000003");
+    let version = "120f".to_owned() + "200100000000000000046100ff0001";
+    let versions = ["0a", "1002 1803", "1002 1804"].map(|part| part.replace(' ', ""));
+    let item = |end: &str| format!("1215{}{}{end}", &versions[0], &version[2..]);
+    assert_eq!(hex(value.clone()), format!("0807{}{}", item(&versions[1]), item(&versions[2])));
+    let batch = rows::CleanupBatch::read(&key, &value).expect("well-formed");
+    assert_eq!(batch.versions[0].scope, SCOPE);
+    assert_eq!(batch.versions[1].superseded_at, Revision(4));
+    assert_eq!(
+        rows::cleanup_row(&CleanupRecord::default()),
+        None,
+        "an entry that supersedes nothing queues nothing"
+    );
     assert_eq!(
         hex(rows::parked(Revision(2), &superseded)),
         format!("3100000000000000040000000000000002{tail}")

@@ -12,6 +12,18 @@ fn rows(reader: &dyn Reader, start: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
     found
 }
 
+/// Writes, checks what is accounted for as new and tells the value before.
+fn write(view: &mut View<'_>, change: Change) -> Option<Bytes> {
+    let expected = change.clone();
+    let mut told = None;
+    view.write(change, |key, before, after| {
+        assert_eq!((key, after), (expected.key.as_ref(), expected.value.as_deref()));
+        told = before.map(Bytes::copy_from_slice);
+    })
+    .expect("write");
+    told
+}
+
 proptest! {
     #[test]
     fn view_equals_the_map_with_the_writes_applied(
@@ -27,7 +39,8 @@ proptest! {
         let mut view = View::new(&store);
         for (key, value) in writes {
             let (key, value): (Bytes, Option<Bytes>) = (vec![key].into(), value.map(|value| vec![value].into()));
-            let before = view.write(Change { key: key.clone(), value: value.clone(), fresh: false }).expect("write");
+            let change = Change { key: key.clone(), value: value.clone(), fresh: false };
+            let before = write(&mut view, change);
             prop_assert_eq!(before, model.rows.get(&key).cloned());
             model.write(&[(key, value)]);
         }
@@ -43,18 +56,18 @@ proptest! {
 fn a_fresh_row_written_twice_tells_its_first_value_to_the_second_write() {
     let store = MapStore::default();
     let mut view = View::new(&store);
-    let mut write = |value: Option<&'static [u8]>| {
+    let mut set = |value: Option<&'static [u8]>| {
         let change = Change {
             key: Bytes::from_static(b"k"),
             value: value.map(Bytes::from_static),
             fresh: true,
         };
-        view.write(change).expect("write")
+        write(&mut view, change)
     };
-    assert_eq!(write(Some(b"1")), None);
-    assert_eq!(write(Some(b"2")).as_deref(), Some(&b"1"[..]));
-    assert_eq!(write(None).as_deref(), Some(&b"2"[..]));
-    assert_eq!(write(Some(b"3")), None);
+    assert_eq!(set(Some(b"1")), None);
+    assert_eq!(set(Some(b"2")).as_deref(), Some(&b"1"[..]));
+    assert_eq!(set(None).as_deref(), Some(&b"2"[..]));
+    assert_eq!(set(Some(b"3")), None);
     assert!(!view.is_removed(b"k"));
 }
 
@@ -70,7 +83,7 @@ fn first_in_prefix_finds_nothing_outside_of_the_prefix_wherever_the_search_begin
         value: Some(Bytes::new()),
         fresh: true,
     };
-    view.write(change).expect("write");
+    write(&mut view, change);
     let first = |reader: &dyn Reader, key: &[u8]| reader.first_in_prefix(b"b", key).expect("reads").map(|(key, _)| key.to_vec());
     for (key, in_store, in_view) in [
         (&b""[..], Some(b"b2".to_vec()), Some(b"b2".to_vec())),

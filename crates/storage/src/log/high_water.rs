@@ -65,13 +65,14 @@ pub(crate) fn path(dir: &Path) -> PathBuf {
 
 /// Replaces the file durably: the old one or the new one is there after a crash, never a mixture.
 pub(crate) fn write(dir: &Path, high_water: &HighWater, options: &FileLogOptions) -> io::Result<()> {
-    options.perform(Step::WriteHighWater, || {
+    let replace = || {
         let unfinished = directory::unfinished_path(dir, NAME);
         let mut file = File::create(&unfinished)?;
         file.write_all(&high_water.encode())?;
         file.sync_data()?;
         directory::publish(dir, &unfinished, &path(dir))
-    })
+    };
+    options.with_room(|| options.perform(Step::WriteHighWater, replace))
 }
 
 /// `None` when there is no such file; the inner error says why it cannot be trusted.

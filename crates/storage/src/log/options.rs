@@ -43,6 +43,8 @@ pub enum Verdict {
 }
 
 pub type OnFatal = Arc<dyn Fn(&str) + Send + Sync>;
+/// Makes room on the disk; says whether it could. Asked when a write found none, which is then tried once more.
+pub type OnNoSpace = Arc<dyn Fn() -> bool + Send + Sync>;
 pub type BeforeStep = Arc<dyn Fn(Step) -> io::Result<Verdict> + Send + Sync>;
 
 #[derive(Clone)]
@@ -57,6 +59,7 @@ pub struct FileLogOptions {
     pub high_water_interval: Duration,
     /// Called once when a write or sync failed. Nothing is acknowledged after it; the server aborts here.
     pub on_fatal: OnFatal,
+    pub on_no_space: OnNoSpace,
     /// Asked before every [`Step`]; an error makes the step fail.
     pub before_step: BeforeStep,
 }
@@ -69,12 +72,22 @@ impl Default for FileLogOptions {
             queue_bytes: 32 << 20,
             high_water_interval: Duration::from_secs(1),
             on_fatal: Arc::new(|text| tracing::error!("{text}")),
+            on_no_space: Arc::new(|| false),
             before_step: Arc::new(|_| Ok(Verdict::Run)),
         }
     }
 }
 
 impl FileLogOptions {
+    /// Tries once more when the disk was full and room could be made. Only for writes that begin anew: after a sync that
+    /// failed nobody knows what is on disk.
+    pub(crate) fn with_room<T>(&self, mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+        match attempt() {
+            Err(error) if error.kind() == io::ErrorKind::StorageFull && (self.on_no_space)() => attempt(),
+            result => result,
+        }
+    }
+
     pub(crate) fn perform(&self, step: Step, action: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
         match (self.before_step)(step)? {
             Verdict::Run => action(),

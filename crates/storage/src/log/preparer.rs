@@ -152,7 +152,7 @@ fn prepare(dir: &Path, options: &FileLogOptions, flags: &Flags) -> io::Result<Pr
         options.perform(Step::PrepareSegment, || fill(&file, 0, bytes, flags))?;
         Ok(file)
     };
-    let file = attempt().map_err(|error| explain(dir, bytes, error))?;
+    let file = options.with_room(attempt).map_err(|error| explain(dir, bytes, error))?;
     Ok(Prepared { file, path, bytes })
 }
 

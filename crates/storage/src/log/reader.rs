@@ -1,6 +1,7 @@
 //! Reads entries that are no longer in memory. Every record is verified again: a disk can rot while the log is open.
 
 use super::entry_index::Location;
+use super::open_error::REJOIN;
 use super::options::READ_WINDOW_BYTES;
 use super::record::{self, Kind};
 use crate::codec::{self, LogEntry};
@@ -49,8 +50,7 @@ impl Window {
     fn entry(&mut self, location: &Location) -> io::Result<LogEntry> {
         let damaged = |reason: String| {
             let text = format!(
-                "entry {} in segment {} at offset {} is damaged: {reason}; remove this peer from the cluster and let it rejoin under a \
-                 new id",
+                "entry {} in segment {} at offset {} is damaged: {reason}; {REJOIN}",
                 location.index, location.segment, location.offset
             );
             io::Error::new(io::ErrorKind::InvalidData, text)

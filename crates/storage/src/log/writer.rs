@@ -134,7 +134,7 @@ impl Writer {
         let (bytes, end) = self.builder.seal(self.end, self.active.salt);
         let file = &self.active.file;
         let options = &self.shared.options;
-        options.perform(Step::WriteGroup, || file.write_all_at(bytes, self.end.offset.into()))?;
+        options.with_room(|| options.perform(Step::WriteGroup, || file.write_all_at(bytes, self.end.offset.into())))?;
         options.perform(Step::SyncGroup, || file.sync_data())?;
         offsets.iter_mut().for_each(|offset| *offset += self.end.offset);
         (self.end, self.written, self.high_water_behind) = (end, state, true);

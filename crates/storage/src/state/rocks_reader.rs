@@ -20,14 +20,13 @@ impl Reader for RocksReader<'_> {
     }
 
     fn cursor<'a>(&'a self, start: &[u8], end: &[u8]) -> Result<Box<dyn Cursor + 'a>, StoreError> {
+        self.cursor_with(ReadOptions::default(), start, end)
+    }
+
+    fn sweep<'a>(&'a self, start: &[u8], end: &[u8]) -> Result<Box<dyn Cursor + 'a>, StoreError> {
         let mut options = ReadOptions::default();
-        options.set_total_order_seek(true);
-        options.set_iterate_upper_bound(end);
-        let mut cursor = RocksCursor {
-            iterator: self.snapshot.raw_iterator_opt(options),
-        };
-        cursor.seek(start)?;
-        Ok(Box::new(cursor))
+        options.fill_cache(false);
+        self.cursor_with(options, start, end)
     }
 
     fn first_in_prefix(&self, prefix: &[u8], key: &[u8]) -> Result<Option<(Bytes, Bytes)>, StoreError> {
@@ -47,6 +46,18 @@ impl Reader for RocksReader<'_> {
             Some(_) => Ok(None),
             None => iterator.status().map_err(store_error).map(|()| None),
         }
+    }
+}
+
+impl RocksReader<'_> {
+    fn cursor_with<'a>(&'a self, mut options: ReadOptions, start: &[u8], end: &[u8]) -> Result<Box<dyn Cursor + 'a>, StoreError> {
+        options.set_total_order_seek(true);
+        options.set_iterate_upper_bound(end);
+        let mut cursor = RocksCursor {
+            iterator: self.snapshot.raw_iterator_opt(options),
+        };
+        cursor.seek(start)?;
+        Ok(Box::new(cursor))
     }
 }
 

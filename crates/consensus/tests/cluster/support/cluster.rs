@@ -4,6 +4,7 @@ use super::links::{Endpoint, LinkTransport, Links};
 use super::{soon, until};
 use bytes::Bytes;
 use quorate_consensus::bootstrap::{Newcomer, Place, find_place, found};
+use quorate_consensus::disk::DiskSpace;
 use quorate_consensus::transport::Transport;
 use quorate_consensus::{Deadline, Node, NodeParts, Settings};
 use quorate_model::{ClusterId, ErrorCode, Incarnation, MetaError, PeerId, RequestId};
@@ -13,7 +14,8 @@ use quorate_storage::log::{FileLog, FileLogOptions, LogStore};
 use quorate_storage::state::{RocksState, RocksStateOptions, StateEngine};
 use quorate_wire::quorate::v1::GetAttributeRequest;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tempfile::TempDir;
 
 pub const INSTANCE: &str = "warehouse";
@@ -23,6 +25,8 @@ pub struct Peer {
     dir: PathBuf,
     place: Option<(ClusterId, PeerId)>,
     node: Option<Node>,
+    /// What its disk says it has.
+    disk: Arc<Mutex<DiskSpace>>,
     /// Kept so that the last handle is dropped here, and closing is over when a kill returns.
     stores: Option<(Arc<dyn LogStore>, Arc<dyn StateEngine>)>,
 }
@@ -42,6 +46,15 @@ impl Peer {
             Arc::strong_count(&log) == 1 && Arc::strong_count(&state) == 1
         })
         .await;
+    }
+}
+
+fn log_options() -> FileLogOptions {
+    FileLogOptions {
+        segment_bytes: 1 << 20,
+        // Only votes, new segments and a clean end renew the file: the crashes of the tests come within its second.
+        high_water_interval: Duration::from_secs(3_600),
+        ..FileLogOptions::default()
     }
 }
 
@@ -80,6 +93,7 @@ impl Cluster {
             dir: dir.path().join(format!("peer{}", position + 1)),
             place: None,
             node: None,
+            disk: Arc::new(Mutex::new(DiskSpace::AMPLE)),
             stores: None,
         });
         Cluster {
@@ -100,7 +114,7 @@ impl Cluster {
             let newcomer = self.peers[position].newcomer.clone();
             let transport = self.transport(position);
             if position > 0 {
-                let early = tokio::time::timeout(std::time::Duration::from_millis(50), find_place(&newcomer, &transport)).await;
+                let early = tokio::time::timeout(Duration::from_millis(50), find_place(&newcomer, &transport)).await;
                 assert!(early.is_err(), "only the lowest address founds a cluster");
             } else {
                 let place = find_place(&newcomer, &transport).await;
@@ -123,7 +137,7 @@ impl Cluster {
         }
     }
 
-    fn transport(&self, position: usize) -> Arc<dyn Transport> {
+    pub fn transport(&self, position: usize) -> Arc<dyn Transport> {
         Arc::new(LinkTransport {
             links: self.links.clone(),
             from: self.address(position).to_owned(),
@@ -142,6 +156,14 @@ impl Cluster {
         self.links.isolate(self.address(position), &self.addresses());
     }
 
+    /// From now on a peer's disk of 100 GiB has this much left.
+    pub fn set_free(&self, position: usize, free_bytes: u64) {
+        *self.peers[position].disk.lock().expect("no panic while held") = DiskSpace {
+            free_bytes,
+            total_bytes: 100 << 30,
+        };
+    }
+
     pub fn node(&self, position: usize) -> &Node {
         self.peers[position].node.as_ref().expect("this peer runs")
     }
@@ -156,13 +178,10 @@ impl Cluster {
         let transport = self.transport(position);
         let peer = &mut self.peers[position];
         let (cluster, id) = peer.place.expect("this peer has found its place");
-        let options = FileLogOptions {
-            segment_bytes: 1 << 20,
-            ..FileLogOptions::default()
-        };
-        let log: Arc<dyn LogStore> = Arc::new(FileLog::open(peer.dir.join("log"), options).expect("the log opens"));
+        let log: Arc<dyn LogStore> = Arc::new(FileLog::open(peer.dir.join("log"), log_options()).expect("the log opens"));
         let state: Arc<dyn StateEngine> =
             Arc::new(RocksState::open(&peer.dir.join("state"), RocksStateOptions::default()).expect("the state opens"));
+        let disk = peer.disk.clone();
         peer.stores = Some((log.clone(), state.clone()));
         let parts = NodeParts {
             cluster,
@@ -175,7 +194,7 @@ impl Cluster {
             state,
             transport,
             audit: None,
-            disk_free: Arc::new(|| 1 << 40),
+            disk_space: Arc::new(move || *disk.lock().expect("no panic while held")),
         };
         let node = Node::start(parts).await.expect("the node starts");
         self.links.listen(&peer.newcomer.peer_address, Some(Endpoint::Member(node.clone())));
@@ -188,13 +207,43 @@ impl Cluster {
         self.links.listen(&peer.newcomer.peer_address, None);
         let node = peer.node.take().expect("this peer runs");
         node.halt().await;
-        // Closing the store flushes it; a crash would not. The directory goes back to what it held before.
-        let (state, crashed) = (peer.dir.join("state"), peer.dir.join("crashed"));
-        copy_tree(&state, &crashed);
+        // Closing flushes the state and renews the log's high water; a crash would not. Both go back to what they were.
+        let crashed = ["state", "log"].map(|name| (peer.dir.join(name), peer.dir.join(format!("crashed-{name}"))));
+        crashed.iter().for_each(|(live, copy)| copy_tree(live, copy));
         drop(node);
         peer.close().await;
-        std::fs::remove_dir_all(&state).expect("removed");
-        std::fs::rename(&crashed, &state).expect("renamed");
+        for (live, copy) in crashed {
+            std::fs::remove_dir_all(&live).expect("removed");
+            std::fs::rename(&copy, &live).expect("renamed");
+        }
+    }
+
+    /// Damages the last group of a stopped peer's log, as a disk that forgets its last write does.
+    pub fn lose_last_group(&self, position: usize) {
+        let log = self.peers[position].dir.join("log");
+        let mut segments: Vec<PathBuf> = tree(&log)
+            .into_iter()
+            .filter(|file| file.extension().is_some_and(|end| end == "segment"))
+            .collect();
+        segments.sort();
+        let newest = log.join(segments.pop().expect("a log has a segment"));
+        let mut bytes = std::fs::read(&newest).expect("readable");
+        let used = bytes.iter().rposition(|byte| *byte != 0).expect("a segment has a header");
+        bytes[used] ^= 1;
+        std::fs::write(&newest, bytes).expect("written");
+    }
+
+    /// The stores of a stopped peer, as its next start would find them.
+    pub fn open_stores(&self, position: usize) -> (FileLog, RocksState) {
+        let dir = &self.peers[position].dir;
+        let log = FileLog::open(dir.join("log"), log_options()).expect("the log opens");
+        let state = RocksState::open(&dir.join("state"), RocksStateOptions::default()).expect("the state opens");
+        (log, state)
+    }
+
+    /// The log of a peer that runs.
+    pub fn log(&self, position: usize) -> &dyn LogStore {
+        self.peers[position].stores.as_ref().expect("this peer runs").0.as_ref()
     }
 
     /// Stops a peer in good order, changes its state behind its back and starts it again.

@@ -3,11 +3,12 @@
 use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream::BoxStream;
+use prost::Message;
 use quorate_consensus::Node;
 use quorate_consensus::bootstrap::{Newcomer, hello_while_empty};
 use quorate_consensus::transport::{Channel, PeerClient, Transport, TransportError};
 use quorate_wire::quorate::peer as wire;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -37,6 +38,7 @@ struct State {
     /// The next transfer of a checkpoint breaks after this many complete files.
     break_install_after: Option<usize>,
     most_unanswered_appends: BTreeMap<String, usize>,
+    most_unanswered_bytes: BTreeMap<String, usize>,
 }
 
 #[derive(Default)]
@@ -96,6 +98,11 @@ impl Links {
 
     pub fn most_unanswered_appends(&self, receiver: &str) -> usize {
         self.state().most_unanswered_appends.get(receiver).copied().unwrap_or(0)
+    }
+
+    /// Bytes of appends that were under way to a receiver at the same time, at most.
+    pub fn most_unanswered_bytes(&self, receiver: &str) -> usize {
+        self.state().most_unanswered_bytes.get(receiver).copied().unwrap_or(0)
     }
 
     fn is_cut(&self, from: &str, to: &str) -> bool {
@@ -197,11 +204,22 @@ impl PeerClient for LinkClient {
     ) -> Result<BoxStream<'static, Result<wire::AppendReply, TransportError>>, TransportError> {
         let node = self.call("append", async |endpoint| member(endpoint)).await?;
         let unanswered = Arc::new(AtomicUsize::new(0));
-        let (links, from, to, count) = (self.links.clone(), self.from.clone(), self.to.clone(), unanswered.clone());
-        let requests = requests.take_while(move |_| {
+        let sizes: Arc<Mutex<VecDeque<usize>>> = Arc::default();
+        let (links, from, to, count, sent) = (
+            self.links.clone(),
+            self.from.clone(),
+            self.to.clone(),
+            unanswered.clone(),
+            sizes.clone(),
+        );
+        let requests = requests.take_while(move |request| {
             let open = !links.is_cut(&from, &to);
             let now = count.fetch_add(1, Ordering::Relaxed) + 1;
+            let mut sent = sent.lock().expect("no panic while held");
+            sent.push_back(request.encoded_len());
             let mut state = links.state();
+            let most = state.most_unanswered_bytes.entry(to.clone()).or_default();
+            *most = sent.iter().sum::<usize>().max(*most);
             let most = state.most_unanswered_appends.entry(to.clone()).or_default();
             *most = now.max(*most);
             futures::future::ready(open)
@@ -211,6 +229,7 @@ impl PeerClient for LinkClient {
         let (links, from, to) = (self.links.clone(), self.from.clone(), self.to.clone());
         let replies = replies.map(move |reply| {
             unanswered.fetch_sub(1, Ordering::Relaxed);
+            sizes.lock().expect("no panic while held").pop_front();
             if links.is_cut(&to, &from) {
                 Err(broken("the reply was lost"))
             } else {

@@ -328,7 +328,8 @@ async fn every_error_has_a_status_a_code_and_an_outcome() {
             ErrorCode::InvalidArgument | ErrorCode::ParseError => 400,
             ErrorCode::NotFound => 404,
             ErrorCode::AlreadyExists => 409,
-            ErrorCode::KeyMissing | ErrorCode::EndpointMissing | ErrorCode::RateLimited => 500,
+            ErrorCode::KeyMissing | ErrorCode::VaultNotFound | ErrorCode::StageNotFound | ErrorCode::LimitReached => 500,
+            ErrorCode::EndpointMissing | ErrorCode::RateLimited => 500,
             _ => row.http_status,
         };
         assert_eq!(as_write.status().as_u16(), expected, "{}", row.name);

@@ -1,7 +1,7 @@
 use super::*;
 use crate::commands::{CreatePin, DeleteAttribute, PutAttribute, ReleasePin};
 use crate::keys::space;
-use crate::testing::{Bench, INSTANCE};
+use crate::testing::{Bench, INSTANCE, command_frame};
 use crate::versioned::pins::PinKind;
 use crate::versioned::{cleanup::is_due, readable};
 use quorate_model::{ErrorCode, Revision, StampedTime};
@@ -56,6 +56,35 @@ fn rows(bench: &Bench, space: u8) -> usize {
 
 fn leave_window(bench: &mut Bench) {
     bench.now_ms += limits::HISTORY_WINDOW_MS;
+}
+
+#[test]
+fn what_one_entry_superseded_shares_a_row_and_is_worked_off_in_steps_of_any_size() {
+    for step in [1, 2, 5] {
+        let mut bench = Bench::new();
+        let put = |name: &str| PutAttribute {
+            instance_id: INSTANCE.into(),
+            name: name.into(),
+            value: "v".into(),
+            if_revision: None,
+        };
+        // Each name twice in one entry: the second supersedes the first.
+        let names = ["a", "b", "c", "a", "b", "c"];
+        let frames: Vec<_> = names.iter().map(|name| command_frame(0, 0, &put(name))).collect();
+        bench.entry(&frames);
+        assert_eq!((rows(&bench, space::VERSIONED), rows(&bench, space::CLEANUP)), (6, 1));
+        leave_window(&mut bench);
+        let mut left = 3u32;
+        while left > 0 {
+            let reply = collect(&mut bench, step);
+            assert_eq!(reply.removed, u64::from(step.min(left)));
+            left -= step.min(left);
+            assert_eq!(reply.more, left > 0);
+            assert_eq!(rows(&bench, space::VERSIONED), 3 + left as usize);
+            assert_eq!(rows(&bench, space::CLEANUP), usize::from(left > 0), "the row stays until all of it is decided");
+        }
+        assert_eq!(collect(&mut bench, step).removed, 0);
+    }
 }
 
 #[test]

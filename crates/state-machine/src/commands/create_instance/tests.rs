@@ -107,13 +107,7 @@ fn a_vault_is_a_row_of_its_own_and_gets_the_next_id() {
         (&["2".to_owned()][..], &["built_in_storage_vault".to_owned()][..])
     );
     assert_eq!(world.rows_of(RecordTable::Vault), 1);
-    let key = object_stores::vault_key(
-        quorate_model::ScopeId(1),
-        &StorageVaultPb {
-            id: text("2"),
-            ..Default::default()
-        },
-    );
+    let key = vaults::key(quorate_model::ScopeId(1), "2");
     let stored = StorageVaultPb::decode(world.store.rows[&key].clone()).expect("decodes");
     assert_eq!((stored.id(), stored.name()), ("2", "built_in_storage_vault"));
     assert!(stored.obj_info.expect("S3").sse_enabled(), "a vault always encrypts at the store");

@@ -7,6 +7,7 @@ use crate::object_stores::UnsealSecret;
 use crate::resource_fixture::{Reversed, World, backend, cluster, on_instance, refusal};
 use quorate_model::ErrorCode;
 use quorate_model::ErrorCode::{InvalidArgument, KeyMissing, NotFound};
+use quorate_wire::doris::RamUserPb;
 use quorate_wire::doris::cluster_pb::Type;
 use quorate_wire::doris::instance_info_pb::Status;
 use quorate_wire::doris::{AlterInstanceRequest, CreateInstanceRequest};

@@ -1,0 +1,58 @@
+//! Asking before something is removed.
+
+use clap::Args;
+use std::io::{BufRead, Write};
+
+#[derive(Clone, Args)]
+pub struct ConfirmArguments {
+    /// Say what would be done and change nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Do not ask.
+    #[arg(long, short)]
+    yes: bool,
+}
+
+/// Whether to go on, once `what` has been said. Asks on standard error and reads the answer from standard input: no answer
+/// is no.
+pub fn agreed(arguments: &ConfirmArguments, what: &str) -> anyhow::Result<bool> {
+    eprintln!("{what}");
+    if arguments.dry_run {
+        eprintln!("--dry-run: nothing was changed");
+        return Ok(false);
+    }
+    if arguments.yes {
+        return Ok(true);
+    }
+    eprint!("Go on? [y/N] ");
+    std::io::stderr().flush()?;
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer)?;
+    if is_yes(&answer) {
+        return Ok(true);
+    }
+    anyhow::bail!("not confirmed, so nothing was changed; answer y, or pass --yes")
+}
+
+fn is_yes(answer: &str) -> bool {
+    matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_yes_is_a_yes() {
+        for (answer, expected) in [
+            ("y\n", true),
+            ("YES", true),
+            ("", false),
+            ("\n", false),
+            ("n", false),
+            ("yes please", false),
+        ] {
+            assert_eq!(is_yes(answer), expected, "{answer:?}");
+        }
+    }
+}

@@ -1,0 +1,367 @@
+//! Calls of the Doris HTTP routes at any peer: the one API that has instances, clusters, nodes, vaults and keys.
+//!
+//! A write runs in a session of its own under one request id, so that trying it again at another peer, after a lost answer
+//! or the death of the leader, is the same write. What may be tried again is what the error table says.
+
+use anyhow::{Context, anyhow, bail};
+use bytes::Bytes;
+use clap::Args;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_util::rt::TokioIo;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use quorate_model::ErrorCode;
+use quorate_model::error::{ERROR_TABLE, ErrorRow, Outcome, RetryClass};
+use quorate_wire::quorate::v1::metadata_client::MetadataClient;
+use quorate_wire::quorate::v1::{CloseSessionRequest, OpenSessionRequest};
+use serde_json::Value as Json;
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+/// Pause before all endpoints are tried again: about as long as an election takes.
+const ROUND_PAUSE: Duration = Duration::from_millis(150);
+/// Longest wait for one peer: a peer that is paused accepts connections and says nothing.
+const TRY_TIMEOUT: Duration = Duration::from_secs(4);
+/// Bytes of a reply: the largest instance with all its nodes is far below.
+const MAX_REPLY_BYTES: usize = 64 << 20;
+
+#[derive(Clone, Args)]
+pub struct ConnectionArguments {
+    /// Any peers' public addresses, separated by commas; one that answers is enough.
+    #[arg(
+        long = "endpoint",
+        env = "QUORATE_ENDPOINTS",
+        default_value = "127.0.0.1:5000",
+        value_delimiter = ',',
+        global = true
+    )]
+    pub endpoints: Vec<String>,
+    /// File with the Doris token. The token itself is also taken from QUORATE_TOKEN; an argument would show in process lists.
+    #[arg(long, env = "QUORATE_TOKEN_FILE", global = true)]
+    pub token_file: Option<PathBuf>,
+    /// Seconds until a command gives up.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3_600), global = true)]
+    pub timeout: u64,
+}
+
+/// Where calls go, and until when.
+pub struct Connection {
+    endpoints: Vec<String>,
+    token: String,
+    deadline: Instant,
+}
+
+/// A reply of success.
+pub struct Answer {
+    /// Of the write, or of the state that was read.
+    pub revision: String,
+    /// `msg`: empty nearly always.
+    pub message: String,
+    /// Null when the route has none.
+    pub result: Json,
+}
+
+/// What one try came to.
+enum Try {
+    Answered(Answer),
+    /// The cluster said no: another try would hear the same.
+    Refused(anyhow::Error),
+    /// The session is gone, and with it what an earlier try came to.
+    Forgotten(anyhow::Error),
+    /// Nothing was changed by this try.
+    Failed(anyhow::Error),
+    /// The write may have happened.
+    Unknown(anyhow::Error),
+}
+
+impl Connection {
+    /// Takes the token from its file or the environment.
+    pub fn open(arguments: &ConnectionArguments) -> anyhow::Result<Connection> {
+        let connection = Connection::with_token_if_any(arguments)?;
+        if connection.token.is_empty() {
+            bail!("no token: name its file with --token-file or QUORATE_TOKEN_FILE, or set QUORATE_TOKEN");
+        }
+        Ok(connection)
+    }
+
+    /// For calls that need a token only beyond loopback.
+    pub fn with_token_if_any(arguments: &ConnectionArguments) -> anyhow::Result<Connection> {
+        let token = match &arguments.token_file {
+            Some(path) => std::fs::read_to_string(path).with_context(|| format!("token file {}", path.display()))?,
+            None => std::env::var("QUORATE_TOKEN").unwrap_or_default(),
+        };
+        Ok(Connection {
+            endpoints: arguments.endpoints.clone(),
+            token: token.trim().to_owned(),
+            deadline: Instant::now() + Duration::from_secs(arguments.timeout),
+        })
+    }
+
+    /// Reads through a route whose parameters travel in the query string.
+    pub async fn read_query(&self, route: &str, parameters: &[(&str, &str)]) -> anyhow::Result<Answer> {
+        let encoded = parameters
+            .iter()
+            .map(|(name, value)| format!("&{name}={}", utf8_percent_encode(value, NON_ALPHANUMERIC)));
+        self.call(route, &encoded.collect::<String>(), "", None).await
+    }
+
+    /// Reads through a route whose parameters travel in the body.
+    pub async fn read(&self, route: &str, body: &Json) -> anyhow::Result<Answer> {
+        self.call(route, "", &body.to_string(), None).await
+    }
+
+    /// Writes, at most once however often it is tried.
+    pub async fn write(&self, route: &str, body: &Json) -> anyhow::Result<Answer> {
+        let session = self.open_session().await?;
+        let answer = self.call(route, "", &body.to_string(), Some(session)).await;
+        // What is left open ends by itself an hour later.
+        let _ = self.close_session(session).await;
+        answer
+    }
+
+    async fn call(&self, route: &str, query: &str, body: &str, session: Option<u64>) -> anyhow::Result<Answer> {
+        let uri = format!(
+            "/MetaService/http/{route}?token={}{query}",
+            utf8_percent_encode(&self.token, NON_ALPHANUMERIC)
+        );
+        let mut may_have_happened = false;
+        let mut failures;
+        loop {
+            failures = Vec::new();
+            for endpoint in &self.endpoints {
+                match self.try_once(endpoint, &uri, body, session).await {
+                    Try::Answered(answer) => return Ok(answer),
+                    // Under one request id a refusal is the answer of every try, so an earlier one has done nothing either;
+                    // unless the cluster no longer knows what it answered.
+                    Try::Forgotten(error) if may_have_happened => return Err(error.context(UNKNOWN)),
+                    Try::Forgotten(error) => return Err(error),
+                    Try::Refused(error) => return Err(error),
+                    Try::Failed(error) => failures.push(format!("{endpoint}: {error:#}")),
+                    Try::Unknown(error) => {
+                        may_have_happened = session.is_some();
+                        failures.push(format!("{endpoint}: {error:#}"));
+                    }
+                }
+            }
+            if Instant::now() + ROUND_PAUSE >= self.deadline {
+                break;
+            }
+            tokio::time::sleep(ROUND_PAUSE).await;
+        }
+        let error = anyhow!("no peer could answer ({})", failures.join("; "));
+        Err(match may_have_happened {
+            true => error.context(UNKNOWN),
+            false => error.context("nothing was changed; is the cluster running, and is --endpoint right? see `quorate status`"),
+        })
+    }
+
+    async fn try_once(&self, endpoint: &str, uri: &str, body: &str, session: Option<u64>) -> Try {
+        let until = self.deadline.min(Instant::now() + TRY_TIMEOUT);
+        let stream = match tokio::time::timeout_at(until, TcpStream::connect(endpoint)).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return Try::Failed(anyhow!("cannot connect: {error}")),
+            Err(_) => return Try::Failed(anyhow!("cannot connect in time")),
+        };
+        let wait = until.saturating_duration_since(Instant::now());
+        match tokio::time::timeout_at(until, exchange(stream, endpoint, uri, body, session, wait)).await {
+            Ok(Ok(reply)) => verdict(&reply),
+            Ok(Err(error)) => Try::Unknown(error.context("the connection broke")),
+            Err(_) => Try::Unknown(anyhow!("no answer in time")),
+        }
+    }
+
+    /// Opens a session at any peer.
+    pub async fn open_session(&self) -> anyhow::Result<u64> {
+        let open = async |channel| {
+            let request = self.native_request(OpenSessionRequest {})?;
+            MetadataClient::new(channel).open_session(request).await
+        };
+        Ok(self.native("open a session", open).await?.session_id)
+    }
+
+    /// Closes a session; one that is not there is closed too.
+    pub async fn close_session(&self, session_id: u64) -> anyhow::Result<()> {
+        let close = async |channel| {
+            let request = self.native_request(CloseSessionRequest { session_id })?;
+            MetadataClient::new(channel).close_session(request).await
+        };
+        self.native("close the session", close).await.map(|_| ())
+    }
+
+    fn native_request<T>(&self, message: T) -> Result<tonic::Request<T>, tonic::Status> {
+        let mut request = tonic::Request::new(message);
+        if !self.token.is_empty() {
+            let token = self.token.parse();
+            let token = token.map_err(|_| tonic::Status::invalid_argument("the token has characters that gRPC cannot carry"))?;
+            request.metadata_mut().insert("quorate-token", token);
+        }
+        Ok(request)
+    }
+
+    /// Asks one peer after the other until one answers: only for calls that may be made twice.
+    async fn native<T>(
+        &self,
+        what: &str,
+        call: impl AsyncFn(tonic::transport::Channel) -> Result<tonic::Response<T>, tonic::Status>,
+    ) -> anyhow::Result<T> {
+        loop {
+            let mut failures = Vec::new();
+            for endpoint in &self.endpoints {
+                let until = self.deadline.min(Instant::now() + TRY_TIMEOUT);
+                let address = tonic::transport::Endpoint::from_shared(format!("http://{endpoint}"))
+                    .with_context(|| format!("--endpoint {endpoint} is not `host:port`"))?;
+                let attempt = async {
+                    let channel = address.connect().await.map_err(|_| tonic::Status::unavailable("cannot connect"))?;
+                    call(channel).await
+                };
+                match tokio::time::timeout_at(until, attempt).await {
+                    Ok(Ok(reply)) => return Ok(reply.into_inner()),
+                    Ok(Err(status)) if status.code() == tonic::Code::Unauthenticated => bail!(WRONG_TOKEN),
+                    Ok(Err(status)) => failures.push(format!("{endpoint}: {}", status.message())),
+                    Err(_) => failures.push(format!("{endpoint}: no answer in time")),
+                }
+            }
+            if Instant::now() + ROUND_PAUSE >= self.deadline {
+                bail!(
+                    "no peer could {what} ({}); is the cluster running, and is --endpoint right?",
+                    failures.join("; ")
+                );
+            }
+            tokio::time::sleep(ROUND_PAUSE).await;
+        }
+    }
+}
+
+const WRONG_TOKEN: &str = "the cluster does not accept this token; check --token-file or QUORATE_TOKEN";
+/// Said of a write that may have happened.
+const UNKNOWN: &str = "it is not known whether the change was made; look before you repeat the command";
+
+struct Reply {
+    status: u16,
+    error: String,
+    outcome: String,
+    revision: String,
+    body: Bytes,
+}
+
+async fn exchange(stream: TcpStream, endpoint: &str, uri: &str, body: &str, session: Option<u64>, wait: Duration) -> anyhow::Result<Reply> {
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let connection = tokio::spawn(connection);
+    let mut request = http::Request::post(uri).header("host", endpoint);
+    request = request.header("quorate-deadline-ms", u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
+    if let Some(session) = session {
+        request = request.header("quorate-session", session).header("quorate-request", 1);
+    }
+    let request = request.body(Full::new(Bytes::copy_from_slice(body.as_bytes())))?;
+    let (head, body) = sender.send_request(request).await?.into_parts();
+    let text = |name: &str| {
+        let value = head.headers.get(name).and_then(|value| value.to_str().ok());
+        value.unwrap_or_default().to_owned()
+    };
+    let limited = Limited::new(body, MAX_REPLY_BYTES).collect().await;
+    let body = limited.map_err(|error| anyhow!("reply: {error}"))?.to_bytes();
+    connection.abort();
+    Ok(Reply {
+        status: head.status.as_u16(),
+        error: text("quorate-error"),
+        outcome: text("quorate-outcome"),
+        revision: text("quorate-revision"),
+        body,
+    })
+}
+
+/// What a reply means for what to do next.
+fn verdict(reply: &Reply) -> Try {
+    let text = String::from_utf8_lossy(&reply.body);
+    let json: Json = serde_json::from_slice(&reply.body).unwrap_or_default();
+    let message = json["msg"].as_str().unwrap_or(text.trim()).to_owned();
+    if reply.status == 200 {
+        return Try::Answered(Answer {
+            revision: reply.revision.clone(),
+            message,
+            result: json["result"].clone(),
+        });
+    }
+    if reply.status == 403 {
+        return Try::Refused(anyhow!(
+            "the cluster does not accept this token; check --token-file or QUORATE_TOKEN"
+        ));
+    }
+    let Some(row) = row_named(&reply.error) else {
+        return Try::Refused(anyhow!("{message} (HTTP {})", reply.status));
+    };
+    let error = anyhow!("{message} ({})", row.name);
+    match (row.retry, reply.outcome.as_str()) {
+        _ if row.code == ErrorCode::SessionExpired => Try::Forgotten(error),
+        (RetryClass::SameRequestId, _) | (_, "unknown") => Try::Unknown(error),
+        (RetryClass::SamePeer | RetryClass::OtherPeer, _) => Try::Failed(error),
+        // The server's own text ends with the advice already unless it quotes upstream's words.
+        (RetryClass::Never, _) if message.ends_with(row.advice) => Try::Refused(error),
+        (RetryClass::Never, _) => Try::Refused(anyhow!("{message} ({}); {}", row.name, row.advice)),
+    }
+}
+
+/// The error table's row of a name.
+pub fn row_named(name: &str) -> Option<&'static ErrorRow> {
+    ERROR_TABLE.iter().find(|row| row.name == name)
+}
+
+/// How the outcome of a failed write reads.
+pub fn outcome_text(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::NotApplied => "nothing was changed",
+        Outcome::Unknown => "the change may have been made",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reply(status: u16, error: &str, outcome: &str, body: &str) -> Reply {
+        Reply {
+            status,
+            error: error.to_owned(),
+            outcome: outcome.to_owned(),
+            revision: "7".to_owned(),
+            body: Bytes::copy_from_slice(body.as_bytes()),
+        }
+    }
+
+    #[test]
+    fn replies_are_told_apart_by_what_may_be_tried_again() {
+        let kind = |reply: Reply| match verdict(&reply) {
+            Try::Answered(_) => "answered",
+            Try::Refused(_) => "refused",
+            Try::Forgotten(_) => "forgotten",
+            Try::Failed(_) => "failed",
+            Try::Unknown(_) => "unknown",
+        };
+        let body = r#"{"code":"X","msg":"m"}"#;
+        assert_eq!(kind(reply(200, "", "", body)), "answered");
+        assert_eq!(kind(reply(403, "", "not_applied", "incorrect token")), "refused");
+        assert_eq!(kind(reply(409, "already_exists", "not_applied", body)), "refused");
+        assert_eq!(kind(reply(409, "session_expired", "not_applied", body)), "forgotten");
+        assert_eq!(kind(reply(503, "no_leader", "not_applied", body)), "failed");
+        assert_eq!(kind(reply(429, "too_many_requests", "not_applied", body)), "failed");
+        assert_eq!(kind(reply(503, "outcome_unknown", "unknown", body)), "unknown");
+        assert_eq!(kind(reply(500, "internal", "unknown", body)), "unknown");
+        assert_eq!(kind(reply(500, "of_the_future", "not_applied", body)), "refused");
+    }
+
+    #[test]
+    fn a_refusal_says_what_to_do_and_a_wrong_token_is_not_shown() {
+        let error = |reply: Reply| match verdict(&reply) {
+            Try::Refused(error) => error.to_string(),
+            _ => panic!("not refused"),
+        };
+        let text = error(reply(404, "not_found", "not_applied", r#"{"msg":"instance not existed"}"#));
+        assert_eq!(
+            text,
+            "instance not existed (not_found); check the name; list the objects that exist"
+        );
+        let text = error(reply(403, "", "", "incorrect token, token=guess\n"));
+        assert!(!text.contains("guess"), "{text}");
+    }
+}

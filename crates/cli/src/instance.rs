@@ -1,0 +1,122 @@
+//! `quorate instance`: warehouses.
+
+use crate::confirm::{self, ConfirmArguments};
+use crate::context::Context;
+use crate::output::{self, Sheet, list, text};
+use crate::store::StoreArguments;
+use clap::{Subcommand, ValueEnum};
+use serde_json::{Value as Json, json};
+
+#[derive(Subcommand)]
+pub enum InstanceVerb {
+    /// Create an instance. Without an object store it keeps its data in vaults (see `quorate vault`).
+    Create {
+        id: String,
+        /// Name people know it by.
+        #[arg(long, default_value = "")]
+        name: String,
+        /// Owner.
+        #[arg(long, default_value = "")]
+        user_id: String,
+        #[command(flatten)]
+        store: Box<StoreArguments>,
+    },
+    /// Show an instance with its clusters, object stores and vaults.
+    Show { id: String },
+    /// Change an instance's name.
+    Rename { id: String, name: String },
+    /// Mark an instance as paid (normal) or overdue.
+    SetStatus { id: String, status: Status },
+    /// Drop an instance without clusters. There is no way back, and its id is not free again.
+    Drop {
+        id: String,
+        #[command(flatten)]
+        confirm: ConfirmArguments,
+    },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Status {
+    Normal,
+    Overdue,
+}
+
+pub async fn run(verb: InstanceVerb, context: &Context) -> anyhow::Result<()> {
+    let connection = context.open()?;
+    let (route, body, sentence) = match verb {
+        InstanceVerb::Show { id } => {
+            let answer = connection.read_query("get_instance", &[("instance_id", &id)]).await?;
+            output::show(&context.output, answer.result, sheet);
+            return Ok(());
+        }
+        InstanceVerb::Create { id, name, user_id, store } => {
+            let mut body = json!({"instance_id": id, "name": name, "user_id": user_id});
+            if let Some(store) = store.message()? {
+                body["obj_info"] = store;
+            }
+            ("create_instance", body, format!("instance {id} created"))
+        }
+        InstanceVerb::Rename { id, name } => {
+            let sentence = format!("instance {id} renamed to {name}");
+            ("rename_instance", json!({"instance_id": id, "name": name}), sentence)
+        }
+        InstanceVerb::SetStatus { id, status } => {
+            let (operation, word) = match status {
+                Status::Normal => ("SET_NORMAL", "normal"),
+                Status::Overdue => ("SET_OVERDUE", "overdue"),
+            };
+            let body = json!({"instance_id": id, "op": operation});
+            ("set_instance_status", body, format!("instance {id} is {word}"))
+        }
+        InstanceVerb::Drop { id, confirm } => {
+            let shown = connection.read_query("get_instance", &[("instance_id", &id)]).await?.result;
+            if !confirm::agreed(&confirm, &what_goes(&id, &shown))? {
+                return Ok(());
+            }
+            ("drop_instance", json!({"instance_id": id}), format!("instance {id} dropped"))
+        }
+    };
+    let answer = connection.write(route, &body).await?;
+    output::done(&context.output, &sentence, &answer.revision);
+    Ok(())
+}
+
+fn what_goes(id: &str, shown: &Json) -> String {
+    format!(
+        "This drops instance {id} (name {:?}, status {}) with {} object stores, {} vaults and {} clusters. There is no way back.",
+        text(shown, "name"),
+        text(shown, "status"),
+        list(shown, "obj_info").len(),
+        list(shown, "storage_vault_names").len(),
+        list(shown, "clusters").len(),
+    )
+}
+
+fn sheet(shown: &Json) -> (String, Sheet) {
+    let sentence = format!("Instance {} is {}.", text(shown, "instance_id"), text(shown, "status"));
+    let mut sheet = Sheet::new(["WHAT", "NAME", "FACTS"]);
+    sheet.row([
+        "instance".to_owned(),
+        text(shown, "name"),
+        format!("owner {:?}", text(shown, "user_id")),
+    ]);
+    for cluster in list(shown, "clusters") {
+        let facts = format!(
+            "{} {}, {} nodes",
+            text(cluster, "type"),
+            text(cluster, "cluster_status"),
+            list(cluster, "nodes").len()
+        );
+        sheet.row(["cluster".to_owned(), text(cluster, "cluster_name"), facts]);
+    }
+    for store in list(shown, "obj_info") {
+        let facts = format!("{} {}/{}", text(store, "provider"), text(store, "bucket"), text(store, "prefix"));
+        sheet.row(["object store".to_owned(), text(store, "id"), facts]);
+    }
+    for vault in list(shown, "storage_vault_names") {
+        let name = vault.as_str().unwrap_or_default().to_owned();
+        let is_default = !name.is_empty() && name == text(shown, "default_storage_vault_name");
+        sheet.row(["vault".to_owned(), name, if is_default { "default" } else { "" }.to_owned()]);
+    }
+    (sentence, sheet)
+}

@@ -1,0 +1,109 @@
+//! Disks fill up: one peer's, then a majority's.
+
+use crate::support::{Cluster, cluster::INSTANCE, soon, until};
+use quorate_consensus::Settings;
+use quorate_model::ErrorCode;
+use quorate_state_machine::commands::DeleteAttribute;
+
+const ALMOST_NOTHING: u64 = 10 << 20;
+const PLENTY: u64 = 50 << 30;
+
+async fn delete(cluster: &Cluster, position: usize, name: &str) {
+    let command = DeleteAttribute {
+        instance_id: INSTANCE.into(),
+        name: name.into(),
+        ..Default::default()
+    };
+    cluster
+        .node(position)
+        .execute(&command, None, soon())
+        .await
+        .expect("a delete goes on");
+}
+
+/// Writes until the outcome is as wanted.
+async fn put_until(cluster: &Cluster, position: usize, wanted: Result<(), ErrorCode>) {
+    let deadline = soon();
+    loop {
+        let put = cluster.put(position, "probe", "value", None, soon()).await;
+        if put.as_ref().map(|_| ()).map_err(|error| error.code) == wanted {
+            return;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "wanted {wanted:?}, still {put:?}");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_a_majority_short_of_disk_what_grows_is_refused_and_deletes_go_on() {
+    let cluster = Cluster::start(Settings::default()).await;
+    let leader = cluster.leader().await;
+    for name in ["a", "b", "c"] {
+        cluster.put(leader, name, "value", None, soon()).await.expect("written");
+    }
+    let others = [(leader + 1) % 3, (leader + 2) % 3];
+    for position in others {
+        cluster.set_free(position, ALMOST_NOTHING);
+    }
+    for position in 0..3 {
+        put_until(&cluster, position, Err(ErrorCode::StorageFull)).await;
+    }
+    let refused = cluster.put(others[0], "more", "value", None, soon()).await.expect_err("refused");
+    for part in ["2 of 3 voters", &format!("peer {} has 10 MiB left", others[0] + 1), "deletes go on"] {
+        assert!(refused.message.contains(part), "\"{part}\" is not in {refused}");
+    }
+    let before = cluster.node(leader).applied().revision;
+    for (position, name) in ["a", "b", "c"].iter().enumerate() {
+        delete(&cluster, position, name).await;
+        assert_eq!(cluster.get(position, name, soon()).await.expect("read"), None);
+    }
+    assert_eq!(cluster.node(leader).applied().revision.0, before.0 + 3, "nothing else was written");
+    assert_eq!(cluster.get(leader, "more", soon()).await.expect("read"), None);
+    assert_eq!(cluster.leader().await, leader, "who leads has room");
+    let shown = cluster.node(leader).status();
+    assert!(shown.peers.iter().filter(|peer| peer.disk_low).count() == 2, "{shown:?}");
+    let finding = shown
+        .findings
+        .iter()
+        .find(|finding| finding.object == "cluster")
+        .expect("it is shown");
+    assert!(finding.severity == "critical" && finding.text == refused.message, "{finding:?}");
+
+    cluster.set_free(others[0], PLENTY);
+    put_until(&cluster, others[1], Ok(())).await;
+    let shown = cluster.node(leader).status();
+    assert!(shown.findings.iter().all(|finding| finding.object != "cluster"), "{shown:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_alone_short_of_disk_hands_over_and_a_follower_is_left_alone() {
+    let cluster = Cluster::start(Settings::default()).await;
+    let low = cluster.leader().await;
+    cluster.converge().await;
+    cluster.set_free(low, ALMOST_NOTHING);
+    until("somebody else leads", || {
+        cluster.node(low).leader().is_some_and(|(peer, _)| peer.0 != low as u64 + 1)
+    })
+    .await;
+    let leader = cluster.leader().await;
+    assert_ne!(leader, low);
+    let exchanged = cluster.links.calls(cluster.address(leader), "hello");
+    for write in 0..5 {
+        cluster
+            .put(low, "name", &write.to_string(), None, soon())
+            .await
+            .expect("one low disk stops nobody");
+    }
+    until("the new leader has looked at the disks", || {
+        cluster.links.calls(cluster.address(leader), "hello") >= exchanged + 6
+    })
+    .await;
+    assert_eq!(cluster.leader().await, leader, "a low follower changes nothing");
+    let shown = cluster.node(leader).status();
+    let object = format!("peer {}", low + 1);
+    let finding = shown.findings.iter().find(|finding| finding.object == object).expect("it is shown");
+    assert!(
+        finding.text.contains("10 of 102400 MiB") && finding.advice.contains("free space"),
+        "{finding:?}"
+    );
+}

@@ -1,0 +1,37 @@
+//! Gives one of an instance's object stores new keys, or a role instead of keys.
+
+use crate::command::{ApplyContext, ApplyError, Command, Prepare, PrepareContext};
+use crate::object_store_keys::{StoreKeys, StoreKeysReply};
+use crate::storage_request::StorageCall;
+use quorate_model::MetaError;
+use quorate_wire::doris::alter_obj_store_info_request::Operation;
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct AlterObjInfo {
+    #[prost(message, required, tag = "1")]
+    pub keys: StoreKeys,
+}
+
+impl Prepare for AlterObjInfo {
+    type Request = StorageCall;
+
+    fn prepare(call: StorageCall, context: &PrepareContext<'_>) -> Result<AlterObjInfo, MetaError> {
+        let keys = StoreKeys::prepare(&call, Operation::AlterObjInfo, context)?;
+        Ok(AlterObjInfo { keys })
+    }
+
+    fn note(reply: &StoreKeysReply) -> &'static str {
+        reply.note()
+    }
+}
+
+impl Command for AlterObjInfo {
+    type Reply = StoreKeysReply;
+
+    fn apply(&self, context: &mut ApplyContext<'_, '_>) -> Result<StoreKeysReply, ApplyError> {
+        self.keys.apply(context)
+    }
+}
+
+#[cfg(test)]
+mod tests;

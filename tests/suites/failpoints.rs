@@ -1,0 +1,302 @@
+//! A peer dies, or is told by its disk that it cannot, at every step that makes something durable: no acknowledged write is
+//! lost, none is applied twice, no read goes back, and the peer comes back from what it left on disk.
+//!
+//! The binary has a named site at each of these steps (`fail_point!`). A site is armed in one peer, at run time or at its
+//! start, the step is brought about under load, and the peer must end of itself and say at which site. Then it is started
+//! again without.
+
+use quorate_tests::cluster::{Cluster, TOKEN};
+use quorate_tests::http;
+use quorate_tests::load::Load;
+use quorate_tests::raft_state::raft_state;
+use quorate_tests::random::up_to;
+use quorate_tests::verdict;
+use quorate_tests::waiting::{phase, until};
+use std::collections::BTreeSet;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+
+const INSTANCE: &str = "failpoints";
+/// Checkpoints, purges and new log files come every few hundred milliseconds, so that the load alone reaches them.
+const ARGUMENTS: [&str; 4] = ["--checkpoint-log-entries", "50", "--log-segment-bytes", "65536"];
+/// A peer dies at one of the first hits of a site that is hit often, not always at the same one.
+const HITS: u64 = 4;
+/// Attempts to leave a former leader with entries nobody else has.
+const ATTEMPTS: usize = 5;
+/// What `abort` ends a process with.
+const SIGABRT: i32 = 6;
+
+/// How the step comes about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// Under load, at the leader.
+    Leading,
+    /// Under load, at a follower.
+    Following,
+    /// A follower takes part in an election.
+    Voting,
+    /// A former leader takes entries back that it never got to a majority.
+    TakingBack,
+    /// A peer away until the log it needs was gone is sent a checkpoint: at the peer that sends it.
+    Sending,
+    /// The same, at the peer that gets it.
+    Receiving,
+}
+use Way::*;
+
+/// What the armed site does, and what must come of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    /// The process dies there.
+    Dies,
+    /// The step fails with this error, and the process must end of itself.
+    Ends(&'static str),
+    /// The step fails twice with this error; the peer says so, tries again and goes on.
+    Goes(&'static str),
+}
+use Fault::*;
+
+/// Every site of the source, each at least once.
+const CASES: &[(&str, Way, Fault)] = &[
+    ("vote_save_before", Voting, Dies),
+    ("vote_save_after", Voting, Dies),
+    ("log_append_before", Leading, Dies),
+    ("log_append_before", Following, Dies),
+    ("log_append_after", Leading, Dies),
+    ("log_append_after", Following, Dies),
+    ("log_write_group", Leading, Dies),
+    ("log_write_group", Following, Dies),
+    ("log_sync_group", Leading, Dies),
+    ("log_sync_group", Following, Dies),
+    ("log_prepare_segment", Leading, Dies),
+    ("log_write_segment_header", Following, Dies),
+    ("log_name_segment", Leading, Dies),
+    ("log_write_high_water", Following, Dies),
+    ("log_unlink_segment", Following, Dies),
+    ("log_purge_before", Leading, Dies),
+    ("log_purge_after", Following, Dies),
+    ("apply_commit_before", Leading, Dies),
+    ("apply_commit_before", Following, Dies),
+    ("apply_commit_after", Leading, Dies),
+    ("apply_commit_after", Following, Dies),
+    ("checkpoint_before", Leading, Dies),
+    ("checkpoint_after", Following, Dies),
+    ("log_truncate_before", TakingBack, Dies),
+    ("log_truncate_after", TakingBack, Dies),
+    ("snapshot_send_before", Sending, Dies),
+    ("snapshot_send_piece", Sending, Dies),
+    ("snapshot_receive_chunk", Receiving, Dies),
+    ("snapshot_receive_file", Receiving, Dies),
+    ("snapshot_received", Receiving, Dies),
+    ("install_before", Receiving, Dies),
+    ("install_named", Receiving, Dies),
+    ("install_activated", Receiving, Dies),
+    ("install_after", Receiving, Dies),
+    ("log_write_group", Leading, Ends("ENOSPC")),
+    ("log_sync_group", Leading, Ends("EIO")),
+    ("log_sync_group", Following, Ends("EIO")),
+    ("log_sync_group", Voting, Ends("EIO")),
+    ("log_write_high_water", Voting, Ends("EIO")),
+    ("log_prepare_segment", Following, Ends("ENOSPC")),
+    ("log_name_segment", Leading, Ends("ENOSPC")),
+    ("apply_commit_before", Leading, Ends("EIO")),
+    ("apply_commit_before", Following, Ends("EIO")),
+    ("checkpoint_before", Leading, Goes("ENOSPC")),
+    ("install_before", Receiving, Ends("EIO")),
+    ("log_unlink_segment", Following, Goes("EIO")),
+    ("snapshot_send_before", Sending, Goes("EIO")),
+    ("snapshot_send_piece", Sending, Goes("EIO")),
+    ("snapshot_receive_chunk", Receiving, Goes("ENOSPC")),
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_peer_that_dies_at_any_step_of_its_log_and_state_loses_nothing() {
+    run(|way, fault| fault == Dies && !is_transfer(way)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_peer_that_dies_while_it_catches_up_another_or_itself_loses_nothing() {
+    run(|way, fault| fault == Dies && is_transfer(way)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_peer_whose_disk_fails_stops_or_tries_again_and_loses_nothing() {
+    run(|_, fault| fault != Dies).await;
+}
+
+fn is_transfer(way: Way) -> bool {
+    matches!(way, TakingBack | Sending | Receiving)
+}
+
+/// Every case of the table that is asked for, one after the other in one cluster under one load.
+async fn run(wanted: impl Fn(Way, Fault) -> bool) {
+    let mut cluster = Cluster::start_with(3, &ARGUMENTS).await;
+    cluster.create_instance(INSTANCE).await;
+    let load = Load::start(&cluster.addresses(), INSTANCE);
+    for (site, way, fault) in CASES.iter().filter(|(_, way, fault)| wanted(*way, *fault)) {
+        phase(&format!("{site}, {way:?}: {fault:?}"));
+        load.some_writes().await;
+        match way {
+            Leading | Following | Voting => under_load(&mut cluster, site, *way, *fault).await,
+            TakingBack => taking_back(&mut cluster, site, *fault).await,
+            Sending | Receiving => catching_up(&mut cluster, site, *way, *fault).await,
+        }
+        cluster.wait_ready().await;
+    }
+    load.some_writes().await;
+    verdict::finish(&mut cluster, load, INSTANCE).await;
+}
+
+/// What a site is armed with.
+fn armed(site: &str, way: Way, fault: Fault) -> String {
+    // An election has few votes to save.
+    let later = if way == Voting { 0 } else { up_to(HITS) };
+    match fault {
+        Dies => format!("{site}={later}*off->panic"),
+        Ends(error) => format!("{site}={later}*off->return({error})"),
+        Goes(error) => format!("{site}=2*return({error})"),
+    }
+}
+
+async fn arm(cluster: &Cluster, peer: usize, failpoints: &str) {
+    let headers = [("quorate-token", TOKEN)];
+    let reply = http::send(&cluster.peers[peer].public, "POST", "/debug/failpoints", &headers, failpoints).await;
+    let reply = reply.expect("a peer that runs answers");
+    assert_eq!(reply.status, 200, "{}; is this build with failpoints?", reply.body);
+}
+
+/// Waits until the peer ended, or went on, as the fault says; then it runs.
+async fn wait_fault(cluster: &mut Cluster, peer: usize, said_before: usize, site: &str, fault: Fault) {
+    let peer = &mut cluster.peers[peer];
+    match fault {
+        Dies => {
+            let status = peer.wait_exit().await;
+            assert_died_at(site, status, &peer.log()[said_before..]);
+            peer.start();
+        }
+        Ends(error) => {
+            let status = peer.wait_exit().await;
+            let said = &peer.log()[said_before..];
+            assert!(!status.success() && said.contains(&format!("injected {error}")), "{status}: {said}");
+            assert!(!said.contains("panicked at"), "an error of the disk is no panic: {said}");
+            peer.start();
+        }
+        Goes(error) => {
+            let complaint = format!("injected {error}");
+            until("the peer complains", async || {
+                peer.log()[said_before..].contains(&complaint).then_some(())
+            })
+            .await;
+            assert!(peer.exited().is_none(), "it was to go on: {}", peer.log_tail());
+        }
+    }
+}
+
+fn assert_died_at(site: &str, status: ExitStatus, said: &str) {
+    assert_eq!(status.signal(), Some(SIGABRT), "{said}");
+    assert!(said.contains(&format!("failpoint {site} panic")), "it died, but not there: {said}");
+}
+
+async fn under_load(cluster: &mut Cluster, site: &str, way: Way, fault: Fault) {
+    let leader = cluster.leader().await;
+    let peer = if way == Leading { leader } else { (leader + 1) % 3 };
+    let said = cluster.peers[peer].log().len();
+    arm(cluster, peer, &armed(site, way, fault)).await;
+    if way == Voting {
+        // Neither of the two others is elected without the vote of this one.
+        cluster.peers[leader].kill();
+    }
+    wait_fault(cluster, peer, said, site, fault).await;
+    if way == Voting {
+        cluster.peers[leader].start();
+    }
+}
+
+async fn taking_back(cluster: &mut Cluster, site: &str, fault: Fault) {
+    for _ in 0..ATTEMPTS {
+        let old = cluster.leader().await;
+        let others: Vec<usize> = (0..3).filter(|peer| *peer != old).collect();
+        others.iter().for_each(|peer| cluster.peers[*peer].kill());
+        let address = cluster.peers[old].public.clone();
+        until("the leader has an entry that nobody else has", async || {
+            let state = raft_state(&address).await?;
+            (state.last > state.applied).then_some(())
+        })
+        .await;
+        cluster.peers[old].kill();
+        others.iter().for_each(|peer| cluster.peers[*peer].start());
+        cluster.leader().await;
+        let said = cluster.peers[old].log().len();
+        cluster.peers[old].start_armed(&format!("{site}=panic"));
+        // Its last entry may have reached one of the others after all; then there is nothing to take back.
+        let ready = async || matches!(http::get(&address, "/readyz").await, Ok(reply) if reply.status == 200);
+        let peer = &mut cluster.peers[old];
+        let ended = until("the former leader ends or serves", async || match peer.exited() {
+            Some(status) => Some(Some(status)),
+            None => ready().await.then_some(None),
+        });
+        if let Some(status) = ended.await {
+            assert_eq!(fault, Dies);
+            assert_died_at(site, status, &peer.log()[said..]);
+            peer.start();
+            return;
+        }
+    }
+    panic!("{site} was not hit in {ATTEMPTS} attempts");
+}
+
+async fn catching_up(cluster: &mut Cluster, site: &str, way: Way, fault: Fault) {
+    let leader = cluster.leader().await;
+    let absent = (leader + 1) % 3;
+    let had = raft_state(&cluster.peers[absent].public).await.map_or(0, |state| state.applied);
+    cluster.peers[absent].kill();
+    until("the others have purged what it needs", async || {
+        for peer in (0..3).filter(|peer| *peer != absent) {
+            if raft_state(&cluster.peers[peer].public).await?.purged <= had {
+                return None;
+            }
+        }
+        Some(())
+    })
+    .await;
+    let leader = cluster.leader().await;
+    let peer = if way == Sending { leader } else { absent };
+    let said = cluster.peers[peer].log().len();
+    let failpoints = armed(site, Voting, fault);
+    if way == Sending {
+        arm(cluster, leader, &failpoints).await;
+        cluster.peers[absent].start();
+    } else {
+        cluster.peers[absent].start_armed(&failpoints);
+    }
+    wait_fault(cluster, peer, said, site, fault).await;
+}
+
+/// Names in calls of `fail_point!` below `dir`.
+fn sites_below(dir: &Path, found: &mut BTreeSet<String>) {
+    for entry in std::fs::read_dir(dir).expect("a directory of the source").flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            sites_below(&path, found);
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
+            let text = std::fs::read_to_string(&path).expect("source is text");
+            let calls = text.split("fail_point!(\"").skip(1);
+            found.extend(calls.filter_map(|call| call.split('"').next()).map(str::to_owned));
+        }
+    }
+}
+
+#[test]
+fn every_site_of_the_source_has_a_case_and_every_case_a_site() {
+    let mut in_source = BTreeSet::new();
+    sites_below(&PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../crates")), &mut in_source);
+    let in_table: BTreeSet<String> = CASES.iter().map(|(site, ..)| (*site).to_owned()).collect();
+    assert_eq!(in_source, in_table);
+    let die: BTreeSet<String> = CASES
+        .iter()
+        .filter(|case| case.2 == Dies)
+        .map(|(site, ..)| (*site).to_owned())
+        .collect();
+    assert_eq!(die, in_source, "a peer dies at every site");
+}
