@@ -4,7 +4,10 @@ use quorate_tests::cluster::Cluster;
 use quorate_tests::http::{self, Reply};
 use quorate_tests::native;
 use quorate_tests::raft_state::assert_peers_agree;
-use quorate_tests::waiting::phase;
+use quorate_tests::waiting::{phase, until};
+use quorate_wire::doris::alter_cluster_request::Operation;
+use quorate_wire::doris::meta_service_client::MetaServiceClient;
+use quorate_wire::doris::{AlterClusterRequest, ClusterPb, CreateInstanceRequest, GetInstanceRequest, MetaServiceCode};
 
 const INSTANCE: &str = r#"{"instance_id":"i","name":"one","user_id":"me","obj_info":{"ak":"an-ak","sk":"an-sk","bucket":"b","prefix":"p",
     "endpoint":"e","external_endpoint":"x","region":"r","provider":"S3"}}"#;
@@ -181,4 +184,189 @@ async fn every_mistake_gets_its_reply_and_changes_nothing() {
     let reply = cluster.doris(2, "get_instance?instance_id=new", "").await;
     assert_eq!(reply.status, 500, "no mistake has created it: {}", reply.body);
     assert_peers_agree(&cluster).await;
+}
+
+/// What a Doris operator does with clusters and nodes, in order: route, body, reply. All through a follower.
+fn operations() -> Vec<(&'static str, &'static str, String)> {
+    let ok = || json("OK", "");
+    let altered = || json("OK", "OK");
+    vec![
+        ("rename_instance", r#"{"instance_id":"i","name":"two"}"#, altered()),
+        ("enable_instance_sse", r#"{"instance_id":"i"}"#, altered()),
+        ("disable_instance_sse", r#"{"instance_id":"i"}"#, altered()),
+        (
+            "update_cluster_endpoint",
+            r#"{"instance_id":"i","cluster":{"cluster_id":"c","private_endpoint":"10.0.0.9:1"}}"#,
+            ok(),
+        ),
+        (
+            "update_cluster_mysql_user_name",
+            r#"{"instance_id":"i","cluster":{"cluster_id":"c","mysql_user_name":["jack"]}}"#,
+            ok(),
+        ),
+        ("decommission_node", CLUSTER, ok()),
+        ("notify_decommissioned", CLUSTER, ok()),
+        (
+            "add_cluster",
+            r#"{"instance_id":"i","cluster":{"cluster_id":"d","cluster_name":"standby","type":"COMPUTE"}}"#,
+            ok(),
+        ),
+        (
+            "add_cluster",
+            r#"{"instance_id":"i","cluster":{"cluster_id":"v","cluster_name":"both","type":"VIRTUAL","cluster_names":["compute","standby"],
+                "cluster_policy":{"type":"ActiveStandby","active_cluster_name":"compute","standby_cluster_names":["standby"]}}}"#,
+            ok(),
+        ),
+        (
+            "alter_vcluster_info",
+            r#"{"instance_id":"i","cluster":{"cluster_id":"v","cluster_policy":{"active_cluster_name":"standby","standby_cluster_names":["compute"]}}}"#,
+            ok(),
+        ),
+        (
+            "rename_cluster",
+            r#"{"instance_id":"i","cluster":{"cluster_id":"c","cluster_name":"renamed"}}"#,
+            ok(),
+        ),
+        (
+            "set_multi_version_status?instance_id=i&multi_version_status=MULTI_VERSION_WRITE_ONLY",
+            "",
+            json("OK", "success"),
+        ),
+        (
+            "set_multi_version_status?instance_id=i&multi_version_status=MULTI_VERSION_READ_WRITE",
+            "",
+            json("OK", "success"),
+        ),
+        (
+            "set_snapshot_property",
+            r#"{"instance_id":"i","properties":{"status":"ENABLED"}}"#,
+            altered(),
+        ),
+        ("update_config?configs=enable_cluster_name_check=true", "", ok()),
+        (
+            "adjust_rate_limit?qps_limit=0&rpc_name=get_cluster&instance_id=i",
+            "",
+            json("OK", "sucess to adjust rate limit"),
+        ),
+    ]
+}
+
+#[tokio::test]
+async fn clusters_are_operated_through_a_follower_and_over_grpc() {
+    let cluster = Cluster::start(3).await;
+    let follower = cluster.follower().await;
+    phase("an instance with a compute cluster, and everything an operator changes about it");
+    for (route, body) in [("create_instance", INSTANCE), ("add_cluster", CLUSTER)] {
+        assert_eq!(cluster.doris(follower, route, body).await.body, json("OK", ""), "{route}");
+    }
+    for (route, body, reply) in operations() {
+        assert_eq!(cluster.doris(follower, route, body).await.body, reply, "{route}");
+    }
+
+    phase("every peer shows the same");
+    for peer in 0..3 {
+        let shown = cluster.doris(peer, "get_instance?instance_id=i", "").await.json()["result"].clone();
+        assert_eq!((&shown["name"], &shown["sse_enabled"]), (&"two".into(), &false.into()));
+        let compute = &shown["clusters"][0];
+        assert_eq!(
+            (&compute["cluster_name"], &compute["private_endpoint"]),
+            (&"renamed".into(), &"10.0.0.9:1".into())
+        );
+        assert_eq!(
+            (&compute["mysql_user_name"][0], &compute["nodes"][0]["status"]),
+            (&"jack".into(), &"NODE_STATUS_DECOMMISSIONED".into())
+        );
+        let policy = &shown["clusters"][2]["cluster_policy"];
+        assert_eq!(
+            (&policy["active_cluster_name"], &policy["standby_cluster_names"][0]),
+            (&"standby".into(), &"renamed".into())
+        );
+        let statuses = cluster.doris(peer, "get_cluster_status", r#"{"instance_ids":["i"]}"#).await.json();
+        assert_eq!(
+            statuses["result"]["details"][0]["clusters"].as_array().map(Vec::len),
+            Some(2),
+            "{statuses}"
+        );
+        let snapshots = cluster.doris(peer, "get_snapshot_property?instance_id=i", "").await.json();
+        assert_eq!(snapshots["result"]["status"], "ENABLED");
+        let limits = cluster.doris(peer, "list_rate_limit", "").await.json();
+        assert_eq!(limits["result"]["get_cluster"]["instance specific qps limit"]["i"], 0);
+        let config = cluster
+            .doris(peer, "show_config?conf_key=enable_cluster_name_check", "")
+            .await
+            .json();
+        assert_eq!(config["result"][0][2], "true");
+        let value = cluster.doris(peer, "get_value?key_type=InstanceKey&instance_id=i", "").await;
+        assert!(value.status == 200 && !value.body.contains("an-sk"), "{}", value.body);
+        assert_eq!(
+            cluster
+                .doris(peer, "encode_key?key_type=InstanceKey&instance_id=i", "")
+                .await
+                .status,
+            200
+        );
+        assert_eq!(cluster.doris(peer, "decode_key?key=01", "").await.status, 200);
+        let limited = || async {
+            let reply = cluster.doris(peer, "get_cluster", r#"{"cloud_unique_id":"1:i:be"}"#).await;
+            (reply.status == 500 && reply.body.contains("reach max qps limit")).then_some(())
+        };
+        until("the limit holds at every peer", async || limited().await).await;
+    }
+
+    phase("a frontend of Doris speaks gRPC, without a token");
+    let mut client = MetaServiceClient::new(native::channel(&cluster.peers[follower].public));
+    let request = AlterClusterRequest {
+        instance_id: Some("i".into()),
+        op: Some(Operation::DropCluster as i32),
+        cluster: Some(ClusterPb {
+            cluster_id: Some("v".into()),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    let response = client.alter_cluster(native::call(request)).await.expect("gRPC OK").into_inner();
+    assert_eq!(response.status.expect("always there").code(), MetaServiceCode::Ok);
+    let own = GetInstanceRequest {
+        cloud_unique_id: Some("1:i:fe".into()),
+        ..Default::default()
+    };
+    let response = client.get_instance(native::call(own)).await.expect("gRPC OK").into_inner();
+    let names: Vec<String> = response
+        .instance
+        .expect("found")
+        .clusters
+        .iter()
+        .map(|cluster| cluster.cluster_name().to_owned())
+        .collect();
+    assert_eq!(names, ["renamed", "standby"]);
+    let again = CreateInstanceRequest {
+        instance_id: Some("i".into()),
+        ..Default::default()
+    };
+    let response = client.create_instance(native::call(again)).await.expect("gRPC OK").into_inner();
+    assert_eq!(response.status.expect("always there").code(), MetaServiceCode::AlreadyExisted);
+    assert_peers_agree(&cluster).await;
+}
+
+#[tokio::test]
+async fn grpc_is_refused_to_other_networks_and_status_tells_of_wide_ones() {
+    phase("a peer that lets only a network elsewhere call without a token");
+    let cluster = Cluster::start_with(1, &["--doris-grpc-allow", "203.0.113.0/24"]).await;
+    let mut client = MetaServiceClient::new(native::channel(&cluster.peers[0].public));
+    let refused = client
+        .get_instance(native::call(GetInstanceRequest::default()))
+        .await
+        .expect_err("this is loopback");
+    assert_eq!(refused.code(), tonic::Code::PermissionDenied);
+    assert!(
+        refused.message().contains("127.0.0.1 is in none of the networks"),
+        "{}",
+        refused.message()
+    );
+    let status = native::status(&cluster.peers[0].public).await.expect("the peer answers");
+    let found = status
+        .findings
+        .iter()
+        .any(|finding| finding.text.contains("is open to 203.0.113.0/24"));
+    assert!(found, "{:?}", status.findings);
 }

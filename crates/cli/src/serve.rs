@@ -3,6 +3,7 @@
 use anyhow::{Context, anyhow};
 use clap::Args;
 use quorate_server::config::{Profile, ServerConfig};
+use quorate_server::networks::Network;
 use quorate_server::serve;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -74,6 +75,9 @@ pub struct ServeArguments {
     /// Worker threads; 0 is one per core, 1 is best when several peers share a small machine.
     #[arg(long)]
     worker_threads: Option<usize>,
+    /// Networks that may use the Doris gRPC service, which has no token, separated by commas [default: loopback and private].
+    #[arg(long, value_delimiter = ',')]
+    doris_grpc_allow: Vec<Network>,
     /// Log bytes after which a checkpoint is made.
     #[arg(long)]
     checkpoint_log_bytes: Option<u64>,
@@ -142,6 +146,9 @@ impl ServeArguments {
         config.allow_well_known_token |= self.allow_well_known_token;
         config.replace |= self.replace;
         config.audit |= self.audit;
+        if !self.doris_grpc_allow.is_empty() {
+            config.doris_grpc_allow = self.doris_grpc_allow;
+        }
         if !self.peers.is_empty() {
             config.peers = self.peers;
         }

@@ -125,6 +125,8 @@ error_table! {
     VaultNotFound = 24, "vault_not_found", Internal 3004, 404, 5, Never, NotApplied, "check the name; list the vaults of the instance";
     StageNotFound = 25, "stage_not_found", Internal 4001, 404, 5, Never, NotApplied, "check the name of the stage";
     LimitReached = 26, "limit_reached", Internal 1000000, 409, 8, Never, NotApplied, "remove what is no longer used, or use another instance";
+    EndpointMissing = 27, "endpoint_missing", Internal 3003, 400, 3, Never, NotApplied, "send the private endpoint too";
+    RateLimited = 28, "rate_limited", Internal 6001, 429, 8, SamePeer, NotApplied, "call less often, or raise the limit with adjust_rate_limit";
 }
 
 /// An error with its code and a message that names the object, the limit and the next step.

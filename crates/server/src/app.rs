@@ -1,6 +1,8 @@
 //! What every front end has at hand.
 
+use crate::cluster_settings::ClusterSettings;
 use crate::config::ServerConfig;
+use crate::doris_grpc;
 use crate::limits::{DEFAULT_DEADLINE, MAX_IN_FLIGHT};
 use crate::metrics::Metrics;
 use crate::secrets::SecretBox;
@@ -9,6 +11,7 @@ use quorate_model::{ErrorCode, MetaError};
 use quorate_state_machine::command::{PrepareContext, PrepareSettings};
 use quorate_state_machine::service_account::ConfiguredAccount;
 use quorate_storage::ballast::Ballast;
+use quorate_wire::quorate::v1::StatusReply;
 use std::sync::{Arc, OnceLock};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
@@ -23,6 +26,8 @@ pub struct App {
     /// The cloud account peers work under unless `alter_iam` has stored one.
     pub iam_user: ConfiguredAccount,
     pub metrics: Metrics,
+    /// Settings and rate limits that the state holds.
+    pub cluster_settings: ClusterSettings,
     /// Set once this peer has found its place in a cluster.
     node: OnceLock<Node>,
     ballast: OnceLock<Arc<Ballast>>,
@@ -38,6 +43,7 @@ impl App {
             secrets,
             iam_user: ConfiguredAccount::default(),
             metrics: Metrics::new(),
+            cluster_settings: ClusterSettings::default(),
             node: OnceLock::new(),
             ballast: OnceLock::new(),
             in_flight: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
@@ -72,7 +78,14 @@ impl App {
         self.ballast.get().map_or(0, |ballast| ballast.held_bytes())
     }
 
-    /// What `prepare` may use.
+    /// The cluster as this peer sees it, with what the server itself knows.
+    pub fn status(&self) -> Result<StatusReply, MetaError> {
+        let mut status = self.node()?.status();
+        status.findings.extend(doris_grpc::finding(&self.config));
+        Ok(status)
+    }
+
+    /// What `prepare` may use for calls that no setting of the Doris fronts applies to.
     pub fn prepare_context(&self) -> PrepareContext<'_> {
         PrepareContext {
             secrets: &self.secrets,

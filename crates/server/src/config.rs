@@ -1,6 +1,7 @@
 //! Configuration of one peer: one TOML file, then flags. Unknown keys are errors.
 
 use crate::nearest::nearest;
+use crate::networks::Network;
 use quorate_consensus::disk::DiskBounds;
 use quorate_consensus::{Settings, Timing};
 use quorate_state_machine::service_account::ConfiguredAccount;
@@ -69,6 +70,10 @@ pub struct ServerConfig {
     /// Tokio worker threads; 0 means one per core.
     #[serde(default)]
     pub worker_threads: usize,
+    /// Networks (`address/bits`) that may use the Doris gRPC service, which has no token. Default: loopback and the private
+    /// ranges. Needs a restart.
+    #[serde(default = "Network::private")]
+    pub doris_grpc_allow: Vec<Network>,
     /// Log bytes after which a checkpoint is made. Default 268435456.
     #[serde(default)]
     pub checkpoint_log_bytes: Option<u64>,
@@ -183,6 +188,7 @@ impl ServerConfig {
             profile: Profile::Lan,
             replace: false,
             worker_threads: 0,
+            doris_grpc_allow: Network::private(),
             checkpoint_log_bytes: None,
             checkpoint_log_entries: None,
             checkpoint_bytes_per_second: None,
@@ -363,6 +369,14 @@ mod tests {
         );
         let secret = refusal("data_dir = \"/x\"\ntoken = \"hunter2\"\ntoken = \"hunter2\"\n");
         assert!(secret.contains("line 3: ") && !secret.contains("hunter2"), "{secret}");
+    }
+
+    #[test]
+    fn networks_are_read_from_the_file_and_one_that_is_none_is_named() {
+        let config: ServerConfig = toml::from_str("data_dir = \"/x\"\ndoris_grpc_allow = [\"10.0.0.0/8\"]\n").expect("fine");
+        assert_eq!(config.doris_grpc_allow, ["10.0.0.0/8".parse().expect("a network")]);
+        let error = toml::from_str::<ServerConfig>("data_dir = \"/x\"\ndoris_grpc_allow = [\"ten\"]\n").expect_err("refused");
+        assert!(error.to_string().contains("\"ten\" is no network"), "{error}");
     }
 
     #[test]

@@ -117,6 +117,12 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting("worker_threads", "--worker-threads", "0: one per core", "worker threads"),
     setting(
+        "doris_grpc_allow",
+        "--doris-grpc-allow",
+        "loopback and private ranges",
+        "networks that may use the Doris gRPC service, which has no token",
+    ),
+    setting(
         "checkpoint_log_bytes",
         "--checkpoint-log-bytes",
         "268435456 bytes",

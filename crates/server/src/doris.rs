@@ -12,12 +12,15 @@
 
 mod body;
 pub(crate) mod call;
-mod query_string;
+pub(crate) mod front_routes;
+pub(crate) mod keys;
+pub(crate) mod operations;
+pub(crate) mod query_string;
 pub(crate) mod read;
 mod reply;
 mod target;
 #[cfg(test)]
-mod test_peers;
+pub(crate) mod test_peers;
 #[cfg(test)]
 mod tests;
 pub(crate) mod write;
@@ -105,7 +108,7 @@ async fn run(app: &Arc<App>, rpc: &'static Rpc, path: &str, query: QueryString, 
         body,
         info,
     };
-    Ok(Reply::success(handler(call).await?))
+    Ok(Reply::success(rpc, handler(call).await?))
 }
 
 /// Public address of the leader, for a caller that wants to go there itself.

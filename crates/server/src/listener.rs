@@ -4,20 +4,23 @@
 //! skip the HTTP router: they are the hot path.
 
 use crate::app::App;
+use crate::doris_grpc::DorisService;
 use crate::limits::{DRAIN_TIMEOUT, HANDSHAKE_TIMEOUT, MAX_BODY_BYTES, MAX_CONNECTIONS};
 use crate::native::admin::AdminService;
 use crate::native::metadata::MetadataService;
 use crate::tls::PublicTls;
-use crate::{doris, ops};
+use crate::{doris, doris_grpc, ops};
 use axum::body::Body;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use quorate_wire::doris::meta_service_server::MetaServiceServer;
 use quorate_wire::quorate::v1::admin_server::AdminServer;
 use quorate_wire::quorate::v1::metadata_server::MetadataServer;
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::{IpAddr, Ipv6Addr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,7 +42,11 @@ const MAX_STREAMS: u32 = 1_024;
 struct Front {
     metadata: MetadataServer<MetadataService>,
     admin: AdminServer<AdminService>,
+    doris: MetaServiceServer<DorisService>,
     http: axum::Router,
+    app: Arc<App>,
+    /// Where this connection comes from: some services have no token.
+    remote: IpAddr,
     /// Whether this connection's bytes are encrypted.
     secured: bool,
 }
@@ -50,10 +57,15 @@ pub struct Secured;
 
 impl Front {
     fn new(app: Arc<App>) -> Front {
+        let doris = MetaServiceServer::new(DorisService { app: app.clone() });
         Front {
+            doris: doris.max_decoding_message_size(MAX_BODY_BYTES),
             metadata: MetadataServer::new(MetadataService { app: app.clone() }),
             admin: AdminServer::new(AdminService { app: app.clone() }),
-            http: doris::router(app.clone()).merge(ops::router(app)),
+            http: doris::router(app.clone()).merge(ops::router(app.clone())),
+            app,
+            // In no network that may be allowed: a connection that forgets to say where it comes from is refused.
+            remote: IpAddr::V6(Ipv6Addr::UNSPECIFIED),
             secured: false,
         }
     }
@@ -74,6 +86,13 @@ impl hyper::service::Service<http::Request<Incoming>> for Front {
         }
         if path.starts_with("/quorate.v1.Admin/") {
             let reply = self.admin.clone().call(request.map(tonic::body::Body::new));
+            return Box::pin(async move { Ok(reply.await?.map(Body::new)) });
+        }
+        if path.starts_with(doris_grpc::PATH_PREFIX) {
+            if let Some(refusal) = doris_grpc::refusal(&self.app.config, self.remote) {
+                return Box::pin(std::future::ready(Ok(refusal.into_http())));
+            }
+            let reply = self.doris.clone().call(request.map(tonic::body::Body::new));
             return Box::pin(async move { Ok(reply.await?.map(Body::new)) });
         }
         let mut request = request.map(Body::new);
@@ -97,8 +116,8 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, tls: Option<Arc<PublicT
             accepted = listener.accept() => accepted,
             _ = stop.wait_for(|stop| *stop) => break,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, remote) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "a connection was not accepted");
                 tokio::time::sleep(Duration::from_millis(50)).await;
@@ -114,7 +133,8 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, tls: Option<Arc<PublicT
             continue;
         }
         app.metrics.connections.inc();
-        let (tls, builder, front, watcher, app) = (tls.clone(), builder.clone(), front.clone(), graceful.watcher(), app.clone());
+        let (tls, builder, mut front, watcher, app) = (tls.clone(), builder.clone(), front.clone(), graceful.watcher(), app.clone());
+        front.remote = remote.ip();
         tokio::spawn(async move {
             let served = match tls {
                 None => serve_stream(&builder, stream, front, watcher).await,

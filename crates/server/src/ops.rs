@@ -94,8 +94,8 @@ async fn metrics(State(app): State<Arc<App>>) -> Response {
 }
 
 async fn status(State(app): State<Arc<App>>) -> Response {
-    match app.node() {
-        Ok(node) => axum::Json(quorate_model::proto_json::render_message("quorate.v1.StatusReply", &node.status())).into_response(),
+    match app.status() {
+        Ok(status) => axum::Json(quorate_model::proto_json::render_message("quorate.v1.StatusReply", &status)).into_response(),
         Err(error) => unavailable(&error),
     }
 }

@@ -4,11 +4,13 @@
 //! form of replies and the answer to routes that are still missing derive from these lines.
 
 use crate::doris::call::Handler;
-use crate::doris::{read, write};
+use crate::doris::{front_routes, keys, operations, read, write};
 use quorate_state_machine::command::Prepare;
 use quorate_state_machine::commands::{
-    AddCluster, AddHdfsVault, AddNode, AddObjInfo, AddS3Vault, AlterIam, AlterObjInfo, AlterRamUser, AlterS3Vault, CreateInstance,
-    DropCluster, DropHdfsVault, DropInstance, DropNode, LegacyUpdateAkSk, Numbered, SetClusterStatus, SetInstanceStatus, UpdateAkSk,
+    AddCluster, AddHdfsVault, AddNode, AddObjInfo, AddS3Vault, AlterIam, AlterObjInfo, AlterRamUser, AlterS3Vault, AlterVclusterInfo,
+    CreateInstance, DecommissionNode, DisableInstanceSse, DropCluster, DropHdfsVault, DropInstance, DropNode, EnableInstanceSse,
+    LegacyUpdateAkSk, NotifyDecommissioned, Numbered, RenameCluster, RenameInstance, SetClusterStatus, SetMultiVersionStatus,
+    SetSnapshotProperty, UpdateAkSk, UpdateClusterEndpoint, UpdateClusterMysqlUserName,
 };
 
 /// Which of Doris's processes serves a route.
@@ -90,6 +92,28 @@ where
     }
 }
 
+/// The body's `op` chooses the command.
+const fn by_operation(route: &'static str, handler: Handler) -> Rpc {
+    Rpc {
+        route,
+        work: Work::Command(handler),
+        role: Role::MetaService,
+        parameters: Parameters::Body,
+        reply: ReplyForm::Plain,
+    }
+}
+
+/// A change whose parameters are in the query string.
+const fn query_command(route: &'static str, handler: Handler, role: Role) -> Rpc {
+    Rpc {
+        route,
+        work: Work::Command(handler),
+        role,
+        parameters: Parameters::Query,
+        reply: ReplyForm::Plain,
+    }
+}
+
 const fn query(route: &'static str, handler: Handler, parameters: Parameters, reply: ReplyForm) -> Rpc {
     Rpc {
         route,
@@ -118,24 +142,24 @@ use Role::{Both, MetaService, Recycler};
 pub const RPC_TABLE: &[Rpc] = &[
     command::<CreateInstance>(),
     command::<DropInstance>(),
-    missing("rename_instance", MetaService, Body, Plain),
-    missing("enable_instance_sse", MetaService, Body, Plain),
-    missing("disable_instance_sse", MetaService, Body, Plain),
-    command::<SetInstanceStatus>(),
+    command::<RenameInstance>(),
+    command::<EnableInstanceSse>(),
+    command::<DisableInstanceSse>(),
+    by_operation("set_instance_status", operations::set_instance_status),
     query("get_instance", read::get_instance, Query, ResultAlways),
     command::<AddCluster>(),
     command::<DropCluster>(),
-    missing("rename_cluster", MetaService, Body, Plain),
-    missing("update_cluster_endpoint", MetaService, Body, Plain),
-    missing("update_cluster_mysql_user_name", MetaService, Body, Plain),
+    command::<RenameCluster>(),
+    command::<UpdateClusterEndpoint>(),
+    command::<UpdateClusterMysqlUserName>(),
     command::<AddNode>(),
     command::<DropNode>(),
-    missing("decommission_node", MetaService, Body, Plain),
-    missing("notify_decommissioned", MetaService, Body, Plain),
+    command::<DecommissionNode>(),
+    command::<NotifyDecommissioned>(),
     command::<SetClusterStatus>(),
-    missing("alter_vcluster_info", MetaService, Body, Plain),
+    command::<AlterVclusterInfo>(),
     query("get_cluster", read::get_cluster, Body, Result),
-    missing("get_cluster_status", MetaService, Body, ResultAlways),
+    query("get_cluster_status", read::get_cluster_status, Body, ResponseAlways),
     query("get_obj_store_info", read::get_obj_store_info, Body, ResponseAlways),
     query("show_storage_vaults", read::get_obj_store_info, Body, ResponseAlways),
     command::<AddObjInfo>(),
@@ -150,25 +174,29 @@ pub const RPC_TABLE: &[Rpc] = &[
     query("get_stage", read::get_stage, Body, ResponseAlways),
     command::<AlterRamUser>(),
     command::<AlterIam>(),
-    missing("decode_key", MetaService, Query, Text),
-    missing("encode_key", MetaService, Query, Text),
-    missing("get_value", MetaService, Query, Text),
+    query("decode_key", keys::decode_key, Query, Text),
+    query("encode_key", keys::encode_key, Query, Text),
+    query("get_value", keys::get_value, Query, Text),
     missing("set_value", MetaService, QueryAndBody, Text),
-    missing("show_meta_ranges", MetaService, Parameters::None, Text),
+    query("show_meta_ranges", keys::show_meta_ranges, Parameters::None, Text),
     missing("get_tablet_stats", MetaService, Body, Text),
     missing("fix_tablet_stats", MetaService, Query, Text),
     missing("fix_tablet_db_id", MetaService, Query, Text),
     missing("abort_txn", MetaService, Body, Plain),
     missing("abort_tablet_job", MetaService, Body, Plain),
     missing("txn_lazy_commit", MetaService, Query, Plain),
-    missing("adjust_rate_limit", MetaService, Query, Plain),
-    missing("list_rate_limit", MetaService, Parameters::None, Result),
+    query_command("adjust_rate_limit", front_routes::adjust_rate_limit, MetaService),
+    query("list_rate_limit", front_routes::list_rate_limit, Parameters::None, Result),
     missing("injection_point", MetaService, Query, Plain),
     missing("list_snapshot", MetaService, QueryOrBody, ResultAlways),
     missing("drop_snapshot", MetaService, Query, Plain),
-    missing("set_snapshot_property", MetaService, Body, Plain),
-    missing("get_snapshot_property", MetaService, Query, Result),
-    missing("set_multi_version_status", MetaService, Query, Plain),
+    command::<SetSnapshotProperty>(),
+    query("get_snapshot_property", front_routes::get_snapshot_property, Query, Result),
+    query_command(
+        "set_multi_version_status",
+        write::execute_query::<SetMultiVersionStatus>,
+        MetaService,
+    ),
     missing("compact_snapshot", MetaService, Query, Plain),
     missing("decouple_instance", MetaService, Query, Plain),
     missing("recycle_instance", Recycler, Body, Text),
@@ -179,8 +207,11 @@ pub const RPC_TABLE: &[Rpc] = &[
     missing("check_job_info", Recycler, Query, Text),
     missing("check_meta", Recycler, Query, Text),
     missing("adjust_rate_limiter", Recycler, Query, Plain),
-    missing("show_config", Both, Query, Result),
-    missing("update_config", Both, Query, Plain),
+    Rpc {
+        role: Both,
+        ..query("show_config", front_routes::show_config, Query, Result)
+    },
+    query_command("update_config", front_routes::update_config, Both),
 ];
 
 /// The route that the meta-service serves under this name.
@@ -216,12 +247,21 @@ mod tests {
             [
                 "create_instance",
                 "drop_instance",
+                "rename_instance",
+                "enable_instance_sse",
+                "disable_instance_sse",
                 "set_instance_status",
                 "add_cluster",
                 "drop_cluster",
+                "rename_cluster",
+                "update_cluster_endpoint",
+                "update_cluster_mysql_user_name",
                 "add_node",
                 "drop_node",
+                "decommission_node",
+                "notify_decommissioned",
                 "set_cluster_status",
+                "alter_vcluster_info",
                 "add_obj_info",
                 "legacy_update_ak_sk",
                 "alter_obj_info",
@@ -231,7 +271,11 @@ mod tests {
                 "add_hdfs_vault",
                 "drop_hdfs_vault",
                 "alter_ram_user",
-                "alter_iam"
+                "alter_iam",
+                "adjust_rate_limit",
+                "set_snapshot_property",
+                "set_multi_version_status",
+                "update_config",
             ]
         );
         assert_eq!(
@@ -239,10 +283,18 @@ mod tests {
             [
                 "get_instance",
                 "get_cluster",
+                "get_cluster_status",
                 "get_obj_store_info",
                 "show_storage_vaults",
                 "drop_s3_vault",
-                "get_stage"
+                "get_stage",
+                "decode_key",
+                "encode_key",
+                "get_value",
+                "show_meta_ranges",
+                "list_rate_limit",
+                "get_snapshot_property",
+                "show_config",
             ]
         );
     }

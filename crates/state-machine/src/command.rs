@@ -46,6 +46,10 @@ pub struct PrepareSettings {
     pub check_instance_id: bool,
     /// FE nodes younger than this many seconds are not dropped.
     pub frontend_drop_safe_seconds: u64,
+    /// Most snapshots an instance may ask to keep.
+    pub snapshot_max_reserved: i64,
+    /// Shortest time between two snapshots an instance may ask for.
+    pub snapshot_min_interval_seconds: i64,
 }
 
 impl Default for PrepareSettings {
@@ -54,6 +58,8 @@ impl Default for PrepareSettings {
             check_cluster_name: false,
             check_instance_id: true,
             frontend_drop_safe_seconds: 300,
+            snapshot_max_reserved: 35,
+            snapshot_min_interval_seconds: 3_600,
         }
     }
 }

@@ -9,12 +9,12 @@ use crate::command::{ApplyContext, ApplyError, decode_record, read_record};
 use crate::keys::{self, RecordTable};
 use crate::record::InstanceRecord;
 use crate::store::{Reader, StoreError};
-use crate::{clusters, nodes};
+use crate::{clusters, nodes, text_bounds};
 use bytes::Bytes;
 use prost::Message;
 use quorate_model::{ErrorCode, MetaError, ScopeId};
-use quorate_wire::doris::InstanceInfoPb;
 use quorate_wire::doris::instance_info_pb::Status;
+use quorate_wire::doris::{AlterInstanceRequest, InstanceInfoPb};
 
 /// An instance as stored: `info` has no clusters, and its secrets are ciphertext.
 #[derive(Clone, Debug)]
@@ -58,6 +58,12 @@ pub fn find(reader: &dyn Reader, instance_id: &str) -> Result<Option<Instance>, 
         dropped_at: record.dropped_at,
         info,
     }))
+}
+
+/// The scope of an instance, dropped or not; spares decoding what belongs to it.
+pub fn scope_of(reader: &dyn Reader, instance_id: &str) -> Result<Option<ScopeId>, StoreError> {
+    let record = read_record::<InstanceRecord>(reader, &instance_key(instance_id))?;
+    Ok(record.map(|record| ScopeId(record.scope)))
 }
 
 /// Whether there is a row of that id, dropped or not.
@@ -137,6 +143,42 @@ pub fn drop(context: &mut ApplyContext<'_, '_>, instance_id: &str) -> Result<(),
     instance.info.mtime = Some(context.now().seconds());
     if instance.dropped_at == 0 {
         instance.dropped_at = context.revision().0;
+    }
+    put(context, &instance);
+    Ok(())
+}
+
+/// The id in a request that changes an instance.
+pub fn given_id(request: &AlterInstanceRequest) -> Result<String, MetaError> {
+    text_bounds::check_texts(&[("instance_id", &request.instance_id)])?;
+    match request.instance_id() {
+        "" => Err(MetaError::invalid("instance id not set")),
+        instance_id => Ok(instance_id.to_owned()),
+    }
+}
+
+/// Whether object stores encrypt on their side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServerSideEncryption {
+    On,
+    Off,
+}
+
+/// Switches encryption by the object stores, for the instance and each of its stores. Vaults have a switch of their own.
+pub fn switch_encryption(context: &mut ApplyContext<'_, '_>, instance_id: &str, wanted: ServerSideEncryption) -> Result<(), ApplyError> {
+    let mut instance = require(context.reader(), instance_id, Route::AlterInstance)?;
+    let is_on = instance.info.sse_enabled();
+    match wanted {
+        ServerSideEncryption::On if is_on => return Err(MetaError::invalid("failed to enable sse, instance has enabled sse").into()),
+        ServerSideEncryption::Off if !is_on => return Err(MetaError::invalid("failed to disable sse, instance has disabled sse").into()),
+        _ => {}
+    }
+    let now_seconds = context.now().seconds();
+    instance.info.sse_enabled = Some(!is_on);
+    instance.info.mtime = Some(now_seconds);
+    for store in &mut instance.info.obj_info {
+        store.sse_enabled = Some(!is_on);
+        store.mtime = Some(now_seconds);
     }
     put(context, &instance);
     Ok(())

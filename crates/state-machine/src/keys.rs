@@ -64,6 +64,10 @@ pub enum RecordTable {
     Endpoint = 9,
     /// scope u64 | vault id' -> StorageVaultPB, secrets as ciphertext
     Vault = 10,
+    /// () -> FrontSettingsRecord
+    FrontSettings = 30,
+    /// () -> RateLimitsRecord
+    RateLimits = 31,
     /// () -> RamUserPB, secret as ciphertext: the cloud account that peers work under
     ServiceAccount = 60,
 }

@@ -17,6 +17,7 @@ pub mod command;
 pub mod commands;
 pub mod digest;
 pub mod frame;
+pub mod front_settings;
 pub mod instances;
 pub mod keys;
 pub mod limits;
@@ -25,6 +26,7 @@ pub mod nodes;
 pub mod object_store_keys;
 pub mod object_stores;
 pub mod queries;
+pub mod rate_limits;
 pub mod record;
 #[cfg(test)]
 mod resource_fixture;

@@ -66,6 +66,8 @@ pub const MAX_NODES_PER_CLUSTER: u64 = 3_000;
 pub const MAX_CLUSTERS_PER_INSTANCE: usize = 1_000;
 /// User names, sub clusters, properties and the like of one cluster: they are rewritten with it.
 pub const MAX_LIST_ENTRIES: usize = 1_000;
+/// Rate limits of the cluster: one row holds them all.
+pub const MAX_RATE_LIMITS: usize = 1_000;
 /// What an error text quotes of an object, in bytes: the text is kept with the session that was refused.
 pub const MAX_QUOTED_BYTES: usize = 4_096;
 /// An object store as sent, in bytes of its message: upstream's bound, and all of an instance's are rewritten together.

@@ -110,23 +110,48 @@ pub fn registered(reader: &dyn Reader, cloud_unique_id: &str, scope: ScopeId) ->
     let mut nodes = Vec::new();
     let mut cursor = reader.cursor(&prefix, &prefix_end(&prefix))?;
     while let Some((key, _)) = cursor.row() {
-        let node_key = Place::at_end_of(key)?.node_key();
-        let row = reader
-            .get(&node_key)?
-            .ok_or_else(|| StoreError(format!("no node at {node_key:02x?}, but its id has a row")))?;
-        nodes.push(decode_record(&node_key, row)?);
+        nodes.push(at(reader, Place::at_end_of(key)?)?);
         cursor.next()?;
     }
     Ok(nodes)
 }
 
+/// Nodes registered under an id in one instance, with their places.
+pub fn registered_in(reader: &dyn Reader, cloud_unique_id: &str, scope: ScopeId) -> Result<Vec<StoredNode>, StoreError> {
+    let mut prefix = index_prefix(cloud_unique_id);
+    prefix.put_u64(scope.0);
+    let mut nodes = Vec::new();
+    let mut cursor = reader.cursor(&prefix, &prefix_end(&prefix))?;
+    while let Some((key, _)) = cursor.row() {
+        let place = Place::at_end_of(key)?;
+        let info = at(reader, place)?;
+        nodes.push(StoredNode { place, info });
+        cursor.next()?;
+    }
+    Ok(nodes)
+}
+
+/// The node at a place that another row names.
+fn at(reader: &dyn Reader, place: Place) -> Result<NodeInfoPb, StoreError> {
+    let key = place.node_key();
+    let row = reader
+        .get(&key)?
+        .ok_or_else(|| StoreError(format!("no node at {key:02x?}, but its id has a row")))?;
+    decode_record(&key, row)
+}
+
 /// The scope in which an id is registered; the first one, should an import have brought several.
 pub fn first_scope_of(reader: &dyn Reader, cloud_unique_id: &str) -> Result<Option<ScopeId>, StoreError> {
+    Ok(first_place_of(reader, cloud_unique_id)?.map(|place| place.scope))
+}
+
+/// The first node registered under an id. An empty id is nobody's.
+pub fn first_place_of(reader: &dyn Reader, cloud_unique_id: &str) -> Result<Option<Place>, StoreError> {
     if cloud_unique_id.is_empty() {
         return Ok(None);
     }
     let prefix = index_prefix(cloud_unique_id);
-    Ok(first_place(reader, &prefix, &prefix)?.map(|place| place.scope))
+    first_place(reader, &prefix, &prefix)
 }
 
 /// A node registered under the same id outside of `own`, if there is one.
@@ -170,6 +195,11 @@ pub fn put(context: &mut ApplyContext<'_, '_>, place: Place, cluster_type: Optio
     if let Some((cluster_type, endpoint)) = endpoint_in(cluster_type, info) {
         changes.put_fresh(place.endpoint_key(cluster_type, &endpoint), Bytes::new());
     }
+}
+
+/// Rewrites a node where it is. Its id, address and ports must be as they were: they are in the keys of its other rows.
+pub fn update(context: &mut ApplyContext<'_, '_>, node: &StoredNode) {
+    context.put_record(node.place.node_key(), &node.info);
 }
 
 /// Removes a node's rows.

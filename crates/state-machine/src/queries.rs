@@ -1,8 +1,11 @@
 //! Reads. A query is a function of one consistent reader, so what it checks and what it reads are of the same state.
 
 pub mod attributes;
+pub mod cluster_status;
 pub mod instances;
 pub mod object_stores;
+pub mod snapshots;
+pub mod stored_records;
 
 /// Why a query has no answer: refused, or the store could not be read.
 pub use crate::command::ApplyError as QueryError;

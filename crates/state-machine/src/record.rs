@@ -155,3 +155,36 @@ pub struct ClusterRecord {
     #[prost(uint64, tag = "4")]
     pub followers: u64,
 }
+
+/// Settings of the Doris fronts that were changed.
+#[derive(Clone, PartialEq, Message)]
+pub struct FrontSettingsRecord {
+    #[prost(btree_map = "string, string", tag = "1")]
+    pub values: std::collections::BTreeMap<String, String>,
+    /// Revision of the last change.
+    #[prost(uint64, tag = "2")]
+    pub changed_at: u64,
+    /// Why the last change was made, in its caller's words.
+    #[prost(string, tag = "3")]
+    pub reason: String,
+}
+
+/// Rate limits that were set, ordered by RPC and instance.
+#[derive(Clone, PartialEq, Message)]
+pub struct RateLimitsRecord {
+    #[prost(message, repeated, tag = "1")]
+    pub limits: Vec<RateLimit>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct RateLimit {
+    /// Empty: every RPC.
+    #[prost(string, tag = "1")]
+    pub rpc: String,
+    /// Empty: every instance.
+    #[prost(string, tag = "2")]
+    pub instance_id: String,
+    /// Calls per second.
+    #[prost(int64, tag = "3")]
+    pub qps: i64,
+}

@@ -2,7 +2,10 @@
 //! life of a warehouse as a story.
 
 use crate::clusters;
-use crate::commands::{AddCluster, AddNode, DropCluster, DropInstance, DropNode, Numbered, SetClusterStatus, SetInstanceStatus};
+use crate::commands::{
+    AddCluster, AddNode, DecommissionNode, DropCluster, DropInstance, DropNode, Numbered, RenameCluster, SetClusterStatus,
+    SetInstanceStatus,
+};
 use crate::frame::{self, Frame};
 use crate::keys::RecordTable;
 use crate::machine::{EntryInput, EntryKind, Machine, Position};
@@ -78,7 +81,7 @@ fn cluster_request() -> impl Strategy<Value = AlterClusterRequest> {
 }
 
 fn frame() -> impl Strategy<Value = Option<Frame>> {
-    (0..26, cluster_request()).prop_map(|(kind, request)| {
+    (0..30, cluster_request()).prop_map(|(kind, request)| {
         let mut world = World::new();
         world.settings.frontend_drop_safe_seconds = 3;
         match kind {
@@ -87,6 +90,14 @@ fn frame() -> impl Strategy<Value = Option<Frame>> {
             13..=20 => prepared::<DropNode>(&world, request),
             21..=22 => prepared::<DropCluster>(&world, request),
             23..=24 => prepared::<SetClusterStatus>(&world, request),
+            25..=26 => prepared::<DecommissionNode>(&world, request),
+            27..=28 => prepared::<RenameCluster>(
+                &world,
+                AlterClusterRequest {
+                    replace_if_existing_empty_target_cluster: Some(kind == 28),
+                    ..request
+                },
+            ),
             _ => prepared::<DropInstance>(
                 &world,
                 AlterInstanceRequest {

@@ -164,6 +164,90 @@ fn resource_commands() -> Vec<Golden> {
     ]
 }
 
+fn later_resource_commands() -> Vec<Golden> {
+    let request = cluster_request;
+    let cluster_golden = "0a140a01691201751a050a016318012001280130ac02";
+    let instance_id = || "i".to_owned();
+    let rename = RenameInstance {
+        instance_id: instance_id(),
+        name: "n".into(),
+    };
+    let rename_cluster = RenameCluster {
+        request: request(),
+        replace_empty_target: true,
+    };
+    vec![
+        command(rename, "0a016912016e"),
+        command(
+            EnableInstanceSse {
+                instance_id: instance_id(),
+            },
+            "0a0169",
+        ),
+        command(
+            DisableInstanceSse {
+                instance_id: instance_id(),
+            },
+            "0a0169",
+        ),
+        command(rename_cluster, "0a140a01691201751a050a016318012001280130ac021001"),
+        command(UpdateClusterEndpoint { request: request() }, cluster_golden),
+        command(UpdateClusterMysqlUserName { request: request() }, cluster_golden),
+        command(DecommissionNode { request: request() }, cluster_golden),
+        command(NotifyDecommissioned { request: request() }, cluster_golden),
+        command(AlterVclusterInfo { request: request() }, cluster_golden),
+    ]
+}
+
+fn front_commands() -> Vec<Golden> {
+    let pair = || [("n".to_owned(), "v".to_owned())].into();
+    let snapshot = SetSnapshotProperty {
+        instance_id: "i".into(),
+        properties: pair(),
+        max_reserved: 300,
+        min_interval_seconds: 3_600,
+    };
+    let multi_version = SetMultiVersionStatus {
+        instance_id: "i".into(),
+        status: 2,
+    };
+    let limit = AdjustRateLimit {
+        rpc: "r".into(),
+        instance_id: "i".into(),
+        qps: 300,
+    };
+    let config = UpdateConfig {
+        values: pair(),
+        reason: "r".into(),
+    };
+    vec![
+        command(snapshot, "0a016912060a016e12017618ac0220901c"),
+        command(multi_version, "0a01691002"),
+        command(limit, "0a017212016918ac02"),
+        command(config, "0a060a016e120176120172"),
+    ]
+}
+
+fn front_records() -> Vec<Golden> {
+    let limit = || RateLimit {
+        rpc: "r".into(),
+        instance_id: "i".into(),
+        qps: 300,
+    };
+    vec![
+        record(
+            FrontSettingsRecord {
+                values: [("n".to_owned(), "v".to_owned())].into(),
+                changed_at: 300,
+                reason: "r".into(),
+            },
+            "0a060a016e12017610ac021a0172",
+        ),
+        record(RateLimitsRecord { limits: vec![limit()] }, "0a090a017212016918ac02"),
+        record(limit(), "0a017212016918ac02"),
+    ]
+}
+
 fn sealed_store() -> SealedStore {
     SealedStore {
         store: ObjectStoreInfoPb {
@@ -388,6 +472,8 @@ fn check(rows: &[Golden]) {
 fn every_command_has_golden_bytes() {
     let mut rows = commands();
     rows.extend(resource_commands());
+    rows.extend(later_resource_commands());
+    rows.extend(front_commands());
     rows.extend(storage_commands());
     check(&rows);
     let missing: Vec<_> = COMMANDS
@@ -400,7 +486,8 @@ fn every_command_has_golden_bytes() {
 
 #[test]
 fn every_stored_record_has_golden_bytes() {
-    let rows = records();
+    let mut rows = records();
+    rows.extend(front_records());
     check(&rows);
     let source = include_str!("../src/record.rs");
     let declared = source
@@ -434,6 +521,19 @@ fn command_numbers_are_frozen() {
         (20, "put_attribute"),
         (21, "delete_attribute"),
         (22, "append_attributes"),
+        (30, "rename_instance"),
+        (31, "enable_instance_sse"),
+        (32, "disable_instance_sse"),
+        (33, "rename_cluster"),
+        (34, "update_cluster_endpoint"),
+        (35, "update_cluster_mysql_user_name"),
+        (36, "decommission_node"),
+        (37, "notify_decommissioned"),
+        (38, "alter_vcluster_info"),
+        (39, "set_snapshot_property"),
+        (40, "set_multi_version_status"),
+        (41, "adjust_rate_limit"),
+        (42, "update_config"),
         (60, "add_obj_info"),
         (61, "legacy_update_ak_sk"),
         (62, "alter_obj_info"),

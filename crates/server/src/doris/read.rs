@@ -1,6 +1,7 @@
 //! Routes that read the state.
 
 use super::call::{Call, Success};
+use crate::cluster_settings::Sender;
 use futures::future::BoxFuture;
 use prost::{Message, Name};
 use quorate_model::{MetaError, Revision, proto_json};
@@ -8,12 +9,12 @@ use quorate_state_machine::Reader;
 use quorate_state_machine::command::read_record;
 use quorate_state_machine::keys::COUNTERS_KEY;
 use quorate_state_machine::object_stores::Secrets;
-use quorate_state_machine::queries::QueryError;
-use quorate_state_machine::queries::{instances, object_stores};
+use quorate_state_machine::queries::{QueryError, cluster_status, instances, object_stores};
 use quorate_state_machine::record::Counters;
 use quorate_state_machine::storage_request::StorageCall;
 use quorate_wire::doris::{
-    GetClusterRequest, GetInstanceRequest, GetObjStoreInfoRequest, GetStageRequest, MetaServiceCode, MetaServiceResponseStatus,
+    GetClusterRequest, GetClusterResponse, GetClusterStatusRequest, GetClusterStatusResponse, GetInstanceRequest, GetObjStoreInfoRequest,
+    GetObjStoreInfoResponse, GetStageRequest, InstanceInfoPb, MetaServiceCode, MetaServiceResponseStatus,
 };
 use serde_json::Value as Json;
 
@@ -25,20 +26,30 @@ pub fn get_instance(call: Call) -> BoxFuture<'static, Result<Success, MetaError>
             cloud_unique_id: Some(call.query.text("cloud_unique_id")),
             request_ip: None,
         };
-        wait_until_fresh(&call).await?;
-        let secrets = Secrets::Unsealed(&call.app.secrets);
-        let account = &call.app.iam_user;
-        let (revision, instance) = at_one_revision(&call, |reader| instances::get_instance(reader, &request, secrets, account))?;
+        let (revision, instance) = instance(&call, &request).await?;
         Ok(success(revision, json(&instance)))
     })
+}
+
+/// As [`get_instance`], for every front.
+pub async fn instance(call: &Call, request: &GetInstanceRequest) -> Result<(Revision, InstanceInfoPb), MetaError> {
+    let sender = Sender {
+        rpc: "get_instance",
+        instance_id: request.instance_id(),
+        cloud_unique_id: request.cloud_unique_id(),
+    };
+    call.app.cluster_settings.admit(&call.node, sender)?;
+    wait_until_fresh(call).await?;
+    let secrets = Secrets::Unsealed(&call.app.secrets);
+    let account = &call.app.iam_user;
+    at_one_revision(call, |reader| instances::get_instance(reader, request, secrets, account))
 }
 
 /// One cluster or all of an instance; the form of the result follows the request, not what was found.
 pub fn get_cluster(call: Call) -> BoxFuture<'static, Result<Success, MetaError>> {
     Box::pin(async move {
         let request: GetClusterRequest = call.parse_body()?;
-        wait_until_fresh(&call).await?;
-        let (revision, mut response) = at_one_revision(&call, |reader| instances::get_cluster(reader, &request))?;
+        let (revision, mut response) = clusters(&call, &request).await?;
         if instances::selects_one_cluster(&request) {
             return Ok(success(revision, response.cluster.first().map(json).unwrap_or_default()));
         }
@@ -47,16 +58,54 @@ pub fn get_cluster(call: Call) -> BoxFuture<'static, Result<Success, MetaError>>
     })
 }
 
-/// The object stores and vaults of an instance; secrets in clear, as clients rely on.
-pub fn get_obj_store_info(call: Call) -> BoxFuture<'static, Result<Success, MetaError>> {
+/// As [`get_cluster`], for every front.
+pub async fn clusters(call: &Call, request: &GetClusterRequest) -> Result<(Revision, GetClusterResponse), MetaError> {
+    let sender = Sender {
+        rpc: "get_cluster",
+        // Only an id that stands for nobody makes `instance_id` count.
+        instance_id: "",
+        cloud_unique_id: request.cloud_unique_id(),
+    };
+    call.app.cluster_settings.admit(&call.node, sender)?;
+    wait_until_fresh(call).await?;
+    at_one_revision(call, |reader| instances::get_cluster(reader, request))
+}
+
+/// The statuses of compute clusters over several instances; the result is the whole response.
+pub fn get_cluster_status(call: Call) -> BoxFuture<'static, Result<Success, MetaError>> {
     Box::pin(async move {
-        let request: GetObjStoreInfoRequest = call.parse_body()?;
-        wait_until_fresh(&call).await?;
-        let secrets = Secrets::Unsealed(&call.app.secrets);
-        let (revision, mut response) = at_one_revision(&call, |reader| object_stores::get_obj_store_info(reader, &request, secrets))?;
+        let (revision, mut response) = cluster_statuses(&call, &call.parse_body()?).await?;
         response.status = ok_status();
         Ok(success(revision, json(&response)))
     })
+}
+
+/// As [`get_cluster_status`], for every front.
+pub async fn cluster_statuses(call: &Call, request: &GetClusterStatusRequest) -> Result<(Revision, GetClusterStatusResponse), MetaError> {
+    wait_until_fresh(call).await?;
+    at_one_revision(call, |reader| cluster_status::get_cluster_status(reader, request))
+}
+
+/// The object stores and vaults of an instance; secrets in clear, as clients rely on.
+pub fn get_obj_store_info(call: Call) -> BoxFuture<'static, Result<Success, MetaError>> {
+    Box::pin(async move {
+        let (revision, mut response) = object_stores_of(&call, &call.parse_body()?).await?;
+        response.status = ok_status();
+        Ok(success(revision, json(&response)))
+    })
+}
+
+/// As [`get_obj_store_info`], for every front.
+pub async fn object_stores_of(call: &Call, request: &GetObjStoreInfoRequest) -> Result<(Revision, GetObjStoreInfoResponse), MetaError> {
+    let sender = Sender {
+        rpc: "get_obj_store_info",
+        instance_id: "",
+        cloud_unique_id: request.cloud_unique_id(),
+    };
+    call.app.cluster_settings.admit(&call.node, sender)?;
+    wait_until_fresh(call).await?;
+    let secrets = Secrets::Unsealed(&call.app.secrets);
+    at_one_revision(call, |reader| object_stores::get_obj_store_info(reader, request, secrets))
 }
 
 /// Stages of an instance.
@@ -96,7 +145,7 @@ fn ok_status() -> Option<MetaServiceResponseStatus> {
 }
 
 /// Waits until the state here has every write acknowledged before the call, or the revision the caller wants.
-async fn wait_until_fresh(call: &Call) -> Result<(), MetaError> {
+pub(super) async fn wait_until_fresh(call: &Call) -> Result<(), MetaError> {
     match call.info.min_revision {
         Some(revision) => call.node.wait_revision(revision, call.info.deadline).await,
         None => call.node.read_barrier(call.info.deadline).await,
@@ -104,7 +153,7 @@ async fn wait_until_fresh(call: &Call) -> Result<(), MetaError> {
 }
 
 /// Runs a query, and tells the revision of the state it saw.
-fn at_one_revision<T>(call: &Call, query: impl Fn(&dyn Reader) -> Result<T, QueryError>) -> Result<(Revision, T), MetaError> {
+pub(super) fn at_one_revision<T>(call: &Call, query: impl Fn(&dyn Reader) -> Result<T, QueryError>) -> Result<(Revision, T), MetaError> {
     let answer = call.node.read(|reader| -> Result<(Revision, T), QueryError> {
         let counters = read_record::<Counters>(reader, COUNTERS_KEY)?.unwrap_or_default();
         Ok((Revision(counters.revision), query(reader)?))

@@ -23,7 +23,11 @@ const REFUSALS: &[ErrorCode] = &[
     ErrorCode::VaultNotFound,
     ErrorCode::StageNotFound,
     ErrorCode::LimitReached,
+    ErrorCode::EndpointMissing,
+    ErrorCode::RateLimited,
 ];
+
+const TEXT_PLAIN: &str = "text/plain; charset=utf-8";
 
 /// A reply before it gets its revision.
 pub struct Reply {
@@ -43,11 +47,15 @@ pub struct Leader<'a> {
 }
 
 impl Reply {
-    pub fn success(success: Success) -> Reply {
-        let body = proto_json::envelope("OK", success.message, success.result);
+    pub fn success(rpc: &Rpc, success: Success) -> Reply {
+        let reply = match (rpc.reply, success.result) {
+            // Every reply ends with one line end more than its content.
+            (ReplyForm::Text, Some(Json::String(text))) => Reply::new("ok", StatusCode::OK, TEXT_PLAIN, format!("{text}\n")),
+            (_, result) => Reply::json("ok", StatusCode::OK, proto_json::envelope("OK", success.message, result)),
+        };
         Reply {
             revision: Some(success.revision),
-            ..Reply::json("ok", StatusCode::OK, body)
+            ..reply
         }
     }
 
@@ -117,7 +125,7 @@ impl Reply {
     }
 
     fn text(outcome: &'static str, status: StatusCode, body: String) -> Reply {
-        let mut reply = Reply::new(outcome, status, "text/plain; charset=utf-8", body);
+        let mut reply = Reply::new(outcome, status, TEXT_PLAIN, body);
         reply.set("quorate-outcome", HeaderValue::from_static("not_applied"));
         reply
     }

@@ -1,6 +1,9 @@
 //! The front end as its clients see it: bytes in, bytes out.
 
+mod alterations;
+mod front_routes;
 mod infrastructure;
+mod keys;
 mod routes;
 mod storage;
 

@@ -33,7 +33,7 @@ impl AdminService {
 impl wire::admin_server::Admin for AdminService {
     async fn status(&self, _request: Request<wire::StatusRequest>) -> Result<Response<wire::StatusReply>, Status> {
         let node = self.app.node().map_err(|error| status(&self.app, error))?;
-        let reply = node.status();
+        let reply = self.app.status().map_err(|error| status(&self.app, error))?;
         Ok(response(&self.app, reply, node.applied().revision))
     }
 

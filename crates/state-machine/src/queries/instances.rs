@@ -29,7 +29,7 @@ pub fn get_instance(
     Ok(info)
 }
 
-fn requested_instance(reader: &dyn Reader, request: &GetInstanceRequest) -> Result<String, QueryError> {
+pub(super) fn requested_instance(reader: &dyn Reader, request: &GetInstanceRequest) -> Result<String, QueryError> {
     if !request.instance_id().is_empty() {
         return Ok(request.instance_id().to_owned());
     }

@@ -329,6 +329,7 @@ async fn every_error_has_a_status_a_code_and_an_outcome() {
             ErrorCode::NotFound => 404,
             ErrorCode::AlreadyExists => 409,
             ErrorCode::KeyMissing | ErrorCode::VaultNotFound | ErrorCode::StageNotFound | ErrorCode::LimitReached => 500,
+            ErrorCode::EndpointMissing | ErrorCode::RateLimited => 500,
             _ => row.http_status,
         };
         assert_eq!(as_write.status().as_u16(), expected, "{}", row.name);

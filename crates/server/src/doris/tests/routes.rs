@@ -7,7 +7,7 @@ use serde_json::{Value as Json, json};
 const OBJ_INFO: &str = r#""obj_info":{"ak":"an-ak","sk":"very-secret","bucket":"b","prefix":"/p/","endpoint":"e","external_endpoint":"x",
     "region":"r","provider":"COS"}"#;
 
-fn reply(code: &str, message: &str) -> String {
+pub(super) fn reply(code: &str, message: &str) -> String {
     format!("{{\n    \"code\": \"{code}\",\n    \"msg\": \"{message}\"\n}}\n")
 }
 
@@ -15,7 +15,7 @@ fn assert_reply(answered: &Answered, status: StatusCode, code: &str, message: &s
     assert_eq!((answered.status, answered.body.as_str()), (status, reply(code, message).as_str()));
 }
 
-async fn refuse(peer: &Peer, route: &str, body: Json, expected: (StatusCode, &str, &str)) {
+pub(super) async fn refuse(peer: &Peer, route: &str, body: Json, expected: (StatusCode, &str, &str)) {
     let before = peer.node().applied().revision;
     let answered = peer.call(route, &body.to_string()).await;
     assert_reply(&answered, expected.0, expected.1, expected.2);
@@ -28,29 +28,29 @@ async fn refuse(peer: &Peer, route: &str, body: Json, expected: (StatusCode, &st
     );
 }
 
-const INVALID: (StatusCode, &str) = (StatusCode::BAD_REQUEST, "INVALID_ARGUMENT");
-const ABSENT: (StatusCode, &str) = (StatusCode::NOT_FOUND, "NOT_FOUND");
-const EXISTS: (StatusCode, &str) = (StatusCode::CONFLICT, "ALREADY_EXISTED");
-const INTERNAL: (StatusCode, &str) = (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR");
+pub(super) const INVALID: (StatusCode, &str) = (StatusCode::BAD_REQUEST, "INVALID_ARGUMENT");
+pub(super) const ABSENT: (StatusCode, &str) = (StatusCode::NOT_FOUND, "NOT_FOUND");
+pub(super) const EXISTS: (StatusCode, &str) = (StatusCode::CONFLICT, "ALREADY_EXISTED");
+pub(super) const INTERNAL: (StatusCode, &str) = (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR");
 
-fn because<'a>(kind: (StatusCode, &'a str), message: &'a str) -> (StatusCode, &'a str, &'a str) {
+pub(super) fn because<'a>(kind: (StatusCode, &'a str), message: &'a str) -> (StatusCode, &'a str, &'a str) {
     (kind.0, kind.1, message)
 }
 
-fn compute(instance_id: &str, cluster_id: &str, nodes: Json) -> Json {
+pub(super) fn compute(instance_id: &str, cluster_id: &str, nodes: Json) -> Json {
     json!({"instance_id": instance_id, "cluster": {"cluster_id": cluster_id, "cluster_name": cluster_id, "type": "COMPUTE", "nodes": nodes}})
 }
 
-fn backend(ip: &str) -> Json {
+pub(super) fn backend(ip: &str) -> Json {
     json!({"cloud_unique_id": format!("1:i:{ip}"), "ip": ip, "heartbeat_port": 9050})
 }
 
-async fn instance(peer: &Peer) -> Json {
+pub(super) async fn instance(peer: &Peer) -> Json {
     peer.ok("get_instance?instance_id=i", "").await.json()["result"].clone()
 }
 
 /// A peer with instance `i`, which has compute cluster `c` with one node.
-async fn prepared() -> Peer {
+pub(super) async fn prepared() -> Peer {
     let peer = Peer::alone().await;
     peer.ok("create_instance", "{\"instance_id\":\"i\"}").await;
     peer.ok("add_cluster", &compute("i", "c", json!([backend("10.0.0.1")])).to_string())

@@ -1,0 +1,234 @@
+//! The Doris meta-service over gRPC: `doris.cloud.MetaService`, on the public port.
+//!
+//! The same commands and queries as the HTTP routes, and other manners (spec/doris-grpc.md c.1, e.1). A call ends with gRPC
+//! status OK and says in `response.status` how it went, except where the frontends of Doris must try again elsewhere: those
+//! repeat a call on UNAVAILABLE and give up on nearly everything else.
+//!
+//! Doris sends no token here. Who may call is decided by the address the connection comes from (`doris_grpc_allow`), before
+//! anything of the call is read.
+//!
+//! Adding a call: its `rpc` in `proto/doris/cloud.proto`, its response in `responses!`, a method below.
+
+use crate::app::App;
+use crate::config::ServerConfig;
+use crate::doris::call::{Call, CallInfo};
+use crate::doris::{operations, read, write};
+use crate::native::reply;
+use bytes::Bytes;
+use quorate_model::{ErrorCode, MetaError, RetryClass, Revision};
+use quorate_state_machine::commands::CreateInstance;
+use quorate_wire::doris::meta_service_server::MetaService;
+use quorate_wire::doris::{
+    AlterClusterRequest, AlterClusterResponse, AlterInstanceRequest, AlterInstanceResponse, CreateInstanceRequest, CreateInstanceResponse,
+    GetClusterRequest, GetClusterResponse, GetClusterStatusRequest, GetClusterStatusResponse, GetInstanceRequest, GetInstanceResponse,
+    MetaServiceCode, MetaServiceResponseStatus,
+};
+use quorate_wire::quorate::v1::Finding;
+use std::net::IpAddr;
+use std::sync::Arc;
+use tokio::time::Instant;
+use tonic::{Code, Request, Response, Status};
+
+/// Begin of the path of every call.
+pub const PATH_PREFIX: &str = "/doris.cloud.MetaService/";
+
+/// Serves the calls of one peer.
+pub struct DorisService {
+    pub app: Arc<App>,
+}
+
+/// A response: whatever it holds, its first field tells how the call ended.
+trait Outcome: Default {
+    fn set_status(&mut self, status: MetaServiceResponseStatus);
+}
+
+macro_rules! responses {
+    ($($response:ty),* $(,)?) => {
+        $(impl Outcome for $response {
+            fn set_status(&mut self, status: MetaServiceResponseStatus) {
+                self.status = Some(status);
+            }
+        })*
+    };
+}
+
+responses! {
+    CreateInstanceResponse,
+    AlterInstanceResponse,
+    GetInstanceResponse,
+    AlterClusterResponse,
+    GetClusterResponse,
+    GetClusterStatusResponse,
+}
+
+/// Why a connection's calls are not served; `None` for one from an allowed network.
+pub fn refusal(config: &ServerConfig, remote: IpAddr) -> Option<Status> {
+    if config.doris_grpc_allow.iter().any(|network| network.contains(remote)) {
+        return None;
+    }
+    let text = format!("{remote} is in none of the networks that may call without a token; add its network to `doris_grpc_allow`");
+    Some(Status::new(Code::PermissionDenied, text))
+}
+
+/// What `status` says when more than private networks may call without a token.
+pub fn finding(config: &ServerConfig) -> Option<Finding> {
+    let open = config.doris_grpc_allow.iter().filter(|network| !network.is_private());
+    let open: Vec<String> = open.map(ToString::to_string).collect();
+    if open.is_empty() {
+        return None;
+    }
+    Some(Finding {
+        severity: "warning".to_owned(),
+        object: format!("listener {}", config.listen),
+        text: format!("the Doris gRPC service, which has no token, is open to {}", open.join(", ")),
+        advice: "set `doris_grpc_allow` to the networks of the Doris frontends".to_owned(),
+    })
+}
+
+impl DorisService {
+    /// Admission, metadata and metrics around one call, and its outcome as Doris reads it.
+    async fn around<Q, R, F>(&self, name: &'static str, request: Request<Q>, work: impl FnOnce(Call, Q) -> F) -> Result<Response<R>, Status>
+    where
+        R: Outcome,
+        F: Future<Output = Result<(Revision, &'static str, R), MetaError>>,
+    {
+        let started = Instant::now();
+        let app = &self.app;
+        let answered = async {
+            let _permit = app.admit()?;
+            let info = reply::call_info(app, request.metadata())?;
+            let call = Call::decoded(app, CallInfo::from(info))?;
+            if let Err(redirect) = reply::check_redirect(app, &info) {
+                return Ok(Err(redirect));
+            }
+            work(call, request.into_inner()).await.map(Ok)
+        }
+        .await;
+        let (outcome, reply) = match answered {
+            Ok(Ok((revision, message, response))) => ("ok", Ok(self.answer(revision, MetaServiceCode::Ok as i32, message, response))),
+            Ok(Err(redirect)) => ("not_leader", Err(redirect)),
+            Err(error) => (error.code.row().name, self.refuse(error)),
+        };
+        app.metrics.served(name, outcome, started);
+        reply
+    }
+
+    fn answer<R: Outcome>(&self, revision: Revision, code: i32, message: &str, mut response: R) -> Response<R> {
+        response.set_status(MetaServiceResponseStatus {
+            code: Some(code),
+            msg: Some(message.to_owned()),
+        });
+        reply::response(&self.app, response, revision)
+    }
+
+    fn refuse<R: Outcome>(&self, error: MetaError) -> Result<Response<R>, Status> {
+        let row = error.code.row();
+        let is_for_another_try = matches!(row.retry, RetryClass::OtherPeer | RetryClass::SameRequestId);
+        match error.code {
+            ErrorCode::DeadlineExceeded => Err(reply::status(&self.app, error)),
+            _ if is_for_another_try || error.code == ErrorCode::TooManyRequests => {
+                let status = reply::status(&self.app, error);
+                let metadata = status.metadata().clone();
+                Err(Status::with_metadata(Code::Unavailable, status.message(), metadata))
+            }
+            _ => {
+                let revision = self.app.node().map(|node| node.applied().revision).unwrap_or_default();
+                Ok(self.answer(revision, row.doris_number, &error.message, R::default()))
+            }
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl MetaService for DorisService {
+    async fn create_instance(&self, request: Request<CreateInstanceRequest>) -> Result<Response<CreateInstanceResponse>, Status> {
+        self.around("MetaService.create_instance", request, |call, request| async move {
+            let (revision, _) = write::propose::<CreateInstance>(request, &call).await?;
+            Ok((revision, "", CreateInstanceResponse::default()))
+        })
+        .await
+    }
+
+    async fn alter_instance(&self, request: Request<AlterInstanceRequest>) -> Result<Response<AlterInstanceResponse>, Status> {
+        self.around("MetaService.alter_instance", request, |call, request| async move {
+            let revision = operations::alter_instance(request, &call).await?;
+            Ok((revision, operations::INSTANCE_ALTERED, AlterInstanceResponse::default()))
+        })
+        .await
+    }
+
+    /// Unlike the HTTP route it takes no `instance_id`: frontends ask for their own.
+    async fn get_instance(&self, request: Request<GetInstanceRequest>) -> Result<Response<GetInstanceResponse>, Status> {
+        self.around("MetaService.get_instance", request, |call, mut request| async move {
+            if request.cloud_unique_id().is_empty() {
+                return Err(MetaError::invalid("cloud_unique_id must be given"));
+            }
+            request.instance_id = None;
+            let (revision, instance) = read::instance(&call, &request).await?;
+            let response = GetInstanceResponse {
+                instance: Some(instance),
+                ..GetInstanceResponse::default()
+            };
+            Ok((revision, "", response))
+        })
+        .await
+    }
+
+    async fn alter_cluster(&self, request: Request<AlterClusterRequest>) -> Result<Response<AlterClusterResponse>, Status> {
+        self.around("MetaService.alter_cluster", request, |call, request| async move {
+            let revision = operations::alter_cluster(request, &call).await?;
+            Ok((revision, "", AlterClusterResponse::default()))
+        })
+        .await
+    }
+
+    async fn get_cluster(&self, request: Request<GetClusterRequest>) -> Result<Response<GetClusterResponse>, Status> {
+        self.around("MetaService.get_cluster", request, |call, request| async move {
+            let (revision, response) = read::clusters(&call, &request).await?;
+            Ok((revision, "", response))
+        })
+        .await
+    }
+
+    async fn get_cluster_status(&self, request: Request<GetClusterStatusRequest>) -> Result<Response<GetClusterStatusResponse>, Status> {
+        self.around("MetaService.get_cluster_status", request, |call, request| async move {
+            let (revision, response) = read::cluster_statuses(&call, &request).await?;
+            Ok((revision, "", response))
+        })
+        .await
+    }
+}
+
+impl Call {
+    /// A call whose message comes decoded: there is no path, no query string and no body to parse.
+    fn decoded(app: &Arc<App>, info: CallInfo) -> Result<Call, MetaError> {
+        Ok(Call {
+            app: app.clone(),
+            node: app.node()?.clone(),
+            path: String::new(),
+            query: crate::doris::query_string::QueryString::parse(""),
+            body: Bytes::new(),
+            info,
+        })
+    }
+}
+
+impl From<reply::CallInfo> for CallInfo {
+    fn from(info: reply::CallInfo) -> CallInfo {
+        let reply::CallInfo {
+            request,
+            deadline,
+            redirect,
+            min_revision,
+        } = info;
+        CallInfo {
+            request,
+            deadline,
+            redirect,
+            min_revision,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
