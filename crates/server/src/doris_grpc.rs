@@ -12,16 +12,17 @@
 use crate::app::App;
 use crate::config::ServerConfig;
 use crate::doris::call::{Call, CallInfo};
-use crate::doris::{operations, read, write};
+use crate::doris::{operations, read, storage_operations, write};
 use crate::native::reply;
 use bytes::Bytes;
 use quorate_model::{ErrorCode, MetaError, RetryClass, Revision};
-use quorate_state_machine::commands::CreateInstance;
+use quorate_state_machine::commands::{CreateInstance, UpdateAkSk};
 use quorate_wire::doris::meta_service_server::MetaService;
 use quorate_wire::doris::{
-    AlterClusterRequest, AlterClusterResponse, AlterInstanceRequest, AlterInstanceResponse, CreateInstanceRequest, CreateInstanceResponse,
-    GetClusterRequest, GetClusterResponse, GetClusterStatusRequest, GetClusterStatusResponse, GetInstanceRequest, GetInstanceResponse,
-    MetaServiceCode, MetaServiceResponseStatus,
+    AlterClusterRequest, AlterClusterResponse, AlterInstanceRequest, AlterInstanceResponse, AlterObjStoreInfoRequest,
+    AlterObjStoreInfoResponse, CreateInstanceRequest, CreateInstanceResponse, GetClusterRequest, GetClusterResponse,
+    GetClusterStatusRequest, GetClusterStatusResponse, GetInstanceRequest, GetInstanceResponse, GetObjStoreInfoRequest,
+    GetObjStoreInfoResponse, MetaServiceCode, MetaServiceResponseStatus, UpdateAkSkRequest, UpdateAkSkResponse,
 };
 use quorate_wire::quorate::v1::Finding;
 use std::net::IpAddr;
@@ -59,6 +60,9 @@ responses! {
     AlterClusterResponse,
     GetClusterResponse,
     GetClusterStatusResponse,
+    GetObjStoreInfoResponse,
+    AlterObjStoreInfoResponse,
+    UpdateAkSkResponse,
 }
 
 /// Why a connection's calls are not served; `None` for one from an allowed network.
@@ -197,6 +201,39 @@ impl MetaService for DorisService {
         })
         .await
     }
+
+    async fn get_obj_store_info(&self, request: Request<GetObjStoreInfoRequest>) -> Result<Response<GetObjStoreInfoResponse>, Status> {
+        self.around("MetaService.get_obj_store_info", request, |call, request| async move {
+            let (revision, response) = read::object_stores_of(&call, &request).await?;
+            Ok((revision, "", response))
+        })
+        .await
+    }
+
+    async fn alter_obj_store_info(
+        &self,
+        request: Request<AlterObjStoreInfoRequest>,
+    ) -> Result<Response<AlterObjStoreInfoResponse>, Status> {
+        self.around("MetaService.alter_obj_store_info", request, |call, request| async move {
+            storage_operations::alter_obj_store_info(request, &call).await
+        })
+        .await
+    }
+
+    async fn alter_storage_vault(&self, request: Request<AlterObjStoreInfoRequest>) -> Result<Response<AlterObjStoreInfoResponse>, Status> {
+        self.around("MetaService.alter_storage_vault", request, |call, request| async move {
+            storage_operations::alter_storage_vault(request, &call).await
+        })
+        .await
+    }
+
+    async fn update_ak_sk(&self, request: Request<UpdateAkSkRequest>) -> Result<Response<UpdateAkSkResponse>, Status> {
+        self.around("MetaService.update_ak_sk", request, |call, request| async move {
+            let (revision, _) = write::propose::<UpdateAkSk>(request, &call).await?;
+            Ok((revision, "", UpdateAkSkResponse::default()))
+        })
+        .await
+    }
 }
 
 impl Call {
@@ -230,5 +267,7 @@ impl From<reply::CallInfo> for CallInfo {
     }
 }
 
+#[cfg(test)]
+mod storage_tests;
 #[cfg(test)]
 mod tests;

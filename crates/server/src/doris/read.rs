@@ -13,8 +13,8 @@ use quorate_state_machine::queries::{QueryError, cluster_status, instances, obje
 use quorate_state_machine::record::Counters;
 use quorate_state_machine::storage_request::StorageCall;
 use quorate_wire::doris::{
-    GetClusterRequest, GetClusterResponse, GetClusterStatusRequest, GetClusterStatusResponse, GetInstanceRequest, GetObjStoreInfoRequest,
-    GetObjStoreInfoResponse, GetStageRequest, InstanceInfoPb, MetaServiceCode, MetaServiceResponseStatus,
+    AlterObjStoreInfoRequest, GetClusterRequest, GetClusterResponse, GetClusterStatusRequest, GetClusterStatusResponse, GetInstanceRequest,
+    GetObjStoreInfoRequest, GetObjStoreInfoResponse, GetStageRequest, InstanceInfoPb, MetaServiceCode, MetaServiceResponseStatus,
 };
 use serde_json::Value as Json;
 
@@ -122,18 +122,23 @@ pub fn get_stage(call: Call) -> BoxFuture<'static, Result<Success, MetaError>> {
 /// A write that is always refused: why, may depend on the state, so it is answered like a read.
 pub fn drop_s3_vault(call: Call) -> BoxFuture<'static, Result<Success, MetaError>> {
     Box::pin(async move {
-        let request = StorageCall {
-            request: call.parse_body()?,
-            ..StorageCall::default()
-        };
-        wait_until_fresh(&call).await?;
-        let (revision, ()) = at_one_revision(&call, |reader| object_stores::drop_s3_vault(reader, &request))?;
+        let (revision, ()) = refuse_to_drop_s3_vault(&call, call.parse_body()?).await?;
         Ok(Success {
             revision,
             message: "",
             result: None,
         })
     })
+}
+
+/// As [`drop_s3_vault`], for every front.
+pub async fn refuse_to_drop_s3_vault(call: &Call, request: AlterObjStoreInfoRequest) -> Result<(Revision, ()), MetaError> {
+    let request = StorageCall {
+        request,
+        ..StorageCall::default()
+    };
+    wait_until_fresh(call).await?;
+    at_one_revision(call, |reader| object_stores::drop_s3_vault(reader, &request))
 }
 
 /// The status inside a response that is shown whole.
