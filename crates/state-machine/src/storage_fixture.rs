@@ -12,6 +12,9 @@ use quorate_wire::doris::{
     StorageVaultPb,
 };
 
+/// How a test spoils an object store.
+pub type Change = fn(&mut ObjectStoreInfoPb);
+
 /// Must never be found in a command, a row or an error.
 pub const SECRET: &str = "plain-secret-0123456789";
 

@@ -64,7 +64,7 @@ fn a_store_beside_the_vault_is_as_good_as_one_within_and_needs_no_prefix() {
 fn the_default_is_set_when_asked_for_and_replaced_when_there_was_one() {
     let mut world = World::with_instance();
     let reply = |world: &mut World, call: StorageCall| world.reply::<AddS3Vault>(call).expect("added");
-    assert_eq!(reply(&mut world, about_vault(s3_vault("a"))).default_replaced, false);
+    assert!(!reply(&mut world, about_vault(s3_vault("a"))).default_replaced);
     let second = reply(&mut world, as_default("b"));
     assert_eq!((second.vault_id.as_str(), second.default_replaced), ("2", false));
     let third = reply(&mut world, as_default("c"));
@@ -98,7 +98,7 @@ fn faults_of_the_body_are_told_before_those_of_the_instance() {
     unnamed.request.vault.as_mut().expect("given").obj_info = Some(store("b"));
     world.refuse::<AddS3Vault>(unnamed, InvalidArgument, "vault name is 1025 bytes, limit 1024 bytes; shorten it");
 
-    let faults: [(fn(&mut ObjectStoreInfoPb), &str); 4] = [
+    let faults: [(Change, &str); 4] = [
         (|store| store.provider = None, "s3 conf lease provider info"),
         (|store| store.bucket = None, "s3 conf info err, please check it"),
         (|store| store.sk = Some(String::new()), "s3 conf info err, please check it"),

@@ -133,7 +133,7 @@ fn each_fault_has_its_words_and_changes_nothing_of_a_half_done_change() {
         world.refuse::<AlterS3Vault>(alter("v", Some(taken), keys), AlreadyExists, &words);
     }
     // A rename that comes with bad keys must not be done.
-    let faults: [(fn(&mut ObjectStoreInfoPb), &str); 5] = [
+    let faults: [(Change, &str); 5] = [
         (|store| store.ak = text("a"), "Accesskey and secretkey must be alter together"),
         (|store| store.sk = text("s"), "Accesskey and secretkey must be alter together"),
         (|store| (store.ak, store.sk) = (text(""), text("")), "Accesskey and secretkey must be alter together"),
