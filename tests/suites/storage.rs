@@ -211,7 +211,7 @@ impl Marked {
     }
 }
 
-/// Sends secrets through every route that takes one, in requests that succeed and in requests that are refused.
+/// Sends secrets through every route that takes one, in requests that succeed.
 async fn give_secrets_away(cluster: &Cluster, peer: usize, marked: &mut Marked) {
     let vault = json!({"name": "x", "obj_info": marked.store("built-in")});
     let body = json!({"instance_id": "i", "obj_info": marked.store("1"), "ram_user": marked.user("ram"), "vault": vault});
@@ -242,7 +242,12 @@ async fn give_secrets_away(cluster: &Cluster, peer: usize, marked: &mut Marked) 
     for (route, body) in &calls {
         done(cluster, peer, route, body, "").await;
     }
+}
 
+/// Sends secrets through every route that takes one, in requests that are refused.
+async fn waste_secrets(cluster: &Cluster, peer: usize, marked: &mut Marked) {
+    let s3 = |store: Json| caller("v", json!({"vault": {"name": "s3", "obj_info": store}}));
+    let rotate = |own: Json, owner: Json| json!({"instance_id": "i", "ram_user": own, "internal_bucket_user": [owner]});
     let mut no_place = marked.store("5");
     no_place["bucket"] = json!("");
     let incomplete = |mut user: Json| {
@@ -352,6 +357,7 @@ async fn no_secret_is_in_the_clear_anywhere() {
     let follower = cluster.follower().await;
     phase("secrets through every route, at a follower");
     give_secrets_away(&cluster, follower, &mut marked).await;
+    waste_secrets(&cluster, follower, &mut marked).await;
 
     phase("they are shown where the contract says so");
     let instance = cluster.instance(0, "i").await;

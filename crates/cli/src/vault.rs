@@ -133,24 +133,13 @@ pub async fn run(verb: VaultVerb, context: &Context) -> anyhow::Result<()> {
             rename,
             access,
         } => {
-            let access = access.message()?;
-            if rename.is_none() && access.is_empty() {
-                bail!("nothing to change: give --rename, --ak, --role-arn or --path-style");
-            }
-            let mut vault = json!({"name": name, "obj_info": access});
-            if let Some(rename) = rename {
-                vault["alter_name"] = json!(rename);
-            }
+            let vault = altered(&name, rename, &access)?;
             ("alter_s3_vault", instance, vault, false, format!("vault {name} altered"))
         }
         VaultVerb::Drop { instance, name, confirm } => {
-            let stores = read(&connection, &instance).await?;
-            let vault = find(&stores, &instance, &name)?;
-            if !confirm::agreed(&confirm, &what_goes(&instance, &vault, &stores))? {
+            let Some((route, vault)) = confirmed_drop(&connection, &instance, &name, &confirm).await? else {
                 return Ok(());
-            }
-            let is_s3 = vault.get("obj_info").is_some();
-            let route = if is_s3 { "drop_s3_vault" } else { "drop_hdfs_vault" };
+            };
             (route, instance, vault, false, format!("vault {name} dropped"))
         }
     };
@@ -161,6 +150,35 @@ pub async fn run(verb: VaultVerb, context: &Context) -> anyhow::Result<()> {
     let answer = connection.write(route, &body).await?;
     output::done(&context.output, &sentence, &answer.revision);
     Ok(())
+}
+
+fn altered(name: &str, rename: Option<String>, access: &AccessArguments) -> anyhow::Result<Json> {
+    let access = access.message()?;
+    if rename.is_none() && access.is_empty() {
+        bail!("nothing to change: give --rename, --ak, --role-arn or --path-style");
+    }
+    let mut vault = json!({"name": name, "obj_info": access});
+    if let Some(rename) = rename {
+        vault["alter_name"] = json!(rename);
+    }
+    Ok(vault)
+}
+
+/// Route and message of a drop that was agreed to; an S3 vault is sent to its own route, which says why it stays.
+async fn confirmed_drop(
+    connection: &Connection,
+    instance: &str,
+    name: &str,
+    confirm: &ConfirmArguments,
+) -> anyhow::Result<Option<(&'static str, Json)>> {
+    let stores = read(connection, instance).await?;
+    let vault = find(&stores, instance, name)?;
+    if !confirm::agreed(confirm, &what_goes(instance, &vault, &stores))? {
+        return Ok(None);
+    }
+    let is_s3 = vault.get("obj_info").is_some();
+    let route = if is_s3 { "drop_s3_vault" } else { "drop_hdfs_vault" };
+    Ok(Some((route, vault)))
 }
 
 fn hdfs(fs_name: &str, prefix: &str, user: Option<String>, confs: &[(String, String)]) -> Json {
