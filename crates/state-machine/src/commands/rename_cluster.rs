@@ -61,7 +61,7 @@ impl Command for RenameCluster {
             }
             clusters::remove(context, instance.scope, holder)?;
         }
-        let old_name = std::mem::replace(&mut cluster.record.info.cluster_name, Some(wanted.cluster_name().to_owned()));
+        let old_name = cluster.record.info.cluster_name.replace(wanted.cluster_name().to_owned());
         clusters::put(context, instance.scope, &cluster);
         if cluster.cluster_type() == Some(Type::Compute) {
             rename_in_groups(context, instance.scope, existing, &old_name.unwrap_or_default(), wanted.cluster_name());
