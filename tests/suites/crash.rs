@@ -2,10 +2,15 @@
 
 use quorate_tests::cluster::Cluster;
 use quorate_tests::load::Load;
+use quorate_tests::native::{call, metadata};
 use quorate_tests::peer::Peer;
-use quorate_tests::raft_state::raft_state;
+use quorate_tests::raft_state::{assert_peers_agree, raft_state};
 use quorate_tests::verdict;
 use quorate_tests::waiting::{phase, until};
+use quorate_wire::quorate::v1::PutAttributeRequest;
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -92,4 +97,79 @@ async fn peers_killed_around_checkpoints_lose_nothing_either() {
 fn harm() -> Duration {
     let asked = std::env::var("QUORATE_CRASH_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
     Duration::from_secs(asked.unwrap_or(HARM_SECONDS))
+}
+
+/// Attributes that fill many blocks of a file of the state.
+const LARGE_ATTRIBUTES: usize = 100;
+const LARGE_BYTES: usize = 2 << 10;
+
+/// Writes every large attribute through one peer.
+async fn write_large(address: &str, round: u64) {
+    let mut client = metadata(address);
+    for number in 0..LARGE_ATTRIBUTES {
+        let mut value = Vec::with_capacity(LARGE_BYTES);
+        while value.len() < LARGE_BYTES {
+            // No compression makes it smaller.
+            value.extend(RandomState::new().build_hasher().finish().to_le_bytes());
+        }
+        let put = PutAttributeRequest {
+            instance_id: INSTANCE.into(),
+            name: format!("large{number:03}"),
+            value: value.into(),
+            ..Default::default()
+        };
+        let written = client.put_attribute(call(put)).await;
+        assert!(written.is_ok(), "round {round}, attribute {number}: {written:?}");
+    }
+}
+
+/// The largest file of a peer's state.
+fn largest_table(state: &Path) -> PathBuf {
+    let generations = std::fs::read_dir(state)
+        .expect("a state")
+        .map(|entry| entry.expect("an entry").path());
+    let files = generations
+        .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("gen-")))
+        .flat_map(|generation| std::fs::read_dir(generation).expect("a generation"))
+        .map(|entry| entry.expect("an entry").path());
+    let tables = files.filter(|path| path.extension().is_some_and(|extension| extension == "sst"));
+    tables
+        .max_by_key(|path| std::fs::metadata(path).map_or(0, |facts| facts.len()))
+        .expect("a state that was flushed has a table")
+}
+
+#[tokio::test]
+async fn a_peer_that_cannot_read_its_state_ends_and_the_others_go_on() {
+    let mut cluster = Cluster::start(3).await;
+    cluster.create_instance(INSTANCE).await;
+    let (leader, follower) = (cluster.leader().await, cluster.follower().await);
+    write_large(&cluster.peers[leader].public, 0).await;
+    assert_peers_agree(&cluster).await;
+
+    phase("a byte in the middle of a stopped peer's state is flipped");
+    cluster.peers[follower].terminate();
+    assert!(cluster.peers[follower].wait_exit().await.success());
+    let table = largest_table(&cluster.peers[follower].data_dir.join("state"));
+    let mut bytes = std::fs::read(&table).expect("a table");
+    assert!(
+        bytes.len() > LARGE_ATTRIBUTES * LARGE_BYTES / 2,
+        "the attributes are in {}",
+        table.display()
+    );
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&table, bytes).expect("written");
+
+    phase("it starts, meets the damage when it applies what is written next, and ends");
+    cluster.peers[follower].start();
+    cluster.wait_ready().await;
+    write_large(&cluster.peers[leader].public, 1).await;
+    let refusal = cluster.peers[follower].wait_refusal().await;
+    refusal.assert_says(&["has failed", "start it again"]);
+
+    phase("the others went on, and it returns under a new id");
+    std::fs::remove_dir_all(&cluster.peers[follower].data_dir).expect("removed");
+    cluster.peers[follower].start_with(&["--replace"]);
+    cluster.wait_ready().await;
+    assert_peers_agree(&cluster).await;
 }

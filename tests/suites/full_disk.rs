@@ -108,28 +108,33 @@ async fn a_cluster_whose_disks_fill_up_refuses_what_grows_and_comes_back() {
     let dropped = cluster.doris(second, "drop_instance", "{\"instance_id\":\"second\"}").await;
     assert_eq!(dropped.status, 200, "{}", dropped.body);
 
+    restart_and_recover(&mut cluster, &disks, [first, second, leader]).await;
+    assert_peers_agree(&cluster).await;
+}
+
+/// The end of the story: starts on a low disk, room again, a start with room.
+async fn restart_and_recover(cluster: &mut Cluster, disks: &[Disk], [first, second, leader]: [usize; 3]) {
     phase("a peer that is started on a low disk gives its ballast back first");
     assert_eq!(
-        metric(&cluster, first, "quorate_ballast_bytes").await,
+        metric(cluster, first, "quorate_ballast_bytes").await,
         BALLAST_BYTES as i64,
         "there was room enough so far"
     );
     cluster.peers[first].kill();
     cluster.peers[first].start();
     cluster.wait_ready().await;
-    assert_eq!(metric(&cluster, first, "quorate_ballast_bytes").await, 0);
+    assert_eq!(metric(cluster, first, "quorate_ballast_bytes").await, 0);
 
     phase("with room again everything is taken, and a start makes a new ballast");
     disks.iter().for_each(Disk::clear);
-    wait_metric(&cluster, leader, "quorate_growth_refused", 0).await;
+    wait_metric(cluster, leader, "quorate_growth_refused", 0).await;
     until("what grows is taken again", async || {
-        (create(&cluster, first, "afterwards").await.0 == 200).then_some(())
+        (create(cluster, first, "afterwards").await.0 == 200).then_some(())
     })
     .await;
     cluster.peers[second].terminate();
     assert!(cluster.peers[second].wait_exit().await.success());
     cluster.peers[second].start();
     cluster.wait_ready().await;
-    assert_eq!(metric(&cluster, second, "quorate_ballast_bytes").await, BALLAST_BYTES as i64);
-    assert_peers_agree(&cluster).await;
+    assert_eq!(metric(cluster, second, "quorate_ballast_bytes").await, BALLAST_BYTES as i64);
 }

@@ -3,12 +3,14 @@
 //! A write runs in a session of its own under one request id, so that trying it again at another peer, after a lost answer
 //! or the death of the leader, is the same write. What may be tried again is what the error table says.
 
+use crate::channel::{self, TlsArguments};
 use anyhow::{Context, anyhow, bail};
 use bytes::Bytes;
 use clap::Args;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper_util::rt::TokioIo;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use quorate_client::TlsOptions;
+use quorate_client::tls;
 use quorate_model::ErrorCode;
 use quorate_model::error::{ERROR_TABLE, ErrorRow, Outcome, RetryClass};
 use quorate_wire::quorate::v1::metadata_client::MetadataClient;
@@ -16,8 +18,10 @@ use quorate_wire::quorate::v1::{CloseSessionRequest, OpenSessionRequest};
 use serde_json::Value as Json;
 use std::path::PathBuf;
 use std::time::Duration;
-use tokio::net::TcpStream;
 use tokio::time::Instant;
+use tonic::body::Body;
+use tonic::transport::Channel;
+use tower::{Service as _, ServiceExt as _};
 
 /// Pause before all endpoints are tried again: about as long as an election takes.
 const ROUND_PAUSE: Duration = Duration::from_millis(150);
@@ -28,7 +32,7 @@ const MAX_REPLY_BYTES: usize = 64 << 20;
 
 #[derive(Clone, Args)]
 pub struct ConnectionArguments {
-    /// Any peers' public addresses, separated by commas; one that answers is enough.
+    /// Any peers' public addresses, `https://` before them if they speak TLS, separated by commas; one that answers is enough.
     #[arg(
         long = "endpoint",
         env = "QUORATE_ENDPOINTS",
@@ -37,6 +41,8 @@ pub struct ConnectionArguments {
         global = true
     )]
     pub endpoints: Vec<String>,
+    #[command(flatten)]
+    tls: TlsArguments,
     /// File with the Doris token. The token itself is also taken from QUORATE_TOKEN; an argument would show in process lists.
     #[arg(long, env = "QUORATE_TOKEN_FILE", global = true)]
     pub token_file: Option<PathBuf>,
@@ -48,6 +54,7 @@ pub struct ConnectionArguments {
 /// Where calls go, and until when.
 pub struct Connection {
     endpoints: Vec<String>,
+    tls: TlsOptions,
     token: String,
     deadline: Instant,
 }
@@ -93,6 +100,7 @@ impl Connection {
         };
         Ok(Connection {
             endpoints: arguments.endpoints.clone(),
+            tls: arguments.tls.options(),
             token: token.trim().to_owned(),
             deadline: Instant::now() + Duration::from_secs(arguments.timeout),
         })
@@ -158,13 +166,13 @@ impl Connection {
 
     async fn try_once(&self, endpoint: &str, uri: &str, body: &str, session: Option<u64>) -> Try {
         let until = self.deadline.min(Instant::now() + TRY_TIMEOUT);
-        let stream = match tokio::time::timeout_at(until, TcpStream::connect(endpoint)).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return Try::Failed(anyhow!("cannot connect: {error}")),
+        let channel = match tokio::time::timeout_at(until, channel::connect(endpoint, &self.tls)).await {
+            Ok(Ok(channel)) => channel,
+            Ok(Err(error)) => return Try::Failed(error),
             Err(_) => return Try::Failed(anyhow!("cannot connect in time")),
         };
         let wait = until.saturating_duration_since(Instant::now());
-        match tokio::time::timeout_at(until, exchange(stream, endpoint, uri, body, session, wait)).await {
+        match tokio::time::timeout_at(until, exchange(channel, uri, body, session, wait)).await {
             Ok(Ok(reply)) => verdict(&reply),
             Ok(Err(error)) => Try::Unknown(error.context("the connection broke")),
             Err(_) => Try::Unknown(anyhow!("no answer in time")),
@@ -200,25 +208,20 @@ impl Connection {
     }
 
     /// Asks one peer after the other until one answers: only for calls that may be made twice.
-    async fn native<T>(
-        &self,
-        what: &str,
-        call: impl AsyncFn(tonic::transport::Channel) -> Result<tonic::Response<T>, tonic::Status>,
-    ) -> anyhow::Result<T> {
+    async fn native<T>(&self, what: &str, call: impl AsyncFn(Channel) -> Result<tonic::Response<T>, tonic::Status>) -> anyhow::Result<T> {
         loop {
             let mut failures = Vec::new();
             for endpoint in &self.endpoints {
                 let until = self.deadline.min(Instant::now() + TRY_TIMEOUT);
-                let address = tonic::transport::Endpoint::from_shared(format!("http://{endpoint}"))
-                    .with_context(|| format!("--endpoint {endpoint} is not `host:port`"))?;
                 let attempt = async {
-                    let channel = address.connect().await.map_err(|_| tonic::Status::unavailable("cannot connect"))?;
+                    let channel = channel::connect(endpoint, &self.tls).await;
+                    let channel = channel.map_err(|error| tonic::Status::unavailable(format!("{error:#}")))?;
                     call(channel).await
                 };
                 match tokio::time::timeout_at(until, attempt).await {
                     Ok(Ok(reply)) => return Ok(reply.into_inner()),
                     Ok(Err(status)) if status.code() == tonic::Code::Unauthenticated => bail!(WRONG_TOKEN),
-                    Ok(Err(status)) => failures.push(format!("{endpoint}: {}", status.message())),
+                    Ok(Err(status)) => failures.push(format!("{endpoint}: {}", tls::advice(&status).unwrap_or(status.message()))),
                     Err(_) => failures.push(format!("{endpoint}: no answer in time")),
                 }
             }
@@ -245,23 +248,20 @@ struct Reply {
     body: Bytes,
 }
 
-async fn exchange(stream: TcpStream, endpoint: &str, uri: &str, body: &str, session: Option<u64>, wait: Duration) -> anyhow::Result<Reply> {
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let connection = tokio::spawn(connection);
-    let mut request = http::Request::post(uri).header("host", endpoint);
-    request = request.header("quorate-deadline-ms", u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
+async fn exchange(mut channel: Channel, uri: &str, body: &str, session: Option<u64>, wait: Duration) -> anyhow::Result<Reply> {
+    let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+    let mut request = http::Request::post(uri).header("quorate-deadline-ms", wait_ms);
     if let Some(session) = session {
         request = request.header("quorate-session", session).header("quorate-request", 1);
     }
-    let request = request.body(Full::new(Bytes::copy_from_slice(body.as_bytes())))?;
-    let (head, body) = sender.send_request(request).await?.into_parts();
+    let request = request.body(Body::new(Full::new(Bytes::copy_from_slice(body.as_bytes()))))?;
+    let (head, body) = channel.ready().await?.call(request).await?.into_parts();
     let text = |name: &str| {
         let value = head.headers.get(name).and_then(|value| value.to_str().ok());
         value.unwrap_or_default().to_owned()
     };
     let limited = Limited::new(body, MAX_REPLY_BYTES).collect().await;
     let body = limited.map_err(|error| anyhow!("reply: {error}"))?.to_bytes();
-    connection.abort();
     Ok(Reply {
         status: head.status.as_u16(),
         error: text("quorate-error"),

@@ -3,6 +3,7 @@
 //! Nouns have a file each and speak to any peer's public API: Doris's HTTP routes through `doris.rs`, gRPC where those have
 //! no route. Nothing here knows how a cluster works inside.
 
+mod channel;
 mod cluster;
 mod config;
 mod confirm;

@@ -1,35 +1,27 @@
 //! `quorate status`: health first, then facts, then what to do.
 
+use crate::channel::{self, TlsArguments};
 use crate::output::Form;
 use crate::yaml;
 use anyhow::bail;
 use clap::Args;
 use comfy_table::{Table, presets};
 use quorate_client::TlsOptions;
-use quorate_client::tls::{self, HTTPS};
+use quorate_client::tls;
 use quorate_model::proto_json;
 use quorate_wire::quorate::v1::admin_client::AdminClient;
 use quorate_wire::quorate::v1::{StatusReply, StatusRequest};
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tonic::transport::Endpoint;
 
 #[derive(Args)]
 pub struct StatusArguments {
     /// Any peer's public address, `https://` before it if it speaks TLS; several are tried in turn.
     #[arg(long, env = "QUORATE_ENDPOINTS", default_value = "127.0.0.1:5000", value_delimiter = ',')]
     endpoint: Vec<String>,
-    /// PEM file with the CA that the peers' certificates are signed by; needed for https:// endpoints.
-    #[arg(long)]
-    ca_file: Option<PathBuf>,
-    /// PEM file with our own certificate, for peers that ask for one.
-    #[arg(long)]
-    cert_file: Option<PathBuf>,
-    /// PEM file with the private key of --cert-file.
-    #[arg(long)]
-    key_file: Option<PathBuf>,
+    #[command(flatten)]
+    tls: TlsArguments,
     /// Form of the output.
     #[arg(short, long, value_enum, default_value_t = Form::Table)]
     output: Form,
@@ -37,12 +29,7 @@ pub struct StatusArguments {
 
 pub fn run(arguments: StatusArguments) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let tls = TlsOptions {
-        ca_file: arguments.ca_file,
-        cert_file: arguments.cert_file,
-        key_file: arguments.key_file,
-    };
-    let status = runtime.block_on(fetch(&arguments.endpoint, &tls))?;
+    let status = runtime.block_on(fetch(&arguments.endpoint, &arguments.tls.options()))?;
     let healthy = status.findings.is_empty();
     match arguments.output {
         Form::Json => crate::print(&format!("{:#}\n", as_json(&status))),
@@ -71,19 +58,10 @@ async fn fetch(endpoints: &[String], tls: &TlsOptions) -> anyhow::Result<StatusR
 }
 
 async fn fetch_one(address: &str, tls: &TlsOptions) -> anyhow::Result<StatusReply> {
-    let secured = address.starts_with(HTTPS);
-    let uri = if secured { address.to_owned() } else { format!("http://{address}") };
-    let mut endpoint = Endpoint::from_shared(uri)?
-        .connect_timeout(Duration::from_secs(2))
-        .timeout(Duration::from_secs(5));
-    if secured {
-        endpoint = endpoint.tls_config(tls.read()?)?;
-    }
-    let channel = endpoint.connect().await.map_err(|error| match tls::advice(&error) {
-        Some(advice) => anyhow::anyhow!("{advice}"),
-        None => anyhow::Error::new(error).context("cannot connect"),
-    })?;
-    let reply = AdminClient::new(channel).status(StatusRequest {}).await;
+    let channel = channel::connect(address, tls).await?;
+    let mut request = tonic::Request::new(StatusRequest {});
+    request.set_timeout(Duration::from_secs(5));
+    let reply = AdminClient::new(channel).status(request).await;
     // With TLS 1.3 a peer that refuses our certificate says so in answer to the first call.
     let reply = reply.map_err(|status| anyhow::anyhow!("{}", tls::advice(&status).unwrap_or(status.message())))?;
     Ok(reply.into_inner())

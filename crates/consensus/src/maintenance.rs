@@ -7,6 +7,7 @@ use crate::env;
 use crate::node::{Core, Node};
 use crate::settings::{HELLO_INTERVAL, LEADER_RETRY};
 use crate::transport::Channel;
+use crate::types::PeerNode;
 use quorate_model::StampedTime;
 use quorate_state_machine::commands::{CollectVersions, ExpireSessions};
 use quorate_state_machine::digest::Digests;
@@ -240,33 +241,14 @@ async fn exchange_health(node: Node) {
             .filter(|(peer, _)| **peer != core.peer)
             .map(|(p, n)| (*p, n.clone()))
             .collect();
-        let calls = others.iter().map(|(peer, member)| {
-            let client = core
-                .transport
-                .client(&member.peer_address, *peer, member.incarnation, Channel::Forward);
-            let request = wire::HelloRequest {
-                peer_address: core.peer_address.clone(),
-                public_address: core.public_address.clone(),
-                unix_ms: env::wall_clock().0,
-                digest_index: digests.index,
-                digest: digests.to_bytes().to_vec().into(),
-                empty: false,
-                incarnation: core.incarnation.0,
-            };
-            async move { (*peer, tokio::time::timeout(HELLO_INTERVAL, client.hello(request)).await) }
-        });
         let voters: Vec<u64> = core.metrics().membership_config.voter_ids().collect();
         let mut disagreeing = 0;
         let mut agreeing = 1;
         let mut disagreements = BTreeMap::new();
-        for (peer, reply) in futures::future::join_all(calls).await {
-            let reply = match reply {
-                Ok(Ok(reply)) if reply.in_cluster => reply,
-                // No answer, or one from a peer that has not taken its place yet.
-                _ => {
-                    core.health.remember_silence(peer);
-                    continue;
-                }
+        for (peer, reply) in ask_health(&core, digests, &others).await {
+            let Some(reply) = reply else {
+                core.health.remember_silence(peer);
+                continue;
             };
             // Only the leader's word counts: another peer may not have heard of us yet.
             let leads = reply.in_cluster && reply.leader == peer && reply.peer_id == peer && reply.term >= core.metrics().current_term;
@@ -303,6 +285,29 @@ async fn exchange_health(node: Node) {
         let young = started.elapsed() < 10 * HELLO_INTERVAL;
         tokio::time::sleep(if missing && young { HELLO_INTERVAL / 10 } else { HELLO_INTERVAL }).await;
     }
+}
+
+/// The answers of other peers; none of one that is silent or has not taken its place yet.
+async fn ask_health(core: &Core, digests: Digests, others: &[(u64, PeerNode)]) -> Vec<(u64, Option<wire::HelloReply>)> {
+    let calls = others.iter().map(|(peer, member)| {
+        let client = core
+            .transport
+            .client(&member.peer_address, *peer, member.incarnation, Channel::Forward);
+        let request = wire::HelloRequest {
+            peer_address: core.peer_address.clone(),
+            public_address: core.public_address.clone(),
+            unix_ms: env::wall_clock().0,
+            digest_index: digests.index,
+            digest: digests.to_bytes().to_vec().into(),
+            empty: false,
+            incarnation: core.incarnation.0,
+        };
+        async move {
+            let reply = tokio::time::timeout(HELLO_INTERVAL, client.hello(request)).await;
+            (*peer, reply.ok().and_then(Result::ok).filter(|reply| reply.in_cluster))
+        }
+    });
+    futures::future::join_all(calls).await
 }
 
 /// Whether a peer agrees at an index both remember; `None` when there is no such index.

@@ -100,6 +100,16 @@ fn cluster_findings(core: &Core) -> Vec<wire::Finding> {
     found
 }
 
+fn no_leader(voters: usize, reachable: usize, needed: usize) -> wire::Finding {
+    let text = format!("no leader: {reachable} of {voters} voters are reachable, {needed} are needed");
+    let advice = if reachable >= needed {
+        "an election is under way; look again in a second"
+    } else {
+        "start the missing peers"
+    };
+    finding(true, "cluster".to_owned(), text, advice)
+}
+
 /// What the peers' own words say needs an operator's attention.
 fn findings(leader: u64, peers: &[wire::PeerStatus], heartbeat_ms: u64) -> Vec<wire::Finding> {
     let mut found = Vec::new();
@@ -107,16 +117,7 @@ fn findings(leader: u64, peers: &[wire::PeerStatus], heartbeat_ms: u64) -> Vec<w
     let reachable = voters.iter().filter(|peer| peer.reachable).count();
     let needed = voters.len() / 2 + 1;
     if leader == 0 {
-        let text = format!(
-            "no leader: {reachable} of {} voters are reachable, {needed} are needed",
-            voters.len()
-        );
-        let advice = if reachable >= needed {
-            "an election is under way; look again in a second"
-        } else {
-            "start the missing peers"
-        };
-        found.push(finding(true, "cluster".to_owned(), text, advice));
+        found.push(no_leader(voters.len(), reachable, needed));
     }
     let most_applied = peers.iter().map(|peer| peer.applied_index).max().unwrap_or(0);
     for peer in peers {

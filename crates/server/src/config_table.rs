@@ -1,6 +1,7 @@
 //! What every setting of a peer means: one row per field of [`crate::config::ServerConfig`], for `quorate config explain`.
 //!
-//! No setting can be changed while a peer runs yet, so none says whether it needs a restart.
+//! No setting can be changed while a peer runs yet, so none says whether it needs a restart; only the files of certificates
+//! are read again when they change.
 
 /// One row of the table.
 #[derive(Clone, Copy, Debug)]
@@ -84,6 +85,18 @@ pub const SETTINGS: &[Setting] = &[
     ),
     secret("cluster_secret", "", "none: on loopback only", "the same secret in the file itself"),
     setting(
+        "tls",
+        "--tls-cert, --tls-key, --tls-client-ca, --tls-allow-plain",
+        "off",
+        "TLS on the public port: cert, key, client_ca, allow_plain",
+    ),
+    setting(
+        "peer_tls",
+        "--peer-tls-cert, --peer-tls-key, --peer-tls-ca",
+        "off",
+        "mutual TLS on the peer port: cert, key, ca; on every peer or on none",
+    ),
+    setting(
         "root_keys_file",
         "--root-keys-file",
         "data_dir/root-keys for a peer alone, else none",
@@ -120,6 +133,42 @@ pub const SETTINGS: &[Setting] = &[
         "--checkpoint-log-entries",
         "1000000 entries",
         "log entries after which a checkpoint is made",
+    ),
+    setting(
+        "checkpoint_bytes_per_second",
+        "--checkpoint-bytes-per-second",
+        "67108864 bytes a second",
+        "speed at which a checkpoint is sent to one peer; 0 is as fast as it goes",
+    ),
+    setting(
+        "disk_low_bytes",
+        "--disk-low-bytes",
+        "1073741824 bytes",
+        "free space of the data disk below which it counts as low",
+    ),
+    setting(
+        "disk_low_percent",
+        "--disk-low-percent",
+        "5 percent",
+        "free share of the data disk below which it counts as low",
+    ),
+    setting(
+        "ballast_bytes",
+        "--ballast-bytes",
+        "268435456 bytes",
+        "a file that is given back when the disk is full; at most a twentieth of the file system",
+    ),
+    setting(
+        "content_scan_seconds",
+        "--content-scan-seconds",
+        "86400 seconds",
+        "time between two scans of the whole state against its digest",
+    ),
+    setting(
+        "log_segment_bytes",
+        "--log-segment-bytes",
+        "67108864 bytes",
+        "size of one log file, 65536 to 1073741824",
     ),
     setting(
         "audit",

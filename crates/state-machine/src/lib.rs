@@ -38,6 +38,8 @@ pub mod session;
 #[cfg(test)]
 mod storage_fixture;
 pub mod storage_request;
+#[cfg(test)]
+mod storage_scenarios;
 pub mod store;
 pub mod text_bounds;
 pub mod vaults;

@@ -38,6 +38,8 @@ pub const CLEANUP_BYTES_PER_COMMAND: usize = 2 << 20;
 pub const MAX_PINS: u64 = 100_000;
 /// Longest life of a read pin: a lost reader must not keep history for long.
 pub const MAX_READ_PIN_MS: u64 = 600_000;
+/// How long each page of a long list keeps its revision for the next one.
+pub const LIST_PIN_MS: u64 = 60_000;
 /// Versions a scan steps over before it seeks to the next key instead.
 pub const STEPS_BEFORE_SEEK: usize = 4;
 /// Attribute names, in bytes.

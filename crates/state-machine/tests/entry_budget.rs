@@ -5,6 +5,7 @@ mod support;
 use bytes::Bytes;
 use quorate_state_machine::commands::{AppendAttributes, OpenSession, PutAttribute, append_attributes::AppendAttribute};
 use quorate_state_machine::frame::Frame;
+use quorate_state_machine::keys::space;
 use quorate_state_machine::limits::{MAX_ATTRIBUTE_VALUE_BYTES, MAX_BYTES_PER_ENTRY, MAX_ROWS_PER_ENTRY};
 use support::testing::{Bench, INSTANCE, command_frame, entry};
 
@@ -72,7 +73,13 @@ fn an_entry_is_cut_short_before_it_changes_too_much_and_the_rest_has_not_happene
     assert!(entries > 3, "a hundred values of 128 KiB do not fit into {entries} entries");
     assert_eq!(answers, expected, "the same answers at the same revisions as one by one");
     cut.check_content();
-    assert_eq!(cut.machine.digests().content, one_by_one.machine.digests().content);
+    // What an entry superseded shares a row of the clean-up queue; all else is the same, entry for entry or command by command.
+    let rows = |bench: &Bench| -> Vec<(Bytes, Bytes)> {
+        let kept = |key: &Bytes| ![space::CLEANUP, space::DIGESTS].contains(&key[0]);
+        let rows = bench.store.rows.iter().filter(|(key, _)| kept(key));
+        rows.map(|(key, value)| (key.clone(), value.clone())).collect()
+    };
+    assert_eq!(rows(&cut), rows(&one_by_one));
 }
 
 #[test]

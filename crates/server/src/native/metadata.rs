@@ -131,8 +131,14 @@ impl wire::metadata_server::Metadata for MetadataService {
     async fn list_attributes(&self, request: Request<wire::ListAttributesRequest>) -> Result<Response<wire::ListAttributesReply>, Status> {
         self.around("list_attributes", request, |node, request, info| async move {
             before_read(&node, request.consistency(), &info).await?;
-            let reply = query(&node, |reader| queries::attributes::list_attributes(reader, &request))?;
-            Ok((Revision(reply.revision), reply))
+            let page = query(&node, |reader| queries::attributes::list_attributes(reader, &request))?;
+            if let Some(pin) = page.pin {
+                // Without it this page is still right; whether the next one can be read, the next call finds out.
+                if let Err(error) = node.execute(&pin, None, info.deadline).await {
+                    tracing::debug!(%error, "a list did not get its pin");
+                }
+            }
+            Ok((Revision(page.reply.revision), page.reply))
         })
         .await
     }

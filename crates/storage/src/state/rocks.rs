@@ -14,7 +14,8 @@ use crate::codec::{self, LogId, StoredMembership};
 use bytes::Bytes;
 use quorate_state_machine::{Reader, keys};
 use rocksdb::{
-    BlockBasedOptions, Cache, DB, DBCompressionType, FlushOptions, Options, ReadOptions, ReadTier, SliceTransform, WriteBatch, WriteOptions,
+    BlockBasedOptions, Cache, DB, DBCompressionType, Env, FlushOptions, Options, ReadOptions, ReadTier, SliceTransform, WriteBatch,
+    WriteOptions,
 };
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -182,6 +183,11 @@ fn db_options(options: &RocksStateOptions, cache: &Cache) -> Options {
     db.set_min_write_buffer_number_to_merge(4);
     db.set_max_write_buffer_number(8);
     db.set_max_background_jobs(2);
+    // Compaction can wait for everything else. A flush cannot: the memtables behind it would fill up and stop all writes.
+    if let Ok(mut env) = Env::new() {
+        env.lower_thread_pool_cpu_priority();
+        db.set_env(&env);
+    }
     db.set_keep_log_file_num(2);
     db.set_max_log_file_size(1 << 20);
     db.set_bytes_per_sync(1 << 20);

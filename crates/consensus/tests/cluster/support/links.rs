@@ -35,6 +35,8 @@ struct State {
     calls: BTreeMap<(String, &'static str), usize>,
     /// Files wanted by each announced checkpoint, by receiver.
     plans: Vec<(String, Vec<String>)>,
+    /// Nobody is told what it has acknowledged, as if the others did not remember.
+    withholds_memory: bool,
     /// The next transfer of a checkpoint breaks after this many complete files.
     break_install_after: Option<usize>,
     most_unanswered_appends: BTreeMap<String, usize>,
@@ -77,6 +79,11 @@ impl Links {
 
     pub fn delay(&self, from: &str, to: &str, delay: Duration) {
         self.state().delays.insert((from.to_owned(), to.to_owned()), delay);
+    }
+
+    /// From now on nobody is told what it has acknowledged.
+    pub fn withhold_memory(&self) {
+        self.state().withholds_memory = true;
     }
 
     pub fn break_next_install_after(&self, files: usize) {
@@ -224,6 +231,11 @@ impl PeerClient for LinkClient {
             *most = now.max(*most);
             futures::future::ready(open)
         });
+        let links = self.links.clone();
+        let requests = requests.map(move |mut request| {
+            request.acknowledged = request.acknowledged.filter(|_| !links.state().withholds_memory);
+            request
+        });
         let requests = self.delayed(&self.from, &self.to, requests.boxed());
         let replies = self.delayed(&self.to, &self.from, node.handle_append(requests));
         let (links, from, to) = (self.links.clone(), self.from.clone(), self.to.clone());
@@ -295,7 +307,11 @@ impl PeerClient for LinkClient {
     async fn hello(&self, request: wire::HelloRequest) -> Result<wire::HelloReply, TransportError> {
         self.call("hello", async |endpoint| {
             Ok(match endpoint {
-                Endpoint::Member(node) => node.handle_hello(&request),
+                Endpoint::Member(node) => {
+                    let mut reply = node.handle_hello(&request);
+                    reply.acknowledged = reply.acknowledged.filter(|_| !self.links.state().withholds_memory);
+                    reply
+                }
                 Endpoint::Empty(newcomer) => hello_while_empty(&newcomer),
             })
         })
