@@ -18,5 +18,7 @@ pub const MAX_CONNECTIONS: usize = 10_000;
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often files of certificates are looked at, at most: at a connection.
 pub const TLS_FILES_LOOK: Duration = Duration::from_secs(1);
+/// How long a caller that was refused may take to hang up.
+pub const TLS_DISMISSAL: Duration = Duration::from_secs(1);
 /// How long running calls may take to end at a shutdown.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);

@@ -8,7 +8,7 @@ use crate::doris_grpc::DorisService;
 use crate::limits::{DRAIN_TIMEOUT, HANDSHAKE_TIMEOUT, MAX_BODY_BYTES, MAX_CONNECTIONS};
 use crate::native::admin::AdminService;
 use crate::native::metadata::MetadataService;
-use crate::tls::PublicTls;
+use crate::tls::{self, PublicTls};
 use crate::{doris, doris_grpc, ops};
 use axum::body::Body;
 use hyper::body::Incoming;
@@ -24,10 +24,9 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
-use tokio_rustls::TlsAcceptor;
 use tower::{Service, ServiceExt};
 
 /// Headers of an HTTP/1.1 request must be complete within this time.
@@ -167,30 +166,19 @@ where
 const NEEDS_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-type: text/plain\r\ncontent-length: 58\r\n\r\n\
 this port speaks TLS only; use https:// and the CA's file\n";
 
-async fn serve_with_tls(tls: &PublicTls, builder: &Builder, mut stream: TcpStream, mut front: Front, watcher: Watcher) -> Served {
+async fn serve_with_tls(public: &PublicTls, builder: &Builder, mut stream: TcpStream, mut front: Front, watcher: Watcher) -> Served {
     let mut first = [0];
     tokio::time::timeout(HANDSHAKE_TIMEOUT, stream.peek(&mut first)).await??;
     match first[0] {
         TLS_HANDSHAKE => {}
-        _ if tls.allow_plain => return serve_stream(builder, stream, front, watcher).await,
+        _ if public.allow_plain => return serve_stream(builder, stream, front, watcher).await,
         _ => {
             stream.write_all(NEEDS_TLS).await?;
-            // The rest of the request is read, or closing the socket would take the answer back.
-            stream.shutdown().await?;
-            let mut rest = tokio::io::sink();
-            tokio::time::timeout(
-                HANDSHAKE_TIMEOUT,
-                tokio::io::copy(&mut stream.take(MAX_BODY_BYTES as u64), &mut rest),
-            )
-            .await??;
+            tls::dismiss(stream).await;
             return Ok(());
         }
     }
-    let from = stream.peer_addr().map_or("the caller".to_owned(), |from| from.to_string());
-    let accepting = TlsAcceptor::from(tls.acceptor.current()).accept(stream);
-    let stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, accepting)
-        .await?
-        .map_err(|error| crate::tls::explain(&error, &from))?;
+    let stream = tls::accept(&public.acceptor, stream).await?;
     front.secured = true;
     serve_stream(builder, stream, front, watcher).await
 }

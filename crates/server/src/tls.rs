@@ -4,23 +4,29 @@
 //! must be of the same CA; the handshake over the cluster secret follows inside ([`crate::peer::handshake`]).
 
 use crate::config::{ConfigError, PeerTlsFiles, PublicTlsFiles};
-use crate::limits::TLS_FILES_LOOK;
+use crate::limits::{HANDSHAKE_TIMEOUT, TLS_DISMISSAL, TLS_FILES_LOOK};
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::time::Instant;
+use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{self, CertificateError, ClientConfig, RootCertStore, ServerConfig};
+use tokio_rustls::server::TlsStream;
 
 /// What this process accepts connections with.
 pub type Acceptor = Reloading<ServerConfig>;
 /// What this process makes connections with.
 pub type Connector = Reloading<ClientConfig>;
 
+/// What is read of a caller that was refused: a request's head, or the first bytes of HTTP/2.
+const DISMISSED_BYTES: u64 = 64 << 10;
 /// Bits of the mode by which everybody gets at a file.
 const EVERYBODY: u32 = 0o007;
 
@@ -230,6 +236,32 @@ fn read_roots(section: &str, path: &Path) -> Result<RootCertStore, ConfigError> 
         roots.add(certificate).map_err(unusable)?;
     }
     Ok(roots)
+}
+
+/// Accepts one connection, or says why not, to the log and by an alert to the caller.
+pub async fn accept(acceptor: &Acceptor, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+    // Without its port, which is another one each time: what is said again and again is to be told once.
+    let from = stream.peer_addr();
+    let from = from.map_or_else(|_| "the caller".to_owned(), |from| format!("the caller from {}", from.ip()));
+    let accepting = TlsAcceptor::from(acceptor.current()).accept(stream).into_fallible();
+    match tokio::time::timeout(HANDSHAKE_TIMEOUT, accepting).await {
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err((error, stream))) => {
+            dismiss(stream).await;
+            Err(io::Error::other(explain(&error, &from)))
+        }
+        Err(_) => Err(io::Error::other(format!("{from} did not finish its TLS handshake"))),
+    }
+}
+
+/// Closes a connection so that the last thing said arrives: a socket closed with unread bytes in it takes it back.
+pub async fn dismiss(mut stream: TcpStream) {
+    let closing = async {
+        stream.shutdown().await?;
+        tokio::io::copy(&mut stream.take(DISMISSED_BYTES), &mut tokio::io::sink()).await
+    };
+    // Whoever does not hang up now has had its answer.
+    let _ = tokio::time::timeout(TLS_DISMISSAL, closing).await;
 }
 
 /// The name that the certificate of the peer at `address` must be for: its host.

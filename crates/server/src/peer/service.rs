@@ -3,8 +3,8 @@
 use super::refusals::Refusals;
 use super::{Identity, OwnIdentity, handshake};
 use crate::app::App;
-use crate::limits::{HANDSHAKE_TIMEOUT, MAX_PEER_MESSAGE_BYTES};
-use crate::tls::PeerTls;
+use crate::limits::MAX_PEER_MESSAGE_BYTES;
+use crate::tls::{self, PeerTls};
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -17,7 +17,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
 use tonic::{Request, Response, Status, Streaming};
 use tower::ServiceExt;
 
@@ -60,16 +59,14 @@ type Served = Result<(), Box<dyn std::error::Error + Send + Sync>>;
 
 async fn serve_connection(port: PeerPort, stream: TcpStream, from: SocketAddr) -> Served {
     stream.set_nodelay(true)?;
-    let Some(tls) = port.tls.clone() else {
+    let Some(peer_tls) = port.tls.clone() else {
         return serve_stream(port, stream, from).await;
     };
-    let accepting = TlsAcceptor::from(tls.acceptor.current()).accept(stream);
-    match tokio::time::timeout(HANDSHAKE_TIMEOUT, accepting).await? {
+    match tls::accept(&peer_tls.acceptor, stream).await {
         Ok(stream) => serve_stream(port, stream, from).await,
         Err(error) => {
-            let why = crate::tls::explain(&error, &format!("the caller from {}", from.ip()));
-            if let Some(untold) = port.refused.note(&from.ip().to_string(), &why) {
-                tracing::warn!(%why, untold, "a peer was refused");
+            if let Some(untold) = port.refused.note(&from.ip().to_string(), &error.to_string()) {
+                tracing::warn!(%error, untold, "a peer was refused");
             }
             Ok(())
         }
