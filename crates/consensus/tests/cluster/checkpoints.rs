@@ -72,7 +72,10 @@ async fn an_interrupted_transfer_goes_on_with_the_missing_files() {
     let plans = cluster.links.plans_of(cluster.address(away));
     assert!(plans.len() >= 2, "{plans:?}");
     assert!(plans[0].len() > 2, "{plans:?}");
-    assert_eq!(plans[1], plans[0][2..], "the two files that had arrived are not sent again");
+    // The second attempt may be of a newer checkpoint, with further files.
+    let again: Vec<_> = plans[0][..2].iter().filter(|arrived| plans[1].contains(arrived)).collect();
+    assert!(again.is_empty(), "files that had arrived are sent again: {again:?} of {plans:?}");
+    assert!(plans[0][2..].iter().any(|missing| plans[1].contains(missing)), "{plans:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
