@@ -71,7 +71,7 @@ impl TcpTransport {
                     Ok(_) => refused.forget(&address),
                     Err(error) => {
                         if let Some(untold) = refused.note(&address, &error.to_string()) {
-                            tracing::warn!(%address, %error, untold, "a peer cannot be spoken to");
+                            tracing::warn!(%address, %error, untold, "no connection to a peer");
                         }
                     }
                 }
