@@ -139,7 +139,7 @@ fn retire(data_dir: &Path, loss: &str) -> StartError {
 fn open_secrets(config: &ServerConfig) -> Result<SecretBox, StartError> {
     let opened = match &config.root_keys_file {
         Some(path) => SecretBox::load(path),
-        None if config.peers.len() <= 1 => SecretBox::load_or_create(&config.data_dir.join("root-keys")),
+        None if config.peers.len() <= 1 && config.join.is_empty() => SecretBox::load_or_create(&config.data_dir.join("root-keys")),
         None => {
             let text = "no root keys: every peer needs the same key file, lines of `id base64-of-32-bytes`; set `root_keys_file` (--root-keys-file)";
             return Err(ConfigError(text.to_owned()).into());
@@ -202,7 +202,11 @@ fn peer_identity(identity: &Identity) -> PeerIdentity {
 
 fn newcomer(config: &ServerConfig, identity: &Identity) -> Newcomer {
     let own = config.peer_address().to_owned();
-    let mut peers = config.peers.clone();
+    let mut peers = if config.join.is_empty() {
+        config.peers.clone()
+    } else {
+        config.join.clone()
+    };
     if !peers.contains(&own) {
         peers.push(own.clone());
     }
@@ -214,6 +218,7 @@ fn newcomer(config: &ServerConfig, identity: &Identity) -> Newcomer {
         public_address: config.public_address().to_owned(),
         peers,
         replace: config.replace,
+        join: !config.join.is_empty(),
     }
 }
 
@@ -233,14 +238,15 @@ async fn settle(data_dir: &Path, identity: Identity, newcomer: &Newcomer, transp
     let (cluster, peer, founder) = match bootstrap::find_place(newcomer, transport).await {
         Place::Founder { cluster, peer } => (cluster, peer, true),
         Place::Member { cluster, peer } => (cluster, peer, false),
-        Place::Stranger { .. } if newcomer.replace => {
+        Place::Stranger { .. } if newcomer.replace || newcomer.join => {
             let (cluster, peer) = join(newcomer, transport).await?;
             (cluster, peer, false)
         }
         Place::Stranger { cluster, at } => {
             let text = format!(
                 "this data directory is empty, but the peer at {at} belongs to cluster {cluster}, which does not know it; \
-                 if this peer lost its disk, or is new, start it with --replace: it gets a new id and takes its address's old place"
+                 if this peer lost its disk, start it with --replace: it gets a new id and takes its address's old place; \
+                 if it is a further one, start it with --join {at}"
             );
             return Err(StartError::Place(text));
         }
@@ -261,6 +267,8 @@ async fn join(newcomer: &Newcomer, transport: &Arc<dyn Transport>) -> Result<(Cl
                 peer_address: newcomer.peer_address.clone(),
                 public_address: newcomer.public_address.clone(),
                 incarnation: newcomer.incarnation.0,
+                new_address: !newcomer.replace,
+                forwarded: false,
             };
             match transport.client(address, 0, 0, Channel::Forward).join(request).await {
                 Ok(wire::JoinReply {
@@ -271,6 +279,9 @@ async fn join(newcomer: &Newcomer, transport: &Arc<dyn Transport>) -> Result<(Cl
                     let cluster =
                         u128::from_str_radix(&cluster_id, 16).map_err(|_| StartError::Place("the leader sent no cluster id".to_owned()))?;
                     return Ok((ClusterId(cluster), PeerId(peer_id)));
+                }
+                Ok(wire::JoinReply { error: Some(refusal), .. }) if refusal.code == ErrorCode::AlreadyExists.row().number => {
+                    return Err(StartError::Place(refusal.message));
                 }
                 Ok(reply) => tracing::info!(%address, error = ?reply.error.map(|error| error.message), "no place was given yet"),
                 Err(error) => tracing::info!(%address, %error, "no place was given yet"),

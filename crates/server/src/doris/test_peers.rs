@@ -214,6 +214,7 @@ pub async fn cluster(size: u64) -> Vec<Peer> {
         public_address: "peer-1:5000".to_owned(),
         peers: addresses,
         replace: false,
+        join: false,
     };
     let shared: Arc<dyn Transport> = Arc::new(transport);
     bootstrap::found(peers[0].node(), &newcomer, &shared).await.expect("founded");
