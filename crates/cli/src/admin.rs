@@ -2,13 +2,15 @@
 //!
 //! Every call here may be made twice: repeated after a lost answer it finds what the first one did.
 
+use crate::channel;
 use crate::doris::{Connection, ROUND_PAUSE, TRY_TIMEOUT, WRONG_TOKEN, row_named};
+use quorate_client::tls::{self, HTTPS};
 use quorate_model::ErrorCode;
 use quorate_model::error::{Outcome, RetryClass};
 use quorate_wire::quorate::v1::admin_client::AdminClient;
 use std::collections::VecDeque;
 use tokio::time::Instant;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
 /// Why a call came to nothing.
@@ -76,10 +78,12 @@ impl Connection {
                 let leader = metadata("quorate-leader");
                 if !leader.is_empty() && redirects > 0 {
                     redirects -= 1;
-                    addresses.push_front(leader.to_owned());
+                    // It is named as `host:port`; who speaks TLS here speaks it there.
+                    let scheme = if address.starts_with(HTTPS) { HTTPS } else { "" };
+                    addresses.push_front(format!("{scheme}{leader}"));
                     continue;
                 }
-                failures.push(format!("{address}: {}", status.message()));
+                failures.push(format!("{address}: {}", tls::advice(&status).unwrap_or(status.message())));
             }
             if Instant::now() + ROUND_PAUSE >= self.deadline {
                 let doubt = if in_doubt {
@@ -105,9 +109,7 @@ impl Connection {
         until: Instant,
         call: &impl AsyncFn(AdminClient<Channel>, Request<Req>) -> Result<Response<Rep>, Status>,
     ) -> Result<Rep, Failed> {
-        let endpoint =
-            Endpoint::from_shared(format!("http://{address}")).map_err(|_| Failed::Unsent("it is not `host:port`".to_owned()))?;
-        let channel = endpoint.connect().await.map_err(|_| Failed::Unsent("cannot connect".to_owned()))?;
+        let channel = channel::connect(address, &self.tls).await.map_err(|error| Failed::Unsent(format!("{error:#}")))?;
         let unsent = |status: Status| Failed::Unsent(status.message().to_owned());
         let mut request = self.native_request(message).map_err(unsent)?;
         request.set_timeout(until.saturating_duration_since(Instant::now()));
