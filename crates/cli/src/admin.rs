@@ -109,7 +109,9 @@ impl Connection {
         until: Instant,
         call: &impl AsyncFn(AdminClient<Channel>, Request<Req>) -> Result<Response<Rep>, Status>,
     ) -> Result<Rep, Failed> {
-        let channel = channel::connect(address, &self.tls).await.map_err(|error| Failed::Unsent(format!("{error:#}")))?;
+        let channel = channel::connect(address, &self.tls)
+            .await
+            .map_err(|error| Failed::Unsent(format!("{error:#}")))?;
         let unsent = |status: Status| Failed::Unsent(status.message().to_owned());
         let mut request = self.native_request(message).map_err(unsent)?;
         request.set_timeout(until.saturating_duration_since(Instant::now()));
