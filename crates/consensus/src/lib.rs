@@ -32,6 +32,7 @@ mod network;
 pub mod node;
 mod proposer;
 mod reads;
+pub mod rebuild;
 pub mod removal;
 mod row_cache;
 pub mod service;
