@@ -18,6 +18,7 @@ mod key;
 mod member;
 mod node;
 mod output;
+mod recover;
 mod secret;
 mod serve;
 mod session;
@@ -53,6 +54,8 @@ enum Verb {
     Dev(dev::DevArguments),
     /// Say who leads, who lags, what is wrong and what to do about it.
     Status(status::StatusArguments),
+    /// Make a new cluster of what one stopped peer holds, when the majority is lost for good.
+    Recover(recover::RecoverArguments),
     /// The peers of this cluster: who belongs to it, who leads.
     Member(Noun<member::MemberVerb>),
     /// Warehouses.
@@ -108,6 +111,7 @@ fn run(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Serve(arguments) => return serve::run(*arguments),
         Verb::Dev(arguments) => return dev::run(arguments),
         Verb::Status(arguments) => return status::run(arguments),
+        Verb::Recover(arguments) => return recover::run(arguments),
         Verb::Member(noun) => return against_cluster(noun, member::run),
         Verb::Instance(noun) => return against_cluster(noun, instance::run),
         Verb::Cluster(noun) => return against_cluster(noun, cluster::run),
