@@ -67,6 +67,22 @@ impl Cluster {
         }
     }
 
+    /// A further peer of this cluster, empty and not started, that asks the peers there are for a place.
+    pub fn newcomer(&self) -> Peer {
+        self.newcomer_of(&self.peers.iter().map(|peer| peer.peer_address.as_str()).collect::<Vec<_>>())
+    }
+
+    /// As [`Cluster::newcomer`], one that knows these peer addresses only.
+    pub fn newcomer_of(&self, known: &[&str]) -> Peer {
+        let (public, peer) = (free_address(), free_address());
+        let data_dir = self.dir.path().join(format!("peer-at-{}", peer.replace(':', "-")));
+        let mut arguments = arguments(self.dir.path(), &data_dir, &public, &peer, &known.join(","));
+        for argument in arguments.iter_mut().filter(|argument| *argument == "--peers") {
+            "--join".clone_into(argument);
+        }
+        Peer::new(&public, &peer, data_dir, arguments)
+    }
+
     /// Directory of everything this cluster has on disk.
     pub fn dir(&self) -> &Path {
         self.dir.path()

@@ -9,6 +9,7 @@
 
 pub mod audit;
 pub mod certificates;
+pub mod cli;
 pub mod cluster;
 pub mod disk;
 pub mod http;

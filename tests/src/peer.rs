@@ -61,6 +61,20 @@ impl Peer {
         self.spawn(further, "");
     }
 
+    /// Starts it, this time only, as a further peer that asks the peer at `known` for a place.
+    pub fn start_joining(&mut self, known: &str) {
+        let own = self.arguments.clone();
+        let founders = self
+            .arguments
+            .iter()
+            .position(|argument| argument == "--peers")
+            .expect("it is a founder");
+        self.arguments
+            .splice(founders..founders + 2, ["--join".to_owned(), known.to_owned()]);
+        self.start();
+        self.arguments = own;
+    }
+
     /// Starts it with failpoints armed, `site=actions` separated by semicolons, this time only.
     pub fn start_armed(&mut self, failpoints: &str) {
         self.spawn(&[], failpoints);

@@ -34,7 +34,7 @@ pub async fn finish(cluster: &mut Cluster, load: Load, instance: &str) -> Ledger
 
 /// A write executed twice would have a later revision than the one acknowledged; one never acknowledged does not exist,
 /// because writers repeat each until it is.
-async fn assert_has_exactly(cluster: &Cluster, instance: &str, ledger: &Ledger) {
+pub async fn assert_has_exactly(cluster: &Cluster, instance: &str, ledger: &Ledger) {
     for address in cluster.addresses() {
         let found = list_patiently(&address, instance).await;
         let found: BTreeMap<String, u64> = found.into_iter().map(|(name, attribute)| (name, attribute.revision)).collect();

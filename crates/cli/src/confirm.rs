@@ -34,6 +34,31 @@ pub fn agreed(arguments: &ConfirmArguments, what: &str) -> anyhow::Result<bool> 
     anyhow::bail!("not confirmed, so nothing was changed; answer y, or pass --yes")
 }
 
+/// As [`agreed`], for what cannot be undone: the answer is `phrase` itself, and --yes does not stand for it.
+pub fn agreed_by_typing(arguments: &ConfirmArguments, what: &str, phrase: &str) -> anyhow::Result<bool> {
+    agreed_to_phrase(arguments.dry_run, false, what, phrase)
+}
+
+/// Whether `phrase` was typed, or `given` in advance by a flag that says what it stands for.
+pub fn agreed_to_phrase(dry_run: bool, given: bool, what: &str, phrase: &str) -> anyhow::Result<bool> {
+    eprintln!("{what}");
+    if dry_run {
+        eprintln!("--dry-run: nothing was changed");
+        return Ok(false);
+    }
+    if given {
+        return Ok(true);
+    }
+    eprint!("To go on, type `{phrase}`: ");
+    std::io::stderr().flush()?;
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer)?;
+    if answer.trim() == phrase {
+        return Ok(true);
+    }
+    anyhow::bail!("not confirmed, so nothing was changed; type `{phrase}`, --yes does not stand for it")
+}
+
 fn is_yes(answer: &str) -> bool {
     matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
 }

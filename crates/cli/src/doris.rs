@@ -24,9 +24,9 @@ use tonic::transport::Channel;
 use tower::{Service as _, ServiceExt as _};
 
 /// Pause before all endpoints are tried again: about as long as an election takes.
-const ROUND_PAUSE: Duration = Duration::from_millis(150);
+pub(crate) const ROUND_PAUSE: Duration = Duration::from_millis(150);
 /// Longest wait for one peer: a peer that is paused accepts connections and says nothing.
-const TRY_TIMEOUT: Duration = Duration::from_secs(4);
+pub(crate) const TRY_TIMEOUT: Duration = Duration::from_secs(4);
 /// Bytes of a reply: the largest instance with all its nodes is far below.
 const MAX_REPLY_BYTES: usize = 64 << 20;
 
@@ -53,10 +53,10 @@ pub struct ConnectionArguments {
 
 /// Where calls go, and until when.
 pub struct Connection {
-    endpoints: Vec<String>,
-    tls: TlsOptions,
+    pub(crate) endpoints: Vec<String>,
+    pub(crate) tls: TlsOptions,
     token: String,
-    deadline: Instant,
+    pub(crate) deadline: Instant,
 }
 
 /// A reply of success.
@@ -197,7 +197,7 @@ impl Connection {
         self.native("close the session", close).await.map(|_| ())
     }
 
-    fn native_request<T>(&self, message: T) -> Result<tonic::Request<T>, tonic::Status> {
+    pub(crate) fn native_request<T>(&self, message: T) -> Result<tonic::Request<T>, tonic::Status> {
         let mut request = tonic::Request::new(message);
         if !self.token.is_empty() {
             let token = self.token.parse();
@@ -236,7 +236,7 @@ impl Connection {
     }
 }
 
-const WRONG_TOKEN: &str = "the cluster does not accept this token; check --token-file or QUORATE_TOKEN";
+pub(crate) const WRONG_TOKEN: &str = "the cluster does not accept this token; check --token-file or QUORATE_TOKEN";
 /// Said of a write that may have happened.
 const UNKNOWN: &str = "it is not known whether the change was made; look before you repeat the command";
 

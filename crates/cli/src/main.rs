@@ -3,6 +3,7 @@
 //! Nouns have a file each and speak to any peer's public API: Doris's HTTP routes through `doris.rs`, gRPC where those have
 //! no route. Nothing here knows how a cluster works inside.
 
+mod admin;
 mod channel;
 mod cluster;
 mod config;
@@ -14,8 +15,10 @@ mod doris;
 mod explain;
 mod instance;
 mod key;
+mod member;
 mod node;
 mod output;
+mod recover;
 mod secret;
 mod serve;
 mod session;
@@ -51,6 +54,10 @@ enum Verb {
     Dev(dev::DevArguments),
     /// Say who leads, who lags, what is wrong and what to do about it.
     Status(status::StatusArguments),
+    /// Make a new cluster of what one stopped peer holds, when the majority is lost for good.
+    Recover(recover::RecoverArguments),
+    /// The peers of this cluster: who belongs to it, who leads.
+    Member(Noun<member::MemberVerb>),
     /// Warehouses.
     Instance(Noun<instance::InstanceVerb>),
     /// Compute clusters of an instance.
@@ -104,6 +111,8 @@ fn run(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Serve(arguments) => return serve::run(*arguments),
         Verb::Dev(arguments) => return dev::run(arguments),
         Verb::Status(arguments) => return status::run(arguments),
+        Verb::Recover(arguments) => return recover::run(arguments),
+        Verb::Member(noun) => return against_cluster(noun, member::run),
         Verb::Instance(noun) => return against_cluster(noun, instance::run),
         Verb::Cluster(noun) => return against_cluster(noun, cluster::run),
         Verb::Node(noun) => return against_cluster(noun, node::run),

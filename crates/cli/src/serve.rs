@@ -72,6 +72,9 @@ pub struct ServeArguments {
     /// Start empty beside a running cluster: get a new id and take this address's old place.
     #[arg(long)]
     replace: bool,
+    /// Peer addresses of a running cluster to join as a further peer, separated by commas; one that answers is enough.
+    #[arg(long, value_delimiter = ',', conflicts_with = "peers")]
+    join: Vec<String>,
     /// Worker threads; 0 is one per core, 1 is best when several peers share a small machine.
     #[arg(long)]
     worker_threads: Option<usize>,
@@ -151,6 +154,9 @@ impl ServeArguments {
         }
         if !self.peers.is_empty() {
             config.peers = self.peers;
+        }
+        if !self.join.is_empty() {
+            config.join = self.join;
         }
         if config.token_file.is_none() && config.token.is_none() {
             config.token = std::env::var("QUORATE_TOKEN").ok();

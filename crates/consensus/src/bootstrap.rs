@@ -30,6 +30,8 @@ pub struct Newcomer {
     pub peers: Vec<String>,
     /// Ask a running cluster for a place under a new id instead of refusing.
     pub replace: bool,
+    /// Never found a cluster: wait for one at `peers` and ask it for a place.
+    pub join: bool,
 }
 
 /// What an empty peer found out.
@@ -111,7 +113,7 @@ pub async fn find_place(newcomer: &Newcomer, transport: &Arc<dyn Transport>) -> 
                 at: at.clone(),
             };
         }
-        let all_there = replies.len() + 1 >= newcomer.peers.len();
+        let all_there = !newcomer.join && replies.len() + 1 >= newcomer.peers.len();
         let lowest = newcomer.peers.iter().min_by_key(|address| address_order(address)) == Some(&newcomer.peer_address);
         if all_there && lowest {
             return Place::Founder {
@@ -126,7 +128,10 @@ pub async fn find_place(newcomer: &Newcomer, transport: &Arc<dyn Transport>) -> 
                 .iter()
                 .filter(|address| **address != newcomer.peer_address && !replies.contains_key(*address))
                 .collect();
-            tracing::warn!(?missing, "waiting for the other founders before the cluster can start");
+            match newcomer.join {
+                true => tracing::warn!(asked = ?newcomer.peers, "waiting for a cluster to join at one of these addresses"),
+                false => tracing::warn!(?missing, "waiting for the other founders before the cluster can start"),
+            }
         }
         tokio::time::sleep(ASK_INTERVAL).await;
     }

@@ -41,7 +41,7 @@ impl ContentScan {
     }
 
     /// The state was replaced: it is scanned soon.
-    pub(crate) fn want(&self) {
+    pub fn want(&self) {
         self.wanted.notify_one();
     }
 }

@@ -84,6 +84,12 @@ impl Health {
         if silent { None } else { self.recent(peer) }
     }
 
+    /// Time since the last answer of `peer`, in milliseconds; `None` if it never gave one.
+    pub fn last_contact_ms(&self, peer: u64) -> Option<u64> {
+        let peers = self.peers.lock().expect("no panic while held");
+        peers.get(&peer).map(|news| env::wall_clock().0.saturating_sub(news.came.0))
+    }
+
     /// How far the clock of `peer` is from ours, as of its last answer.
     pub fn clock_offset_ms(&self, peer: u64) -> Option<i64> {
         let peers = self.peers.lock().expect("no panic while held");

@@ -1,9 +1,17 @@
-//! Changing who belongs to the cluster: a newcomer gets an id, catches up as a learner, becomes a voter.
+//! Changing who belongs to the cluster: a newcomer gets an id, catches up as a learner, becomes a voter; a member leaves.
+//!
+//! Every call here may be repeated: a newcomer is known by the incarnation of its data directory, and a change that has
+//! been made already is answered as made. Only the leader changes anything; what it needs to know about the others it knows
+//! from the health they exchange.
 
-use crate::node::{Core, Node};
-use crate::types::PeerNode;
-use openraft::ChangeMembers;
-use quorate_model::{ErrorCode, MetaError};
+use crate::env;
+use crate::node::{Core, Deadline, Node};
+use crate::removal::RemovalPlan;
+use crate::transport::Channel;
+use crate::types::{PeerNode, TypeConfig};
+use openraft::errors::{ChangeMembershipError, ClientWriteError, RaftError};
+use openraft::{ChangeMembers, RaftMetrics};
+use quorate_model::{ErrorCode, MetaError, PeerId};
 use quorate_state_machine::commands::AllocatePeer;
 use quorate_wire::quorate::peer as wire;
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,10 +21,20 @@ use tokio::time::Instant;
 
 /// How long giving an id and adding a learner may take.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
-/// How often a learner's progress is looked at.
+/// How long a peer that is to be added may take to say who it is.
+const GREETING_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often a learner's progress is looked at, and a change that is still under way.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 /// A learner this close to the end of the log becomes a voter.
 const CAUGHT_UP_ENTRIES: u64 = 100;
+
+/// A member that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Added {
+    pub peer: PeerId,
+    /// It had joined before.
+    pub was_member: bool,
+}
 
 impl Node {
     /// Gives a newcomer an id and a place as a learner. The leader promotes it when it has caught up, and then removes
@@ -24,7 +42,7 @@ impl Node {
     pub async fn handle_join(&self, request: wire::JoinRequest) -> wire::JoinReply {
         match self.join(request).await {
             Ok(peer) => wire::JoinReply {
-                peer_id: peer,
+                peer_id: peer.0,
                 cluster_id: self.core.cluster.to_string(),
                 error: None,
             },
@@ -43,25 +61,29 @@ impl Node {
         }
     }
 
-    async fn join(&self, request: wire::JoinRequest) -> Result<u64, MetaError> {
+    async fn join(&self, request: wire::JoinRequest) -> Result<PeerId, MetaError> {
         let core = &self.core;
         if !self.is_leader() {
-            return Err(MetaError::new(
-                ErrorCode::NotLeader,
-                format!("peer {} does not lead; ask the leader", core.peer),
-            ));
+            return self.hand_join_on(request).await;
         }
         if request.incarnation == 0 || request.peer_address.is_empty() || request.public_address.is_empty() {
             return Err(MetaError::invalid("a newcomer must name its addresses and incarnation"));
         }
-        let metrics = core.metrics();
-        let members: BTreeMap<u64, PeerNode> = metrics
+        let members: BTreeMap<u64, PeerNode> = core
+            .metrics()
             .membership_config
             .nodes()
             .map(|(peer, node)| (*peer, node.clone()))
             .collect();
         if let Some((peer, _)) = members.iter().find(|(_, node)| node.incarnation == request.incarnation) {
-            return Ok(*peer);
+            return Ok(PeerId(*peer));
+        }
+        let holder = members.iter().find(|(_, node)| node.peer_address == request.peer_address);
+        if let Some((holder, _)) = holder.filter(|_| request.new_address) {
+            let address = &request.peer_address;
+            let text =
+                format!("address {address} is peer {holder}'s; with --replace the newcomer takes its place, else give it another address");
+            return Err(MetaError::exists(text));
         }
         let highest_member = members.keys().max().copied().unwrap_or(0);
         let allocate = AllocatePeer {
@@ -77,7 +99,198 @@ impl Node {
         let added = core.raft().add_learner(reply.peer, node, false).await;
         added.map_err(|error| MetaError::new(ErrorCode::OutcomeUnknown, format!("the newcomer was not added: {error}")))?;
         tracing::info!(peer = reply.peer, "a newcomer joined as a learner");
-        Ok(reply.peer)
+        Ok(PeerId(reply.peer))
+    }
+
+    /// A newcomer may know the address of one follower only.
+    async fn hand_join_on(&self, request: wire::JoinRequest) -> Result<PeerId, MetaError> {
+        let core = &self.core;
+        let refused = || MetaError::new(ErrorCode::NotLeader, format!("peer {} does not lead; ask the leader", core.peer));
+        let leader = core
+            .leader()
+            .filter(|leader| *leader != core.peer && !request.forwarded)
+            .ok_or_else(refused)?;
+        let client = core.client_of(leader).ok_or_else(refused)?;
+        let request = wire::JoinRequest {
+            forwarded: true,
+            ..request
+        };
+        let reply = client
+            .join(request)
+            .await
+            .map_err(|error| MetaError::new(ErrorCode::NotLeader, format!("the leader, peer {leader}, did not answer: {error}")))?;
+        match reply.error {
+            None => Ok(PeerId(reply.peer_id)),
+            Some(error) => Err(MetaError::new(ErrorCode::from_number(error.code), error.message)),
+        }
+    }
+
+    /// Takes in the peer that waits, empty, at `peer_address`; at the leader. It is a learner at once and becomes a voter
+    /// when it has caught up. Without `replace`, an address of a member is refused.
+    pub async fn add_member(&self, peer_address: &str, replace: bool) -> Result<Added, MetaError> {
+        self.demand_leader()?;
+        let core = &self.core;
+        let hello = wire::HelloRequest {
+            peer_address: core.peer_address.clone(),
+            public_address: core.public_address.clone(),
+            unix_ms: env::wall_clock().0,
+            incarnation: core.incarnation.0,
+            ..Default::default()
+        };
+        let client = core.transport.client(peer_address, 0, 0, Channel::Forward);
+        let advice = "start it empty with --join, and see that its peer address is right and the cluster secret is this cluster's";
+        let greeting = match tokio::time::timeout(GREETING_TIMEOUT, client.hello(hello)).await {
+            Ok(Ok(reply)) => reply,
+            Ok(Err(error)) => {
+                return Err(MetaError::invalid(format!(
+                    "no peer could be asked at {peer_address}: {error}; {advice}"
+                )));
+            }
+            Err(_) => return Err(MetaError::invalid(format!("no peer answers at {peer_address}; {advice}"))),
+        };
+        if greeting.in_cluster && greeting.cluster_id != core.cluster.to_string() {
+            let text = format!(
+                "the peer at {peer_address} belongs to cluster {}, not to this one",
+                greeting.cluster_id
+            );
+            return Err(MetaError::exists(text));
+        }
+        let known = core.metrics();
+        let was_member = known
+            .membership_config
+            .nodes()
+            .any(|(_, node)| node.incarnation == greeting.incarnation);
+        if greeting.in_cluster && !was_member {
+            let text = format!(
+                "the peer at {peer_address} was removed from this cluster; move its data directory away and start it empty with --join"
+            );
+            return Err(MetaError::exists(text));
+        }
+        let request = wire::JoinRequest {
+            peer_address: greeting.peer_address,
+            public_address: greeting.public_address,
+            incarnation: greeting.incarnation,
+            new_address: !replace,
+            forwarded: true,
+        };
+        let peer = self.join(request).await?;
+        Ok(Added { peer, was_member })
+    }
+
+    /// Makes a learner a voter; at the leader. True if it was one already.
+    pub async fn promote_member(&self, peer: PeerId) -> Result<bool, MetaError> {
+        self.demand_leader()?;
+        let core = &self.core;
+        if core.node_of(peer.0).is_none() {
+            return Err(not_a_member(peer));
+        }
+        if core.is_voter(peer.0) {
+            return Ok(true);
+        }
+        match lag(&core.metrics(), peer.0) {
+            None => {
+                let text = format!("peer {peer} has not acknowledged anything yet; it becomes a voter by itself when it has caught up");
+                return Err(MetaError::new(ErrorCode::PreconditionFailed, text));
+            }
+            Some(lag) if lag > CAUGHT_UP_ENTRIES => {
+                let text = format!(
+                    "peer {peer} is {lag} entries behind, limit {CAUGHT_UP_ENTRIES}; as a voter it would hold up writes, and it becomes one by itself"
+                );
+                return Err(MetaError::new(ErrorCode::PreconditionFailed, text));
+            }
+            Some(_) => {}
+        }
+        let promoted = core
+            .raft()
+            .change_membership(ChangeMembers::AddVoterIds(BTreeSet::from([peer.0])), false)
+            .await;
+        promoted.map(|_| false).map_err(|error| not_changed(&error))
+    }
+
+    /// What removing `peer` would come to; at the leader.
+    pub fn plan_removal(&self, peer: PeerId) -> Result<RemovalPlan, MetaError> {
+        self.demand_leader()?;
+        let core = &self.core;
+        if core.node_of(peer.0).is_none() {
+            return Err(not_a_member(peer));
+        }
+        let metrics = core.metrics();
+        // During a change the voters are those it leads to.
+        let voters = metrics.membership_config.get_joint_config().last().cloned().unwrap_or_default();
+        let answers = |voter: &u64| *voter == core.peer || core.health.answering(*voter).is_some();
+        let answering = voters.iter().copied().filter(answers).collect();
+        let plan = RemovalPlan::new(peer.0, &voters, &answering);
+        if plan.leaves_nobody() {
+            let text = format!("peer {peer} is the last voter: nobody would be left; add another first");
+            return Err(MetaError::new(ErrorCode::PreconditionFailed, text));
+        }
+        Ok(plan)
+    }
+
+    /// Takes a member out; at the leader. Refused without `force` if the voters that stay and answer are no quorum. A
+    /// leader that is to leave hands leadership over first and answers `not_leader`: the caller asks the next one.
+    pub async fn remove_member(&self, peer: PeerId, force: bool, deadline: Deadline) -> Result<RemovalPlan, MetaError> {
+        let plan = self.plan_removal(peer)?;
+        if plan.loses_quorum() && !force {
+            let text = format!("removing peer {peer} would lose the quorum: {}", plan.explanation());
+            return Err(MetaError::new(ErrorCode::PreconditionFailed, text));
+        }
+        let core = &self.core;
+        if peer.0 == core.peer {
+            let leader = self.transfer_leader(None, deadline).await?;
+            let text = format!("peer {peer} led and has handed leadership to peer {leader}, which can remove it");
+            return Err(MetaError::new(ErrorCode::NotLeader, text));
+        }
+        let change = match plan.is_voter {
+            true => ChangeMembers::RemoveVoters(BTreeSet::from([peer.0])),
+            false => ChangeMembers::RemoveNodes(BTreeSet::from([peer.0])),
+        };
+        match tokio::time::timeout_at(deadline, core.raft().change_membership(change, false)).await {
+            Ok(Ok(_)) => {
+                tracing::info!(%peer, "a member was removed");
+                Ok(plan)
+            }
+            Ok(Err(error)) => Err(not_changed(&error)),
+            Err(_) => {
+                let text = format!(
+                    "the removal of peer {peer} is under way and not decided yet: {}",
+                    plan.explanation()
+                );
+                Err(MetaError::new(ErrorCode::OutcomeUnknown, text))
+            }
+        }
+    }
+
+    fn demand_leader(&self) -> Result<(), MetaError> {
+        if self.is_leader() {
+            return Ok(());
+        }
+        let who = self.leader().map_or_else(
+            || "no leader is known".to_owned(),
+            |(peer, node)| format!("ask peer {peer} at {}", node.public_address),
+        );
+        Err(MetaError::new(
+            ErrorCode::NotLeader,
+            format!("only the leader changes the membership: {who}"),
+        ))
+    }
+}
+
+fn not_a_member(peer: PeerId) -> MetaError {
+    MetaError::not_found(format!("peer {peer} is not a member; see `quorate member list`"))
+}
+
+/// What openraft's refusal means for the caller. Whatever is not known to have stopped before the log may come about.
+fn not_changed(error: &RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> MetaError {
+    match error {
+        RaftError::APIError(ClientWriteError::ChangeMembershipError(ChangeMembershipError::InProgress(_))) => {
+            let text = "another change of the membership is under way; try again in a moment";
+            MetaError::new(ErrorCode::TooManyRequests, text)
+        }
+        RaftError::APIError(ClientWriteError::ForwardToLeader(_)) => {
+            MetaError::new(ErrorCode::NotLeader, "leadership has moved; ask the new leader")
+        }
+        other => MetaError::new(ErrorCode::OutcomeUnknown, format!("the membership may have been changed: {other}")),
     }
 }
 
@@ -86,33 +299,44 @@ pub(crate) async fn promote_learners(core: Arc<Core>) {
     while !core.is_stopping() {
         tokio::time::sleep(PROGRESS_INTERVAL).await;
         let metrics = core.metrics();
-        if metrics.current_leader != Some(core.peer) {
+        if core.leader() != Some(core.peer) {
             continue;
         }
-        let voters: BTreeSet<u64> = metrics.membership_config.voter_ids().collect();
-        let last = metrics.last_log_index.unwrap_or(0);
-        let Some(replication) = &metrics.replication else { continue };
-        let caught_up = |peer: u64| {
-            let matched = replication.get(&peer).and_then(|id| id.as_ref()).map_or(0, |id| id.index);
-            matched + CAUGHT_UP_ENTRIES >= last
+        let configs = metrics.membership_config.get_joint_config();
+        let change = match configs.as_slice() {
+            // A leader that died between the two steps of a change has left it to the next one. While somebody else is at
+            // it, openraft refuses this one.
+            [_, .., last] => ChangeMembers::ReplaceAllVoters(last.clone()),
+            _ => match promotion(&metrics) {
+                Some(change) => change,
+                None => continue,
+            },
         };
-        let ready = metrics
-            .membership_config
-            .nodes()
-            .find(|(peer, _)| !voters.contains(peer) && caught_up(**peer));
-        let Some((peer, node)) = ready else { continue };
-        let replaced = metrics
-            .membership_config
-            .nodes()
-            .find(|(other, known)| *other != peer && known.peer_address == node.peer_address);
-        let mut target = voters;
-        target.insert(*peer);
-        if let Some((old, _)) = replaced {
-            target.remove(old);
-        }
-        tracing::info!(peer, replaces = replaced.map(|(old, _)| *old), "a learner becomes a voter");
-        if let Err(error) = core.raft().change_membership(ChangeMembers::ReplaceAllVoters(target), false).await {
-            tracing::warn!(peer, %error, "the learner was not promoted; it is tried again");
+        if let Err(error) = core.raft().change_membership(change, false).await {
+            tracing::info!(%error, "the membership was not changed; it is tried again");
         }
     }
+}
+
+/// The next promotion that is due.
+fn promotion(metrics: &RaftMetrics<TypeConfig>) -> Option<ChangeMembers<u64, PeerNode>> {
+    let voters: BTreeSet<u64> = metrics.membership_config.voter_ids().collect();
+    let mut learners = metrics.membership_config.nodes().filter(|(peer, _)| !voters.contains(peer));
+    let (peer, node) = learners.find(|(peer, _)| lag(metrics, **peer).is_some_and(|lag| lag <= CAUGHT_UP_ENTRIES))?;
+    let mut members = metrics.membership_config.nodes();
+    let replaced = members.find(|(other, known)| *other != peer && known.peer_address == node.peer_address);
+    let mut target = voters;
+    target.insert(*peer);
+    if let Some((old, _)) = replaced {
+        target.remove(old);
+    }
+    tracing::info!(peer, replaces = replaced.map(|(old, _)| *old), "a learner becomes a voter");
+    Some(ChangeMembers::ReplaceAllVoters(target))
+}
+
+/// Entries a follower lacks, as the leader knows it; `None` before its first acknowledgement. A peer that was never heard
+/// of is not caught up, however short the log is.
+fn lag(metrics: &RaftMetrics<TypeConfig>, peer: u64) -> Option<u64> {
+    let matched = metrics.replication.as_ref()?.get(&peer)?.as_ref()?.index;
+    Some(metrics.last_log_index.unwrap_or(0).saturating_sub(matched))
 }

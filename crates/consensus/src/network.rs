@@ -18,7 +18,7 @@ use openraft::raft::{
     VoteRequest, VoteResponse,
 };
 use quorate_storage::codec;
-use quorate_storage::state::Checkpoint;
+use quorate_storage::state::{Checkpoint, CheckpointFile};
 use quorate_wire::quorate::peer as wire;
 use std::collections::VecDeque;
 use std::future::Future;
@@ -295,21 +295,7 @@ async fn send_checkpoint(network: &Network, vote: Vote, handle: SnapshotHandle) 
     let files = run_blocking(*inline_disk, move || held.files().map(<[_]>::to_vec))
         .await
         .map_err(unreadable)?;
-    let raft = checkpoint.raft();
-    let manifest = wire::InstallManifest {
-        vote: Some(convert::vote_to_wire(&vote)),
-        log_id: raft.applied.as_ref().map(convert::disk_log_id_to_wire),
-        membership: codec::encode_stored_membership(&raft.membership).into(),
-        membership_log_id: None,
-        files: files
-            .iter()
-            .map(|file| wire::FileInfo {
-                name: file.name.clone(),
-                bytes: file.bytes,
-                crc32c: file.crc32c,
-            })
-            .collect(),
-    };
+    let manifest = manifest_of(&checkpoint, &files, Some(convert::vote_to_wire(&vote)));
     let plan = client.prepare_install(manifest.clone()).await?;
     if !plan.error.is_empty() {
         return Err(TransportError(plan.error));
@@ -337,6 +323,42 @@ async fn send_checkpoint(network: &Network, vote: Vote, handle: SnapshotHandle) 
         return Err(TransportError(reply.error));
     }
     Ok(SnapshotResponse::new(convert::vote_from_wire(reply.vote)?))
+}
+
+fn manifest_of(checkpoint: &Checkpoint, files: &[CheckpointFile], vote: Option<wire::Vote>) -> wire::InstallManifest {
+    let raft = checkpoint.raft();
+    wire::InstallManifest {
+        vote,
+        log_id: raft.applied.as_ref().map(convert::disk_log_id_to_wire),
+        membership: codec::encode_stored_membership(&raft.membership).into(),
+        membership_log_id: None,
+        files: files
+            .iter()
+            .map(|file| wire::FileInfo {
+                name: file.name.clone(),
+                bytes: file.bytes,
+                crc32c: file.crc32c,
+            })
+            .collect(),
+    }
+}
+
+/// A whole checkpoint for a peer that asks for one: the manifest, then every file. A file that cannot be read ends it early.
+pub(crate) async fn checkpoint_stream(
+    checkpoint: Arc<Checkpoint>,
+    bytes_per_second: u64,
+    inline_disk: bool,
+) -> std::io::Result<BoxStream<'static, wire::InstallChunk>> {
+    let held = checkpoint.clone();
+    let files = run_blocking(inline_disk, move || held.files().map(<[_]>::to_vec)).await?;
+    let first = wire::InstallChunk {
+        manifest: Some(manifest_of(&checkpoint, &files, None)),
+        ..Default::default()
+    };
+    let names = files.into_iter().map(|file| file.name).collect();
+    let pieces = read_files(checkpoint, names, inline_disk, Arc::default());
+    let pieces = paced(pieces, bytes_per_second, || false);
+    Ok(futures::stream::iter([first]).chain(pieces).boxed())
 }
 
 /// The pieces at most at `bytes_per_second` (0 for no bound), except while `unbounded` says that somebody waits for them.

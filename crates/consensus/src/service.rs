@@ -333,12 +333,17 @@ fn is_plain_name(name: &str) -> bool {
     !name.is_empty() && name.len() < 256 && !name.contains(['/', '\\', '\0']) && name != "." && name != ".."
 }
 
-fn plan_install(dir: &Path, manifest: &wire::InstallManifest) -> std::io::Result<Vec<String>> {
+fn check_announced(manifest: &wire::InstallManifest) -> std::io::Result<()> {
     if manifest.files.len() > MAX_CHECKPOINT_FILES || manifest.files.iter().any(|file| !is_plain_name(&file.name)) {
         return Err(std::io::Error::other(
             "the announced checkpoint has too many files or a file name with a path",
         ));
     }
+    Ok(())
+}
+
+fn plan_install(dir: &Path, manifest: &wire::InstallManifest) -> std::io::Result<Vec<String>> {
+    check_announced(manifest)?;
     std::fs::create_dir_all(dir)?;
     let announced: BTreeMap<&str, &wire::FileInfo> = manifest.files.iter().map(|file| (file.name.as_str(), file)).collect();
     for entry in std::fs::read_dir(dir)? {
@@ -368,43 +373,12 @@ async fn receive_and_install(core: &Core, mut chunks: impl Stream<Item = wire::I
         .try_lock_owned()
         .map_err(|_| INSTALL_UNDER_WAY.to_owned())?;
     core.takes_part()?;
-    let first = next_chunk(&mut chunks).await?.ok_or("the stream ended before its manifest")?;
-    let manifest = first.manifest.ok_or("the stream does not begin with a manifest")?;
+    let manifest = take_manifest(&mut chunks).await?;
     let vote = convert::vote_from_wire(manifest.vote).map_err(|error| error.to_string())?;
-    let membership = codec::decode_stored_membership(&manifest.membership).map_err(|error| error.to_string())?;
     let log_id = manifest.log_id.ok_or("the manifest has no log id")?;
     let log_id = convert::log_id_from_wire(log_id).map_err(|error| error.to_string())?;
-    let rows = RaftRows {
-        applied: Some(convert::log_id_to_disk(&log_id)),
-        membership,
-    };
     let dir = core.applier.engine().incoming_dir();
-    let known: BTreeMap<String, (u64, u32)> = manifest
-        .files
-        .iter()
-        .map(|file| (file.name.clone(), (file.bytes, file.crc32c)))
-        .collect();
-    let inline = core.settings.inline_apply;
-    let mut writer = FileWriter {
-        dir: dir.clone(),
-        current: None,
-    };
-    while let Some(chunk) = next_chunk(&mut chunks).await? {
-        if !known.contains_key(&chunk.file) || !is_plain_name(&chunk.file) {
-            return Err(format!("file {} is not in the manifest", chunk.file));
-        }
-        writer = run_blocking(inline, move || {
-            writer
-                .write(&chunk)
-                .map_err(|error| name_file(&chunk.file, &error))
-                .map(|()| writer)
-        })
-        .await
-        .map_err(|error| error.to_string())?;
-    }
-    run_blocking(inline, move || verify_files(&dir, &known))
-        .await
-        .map_err(|error| error.to_string())?;
+    let rows = receive_files(&dir, core.settings.inline_apply, manifest, chunks).await?;
     let last_membership = convert::stored_membership_from_disk(&rows.membership).map_err(|error| error.to_string())?;
     let meta = SnapshotMeta {
         last_log_id: Some(log_id),
@@ -429,6 +403,66 @@ async fn receive_and_install(core: &Core, mut chunks: impl Stream<Item = wire::I
         .map_err(|error| error.to_string())?;
     core.content_scan.want();
     Ok(convert::vote_to_wire(&reply.vote))
+}
+
+async fn take_manifest(chunks: &mut (impl Stream<Item = wire::InstallChunk> + Unpin)) -> Result<wire::InstallManifest, String> {
+    let first = next_chunk(chunks).await?.ok_or("the stream ended before its manifest")?;
+    let manifest = first.manifest.ok_or("the stream does not begin with a manifest")?;
+    check_announced(&manifest).map_err(|error| error.to_string())?;
+    Ok(manifest)
+}
+
+/// Receives a whole checkpoint into `dir` and verifies it; says what it promises to hold.
+pub(crate) async fn receive(
+    dir: &Path,
+    inline: bool,
+    mut chunks: impl Stream<Item = wire::InstallChunk> + Unpin,
+) -> Result<RaftRows, String> {
+    let manifest = take_manifest(&mut chunks).await?;
+    receive_files(dir, inline, manifest, chunks).await
+}
+
+/// Writes the pieces behind a manifest into `dir`, and verifies all files it names.
+async fn receive_files(
+    dir: &Path,
+    inline: bool,
+    manifest: wire::InstallManifest,
+    mut chunks: impl Stream<Item = wire::InstallChunk> + Unpin,
+) -> Result<RaftRows, String> {
+    let membership = codec::decode_stored_membership(&manifest.membership).map_err(|error| error.to_string())?;
+    let log_id = manifest.log_id.ok_or("the manifest has no log id")?;
+    let log_id = convert::log_id_from_wire(log_id).map_err(|error| error.to_string())?;
+    let rows = RaftRows {
+        applied: Some(convert::log_id_to_disk(&log_id)),
+        membership,
+    };
+    let known: BTreeMap<String, (u64, u32)> = manifest
+        .files
+        .iter()
+        .map(|file| (file.name.clone(), (file.bytes, file.crc32c)))
+        .collect();
+    let mut writer = FileWriter {
+        dir: dir.to_owned(),
+        current: None,
+    };
+    while let Some(chunk) = next_chunk(&mut chunks).await? {
+        if !known.contains_key(&chunk.file) {
+            return Err(format!("file {} is not in the manifest", chunk.file));
+        }
+        writer = run_blocking(inline, move || {
+            writer
+                .write(&chunk)
+                .map_err(|error| name_file(&chunk.file, &error))
+                .map(|()| writer)
+        })
+        .await
+        .map_err(|error| error.to_string())?;
+    }
+    let dir = dir.to_owned();
+    run_blocking(inline, move || verify_files(&dir, &known))
+        .await
+        .map_err(|error| error.to_string())?;
+    Ok(rows)
 }
 
 /// The next piece, in time: a sender that hangs must not keep others from sending.

@@ -88,7 +88,7 @@ impl StateAdapter {
         Ok(())
     }
 
-    async fn make_checkpoint(&self) -> io::Result<Arc<Checkpoint>> {
+    pub(crate) async fn make_checkpoint(&self) -> io::Result<Arc<Checkpoint>> {
         let engine = self.apply.applier().engine().clone();
         fail::fail_point!("checkpoint_before", crate::failpoints::fail);
         let checkpoint = run_blocking(matches!(self.apply, ApplyHandle::Inline(_)), move || engine.checkpoint()).await?;

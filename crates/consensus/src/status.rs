@@ -53,6 +53,7 @@ impl Node {
                 disk_low: hello.disk_low,
                 disk_total_bytes: hello.disk_total_bytes,
                 state_damaged: hello.state_damaged,
+                last_contact_ms: if own { Some(0) } else { core.health.last_contact_ms(*peer) },
             });
         }
         let leader = metrics.current_leader.unwrap_or(0);

@@ -35,6 +35,10 @@ pub trait PeerClient: Send + Sync + 'static {
     async fn read_index(&self, request: wire::ReadIndexRequest) -> Result<wire::ReadIndexReply, TransportError>;
     async fn hello(&self, request: wire::HelloRequest) -> Result<wire::HelloReply, TransportError>;
     async fn join(&self, request: wire::JoinRequest) -> Result<wire::JoinReply, TransportError>;
+    async fn fetch_checkpoint(
+        &self,
+        request: wire::FetchCheckpointRequest,
+    ) -> Result<BoxStream<'static, Result<wire::InstallChunk, TransportError>>, TransportError>;
 }
 
 /// Makes connections, lazily and again after they break.

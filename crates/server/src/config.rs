@@ -67,6 +67,9 @@ pub struct ServerConfig {
     /// Take a new id in a running cluster instead of refusing to start empty beside one.
     #[serde(default)]
     pub replace: bool,
+    /// Peer addresses of a running cluster that this peer joins while it has no place in one. Instead of `peers`.
+    #[serde(default)]
+    pub join: Vec<String>,
     /// Tokio worker threads; 0 means one per core.
     #[serde(default)]
     pub worker_threads: usize,
@@ -187,6 +190,7 @@ impl ServerConfig {
             iam_user: None,
             profile: Profile::Lan,
             replace: false,
+            join: Vec::new(),
             worker_threads: 0,
             doris_grpc_allow: Network::private(),
             checkpoint_log_bytes: None,

@@ -115,6 +115,12 @@ pub const SETTINGS: &[Setting] = &[
         "false",
         "take a new id in a running cluster instead of refusing to start empty beside one",
     ),
+    setting(
+        "join",
+        "--join",
+        "none",
+        "peer addresses of a running cluster to join while this peer has no place in one; instead of peers",
+    ),
     setting("worker_threads", "--worker-threads", "0: one per core", "worker threads"),
     setting(
         "doris_grpc_allow",

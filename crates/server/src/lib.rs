@@ -28,6 +28,7 @@ pub mod networks;
 pub mod ops;
 pub mod peer;
 pub mod rate_limiter;
+pub mod recover;
 pub mod rpc_table;
 pub mod secrets;
 pub mod serve;

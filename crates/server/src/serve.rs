@@ -12,6 +12,7 @@ use quorate_consensus::acknowledged;
 use quorate_consensus::applier::Audit;
 use quorate_consensus::bootstrap::{self, Newcomer, Place};
 use quorate_consensus::disk::DiskSpace;
+use quorate_consensus::rebuild;
 use quorate_consensus::transport::{Channel, Transport};
 use quorate_consensus::{Node, NodeParts, Settings, env};
 use quorate_model::{ClusterId, ErrorCode, Incarnation, PeerId};
@@ -19,6 +20,7 @@ use quorate_state_machine::commands::RegisterRootKey;
 use quorate_storage::ballast::{Ballast, BallastPlan};
 use quorate_storage::identity::Identity;
 use quorate_storage::log::{FileLog, FileLogOptions, LogStore};
+use quorate_storage::recovery::Recovery;
 use quorate_storage::state::{RocksState, RocksStateOptions, StateEngine};
 use quorate_wire::quorate::peer as wire;
 use std::io;
@@ -35,6 +37,9 @@ const JOIN_RETRY: Duration = Duration::from_millis(500);
 const BALLAST_BYTES: u64 = 256 << 20;
 /// How often free space is compared with the ballast.
 const BALLAST_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Where a damaged state is kept, the last one only, for whoever wants to know what happened to it.
+const DAMAGED_STATE: &str = "state.damaged";
 
 /// How long closing the state may take at the end.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -70,6 +75,7 @@ pub async fn run(config: ServerConfig, stop: watch::Receiver<bool>, ready: impl 
     let secrets = open_secrets(&config)?;
     let public_tls = tls::open_public(&config.tls)?.map(Arc::new);
     let peer_tls = tls::open_peer(&config.peer_tls)?.map(Arc::new);
+    Recovery::refuse_unfinished(&config.data_dir)?;
     let identity = load_identity(&config.data_dir)?;
     let public = bind(&config.listen, "--listen").await?;
     let peers = bind(&config.peer_listen, "--peer-listen").await?;
@@ -97,7 +103,11 @@ pub async fn run(config: ServerConfig, stop: watch::Receiver<bool>, ready: impl 
         peer: place.peer.0,
         incarnation: newcomer.incarnation,
     });
-    let node = start_node(&app, &place, &newcomer, transport.clone()).await?;
+    let mut stopped = stop.clone();
+    let node = tokio::select! {
+        node = start_node(&app, &place, &newcomer, transport.clone()) => node?,
+        _ = stopped.wait_for(|stop| *stop) => return Ok(()),
+    };
     app.set_node(node.clone());
     let mut stopped = stop.clone();
     if place.founder {
@@ -139,7 +149,7 @@ fn retire(data_dir: &Path, loss: &str) -> StartError {
 fn open_secrets(config: &ServerConfig) -> Result<SecretBox, StartError> {
     let opened = match &config.root_keys_file {
         Some(path) => SecretBox::load(path),
-        None if config.peers.len() <= 1 => SecretBox::load_or_create(&config.data_dir.join("root-keys")),
+        None if config.peers.len() <= 1 && config.join.is_empty() => SecretBox::load_or_create(&config.data_dir.join("root-keys")),
         None => {
             let text = "no root keys: every peer needs the same key file, lines of `id base64-of-32-bytes`; set `root_keys_file` (--root-keys-file)";
             return Err(ConfigError(text.to_owned()).into());
@@ -202,7 +212,11 @@ fn peer_identity(identity: &Identity) -> PeerIdentity {
 
 fn newcomer(config: &ServerConfig, identity: &Identity) -> Newcomer {
     let own = config.peer_address().to_owned();
-    let mut peers = config.peers.clone();
+    let mut peers = if config.join.is_empty() {
+        config.peers.clone()
+    } else {
+        config.join.clone()
+    };
     if !peers.contains(&own) {
         peers.push(own.clone());
     }
@@ -214,6 +228,7 @@ fn newcomer(config: &ServerConfig, identity: &Identity) -> Newcomer {
         public_address: config.public_address().to_owned(),
         peers,
         replace: config.replace,
+        join: !config.join.is_empty(),
     }
 }
 
@@ -233,14 +248,15 @@ async fn settle(data_dir: &Path, identity: Identity, newcomer: &Newcomer, transp
     let (cluster, peer, founder) = match bootstrap::find_place(newcomer, transport).await {
         Place::Founder { cluster, peer } => (cluster, peer, true),
         Place::Member { cluster, peer } => (cluster, peer, false),
-        Place::Stranger { .. } if newcomer.replace => {
+        Place::Stranger { .. } if newcomer.replace || newcomer.join => {
             let (cluster, peer) = join(newcomer, transport).await?;
             (cluster, peer, false)
         }
         Place::Stranger { cluster, at } => {
             let text = format!(
                 "this data directory is empty, but the peer at {at} belongs to cluster {cluster}, which does not know it; \
-                 if this peer lost its disk, or is new, start it with --replace: it gets a new id and takes its address's old place"
+                 if this peer lost its disk, start it with --replace: it gets a new id and takes its address's old place; \
+                 if it is a further one, start it with --join {at}"
             );
             return Err(StartError::Place(text));
         }
@@ -261,6 +277,8 @@ async fn join(newcomer: &Newcomer, transport: &Arc<dyn Transport>) -> Result<(Cl
                 peer_address: newcomer.peer_address.clone(),
                 public_address: newcomer.public_address.clone(),
                 incarnation: newcomer.incarnation.0,
+                new_address: !newcomer.replace,
+                forwarded: false,
             };
             match transport.client(address, 0, 0, Channel::Forward).join(request).await {
                 Ok(wire::JoinReply {
@@ -271,6 +289,9 @@ async fn join(newcomer: &Newcomer, transport: &Arc<dyn Transport>) -> Result<(Cl
                     let cluster =
                         u128::from_str_radix(&cluster_id, 16).map_err(|_| StartError::Place("the leader sent no cluster id".to_owned()))?;
                     return Ok((ClusterId(cluster), PeerId(peer_id)));
+                }
+                Ok(wire::JoinReply { error: Some(refusal), .. }) if refusal.code == ErrorCode::AlreadyExists.row().number => {
+                    return Err(StartError::Place(refusal.message));
                 }
                 Ok(reply) => tracing::info!(%address, error = ?reply.error.map(|error| error.message), "no place was given yet"),
                 Err(error) => tracing::info!(%address, %error, "no place was given yet"),
@@ -284,35 +305,13 @@ async fn start_node(app: &App, place: &Settled, newcomer: &Newcomer, transport: 
     let config = &app.config;
     let settings = config.settings();
     let ballast = Arc::new(prepare_ballast(config, &settings)?);
-    let on_fatal: Arc<dyn Fn(&str) + Send + Sync> = Arc::new(|what| {
-        // Nothing after a failed write or sync may be acknowledged: there is no state to go on from.
-        tracing::error!(what, "the log cannot be written; stopping at once");
-        eprintln!("quorate: the log cannot be written: {what}; stopping at once");
-        std::process::abort();
-    });
-    let (data_dir, reserve) = (config.data_dir.clone(), ballast.clone());
-    let segment_bytes = config.resolve_log_segment_bytes()?;
-    let opened = tokio::task::spawn_blocking(move || -> io::Result<(Arc<dyn LogStore>, Arc<dyn StateEngine>)> {
-        let mut options = FileLogOptions {
-            on_fatal,
-            on_no_space: Arc::new(move || reserve.release()),
-            ..FileLogOptions::default()
-        };
-        options.segment_bytes = segment_bytes.unwrap_or(options.segment_bytes);
-        #[cfg(feature = "failpoints")]
-        {
-            options.before_step = crate::failpoints::before_log_step();
-        }
-        let log = FileLog::open(data_dir.join("log"), options).map_err(io::Error::other)?;
-        let state = RocksState::open(&data_dir.join("state"), RocksStateOptions::default())?;
-        Ok((Arc::new(log), Arc::new(state)))
-    });
-    let (log, state) = opened.await.map_err(io::Error::other)??;
+    let (log, state) = open_stores(config, ballast.clone()).await?;
     let others = newcomer.peers.iter().filter(|address| **address != newcomer.peer_address);
     let loss = acknowledged::lost_entries(log.as_ref(), state.as_ref(), &transport, newcomer.incarnation.0, others).await?;
     if let Some(loss) = loss {
         return Err(retire(&config.data_dir, &loss));
     }
+    let rebuilt = rebuild_state(&config.data_dir, newcomer, log.as_ref(), state.as_ref(), &transport).await?;
     let disk = config.data_dir.clone();
     let parts = NodeParts {
         cluster: place.cluster,
@@ -328,9 +327,87 @@ async fn start_node(app: &App, place: &Settled, newcomer: &Newcomer, transport: 
         disk_space: Arc::new(move || disk_space(&disk)),
     };
     let node = Node::start(parts).await?;
+    if rebuilt {
+        node.core().content_scan.want();
+    }
     tokio::spawn(watch_ballast(config.data_dir.clone(), ballast.clone()));
     app.set_ballast(ballast);
     Ok(node)
+}
+
+/// Opens the log, then the state: a damaged state may go only when the log is known to be whole.
+async fn open_stores(config: &ServerConfig, ballast: Arc<Ballast>) -> Result<(Arc<dyn LogStore>, Arc<dyn StateEngine>), StartError> {
+    let on_fatal: Arc<dyn Fn(&str) + Send + Sync> = Arc::new(|what| {
+        // Nothing after a failed write or sync may be acknowledged: there is no state to go on from.
+        tracing::error!(what, "the log cannot be written; stopping at once");
+        eprintln!("quorate: the log cannot be written: {what}; stopping at once");
+        std::process::abort();
+    });
+    let (data_dir, reserve) = (config.data_dir.clone(), ballast);
+    let segment_bytes = config.resolve_log_segment_bytes()?;
+    let opened = tokio::task::spawn_blocking(move || -> io::Result<(Arc<dyn LogStore>, Arc<dyn StateEngine>)> {
+        let mut options = FileLogOptions {
+            on_fatal,
+            on_no_space: Arc::new(move || reserve.release()),
+            ..FileLogOptions::default()
+        };
+        options.segment_bytes = segment_bytes.unwrap_or(options.segment_bytes);
+        #[cfg(feature = "failpoints")]
+        {
+            options.before_step = crate::failpoints::before_log_step();
+        }
+        let log = FileLog::open(data_dir.join("log"), options).map_err(io::Error::other)?;
+        let state = open_state(&data_dir)?;
+        Ok((Arc::new(log), Arc::new(state)))
+    });
+    Ok(opened.await.map_err(io::Error::other)??)
+}
+
+/// A state that is damaged is put aside and begun anew: what it held follows from the log, or is fetched from another peer.
+fn open_state(data_dir: &Path) -> io::Result<RocksState> {
+    let dir = data_dir.join("state");
+    let error = match RocksState::open(&dir, RocksStateOptions::default()) {
+        Err(error) if quorate_storage::state::is_damage(&error) => error,
+        opened => return opened,
+    };
+    let aside = data_dir.join(DAMAGED_STATE);
+    tracing::error!(%error, aside = %aside.display(), "the state is damaged; it is put aside and built anew, under the same id");
+    match std::fs::remove_dir_all(&aside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    std::fs::rename(&dir, &aside)?;
+    std::fs::File::open(data_dir)?.sync_all()?;
+    RocksState::open(&dir, RocksStateOptions::default())
+}
+
+/// Fetches the state if the log does not lead on from the one there is. True if it did.
+async fn rebuild_state(
+    data_dir: &Path,
+    newcomer: &Newcomer,
+    log: &dyn LogStore,
+    state: &dyn StateEngine,
+    transport: &Arc<dyn Transport>,
+) -> Result<bool, StartError> {
+    let Some(at_least) = rebuild::missing(log, state)? else {
+        return Ok(false);
+    };
+    let mut others = newcomer.peers.clone();
+    others.retain(|address| *address != newcomer.peer_address);
+    if others.is_empty() {
+        let text = format!(
+            "{}: the state is gone, the log begins after entry {at_least}, and there is no other peer to ask; name one with --peers or \
+             --join, or restore a backup",
+            data_dir.display()
+        );
+        return Err(StartError::Place(text));
+    }
+    tracing::warn!(
+        at_least,
+        "this peer has no state to go on from: it serves nothing until another peer has given it one"
+    );
+    rebuild::rebuild(log, state, transport, &others, at_least).await?;
+    Ok(true)
 }
 
 /// What cannot be told counts as no space at all: an operator is to look.

@@ -56,6 +56,7 @@ command_table! {
     6 collect_versions CollectVersions;
     7 allocate_peer AllocatePeer;
     8 register_root_key RegisterRootKey;
+    9 recover_cluster RecoverCluster;
     10 create_instance CreateInstance;
     11 drop_instance DropInstance;
     12 set_instance_status SetInstanceStatus;

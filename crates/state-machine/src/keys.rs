@@ -70,6 +70,8 @@ pub enum RecordTable {
     RateLimits = 31,
     /// () -> RamUserPB, secret as ciphertext: the cloud account that peers work under
     ServiceAccount = 60,
+    /// cluster id u128 -> Lineage: which cluster it was recovered from
+    Lineage = 90,
 }
 
 /// Versioned tables. Numbers are stored; never reuse one.

@@ -98,6 +98,14 @@ fn commands() -> Vec<Golden> {
             },
             "080112020102",
         ),
+        command(
+            RecoverCluster {
+                cluster: vec![2],
+                parent: vec![1],
+                highest_member: 3,
+            },
+            "0a01021201011803",
+        ),
         command(put, "0a01691201611a01762000"),
         command(delete, "0a01691201611809"),
         command(AppendAttributes { appends: vec![append] }, "0a090a01691201611a0173"),
@@ -378,6 +386,16 @@ fn counters() -> Counters {
     }
 }
 
+fn lineage() -> Golden {
+    let lineage = recover_cluster::Lineage {
+        cluster: vec![2],
+        parent: vec![1],
+        parent_revision: 300,
+        recovered_ms: 7,
+    };
+    record(lineage, "0a010212010118ac022007")
+}
+
 fn records() -> Vec<Golden> {
     let slot = SlotRecord {
         number: 1,
@@ -486,6 +504,7 @@ fn every_command_has_golden_bytes() {
 #[test]
 fn every_stored_record_has_golden_bytes() {
     let mut rows = records();
+    rows.push(lineage());
     rows.extend(front_records());
     check(&rows);
     let source = include_str!("../src/record.rs");
@@ -509,6 +528,7 @@ fn command_numbers_are_frozen() {
         (6, "collect_versions"),
         (7, "allocate_peer"),
         (8, "register_root_key"),
+        (9, "recover_cluster"),
         (10, "create_instance"),
         (11, "drop_instance"),
         (12, "set_instance_status"),

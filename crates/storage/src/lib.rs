@@ -22,4 +22,5 @@ pub mod ballast;
 pub mod codec;
 pub mod identity;
 pub mod log;
+pub mod recovery;
 pub mod state;

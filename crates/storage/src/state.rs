@@ -10,7 +10,7 @@ mod rocks_reader;
 
 pub use checkpoint::{Checkpoint, CheckpointFile, checksum};
 pub use memory::MemoryState;
-pub use rocks::{RocksState, RocksStateOptions, wait_closed};
+pub use rocks::{RocksState, RocksStateOptions, is_damage, wait_closed};
 
 use crate::codec::{LogId, StoredMembership};
 use bytes::Bytes;

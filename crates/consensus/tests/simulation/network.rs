@@ -227,6 +227,13 @@ impl PeerClient for Client {
         self.call(Kind::Hello, request).await
     }
 
+    async fn fetch_checkpoint(
+        &self,
+        _request: wire::FetchCheckpointRequest,
+    ) -> Result<BoxStream<'static, Result<wire::InstallChunk, TransportError>>, TransportError> {
+        Err(lost("no state is lost here"))
+    }
+
     async fn join(&self, _request: wire::JoinRequest) -> Result<wire::JoinReply, TransportError> {
         Err(lost("nobody joins here"))
     }

@@ -61,6 +61,7 @@ pub async fn run(world: Arc<World>, position: usize) -> turmoil::Result {
         public_address: addresses[position].clone(),
         peers: addresses,
         replace: false,
+        join: false,
     };
     let transport: Arc<dyn Transport> = Arc::new(SimulatedTransport);
     let watched = world.clone();

@@ -97,6 +97,15 @@ impl PeerClient for LocalPeer {
         Ok(self.node()?.handle_hello(&request))
     }
 
+    async fn fetch_checkpoint(
+        &self,
+        request: wire::FetchCheckpointRequest,
+    ) -> Result<BoxStream<'static, Result<wire::InstallChunk, TransportError>>, TransportError> {
+        let chunks = self.node()?.handle_fetch_checkpoint(request).await;
+        let chunks = chunks.map_err(|error| TransportError(error.message))?;
+        Ok(chunks.map(Ok).boxed())
+    }
+
     async fn join(&self, request: wire::JoinRequest) -> Result<wire::JoinReply, TransportError> {
         Ok(self.node()?.handle_join(request).await)
     }
@@ -214,6 +223,7 @@ pub async fn cluster(size: u64) -> Vec<Peer> {
         public_address: "peer-1:5000".to_owned(),
         peers: addresses,
         replace: false,
+        join: false,
     };
     let shared: Arc<dyn Transport> = Arc::new(transport);
     bootstrap::found(peers[0].node(), &newcomer, &shared).await.expect("founded");

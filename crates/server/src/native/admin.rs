@@ -1,7 +1,9 @@
-//! `quorate.v1.Admin`: status and leadership.
+//! `quorate.v1.Admin`: status, leadership and membership.
 
-use super::reply::{call_info, response, status};
+use super::reply::{CallInfo, call_info, response, status};
 use crate::app::App;
+use quorate_consensus::Node;
+use quorate_consensus::removal::RemovalPlan;
 use quorate_model::{ErrorCode, MetaError, PeerId};
 use quorate_wire::quorate::v1 as wire;
 use std::sync::Arc;
@@ -27,6 +29,47 @@ impl AdminService {
         let error = MetaError::new(ErrorCode::Unauthenticated, "metadata quorate-token is absent or wrong");
         Err(status(&self.app, error))
     }
+
+    /// A call that changes the cluster: token, work, and for whoever asked a peer that does not lead, where the leader is.
+    async fn change<Req, Rep, Fut>(
+        &self,
+        request: Request<Req>,
+        work: impl FnOnce(Node, Req, CallInfo) -> Fut,
+    ) -> Result<Response<Rep>, Status>
+    where
+        Fut: Future<Output = Result<Rep, MetaError>>,
+    {
+        self.check_token(&request)?;
+        let info = call_info(&self.app, request.metadata()).map_err(|error| status(&self.app, error))?;
+        let node = self.app.node().map_err(|error| status(&self.app, error))?;
+        match work(node.clone(), request.into_inner(), info).await {
+            Ok(reply) => Ok(response(&self.app, reply, node.applied().revision)),
+            Err(error) => Err(self.with_leader(node, error)),
+        }
+    }
+
+    fn with_leader(&self, node: &Node, error: MetaError) -> Status {
+        let asks_elsewhere = error.code == ErrorCode::NotLeader;
+        let mut refused = status(&self.app, error);
+        let leader = node.leader().filter(|_| asks_elsewhere && !node.is_leader());
+        if let Some(Ok(address)) = leader.map(|(_, member)| member.public_address.parse()) {
+            refused.metadata_mut().insert("quorate-leader", address);
+        }
+        refused
+    }
+}
+
+fn removal_reply(node: &Node, plan: &RemovalPlan) -> wire::RemoveMemberReply {
+    let count = |peers: usize| u32::try_from(peers).unwrap_or(u32::MAX);
+    wire::RemoveMemberReply {
+        explanation: plan.explanation(),
+        loses_quorum: plan.loses_quorum(),
+        is_voter: plan.is_voter,
+        leads: node.peer().0 == plan.peer,
+        voters_after: count(plan.voters_after),
+        answering_after: count(plan.answering_after),
+        quorum_after: count(plan.quorum_after()),
+    }
 }
 
 #[tonic::async_trait]
@@ -38,34 +81,42 @@ impl wire::admin_server::Admin for AdminService {
     }
 
     async fn transfer_leader(&self, request: Request<wire::TransferLeaderRequest>) -> Result<Response<wire::TransferLeaderReply>, Status> {
-        self.check_token(&request)?;
-        let info = call_info(&self.app, request.metadata()).map_err(|error| status(&self.app, error))?;
-        let node = self.app.node().map_err(|error| status(&self.app, error))?;
-        if !node.is_leader() {
-            let leader = node.leader();
-            let text = match &leader {
-                Some((peer, member)) => format!(
-                    "only the leader can hand leadership over: ask peer {peer} at {}",
-                    member.public_address
-                ),
-                None => "no leader is known".to_owned(),
+        self.change(request, |node, request, info| async move {
+            let target = (request.to_peer != 0).then_some(PeerId(request.to_peer));
+            let leader = node.transfer_leader(target, info.deadline).await?;
+            Ok(wire::TransferLeaderReply { leader_id: leader.0 })
+        })
+        .await
+    }
+
+    async fn add_member(&self, request: Request<wire::AddMemberRequest>) -> Result<Response<wire::AddMemberReply>, Status> {
+        self.change(request, |node, request, _| async move {
+            let added = node.add_member(&request.peer_address, request.replace).await?;
+            Ok(wire::AddMemberReply {
+                peer_id: added.peer.0,
+                was_member: added.was_member,
+            })
+        })
+        .await
+    }
+
+    async fn promote_member(&self, request: Request<wire::PromoteMemberRequest>) -> Result<Response<wire::PromoteMemberReply>, Status> {
+        self.change(request, |node, request, _| async move {
+            let was_voter = node.promote_member(PeerId(request.peer_id)).await?;
+            Ok(wire::PromoteMemberReply { was_voter })
+        })
+        .await
+    }
+
+    async fn remove_member(&self, request: Request<wire::RemoveMemberRequest>) -> Result<Response<wire::RemoveMemberReply>, Status> {
+        self.change(request, |node, request, info| async move {
+            let peer = PeerId(request.peer_id);
+            let plan = match request.dry_run {
+                true => node.plan_removal(peer)?,
+                false => node.remove_member(peer, request.force, info.deadline).await?,
             };
-            let mut refused = status(&self.app, MetaError::new(ErrorCode::NotLeader, text));
-            if let Some(Ok(address)) = leader.map(|(_, member)| member.public_address.parse()) {
-                refused.metadata_mut().insert("quorate-leader", address);
-            }
-            return Err(refused);
-        }
-        let to_peer = request.into_inner().to_peer;
-        let target = (to_peer != 0).then_some(PeerId(to_peer));
-        let leader = node
-            .transfer_leader(target, info.deadline)
-            .await
-            .map_err(|error| status(&self.app, error))?;
-        Ok(response(
-            &self.app,
-            wire::TransferLeaderReply { leader_id: leader.0 },
-            node.applied().revision,
-        ))
+            Ok(removal_reply(&node, &plan))
+        })
+        .await
     }
 }

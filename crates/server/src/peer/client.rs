@@ -241,6 +241,17 @@ impl PeerClient for TcpPeer {
         unary!(self, hello, request)
     }
 
+    async fn fetch_checkpoint(
+        &self,
+        request: wire::FetchCheckpointRequest,
+    ) -> Result<BoxStream<'static, Result<wire::InstallChunk, TransportError>>, TransportError> {
+        let fetched = self.stub()?.fetch_checkpoint(request).await.map_err(|status| self.error(status))?;
+        let chunks = fetched.into_inner();
+        Ok(chunks
+            .map(|chunk| chunk.map_err(|status| TransportError(status.message().to_owned())))
+            .boxed())
+    }
+
     async fn join(&self, request: wire::JoinRequest) -> Result<wire::JoinReply, TransportError> {
         unary!(self, join, request)
     }

@@ -182,6 +182,18 @@ impl Peer for PeerService {
         Ok(Response::new(reply))
     }
 
+    type FetchCheckpointStream = BoxStream<'static, Result<wire::InstallChunk, Status>>;
+
+    async fn fetch_checkpoint(
+        &self,
+        request: Request<wire::FetchCheckpointRequest>,
+    ) -> Result<Response<Self::FetchCheckpointStream>, Status> {
+        let node = self.node_for_member()?;
+        let chunks = node.handle_fetch_checkpoint(request.into_inner()).await;
+        let chunks = chunks.map_err(|error| Status::unavailable(error.message))?;
+        Ok(Response::new(chunks.map(Ok).boxed()))
+    }
+
     async fn join(&self, request: Request<wire::JoinRequest>) -> Result<Response<wire::JoinReply>, Status> {
         let node = self.port.app.node().map_err(|error| Status::unavailable(error.message))?.clone();
         Ok(Response::new(node.handle_join(request.into_inner()).await))

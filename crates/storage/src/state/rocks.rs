@@ -148,10 +148,27 @@ impl RocksState {
 }
 
 fn damaged(path: &Path, what: &str) -> io::Error {
-    io::Error::other(format!(
-        "{} {what}: the state is damaged; restore this file, or move this peer's data directory away and start it with --replace",
-        path.display()
-    ))
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!("{} {what}: the state is damaged", path.display()),
+    )
+}
+
+/// Whether a state that does not open is damaged, rather than in use, out of reach or without room: another one has to take
+/// its place.
+pub fn is_damage(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::InvalidData
+}
+
+/// RocksDB says that a file is missing in one of two ways: an argument if it is the one that names the others.
+fn cannot_open(path: &Path, error: &rocksdb::Error) -> io::Error {
+    let missing = error.kind() == rocksdb::ErrorKind::IOError && error.as_ref().contains("No such file");
+    let kind = match error.kind() {
+        rocksdb::ErrorKind::Corruption | rocksdb::ErrorKind::InvalidArgument => io::ErrorKind::InvalidData,
+        _ if missing => io::ErrorKind::InvalidData,
+        _ => io::ErrorKind::Other,
+    };
+    io::Error::new(kind, format!("the state in {} cannot be opened: {error}", path.display()))
 }
 
 fn write_active(dir: &Path, number: u64) -> io::Result<()> {
@@ -201,12 +218,7 @@ fn open_generation(dir: &Path, number: u64, options: &RocksStateOptions, cache: 
     if !empty {
         db_options.create_if_missing(false);
     }
-    let db = DB::open(&db_options, &path).map_err(|error| {
-        io::Error::other(format!(
-            "the state in {} cannot be opened ({error}); move this peer's data directory away and start it with --replace",
-            path.display()
-        ))
-    })?;
+    let db = DB::open(&db_options, &path).map_err(|error| cannot_open(&path, &error))?;
     OPEN_HANDLES.fetch_add(1, Ordering::AcqRel);
     Ok(Generation {
         db: Some(db),

@@ -89,6 +89,7 @@ impl Cluster {
                 public_address: format!("peer{}:5000", position + 1),
                 peers: addresses.clone(),
                 replace: false,
+                join: false,
             },
             dir: dir.path().join(format!("peer{}", position + 1)),
             place: None,

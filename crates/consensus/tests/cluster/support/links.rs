@@ -318,6 +318,18 @@ impl PeerClient for LinkClient {
         .await
     }
 
+    async fn fetch_checkpoint(
+        &self,
+        request: wire::FetchCheckpointRequest,
+    ) -> Result<BoxStream<'static, Result<wire::InstallChunk, TransportError>>, TransportError> {
+        let node = self.call("fetch_checkpoint", async |endpoint| member(endpoint)).await?;
+        let chunks = node
+            .handle_fetch_checkpoint(request)
+            .await
+            .map_err(|error| broken(&error.message))?;
+        Ok(chunks.map(Ok).boxed())
+    }
+
     async fn join(&self, request: wire::JoinRequest) -> Result<wire::JoinReply, TransportError> {
         self.call("join", async |endpoint| Ok(member(endpoint)?.handle_join(request).await))
             .await

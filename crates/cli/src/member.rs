@@ -1,0 +1,325 @@
+//! `quorate member`: the peers of the cluster itself.
+
+use crate::admin::Refusal;
+use crate::confirm::{self, ConfirmArguments};
+use crate::context::Context;
+use crate::doris::{Connection, ROUND_PAUSE};
+use crate::output::{self, Sheet, list, text};
+use anyhow::bail;
+use clap::Subcommand;
+use quorate_model::ErrorCode;
+use quorate_wire::quorate::v1 as wire;
+use serde_json::{Value as Json, json};
+use tokio::time::Instant;
+
+#[derive(Subcommand)]
+pub enum MemberVerb {
+    /// List the members: who votes, who leads, who lags, who was heard from last and when.
+    List,
+    /// Take in a peer that was started empty with `quorate serve --join`, and wait until it votes.
+    Add {
+        /// The peer's own peer address, `host:port`.
+        address: String,
+        /// Take the place of the member that has this address.
+        #[arg(long)]
+        replace: bool,
+        /// Do not wait until it has caught up; it becomes a voter by itself.
+        #[arg(long)]
+        no_wait: bool,
+    },
+    /// Make a learner that has caught up a voter at once.
+    Promote {
+        /// The member's id.
+        #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+        id: u64,
+    },
+    /// Take a member out. It is told so and stops; its id is never used again.
+    Remove {
+        /// The member's id.
+        #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+        id: u64,
+        /// Even if the voters that stay and answer are no quorum.
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        confirm: ConfirmArguments,
+    },
+    /// Put a new peer in the place of a member, dead or alive: the new one joins and catches up, then the old one leaves.
+    /// Interrupted, it goes on when it is called again.
+    Replace {
+        /// The id of the member that is to leave.
+        #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+        id: u64,
+        /// The new peer's own peer address, `host:port`; started empty with `quorate serve --join`.
+        address: String,
+        #[command(flatten)]
+        confirm: ConfirmArguments,
+    },
+    /// Hand leadership over without an election; no call fails.
+    TransferLeader {
+        /// Id of the next leader; the voter that is furthest when absent.
+        #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+        to: Option<u64>,
+    },
+}
+
+pub async fn run(verb: MemberVerb, context: &Context) -> anyhow::Result<()> {
+    if let MemberVerb::List = verb {
+        let status = status(&context.open_with_token_if_any()?).await?;
+        output::show(&context.output, members(&status), sheet);
+        return Ok(());
+    }
+    let connection = context.open()?;
+    let (sentence, data) = match verb {
+        MemberVerb::List => return Ok(()),
+        MemberVerb::Add { address, replace, no_wait } => add(&connection, &address, replace, no_wait).await?,
+        MemberVerb::Promote { id } => promote(&connection, id).await?,
+        MemberVerb::Remove { id, force, confirm } => match remove(&connection, id, force, &confirm).await? {
+            Some(done) => done,
+            None => return Ok(()),
+        },
+        MemberVerb::Replace { id, address, confirm } => match replace(&connection, id, &address, &confirm).await? {
+            Some(done) => done,
+            None => return Ok(()),
+        },
+        MemberVerb::TransferLeader { to } => transfer_leader(&connection, to).await?,
+    };
+    output::show(&context.output, data, |_| (sentence, Sheet::new([])));
+    Ok(())
+}
+
+/// What a change came to, for people and for programs.
+type Done = (String, Json);
+
+async fn status(connection: &Connection) -> Result<wire::StatusReply, Refusal> {
+    connection
+        .admin(
+            "say who belongs to the cluster",
+            wire::StatusRequest {},
+            async |mut client, request| client.status(request).await,
+        )
+        .await
+}
+
+/// Whether `peer` votes, and how far it is behind; `None` while nobody has heard of it.
+async fn progress(connection: &Connection, peer: u64) -> Result<Option<(bool, u64)>, Refusal> {
+    let status = status(connection).await?;
+    let end = status.peers.iter().map(|peer| peer.last_log_index).max().unwrap_or(0);
+    let member = status.peers.iter().find(|member| member.peer_id == peer);
+    Ok(member.map(|member| (member.voter, end.saturating_sub(member.applied_index))))
+}
+
+async fn add(connection: &Connection, address: &str, replace: bool, no_wait: bool) -> anyhow::Result<Done> {
+    let (added, voter) = join(connection, address, replace, !no_wait).await?;
+    let peer = added.peer_id;
+    let joined = if added.was_member {
+        "belongs to the cluster already"
+    } else {
+        "has joined"
+    };
+    let role = match voter {
+        true => "it votes".to_owned(),
+        false => "it is a learner and becomes a voter by itself when it has caught up; see `quorate member list`".to_owned(),
+    };
+    let data = json!({"peer_id": peer.to_string(), "was_member": added.was_member, "voter": voter});
+    Ok((format!("Peer {peer} at {address} {joined}: {role}."), data))
+}
+
+/// Adds the peer at `address`, and waits until it votes or the deadline has come; says whether it votes.
+async fn join(connection: &Connection, address: &str, replace: bool, wait: bool) -> anyhow::Result<(wire::AddMemberReply, bool)> {
+    let request = wire::AddMemberRequest {
+        peer_address: address.to_owned(),
+        replace,
+    };
+    let added = connection
+        .admin("add the peer", request, async |mut client, request| {
+            client.add_member(request).await
+        })
+        .await?;
+    let mut told = None;
+    loop {
+        let seen = progress(connection, added.peer_id).await?;
+        if let Some((true, _)) = seen {
+            return Ok((added, true));
+        }
+        if !wait || Instant::now() + ROUND_PAUSE >= connection.deadline {
+            return Ok((added, false));
+        }
+        let behind = seen.map(|(_, behind)| behind);
+        if behind != told {
+            eprintln!("peer {} catches up: {} entries behind", added.peer_id, behind.unwrap_or(0));
+            told = behind;
+        }
+        tokio::time::sleep(ROUND_PAUSE).await;
+    }
+}
+
+async fn promote(connection: &Connection, peer_id: u64) -> anyhow::Result<Done> {
+    let request = wire::PromoteMemberRequest { peer_id };
+    let reply = connection
+        .admin("promote the peer", request, async |mut client, request| {
+            client.promote_member(request).await
+        })
+        .await?;
+    let sentence = match reply.was_voter {
+        true => format!("Peer {peer_id} votes already."),
+        false => format!("Peer {peer_id} votes now."),
+    };
+    Ok((sentence, json!({"peer_id": peer_id.to_string(), "was_voter": reply.was_voter})))
+}
+
+async fn ask_removal(connection: &Connection, peer_id: u64, dry_run: bool, force: bool) -> Result<wire::RemoveMemberReply, Refusal> {
+    let request = wire::RemoveMemberRequest { peer_id, dry_run, force };
+    connection
+        .admin("remove the peer", request, async |mut client, request| {
+            client.remove_member(request).await
+        })
+        .await
+}
+
+async fn remove(connection: &Connection, id: u64, force: bool, confirm: &ConfirmArguments) -> anyhow::Result<Option<Done>> {
+    let plan = ask_removal(connection, id, true, false).await?;
+    let leads = if plan.leads { " It leads: leadership moves first." } else { "" };
+    let what = format!(
+        "This removes peer {id}: {}.{leads} The peer is told so and stops; its id is not used again.",
+        plan.explanation
+    );
+    let agreed = match (plan.loses_quorum, force) {
+        (true, false) => bail!(
+            "removing peer {id} would lose the quorum, so nothing was changed: {}; start the voters that do not answer, or replace \
+             them, or pass --force",
+            plan.explanation
+        ),
+        (true, true) => confirm::agreed_by_typing(confirm, &what, &format!("remove peer {id} and lose the quorum"))?,
+        (false, _) => confirm::agreed(confirm, &what)?,
+    };
+    if !agreed {
+        return Ok(None);
+    }
+    take_out(connection, id, force).await?;
+    let data = json!({"removed_peer_id": id.to_string(), "voters": plan.voters_after});
+    let sentence = format!("Peer {id} is removed; {} voters stay.", plan.voters_after);
+    Ok(Some((sentence, data)))
+}
+
+async fn take_out(connection: &Connection, id: u64, force: bool) -> anyhow::Result<()> {
+    match ask_removal(connection, id, false, force).await {
+        Ok(_) => Ok(()),
+        // A try whose answer was lost has done it.
+        Err(refusal) if refusal.in_doubt && refusal.code == Some(ErrorCode::NotFound) => Ok(()),
+        Err(refusal) => Err(refusal.into()),
+    }
+}
+
+async fn replace(connection: &Connection, id: u64, address: &str, confirm: &ConfirmArguments) -> anyhow::Result<Option<Done>> {
+    let before = status(connection).await?;
+    let Some(old) = before.peers.iter().find(|member| member.peer_id == id) else {
+        bail!("peer {id} is not a member, so there is nothing to replace; see `quorate member list`");
+    };
+    let what = format!(
+        "This adds the peer at {address} as a learner, waits until it has caught up and votes, and then removes peer {id} at {}.",
+        old.peer_address
+    );
+    if !confirm::agreed(confirm, &what)? {
+        return Ok(None);
+    }
+    let (added, voter) = join(connection, address, old.peer_address == address, true).await?;
+    let new = added.peer_id;
+    if new == id {
+        bail!("the peer at {address} is peer {id} itself; start the new one empty, at another address or with --replace");
+    }
+    if !voter {
+        bail!("peer {new} has joined and has not caught up yet, and peer {id} stays; call this again to go on, or with a longer --timeout");
+    }
+    // Who takes the place of its own address has taken the old member out already.
+    if progress(connection, id).await?.is_some() {
+        take_out(connection, id, false).await?;
+    }
+    let data = json!({"removed_peer_id": id.to_string(), "peer_id": new.to_string()});
+    Ok(Some((format!("Peer {new} at {address} has taken the place of peer {id}."), data)))
+}
+
+async fn transfer_leader(connection: &Connection, to: Option<u64>) -> anyhow::Result<Done> {
+    let request = wire::TransferLeaderRequest { to_peer: to.unwrap_or(0) };
+    let reply = connection
+        .admin("hand leadership over", request, async |mut client, request| {
+            client.transfer_leader(request).await
+        })
+        .await?;
+    if to.is_some_and(|to| to != reply.leader_id) {
+        bail!(
+            "peer {} leads now: it was elected before leadership could move; call this again",
+            reply.leader_id
+        );
+    }
+    let data = json!({"leader_id": reply.leader_id.to_string()});
+    Ok((format!("Peer {} leads now.", reply.leader_id), data))
+}
+
+/// The members as JSON; the sheet is made from it.
+fn members(status: &wire::StatusReply) -> Json {
+    let end = status.peers.iter().map(|peer| peer.last_log_index).max().unwrap_or(0);
+    let members: Vec<Json> = status.peers.iter().map(|peer| member(status, peer, end)).collect();
+    json!({
+        "cluster_id": status.cluster_id, "leader_id": status.leader_id.to_string(), "seen_by": status.peer_id.to_string(),
+        "members": members
+    })
+}
+
+fn member(status: &wire::StatusReply, peer: &wire::PeerStatus, end: u64) -> Json {
+    let role = match (peer.peer_id == status.leader_id, peer.voter) {
+        (true, _) => "leader",
+        (false, true) => "voter",
+        (false, false) => "learner",
+    };
+    let health = match peer {
+        peer if !peer.reachable => "unreachable",
+        peer if peer.state_damaged => "state damaged",
+        peer if peer.diverged => "diverged",
+        peer if peer.disk_low => "disk low",
+        _ => "ok",
+    };
+    let lag = peer.reachable.then(|| end.saturating_sub(peer.applied_index).to_string());
+    json!({
+        "peer_id": peer.peer_id.to_string(), "role": role, "peer_address": peer.peer_address, "public_address": peer.public_address,
+        "lag_entries": lag, "health": health, "last_contact_ms": peer.last_contact_ms.map(|ms| ms.to_string()), "version": peer.version
+    })
+}
+
+fn sheet(data: &Json) -> (String, Sheet) {
+    let members = list(data, "members");
+    let voters = members.iter().filter(|member| member["role"] != "learner").count();
+    let answering = members
+        .iter()
+        .filter(|member| member["role"] != "learner" && member["health"] != "unreachable")
+        .count();
+    let needed = voters / 2 + 1;
+    let sentence = match answering.checked_sub(needed) {
+        Some(spare) => format!("{voters} voters, {answering} answer, {needed} are needed: the cluster survives {spare} more failures."),
+        None => format!("{voters} voters, {answering} answer, {needed} are needed: writes wait until more voters answer."),
+    };
+    let mut sheet = Sheet::new(["ID", "ROLE", "PEER ADDRESS", "PUBLIC ADDRESS", "LAG", "HEALTH", "LAST CONTACT"]);
+    for member in members {
+        let contact = match text(member, "last_contact_ms").parse::<u64>() {
+            _ if member["peer_id"] == data["seen_by"] => "answers now".to_owned(),
+            Ok(ms) => format!("{}.{} s ago", ms / 1_000, ms % 1_000 / 100),
+            Err(_) => "never".to_owned(),
+        };
+        let lag = match text(member, "lag_entries") {
+            lag if lag.is_empty() => "-".to_owned(),
+            lag => lag,
+        };
+        let cell = |name: &str| text(member, name);
+        let (peer_address, public_address) = (cell("peer_address"), cell("public_address"));
+        sheet.row([
+            cell("peer_id"),
+            cell("role"),
+            peer_address,
+            public_address,
+            lag,
+            cell("health"),
+            contact,
+        ]);
+    }
+    (sentence, sheet)
+}

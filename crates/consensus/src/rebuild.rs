@@ -1,0 +1,175 @@
+//! A state that was lost while log and vote are whole comes back, under the same id, from another peer's checkpoint.
+//!
+//! What a peer has promised stands in its log: votes, and entries it has acknowledged. The state only follows from entries
+//! that are committed, and those are the same everywhere. So any peer that serves may give its state away, and whoever
+//! lost its own may go on from it as if it had applied the entries itself. It need not even be the leader's: with the
+//! leader among the lost, the others still elect one.
+//!
+//! This happens before the peer takes part in anything: it does not vote, acknowledge or serve meanwhile.
+
+use crate::network;
+use crate::node::Node;
+use crate::service;
+use crate::transport::{Channel, Transport};
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use quorate_model::{ErrorCode, MetaError};
+use quorate_storage::log::LogStore;
+use quorate_storage::state::{RaftRows, StateEngine};
+use quorate_wire::quorate::peer as wire;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Pause between two rounds of asking.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
+
+/// The entry a checkpoint must reach: what the state lacks and the log does not have any more. `None` if the log leads on
+/// from the state, which it always does unless the state was lost: the log is purged behind the durable state only.
+pub fn missing(log: &dyn LogStore, state: &dyn StateEngine) -> io::Result<Option<u64>> {
+    let applied = state.raft_rows()?.applied.map(|id| id.index);
+    let purged = log.state().purged.map(|id| id.index);
+    Ok(purged.filter(|purged| applied < Some(*purged)))
+}
+
+/// Asks the peers at `addresses` in turn until one has given its state, and installs it.
+pub async fn rebuild(
+    log: &dyn LogStore,
+    state: &dyn StateEngine,
+    transport: &Arc<dyn Transport>,
+    addresses: &[String],
+    at_least: u64,
+) -> io::Result<()> {
+    loop {
+        for address in addresses {
+            match fetch(state, transport, address, at_least).await {
+                Ok(rows) => {
+                    drop_conflict(log, &rows).await?;
+                    state.install(&rows)?;
+                    tracing::warn!(%address, index = rows.applied.map(|id| id.index), "the state is rebuilt from another peer's checkpoint");
+                    return Ok(());
+                }
+                Err(error) => tracing::warn!(%address, at_least, %error, "no state was given"),
+            }
+        }
+        tokio::time::sleep(ASK_AGAIN).await;
+    }
+}
+
+/// Receives one peer's checkpoint into the incoming directory and verifies it.
+async fn fetch(state: &dyn StateEngine, transport: &Arc<dyn Transport>, address: &str, at_least: u64) -> Result<RaftRows, String> {
+    let client = transport.client(address, 0, 0, Channel::Bulk);
+    let request = wire::FetchCheckpointRequest { at_least };
+    let chunks = client.fetch_checkpoint(request).await.map_err(|error| error.to_string())?;
+    let mut broken = None;
+    // An error ends the stream; what was complete before it does not verify.
+    let chunks = chunks.scan((), |(), chunk| {
+        futures::future::ready(chunk.map_err(|error| broken = Some(error.to_string())).ok())
+    });
+    let dir = state.incoming_dir();
+    // Whose these files are is not known, and this is too rare to go on where another attempt ended.
+    if dir.exists() {
+        std::fs::remove_dir_all(&dir).map_err(|error| error.to_string())?;
+    }
+    std::fs::create_dir_all(&dir).map_err(|error| error.to_string())?;
+    let received = service::receive(&dir, false, Box::pin(chunks)).await;
+    let rows = received.map_err(|error| broken.map_or(error.clone(), |why| format!("{error}: {why}")))?;
+    match rows.applied {
+        Some(applied) if applied.index >= at_least => Ok(rows),
+        _ => Err(format!("the checkpoint does not reach entry {at_least}")),
+    }
+}
+
+/// An entry of this log at the checkpoint's index that is another one was never committed, so it and what follows may go, as
+/// a leader would have them go; they must, because the log has to lead on from the state.
+async fn drop_conflict(log: &dyn LogStore, rows: &RaftRows) -> io::Result<()> {
+    let Some(applied) = rows.applied else { return Ok(()) };
+    match log.log_id(applied.index)? {
+        Some(own) if own != applied => {}
+        _ => return Ok(()),
+    }
+    let before = applied.index.checked_sub(1).map(|index| log.log_id(index)).transpose()?.flatten();
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    log.truncate_after(
+        before,
+        Box::new(move |result| {
+            let _ = sender.send(result);
+        }),
+    )?;
+    receiver.await.map_err(|_| io::Error::other("the log has ended"))?
+}
+
+impl Node {
+    /// This peer's state for one that lost its own, file by file, with the manifest first.
+    pub async fn handle_fetch_checkpoint(
+        &self,
+        request: wire::FetchCheckpointRequest,
+    ) -> Result<BoxStream<'static, wire::InstallChunk>, MetaError> {
+        self.check_serving()?;
+        let core = self.core();
+        let failed = |error: io::Error| MetaError::internal(format!("no checkpoint could be made: {error}"));
+        let checkpoint = core.state_adapter.make_checkpoint().await.map_err(failed)?;
+        let index = checkpoint.raft().applied.map_or(0, |id| id.index);
+        if index < request.at_least {
+            let text = format!("this peer has applied entry {index}, the caller needs {}", request.at_least);
+            return Err(MetaError::new(ErrorCode::NotReady, text));
+        }
+        tracing::info!(index, "giving the state to a peer that lost its own");
+        let pace = core.settings.checkpoint_bytes_per_second;
+        network::checkpoint_stream(checkpoint, pace, core.settings.inline_apply)
+            .await
+            .map_err(failed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate_storage::codec::{LeaderId, LogEntry, LogId, Payload};
+    use quorate_storage::log::{Completion, MemoryLog};
+    use quorate_storage::state::MemoryState;
+
+    fn id(term: u64, index: u64) -> LogId {
+        LogId {
+            leader: LeaderId { term, peer: 1 },
+            index,
+        }
+    }
+
+    /// Ten entries of term 2.
+    fn log() -> MemoryLog {
+        let log = MemoryLog::new(Completion::Automatic);
+        let entries = (0..10).map(|index| LogEntry {
+            log_id: id(2, index),
+            payload: Payload::Blank,
+        });
+        log.append(entries.collect(), Box::new(|_| {})).expect("appended");
+        log
+    }
+
+    #[test]
+    fn a_state_is_missing_only_what_the_log_has_no_more() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let (log, state) = (log(), MemoryState::new(dir.path()));
+        assert_eq!(missing(&log, &state).expect("readable"), None, "all of it can be applied again");
+        log.purge(id(2, 4), Box::new(|_| {})).expect("purged");
+        assert_eq!(missing(&log, &state).expect("readable"), Some(4));
+        state.commit(&[], id(2, 3), None).expect("committed");
+        assert_eq!(missing(&log, &state).expect("readable"), Some(4));
+        state.commit(&[], id(2, 4), None).expect("committed");
+        assert_eq!(missing(&log, &state).expect("readable"), None);
+    }
+
+    #[tokio::test]
+    async fn entries_that_contradict_the_checkpoint_go_and_all_others_stay() {
+        let rows = |applied| RaftRows {
+            applied: Some(applied),
+            ..RaftRows::default()
+        };
+        for (applied, left) in [(id(2, 6), 9), (id(3, 6), 5), (id(3, 20), 9)] {
+            let log = log();
+            drop_conflict(&log, &rows(applied)).await.expect("compared");
+            assert_eq!(log.state().last.map(|last| last.index), Some(left), "{applied:?}");
+        }
+    }
+}
