@@ -22,7 +22,11 @@ fn service_and_methods_keep_their_names() {
             "get_instance",
             "alter_cluster",
             "get_cluster",
-            "get_cluster_status"
+            "get_cluster_status",
+            "get_obj_store_info",
+            "alter_obj_store_info",
+            "alter_storage_vault",
+            "update_ak_sk"
         ]
     );
 }
