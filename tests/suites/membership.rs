@@ -148,7 +148,7 @@ async fn a_dead_peer_is_replaced_under_load_and_a_healthy_one_cannot_be_removed_
         let members = members["members"].as_array().expect("a list").clone();
         members
             .iter()
-            .find(|member| member["peer_id"] == dead_id.to_string() && member["health"] == "unreachable")
+            .find(|member| member["peer_id"].as_str() == Some(&dead_id.to_string()) && member["health"] == "unreachable")
             .map(|_| ())
     })
     .await;

@@ -74,7 +74,8 @@ enum Try {
     Answered(Answer),
     /// The cluster said no: another try would hear the same.
     Refused(anyhow::Error),
-    /// The session is gone, and with it what an earlier try came to.
+    /// The cluster does not say what an earlier try came to: the session is gone; or the peer prepared the same call otherwise
+    /// than the one before, as it does under other root keys, and so takes it for another one.
     Forgotten(anyhow::Error),
     /// Nothing was changed by this try.
     Failed(anyhow::Error),
@@ -293,7 +294,7 @@ fn verdict(reply: &Reply) -> Try {
     };
     let error = anyhow!("{message} ({})", row.name);
     match (row.retry, reply.outcome.as_str()) {
-        _ if row.code == ErrorCode::SessionExpired => Try::Forgotten(error),
+        _ if matches!(row.code, ErrorCode::SessionExpired | ErrorCode::RequestIdReused) => Try::Forgotten(error),
         (RetryClass::SameRequestId, _) | (_, "unknown") => Try::Unknown(error),
         (RetryClass::SamePeer | RetryClass::OtherPeer, _) => Try::Failed(error),
         // The server's own text ends with the advice already unless it quotes upstream's words.

@@ -194,7 +194,10 @@ pub async fn lost_entries(
     incarnation: u64,
     addresses: impl IntoIterator<Item = &String>,
 ) -> io::Result<Option<String>> {
-    let members = state.raft_rows()?.membership.membership.members;
+    let rows = state.raft_rows()?;
+    // What the state holds was committed, whatever has become of the log's end: nothing up to there is lost.
+    let applied = rows.applied.map_or(0, |applied| applied.index);
+    let members = rows.membership.membership.members;
     let others = members.iter().filter(|member| member.incarnation != incarnation);
     let mut asked: BTreeSet<String> = others.map(|member| member.peer_address.clone()).collect();
     asked.extend(addresses.into_iter().cloned());
@@ -211,7 +214,9 @@ pub async fn lost_entries(
         let Some(mark) = mark_from_wire(reply.acknowledged_vote, reply.acknowledged) else {
             continue;
         };
-        if let Some(loss) = lacks(log, &mark)? {
+        if mark.log_id.index > applied
+            && let Some(loss) = lacks(log, &mark)?
+        {
             return Ok(Some(loss));
         }
     }

@@ -16,6 +16,12 @@ pub const MAX_PEER_MESSAGE_BYTES: usize = 9 << 20;
 pub const MAX_CONNECTIONS: usize = 10_000;
 /// First bytes of a connection must come within this time.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// A silent HTTP/2 connection is asked whether it is still there after this long, and broken after as long again.
+pub const HTTP2_KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// Connections on the peer port: three a peer, and those of newcomers.
+pub const MAX_PEER_CONNECTIONS: usize = 1_024;
+/// Of these, connections whose handshake is under way: it costs asymmetric cryptography before the caller is known.
+pub const MAX_PEER_HANDSHAKES: usize = 64;
 /// How often files of certificates are looked at, at most: at a connection.
 pub const TLS_FILES_LOOK: Duration = Duration::from_secs(1);
 /// How long a caller that was refused may take to hang up.

@@ -5,7 +5,7 @@
 
 use crate::app::App;
 use crate::doris_grpc::DorisService;
-use crate::limits::{DRAIN_TIMEOUT, HANDSHAKE_TIMEOUT, MAX_BODY_BYTES, MAX_CONNECTIONS};
+use crate::limits::{DRAIN_TIMEOUT, HANDSHAKE_TIMEOUT, HTTP2_KEEP_ALIVE, MAX_BODY_BYTES, MAX_CONNECTIONS};
 use crate::native::admin::AdminService;
 use crate::native::metadata::MetadataService;
 use crate::tls::{self, PublicTls};
@@ -24,7 +24,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tower::{Service, ServiceExt};
@@ -109,7 +109,9 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, tls: Option<Arc<PublicT
     let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
-    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(MAX_STREAMS);
+    let http2 = &mut builder.http2();
+    http2.timer(TokioTimer::new()).max_concurrent_streams(MAX_STREAMS);
+    http2.keep_alive_interval(HTTP2_KEEP_ALIVE).keep_alive_timeout(HTTP2_KEEP_ALIVE);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -136,7 +138,7 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, tls: Option<Arc<PublicT
         front.remote = remote.ip();
         tokio::spawn(async move {
             let served = match tls {
-                None => serve_stream(&builder, stream, front, watcher).await,
+                None => serve_plain(&builder, stream, front, watcher).await,
                 Some(tls) => serve_with_tls(&tls, &builder, stream, front, watcher).await,
             };
             if let Err(error) = served {
@@ -162,6 +164,12 @@ where
     watcher.watch(builder.serve_connection(TokioIo::new(stream), front)).await
 }
 
+/// Whoever connects must also speak: until the first byte nothing else limits how long a connection is held.
+async fn serve_plain(builder: &Builder, stream: TcpStream, front: Front, watcher: Watcher) -> Served {
+    tokio::time::timeout(HEADER_TIMEOUT, stream.peek(&mut [0])).await??;
+    serve_stream(builder, stream, front, watcher).await
+}
+
 /// What a caller without TLS is told by a port that speaks nothing else. An HTTP/2 caller at least sees that this is not it.
 const NEEDS_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-type: text/plain\r\ncontent-length: 58\r\n\r\n\
 this port speaks TLS only; use https:// and the CA's file\n";
@@ -178,7 +186,8 @@ async fn serve_with_tls(public: &PublicTls, builder: &Builder, mut stream: TcpSt
             return Ok(());
         }
     }
-    let stream = tls::accept(&public.acceptor, stream).await?;
+    let mut stream = BufReader::new(tls::accept(&public.acceptor, stream).await?);
+    tokio::time::timeout(HEADER_TIMEOUT, stream.fill_buf()).await??;
     front.secured = true;
     serve_stream(builder, stream, front, watcher).await
 }

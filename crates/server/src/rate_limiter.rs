@@ -1,7 +1,8 @@
 //! Counts calls against limits per second.
 //!
 //! One bucket for each RPC and instance: it holds a second's worth of calls, loses one with each call and is refilled evenly.
-//! A bucket that was not used for a second is full, so forgetting it changes nothing: this bounds the memory.
+//! A bucket that was not used for a second is full, so forgetting it changes nothing. Instances are known by a hash: an id is
+//! whatever a caller has sent, of any length, and is counted before anything else looks at it.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -10,7 +11,7 @@ use tokio::time::Instant;
 
 /// Locks that calls spread over: two busy instances must not wait for each other.
 const SHARDS: usize = 16;
-/// Buckets of one shard that make it look for some to forget.
+/// Buckets of one RPC in one shard. Beyond it full ones are forgotten; if all were used within a second, all are.
 const BUCKETS_PER_SHARD: usize = 4_096;
 
 #[derive(Clone, Copy, Debug)]
@@ -20,7 +21,8 @@ struct Bucket {
     refilled: Instant,
 }
 
-type Shard = HashMap<&'static str, HashMap<String, Bucket>>;
+/// By RPC, then by the hash of the instance's id.
+type Shard = HashMap<&'static str, HashMap<u64, Bucket>>;
 
 /// The buckets of one peer.
 pub struct RateLimiter {
@@ -44,19 +46,23 @@ impl RateLimiter {
             return false;
         }
         let limit = limit as f64;
-        let position = self.hasher.hash_one(instance_id) as usize % SHARDS;
+        let instance = self.hasher.hash_one(instance_id);
+        let position = instance as usize % SHARDS;
         // A panic elsewhere cannot have left a bucket half written.
         let mut shard = self.shards[position].lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let buckets = shard.entry(rpc).or_default();
-        let Some(bucket) = buckets.get_mut(instance_id) else {
+        let Some(bucket) = buckets.get_mut(&instance) else {
             if buckets.len() >= BUCKETS_PER_SHARD {
                 buckets.retain(|_, bucket| now.saturating_duration_since(bucket.refilled).as_secs_f64() < 1.0);
+                if buckets.len() >= BUCKETS_PER_SHARD {
+                    buckets.clear();
+                }
             }
             let bucket = Bucket {
                 calls: limit - 1.0,
                 refilled: now,
             };
-            buckets.insert(instance_id.to_owned(), bucket);
+            buckets.insert(instance, bucket);
             return true;
         };
         let seconds = now.saturating_duration_since(bucket.refilled).as_secs_f64();

@@ -3,7 +3,7 @@
 use super::refusals::Refusals;
 use super::{Identity, OwnIdentity, handshake};
 use crate::app::App;
-use crate::limits::MAX_PEER_MESSAGE_BYTES;
+use crate::limits::{MAX_PEER_CONNECTIONS, MAX_PEER_HANDSHAKES, MAX_PEER_MESSAGE_BYTES};
 use crate::tls::{self, PeerTls};
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -17,6 +17,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Request, Response, Status, Streaming};
 use tower::ServiceExt;
 
@@ -37,14 +38,24 @@ pub struct PeerPort {
 
 /// Accepts peer connections until the process ends.
 pub async fn accept(port: PeerPort, listener: TcpListener) {
+    let connections = Arc::new(Semaphore::new(MAX_PEER_CONNECTIONS));
+    let handshakes = Arc::new(Semaphore::new(MAX_PEER_HANDSHAKES));
     loop {
         match listener.accept().await {
             Ok((stream, from)) => {
+                let permits = (connections.clone().try_acquire_owned(), handshakes.clone().try_acquire_owned());
+                let (Ok(connection), Ok(handshake)) = permits else {
+                    if let Some(untold) = port.refused.note(&from.ip().to_string(), "too many connections") {
+                        tracing::warn!(from = %from.ip(), untold, "a peer connection was closed: too many are open");
+                    }
+                    continue;
+                };
                 let port = port.clone();
                 tokio::spawn(async move {
-                    if let Err(error) = serve_connection(port, stream, from).await {
+                    if let Err(error) = serve_connection(port, stream, from, handshake).await {
                         tracing::debug!(%from, %error, "peer connection ended");
                     }
+                    drop(connection);
                 });
             }
             Err(error) => {
@@ -57,13 +68,13 @@ pub async fn accept(port: PeerPort, listener: TcpListener) {
 
 type Served = Result<(), Box<dyn std::error::Error + Send + Sync>>;
 
-async fn serve_connection(port: PeerPort, stream: TcpStream, from: SocketAddr) -> Served {
+async fn serve_connection(port: PeerPort, stream: TcpStream, from: SocketAddr, handshake: OwnedSemaphorePermit) -> Served {
     stream.set_nodelay(true)?;
     let Some(peer_tls) = port.tls.clone() else {
-        return serve_stream(port, stream, from).await;
+        return serve_stream(port, stream, from, handshake).await;
     };
     match tls::accept(&peer_tls.acceptor, stream).await {
-        Ok(stream) => serve_stream(port, stream, from).await,
+        Ok(stream) => serve_stream(port, stream, from, handshake).await,
         Err(error) => {
             if let Some(untold) = port.refused.note(&from.ip().to_string(), &error.to_string()) {
                 tracing::warn!(%error, untold, "a peer was refused");
@@ -73,7 +84,10 @@ async fn serve_connection(port: PeerPort, stream: TcpStream, from: SocketAddr) -
     }
 }
 
-async fn serve_stream<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(port: PeerPort, mut stream: S, from: SocketAddr) -> Served {
+async fn serve_stream<S>(port: PeerPort, mut stream: S, from: SocketAddr, under_way: OwnedSemaphorePermit) -> Served
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let caller = handshake::serve(&mut stream, &port.secret, port.own.get(), |caller| admit(&port, caller))
         .await
         .inspect_err(|error| {
@@ -84,6 +98,7 @@ async fn serve_stream<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(port: 
                 tracing::warn!(from = %from.ip(), %error, untold, "a peer was refused");
             }
         })?;
+    drop(under_way);
     let service = PeerServer::new(PeerService { port, caller })
         .max_decoding_message_size(MAX_PEER_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_PEER_MESSAGE_BYTES)
