@@ -325,4 +325,15 @@ impl Admin for FakePeer {
     async fn transfer_leader(&self, _: Request<wire::TransferLeaderRequest>) -> Result<Response<wire::TransferLeaderReply>, Status> {
         Err(error(ErrorCode::UnknownCommand))
     }
+    async fn add_member(&self, _: Request<wire::AddMemberRequest>) -> Result<Response<wire::AddMemberReply>, Status> {
+        Err(error(ErrorCode::UnknownCommand))
+    }
+
+    async fn promote_member(&self, _: Request<wire::PromoteMemberRequest>) -> Result<Response<wire::PromoteMemberReply>, Status> {
+        Err(error(ErrorCode::UnknownCommand))
+    }
+
+    async fn remove_member(&self, _: Request<wire::RemoveMemberRequest>) -> Result<Response<wire::RemoveMemberReply>, Status> {
+        Err(error(ErrorCode::UnknownCommand))
+    }
 }
