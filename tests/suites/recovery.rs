@@ -279,13 +279,9 @@ async fn a_recovery_that_was_interrupted_goes_on_and_keeps_the_peer_from_startin
     assert!(said.success, "{said:?}");
     let identity = fs::read(data_dir.join("identity")).expect("an identity");
     let line = |name: &str, from: &[u8]| {
-        let text = String::from_utf8(from.to_vec()).expect("text");
-        let line = text
-            .lines()
-            .find_map(|line| line.strip_prefix(name))
-            .expect("the line is there")
-            .to_owned();
-        line
+        let text = std::str::from_utf8(from).expect("text");
+        let mut lines = text.lines().filter_map(|line| line.strip_prefix(name));
+        lines.next().expect("the line is there").to_owned()
     };
     let (new, old) = (line("cluster ", &identity), line("cluster ", &old_identity));
 
