@@ -48,6 +48,22 @@ async fn grow(cluster: &mut Cluster, expected: Vec<u64>) {
     cluster.wait_ready().await;
 }
 
+/// Starts a fifth peer and adds it by hand, twice.
+async fn add_a_fifth(cluster: &mut Cluster) {
+    let mut fifth = cluster.newcomer();
+    fifth.start();
+    let address = fifth.peer_address.clone();
+    cluster.peers.push(fifth);
+    let added = until("the fifth peer listens, and is added", async || {
+        let said = tokio::task::block_in_place(|| cli::run(cluster, &["member", "add", &address, "--timeout", WAIT, "-o", "json"], ""));
+        said.success.then(|| serde_json::from_str::<Json>(&said.out).expect("JSON"))
+    })
+    .await;
+    assert_eq!((&added["peer_id"], &added["voter"]), (&"5".into(), &true.into()), "{added}");
+    let again = json(cluster, &["member", "add", &address, "--timeout", WAIT]).await;
+    assert_eq!((&again["peer_id"], &again["was_member"]), (&"5".into(), &true.into()), "{again}");
+}
+
 fn assert_nobody_waited(ledger: &Ledger) {
     let gap_ms = ledger.longest_gap.as_millis();
     eprintln!("longest gap {gap_ms} ms, {} repeats, {} reads", ledger.repeats, ledger.reads);
@@ -65,18 +81,7 @@ async fn a_cluster_grows_to_five_and_shrinks_to_three_others_while_writes_go_on(
     phase("a fourth peer joins by itself");
     grow(&mut cluster, vec![1, 2, 3, 4]).await;
     phase("a fifth one is added by hand, and again, which is harmless");
-    let mut fifth = cluster.newcomer();
-    fifth.start();
-    let address = fifth.peer_address.clone();
-    cluster.peers.push(fifth);
-    let added = until("the fifth peer listens, and is added", async || {
-        let said = tokio::task::block_in_place(|| cli::run(&cluster, &["member", "add", &address, "--timeout", WAIT, "-o", "json"], ""));
-        said.success.then(|| serde_json::from_str::<Json>(&said.out).expect("JSON"))
-    })
-    .await;
-    assert_eq!((&added["peer_id"], &added["voter"]), (&"5".into(), &true.into()), "{added}");
-    let again = json(&cluster, &["member", "add", &address, "--timeout", WAIT]).await;
-    assert_eq!((&again["peer_id"], &again["was_member"]), (&"5".into(), &true.into()), "{again}");
+    add_a_fifth(&mut cluster).await;
     wait_members(&cluster, 0, vec![1, 2, 3, 4, 5]).await;
     cluster.wait_ready().await;
     load.wait_writes(20).await;
@@ -141,6 +146,7 @@ async fn a_dead_peer_is_replaced_under_load_and_a_healthy_one_cannot_be_removed_
     let (leader, dead) = (cluster.leader().await, cluster.follower().await);
     let healthy = 3 - leader - dead;
     let (dead_id, healthy_id) = (id_of(&cluster, dead).await, id_of(&cluster, healthy).await);
+    let dead_text = dead_id.to_string();
     cluster.peers[dead].kill();
     fs::remove_dir_all(&cluster.peers[dead].data_dir).expect("its disk is gone");
     until("the others notice", async || {
@@ -148,7 +154,7 @@ async fn a_dead_peer_is_replaced_under_load_and_a_healthy_one_cannot_be_removed_
         let members = members["members"].as_array().expect("a list").clone();
         members
             .iter()
-            .find(|member| member["peer_id"].as_str() == Some(&dead_id.to_string()) && member["health"] == "unreachable")
+            .find(|member| member["peer_id"] == dead_text.as_str() && member["health"] == "unreachable")
             .map(|_| ())
     })
     .await;
@@ -184,7 +190,6 @@ async fn a_dead_peer_is_replaced_under_load_and_a_healthy_one_cannot_be_removed_
     let mut newcomer = cluster.newcomer_of(&[&cluster.peers[healthy].peer_address.clone()]);
     newcomer.start();
     let address = newcomer.peer_address.clone();
-    let dead_text = dead_id.to_string();
     let replace = ["member", "replace", &dead_text, &address, "--yes", "--timeout", WAIT];
     until("the new peer listens, and replaces the dead one", async || {
         let said = tokio::task::block_in_place(|| cli::run(&cluster, &replace, ""));

@@ -160,6 +160,35 @@ fn recover(cluster: &Cluster, data_dir: &Path, further: &[&str], typed: &str) ->
     tokio::task::block_in_place(|| cli::run(cluster, &arguments, typed))
 }
 
+/// Without the typed sentence nothing is changed.
+fn assert_asks(cluster: &Cluster, data_dir: &Path, parent: &str) {
+    for (further, typed, part) in [
+        (&["--dry-run"][..], "", "nothing was changed"),
+        (&[], "yes\n", "not confirmed"),
+        (&[], "", "I lost the majority"),
+    ] {
+        let said = recover(cluster, data_dir, further, typed);
+        assert_eq!(said.success, further == ["--dry-run"], "{said:?}");
+        assert!(
+            said.err.contains(part) && said.err.contains("Given up, and kept out from now on"),
+            "{said:?}"
+        );
+        let identity = fs::read_to_string(data_dir.join("identity")).expect("text");
+        assert!(identity.contains(parent), "{identity}");
+    }
+}
+
+/// A peer of the lost cluster is refused by those of the new one.
+async fn assert_kept_out(mut returned: Peer) {
+    returned.start();
+    until("the handshake is refused, and the log says why", async || {
+        returned.log().contains("this peer belongs to cluster").then_some(())
+    })
+    .await;
+    let ready = quorate_tests::http::get(&returned.public, "/readyz").await.expect("answered");
+    assert_eq!(ready.status, 503, "{}", ready.body);
+}
+
 async fn cluster_id(address: &str) -> String {
     native::status(address).await.expect("a peer that runs answers").cluster_id
 }
@@ -190,20 +219,7 @@ async fn a_survivor_becomes_a_new_cluster_that_grows_back_to_three() {
     fs::remove_dir_all(&cluster.peers[gone[1]].data_dir).expect("the other does not");
 
     phase("the recovery asks, and changes nothing until it is told");
-    for (further, typed, part) in [
-        (&["--dry-run"][..], "", "nothing was changed"),
-        (&[], "yes\n", "not confirmed"),
-        (&[], "", "I lost the majority"),
-    ] {
-        let said = recover(&cluster, &data_dir, further, typed);
-        assert_eq!(said.success, further == ["--dry-run"], "{said:?}");
-        assert!(
-            said.err.contains(part) && said.err.contains("Given up, and kept out from now on"),
-            "{said:?}"
-        );
-        let identity = fs::read_to_string(data_dir.join("identity")).expect("text");
-        assert!(identity.contains(&parent), "{identity}");
-    }
+    assert_asks(&cluster, &data_dir, &parent);
     let said = recover(&cluster, &data_dir, &[], "I lost the majority\n");
     assert!(said.success && said.out.contains("is the only member of cluster"), "{said:?}");
     let said = recover(&cluster, &data_dir, &["--yes-i-lost-the-majority"], "");
@@ -244,15 +260,9 @@ async fn a_survivor_becomes_a_new_cluster_that_grows_back_to_three() {
     assert_peers_agree(&cluster).await;
 
     phase("a lost peer turns up again with its old disk, and is kept out");
-    let mut returned = lost.into_iter().next().expect("two were lost");
+    let returned = lost.into_iter().next().expect("two were lost");
     fs::rename(&kept, &returned.data_dir).expect("its disk is back");
-    returned.start();
-    until("the handshake is refused, and the log says why", async || {
-        returned.log().contains("this peer belongs to cluster").then_some(())
-    })
-    .await;
-    let ready = quorate_tests::http::get(&returned.public, "/readyz").await.expect("answered");
-    assert_eq!(ready.status, 503, "{}", ready.body);
+    assert_kept_out(returned).await;
     assert_eq!(cluster.members(0).await.1, ids);
 }
 
@@ -269,12 +279,9 @@ async fn a_recovery_that_was_interrupted_goes_on_and_keeps_the_peer_from_startin
     assert!(said.success, "{said:?}");
     let identity = fs::read(data_dir.join("identity")).expect("an identity");
     let line = |name: &str, from: &[u8]| {
-        let text = String::from_utf8(from.to_vec()).expect("text");
-        let mut lines = text.lines();
-        lines
-            .find_map(|line| line.strip_prefix(name))
-            .expect("the line is there")
-            .to_owned()
+        let text = std::str::from_utf8(from).expect("text");
+        let mut lines = text.lines().filter_map(|line| line.strip_prefix(name));
+        lines.next().expect("the line is there").to_owned()
     };
     let (new, old) = (line("cluster ", &identity), line("cluster ", &old_identity));
 

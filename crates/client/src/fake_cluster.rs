@@ -325,7 +325,6 @@ impl Admin for FakePeer {
     async fn transfer_leader(&self, _: Request<wire::TransferLeaderRequest>) -> Result<Response<wire::TransferLeaderReply>, Status> {
         Err(error(ErrorCode::UnknownCommand))
     }
-
     async fn add_member(&self, _: Request<wire::AddMemberRequest>) -> Result<Response<wire::AddMemberReply>, Status> {
         Err(error(ErrorCode::UnknownCommand))
     }

@@ -103,7 +103,6 @@ pub async fn run(config: ServerConfig, stop: watch::Receiver<bool>, ready: impl 
         peer: place.peer.0,
         incarnation: newcomer.incarnation,
     });
-    let mut stopped = stop.clone();
     let node = tokio::select! {
         node = start_node(&app, &place, &newcomer, transport.clone()) => node?,
         _ = stopped.wait_for(|stop| *stop) => return Ok(()),
