@@ -31,4 +31,5 @@ pub mod rate_limiter;
 pub mod rpc_table;
 pub mod secrets;
 pub mod serve;
+pub mod slow;
 pub mod tls;

@@ -33,6 +33,7 @@ pub struct Metrics {
     registry: Registry,
     pub calls: Family<CallLabels, Counter>,
     pub call_duration: Durations,
+    pub slow_requests: Counter,
     pub connections: Gauge,
     pub applied_index: Gauge,
     pub revision: Gauge,
@@ -117,6 +118,11 @@ const TABLE: &[Row] = &[
     ),
     CALL_DURATION,
     row(
+        "slow_requests",
+        Source::Counter(|metrics| &metrics.slow_requests),
+        "Calls that took slow_request_ms or longer",
+    ),
+    row(
         "connections",
         Source::Gauge(|metrics| &metrics.connections),
         "Open connections on the public port",
@@ -188,6 +194,7 @@ impl Metrics {
         let mut metrics = Metrics {
             calls: Family::default(),
             call_duration: Family::new_with_constructor(new_histogram),
+            slow_requests: Counter::default(),
             connections: Gauge::default(),
             applied_index: Gauge::default(),
             revision: Gauge::default(),
