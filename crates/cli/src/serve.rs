@@ -105,6 +105,9 @@ pub struct ServeArguments {
     /// Size of one log file in bytes [default: 67108864].
     #[arg(long)]
     log_segment_bytes: Option<u32>,
+    /// Milliseconds from which a request is called slow and gets a line in the log; 0 for none [default: 1000].
+    #[arg(long)]
+    slow_request_ms: Option<u64>,
     /// Append every applied entry to audit.log (builds with the `audit` feature).
     #[arg(long)]
     audit: bool,
@@ -146,6 +149,7 @@ impl ServeArguments {
         config.ballast_bytes = self.ballast_bytes.or(config.ballast_bytes);
         config.content_scan_seconds = self.content_scan_seconds.or(config.content_scan_seconds);
         config.log_segment_bytes = self.log_segment_bytes.or(config.log_segment_bytes);
+        config.slow_request_ms = self.slow_request_ms.or(config.slow_request_ms);
         config.allow_well_known_token |= self.allow_well_known_token;
         config.replace |= self.replace;
         config.audit |= self.audit;

@@ -37,7 +37,10 @@ fn adapters(log: impl LogStore, state: impl StateEngine, inline: bool) -> (LogAd
     } else {
         ApplyHandle::spawn(applier).expect("a thread starts")
     };
-    (LogAdapter::new(Arc::new(log), Arc::default()), StateAdapter::new(apply))
+    (
+        LogAdapter::new(Arc::new(log), Arc::default(), Arc::default()),
+        StateAdapter::new(apply, Arc::default()),
+    )
 }
 
 /// What a peer runs on.

@@ -41,6 +41,7 @@ mod state_adapter;
 pub mod status;
 pub mod transport;
 mod types;
+pub mod write_path;
 
 pub use node::{Deadline, Node, NodeParts};
 pub use settings::{Settings, Timing};

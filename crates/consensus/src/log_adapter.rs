@@ -3,6 +3,7 @@
 use crate::append_latency::AppendLatency;
 use crate::convert;
 use crate::types::{Entry, LogId, TypeConfig, Vote};
+use crate::write_path::WritePath;
 use futures::Stream;
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 use quorate_storage::log::LogStore;
@@ -20,11 +21,12 @@ pub const READ_BUDGET_BYTES: usize = 1 << 20;
 pub struct LogAdapter {
     log: Arc<dyn LogStore>,
     latency: Arc<AppendLatency>,
+    path: Arc<WritePath>,
 }
 
 impl LogAdapter {
-    pub fn new(log: Arc<dyn LogStore>, latency: Arc<AppendLatency>) -> LogAdapter {
-        LogAdapter { log, latency }
+    pub fn new(log: Arc<dyn LogStore>, latency: Arc<AppendLatency>, path: Arc<WritePath>) -> LogAdapter {
+        LogAdapter { log, latency, path }
     }
 
     fn read(&self, range: impl RangeBounds<u64>, budget: usize) -> io::Result<Vec<Entry>> {
@@ -139,11 +141,16 @@ impl RaftLogStorage<TypeConfig> for LogAdapter {
         I::IntoIter: Send,
     {
         fail::fail_point!("log_append_before");
-        let entries = entries.into_iter().map(convert::entry_to_disk).collect();
-        let (latency, started) = (self.latency.clone(), Instant::now());
+        let entries: Vec<_> = entries.into_iter().map(convert::entry_to_disk).collect();
+        let (latency, path, started) = (self.latency.clone(), self.path.clone(), Instant::now());
+        let last = entries.last().map(|entry| entry.log_id.index);
+        if let (Some(first), Some(last)) = (entries.first(), last) {
+            path.appended(first.log_id.index, last, started);
+        }
         let done = move |result| {
             fail::fail_point!("log_append_after");
             latency.record(started.elapsed());
+            last.into_iter().for_each(|last| path.synced(last));
             callback.io_completed(result);
         };
         self.log.append(entries, Box::new(done))

@@ -13,6 +13,7 @@ use crate::settings::{LEADER_RETRY, MAX_WAITING_COMMANDS, Settings};
 use crate::state_adapter::StateAdapter;
 use crate::transport::{Channel, PeerClient, Transport};
 use crate::types::{PeerNode, TypeConfig};
+use crate::write_path::WritePath;
 use crate::{forward, maintenance, proposer, reads};
 use bytes::Bytes;
 use openraft::async_runtime::watch::WatchReceiver;
@@ -66,6 +67,8 @@ pub struct Core {
     pub disk: DiskWatch,
     pub content_scan: ContentScan,
     pub append_latency: Arc<AppendLatency>,
+    /// Where recent entries spent their time here.
+    pub write_path: Arc<WritePath>,
     /// What every peer has acknowledged to this one while it led.
     pub acknowledged: Arc<Acknowledged>,
     /// Whether this peer itself has lost what it had acknowledged.
@@ -113,7 +116,8 @@ impl Node {
         } else {
             ApplyHandle::spawn(applier.clone())?
         };
-        let state_adapter = StateAdapter::new(apply);
+        let write_path = Arc::<WritePath>::default();
+        let state_adapter = StateAdapter::new(apply, write_path.clone());
         let is_new = parts.log.state().last.is_none();
         let append_latency = Arc::new(AppendLatency::default());
         let core_cell = Arc::<OnceLock<Weak<Core>>>::default();
@@ -130,7 +134,7 @@ impl Node {
             parts.peer.0,
             Arc::new(config),
             network,
-            LogAdapter::new(parts.log.clone(), append_latency.clone()),
+            LogAdapter::new(parts.log.clone(), append_latency.clone(), write_path.clone()),
             state_adapter.clone(),
         )
         .await
@@ -152,6 +156,7 @@ impl Node {
             disk: DiskWatch::default(),
             content_scan: ContentScan::default(),
             append_latency: append_latency.clone(),
+            write_path: write_path.clone(),
             acknowledged,
             own_log,
             health: maintenance::Health::default(),
@@ -166,7 +171,7 @@ impl Node {
             tasks: Mutex::default(),
         });
         let _ = core_cell.set(Arc::downgrade(&core));
-        core.spawn(proposer::run(raft.clone(), proposals));
+        core.spawn(proposer::run(raft.clone(), write_path, proposals));
         core.spawn(reads::run(core.clone(), readers));
         raft.run();
         let node = Node { core };

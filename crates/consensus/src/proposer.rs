@@ -5,12 +5,14 @@
 
 use crate::env;
 use crate::types::{EntryData, TypeConfig};
+use crate::write_path::WritePath;
 use bytes::Bytes;
 use openraft::Raft;
 use openraft::errors::{ClientWriteError, RaftError};
 use quorate_model::{ErrorCode, MetaError};
 use quorate_state_machine::{Answer, frame, limits};
 use std::collections::VecDeque;
+use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 /// Why a command got no answer from the log.
@@ -34,7 +36,7 @@ pub struct Proposal {
 }
 
 /// Packs and proposes until every sender is gone.
-pub async fn run(raft: Raft<TypeConfig, crate::state_adapter::StateAdapter>, mut waiting: mpsc::Receiver<Proposal>) {
+pub async fn run(raft: Raft<TypeConfig, crate::state_adapter::StateAdapter>, path: Arc<WritePath>, mut waiting: mpsc::Receiver<Proposal>) {
     let mut carried: VecDeque<Proposal> = VecDeque::new();
     // Fewer for a while after an entry that could not hold what its commands change: most of a full one would come back.
     let mut most_commands = limits::MAX_COMMANDS_PER_ENTRY;
@@ -75,6 +77,7 @@ pub async fn run(raft: Raft<TypeConfig, crate::state_adapter::StateAdapter>, mut
             answer_all(replies, Err(ProposeFailure::Refused(MetaError::new(ErrorCode::TooLarge, message))));
             continue;
         }
+        path.packed();
         match raft.client_write(EntryData(entry)).await {
             Ok(response) => {
                 let answers = response.data.0;
@@ -88,7 +91,10 @@ pub async fn run(raft: Raft<TypeConfig, crate::state_adapter::StateAdapter>, mut
                     let _ = reply.send(Ok(answer));
                 }
             }
-            Err(error) => answer_all(replies, Err(classify(error))),
+            Err(error) => {
+                path.given_up();
+                answer_all(replies, Err(classify(error)));
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 use crate::applier::{ApplyHandle, Group, applied_rows};
 use crate::convert;
 use crate::types::{EntryAnswers, LogId, SnapshotMeta, StoredMembership, TypeConfig};
+use crate::write_path::WritePath;
 use futures::{FutureExt, Stream, StreamExt};
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine, Snapshot};
 use openraft::{EntryPayload, RaftTypeConfig};
@@ -39,6 +40,7 @@ pub struct StateAdapter {
     apply: ApplyHandle,
     /// The newest checkpoint; older ones live as long as a transfer holds them.
     newest: Arc<Mutex<Newest>>,
+    path: Arc<WritePath>,
 }
 
 #[derive(Default)]
@@ -51,10 +53,11 @@ struct Newest {
 }
 
 impl StateAdapter {
-    pub fn new(apply: ApplyHandle) -> StateAdapter {
+    pub fn new(apply: ApplyHandle, path: Arc<WritePath>) -> StateAdapter {
         StateAdapter {
             apply,
             newest: Arc::default(),
+            path,
         }
     }
 
@@ -184,6 +187,7 @@ impl RaftStateMachine<TypeConfig> for StateAdapter {
                 last = Some(log_id);
             }
             let Some(last) = last else { continue };
+            self.path.committed(last.index);
             let answers = self
                 .apply
                 .apply(Group {
@@ -192,6 +196,7 @@ impl RaftStateMachine<TypeConfig> for StateAdapter {
                     membership,
                 })
                 .await?;
+            self.path.applied(last.index);
             for (responder, answers) in responders.into_iter().zip(answers) {
                 if let Some(responder) = responder {
                     responder.send(EntryAnswers(answers));

@@ -95,10 +95,14 @@ fn cluster_findings(core: &Core) -> Vec<wire::Finding> {
         found.push(finding(true, format!("peer {peer}"), text, advice));
     }
     for peer in core.acknowledged.lost().into_iter().filter(|peer| core.node_of(*peer).is_some()) {
-        let text = "came back without entries it had acknowledged; it takes no part any more".to_owned();
-        found.push(finding(true, format!("peer {peer}"), text, "start it empty with --replace"));
+        found.push(lost(peer));
     }
     found
+}
+
+fn lost(peer: u64) -> wire::Finding {
+    let text = "came back without entries it had acknowledged; it takes no part any more".to_owned();
+    finding(true, format!("peer {peer}"), text, "start it empty with --replace")
 }
 
 fn no_leader(voters: usize, reachable: usize, needed: usize) -> wire::Finding {
@@ -133,9 +137,17 @@ fn findings(leader: u64, peers: &[wire::PeerStatus], heartbeat_ms: u64) -> Vec<w
                 spare == 0,
                 object,
                 text,
-                "start it; if its data is lost, start it empty with --replace",
+                "start it; it says why if it ends again (other root keys, a place it has lost); if its data is lost, start it empty with --replace",
             ));
             continue;
+        }
+        if !peer.voter {
+            let text = format!(
+                "has no vote yet; it is {} entries behind",
+                most_applied.saturating_sub(peer.applied_index)
+            );
+            let advice = "it becomes a voter by itself when it has caught up; if it comes no nearer, look at its disk and the network";
+            found.push(finding(false, object.clone(), text, advice));
         }
         if peer.state_damaged {
             let text = "its state is damaged: a scan found other content than was applied; it serves nothing".to_owned();
@@ -184,3 +196,6 @@ fn findings(leader: u64, peers: &[wire::PeerStatus], heartbeat_ms: u64) -> Vec<w
     }
     found
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,8 +6,9 @@ use crate::doris_grpc;
 use crate::limits::{DEFAULT_DEADLINE, MAX_IN_FLIGHT};
 use crate::metrics::Metrics;
 use crate::secrets::SecretBox;
+use crate::slow::{Answered, DEFAULT_SLOW_REQUEST_MS, SlowLog};
 use quorate_consensus::{Deadline, Node};
-use quorate_model::{ErrorCode, MetaError};
+use quorate_model::{ErrorCode, MetaError, RequestId};
 use quorate_state_machine::command::{PrepareContext, PrepareSettings};
 use quorate_state_machine::service_account::ConfiguredAccount;
 use quorate_storage::ballast::Ballast;
@@ -32,11 +33,13 @@ pub struct App {
     node: OnceLock<Node>,
     ballast: OnceLock<Arc<Ballast>>,
     in_flight: Arc<Semaphore>,
+    slow: SlowLog,
 }
 
 impl App {
     pub fn new(config: ServerConfig, token: String, secrets: SecretBox) -> App {
         App {
+            slow: SlowLog::new(config.slow_request_ms.unwrap_or(DEFAULT_SLOW_REQUEST_MS)),
             config,
             token,
             prepare_settings: PrepareSettings::default(),
@@ -90,6 +93,22 @@ impl App {
         PrepareContext {
             secrets: &self.secrets,
             settings: &self.prepare_settings,
+        }
+    }
+
+    /// Counts an answered call; a slow one is logged.
+    pub fn served(&self, call: &'static str, outcome: &'static str, request: Option<RequestId>, started: Instant) {
+        self.metrics.served(call, outcome, started);
+        let answered = Answered {
+            call,
+            outcome,
+            request,
+            started,
+            ended: Instant::now(),
+        };
+        if self.slow.is_slow(&answered) {
+            self.metrics.slow_requests.inc();
+            self.slow.write(&answered, self.node.get());
         }
     }
 

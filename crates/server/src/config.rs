@@ -101,6 +101,9 @@ pub struct ServerConfig {
     /// Size of one log file in bytes, 65536 to 1073741824. Default 67108864.
     #[serde(default)]
     pub log_segment_bytes: Option<u32>,
+    /// Milliseconds from which a request is called slow and gets a line in the log; 0 for none. Default 1000.
+    #[serde(default)]
+    pub slow_request_ms: Option<u64>,
     /// Append every applied entry to `audit.log` (builds with the `audit` feature only).
     #[serde(default)]
     pub audit: bool,
@@ -201,6 +204,7 @@ impl ServerConfig {
             ballast_bytes: None,
             content_scan_seconds: None,
             log_segment_bytes: None,
+            slow_request_ms: None,
             audit: false,
         }
     }

@@ -177,6 +177,12 @@ pub const SETTINGS: &[Setting] = &[
         "size of one log file, 65536 to 1073741824",
     ),
     setting(
+        "slow_request_ms",
+        "--slow-request-ms",
+        "1000 milliseconds",
+        "time from which a request is called slow and gets a line in the log, at most one a second; 0 for none",
+    ),
+    setting(
         "audit",
         "--audit",
         "false",

@@ -60,8 +60,9 @@ pub fn router(app: Arc<App>) -> Router {
 
 async fn serve(State(app): State<Arc<App>>, request: Request) -> Response {
     let started = Instant::now();
+    let id = call::request_id(request.headers()).ok().flatten();
     let (call, reply) = answer(&app, request).await;
-    app.metrics.served(call, reply.outcome, started);
+    app.served(call, reply.outcome, id, started);
     reply.into_response(&app)
 }
 

@@ -98,6 +98,7 @@ impl DorisService {
     {
         let started = Instant::now();
         let app = &self.app;
+        let id = reply::request_id(request.metadata()).ok().flatten();
         let answered = async {
             let _permit = app.admit()?;
             let info = reply::call_info(app, request.metadata())?;
@@ -113,7 +114,7 @@ impl DorisService {
             Ok(Err(redirect)) => ("not_leader", Err(redirect)),
             Err(error) => (error.code.row().name, self.refuse(error)),
         };
-        app.metrics.served(name, outcome, started);
+        app.served(name, outcome, id, started);
         reply
     }
 

@@ -32,4 +32,5 @@ pub mod recover;
 pub mod rpc_table;
 pub mod secrets;
 pub mod serve;
+pub mod slow;
 pub mod tls;

@@ -1,4 +1,7 @@
-//! Metric names, kinds, units and help in one table.
+//! Metric names, kinds, units, labels and help in one table.
+//!
+//! A new metric is a field of [`Metrics`], a row of the table, and a row of the list in the README; the tests say which is
+//! missing.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -6,8 +9,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use prometheus_client::registry::{Registry, Unit};
-use std::sync::atomic::AtomicI64;
+use prometheus_client::registry::{Metric, Registry, Unit};
 
 /// Labels of a served call.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -24,27 +26,30 @@ pub struct DurationLabels {
     pub call: &'static str,
 }
 
+type Durations = Family<DurationLabels, Histogram, fn() -> Histogram>;
+
 /// Everything this process counts.
 pub struct Metrics {
     registry: Registry,
     pub calls: Family<CallLabels, Counter>,
-    pub call_duration: Family<DurationLabels, Histogram, fn() -> Histogram>,
+    pub call_duration: Durations,
+    pub slow_requests: Counter,
     pub connections: Gauge,
-    pub applied_index: Gauge<i64, AtomicI64>,
-    pub revision: Gauge<i64, AtomicI64>,
-    pub term: Gauge<i64, AtomicI64>,
-    pub is_leader: Gauge<i64, AtomicI64>,
-    pub log_bytes: Gauge<i64, AtomicI64>,
-    pub state_bytes: Gauge<i64, AtomicI64>,
-    pub peers_reachable: Gauge<i64, AtomicI64>,
-    pub diverged: Gauge<i64, AtomicI64>,
-    pub state_damaged: Gauge<i64, AtomicI64>,
-    pub content_scans: Gauge<i64, AtomicI64>,
-    pub digest_disagreements: Gauge<i64, AtomicI64>,
-    pub disk_free: Gauge<i64, AtomicI64>,
-    pub disk_low: Gauge<i64, AtomicI64>,
-    pub growth_refused: Gauge<i64, AtomicI64>,
-    pub ballast: Gauge<i64, AtomicI64>,
+    pub applied_index: Gauge,
+    pub revision: Gauge,
+    pub term: Gauge,
+    pub is_leader: Gauge,
+    pub log_bytes: Gauge,
+    pub state_bytes: Gauge,
+    pub peers_reachable: Gauge,
+    pub diverged: Gauge,
+    pub state_damaged: Gauge,
+    pub content_scans: Counter,
+    pub digest_disagreements: Gauge,
+    pub disk_free: Gauge,
+    pub disk_low: Gauge,
+    pub growth_refused: Gauge,
+    pub ballast: Gauge,
 }
 
 impl Default for Metrics {
@@ -53,15 +58,143 @@ impl Default for Metrics {
     }
 }
 
+/// What a metric is, and where its value is kept. The kind of a family brings its labels.
+#[derive(Clone, Copy)]
+enum Source {
+    Calls(fn(&Metrics) -> &Family<CallLabels, Counter>),
+    Durations(fn(&Metrics) -> &Durations),
+    Counter(fn(&Metrics) -> &Counter),
+    Gauge(fn(&Metrics) -> &Gauge),
+}
+
+/// Units of Prometheus's conventions: never a multiple.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum BaseUnit {
+    None,
+    Bytes,
+    Seconds,
+}
+
+/// One metric. What is exported is registered from these rows and from nowhere else.
+struct Row {
+    /// Without prefix, unit and `_total`, which the exporter adds.
+    name: &'static str,
+    unit: BaseUnit,
+    help: &'static str,
+    source: Source,
+}
+
+const fn row(name: &'static str, source: Source, help: &'static str) -> Row {
+    Row {
+        name,
+        unit: BaseUnit::None,
+        help,
+        source,
+    }
+}
+
+const fn bytes(name: &'static str, source: Source, help: &'static str) -> Row {
+    Row {
+        unit: BaseUnit::Bytes,
+        ..row(name, source, help)
+    }
+}
+
+const CALL_DURATION: Row = Row {
+    unit: BaseUnit::Seconds,
+    ..row(
+        "call_duration",
+        Source::Durations(|metrics| &metrics.call_duration),
+        "Time from a call's arrival to its reply",
+    )
+};
+
+/// Every metric, in the order of `/metrics`. The README has the same list, and a test compares them.
+const TABLE: &[Row] = &[
+    row(
+        "calls",
+        Source::Calls(|metrics| &metrics.calls),
+        "Calls served, by route and outcome",
+    ),
+    CALL_DURATION,
+    row(
+        "slow_requests",
+        Source::Counter(|metrics| &metrics.slow_requests),
+        "Calls that took slow_request_ms or longer",
+    ),
+    row(
+        "connections",
+        Source::Gauge(|metrics| &metrics.connections),
+        "Open connections on the public port",
+    ),
+    row(
+        "applied_index",
+        Source::Gauge(|metrics| &metrics.applied_index),
+        "Last log entry applied here",
+    ),
+    row("revision", Source::Gauge(|metrics| &metrics.revision), "Revision of the state here"),
+    row("term", Source::Gauge(|metrics| &metrics.term), "Term of the last applied entry"),
+    row("is_leader", Source::Gauge(|metrics| &metrics.is_leader), "1 while this peer leads"),
+    bytes("log", Source::Gauge(|metrics| &metrics.log_bytes), "Size of the Raft log's files"),
+    bytes("state", Source::Gauge(|metrics| &metrics.state_bytes), "Size of the state's files"),
+    row(
+        "peers_reachable",
+        Source::Gauge(|metrics| &metrics.peers_reachable),
+        "Other peers that answered within the last seconds",
+    ),
+    row(
+        "diverged",
+        Source::Gauge(|metrics| &metrics.diverged),
+        "1 when this peer disagrees with the majority about the state",
+    ),
+    row(
+        "state_damaged",
+        Source::Gauge(|metrics| &metrics.state_damaged),
+        "1 when a scan found other content in the state than was applied",
+    ),
+    row(
+        "content_scans",
+        Source::Counter(|metrics| &metrics.content_scans),
+        "Scans of the whole state since the start",
+    ),
+    row(
+        "digest_disagreements",
+        Source::Gauge(|metrics| &metrics.digest_disagreements),
+        "Other peers that disagreed about the state in the latest exchange",
+    ),
+    bytes(
+        "disk_free",
+        Source::Gauge(|metrics| &metrics.disk_free),
+        "Free space of the data disk",
+    ),
+    row(
+        "disk_low",
+        Source::Gauge(|metrics| &metrics.disk_low),
+        "1 while the data disk's free space is below its bounds",
+    ),
+    row(
+        "growth_refused",
+        Source::Gauge(|metrics| &metrics.growth_refused),
+        "1 while a majority is short of disk and the leader refuses what adds data",
+    ),
+    bytes(
+        "ballast",
+        Source::Gauge(|metrics| &metrics.ballast),
+        "Space that can be given back when the disk is full",
+    ),
+];
+
+/// Prefix of every name.
+const PREFIX: &str = "quorate";
+
 impl Metrics {
     pub fn new() -> Metrics {
-        let mut registry = Registry::with_prefix("quorate");
-        let new_histogram: fn() -> Histogram = || Histogram::new(exponential_buckets(0.000_05, 2.0, 18));
         // Buckets from 50 us to 13 s.
-        let call_duration = Family::new_with_constructor(new_histogram);
-        let metrics = Metrics {
+        let new_histogram: fn() -> Histogram = || Histogram::new(exponential_buckets(0.000_05, 2.0, 18));
+        let mut metrics = Metrics {
             calls: Family::default(),
-            call_duration,
+            call_duration: Family::new_with_constructor(new_histogram),
+            slow_requests: Counter::default(),
             connections: Gauge::default(),
             applied_index: Gauge::default(),
             revision: Gauge::default(),
@@ -72,7 +205,7 @@ impl Metrics {
             peers_reachable: Gauge::default(),
             diverged: Gauge::default(),
             state_damaged: Gauge::default(),
-            content_scans: Gauge::default(),
+            content_scans: Counter::default(),
             digest_disagreements: Gauge::default(),
             disk_free: Gauge::default(),
             disk_low: Gauge::default(),
@@ -80,67 +213,17 @@ impl Metrics {
             ballast: Gauge::default(),
             registry: Registry::default(),
         };
-        registry.register("calls", "Calls served, by route and outcome", metrics.calls.clone());
-        registry.register_with_unit(
-            "call_duration",
-            "Time from a call's last byte to its reply",
-            Unit::Seconds,
-            metrics.call_duration.clone(),
-        );
-        registry.register("connections", "Open connections on the public port", metrics.connections.clone());
-        registry.register("applied_index", "Last log entry applied here", metrics.applied_index.clone());
-        registry.register("revision", "Revision of the state here", metrics.revision.clone());
-        registry.register("term", "Term of the last applied entry", metrics.term.clone());
-        registry.register("is_leader", "1 while this peer leads", metrics.is_leader.clone());
-        registry.register_with_unit("log", "Size of the Raft log's files", Unit::Bytes, metrics.log_bytes.clone());
-        registry.register_with_unit("state", "Size of the state's files", Unit::Bytes, metrics.state_bytes.clone());
-        registry.register(
-            "peers_reachable",
-            "Other peers that answered within the last seconds",
-            metrics.peers_reachable.clone(),
-        );
-        registry.register(
-            "diverged",
-            "1 when this peer disagrees with the majority about the state",
-            metrics.diverged.clone(),
-        );
-        metrics.register_damage_and_disk(&mut registry);
-        Metrics { registry, ..metrics }
-    }
-
-    fn register_damage_and_disk(&self, registry: &mut Registry) {
-        registry.register(
-            "state_damaged",
-            "1 when a scan found other content in the state than was applied",
-            self.state_damaged.clone(),
-        );
-        registry.register(
-            "content_scans",
-            "Scans of the whole state since the start",
-            self.content_scans.clone(),
-        );
-        registry.register(
-            "digest_disagreements",
-            "Other peers that disagreed about the state in the latest exchange",
-            self.digest_disagreements.clone(),
-        );
-        registry.register_with_unit("disk_free", "Free space of the data disk", Unit::Bytes, self.disk_free.clone());
-        registry.register(
-            "disk_low",
-            "1 while the data disk's free space is below its bounds",
-            self.disk_low.clone(),
-        );
-        registry.register(
-            "growth_refused",
-            "1 while a majority is short of disk and the leader refuses what adds data",
-            self.growth_refused.clone(),
-        );
-        registry.register_with_unit(
-            "ballast",
-            "Space that can be given back when the disk is full",
-            Unit::Bytes,
-            self.ballast.clone(),
-        );
+        let mut registry = Registry::with_prefix(PREFIX);
+        for row in TABLE {
+            match row.source {
+                Source::Calls(of) => register(&mut registry, row, of(&metrics).clone()),
+                Source::Durations(of) => register(&mut registry, row, of(&metrics).clone()),
+                Source::Counter(of) => register(&mut registry, row, of(&metrics).clone()),
+                Source::Gauge(of) => register(&mut registry, row, of(&metrics).clone()),
+            }
+        }
+        metrics.registry = registry;
+        metrics
     }
 
     /// Counts one served call.
@@ -160,3 +243,14 @@ impl Metrics {
         text
     }
 }
+
+fn register(registry: &mut Registry, row: &Row, metric: impl Metric) {
+    match row.unit {
+        BaseUnit::Bytes => registry.register_with_unit(row.name, row.help, Unit::Bytes, metric),
+        BaseUnit::Seconds => registry.register_with_unit(row.name, row.help, Unit::Seconds, metric),
+        BaseUnit::None => registry.register(row.name, row.help, metric),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,7 @@ use quorate_model::MetaError;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use subtle::ConstantTimeEq;
 use tokio::time::Instant;
@@ -71,7 +72,11 @@ async fn metrics(State(app): State<Arc<App>>) -> Response {
         metrics.state_bytes.set(core.applier.engine().sizes().disk_bytes as i64);
         metrics.diverged.set(i64::from(core.health.is_diverged()));
         metrics.state_damaged.set(i64::from(core.content_scan.is_damaged()));
-        metrics.content_scans.set(core.content_scan.completed() as i64);
+        // Counted over there; here it is only shown.
+        metrics
+            .content_scans
+            .inner()
+            .store(core.content_scan.completed(), Ordering::Relaxed);
         metrics.digest_disagreements.set(core.health.disagreements().len() as i64);
         let (space, low) = core.own_disk();
         metrics.disk_free.set(space.free_bytes as i64);

@@ -61,18 +61,7 @@ pub struct CallInfo {
 
 impl CallInfo {
     pub fn of(app: &App, headers: &HeaderMap) -> Result<CallInfo, MetaError> {
-        let request = match (number(headers, "quorate-session")?, number(headers, "quorate-request")?) {
-            (None, None) => None,
-            (Some(session), Some(number)) if session > 0 && number > 0 => Some(RequestId {
-                session: SessionId(session),
-                number,
-            }),
-            _ => {
-                return Err(MetaError::invalid(
-                    "headers quorate-session and quorate-request go together and count from 1",
-                ));
-            }
-        };
+        let request = request_id(headers)?;
         let wait = number(headers, "quorate-deadline-ms")?.map(|ms| Duration::from_millis(ms).min(MAX_DEADLINE));
         Ok(CallInfo {
             request,
@@ -80,6 +69,20 @@ impl CallInfo {
             redirect: headers.get("quorate-redirect").is_some_and(|value| value == "1"),
             min_revision: number(headers, "quorate-min-revision")?.map(Revision),
         })
+    }
+}
+
+/// The id a caller gave its request.
+pub fn request_id(headers: &HeaderMap) -> Result<Option<RequestId>, MetaError> {
+    match (number(headers, "quorate-session")?, number(headers, "quorate-request")?) {
+        (None, None) => Ok(None),
+        (Some(session), Some(number)) if session > 0 && number > 0 => Ok(Some(RequestId {
+            session: SessionId(session),
+            number,
+        })),
+        _ => Err(MetaError::invalid(
+            "headers quorate-session and quorate-request go together and count from 1",
+        )),
     }
 }
 

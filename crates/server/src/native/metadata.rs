@@ -1,6 +1,6 @@
 //! `quorate.v1.Metadata`: sessions and attributes.
 
-use super::reply::{CallInfo, call_info, check_redirect, check_token, response, status};
+use super::reply::{CallInfo, call_info, check_redirect, check_token, request_id, response, status};
 use crate::app::App;
 use quorate_consensus::Node;
 use quorate_model::{MetaError, Revision};
@@ -41,6 +41,7 @@ impl MetadataService {
     {
         let started = Instant::now();
         let app = &self.app;
+        let id = request_id(request.metadata()).ok().flatten();
         let result = async {
             let _permit = app.admit().map_err(|error| status(app, error))?;
             check_token(app, request.metadata()).map_err(|error| status(app, error))?;
@@ -51,7 +52,7 @@ impl MetadataService {
             Ok(response(app, reply, revision))
         }
         .await;
-        app.metrics.served(call, if result.is_ok() { "ok" } else { "error" }, started);
+        app.served(call, if result.is_ok() { "ok" } else { "error" }, id, started);
         result
     }
 

@@ -29,20 +29,23 @@ fn number(metadata: &MetadataMap, name: &str) -> Result<Option<u64>, MetaError> 
         .ok_or_else(|| MetaError::invalid(format!("metadata {name} is not a number")))
 }
 
-/// Reads the metadata of a call.
-pub fn call_info(app: &App, metadata: &MetadataMap) -> Result<CallInfo, MetaError> {
-    let request = match (number(metadata, "quorate-session")?, number(metadata, "quorate-request")?) {
-        (Some(session), Some(number)) if session > 0 && number > 0 => Some(RequestId {
+/// The id a caller gave its request.
+pub fn request_id(metadata: &MetadataMap) -> Result<Option<RequestId>, MetaError> {
+    match (number(metadata, "quorate-session")?, number(metadata, "quorate-request")?) {
+        (Some(session), Some(number)) if session > 0 && number > 0 => Ok(Some(RequestId {
             session: SessionId(session),
             number,
-        }),
-        (None, None) => None,
-        _ => {
-            return Err(MetaError::invalid(
-                "quorate-session and quorate-request go together and count from 1",
-            ));
-        }
-    };
+        })),
+        (None, None) => Ok(None),
+        _ => Err(MetaError::invalid(
+            "quorate-session and quorate-request go together and count from 1",
+        )),
+    }
+}
+
+/// Reads the metadata of a call.
+pub fn call_info(app: &App, metadata: &MetadataMap) -> Result<CallInfo, MetaError> {
+    let request = request_id(metadata)?;
     let asked = match number(metadata, "quorate-deadline-ms")? {
         Some(ms) => Some(Duration::from_millis(ms)),
         None => metadata

@@ -1,0 +1,82 @@
+//! A request that took long leaves a line that says which step of the write path took the time, and nothing of its body.
+
+use quorate_tests::cluster::{Cluster, TOKEN};
+use quorate_tests::http;
+use quorate_tests::native::{call, metadata};
+use quorate_tests::waiting::{phase, until};
+use quorate_wire::quorate::v1::OpenSessionRequest;
+
+/// Longer than the threshold, which is 1,000 ms unless configured.
+const DELAY: &str = "1*sleep(1500)";
+const SECRET: &str = "a-secret-of-the-body";
+
+/// Delays one step at a peer, once.
+async fn delay(cluster: &Cluster, peer: usize, site: &str) {
+    let address = &cluster.peers[peer].public;
+    let headers = [("quorate-token", TOKEN)];
+    let reply = http::send(address, "POST", "/debug/failpoints", &headers, &format!("{site}={DELAY}")).await;
+    assert_eq!(reply.expect("the peer answers").status, 200);
+}
+
+/// Creates an instance under a request id, and gives the line that the peer wrote about that request.
+async fn line_about(cluster: &Cluster, peer: usize, session: u64, number: u64) -> String {
+    let path = format!("/MetaService/http/create_instance?token={TOKEN}");
+    let (session, request) = (session.to_string(), number.to_string());
+    let headers = [("quorate-session", session.as_str()), ("quorate-request", request.as_str())];
+    let body = format!("{{\"instance_id\":\"slow-{number}\",\"name\":\"{SECRET}\"}}");
+    let reply = http::send(&cluster.peers[peer].public, "POST", &path, &headers, &body).await;
+    assert_eq!(reply.expect("the peer answers").status, 200);
+    let marks = [
+        "slow request: ".to_owned(),
+        format!("session={session}"),
+        format!("request={request}"),
+    ];
+    until("the peer tells of the slow request", async || {
+        let log = cluster.peers[peer].log();
+        let line = log.lines().find(|line| marks.iter().all(|mark| line.contains(mark.as_str())));
+        line.map(str::to_owned)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_slow_write_says_which_step_took_the_time() {
+    let cluster = Cluster::start(3).await;
+    let leader = cluster.leader().await;
+    let follower = cluster.follower().await;
+    let opened = metadata(&cluster.peers[leader].public)
+        .open_session(call(OpenSessionRequest {}))
+        .await;
+    let session = opened.expect("a session").into_inner().session_id;
+
+    phase("the state of the leader is slow");
+    delay(&cluster, leader, "apply_commit_before").await;
+    let line = line_about(&cluster, leader, session, 1).await;
+    assert!(
+        line.contains("slow request: applying took 1") && line.contains("look at the disk"),
+        "{line}"
+    );
+
+    phase("a follower knows only that it waited for the leader");
+    delay(&cluster, leader, "apply_commit_before").await;
+    let line = line_about(&cluster, follower, session, 2).await;
+    assert!(line.contains("slow request: it waited for the leader, peer "), "{line}");
+
+    for peer in &cluster.peers {
+        let log = peer.log();
+        assert!(!log.contains(SECRET) && !log.contains(TOKEN), "{log}");
+    }
+}
+
+#[tokio::test]
+async fn a_slow_disk_is_named() {
+    let cluster = Cluster::start(1).await;
+    let opened = metadata(&cluster.peers[0].public).open_session(call(OpenSessionRequest {})).await;
+    let session = opened.expect("a session").into_inner().session_id;
+    delay(&cluster, 0, "log_sync_group").await;
+    let line = line_about(&cluster, 0, session, 1).await;
+    assert!(
+        line.contains("slow request: sync of the log took 1") && line.contains("look at the disk"),
+        "{line}"
+    );
+}
