@@ -48,11 +48,12 @@ pub fn send(pid: u32, signal: Signal) {
     }
 }
 
-/// Whether a process runs: a zombie does not.
+/// Whether a process runs: a zombie does not, unless it has threads that are still ending and hold its ports.
 pub fn runs(pid: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
     stat.rsplit_once(')')
-        .is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
+        .is_some_and(|(_, rest)| threads > 1 || !rest.trim_start().starts_with(['Z', 'X']))
 }
 
 /// A program with its arguments, and where its output goes.
