@@ -61,6 +61,25 @@ impl ClusterRequest {
         Ok(request)
     }
 
+    /// Takes over a request about a cluster that exists: it must name the cluster's id, and of all else only the name and what
+    /// `keep` takes enter the command.
+    pub fn about_existing(
+        request: AlterClusterRequest,
+        settings: &PrepareSettings,
+        keep: impl FnOnce(ClusterPb) -> ClusterPb,
+    ) -> Result<ClusterRequest, MetaError> {
+        let mut request = ClusterRequest::new(request, settings)?;
+        if let Some(cluster) = request.cluster_before_state()? {
+            check_id_given(cluster)?;
+        }
+        request.cluster = request.cluster.map(|mut cluster| ClusterPb {
+            cluster_id: cluster.cluster_id.take(),
+            cluster_name: cluster.cluster_name.take(),
+            ..keep(cluster)
+        });
+        Ok(request)
+    }
+
     /// The cluster of a request in which nothing that depends on the state is checked before it; `None` when something is,
     /// so that `prepare` must leave even what is wrong in itself to `apply`.
     pub fn cluster_before_state(&self) -> Result<Option<&ClusterPb>, MetaError> {

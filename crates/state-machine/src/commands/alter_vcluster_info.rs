@@ -3,7 +3,7 @@
 //! What the request leaves out stays, and the result is judged as a whole. So a change of names alone, or of the policy
 //! alone, can be refused because it does not fit what stays (spec/doris-http.md 12.9).
 
-use crate::cluster_request::{ClusterRequest, check_id_given};
+use crate::cluster_request::ClusterRequest;
 use crate::clusters::{self, Cluster};
 use crate::command::{ApplyContext, ApplyError, Command, Prepare, PrepareContext};
 use crate::virtual_clusters;
@@ -23,17 +23,11 @@ impl Prepare for AlterVclusterInfo {
     type Request = AlterClusterRequest;
 
     fn prepare(request: AlterClusterRequest, context: &PrepareContext<'_>) -> Result<AlterVclusterInfo, MetaError> {
-        let mut request = ClusterRequest::new(request, context.settings)?;
-        if let Some(cluster) = request.cluster_before_state()? {
-            check_id_given(cluster)?;
-        }
-        request.cluster = request.cluster.map(|cluster| ClusterPb {
-            cluster_id: cluster.cluster_id,
-            cluster_name: cluster.cluster_name,
+        let request = ClusterRequest::about_existing(request, context.settings, |cluster| ClusterPb {
             cluster_names: cluster.cluster_names,
             cluster_policy: cluster.cluster_policy,
             ..ClusterPb::default()
-        });
+        })?;
         Ok(AlterVclusterInfo { request })
     }
 }

@@ -21,15 +21,7 @@ impl Prepare for DropCluster {
     type Request = AlterClusterRequest;
 
     fn prepare(request: AlterClusterRequest, context: &PrepareContext<'_>) -> Result<DropCluster, MetaError> {
-        let mut request = ClusterRequest::new(request, context.settings)?;
-        if let Some(cluster) = request.cluster_before_state()? {
-            check_id_given(cluster)?;
-        }
-        request.cluster = request.cluster.map(|cluster| ClusterPb {
-            cluster_id: cluster.cluster_id,
-            cluster_name: cluster.cluster_name,
-            ..ClusterPb::default()
-        });
+        let request = ClusterRequest::about_existing(request, context.settings, |_| ClusterPb::default())?;
         Ok(DropCluster { request })
     }
 }

@@ -3,7 +3,7 @@
 //! With `replace_if_existing_empty_target_cluster` a cluster that has the name and nothing in it makes way. Virtual clusters
 //! name their sub clusters, so the name changes there too: otherwise the sub cluster could be dropped under its group.
 
-use crate::cluster_request::{ClusterRequest, check_id_given};
+use crate::cluster_request::ClusterRequest;
 use crate::clusters::{self, Cluster};
 use crate::command::{ApplyContext, ApplyError, Command, Prepare, PrepareContext};
 use crate::store::Reader;
@@ -28,15 +28,7 @@ impl Prepare for RenameCluster {
 
     fn prepare(request: AlterClusterRequest, context: &PrepareContext<'_>) -> Result<RenameCluster, MetaError> {
         let replace_empty_target = request.replace_if_existing_empty_target_cluster();
-        let mut request = ClusterRequest::new(request, context.settings)?;
-        if let Some(cluster) = request.cluster_before_state()? {
-            check_id_given(cluster)?;
-        }
-        request.cluster = request.cluster.map(|cluster| ClusterPb {
-            cluster_id: cluster.cluster_id,
-            cluster_name: cluster.cluster_name,
-            ..ClusterPb::default()
-        });
+        let request = ClusterRequest::about_existing(request, context.settings, |_| ClusterPb::default())?;
         Ok(RenameCluster {
             request,
             replace_empty_target,

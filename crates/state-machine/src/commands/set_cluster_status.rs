@@ -1,6 +1,6 @@
 //! Moves a compute cluster between its states (spec/doris-http.md 11.2).
 
-use crate::cluster_request::{ClusterRequest, check_id_given};
+use crate::cluster_request::ClusterRequest;
 use crate::clusters;
 use crate::command::{ApplyContext, ApplyError, Command, Prepare, PrepareContext};
 use quorate_model::MetaError;
@@ -31,16 +31,10 @@ impl Prepare for SetClusterStatus {
     type Request = AlterClusterRequest;
 
     fn prepare(request: AlterClusterRequest, context: &PrepareContext<'_>) -> Result<SetClusterStatus, MetaError> {
-        let mut request = ClusterRequest::new(request, context.settings)?;
-        if let Some(cluster) = request.cluster_before_state()? {
-            check_id_given(cluster)?;
-        }
-        request.cluster = request.cluster.map(|cluster| ClusterPb {
-            cluster_id: cluster.cluster_id,
-            cluster_name: cluster.cluster_name,
+        let request = ClusterRequest::about_existing(request, context.settings, |cluster| ClusterPb {
             cluster_status: cluster.cluster_status,
             ..ClusterPb::default()
-        });
+        })?;
         Ok(SetClusterStatus { request })
     }
 }

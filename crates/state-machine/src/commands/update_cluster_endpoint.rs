@@ -1,6 +1,6 @@
 //! Replaces the addresses at which a cluster is reached: the private one must be given, the public one may go.
 
-use crate::cluster_request::{ClusterRequest, check_id_given};
+use crate::cluster_request::ClusterRequest;
 use crate::clusters;
 use crate::command::{ApplyContext, ApplyError, Command, Prepare, PrepareContext};
 use quorate_model::{ErrorCode, MetaError};
@@ -19,17 +19,11 @@ impl Prepare for UpdateClusterEndpoint {
     type Request = AlterClusterRequest;
 
     fn prepare(request: AlterClusterRequest, context: &PrepareContext<'_>) -> Result<UpdateClusterEndpoint, MetaError> {
-        let mut request = ClusterRequest::new(request, context.settings)?;
-        if let Some(cluster) = request.cluster_before_state()? {
-            check_id_given(cluster)?;
-        }
-        request.cluster = request.cluster.map(|cluster| ClusterPb {
-            cluster_id: cluster.cluster_id,
-            cluster_name: cluster.cluster_name,
+        let request = ClusterRequest::about_existing(request, context.settings, |cluster| ClusterPb {
             public_endpoint: cluster.public_endpoint,
             private_endpoint: cluster.private_endpoint,
             ..ClusterPb::default()
-        });
+        })?;
         Ok(UpdateClusterEndpoint { request })
     }
 }

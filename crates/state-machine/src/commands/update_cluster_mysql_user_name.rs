@@ -1,6 +1,6 @@
 //! Replaces the users whose default cluster this is. An empty list is a list: it clears (spec/doris-http.md 12.17).
 
-use crate::cluster_request::{ClusterRequest, check_id_given};
+use crate::cluster_request::ClusterRequest;
 use crate::clusters;
 use crate::command::{ApplyContext, ApplyError, Command, Prepare, PrepareContext};
 use quorate_model::MetaError;
@@ -19,16 +19,10 @@ impl Prepare for UpdateClusterMysqlUserName {
     type Request = AlterClusterRequest;
 
     fn prepare(request: AlterClusterRequest, context: &PrepareContext<'_>) -> Result<UpdateClusterMysqlUserName, MetaError> {
-        let mut request = ClusterRequest::new(request, context.settings)?;
-        if let Some(cluster) = request.cluster_before_state()? {
-            check_id_given(cluster)?;
-        }
-        request.cluster = request.cluster.map(|cluster| ClusterPb {
-            cluster_id: cluster.cluster_id,
-            cluster_name: cluster.cluster_name,
+        let request = ClusterRequest::about_existing(request, context.settings, |cluster| ClusterPb {
             mysql_user_name: cluster.mysql_user_name,
             ..ClusterPb::default()
-        });
+        })?;
         Ok(UpdateClusterMysqlUserName { request })
     }
 }
