@@ -10,7 +10,11 @@ use clap::Subcommand;
 use quorate_model::ErrorCode;
 use quorate_wire::quorate::v1 as wire;
 use serde_json::{Value as Json, json};
+use std::time::Duration;
 use tokio::time::Instant;
+
+/// Longer than an election takes when a majority answers.
+const ELECTION: Duration = Duration::from_secs(2);
 
 #[derive(Subcommand)]
 pub enum MemberVerb {
@@ -65,7 +69,7 @@ pub enum MemberVerb {
 
 pub async fn run(verb: MemberVerb, context: &Context) -> anyhow::Result<()> {
     if let MemberVerb::List = verb {
-        let status = status(&context.open_with_token_if_any()?).await?;
+        let status = settled_status(&context.open_with_token_if_any()?).await?;
         output::show(&context.output, members(&status), sheet);
         return Ok(());
     }
@@ -99,6 +103,19 @@ async fn status(connection: &Connection) -> Result<wire::StatusReply, Refusal> {
             async |mut client, request| client.status(request).await,
         )
         .await
+}
+
+/// The status once a leader is known to the peer that answers. During an election, and right after leadership moved, that
+/// takes a moment; without a majority it never comes, and the list is shown as it is.
+async fn settled_status(connection: &Connection) -> Result<wire::StatusReply, Refusal> {
+    let deadline = Instant::now() + ELECTION;
+    loop {
+        let status = status(connection).await?;
+        if status.leader_id != 0 || Instant::now() >= deadline {
+            return Ok(status);
+        }
+        tokio::time::sleep(ROUND_PAUSE).await;
+    }
 }
 
 /// Whether `peer` votes, and how far it is behind; `None` while nobody has heard of it.

@@ -64,12 +64,52 @@ pub enum RecordTable {
     Endpoint = 9,
     /// scope u64 | vault id' -> StorageVaultPB, secrets as ciphertext
     Vault = 10,
+    /// scope u64 -> ParentRecord: where a clone's reads fall through to; no row for an instance that is no clone
+    Parent = 11,
+    /// scope u64 | segment u64 -> UploadRecord: segments whose files are being written
+    Upload = 12,
+    /// expires ms u64 | scope u64 | segment u64 -> (): uploads in the order in which they are given up
+    UploadExpiry = 13,
+    /// scope u64 | database u64 | collection name' -> job u64: taken by a restore that has not been published
+    ReservedName = 14,
+    /// number u64 -> CondemnedRecord: files to delete, in the order in which they were condemned
+    Condemned = 15,
+    /// scope u64 | dropped at u64 | collection u64 | partition u64 -> DroppedRecord
+    Dropped = 16,
+    /// scope u64 | revision u64 -> SnapshotRecord
+    Snapshot = 17,
+    /// scope u64 | collection u64 (0: whole instance) | name' -> revision u64: taken names
+    SnapshotName = 18,
+    /// pin id i64 -> SnapshotPinRecord
+    SnapshotPin = 19,
+    /// scope u64 | revision u64 | pin id i64 -> (): the pins of one snapshot
+    SnapshotPinIndex = 20,
+    /// expires ms u64 | kind u8 (0: snapshot, 1: pin) | scope u64 | revision u64 | pin id i64 -> ()
+    SnapshotExpiry = 21,
+    /// scope u64 | revision u64 | clone scope u64 -> (): the clones that read through a snapshot
+    SnapshotClone = 22,
+    /// scope u64 | revision u64 -> (): snapshots a reconciler has something to do for (pending, deleting, manifests)
+    SnapshotWork = 23,
     /// () -> FrontSettingsRecord
     FrontSettings = 30,
     /// () -> RateLimitsRecord
     RateLimits = 31,
     /// () -> RamUserPB, secret as ciphertext: the cloud account that peers work under
     ServiceAccount = 60,
+    /// job u64 -> JobRecord
+    Job = 70,
+    /// job u64 -> (): jobs that have not ended
+    ActiveJob = 71,
+    /// target scope u64 | target collection u64 (0: a base layer) | job u64 -> ()
+    JobByTarget = 72,
+    /// job u64 | task u32 -> TaskRecord
+    Task = 73,
+    /// job u64 | not before ms u64 | task u32 -> (): tasks that can be claimed
+    OpenTask = 74,
+    /// job u64 | task u32 -> (): tasks that are claimed
+    ClaimedTask = 75,
+    /// removal ms u64 | job u64 -> (): ended jobs in the order in which their records go
+    JobRetention = 76,
     /// cluster id u128 -> Lineage: which cluster it was recovered from
     Lineage = 90,
 }
@@ -80,6 +120,39 @@ pub enum RecordTable {
 pub enum VersionedTable {
     /// Attributes of an instance, by name.
     Attribute = 1,
+    /// name -> DatabaseRecord
+    Database = 2,
+    /// database u64 | name -> NameRecord
+    CollectionName = 3,
+    /// collection u64 -> CollectionRecord
+    Collection = 4,
+    /// collection u64 -> StatsRecord
+    CollectionStats = 5,
+    /// collection u64 | name -> NameRecord
+    PartitionName = 6,
+    /// collection u64 | partition u64 -> PartitionRecord
+    Partition = 7,
+    /// collection u64 | partition u64 | segment u64 -> SegmentRecord
+    Segment = 8,
+}
+
+impl VersionedTable {
+    /// Every table, in the order of their numbers: what a clone's base layer consists of.
+    pub const ALL: [VersionedTable; 8] = [
+        VersionedTable::Attribute,
+        VersionedTable::Database,
+        VersionedTable::CollectionName,
+        VersionedTable::Collection,
+        VersionedTable::CollectionStats,
+        VersionedTable::PartitionName,
+        VersionedTable::Partition,
+        VersionedTable::Segment,
+    ];
+
+    /// The table with this number.
+    pub fn from_number(number: u32) -> Option<VersionedTable> {
+        VersionedTable::ALL.into_iter().find(|table| *table as u32 == number)
+    }
 }
 
 pub const COUNTERS_KEY: &[u8] = &[space::COUNTERS];

@@ -80,3 +80,53 @@ pub const MAX_VAULTS: usize = 256;
 pub const MAX_VAULT_BYTES: usize = 16 << 10;
 /// Accounts one rotation of keys names: each is compared with every object store.
 pub const MAX_BUCKET_USERS: usize = 100;
+/// Clones between an instance and one that is no clone: each is one more place a read looks.
+pub const MAX_CLONE_DEPTH: usize = 16;
+/// Names of databases, collections, partitions and snapshots, in bytes.
+pub const MAX_NAME_BYTES: usize = 255;
+/// A collection's schema, in bytes.
+pub const MAX_SCHEMA_BYTES: usize = 64 << 10;
+/// Properties of a database or collection.
+pub const MAX_PROPERTIES: usize = 64;
+/// Keys and values of all properties of one object, in bytes.
+pub const MAX_PROPERTIES_BYTES: usize = 16 << 10;
+/// Partitions of a collection: a restore lists them in its job's record.
+pub const MAX_PARTITIONS: u64 = 1_024;
+/// Segments one command prepares, commits or drops.
+pub const MAX_SEGMENTS_PER_COMMAND: usize = 1_000;
+/// Files of one segment.
+pub const MAX_FILES_PER_SEGMENT: usize = 1_000;
+/// One segment's record: the rows of a task travel in one command.
+pub const MAX_SEGMENT_BYTES: usize = 64 << 10;
+/// A segment that was prepared and not committed is given up after this.
+pub const UPLOAD_LIFETIME_MS: u64 = 86_400_000;
+/// Encoded source rows of one task: its results travel in one command.
+pub const MAX_TASK_ROW_BYTES: usize = 96 << 10;
+/// Rows of one task.
+pub const MAX_TASK_ROWS: u64 = 256;
+/// Bytes of files of one task, unless one row has more: what is done again when a worker dies.
+pub const MAX_TASK_FILE_BYTES: u64 = 256 << 20;
+/// Tasks one planning command adds.
+pub const MAX_TASKS_PER_COMMAND: usize = 500;
+/// Failures of a task before its job fails.
+pub const MAX_TASK_ATTEMPTS: u32 = 5;
+/// Claims of a task that may end by themselves before its job fails: a task that kills its workers must not go on for ever.
+pub const MAX_TASK_EXPIRATIONS: u32 = 20;
+/// Jobs that have not ended.
+pub const MAX_ACTIVE_JOBS: u64 = 1_000;
+/// Claims one worker takes at once.
+pub const MAX_CLAIMS: u32 = 16;
+/// A claim not renewed for this long is given to another worker.
+pub const CLAIM_LEASE_MS: u64 = 10_000;
+/// A job that has not ended fails after this, unless it was given another time.
+pub const JOB_TIMEOUT_MS: u64 = 86_400_000;
+/// Records of ended jobs are kept this long.
+pub const JOB_RETENTION_MS: u64 = 7 * 86_400_000;
+/// A snapshot's description and other free texts, in bytes.
+pub const MAX_DESCRIPTION_BYTES: usize = 1_024;
+/// Longest life a snapshot may be given, in seconds: ten years.
+pub const MAX_SNAPSHOT_TTL_SECONDS: u64 = 315_360_000;
+/// Longest life of a caller's pin on a snapshot, in seconds: 30 days.
+pub const MAX_SNAPSHOT_PIN_SECONDS: u64 = 2_592_000;
+/// Snapshots of one instance.
+pub const MAX_SNAPSHOTS_PER_INSTANCE: u64 = 10_000;

@@ -1,6 +1,15 @@
 //! Rows that the machine itself keeps. Fields are only ever added.
 
+pub mod catalog;
+pub mod job;
+pub mod snapshot;
+
+pub use catalog::{
+    CollectionRecord, CondemnedRecord, DatabaseRecord, DroppedRecord, NameRecord, PartitionRecord, SegmentRecord, StatsRecord, UploadRecord,
+};
+pub use job::{JobRecord, PartitionMapping, TaskRecord};
 use prost::Message;
+pub use snapshot::{ParentRecord, SnapshotPinRecord, SnapshotRecord};
 
 /// Counters that every command may draw from; one row, written with each group.
 #[derive(Clone, Copy, PartialEq, Message)]
@@ -35,6 +44,15 @@ pub struct Counters {
     /// Versions of the clean-up row at `queue_worked_off` that have been decided already.
     #[prost(uint64, tag = "11")]
     pub queue_versions_done: u64,
+    /// The last id given to a database, collection, partition, segment or job; never reused.
+    #[prost(uint64, tag = "12")]
+    pub last_object: u64,
+    /// The last number given to a row of the condemned table, whose key order is the order of condemnation.
+    #[prost(uint64, tag = "13")]
+    pub last_condemned: u64,
+    /// Jobs that have not ended.
+    #[prost(uint64, tag = "14")]
+    pub active_jobs: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]

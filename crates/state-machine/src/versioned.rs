@@ -14,6 +14,7 @@
 //! A command writes a key at most once: it looks at the state before the command and would not see its own version.
 
 pub mod cleanup;
+pub mod lineage;
 pub mod pins;
 pub mod rows;
 pub mod scan;
@@ -25,6 +26,7 @@ use crate::store::{Reader, StoreError};
 use bytes::{BufMut, Bytes, BytesMut};
 use quorate_model::{Revision, ScopeId};
 
+pub use lineage::{FoundRow, Level, Lineage, LineagePage, LineageScan};
 pub use pins::{readable, readable_with};
 pub use scan::{Page, PageLimit, Row, Scan, scan_at};
 

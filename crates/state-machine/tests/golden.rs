@@ -383,6 +383,7 @@ fn counters() -> Counters {
         pins: 9,
         queue_worked_off: 10,
         queue_versions_done: 11,
+        ..Counters::default()
     }
 }
 

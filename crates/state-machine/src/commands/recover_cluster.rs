@@ -62,6 +62,8 @@ impl Command for RecoverCluster {
             &mut counters.next_scope,
             &mut counters.next_session,
             &mut counters.next_pin,
+            &mut counters.last_object,
+            &mut counters.last_condemned,
         ] {
             *counter = counter.checked_add(RAISED_BY).ok_or_else(full)?;
         }

@@ -11,6 +11,7 @@
 //! A released revision may have been pinned again, or have had two pins: then its marker is simply dropped, and the next
 //! release leaves a new one. So markers and pins need no invariant between them.
 
+use super::lineage::hides_inherited;
 use super::pins::Blockers;
 use super::rows::{self, CleanupBatch, Superseded};
 use crate::command::{ApplyContext, ApplyError, read_record};
@@ -189,7 +190,7 @@ impl Sweep<'_, '_> {
         Ok(())
     }
 
-    /// A tombstone hides older versions; one that is the newest and hides nothing reads like no row. It was written when
+    /// A tombstone hides older versions; one that is the newest and hides nothing, also nothing inherited, reads like no row. It was written when
     /// the last of them was superseded, so it has left the window with it.
     fn remove_bare_tombstones(&mut self, context: &mut ApplyContext<'_, '_>) -> Result<(), StoreError> {
         for (name, removed) in &self.removed {
@@ -205,7 +206,7 @@ impl Sweep<'_, '_> {
             while versions.row().is_some_and(|(row, _)| removed.contains(row)) {
                 versions.next()?;
             }
-            if versions.row().is_none() {
+            if versions.row().is_none() && !hides_inherited(self.view, name)? {
                 context.changes().remove(tombstone);
                 self.outcome.tombstones_removed += 1;
             }

@@ -97,7 +97,7 @@ pub fn cleanup_row(record: &CleanupRecord) -> Option<(Bytes, Bytes)> {
     Some((key, record.encode_to_vec().into()))
 }
 
-fn scope_of(row: &[u8], name: &[u8]) -> Result<ScopeId, StoreError> {
+pub(super) fn scope_of(row: &[u8], name: &[u8]) -> Result<ScopeId, StoreError> {
     if name.len() < NAME_HEAD_BYTES {
         return Err(damaged(row));
     }

@@ -10,7 +10,7 @@ use crate::store::{Cursor, Reader, StoreError, prefix_end};
 use bytes::Bytes;
 use quorate_model::{Revision, ScopeId};
 
-use super::rows;
+use super::{Version, rows};
 
 /// What to read.
 #[derive(Clone, Copy, Debug)]
@@ -62,19 +62,17 @@ pub struct Page {
 
 /// Reads one page. Does not ask whether the revision may be read: [`super::readable`] does.
 pub fn scan_at(reader: &dyn Reader, scan: &Scan<'_>) -> Result<Page, StoreError> {
-    let (start, end) = bounds(scan);
-    let mut cursor = reader.cursor(&start, &end)?;
-    let head_bytes = start_of_table(scan).len();
+    let mut versions = VersionScan::open(reader, scan)?;
     let (mut page, mut page_bytes, mut last_key) = (Page::default(), 0, None);
     for _ in 0..scan.limit.keys.max(1) {
-        let Some(name) = next_name(cursor.as_ref())? else {
+        let Some((key, version)) = versions.next()? else {
             return Ok(page);
         };
-        let found = find_version(cursor.as_mut(), &name, scan.revision)?;
-        let Some((key, _)) = keys::take_escaped(&name[head_bytes..]) else {
-            return Err(StoreError(format!("key {name:02x?} is not a versioned key")));
-        };
-        if let Some((revision, value)) = found {
+        if let Some(Version {
+            revision,
+            value: Some(value),
+        }) = version
+        {
             page_bytes += key.len() + value.len();
             if page.rows.len() >= scan.limit.rows.max(1) || (page_bytes > scan.limit.bytes && !page.rows.is_empty()) {
                 page.resume_after = last_key;
@@ -86,13 +84,48 @@ pub fn scan_at(reader: &dyn Reader, scan: &Scan<'_>) -> Result<Page, StoreError>
                 value,
             });
         }
-        leave_name(cursor.as_mut(), &name)?;
         last_key = Some(key);
     }
-    if cursor.row().is_some() {
+    if !versions.is_done() {
         page.resume_after = last_key;
     }
     Ok(page)
+}
+
+/// The keys of a range in order, each with its version at one revision.
+pub(super) struct VersionScan<'a> {
+    cursor: Box<dyn Cursor + 'a>,
+    head_bytes: usize,
+    revision: Revision,
+}
+
+impl<'a> VersionScan<'a> {
+    pub(super) fn open(reader: &'a dyn Reader, scan: &Scan<'_>) -> Result<VersionScan<'a>, StoreError> {
+        let (start, end) = bounds(scan);
+        Ok(VersionScan {
+            cursor: reader.cursor(&start, &end)?,
+            head_bytes: start_of_table(scan).len(),
+            revision: scan.revision,
+        })
+    }
+
+    /// The next key, with its newest version at or before the revision; tombstones are versions, a key that was written later
+    /// only has none.
+    pub(super) fn next(&mut self) -> Result<Option<(Vec<u8>, Option<Version>)>, StoreError> {
+        let Some(name) = next_name(self.cursor.as_ref())? else {
+            return Ok(None);
+        };
+        let version = find_version(self.cursor.as_mut(), &name, self.revision)?;
+        let Some((key, _)) = keys::take_escaped(&name[self.head_bytes..]) else {
+            return Err(StoreError(format!("key {name:02x?} is not a versioned key")));
+        };
+        leave_name(self.cursor.as_mut(), &name)?;
+        Ok(Some((key, version)))
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.cursor.row().is_none()
+    }
 }
 
 fn start_of_table(scan: &Scan<'_>) -> Vec<u8> {
@@ -127,8 +160,8 @@ fn stands_on(cursor: &dyn Cursor, name: &[u8]) -> bool {
         .is_some_and(|(row, _)| row.len() == name.len() + REVISION_BYTES && row.starts_with(name))
 }
 
-/// Moves along one key's versions to the newest at or before `revision`; `None` for a tombstone or none.
-fn find_version(cursor: &mut dyn Cursor, name: &[u8], revision: Revision) -> Result<Option<(Revision, Bytes)>, StoreError> {
+/// Moves along one key's versions to the newest at or before `revision`.
+fn find_version(cursor: &mut dyn Cursor, name: &[u8], revision: Revision) -> Result<Option<Version>, StoreError> {
     let mut steps = 0;
     while stands_on(cursor, name) {
         let Some((row, stored)) = cursor.row() else {
@@ -137,7 +170,7 @@ fn find_version(cursor: &mut dyn Cursor, name: &[u8], revision: Revision) -> Res
         let written = rows::revision_of(row)?;
         if written <= revision {
             let value = super::decode_value(row, &Bytes::copy_from_slice(stored))?;
-            return Ok(value.map(|value| (written, value)));
+            return Ok(Some(Version { revision: written, value }));
         }
         steps += 1;
         if steps > limits::STEPS_BEFORE_SEEK {

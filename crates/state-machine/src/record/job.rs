@@ -1,0 +1,133 @@
+//! Stored records of jobs and their tasks.
+
+use prost::Message;
+
+#[derive(Clone, PartialEq, Message)]
+pub struct JobRecord {
+    /// A `JobKind`.
+    #[prost(int32, tag = "1")]
+    pub kind: i32,
+    /// A `JobState`.
+    #[prost(int32, tag = "2")]
+    pub state: i32,
+    #[prost(string, tag = "3")]
+    pub reason: String,
+    /// What it reads: the source as this revision shows it. The job has a pin there.
+    #[prost(uint64, tag = "4")]
+    pub source_scope: u64,
+    #[prost(uint64, tag = "5")]
+    pub source_revision: u64,
+    #[prost(uint64, tag = "6")]
+    pub source_pin: u64,
+    /// 0: everything in the scope.
+    #[prost(uint64, tag = "7")]
+    pub source_collection_id: u64,
+    /// What it fills: a hidden collection of the scope, or a base layer's scope.
+    #[prost(uint64, tag = "8")]
+    pub target_scope: u64,
+    #[prost(uint64, tag = "9")]
+    pub target_collection_id: u64,
+    #[prost(string, tag = "10")]
+    pub target_vault: String,
+    #[prost(bool, tag = "11")]
+    pub copies_files: bool,
+    /// Revision of the snapshot, and its pin; 0 for none.
+    #[prost(uint64, tag = "12")]
+    pub snapshot_revision: u64,
+    #[prost(int64, tag = "13")]
+    pub snapshot_pin: i64,
+    #[prost(string, tag = "14")]
+    pub snapshot_name: String,
+    /// Names for people: they stay right after the objects are gone.
+    #[prost(string, tag = "15")]
+    pub source_instance_id: String,
+    #[prost(string, tag = "16")]
+    pub source_collection: String,
+    #[prost(string, tag = "17")]
+    pub target_instance_id: String,
+    #[prost(string, tag = "18")]
+    pub target_database: String,
+    #[prost(string, tag = "19")]
+    pub target_collection: String,
+    /// The target's row, written when the job is published; its `database_id` is that of the target.
+    #[prost(message, optional, tag = "20")]
+    pub collection_row: Option<super::CollectionRecord>,
+    /// Source and target ids of partitions.
+    #[prost(message, repeated, tag = "21")]
+    pub partitions: Vec<PartitionMapping>,
+    #[prost(uint64, tag = "22")]
+    pub created_ms: u64,
+    #[prost(uint64, tag = "23")]
+    pub started_ms: u64,
+    #[prost(uint64, tag = "24")]
+    pub ended_ms: u64,
+    #[prost(uint64, tag = "25")]
+    pub deadline_ms: u64,
+    /// Where the planner goes on: the table and the last key that is in a task. Planning is over when the state says so.
+    #[prost(uint32, tag = "26")]
+    pub planned_table: u32,
+    #[prost(bytes = "bytes", tag = "27")]
+    pub planned_key: bytes::Bytes,
+    #[prost(uint32, tag = "28")]
+    pub tasks_planned: u32,
+    #[prost(uint32, tag = "29")]
+    pub tasks_done: u32,
+    #[prost(message, optional, tag = "30")]
+    pub planned: Option<super::StatsRecord>,
+    #[prost(message, optional, tag = "31")]
+    pub done: Option<super::StatsRecord>,
+    #[prost(uint32, tag = "32")]
+    pub tasks_claimed: u32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct PartitionMapping {
+    #[prost(uint64, tag = "1")]
+    pub source_id: u64,
+    #[prost(uint64, tag = "2")]
+    pub target_id: u64,
+    #[prost(string, tag = "3")]
+    pub name: String,
+}
+
+/// A task: a key range of one table of the source.
+#[derive(Clone, PartialEq, Message)]
+pub struct TaskRecord {
+    /// A `TaskState`.
+    #[prost(int32, tag = "1")]
+    pub state: i32,
+    #[prost(uint32, tag = "2")]
+    pub table: u32,
+    /// First and last user key, both included.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub first_key: bytes::Bytes,
+    #[prost(bytes = "bytes", tag = "4")]
+    pub last_key: bytes::Bytes,
+    /// What the range holds: rows in `segments`.
+    #[prost(message, optional, tag = "5")]
+    pub expected: Option<super::StatsRecord>,
+    #[prost(uint64, tag = "6")]
+    pub first_target_id: u64,
+    #[prost(string, tag = "7")]
+    pub worker: String,
+    /// Grows with each claim; 0 before the first.
+    #[prost(uint64, tag = "8")]
+    pub fence: u64,
+    /// Grows with each renewal: the leader's clock starts anew when it sees another number.
+    #[prost(uint64, tag = "9")]
+    pub renewals: u64,
+    /// Failures, and claims that ended by themselves.
+    #[prost(uint32, tag = "10")]
+    pub attempts: u32,
+    #[prost(uint32, tag = "11")]
+    pub expirations: u32,
+    #[prost(string, tag = "12")]
+    pub reason: String,
+    /// Not claimed before this stamped time.
+    #[prost(uint64, tag = "13")]
+    pub not_before_ms: u64,
+    #[prost(uint64, tag = "14")]
+    pub files_done: u64,
+    #[prost(uint64, tag = "15")]
+    pub bytes_done: u64,
+}
