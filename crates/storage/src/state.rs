@@ -7,6 +7,7 @@ mod checkpoint;
 mod memory;
 mod rocks;
 mod rocks_reader;
+mod rocks_view;
 
 pub use checkpoint::{Checkpoint, CheckpointFile, checksum};
 pub use memory::MemoryState;

@@ -9,6 +9,7 @@
 
 use super::checkpoint::Checkpoint;
 use super::rocks_reader::RocksReader;
+use super::rocks_view::RocksView;
 use super::{RaftRows, StateEngine, StateSizes, raft_keys};
 use crate::codec::{self, LogId, StoredMembership};
 use bytes::Bytes;
@@ -21,7 +22,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 
 /// Memory the state may use.
 #[derive(Clone, Debug)]
@@ -46,11 +47,13 @@ pub struct RocksState {
     options: RocksStateOptions,
     cache: Cache,
     active: RwLock<Arc<Generation>>,
+    /// The state as it was last read, while nothing has been written since.
+    view: Mutex<Option<Arc<RocksView>>>,
     next_checkpoint: AtomicU64,
 }
 
 /// One RocksDB directory; removed when it was replaced and its last reader is gone.
-struct Generation {
+pub(super) struct Generation {
     db: Option<DB>,
     number: u64,
     dir: PathBuf,
@@ -58,7 +61,7 @@ struct Generation {
 }
 
 impl Generation {
-    fn db(&self) -> &DB {
+    pub(super) fn db(&self) -> &DB {
         self.db.as_ref().expect("the handle is taken only in drop")
     }
 }
@@ -138,8 +141,21 @@ impl RocksState {
             options,
             cache,
             active: RwLock::new(Arc::new(generation)),
+            view: Mutex::new(None),
             next_checkpoint: AtomicU64::new(1),
         })
+    }
+
+    /// What reads see: one view for all of them until something is written. To make one for each read would take RocksDB's
+    /// central lock twice a read.
+    fn view(&self) -> Arc<RocksView> {
+        let mut view = self.view.lock().expect("nobody panics while holding this lock");
+        view.get_or_insert_with(|| Arc::new(RocksView::of(self.current()))).clone()
+    }
+
+    /// Lets the next read see what has been written.
+    fn forget_view(&self) {
+        *self.view.lock().expect("nobody panics while holding this lock") = None;
     }
 
     fn current(&self) -> Arc<Generation> {
@@ -243,9 +259,7 @@ fn read_raft_rows(db: &DB, options: &ReadOptions) -> io::Result<RaftRows> {
 
 impl StateEngine for RocksState {
     fn read(&self, read: &mut dyn FnMut(&dyn Reader)) {
-        let generation = self.current();
-        let snapshot = generation.db().snapshot();
-        read(&RocksReader { snapshot: &snapshot });
+        self.view().read(|snapshot| read(&RocksReader { snapshot }));
     }
 
     fn commit(&self, writes: &[(Bytes, Option<Bytes>)], applied: LogId, membership: Option<&StoredMembership>) -> io::Result<()> {
@@ -262,7 +276,9 @@ impl StateEngine for RocksState {
         }
         let mut options = WriteOptions::default();
         options.disable_wal(true);
-        self.current().db().write_opt(batch, &options).map_err(to_io)
+        self.current().db().write_opt(batch, &options).map_err(to_io)?;
+        self.forget_view();
+        Ok(())
     }
 
     fn raft_rows(&self) -> io::Result<RaftRows> {
@@ -327,6 +343,7 @@ impl StateEngine for RocksState {
             &mut *self.active.write().expect("nobody panics while holding this lock"),
             Arc::new(generation),
         );
+        self.forget_view();
         old.replaced.store(true, Ordering::Release);
         Ok(())
     }

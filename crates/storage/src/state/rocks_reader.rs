@@ -2,11 +2,11 @@
 
 use bytes::Bytes;
 use quorate_state_machine::{Cursor, Reader, StoreError, keys, store::prefix_end};
-use rocksdb::{DB, DBRawIterator, ReadOptions, SnapshotWithThreadMode};
+use rocksdb::{DBRawIterator, ReadOptions, Snapshot};
 
 /// One consistent view.
 pub(super) struct RocksReader<'a> {
-    pub snapshot: &'a SnapshotWithThreadMode<'a, DB>,
+    pub snapshot: &'a Snapshot<'a>,
 }
 
 pub(super) fn store_error(error: rocksdb::Error) -> StoreError {
