@@ -96,9 +96,9 @@ pub enum RecordTable {
     RateLimits = 31,
     /// () -> RamUserPB, secret as ciphertext: the cloud account that peers work under
     ServiceAccount = 60,
-    /// job u64 -> JobRecord
+    /// !job u64 -> JobRecord: newest first
     Job = 70,
-    /// job u64 -> (): jobs that have not ended
+    /// job u64 -> JobProgressRecord: jobs that have not ended
     ActiveJob = 71,
     /// target scope u64 | target collection u64 (0: a base layer) | job u64 -> ()
     JobByTarget = 72,

@@ -2,12 +2,11 @@
 
 use crate::command::{ApplyContext, ApplyError, Command, Prepare, PrepareContext};
 use crate::limits;
-use crate::record::{HoldRecord, PinRecord};
-use crate::store::Reader;
-use crate::versioned::{self, pins::PinKind, rows};
-use bytes::Bytes;
-use prost::Message;
-use quorate_model::{ErrorCode, MetaError, Revision, ScopeId};
+use crate::versioned::{
+    self,
+    pins::{self, PinKind},
+};
+use quorate_model::{MetaError, Revision, ScopeId};
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct CreatePin {
@@ -88,52 +87,19 @@ impl Command for CreatePin {
         if self.revision != 0 {
             versioned::readable_with(context.reader(), &context.counters, scope, revision)?;
         }
-        let hold = rows::hold(scope, revision, self.holder);
-        if kind == PinKind::Hold && context.reader().get(&hold)?.is_some() {
-            return Ok(CreatePinReply {
-                pin: self.holder,
-                revision: revision.0,
-                expires_ms: 0,
-            });
-        }
-        if context.counters.pins >= limits::MAX_PINS {
-            let message = format!(
-                "{} pins exist, limit {}; delete snapshots that are not needed",
-                context.counters.pins,
-                limits::MAX_PINS
-            );
-            return Err(MetaError::new(ErrorCode::TooManyRequests, message).into());
-        }
-        context.counters.pins += 1;
-        let created_ms = context.now().0;
         if kind == PinKind::Hold {
-            context.changes().put(hold, HoldRecord { created_ms }.encode_to_vec());
+            pins::begin_hold(context, scope, revision, self.holder)?;
             return Ok(CreatePinReply {
                 pin: self.holder,
                 revision: revision.0,
                 expires_ms: 0,
             });
         }
-        let pin = context.counters.next_pin.max(1);
-        context.counters.next_pin = pin + 1;
-        let expires_ms = if self.lifetime_ms == 0 {
-            0
-        } else {
-            created_ms.saturating_add(self.lifetime_ms)
+        let expires_ms = match self.lifetime_ms {
+            0 => 0,
+            lifetime_ms => context.now().0.saturating_add(lifetime_ms),
         };
-        context.put_record(
-            rows::pin(scope, revision, pin),
-            &PinRecord {
-                kind: self.kind,
-                created_ms,
-                expires_ms,
-            },
-        );
-        if expires_ms != 0 {
-            context
-                .changes()
-                .put(rows::pin_expiry(expires_ms, scope, revision, pin), Bytes::new());
-        }
+        let pin = pins::begin(context, kind, scope, revision, expires_ms)?;
         Ok(CreatePinReply {
             pin,
             revision: revision.0,

@@ -57,27 +57,41 @@ pub struct JobRecord {
     pub partitions: Vec<PartitionMapping>,
     #[prost(uint64, tag = "22")]
     pub created_ms: u64,
-    #[prost(uint64, tag = "23")]
-    pub started_ms: u64,
+    /// How far it had come when it ended; before that its row of the active jobs says.
+    #[prost(message, optional, tag = "23")]
+    pub progress: Option<JobProgressRecord>,
     #[prost(uint64, tag = "24")]
     pub ended_ms: u64,
     #[prost(uint64, tag = "25")]
     pub deadline_ms: u64,
-    /// Where the planner goes on: the table and the last key that is in a task. Planning is over when the state says so.
-    #[prost(uint32, tag = "26")]
+    /// The clone whose base layer it fills.
+    #[prost(uint64, tag = "26")]
+    pub clone_scope: u64,
+}
+
+/// What changes while a job runs; a row of its own, because a job's definition may be long and is not to be written with each task.
+#[derive(Clone, PartialEq, Message)]
+pub struct JobProgressRecord {
+    /// When the first task was claimed.
+    #[prost(uint64, tag = "1")]
+    pub started_ms: u64,
+    /// Where the planner goes on: the table and the last key that is in a task. Planning is over when the job's state says so.
+    #[prost(uint32, tag = "2")]
     pub planned_table: u32,
-    #[prost(bytes = "bytes", tag = "27")]
+    #[prost(bytes = "bytes", tag = "3")]
     pub planned_key: bytes::Bytes,
-    #[prost(uint32, tag = "28")]
+    #[prost(uint32, tag = "4")]
     pub tasks_planned: u32,
-    #[prost(uint32, tag = "29")]
+    #[prost(uint32, tag = "5")]
     pub tasks_done: u32,
-    #[prost(message, optional, tag = "30")]
-    pub planned: Option<super::StatsRecord>,
-    #[prost(message, optional, tag = "31")]
-    pub done: Option<super::StatsRecord>,
-    #[prost(uint32, tag = "32")]
+    /// Tasks that are claimed now.
+    #[prost(uint32, tag = "6")]
     pub tasks_claimed: u32,
+    /// Sums over tasks; rows of tables in `segments`.
+    #[prost(message, optional, tag = "7")]
+    pub planned: Option<super::StatsRecord>,
+    #[prost(message, optional, tag = "8")]
+    pub done: Option<super::StatsRecord>,
 }
 
 #[derive(Clone, PartialEq, Message)]

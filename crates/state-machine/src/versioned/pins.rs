@@ -10,7 +10,8 @@
 use super::rows;
 use crate::command::{ApplyContext, ApplyError, read_record};
 use crate::keys::{COUNTERS_KEY, space};
-use crate::record::{Counters, PinRecord};
+use crate::limits;
+use crate::record::{Counters, HoldRecord, PinRecord};
 use crate::store::{Cursor, Reader, StoreError, prefix_end};
 use bytes::Bytes;
 use quorate_model::{ErrorCode, MetaError, Revision, ScopeId};
@@ -91,6 +92,57 @@ fn seek_pinned(cursor: &mut dyn Cursor, space: u8, scope: ScopeId, from: Revisio
     };
     let [found, revision, _] = rows::read_numbers::<3>(row)?;
     Ok((found == scope.0).then_some(Revision(revision)))
+}
+
+/// Pins a revision of a scope that is readable; returns the pin's id. `expires_ms` is a stamped time, 0: it must be ended.
+pub fn begin(
+    context: &mut ApplyContext<'_, '_>,
+    kind: PinKind,
+    scope: ScopeId,
+    revision: Revision,
+    expires_ms: u64,
+) -> Result<u64, ApplyError> {
+    count_one(context)?;
+    let pin = context.counters.next_pin.max(1);
+    context.counters.next_pin = pin + 1;
+    let record = PinRecord {
+        kind: kind as i32,
+        created_ms: context.now().0,
+        expires_ms,
+    };
+    context.put_record(rows::pin(scope, revision, pin), &record);
+    if expires_ms != 0 {
+        context
+            .changes()
+            .put(rows::pin_expiry(expires_ms, scope, revision, pin), Bytes::new());
+    }
+    Ok(pin)
+}
+
+/// Lets `holder` name the owner's files as of a revision. Holding what is held changes nothing.
+pub fn begin_hold(context: &mut ApplyContext<'_, '_>, owner: ScopeId, revision: Revision, holder: u64) -> Result<(), ApplyError> {
+    let hold = rows::hold(owner, revision, holder);
+    if context.reader().get(&hold)?.is_some() {
+        return Ok(());
+    }
+    count_one(context)?;
+    let created_ms = context.now().0;
+    context.put_record(hold, &HoldRecord { created_ms });
+    Ok(())
+}
+
+/// Counts one more pin or hold, or refuses it.
+fn count_one(context: &mut ApplyContext<'_, '_>) -> Result<(), MetaError> {
+    if context.counters.pins >= limits::MAX_PINS {
+        let message = format!(
+            "{} pins exist, limit {}; delete snapshots that are not needed",
+            context.counters.pins,
+            limits::MAX_PINS
+        );
+        return Err(MetaError::new(ErrorCode::TooManyRequests, message));
+    }
+    context.counters.pins += 1;
+    Ok(())
 }
 
 /// Removes one pin or hold; says whether it existed. What was parked behind it is looked at again by clean-up, which

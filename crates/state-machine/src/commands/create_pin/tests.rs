@@ -1,4 +1,5 @@
 use super::*;
+use quorate_model::ErrorCode;
 use crate::testing::{Bench, prepare};
 
 fn pin(kind: PinKind, revision: u64) -> CreatePin {
