@@ -133,6 +133,14 @@ pub fn value(reader: &dyn Reader, scope: ScopeId, name: &str, current: Current) 
     Ok(version.and_then(|version| version.value))
 }
 
+/// An attribute as it is now, and the revision that wrote it: two point reads, where a read of the past has to search among
+/// versions.
+pub fn newest(reader: &dyn Reader, scope: ScopeId, name: &str) -> Result<Option<(Revision, Bytes)>, StoreError> {
+    let current = current(reader, scope, name)?;
+    let found = value(reader, scope, name, current)?;
+    Ok(current.newest.zip(found))
+}
+
 /// `name' | scope`: all instances that have an attribute lie together.
 pub fn index_key(name: &str, scope: ScopeId) -> Bytes {
     let mut key = keys::record_prefix(RecordTable::AttributeIndex);

@@ -21,7 +21,11 @@ use quorate_wire::quorate::v1::{Attribute, GetAttributeReply, GetAttributeReques
 pub fn get_attribute(reader: &dyn Reader, request: &GetAttributeRequest) -> Result<GetAttributeReply, QueryError> {
     attributes::check_names(&request.instance_id, &request.name)?;
     let (scope, revision) = place(reader, &request.instance_id, request.at_revision)?;
-    let found = versioned::get_at(reader, VersionedTable::Attribute, scope, request.name.as_bytes(), revision)?;
+    let found = if request.at_revision == 0 {
+        attributes::newest(reader, scope, &request.name)?
+    } else {
+        versioned::get_at(reader, VersionedTable::Attribute, scope, request.name.as_bytes(), revision)?
+    };
     let attribute = found.map(|(written, value)| Attribute {
         name: request.name.clone(),
         value,
