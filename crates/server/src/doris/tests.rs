@@ -71,16 +71,157 @@ async fn paths_that_lead_nowhere_are_answered_in_plain_text() {
 #[tokio::test]
 async fn a_route_of_the_contract_that_is_missing_says_so() {
     let peer = Peer::alone().await;
-    for route in ["get_tablet_stats", "v1/get_tablet_stats"] {
+    for route in ["injection_point", "v1/injection_point"] {
         let answered = peer.call(route, "not even json").await;
         assert_eq!(answered.status, StatusCode::NOT_IMPLEMENTED);
-        let message = "route get_tablet_stats is not available in this version of quorate";
+        let message = "route injection_point is not available in this version of quorate";
         assert_eq!(
             answered.body,
             format!("{{\n    \"code\": \"INTERNAL_ERROR\",\n    \"msg\": \"{message}\"\n}}\n")
         );
         assert_eq!(answered.header("quorate-outcome"), "not_applied");
     }
+}
+
+#[tokio::test]
+async fn arguments_of_a_missing_route_are_checked_first() {
+    let peer = Peer::alone().await;
+    peer.ok("create_instance", r#"{"instance_id":"i"}"#).await;
+    let before = peer.node().applied().revision;
+    let (invalid, internal) = (StatusCode::BAD_REQUEST, StatusCode::INTERNAL_SERVER_ERROR);
+    let known = r#""cloud_unique_id":"1:i:x""#;
+    for (route, body, status, text) in [
+        ("set_value", String::new(), invalid, "key_type not supported: (empty)"),
+        (
+            "set_value?key_type=InstanceKey",
+            String::new(),
+            invalid,
+            "instance_id is not given or empty",
+        ),
+        (
+            "set_value?key_type=InstanceKey&key=zz",
+            String::new(),
+            internal,
+            "failed to get kv, key=zz",
+        ),
+        (
+            "set_value?key_type=InstanceKey&instance_id=i",
+            "{".to_owned(),
+            invalid,
+            "invalid input json value, cannot parse json to pb, key_type=InstanceKey",
+        ),
+        (
+            "get_tablet_stats",
+            "[]".to_owned(),
+            invalid,
+            "parse http request 'get_tablet_stats': INVALID_ARGUMENT:: Root element must be a message.",
+        ),
+        (
+            "get_tablet_stats",
+            r#"{"tablet_idx":[{"tablet_id":1}]}"#.to_owned(),
+            invalid,
+            "empty instance_id",
+        ),
+        (
+            "fix_tablet_stats?cloud_unique_id=1:i:x&table_id=x",
+            String::new(),
+            invalid,
+            "Invalid table_id, table_id: x",
+        ),
+        ("fix_tablet_stats?table_id=7", String::new(), invalid, "empty instance_id"),
+        (
+            "fix_tablet_db_id?instance_id=i&tablet_id=x",
+            String::new(),
+            invalid,
+            "db_id  must be a number, meet error=stoll",
+        ),
+        (
+            "fix_tablet_db_id?instance_id=i&tablet_id=x&db_id=1",
+            String::new(),
+            invalid,
+            "tablet_id x must be a number, meet error=stoll",
+        ),
+        (
+            "txn_lazy_commit?instance_id=i",
+            String::new(),
+            invalid,
+            "instance_id or txn_id is empty",
+        ),
+        (
+            "txn_lazy_commit?instance_id=i&txn_id=x",
+            String::new(),
+            internal,
+            "txn_id x must be a number, meet error=stoll",
+        ),
+        (
+            "abort_txn",
+            format!("{{{known}}}"),
+            invalid,
+            "invalid txn id and label, db_id=-1 txn_id=-1 label=",
+        ),
+        (
+            "abort_txn",
+            format!(r#"{{{known},"label":"l"}}"#),
+            invalid,
+            "invalid txn id and label, db_id=-1 txn_id=-1 label=l",
+        ),
+        (
+            "abort_txn",
+            r#"{"txn_id":7}"#.to_owned(),
+            invalid,
+            "cannot find instance_id with cloud_unique_id=(empty) label= txn_id=7",
+        ),
+        (
+            "abort_tablet_job",
+            r#"{"cloud_unique_id":"u"}"#.to_owned(),
+            invalid,
+            "cannot find instance_id with cloud_unique_id=u",
+        ),
+        ("abort_tablet_job", format!("{{{known}}}"), invalid, "no valid job specified"),
+        (
+            "abort_tablet_job",
+            format!(r#"{{{known},"job":{{"compaction":[{{"id":"c"}}]}}}}"#),
+            invalid,
+            "no valid tablet_id given",
+        ),
+        (
+            "abort_tablet_job",
+            format!(r#"{{{known},"job":{{"compaction":[{{"id":7}}]}}}}"#),
+            invalid,
+            "parse http request 'abort_tablet_job': INVALID_ARGUMENT:(job.compaction[0].id): invalid value 7 for type TYPE_STRING",
+        ),
+    ] {
+        let answered = peer.call(route, &body).await;
+        assert_eq!(
+            (answered.status, answered.json()["msg"].as_str()),
+            (status, Some(text)),
+            "{route} {body}"
+        );
+    }
+    for (route, body) in [
+        ("set_value?key_type=InstanceKey&instance_id=i", "{}".to_owned()),
+        ("get_tablet_stats", format!(r#"{{{known},"tablet_idx":[{{"tablet_id":1}}]}}"#)),
+        ("get_tablet_stats", "{}".to_owned()),
+        ("fix_tablet_stats?cloud_unique_id=1:i:x&table_id=7&tablet_id=8", String::new()),
+        ("fix_tablet_db_id?instance_id=i&tablet_id=8&db_id=7", String::new()),
+        ("txn_lazy_commit?instance_id=i&txn_id=7", String::new()),
+        ("abort_txn", format!(r#"{{{known},"txn_id":7}}"#)),
+        ("abort_txn", format!(r#"{{{known},"db_id":1,"label":"l"}}"#)),
+        (
+            "abort_tablet_job",
+            format!(r#"{{{known},"job":{{"idx":{{"tablet_id":7}},"compaction":[{{"id":"c"}}]}}}}"#),
+        ),
+    ] {
+        let answered = peer.call(route, &body).await;
+        let name = route.split('?').next().expect("a name");
+        let text = format!("route {name} is not available in this version of quorate");
+        assert_eq!(
+            (answered.status, answered.json()["msg"].as_str()),
+            (StatusCode::NOT_IMPLEMENTED, Some(text.as_str())),
+            "{route}"
+        );
+    }
+    assert_eq!(peer.node().applied().revision, before);
 }
 
 #[tokio::test]
