@@ -5,7 +5,6 @@ use crate::http::Connection;
 use crate::processes::{Process, Program, free_ports, watch};
 use crate::system::{Cluster, PATIENCE, PEERS, POLL, Peer};
 use crate::workload::INSTANCE;
-use anyhow::Context;
 use quorate_wire::quorate::v1::StatusRequest;
 use quorate_wire::quorate::v1::admin_client::AdminClient;
 use serde::Deserialize;
