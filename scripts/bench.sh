@@ -5,6 +5,8 @@
 #   scripts/bench.sh --quick         two minutes; shows that everything works, not how fast it is
 #   scripts/bench.sh --dir DIR ...   data, logs and result.json in DIR (new or empty); further options as in
 #                                    `quorate-bench compare --help`
+#   scripts/bench.sh --instances ... 10,000 instances of 10 clusters of 20 nodes instead, without etcd; further options as in
+#                                    `quorate-bench instances --help`
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -34,16 +36,21 @@ find_etcd() {
 directory=""
 json=""
 options=()
+verb=compare
 while [ $# -gt 0 ]; do
     case "$1" in
         --dir) directory="${2:?--dir needs a directory}"; shift 2 ;;
         --json) json="${2:?--json needs a file}"; shift 2 ;;
-        -h | --help) sed -n '2,7s/^# \{0,1\}//p' "$0"; exit 0 ;;
+        --instances) verb=instances; shift ;;
+        -h | --help) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 0 ;;
         *) options+=("$1"); shift ;;
     esac
 done
 
-etcd_binary="$(find_etcd)"
+if [ "$verb" = compare ]; then
+    etcd_binary="$(find_etcd)"
+    options=(--etcd-bin "$etcd_binary" ${options[@]+"${options[@]}"})
+fi
 . scripts/prepare.sh
 install_missing
 use_target_cache
@@ -57,6 +64,6 @@ if [ -z "$directory" ]; then
 fi
 json="${json:-$directory/result.json}"
 
-"$target/quorate-bench" compare --quorate-bin "$target/quorate" --etcd-bin "$etcd_binary" --dir "$directory" --json "$json" \
+"$target/quorate-bench" "$verb" --quorate-bin "$target/quorate" --dir "$directory" --json "$json" \
     ${options[@]+"${options[@]}"}
 echo "JSON: $json"

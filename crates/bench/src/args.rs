@@ -1,6 +1,7 @@
 //! The command line.
 
 use crate::driver::System;
+use crate::instances::Shape;
 use crate::workload::Workload;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -19,6 +20,8 @@ pub enum Verb {
     Run(RunArguments),
     /// Start three peers of each system on this machine and compare them.
     Compare(CompareArguments),
+    /// Start three peers of Quorate, fill them with instances, clusters and nodes, and measure the calls of Doris.
+    Instances(InstancesArguments),
 }
 
 #[derive(Debug, Args)]
@@ -83,6 +86,46 @@ pub struct CompareArguments {
     /// Where the JSON goes [default: DIR/result.json].
     #[arg(long)]
     pub json: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct InstancesArguments {
+    /// The `quorate` binary.
+    #[arg(long)]
+    pub quorate_bin: PathBuf,
+    /// Directory for data and logs; must be empty or absent.
+    #[arg(long)]
+    pub dir: PathBuf,
+    #[arg(long, default_value_t = 10_000)]
+    pub instances: u64,
+    /// Clusters of each instance.
+    #[arg(long, default_value_t = 10)]
+    pub clusters: u64,
+    /// Nodes of each cluster.
+    #[arg(long, default_value_t = 20)]
+    pub nodes: u64,
+    /// Clients that fill, each over a connection of its own.
+    #[arg(long, default_value_t = 32)]
+    pub writers: u64,
+    /// Clients that ask for clusters, each over a connection of its own.
+    #[arg(long, default_value_t = 64)]
+    pub clients: usize,
+    /// Measured seconds.
+    #[arg(long, default_value_t = 10.0)]
+    pub seconds: f64,
+    /// Write the result as JSON to this file.
+    #[arg(long)]
+    pub json: Option<PathBuf>,
+}
+
+impl InstancesArguments {
+    pub fn shape(&self) -> Shape {
+        Shape {
+            instances: self.instances,
+            clusters: self.clusters,
+            nodes: self.nodes,
+        }
+    }
 }
 
 /// Sizes of a comparison.

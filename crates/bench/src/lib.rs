@@ -14,6 +14,8 @@ pub mod driver;
 pub mod etcd;
 pub mod etcd_api;
 pub mod failover;
+pub mod http;
+pub mod instances;
 pub mod load;
 pub mod machine;
 pub mod processes;

@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use quorate_bench::args::{Arguments, Verb};
-use quorate_bench::{compare, processes, run};
+use quorate_bench::{compare, instances, processes, run};
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -36,5 +36,6 @@ async fn work(arguments: &Arguments) -> anyhow::Result<()> {
     match &arguments.verb {
         Verb::Run(arguments) => run::run(arguments).await,
         Verb::Compare(arguments) => compare::run(arguments).await,
+        Verb::Instances(arguments) => instances::run(arguments).await,
     }
 }

@@ -1,13 +1,10 @@
 //! Quorate's processes, started by `quorate dev`, and the instance the load goes to.
 
 use crate::driver::System;
+use crate::http::Connection;
 use crate::processes::{Process, Program, free_ports, watch};
 use crate::system::{Cluster, PATIENCE, PEERS, POLL, Peer};
 use crate::workload::INSTANCE;
-use anyhow::Context;
-use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
-use hyper_util::rt::TokioIo;
 use quorate_wire::quorate::v1::StatusRequest;
 use quorate_wire::quorate::v1::admin_client::AdminClient;
 use serde::Deserialize;
@@ -18,7 +15,7 @@ use tonic::Status;
 use tonic::transport::Channel;
 
 /// Token of the benchmark's own cluster, which listens on loopback and ends with the run.
-const TOKEN: &str = "bench";
+pub const TOKEN: &str = "bench";
 /// Offsets of the ports from a common base: public, then peer.
 const PORTS: [u16; 2 * PEERS] = [0, 1, 10, 11, 20, 21];
 
@@ -113,19 +110,9 @@ pub async fn create_instance(address: &str) -> anyhow::Result<()> {
 
 /// As `create_instance`, on a cluster with another token.
 pub async fn create_instance_with(address: &str, token: &str) -> anyhow::Result<()> {
-    let stream = tokio::net::TcpStream::connect(address)
-        .await
-        .with_context(|| format!("connect to {address}"))?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    tokio::spawn(connection);
+    let mut connection = Connection::open(address, token).await?;
     let body = serde_json::json!({"instance_id": INSTANCE, "user_id": "u", "name": INSTANCE}).to_string();
-    let request = http::Request::post(format!("/MetaService/http/create_instance?token={token}"))
-        .header(http::header::HOST, address)
-        .header(http::header::CONTENT_TYPE, "application/json")
-        .body(Full::new(Bytes::from(body)))?;
-    let response = sender.send_request(request).await?;
-    let status = response.status();
-    let text = response.into_body().collect().await?.to_bytes();
+    let (status, text) = connection.call("create_instance", body).await?;
     let created = status.is_success() || text.windows(15).any(|part| part == b"ALREADY_EXISTED");
     anyhow::ensure!(created, "create_instance answered {status}: {}", String::from_utf8_lossy(&text));
     Ok(())

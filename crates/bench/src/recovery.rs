@@ -43,7 +43,7 @@ pub async fn run(cluster: &mut Cluster, records: u64, seed: u64) -> anyhow::Resu
     })
 }
 
-fn largest_memory(cluster: &Cluster) -> anyhow::Result<Memory> {
+pub fn largest_memory(cluster: &Cluster) -> anyhow::Result<Memory> {
     let mut largest = Memory::default();
     for pid in cluster.pids() {
         let of_peer = memory(pid)?;
@@ -66,7 +66,8 @@ async fn restart_one(cluster: &mut Cluster, seed: u64) -> anyhow::Result<f64> {
     Ok(started.elapsed().as_secs_f64())
 }
 
-async fn restart_all(cluster: &mut Cluster) -> anyhow::Result<f64> {
+/// Kills all peers and starts them again; seconds until the first one answers a linearizable read.
+pub async fn restart_all(cluster: &mut Cluster) -> anyhow::Result<f64> {
     for index in 0..cluster.peers.len() {
         cluster.kill(index).await?;
     }

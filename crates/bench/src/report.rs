@@ -90,7 +90,7 @@ impl CellReport {
     }
 }
 
-fn table(header: &[&str]) -> Table {
+pub fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     // Markdown, so that it can be put into a document as it is.
     table.load_preset(presets::ASCII_MARKDOWN).set_header(header);

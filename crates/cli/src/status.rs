@@ -30,13 +30,18 @@ pub struct StatusArguments {
 pub fn run(arguments: StatusArguments) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let status = runtime.block_on(fetch(&arguments.endpoint, &arguments.tls.options()))?;
-    let healthy = status.findings.is_empty();
+    let healthy = wrong(&status) == 0;
     match arguments.output {
         Form::Json => crate::print(&format!("{:#}\n", as_json(&status))),
         Form::Yaml => crate::print(&yaml::render(&as_json(&status))),
         Form::Table => crate::print(&render(&status)),
     }
     Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::from(2) })
+}
+
+/// Findings that say that something is wrong; advice does not.
+fn wrong(status: &StatusReply) -> usize {
+    status.findings.iter().filter(|finding| finding.severity != "advice").count()
 }
 
 fn as_json(status: &StatusReply) -> serde_json::Value {
@@ -92,7 +97,7 @@ fn render(status: &StatusReply) -> String {
     let mut out = String::new();
     let voters = status.peers.iter().filter(|peer| peer.voter).count();
     let reachable = status.peers.iter().filter(|peer| peer.voter && peer.reachable).count();
-    let health = match (status.leader_id, status.findings.len()) {
+    let health = match (status.leader_id, wrong(status)) {
         (0, _) => "The cluster has no leader: writes wait.".to_owned(),
         (leader, 0) => format!("Healthy: peer {leader} leads, all {voters} voters answer."),
         (leader, findings) => format!("Peer {leader} leads, {reachable} of {voters} voters answer, {findings} finding(s)."),
@@ -141,4 +146,29 @@ fn render(status: &StatusReply) -> String {
         );
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate_wire::quorate::v1::Finding;
+
+    #[test]
+    fn advice_is_shown_and_is_no_sign_of_ill_health() {
+        let finding = |severity: &str| Finding {
+            severity: severity.to_owned(),
+            text: format!("a {severity}"),
+            ..Default::default()
+        };
+        let mut status = StatusReply {
+            leader_id: 1,
+            findings: vec![finding("advice")],
+            ..Default::default()
+        };
+        let shown = render(&status);
+        assert!(shown.starts_with("Healthy") && shown.contains("a advice"), "{shown}");
+        status.findings.push(finding("warning"));
+        assert!(render(&status).contains("1 finding(s)"), "{}", render(&status));
+        assert_eq!(wrong(&status), 1);
+    }
 }

@@ -22,6 +22,7 @@ fn frame<C: Numbered>(session: u64, number: u64, command: &C) -> Bytes {
             session: SessionId(session),
             number,
         },
+        fingerprints: Vec::new(),
         payload: command.encode_to_vec().into(),
     })
 }

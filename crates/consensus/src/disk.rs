@@ -7,10 +7,12 @@
 
 use crate::node::{Core, Node};
 use crate::proposer::ProposeFailure;
-use crate::settings::HELLO_INTERVAL;
+use crate::settings::{FORWARD_TIMEOUT, HELLO_INTERVAL};
 use bytes::Bytes;
 use quorate_model::{ErrorCode, MetaError};
-use quorate_state_machine::{commands, frame};
+use quorate_state_machine::session::{self, Admission};
+use quorate_state_machine::{Answer, commands, frame};
+use quorate_storage::state::read_with;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::time::Instant;
@@ -100,13 +102,36 @@ impl Core {
         (space, self.disk.judge(space, &self.settings.disk))
     }
 
-    /// Refuses a framed command that grows while a majority is short of disk. It has not been appended.
-    pub(crate) fn admit_growth(&self, frame: &Bytes) -> Result<(), ProposeFailure> {
-        let Some(why) = self.disk.refusal() else { return Ok(()) };
-        let grows = frame::decode_single(frame.clone()).map_or(true, |frame| commands::grows(frame.number));
-        match grows {
-            true => Err(ProposeFailure::Refused(MetaError::new(ErrorCode::StorageFull, why))),
-            false => Ok(()),
+    /// Refuses a framed command that grows while a majority is short of disk. It has not been appended. One that was applied
+    /// before gets its answer: its repetition adds nothing, and "refused" would be wrong.
+    pub(crate) async fn admit_growth(&self, frame: &Bytes) -> Result<Option<Answer>, ProposeFailure> {
+        let Some(why) = self.disk.refusal() else { return Ok(None) };
+        let refused = || ProposeFailure::Refused(MetaError::new(ErrorCode::StorageFull, why));
+        let Ok(frame) = frame::decode_single(frame.clone()) else {
+            return Err(refused());
+        };
+        if !commands::grows(frame.number) {
+            return Ok(None);
+        }
+        if frame.request.session.0 == 0 {
+            return Err(refused());
+        }
+        // A leader that has just been elected may not have applied yet what the one before it answered.
+        if self.read_barrier(Instant::now() + FORWARD_TIMEOUT).await.is_err() {
+            return Err(ProposeFailure::NotLeader { leader: self.leader() });
+        }
+        let revision = self.applier.applied().revision;
+        match read_with(self.applier.engine().as_ref(), |reader| session::answered(reader, &frame)) {
+            Ok(Admission::Repeat(answer)) => Ok(Some(answer)),
+            Ok(Admission::Refuse(error)) => Ok(Some(Answer {
+                revision,
+                body: Err(error),
+            })),
+            Ok(Admission::Execute { .. }) => Err(refused()),
+            Err(error) => {
+                tracing::error!(%error, "the remembered answers cannot be read");
+                Err(ProposeFailure::Refused(MetaError::internal("this peer cannot read its state")))
+            }
         }
     }
 }

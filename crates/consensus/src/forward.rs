@@ -2,9 +2,10 @@
 
 use crate::node::Core;
 use crate::proposer::{Proposal, ProposeFailure, ProposeResult};
-use crate::settings::{FORWARD_TIMEOUT, FORWARDS_IN_FLIGHT};
+use crate::settings::{FORWARD_TIMEOUT, FORWARDS_IN_FLIGHT, MAX_FORWARD_REPLY_BYTES};
 use crate::transport::PeerClient;
 use bytes::Bytes;
+use prost::Message as _;
 use quorate_model::{ErrorCode, MetaError, Revision};
 use quorate_state_machine::{Answer, limits};
 use quorate_wire::quorate::peer as wire;
@@ -75,9 +76,21 @@ fn answer_all(replies: Vec<oneshot::Sender<ProposeResult>>, result: Result<Vec<w
     }
 }
 
-/// The leader's side: results of a forwarded batch as a message.
+/// The leader's side: results of a forwarded batch as a message that the channel carries. An answer that finds no room is
+/// said to be unknown: its caller's peer asks again under the same request id, and gets it from memory. The first one always
+/// has room, so every round brings some.
 pub fn results_to_wire(results: Vec<ProposeResult>) -> Vec<wire::Answer> {
-    results.into_iter().map(answer_to_wire).collect()
+    let mut bytes = 0;
+    let mut within_budget = |answer: wire::Answer| {
+        let size = answer.encoded_len();
+        if bytes > 0 && bytes + size > MAX_FORWARD_REPLY_BYTES {
+            let message = "the answers of the batch are more than one message carries".to_owned();
+            return answer_to_wire(Err(ProposeFailure::Unknown(message)));
+        }
+        bytes += size;
+        answer
+    };
+    results.into_iter().map(|result| within_budget(answer_to_wire(result))).collect()
 }
 
 fn answer_to_wire(result: ProposeResult) -> wire::Answer {

@@ -186,6 +186,17 @@ impl Node {
     /// Executes one command. With no request id it gets one of this peer's own, so that a retry inside the cluster is
     /// executed once.
     pub async fn write(&self, number: u32, payload: Bytes, request: Option<RequestId>, deadline: Deadline) -> Result<Answer, MetaError> {
+        self.write_asked(number, payload, request, Vec::new(), deadline).await
+    }
+
+    async fn write_asked(
+        &self,
+        number: u32,
+        payload: Bytes,
+        request: Option<RequestId>,
+        fingerprints: Vec<u64>,
+        deadline: Deadline,
+    ) -> Result<Answer, MetaError> {
         if payload.len() > limits::MAX_COMMAND_BYTES {
             let message = format!(
                 "command is {} bytes, limit {}; split the request",
@@ -197,7 +208,16 @@ impl Node {
         self.check_serving()?;
         // Session 0 remembers nothing: such a call would be executed again by a retry.
         match request.filter(|request| request.session.0 != 0) {
-            Some(request) => self.write_framed(Frame { number, request, payload }, deadline).await,
+            Some(request) => {
+                let frame = Frame {
+                    number,
+                    request,
+                    fingerprints,
+                    payload,
+                };
+                self.write_framed(frame, deadline).await
+            }
+            // Only this peer repeats it, and the same bytes.
             None => self.write_in_lane(number, payload, deadline).await,
         }
     }
@@ -209,7 +229,20 @@ impl Node {
         request: Option<RequestId>,
         deadline: Deadline,
     ) -> Result<(Revision, C::Reply), MetaError> {
-        let answer = self.write(C::NUMBER, command.encode_to_vec().into(), request, deadline).await?;
+        self.execute_asked(command, request, Vec::new(), deadline).await
+    }
+
+    /// Executes a typed command that may come out differently when another peer prepares it from the same request;
+    /// `fingerprints` say what was asked ([`Frame::fingerprints`]).
+    pub async fn execute_asked<C: Numbered>(
+        &self,
+        command: &C,
+        request: Option<RequestId>,
+        fingerprints: Vec<u64>,
+        deadline: Deadline,
+    ) -> Result<(Revision, C::Reply), MetaError> {
+        let payload = command.encode_to_vec().into();
+        let answer = self.write_asked(C::NUMBER, payload, request, fingerprints, deadline).await?;
         let reply = C::Reply::decode(answer.body?).map_err(|error| MetaError::internal(format!("answer does not decode: {error}")))?;
         Ok((answer.revision, reply))
     }
@@ -228,6 +261,7 @@ impl Node {
                     Frame {
                         number,
                         request: lane,
+                        fingerprints: Vec::new(),
                         payload: payload.clone(),
                     },
                     deadline,
@@ -264,6 +298,7 @@ impl Node {
         let frame = Frame {
             number: OpenSession::NUMBER,
             request: RequestId::default(),
+            fingerprints: Vec::new(),
             payload: Bytes::new(),
         };
         // The write itself has not been sent: whatever became of the session, it was not applied.
@@ -599,14 +634,18 @@ impl Core {
 
     /// Gives one framed command of this peer's own callers to its proposer.
     async fn propose_here(&self, frame: Bytes) -> ProposeResult {
-        self.admit_growth(&frame)?;
+        if let Some(answer) = self.admit_growth(&frame).await? {
+            return Ok(answer);
+        }
         enqueue(&self.local, frame).await
     }
 
     /// Gives one command of another peer to this peer's proposer. It waits for its place: peers bound what they have
     /// under way, and a refusal here could not be told from one by the state.
     pub(crate) async fn propose_forwarded(&self, frame: Bytes) -> ProposeResult {
-        self.admit_growth(&frame)?;
+        if let Some(answer) = self.admit_growth(&frame).await? {
+            return Ok(answer);
+        }
         let (reply, receiver) = oneshot::channel();
         if self.local.send(Proposal { frame, reply }).await.is_err() {
             return Err(ProposeFailure::NotLeader { leader: None });

@@ -7,6 +7,7 @@
 //!
 //! This happens before the peer takes part in anything: it does not vote, acknowledge or serve meanwhile.
 
+use crate::convert;
 use crate::network;
 use crate::node::Node;
 use crate::service;
@@ -14,7 +15,8 @@ use crate::transport::{Channel, Transport};
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use quorate_model::{ErrorCode, MetaError};
-use quorate_storage::log::LogStore;
+use quorate_storage::codec::Vote;
+use quorate_storage::log::{Done, LogStore};
 use quorate_storage::state::{RaftRows, StateEngine};
 use quorate_wire::quorate::peer as wire;
 use std::io;
@@ -82,20 +84,34 @@ async fn fetch(state: &dyn StateEngine, transport: &Arc<dyn Transport>, address:
 
 /// An entry of this log at the checkpoint's index that is another one was never committed, so it and what follows may go, as
 /// a leader would have them go; they must, because the log has to lead on from the state.
+///
+/// This peer may have acknowledged them to a former leader, which remembers it. Who committed the other entry led later, so
+/// its vote is saved first, as it is before a leader's own truncation: after a higher vote nobody misses what is gone, also
+/// if this is interrupted half-way.
 async fn drop_conflict(log: &dyn LogStore, rows: &RaftRows) -> io::Result<()> {
     let Some(applied) = rows.applied else { return Ok(()) };
     match log.log_id(applied.index)? {
         Some(own) if own != applied => {}
         _ => return Ok(()),
     }
+    let later = Vote {
+        leader: applied.leader,
+        committed: false,
+    };
+    let own = log.state().vote;
+    if own.is_none_or(|own| convert::vote_from_disk(own) < convert::vote_from_disk(later)) {
+        durable(|done| log.save_vote(later, done)).await?;
+    }
     let before = applied.index.checked_sub(1).map(|index| log.log_id(index)).transpose()?.flatten();
+    durable(|done| log.truncate_after(before, done)).await
+}
+
+/// Starts a change of the log and waits until it is durable.
+async fn durable(start: impl FnOnce(Done) -> io::Result<()>) -> io::Result<()> {
     let (sender, receiver) = tokio::sync::oneshot::channel();
-    log.truncate_after(
-        before,
-        Box::new(move |result| {
-            let _ = sender.send(result);
-        }),
-    )?;
+    start(Box::new(move |result| {
+        let _ = sender.send(result);
+    }))?;
     receiver.await.map_err(|_| io::Error::other("the log has ended"))?
 }
 
@@ -125,6 +141,7 @@ impl Node {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::acknowledged::{Mark, OwnLog};
     use quorate_storage::codec::{LeaderId, LogEntry, LogId, Payload};
     use quorate_storage::log::{Completion, MemoryLog};
     use quorate_storage::state::MemoryState;
@@ -158,6 +175,38 @@ mod tests {
         assert_eq!(missing(&log, &state).expect("readable"), Some(4));
         state.commit(&[], id(2, 4), None).expect("committed");
         assert_eq!(missing(&log, &state).expect("readable"), None);
+    }
+
+    #[tokio::test]
+    async fn what_contradicted_the_checkpoint_is_missed_by_no_former_leader() {
+        let acknowledged = |index| Mark {
+            vote: convert::vote_from_disk(Vote {
+                leader: id(2, 0).leader,
+                committed: true,
+            }),
+            log_id: convert::log_id_from_disk(id(2, index)),
+        };
+        let rows = RaftRows {
+            applied: Some(id(3, 6)),
+            ..RaftRows::default()
+        };
+        for own in [2, 3, 4] {
+            let log = log();
+            let vote = Vote {
+                leader: LeaderId { term: own, peer: 1 },
+                committed: true,
+            };
+            log.save_vote(vote, Box::new(|_| {})).expect("voted");
+            let watch = OwnLog::default();
+            watch.compare(&log, &acknowledged(9)).expect("it is there");
+            drop_conflict(&log, &rows).await.expect("dropped");
+            assert_eq!(log.state().last.map(|last| last.index), Some(5));
+            watch
+                .compare(&log, &acknowledged(9))
+                .expect("a later leader has committed another entry");
+            let kept = log.state().vote.expect("voted").leader.term;
+            assert_eq!(kept, own.max(3), "a vote never goes back");
+        }
     }
 
     #[tokio::test]

@@ -192,7 +192,7 @@ impl Node {
         }
         let well_formed = request.commands.len() <= limits::MAX_COMMANDS_PER_ENTRY
             && request.commands.iter().all(|command| {
-                command.len() <= limits::MAX_COMMAND_BYTES + frame::FRAME_HEADER_BYTES && frame::decode_single(command.clone()).is_ok()
+                command.len() <= limits::MAX_COMMAND_BYTES + frame::MAX_FRAME_EXTRA_BYTES && frame::decode_single(command.clone()).is_ok()
             });
         if !well_formed {
             let error = quorate_model::MetaError::new(ErrorCode::ParseError, "malformed forwarded batch");

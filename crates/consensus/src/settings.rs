@@ -103,6 +103,8 @@ impl Settings {
 
 /// Commands that may wait at one peer; one more is refused with `too_many_requests`.
 pub const MAX_WAITING_COMMANDS: usize = 4_096;
+/// Bytes of answers in the reply to one forwarded batch: the channel carries 9 MiB, and what says "ask again" takes room too.
+pub const MAX_FORWARD_REPLY_BYTES: usize = 8 << 20;
 /// Forwarded batches in flight to the leader: enough to cover the round trip, few enough to keep batches large.
 pub const FORWARDS_IN_FLIGHT: usize = 2;
 /// Bytes of entries sent to one peer and not yet acknowledged: enough to keep a fast link full, little enough that a slow

@@ -338,9 +338,22 @@ fn explain(path: &Path, text: &str, error: &toml::de::Error) -> String {
                 nearest(key, names).map_or_else(|| "see `quorate serve --help`".to_owned(), |name| format!("did you mean `{name}`?"));
             format!("unknown key `{key}`; {meant}")
         }
-        _ => message,
+        _ => without_values(&message),
     };
     format!("config file {}, line {line}: {what}", path.display())
+}
+
+/// What was expected, without what was found: serde quotes it, and it may be a token of digits.
+fn without_values(message: &str) -> String {
+    let quotes = ["invalid type: ", "invalid value: ", "invalid length ", "unknown variant "];
+    match (
+        quotes.iter().any(|begin| message.starts_with(begin)),
+        message.rsplit_once(", expected "),
+    ) {
+        (true, Some((_, expected))) => format!("the value is of the wrong kind; expected {expected}"),
+        (true, None) => "the value is of the wrong kind".to_owned(),
+        (false, _) => message.to_owned(),
+    }
 }
 
 fn read_secret(path: &Path) -> Result<String, ConfigError> {
@@ -377,6 +390,32 @@ mod tests {
         );
         let secret = refusal("data_dir = \"/x\"\ntoken = \"hunter2\"\ntoken = \"hunter2\"\n");
         assert!(secret.contains("line 3: ") && !secret.contains("hunter2"), "{secret}");
+        for value in [
+            "918273645",
+            "-918273645",
+            "0x918273645",
+            "918273645.5",
+            "[918273645]",
+            "{ a = 918273645 }",
+            "918273645x",
+            "\"918273645",
+        ] {
+            for key in ["token", "cluster_secret", "token_file", "worker_threads.a", "peers"] {
+                let refused = refusal(&format!("data_dir = \"/x\"\n{key} = {value}\n"));
+                assert!(
+                    refused.contains("line 2: ") && !refused.contains("918273645"),
+                    "{key} = {value}: {refused}"
+                );
+            }
+        }
+        assert_eq!(
+            refusal("data_dir = \"/x\"\ntoken = 918273645\n"),
+            "config file /etc/quorate.toml, line 2: the value is of the wrong kind; expected a string"
+        );
+        assert_eq!(
+            refusal("data_dir = \"/x\"\nprofile = \"hunter2\"\n"),
+            "config file /etc/quorate.toml, line 2: the value is of the wrong kind; expected `lan` or `wan`"
+        );
     }
 
     #[test]

@@ -24,6 +24,7 @@ mod target;
 pub(crate) mod test_peers;
 #[cfg(test)]
 mod tests;
+pub mod unavailable;
 pub(crate) mod write;
 
 use crate::app::App;
@@ -87,10 +88,9 @@ async fn answer(app: &Arc<App>, request: Request) -> (&'static str, Reply) {
 
 /// Runs one call of a known route.
 async fn run(app: &Arc<App>, rpc: &'static Rpc, path: &str, query: QueryString, request: Request) -> Result<Reply, MetaError> {
-    let handler = match rpc.work {
-        Work::Command(handler) | Work::Query(handler) => handler,
-        Work::Missing => return Ok(Reply::not_available(rpc)),
-    };
+    if matches!(rpc.work, Work::Missing) {
+        return Ok(Reply::not_available(rpc));
+    }
     let _permit = app.admit()?;
     let node = app.node()?.clone();
     let info = CallInfo::of(app, request.headers())?;
@@ -110,7 +110,11 @@ async fn run(app: &Arc<App>, rpc: &'static Rpc, path: &str, query: QueryString, 
         body,
         info,
     };
-    Ok(Reply::success(rpc, handler(call).await?))
+    match rpc.work {
+        Work::Command(handler) | Work::Query(handler) => Ok(Reply::success(rpc, handler(call).await?)),
+        Work::MissingBehind(check) => check(call).await.map(|()| Reply::not_available(rpc)),
+        Work::Missing => Ok(Reply::not_available(rpc)),
+    }
 }
 
 /// Public address of the leader, for a caller that wants to go there itself.

@@ -10,10 +10,11 @@
 //! Adding a call: its `rpc` in `proto/doris/cloud.proto`, its response in `responses!`, a method below.
 
 use crate::app::App;
-use crate::config::ServerConfig;
+use crate::config::{ServerConfig, is_loopback};
 use crate::doris::call::{Call, CallInfo};
 use crate::doris::{operations, read, storage_operations, write};
 use crate::native::reply;
+use crate::networks::Network;
 use bytes::Bytes;
 use quorate_model::{ErrorCode, MetaError, RetryClass, Revision};
 use quorate_state_machine::commands::{CreateInstance, UpdateAkSk};
@@ -74,15 +75,24 @@ pub fn refusal(config: &ServerConfig, remote: IpAddr) -> Option<Status> {
     Some(Status::new(Code::PermissionDenied, text))
 }
 
-/// What `status` says when more than private networks may call without a token.
+/// What `status` says when callers from beyond this machine are let in without a token: a warning if not all of them are in
+/// private networks, else advice.
 pub fn finding(config: &ServerConfig) -> Option<Finding> {
-    let open = config.doris_grpc_allow.iter().filter(|network| !network.is_private());
-    let open: Vec<String> = open.map(ToString::to_string).collect();
+    let named = |wanted: &dyn Fn(&Network) -> bool| -> Vec<String> {
+        let networks = config.doris_grpc_allow.iter().filter(|network| wanted(network));
+        networks.map(ToString::to_string).collect()
+    };
+    let wide = named(&|network| !network.is_private());
+    let (severity, open) = match wide.is_empty() {
+        false => ("warning", wide),
+        true if is_loopback(&config.listen) => return None,
+        true => ("advice", named(&|network| !network.is_loopback())),
+    };
     if open.is_empty() {
         return None;
     }
     Some(Finding {
-        severity: "warning".to_owned(),
+        severity: severity.to_owned(),
         object: format!("listener {}", config.listen),
         text: format!("the Doris gRPC service, which has no token, is open to {}", open.join(", ")),
         advice: "set `doris_grpc_allow` to the networks of the Doris frontends".to_owned(),

@@ -43,6 +43,14 @@ impl Network {
         }
     }
 
+    /// Whether every address of it is this machine's own.
+    pub fn is_loopback(&self) -> bool {
+        match self.address.to_canonical() {
+            IpAddr::V4(address) => address.is_loopback() && self.bits >= 8,
+            IpAddr::V6(address) => address.is_loopback() && self.bits == 128,
+        }
+    }
+
     /// Whether every address of it can only be used within a private network.
     pub fn is_private(&self) -> bool {
         let is_within = |outer: &Network| outer.bits <= self.bits && outer.contains(self.address);

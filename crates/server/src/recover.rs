@@ -168,6 +168,7 @@ fn append(log: &FileLog, plan: &RecoveryPlan, own: Member) -> io::Result<()> {
     let frame = Frame {
         number: RecoverCluster::NUMBER,
         request: RequestId::default(),
+        fingerprints: Vec::new(),
         payload: prost::Message::encode_to_vec(&command).into(),
     };
     let commands = frame::pack(env::wall_clock(), &[frame::encode_frame(&frame)]);

@@ -3,8 +3,8 @@
 //! Adding a route that exists in the list: give its line a command or a query. Lookup, labels of metrics, redirects, the
 //! form of replies and the answer to routes that are still missing derive from these lines.
 
-use crate::doris::call::Handler;
-use crate::doris::{front_routes, keys, operations, read, write};
+use crate::doris::call::{Check, Handler};
+use crate::doris::{front_routes, keys, operations, read, unavailable, write};
 use quorate_state_machine::command::Prepare;
 use quorate_state_machine::commands::{
     AddCluster, AddHdfsVault, AddNode, AddObjInfo, AddS3Vault, AlterIam, AlterObjInfo, AlterRamUser, AlterS3Vault, AlterVclusterInfo,
@@ -57,6 +57,8 @@ pub enum Work {
     Query(Handler),
     /// Doris has it, this version has not.
     Missing,
+    /// As [`Work::Missing`], for a call whose arguments are right; one whose are not is told so first.
+    MissingBehind(Check),
 }
 
 /// One row of the table.
@@ -134,6 +136,13 @@ const fn missing(route: &'static str, role: Role, parameters: Parameters, reply:
     }
 }
 
+const fn missing_behind(route: &'static str, check: Check, parameters: Parameters, reply: ReplyForm) -> Rpc {
+    Rpc {
+        work: Work::MissingBehind(check),
+        ..missing(route, Role::MetaService, parameters, reply)
+    }
+}
+
 use Parameters::{Body, Query, QueryAndBody, QueryOrBody};
 use ReplyForm::{Plain, ResponseAlways, Result, ResultAlways, Text};
 use Role::{Both, MetaService, Recycler};
@@ -177,14 +186,14 @@ pub const RPC_TABLE: &[Rpc] = &[
     query("decode_key", keys::decode_key, Query, Text),
     query("encode_key", keys::encode_key, Query, Text),
     query("get_value", keys::get_value, Query, Text),
-    missing("set_value", MetaService, QueryAndBody, Text),
+    missing_behind("set_value", unavailable::set_value, QueryAndBody, Text),
     query("show_meta_ranges", keys::show_meta_ranges, Parameters::None, Text),
-    missing("get_tablet_stats", MetaService, Body, Text),
-    missing("fix_tablet_stats", MetaService, Query, Text),
-    missing("fix_tablet_db_id", MetaService, Query, Text),
-    missing("abort_txn", MetaService, Body, Plain),
-    missing("abort_tablet_job", MetaService, Body, Plain),
-    missing("txn_lazy_commit", MetaService, Query, Plain),
+    missing_behind("get_tablet_stats", unavailable::get_tablet_stats, Body, Text),
+    missing_behind("fix_tablet_stats", unavailable::fix_tablet_stats, Query, Text),
+    missing_behind("fix_tablet_db_id", unavailable::fix_tablet_db_id, Query, Text),
+    missing_behind("abort_txn", unavailable::abort_txn, Body, Plain),
+    missing_behind("abort_tablet_job", unavailable::abort_tablet_job, Body, Plain),
+    missing_behind("txn_lazy_commit", unavailable::txn_lazy_commit, Query, Plain),
     query_command("adjust_rate_limit", front_routes::adjust_rate_limit, MetaService),
     query("list_rate_limit", front_routes::list_rate_limit, Parameters::None, Result),
     missing("injection_point", MetaService, Query, Plain),

@@ -18,7 +18,8 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use hmac::{Hmac, Mac};
 use quorate_model::{ErrorCode, MetaError};
-use quorate_state_machine::command::{SealSecret, SealedSecret};
+use quorate_state_machine::command::{SealSecret, SealedSecret, SecretMark};
+use quorate_state_machine::limits;
 use quorate_state_machine::object_stores::UnsealSecret;
 use sha2::Sha256;
 use std::fmt;
@@ -59,6 +60,7 @@ struct RootKey {
     id: i64,
     cipher: Aes256GcmSiv,
     nonce_key: [u8; KEY_BYTES],
+    fingerprint_key: [u8; KEY_BYTES],
     /// Tells whether another peer means the same key by this id.
     check_value: String,
 }
@@ -98,6 +100,13 @@ impl SecretBox {
         self.key(key_id).map(|key| key.check_value.as_str())
     }
 
+    /// What a caller asked, as keyed hashes, newest key first: peers that have one root key in common agree on one of them,
+    /// and without a key nobody can try out which secret a request held.
+    pub fn fingerprints(&self, request: &[u8]) -> Vec<u64> {
+        let keys = [&self.newest].into_iter().chain(self.older.iter().rev());
+        keys.take(limits::MAX_FINGERPRINTS).map(|key| key.fingerprint(request)).collect()
+    }
+
     fn key(&self, key_id: i64) -> Option<&RootKey> {
         self.older.iter().chain([&self.newest]).find(|key| key.id == key_id)
     }
@@ -115,8 +124,8 @@ impl SealSecret for SecretBox {
         self.newest.seal(secret)
     }
 
-    fn seal_under_older_keys(&self, secret: &str) -> Result<Vec<SealedSecret>, MetaError> {
-        self.older.iter().map(|key| key.seal(secret)).collect()
+    fn marks_under_older_keys(&self, secret: &str) -> Result<Vec<SecretMark>, MetaError> {
+        Ok(self.older.iter().map(|key| key.mark(secret)).collect())
     }
 }
 
@@ -163,8 +172,27 @@ impl RootKey {
             id,
             cipher: Aes256GcmSiv::new(&derived("quorate secret encryption v1").into()),
             nonce_key: derived("quorate secret nonce v1"),
+            fingerprint_key: derived("quorate request fingerprint v1"),
             check_value: BASE64_STANDARD.encode(check),
         }
+    }
+
+    fn nonce(&self, secret: &str) -> [u8; NONCE_BYTES] {
+        let digest = mac(&self.nonce_key, secret.as_bytes());
+        *digest.first_chunk().expect("32 bytes are more than 12")
+    }
+
+    /// The nonce alone: base64 turns its 12 bytes into 16 characters whatever follows.
+    fn mark(&self, secret: &str) -> SecretMark {
+        SecretMark {
+            mark: BASE64_STANDARD.encode(self.nonce(secret)),
+            key_id: self.id,
+        }
+    }
+
+    fn fingerprint(&self, request: &[u8]) -> u64 {
+        let digest = mac(&self.fingerprint_key, request);
+        u64::from_be_bytes(*digest.first_chunk().expect("32 bytes are more than 8"))
     }
 
     fn seal(&self, secret: &str) -> Result<SealedSecret, MetaError> {
@@ -174,8 +202,7 @@ impl RootKey {
                 key_id: self.id,
             });
         }
-        let digest = mac(&self.nonce_key, secret.as_bytes());
-        let nonce = &digest[..NONCE_BYTES];
+        let nonce = &self.nonce(secret);
         let bound_to = self.id.to_be_bytes();
         let sealed = self.cipher.encrypt(
             Nonce::from_slice(nonce),
@@ -186,7 +213,7 @@ impl RootKey {
         );
         let sealed = sealed.map_err(|_| MetaError::invalid("failed to encrypt"))?;
         Ok(SealedSecret {
-            ciphertext: BASE64_STANDARD.encode([nonce, &sealed].concat()),
+            ciphertext: BASE64_STANDARD.encode([nonce.as_slice(), &sealed].concat()),
             key_id: self.id,
         })
     }
@@ -312,9 +339,48 @@ mod tests {
         let old = before.seal("sk").expect("sealed");
         assert_eq!(after.seal("sk").expect("sealed").key_id, 9);
         assert_eq!(after.unseal(&old).expect("unsealed"), "sk");
-        assert_eq!(after.seal_under_older_keys("sk").expect("sealed"), [old], "compared, never stored");
-        assert_eq!(before.seal_under_older_keys("sk").expect("sealed"), []);
+        assert_eq!(before.marks_under_older_keys("sk").expect("marked"), []);
         assert_eq!(after.key_ids().collect::<Vec<_>>(), [1, 9]);
+    }
+
+    #[test]
+    fn what_an_older_key_marks_is_recognised_and_cannot_be_decrypted() {
+        let (before, after) = (boxed(&[(1, 7)]), boxed(&[(1, 7), (9, 8)]));
+        for length in 1..40 {
+            let secret = "s".repeat(length);
+            let marks = after.marks_under_older_keys(&secret).expect("marked");
+            let [mark] = &marks[..] else { panic!("{marks:?}") };
+            let stored = before.seal(&secret).expect("sealed");
+            assert!(mark.is_of(&stored), "{length}");
+            assert!(!mark.is_of(&before.seal(&"s".repeat(length + 1)).expect("sealed")), "{length}");
+            assert!(!mark.is_of(&SealedSecret { key_id: 9, ..stored }), "{length}");
+            let carried = SealedSecret {
+                ciphertext: mark.mark.clone(),
+                key_id: mark.key_id,
+            };
+            assert!(after.unseal(&carried).is_err(), "{length}");
+        }
+    }
+
+    #[test]
+    fn peers_with_one_key_in_common_agree_on_what_was_asked() {
+        let hashes = |keys: &[(i64, u8)], request: &str| boxed(keys).fingerprints(request.as_bytes());
+        let agree = |one: &[u64], other: &[u64]| one.iter().any(|hash| other.contains(hash));
+        let first = hashes(&[(1, 7)], "request");
+        assert!(agree(&first, &hashes(&[(9, 8), (1, 7)], "request")), "a key was added");
+        assert!(agree(&first, &hashes(&[(1, 7), (9, 8)], "request")), "it encrypts");
+        assert!(
+            agree(&hashes(&[(1, 7), (9, 8)], "request"), &hashes(&[(9, 8)], "request")),
+            "the first one is gone"
+        );
+        assert!(!agree(&first, &hashes(&[(1, 7)], "another")));
+        assert!(!agree(&first, &hashes(&[(1, 8)], "request")));
+        let many: Vec<(i64, u8)> = (1..=20).map(|id| (id, id as u8)).collect();
+        assert_eq!(hashes(&many, "request").len(), limits::MAX_FINGERPRINTS);
+        assert!(
+            agree(&hashes(&many, "request"), &hashes(&[(20, 20)], "request")),
+            "the newest key is among them"
+        );
     }
 
     #[test]

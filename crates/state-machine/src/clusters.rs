@@ -12,6 +12,7 @@ use crate::nodes::{self, StoredNode};
 use crate::record::ClusterRecord;
 use crate::store::{Reader, StoreError, prefix_end};
 use bytes::{BufMut, Bytes};
+use prost::Message as _;
 use quorate_model::{MetaError, ScopeId};
 use quorate_wire::doris::cluster_pb::Type;
 use quorate_wire::doris::node_info_pb::NodeType;
@@ -69,15 +70,57 @@ pub fn all(reader: &dyn Reader, scope: ScopeId) -> Result<Vec<Cluster>, StoreErr
     let mut clusters = Vec::new();
     let mut cursor = reader.cursor(&prefix, &prefix_end(&prefix))?;
     while let Some((key, value)) = cursor.row() {
-        let added = key[prefix.len()..].try_into().map(u64::from_be_bytes);
-        let added = added.map_err(|_| StoreError(format!("cluster key of {} bytes, expected {}", key.len(), prefix.len() + 8)))?;
         clusters.push(Cluster {
-            added,
+            added: added_of(key, prefix.len())?,
             record: decode_record(key, Bytes::copy_from_slice(value))?,
         });
         cursor.next()?;
     }
     Ok(clusters)
+}
+
+/// What a cluster's row is picked by: the fields of its [`ClusterRecord`] that callers name clusters by. Everything else of
+/// the row, which grows with what is configured, is passed over without being decoded.
+#[derive(Clone, PartialEq, prost::Message)]
+struct NamesRecord {
+    #[prost(message, optional, tag = "1")]
+    info: Option<ClusterNames>,
+}
+
+/// Field numbers are those of `ClusterPB`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct ClusterNames {
+    #[prost(string, optional, tag = "1")]
+    pub cluster_id: Option<String>,
+    #[prost(string, optional, tag = "2")]
+    pub cluster_name: Option<String>,
+    #[prost(string, repeated, tag = "6")]
+    pub mysql_user_name: Vec<String>,
+}
+
+/// The first cluster of an instance, in order of addition, that is wanted by its names. One pass over the few rows of the
+/// instance, of which one is decoded: a row that leads from an id to its cluster would be one more to keep, and ids may be
+/// empty or shared.
+pub fn first(reader: &dyn Reader, scope: ScopeId, is_wanted: impl Fn(&ClusterNames) -> bool) -> Result<Option<Cluster>, StoreError> {
+    let prefix = keys::record_in_scope(RecordTable::Cluster, scope);
+    let mut cursor = reader.cursor(&prefix, &prefix_end(&prefix))?;
+    while let Some((key, value)) = cursor.row() {
+        let names =
+            NamesRecord::decode(value).map_err(|error| StoreError(format!("row {key:02x?} does not decode as a cluster: {error}")))?;
+        if is_wanted(&names.info.unwrap_or_default()) {
+            return Ok(Some(Cluster {
+                added: added_of(key, prefix.len())?,
+                record: decode_record(key, Bytes::copy_from_slice(value))?,
+            }));
+        }
+        cursor.next()?;
+    }
+    Ok(None)
+}
+
+fn added_of(key: &[u8], prefix_bytes: usize) -> Result<u64, StoreError> {
+    let added = key[prefix_bytes..].try_into().map(u64::from_be_bytes);
+    added.map_err(|_| StoreError(format!("cluster key of {} bytes, expected {}", key.len(), prefix_bytes + 8)))
 }
 
 /// Whether an instance has clusters.
@@ -141,4 +184,56 @@ fn key(scope: ScopeId, added: u64) -> Bytes {
     let mut key = keys::record_in_scope(RecordTable::Cluster, scope);
     key.put_u64(added);
     key.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::MapStore;
+
+    #[test]
+    fn a_cluster_is_picked_by_the_names_of_its_record() {
+        let record = ClusterRecord {
+            info: ClusterPb {
+                cluster_id: Some("id".into()),
+                cluster_name: Some("name".into()),
+                desc: Some("description".into()),
+                mysql_user_name: vec!["one".into(), "other".into()],
+                ..Default::default()
+            },
+            nodes: 3,
+            ..Default::default()
+        };
+        let names = NamesRecord::decode(record.encode_to_vec().as_slice()).expect("decodes").info;
+        let expected = ClusterNames {
+            cluster_id: record.info.cluster_id,
+            cluster_name: record.info.cluster_name,
+            mysql_user_name: record.info.mysql_user_name,
+        };
+        assert_eq!(names, Some(expected));
+    }
+
+    #[test]
+    fn the_first_of_those_that_are_wanted_is_found() {
+        let mut store = MapStore::default();
+        for (scope, added, id) in [(1, 5, "a"), (1, 7, "b"), (1, 9, "b"), (2, 6, "c")] {
+            let record = ClusterRecord {
+                info: ClusterPb {
+                    cluster_id: Some(id.into()),
+                    ..Default::default()
+                },
+                ..Default::default()
+            };
+            store.rows.insert(key(ScopeId(scope), added), record.encode_to_vec().into());
+        }
+        let found = |wanted: &str| {
+            let first = first(&store, ScopeId(1), |names| names.cluster_id.as_deref() == Some(wanted));
+            first
+                .expect("reads")
+                .map(|cluster| (cluster.added, cluster.info().cluster_id().to_owned()))
+        };
+        assert_eq!(found("a"), Some((5, "a".into())));
+        assert_eq!(found("b"), Some((7, "b".into())));
+        assert_eq!(found("c"), None, "it is another instance's");
+    }
 }

@@ -69,8 +69,9 @@ pub trait SealSecret {
     /// Equal secrets under the same key give equal ciphertext, so that "unchanged" can be decided without the key.
     fn seal(&self, secret: &str) -> Result<SealedSecret, MetaError>;
 
-    /// The secret under each root key but the newest, for comparison with what was stored before the key was rotated.
-    fn seal_under_older_keys(&self, secret: &str) -> Result<Vec<SealedSecret>, MetaError>;
+    /// A mark of the secret under each root key but the newest, for comparison with what was stored before the key was
+    /// rotated: what every ciphertext of it under that key begins with, and of no other secret's. It cannot be decrypted.
+    fn marks_under_older_keys(&self, secret: &str) -> Result<Vec<SecretMark>, MetaError>;
 }
 
 /// A secret at rest.
@@ -81,6 +82,23 @@ pub struct SealedSecret {
     pub ciphertext: String,
     #[prost(int64, tag = "2")]
     pub key_id: i64,
+}
+
+/// What tells whether a stored ciphertext hides a given secret, without hiding the secret itself.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct SecretMark {
+    /// The keyed hash with which the ciphertext begins; not empty.
+    #[prost(string, tag = "1")]
+    pub mark: String,
+    #[prost(int64, tag = "2")]
+    pub key_id: i64,
+}
+
+impl SecretMark {
+    /// Whether a stored secret is the marked one.
+    pub fn is_of(&self, stored: &SealedSecret) -> bool {
+        !self.mark.is_empty() && self.key_id == stored.key_id && stored.ciphertext.starts_with(&self.mark)
+    }
 }
 
 /// Why a command did not succeed.

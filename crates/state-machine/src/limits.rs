@@ -16,6 +16,8 @@ pub const MAX_COMMANDS_PER_ENTRY: usize = 512;
 pub const MAX_PACKED_BYTES: usize = 1 << 20;
 /// Hard limit of one log entry, checked again before append.
 pub const MAX_ENTRY_BYTES: usize = 8 << 20;
+/// Fingerprints of one request: one for each root key its receiver has, the newest of them.
+pub const MAX_FINGERPRINTS: usize = 16;
 /// Answers remembered per session; also the writes a session may have in flight.
 pub const SLOTS_PER_SESSION: u64 = 128;
 /// Open sessions: each may hold 128 answers.

@@ -69,6 +69,7 @@ pub struct SessionRecord {
 pub struct SlotRecord {
     #[prost(uint64, tag = "1")]
     pub number: u64,
+    /// What the number was used for; more hashes of the same stand in `other_hashes`.
     #[prost(fixed64, tag = "2")]
     pub request_hash: u64,
     #[prost(uint64, tag = "3")]
@@ -80,6 +81,8 @@ pub struct SlotRecord {
     pub error: u32,
     #[prost(string, tag = "6")]
     pub message: String,
+    #[prost(fixed64, repeated, tag = "7")]
+    pub other_hashes: Vec<u64>,
 }
 
 /// The two digests of the state (design.md 5, divergence).

@@ -32,6 +32,7 @@ fn prepared<C: Prepare + Numbered>(world: &World, request: C::Request) -> Option
     Some(Frame {
         number: C::NUMBER,
         request,
+        fingerprints: Vec::new(),
         payload: command.encode_to_vec().into(),
     })
 }

@@ -1,18 +1,21 @@
 //! Secrets inside commands that compare them with what is stored.
 //!
 //! The contract wants "unchanged" answered, and `apply` has no key. So sealing gives equal ciphertext for equal secrets under
-//! one root key, and a command carries the secret sealed under *every* root key of the peer that received it: whichever of
-//! them sealed the stored secret, one form of the given one can be compared with it, also after the root key was rotated.
+//! one root key, and begins each ciphertext with a keyed hash of the secret. A command carries the secret sealed under the
+//! newest root key of the peer that received it, and that hash alone under each older one: whichever of them sealed the
+//! stored secret, the given one can be compared with it, also after the root key was rotated. An old key, which may be old
+//! because it leaked, decrypts nothing that is sent after a new one is in use.
 //!
 //! ```text
 //! store.sk, store.encryption_info   sealed under the newest key: what is stored if the command succeeds
-//! older                             the same secret under each older key: compared, never stored
+//! older_marks                       keyed hashes of the same secret under each older key: compared, never stored
+//! older                             the secret sealed under each older key: only in logs written before there were marks
 //! ```
 //!
 //! A peer that has not been given the newest root key yet cannot recognise a secret sealed under it, and takes it for
 //! changed: the same secret is then stored again, which is harmless.
 
-use crate::command::{SealSecret, SealedSecret};
+use crate::command::{SealSecret, SealedSecret, SecretMark};
 use crate::object_stores;
 use quorate_model::MetaError;
 use quorate_wire::doris::{EncryptionInfoPb, ObjectStoreInfoPb, RamUserPb};
@@ -24,6 +27,8 @@ pub struct SealedStore {
     pub store: ObjectStoreInfoPb,
     #[prost(message, repeated, tag = "2")]
     pub older: Vec<SealedSecret>,
+    #[prost(message, repeated, tag = "3")]
+    pub older_marks: Vec<SecretMark>,
 }
 
 /// A cloud account whose `sk` is ciphertext.
@@ -33,22 +38,29 @@ pub struct SealedUser {
     pub user: RamUserPb,
     #[prost(message, repeated, tag = "2")]
     pub older: Vec<SealedSecret>,
+    #[prost(message, repeated, tag = "3")]
+    pub older_marks: Vec<SecretMark>,
 }
 
 impl SealedStore {
     pub fn seal(secrets: &dyn SealSecret, mut store: ObjectStoreInfoPb) -> Result<SealedStore, MetaError> {
-        let older = older_forms(secrets, store.sk())?;
+        let older_marks = older_marks(secrets, store.sk())?;
         object_stores::seal_store(secrets, &mut store)?;
-        Ok(SealedStore { store, older })
+        Ok(SealedStore {
+            store,
+            older: Vec::new(),
+            older_marks,
+        })
     }
 
     /// Whether a stored object store has these keys.
     pub fn has_keys_of(&self, stored: &ObjectStoreInfoPb) -> bool {
         self.store.ak() == stored.ak()
             && is_same_secret(
-                form(&self.store.sk, &self.store.encryption_info),
+                &form(&self.store.sk, &self.store.encryption_info),
                 &self.older,
-                form(&stored.sk, &stored.encryption_info),
+                &self.older_marks,
+                &form(&stored.sk, &stored.encryption_info),
             )
     }
 
@@ -63,9 +75,13 @@ impl SealedStore {
 
 impl SealedUser {
     pub fn seal(secrets: &dyn SealSecret, mut user: RamUserPb) -> Result<SealedUser, MetaError> {
-        let older = older_forms(secrets, user.sk())?;
+        let older_marks = older_marks(secrets, user.sk())?;
         object_stores::seal_user(secrets, &mut user)?;
-        Ok(SealedUser { user, older })
+        Ok(SealedUser {
+            user,
+            older: Vec::new(),
+            older_marks,
+        })
     }
 
     /// Whether a stored account has these keys.
@@ -80,7 +96,8 @@ impl SealedUser {
 
     fn has_keys(&self, ak: &Option<String>, sk: &Option<String>, info: &Option<EncryptionInfoPb>) -> bool {
         let given = form(&self.user.sk, &self.user.encryption_info);
-        self.user.ak() == ak.as_deref().unwrap_or_default() && is_same_secret(given, &self.older, form(sk, info))
+        let is_same = is_same_secret(&given, &self.older, &self.older_marks, &form(sk, info));
+        self.user.ak() == ak.as_deref().unwrap_or_default() && is_same
     }
 
     /// Gives the account's keys to an object store; a role it had is no longer used.
@@ -96,11 +113,11 @@ impl SealedUser {
     }
 }
 
-fn older_forms(secrets: &dyn SealSecret, plain: &str) -> Result<Vec<SealedSecret>, MetaError> {
+fn older_marks(secrets: &dyn SealSecret, plain: &str) -> Result<Vec<SecretMark>, MetaError> {
     if plain.is_empty() {
         return Ok(Vec::new());
     }
-    secrets.seal_under_older_keys(plain)
+    secrets.marks_under_older_keys(plain)
 }
 
 fn form(sk: &Option<String>, info: &Option<EncryptionInfoPb>) -> SealedSecret {
@@ -110,8 +127,8 @@ fn form(sk: &Option<String>, info: &Option<EncryptionInfoPb>) -> SealedSecret {
     }
 }
 
-fn is_same_secret(newest: SealedSecret, older: &[SealedSecret], stored: SealedSecret) -> bool {
-    newest == stored || older.contains(&stored)
+fn is_same_secret(newest: &SealedSecret, older: &[SealedSecret], marks: &[SecretMark], stored: &SealedSecret) -> bool {
+    newest == stored || older.contains(stored) || marks.iter().any(|mark| mark.is_of(stored))
 }
 
 #[cfg(test)]
@@ -139,6 +156,25 @@ mod tests {
         for (ak, sk) in [("other", "secret"), ("ak", "other"), ("ak", "")] {
             assert!(!given(&Rotated, ak, sk).has_keys_of(&stored), "{ak} {sk}");
         }
+    }
+
+    #[test]
+    fn a_secret_travels_under_the_newest_key_only() {
+        let rotated = SealedStore::seal(&Rotated, store("ak", "secret")).expect("sealed");
+        let old = SealedStore::seal(&Reversed, store("ak", "secret")).expect("sealed").store;
+        assert_eq!(rotated.older, [], "nothing that an older key decrypts");
+        assert_eq!(rotated.older_marks.len(), 1);
+        assert!(rotated.older_marks[0].mark.len() < old.sk().len(), "a mark is not the ciphertext");
+    }
+
+    #[test]
+    fn commands_of_older_logs_keep_their_meaning() {
+        let stored = SealedStore::seal(&Reversed, store("ak", "secret")).expect("sealed").store;
+        let mut logged = SealedStore::seal(&Rotated, store("ak", "secret")).expect("sealed");
+        logged.older_marks.clear();
+        assert!(!logged.has_keys_of(&stored));
+        logged.older = vec![form(&stored.sk, &stored.encryption_info)];
+        assert!(logged.has_keys_of(&stored));
     }
 
     #[test]

@@ -24,9 +24,31 @@ pub enum Admission {
     Refuse(MetaError),
 }
 
-/// Hash that tells whether a repeated number carries the same request.
+/// Hash by which a request is told from another: of what its caller asked, where the frame says so, else of the command.
 pub fn request_hash(frame: &Frame) -> u64 {
+    match frame.fingerprints.first() {
+        Some(fingerprint) => fingerprint_hash(frame, *fingerprint),
+        None => payload_hash(frame),
+    }
+}
+
+fn payload_hash(frame: &Frame) -> u64 {
     xxh3_64_with_seed(&frame.payload, u64::from(frame.number))
+}
+
+fn fingerprint_hash(frame: &Frame, fingerprint: u64) -> u64 {
+    xxh3_64_with_seed(&fingerprint.to_le_bytes(), u64::from(frame.number))
+}
+
+/// Whether a frame carries the request that the slot remembers. Two peers that have one root key in common agree on one
+/// fingerprint; a slot written before there were any has the hash of the command, and so has a repeated one.
+fn is_same_request(slot: &SlotRecord, frame: &Frame) -> bool {
+    let is_remembered = |hash: u64| slot.request_hash == hash || slot.other_hashes.contains(&hash);
+    is_remembered(payload_hash(frame))
+        || frame
+            .fingerprints
+            .iter()
+            .any(|fingerprint| is_remembered(fingerprint_hash(frame, *fingerprint)))
 }
 
 fn slot_key(request: RequestId) -> Bytes {
@@ -52,7 +74,7 @@ pub fn admit(view: &View<'_>, frame: &Frame, now: StampedTime) -> Result<Admissi
             "no longer remembers this number: its window of 128 has passed",
         )));
     }
-    if slot.request_hash != request_hash(frame) {
+    if !is_same_request(&slot, frame) {
         let message = format!(
             "session {} already used number {} for another request",
             request.session, request.number
@@ -67,6 +89,11 @@ pub fn admit(view: &View<'_>, frame: &Frame, now: StampedTime) -> Result<Admissi
         revision: Revision(slot.revision),
         body,
     }))
+}
+
+/// What a state says about a write that is not about to be applied: whether it was executed before, and how it ended.
+pub fn answered(reader: &dyn Reader, frame: &Frame) -> Result<Admission, StoreError> {
+    admit(&View::new(reader), frame, StampedTime(0))
 }
 
 fn expired(request: RequestId, why: &str) -> MetaError {
@@ -92,6 +119,12 @@ pub fn remember(frame: &Frame, answer: &Answer) -> (Bytes, Vec<u8>) {
         body,
         error,
         message,
+        other_hashes: frame
+            .fingerprints
+            .iter()
+            .skip(1)
+            .map(|fingerprint| fingerprint_hash(frame, *fingerprint))
+            .collect(),
     };
     (slot_key(frame.request), prost::Message::encode_to_vec(&record))
 }

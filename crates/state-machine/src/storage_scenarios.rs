@@ -31,6 +31,7 @@ fn prepared<C: Prepare + Numbered>(rotated: bool, request: C::Request) -> Option
     Some(Frame {
         number: C::NUMBER,
         request: RequestId::default(),
+        fingerprints: Vec::new(),
         payload: command.encode_to_vec().into(),
     })
 }

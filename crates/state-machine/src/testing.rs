@@ -5,7 +5,7 @@
 use bytes::Bytes;
 use prost::Message;
 use quorate_model::{ErrorCode, MetaError, RequestId, ScopeId, SessionId, StampedTime};
-use quorate_state_machine::command::{Prepare, PrepareContext, PrepareSettings, SealSecret, SealedSecret, read_record};
+use quorate_state_machine::command::{Prepare, PrepareContext, PrepareSettings, SealSecret, SealedSecret, SecretMark, read_record};
 use quorate_state_machine::commands::Numbered;
 use quorate_state_machine::digest::{self, Digests};
 use quorate_state_machine::frame::{self, Frame};
@@ -153,6 +153,7 @@ pub fn command_frame<C: Numbered>(session: u64, number: u64, command: &C) -> Fra
     Frame {
         number: C::NUMBER,
         request,
+        fingerprints: Vec::new(),
         payload: command.encode_to_vec().into(),
     }
 }
@@ -177,7 +178,7 @@ pub fn prepare<C: Prepare>(request: C::Request) -> Result<C, MetaError> {
             })
         }
 
-        fn seal_under_older_keys(&self, _: &str) -> Result<Vec<SealedSecret>, MetaError> {
+        fn marks_under_older_keys(&self, _: &str) -> Result<Vec<SecretMark>, MetaError> {
             Ok(Vec::new())
         }
     }

@@ -8,7 +8,7 @@ mod support;
 
 use prost::Message;
 use quorate_state_machine::cluster_request::ClusterRequest;
-use quorate_state_machine::command::SealedSecret;
+use quorate_state_machine::command::{SealedSecret, SecretMark};
 use quorate_state_machine::commands::append_attributes::AppendAttribute;
 use quorate_state_machine::commands::set_instance_status::InstanceStatusChange;
 use quorate_state_machine::commands::*;
@@ -263,6 +263,7 @@ fn sealed_store() -> SealedStore {
             ..Default::default()
         },
         older: vec![older_form()],
+        older_marks: Vec::new(),
     }
 }
 
@@ -273,6 +274,7 @@ fn sealed_user() -> SealedUser {
             ..Default::default()
         },
         older: vec![older_form()],
+        older_marks: Vec::new(),
     }
 }
 
@@ -281,6 +283,25 @@ fn older_form() -> SealedSecret {
         ciphertext: "c".into(),
         key_id: 7,
     }
+}
+
+/// What commands carry since nothing that an older key decrypts travels any more.
+fn marked() -> Vec<Golden> {
+    let older_marks = vec![SecretMark {
+        mark: "k".into(),
+        key_id: 7,
+    }];
+    let store = SealedStore {
+        older: Vec::new(),
+        older_marks: older_marks.clone(),
+        ..sealed_store()
+    };
+    let user = SealedUser {
+        older: Vec::new(),
+        older_marks,
+        ..sealed_user()
+    };
+    vec![record(store, "0a031a01311a050a016b1007"), record(user, "0a030a01311a050a016b1007")]
 }
 
 fn store_commands() -> Vec<Golden> {
@@ -405,6 +426,11 @@ fn records() -> Vec<Golden> {
         body: "b".into(),
         error: 5,
         message: "m".into(),
+        other_hashes: Vec::new(),
+    };
+    let fingerprinted = SlotRecord {
+        other_hashes: vec![7],
+        ..slot.clone()
     };
     let superseded = CleanupVersion {
         name: "n".into(),
@@ -421,6 +447,7 @@ fn records() -> Vec<Golden> {
             "080110ac02",
         ),
         record(slot, "08011102000000000000001803220162280532016d"),
+        record(fingerprinted, "08011102000000000000001803220162280532016d3a080700000000000000"),
         record(
             DigestRecord {
                 index: 1,
@@ -507,6 +534,7 @@ fn every_stored_record_has_golden_bytes() {
     let mut rows = records();
     rows.push(lineage());
     rows.extend(front_records());
+    rows.extend(marked());
     check(&rows);
     let source = include_str!("../src/record.rs");
     let declared = source

@@ -7,6 +7,7 @@ use quorate_state_machine::commands::{
     AppendAttributes, CloseSession, ExpireSessions, OpenSession, PutAttribute, append_attributes::AppendAttribute,
 };
 use quorate_state_machine::commands::{expire_sessions::ExpireSessionsReply, open_session::OpenSessionReply};
+use quorate_state_machine::frame::Frame;
 use quorate_state_machine::keys::{self, space};
 use quorate_state_machine::record::SessionRecord;
 use quorate_state_machine::{Answer, limits};
@@ -212,4 +213,40 @@ fn a_full_set_of_sessions_refuses_more() {
     let mut bench = Bench::new();
     bench.set_counters(|counters| counters.sessions = limits::MAX_SESSIONS);
     assert_eq!(bench.refusal(&OpenSession {}), ErrorCode::TooManyRequests);
+}
+
+#[test]
+fn a_request_is_known_by_what_was_asked_whatever_its_receiver_made_of_it() {
+    let mut bench = Bench::new();
+    let session = open(&mut bench);
+    let asked = |payload: &str, fingerprints: &[u64]| Frame {
+        fingerprints: fingerprints.to_vec(),
+        ..command_frame(session, 1, &append(payload))
+    };
+    let first = bench.send(asked("sealed here", &[1, 2]));
+    assert_eq!(code(&first), None);
+    for (payload, fingerprints, why) in [
+        ("sealed there", &[1][..], "a peer without the second key"),
+        ("sealed there", &[2], "a peer without the first key"),
+        ("sealed there", &[3, 2], "a peer with a third key"),
+    ] {
+        assert_eq!(bench.send(asked(payload, fingerprints)), first, "{why}");
+    }
+    for fingerprints in [&[][..], &[3], &[0]] {
+        let other = bench.send(asked("sealed there", fingerprints));
+        assert_eq!(code(&other), Some(ErrorCode::RequestIdReused), "{fingerprints:?}");
+    }
+}
+
+#[test]
+fn a_slot_written_before_there_were_fingerprints_knows_its_request() {
+    let mut bench = Bench::new();
+    let session = open(&mut bench);
+    let old = command_frame(session, 1, &append("x"));
+    let first = bench.send(old.clone());
+    let repeated = Frame {
+        fingerprints: vec![1, 2],
+        ..old
+    };
+    assert_eq!(bench.send(repeated), first);
 }

@@ -2,8 +2,8 @@
 
 use crate::support::{Cluster, cluster::INSTANCE, soon, until};
 use quorate_consensus::Settings;
-use quorate_model::ErrorCode;
-use quorate_state_machine::commands::DeleteAttribute;
+use quorate_model::{ErrorCode, RequestId, SessionId};
+use quorate_state_machine::commands::{DeleteAttribute, OpenSession};
 
 const ALMOST_NOTHING: u64 = 10 << 20;
 const PLENTY: u64 = 50 << 30;
@@ -73,6 +73,42 @@ async fn with_a_majority_short_of_disk_what_grows_is_refused_and_deletes_go_on()
     put_until(&cluster, others[1], Ok(())).await;
     let shown = cluster.node(leader).status();
     assert!(shown.findings.iter().all(|finding| finding.object != "cluster"), "{shown:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_that_was_applied_before_the_disks_were_full_is_answered_when_it_is_repeated() {
+    let cluster = Cluster::start(Settings::default()).await;
+    let (_, opened) = cluster.node(0).execute(&OpenSession {}, None, soon()).await.expect("opened");
+    let request = |number| {
+        Some(RequestId {
+            session: SessionId(opened.session),
+            number,
+        })
+    };
+    let first = cluster.put(0, "name", "value", request(1), soon()).await.expect("written");
+    let leader = cluster.leader().await;
+    for position in [leader, (leader + 1) % 3, (leader + 2) % 3] {
+        cluster.set_free(position, ALMOST_NOTHING);
+    }
+    for position in 0..3 {
+        put_until(&cluster, position, Err(ErrorCode::StorageFull)).await;
+        let again = cluster
+            .put(position, "name", "value", request(1), soon())
+            .await
+            .expect("the first answer");
+        assert_eq!(again, first);
+        let other = cluster
+            .put(position, "name", "other", request(1), soon())
+            .await
+            .expect_err("another request");
+        assert_eq!(other.code, ErrorCode::RequestIdReused);
+        let fresh = cluster
+            .put(position, "name", "other", request(2), soon())
+            .await
+            .expect_err("not applied yet");
+        assert_eq!(fresh.code, ErrorCode::StorageFull);
+    }
+    assert_eq!(cluster.get(0, "name", soon()).await.expect("read").as_deref(), Some("value"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,9 +3,14 @@
 use crate::support::cluster::INSTANCE;
 use crate::support::{Cluster, soon, within};
 use bytes::Bytes;
+use prost::Message as _;
 use quorate_consensus::{Deadline, Node, Settings};
 use quorate_model::{ErrorCode, MetaError, PeerId, RequestId, SessionId};
-use quorate_state_machine::commands::{AppendAttributes, CloseSession, OpenSession, PutAttribute, append_attributes::AppendAttribute};
+use quorate_state_machine::commands::{
+    AppendAttributes, CloseSession, Numbered as _, OpenSession, PutAttribute, append_attributes::AppendAttribute,
+};
+use quorate_state_machine::frame::{self, Frame};
+use quorate_wire::quorate::peer as wire;
 
 async fn append(node: &Node, suffix: &'static str, request: Option<RequestId>, deadline: Deadline) -> Result<String, MetaError> {
     let append = AppendAttribute {
@@ -196,4 +201,55 @@ async fn writes_that_change_too_much_for_one_entry_are_spread_over_several() {
     let entries = node.applied().index - before;
     assert!(entries > 5, "{APPENDS} appends to a large value took {entries} entries");
     cluster.converge().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_answers_of_a_forwarded_batch_come_in_messages_that_the_channel_carries() {
+    const BATCH: u64 = 60;
+    const CHANNEL_BYTES: usize = 9 << 20;
+    let cluster = Cluster::start(Settings::default()).await;
+    let leader = cluster.node(cluster.leader().await).clone();
+    let value = "v".repeat(120 << 10);
+    let mut appends = Vec::new();
+    for name in ["one", "other"] {
+        cluster.put(0, name, &value, None, soon()).await.expect("written");
+        appends.push(AppendAttribute {
+            instance_id: INSTANCE.into(),
+            name: name.into(),
+            suffix: Bytes::new(),
+        });
+    }
+    let session = open(&leader).await;
+    let payload: Bytes = AppendAttributes { appends }.encode_to_vec().into();
+    let framed = |number| {
+        frame::encode_frame(&Frame {
+            number: AppendAttributes::NUMBER,
+            request: RequestId { session, number },
+            fingerprints: Vec::new(),
+            payload: payload.clone(),
+        })
+    };
+    let mut waiting: Vec<u64> = (1..=BATCH).collect();
+    let mut rounds = 0;
+    // The second time all are repetitions, whose answers come from memory and count for nothing in an entry.
+    for _ in 0..2 {
+        while !waiting.is_empty() {
+            rounds += 1;
+            let commands = waiting.iter().map(|number| framed(*number)).collect();
+            let reply = leader.handle_propose(wire::ProposeRequest { commands }).await;
+            assert!(reply.encoded_len() < CHANNEL_BYTES, "{} bytes", reply.encoded_len());
+            assert_eq!(reply.answers.len(), waiting.len(), "{:?}", reply.error);
+            let (answered, unknown): (Vec<_>, Vec<_>) = reply.answers.iter().partition(|answer| answer.error.is_none());
+            assert!(!answered.is_empty() && answered.iter().all(|answer| answer.body.len() > 2 * value.len()));
+            let why = |answer: &wire::Answer| answer.error.as_ref().map(|error| ErrorCode::from_number(error.code));
+            assert!(
+                unknown.iter().all(|answer| why(answer) == Some(ErrorCode::OutcomeUnknown)),
+                "it is asked again"
+            );
+            let mut answers = reply.answers.iter();
+            waiting.retain(|_| answers.next().is_some_and(|answer| answer.error.is_some()));
+        }
+        waiting = (1..=BATCH).collect();
+    }
+    assert_eq!(rounds, 4, "14 MiB of answers, twice");
 }

@@ -11,14 +11,16 @@ use base64::alphabet::{STANDARD, URL_SAFE};
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use prost_reflect::{DynamicMessage, EnumDescriptor, FieldDescriptor, Kind, MapKey, MessageDescriptor, Value};
 
-use super::reader::{Json, read};
+use super::reader::{Json, Surroundings, read};
 use super::{ParseFailure, descriptor};
 
 /// Characters of a refused value that are quoted back.
 const QUOTED_VALUE_CHARS: usize = 256;
 
-/// The name of every field that holds a secret, in all of Doris's messages.
-pub(super) const SECRET_FIELD: &str = "sk";
+/// Fields that hold a secret in whatever message they are.
+const SECRET_FIELDS: &[&str] = &["sk", "hdfs_kerberos_keytab"];
+/// Settings of an HDFS client go by names that are free, passwords among them.
+const HDFS_SETTING: &str = "doris.cloud.HdfsBuildConf.HdfsConfKVPair.value";
 /// What stands for a secret in an error text: unlike upstream, none is quoted.
 const HIDDEN: &str = "(hidden)";
 
@@ -31,10 +33,16 @@ const BASE64_URL_SAFE: GeneralPurpose = GeneralPurpose::new(&URL_SAFE, LENIENT);
 
 /// Parses a body as the message with that full name, which has to be one of the descriptor set.
 pub fn parse(body: &[u8], message_full_name: &str) -> Result<DynamicMessage, ParseFailure> {
-    let Json::Object(members) = read(body)? else {
+    let descriptor = descriptor(message_full_name);
+    let json = read(body, Surroundings::Hidden).or_else(|hidden| match holds_secrets(&descriptor) {
+        // Under any name: a secret whose field is misspelled is one all the same.
+        true => Err(hidden),
+        false => read(body, Surroundings::Quoted),
+    })?;
+    let Json::Object(members) = json else {
         return Err(ParseFailure::new(": Root element must be a message."));
     };
-    message(&members, descriptor(message_full_name), &Location::Root)
+    message(&members, descriptor, &Location::Root)
 }
 
 /// Parses a body into the generated type `M`, whose full name has to be given.
@@ -48,7 +56,7 @@ pub fn parse_into<M: prost::Message + Default>(body: &[u8], message_full_name: &
 /// Where a value is, for error texts: `cluster.nodes[0].heartbeat_port`. Written out only when something is wrong.
 enum Location<'a> {
     Root,
-    Field(&'a Location<'a>, &'a str),
+    Field(&'a Location<'a>, &'a FieldDescriptor),
     Item(&'a Location<'a>, usize),
     Entry(&'a Location<'a>, &'a str),
 }
@@ -57,8 +65,8 @@ impl Location<'_> {
     fn path(&self) -> String {
         match self {
             Location::Root => String::new(),
-            Location::Field(Location::Root, name) => (*name).to_owned(),
-            Location::Field(parent, name) => format!("{}.{name}", parent.path()),
+            Location::Field(Location::Root, field) => field.name().to_owned(),
+            Location::Field(parent, field) => format!("{}.{}", parent.path(), field.name()),
             Location::Item(parent, index) => format!("{}[{index}]", parent.path()),
             Location::Entry(parent, key) => format!("{}[\"{key}\"]", parent.path()),
         }
@@ -72,17 +80,45 @@ impl Location<'_> {
     }
 
     fn invalid_value(&self, value: &Json<'_>, type_name: &str) -> ParseFailure {
-        let shown = if self.is_secret() { HIDDEN.to_owned() } else { quoted(value) };
+        let shown = if self.may_be_secret() { HIDDEN.to_owned() } else { quoted(value) };
         self.failure(&format!("invalid value {shown} for type {type_name}"))
     }
 
-    fn is_secret(&self) -> bool {
+    fn may_be_secret(&self) -> bool {
         match self {
             Location::Root => false,
-            Location::Field(_, name) => *name == SECRET_FIELD,
-            Location::Item(parent, _) | Location::Entry(parent, _) => parent.is_secret(),
+            Location::Field(_, field) => may_be_secret(field),
+            Location::Item(parent, _) | Location::Entry(parent, _) => parent.may_be_secret(),
         }
     }
+}
+
+/// Whether a text sent for this field may be a secret: the field is one, or it is a message that has one, which senders have
+/// been seen to encode twice.
+fn may_be_secret(field: &FieldDescriptor) -> bool {
+    is_secret(field) || field.kind().as_message().is_some_and(holds_secrets)
+}
+
+fn is_secret(field: &FieldDescriptor) -> bool {
+    SECRET_FIELDS.contains(&field.name()) || field.full_name() == HDFS_SETTING
+}
+
+/// Whether a message has a secret anywhere inside.
+fn holds_secrets(descriptor: &MessageDescriptor) -> bool {
+    let mut seen = vec![descriptor.clone()];
+    let mut at = 0;
+    while let Some(next) = seen.get(at).cloned() {
+        at += 1;
+        for field in next.fields() {
+            match field.kind() {
+                Kind::Message(inner) if !seen.contains(&inner) => seen.push(inner),
+                Kind::Message(_) => {}
+                _ if is_secret(&field) => return true,
+                _ => {}
+            }
+        }
+    }
+    false
 }
 
 fn message(members: &[(String, Json<'_>)], descriptor: MessageDescriptor, at: &Location<'_>) -> Result<DynamicMessage, ParseFailure> {
@@ -94,7 +130,7 @@ fn message(members: &[(String, Json<'_>)], descriptor: MessageDescriptor, at: &L
         else {
             continue;
         };
-        if let Some(value) = field_value(json, &field, &Location::Field(at, field.name()))? {
+        if let Some(value) = field_value(json, &field, &Location::Field(at, &field))? {
             parsed.set_field(&field, value);
         }
     }

@@ -4,7 +4,6 @@
 //! which one wins.
 
 use super::ParseFailure;
-use super::parse::SECRET_FIELD;
 
 /// Objects and lists inside each other, the root included. Deeper bodies are refused before they cost stack.
 pub const MAX_NESTING: usize = 64;
@@ -22,10 +21,22 @@ pub(super) enum Json<'a> {
     Object(Vec<(String, Json<'a>)>),
 }
 
+/// Whether an error may quote the surroundings of what is wrong. What is not well-formed cannot be told apart into secrets
+/// and the rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Surroundings {
+    Quoted,
+    Hidden,
+}
+
 /// Reads exactly one value; anything but white space behind it is an error.
-pub(super) fn read(body: &[u8]) -> Result<Json<'_>, ParseFailure> {
+pub(super) fn read(body: &[u8], surroundings: Surroundings) -> Result<Json<'_>, ParseFailure> {
     let text = std::str::from_utf8(body).map_err(|_| ParseFailure::new("Encountered non UTF-8 code points."))?;
-    let mut reader = Reader { text, position: 0 };
+    let mut reader = Reader {
+        text,
+        position: 0,
+        surroundings,
+    };
     let value = reader.value(1)?;
     reader.skip_blanks();
     if reader.peek().is_some() {
@@ -38,6 +49,7 @@ struct Reader<'a> {
     text: &'a str,
     /// Always on a character boundary: it only ever moves past ASCII characters or whole strings of them.
     position: usize,
+    surroundings: Surroundings,
 }
 
 impl<'a> Reader<'a> {
@@ -228,9 +240,8 @@ impl<'a> Reader<'a> {
         } else {
             ""
         };
-        // What is not well-formed cannot be told apart into secrets and the rest, so a body with a secret is not quoted.
-        if self.text.contains(SECRET_FIELD) {
-            return ParseFailure::new(format!("{ended}{expectation}"));
+        if self.surroundings == Surroundings::Hidden {
+            return ParseFailure::new(format!("{ended}{expectation} At byte {}.", self.position));
         }
         let from = boundary_at_or_before(self.text, self.position.saturating_sub(CONTEXT_BYTES));
         let to = boundary_at_or_before(self.text, self.text.len().min(self.position + CONTEXT_BYTES));

@@ -51,6 +51,8 @@ const QUIRKS: &[Row] = &[
     ("CreateInstanceRequest", r#"{"sse_enabled":true}"#, Ok("sse_enabled: true")),
     ("CreateInstanceRequest", r#"{"sse_enabled":"true"}"#, Ok("sse_enabled: true")),
     ("CreateInstanceRequest", r#"{"sse_enabled":"false"}"#, Ok("sse_enabled: false")),
+    ("CreateInstanceRequest", r#"{"sse_enabled":"TRUE"}"#, Err("(sse_enabled): invalid value \"TRUE\" for type TYPE_BOOL")),
+    ("CreateInstanceRequest", r#"{"sse_enabled":0}"#, Err("(sse_enabled): invalid value 0 for type TYPE_BOOL")),
     ("CreateInstanceRequest", r#"{"sse_enabled":1}"#, Err("(sse_enabled): invalid value 1 for type TYPE_BOOL")),
     // Strings are strings.
     ("AlterClusterRequest", r#"{"instance_id":123}"#, Err("(instance_id): invalid value 123 for type TYPE_STRING")),
@@ -64,7 +66,9 @@ const QUIRKS: &[Row] = &[
     ("ClusterPB", r#"{"cluster_id":"c","cluster_id":null}"#, Ok("cluster_id: \"c\"")),
     // Camel case.
     ("AlterClusterRequest", r#"{"instanceId":"i","cluster":{"publicEndpoint":"p"}}"#, Ok(r#"instance_id: "i" cluster { public_endpoint: "p" }"#)),
-    // Trailing commas, but no lone ones.
+    ("AlterClusterRequest", r#"{"InstanceId":"i","INSTANCE_ID":"i"}"#, Ok("")),
+    // Trailing commas, but no lone ones; the documented examples of three routes have them.
+    ("AlterClusterRequest", "{\n  \"cloud_unique_id\":\"u\",\n  \"cluster\":{\n    \"cluster_id\":\"c\",\n    \"cluster_name\":\"n\",\n  },\n}", Ok(r#"cloud_unique_id: "u" cluster { cluster_id: "c" cluster_name: "n" }"#)),
     ("ClusterPB", r#"{"mysql_user_name":["a",],"cluster_id":"c",}"#, Ok(r#"cluster_id: "c" mysql_user_name: "a""#)),
     ("ClusterPB", "{,}", Err("Expected an object key or }.\n{,}\n ^")),
     ("ClusterPB", r#"{"nodes":[,]}"#, Err("Expected a value.\n{\"nodes\":[,]}\n          ^")),
@@ -78,12 +82,16 @@ const QUIRKS: &[Row] = &[
     // A repeated key: the last one wins, whichever spelling.
     ("AlterClusterRequest", r#"{"instance_id":"a","instance_id":"b"}"#, Ok("instance_id: \"b\"")),
     ("AlterClusterRequest", r#"{"instance_id":"a","instanceId":"b"}"#, Ok("instance_id: \"b\"")),
+    ("AlterClusterRequest", r#"{"cluster":{"cluster_id":"a","cluster_name":"n"},"cluster":{"cluster_id":"b"}}"#, Ok(r#"cluster { cluster_id: "b" }"#)),
+    ("GetClusterStatusRequest", r#"{"instance_ids":["a"],"instance_ids":["b"]}"#, Ok("instance_ids: \"b\"")),
     // What is no object.
     ("AlterClusterRequest", "", Err("Unexpected end of string. Expected a value.\n\n^")),
     ("AlterClusterRequest", " \n", Err("Unexpected end of string. Expected a value.\n \n\n  ^")),
     ("AlterClusterRequest", "hello", Err("Expected a value.\nhello\n^")),
     ("AlterClusterRequest", "[]", Err(": Root element must be a message.")),
     ("AlterClusterRequest", "5", Err(": Root element must be a message.")),
+    ("AlterClusterRequest", "true", Err(": Root element must be a message.")),
+    ("AlterClusterRequest", "'text'", Err(": Root element must be a message.")),
     ("AlterClusterRequest", "null", Err(": Root element must be a message.")),
     ("AlterClusterRequest", "{} x", Err("Parsing terminated before end of input.\n{} x\n   ^")),
     ("AlterClusterRequest", "{}{}", Err("Parsing terminated before end of input.\n{}{}\n  ^")),
@@ -108,6 +116,17 @@ const QUIRKS: &[Row] = &[
     ("AlterInstanceRequest", r#"{"properties":{"b":"2","a":"1","a":"3","n":null}}"#, Ok(r#"properties { key: "a" value: "3" } properties { key: "b" value: "2" }"#)),
     ("AlterInstanceRequest", r#"{"properties":{"a":1}}"#, Err("(properties[\"a\"]): invalid value 1 for type TYPE_STRING")),
     ("AlterInstanceRequest", r#"{"properties":[]}"#, Err("(properties): invalid value [...] for type TYPE_MESSAGE")),
+    // What may be a secret is not quoted, nor is anything of a body that may have one and is not well-formed.
+    ("AlterObjStoreInfoRequest", r#"{"obj":{"sk":918273645}}"#, Err("(obj.sk): invalid value (hidden) for type TYPE_STRING")),
+    ("AlterObjStoreInfoRequest", r#"{"obj":"{\"sk\":\"s\"}"}"#, Err("(obj): invalid value (hidden) for type TYPE_MESSAGE")),
+    ("AlterObjStoreInfoRequest", r#"{"vault":{"hdfs_info":{"build_conf":{"hdfs_confs":[{"key":"password","value":918273645}]}}}}"#, Err("(vault.hdfs_info.build_conf.hdfs_confs[0].value): invalid value (hidden) for type TYPE_STRING")),
+    ("AlterObjStoreInfoRequest", r#"{"vault":{"hdfs_info":{"build_conf":{"hdfs_kerberos_keytab":918273645}}}}"#, Err("(vault.hdfs_info.build_conf.hdfs_kerberos_keytab): invalid value (hidden) for type TYPE_STRING")),
+    ("AlterObjStoreInfoRequest", r#"{"obj":{"secret_key":918273645}}"#, Ok("obj { }")),
+    ("AlterObjStoreInfoRequest", "{obj:{SecretKey:918273645 }", Err("Unexpected end of string. Expected , or } after key:value pair. At byte 27.")),
+    ("AlterObjStoreInfoRequest", "{obj:{SecretKey:91827364_5}}", Err("Expected , or } after key:value pair. At byte 24.")),
+    ("AlterObjStoreInfoRequest", "{vault:{hdfs_info:{password:hunter2}}}", Err("Expected a value. At byte 28.")),
+    ("CreateInstanceRequest", r#"{"ram_user":{"password":"hunter2}}"#, Err("Unexpected end of string. Closing quote expected in string. At byte 34.")),
+    ("AlterObjStoreInfoRequest", "", Err("Unexpected end of string. Expected a value. At byte 0.")),
     // Required fields.
     ("StorageVaultPB", r#"{"hdfs_info":{"build_conf":{"hdfs_confs":[{"key":"k"}]}}}"#, Err("(hdfs_info.build_conf.hdfs_confs[0]): missing field value")),
 ];

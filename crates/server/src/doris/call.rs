@@ -17,6 +17,9 @@ use tokio::time::Instant;
 /// Serves one call of a route.
 pub type Handler = fn(Call) -> BoxFuture<'static, Result<Success, MetaError>>;
 
+/// Looks at the arguments of a route that is not there.
+pub type Check = fn(Call) -> BoxFuture<'static, Result<(), MetaError>>;
+
 /// What a handler is given. Holds token and secrets: it has no `Debug`.
 pub struct Call {
     pub app: Arc<App>,

@@ -109,7 +109,7 @@ fn key_of(query: &QueryString) -> Result<Vec<u8>, MetaError> {
 }
 
 /// The kind of the key, and the key: as it is given, or else from its parameters.
-fn wanted_value(query: &QueryString) -> Result<(&'static str, Vec<u8>), MetaError> {
+pub fn wanted_value(query: &QueryString) -> Result<(&'static str, Vec<u8>), MetaError> {
     let layout = key_type(query)?;
     let given = query.text("key");
     if given.is_empty() {

@@ -25,6 +25,9 @@ use tokio::time::Instant;
 use tower::ServiceExt as _;
 
 pub const TOKEN: &str = "test-token";
+/// The root key of every peer, and one that is added later.
+pub const ROOT_KEY: &str = "1 BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
+pub const NEWER_ROOT_KEY: &str = "9 CAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAg=";
 /// Longest a test waits for something that must happen.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -140,10 +143,14 @@ impl Answered {
 impl Peer {
     /// A peer that has no place in a cluster yet.
     pub fn homeless() -> Peer {
+        // The same on every peer, as their operator has to see to.
+        Peer::homeless_with(&[ROOT_KEY])
+    }
+
+    fn homeless_with(root_keys: &[&str]) -> Peer {
         let dir = tempfile::tempdir().expect("temporary directory");
         let path = dir.path().join("root-keys");
-        // The same on every peer, as their operator has to see to.
-        std::fs::write(&path, "1 BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=\n").expect("written");
+        std::fs::write(&path, root_keys.join("\n")).expect("written");
         let secrets = SecretBox::load(&path).expect("a key");
         let app = Arc::new(App::new(ServerConfig::new(dir.path().to_owned()), TOKEN.to_owned(), secrets));
         Peer {
@@ -206,11 +213,17 @@ pub fn request(route: &str, body: &str) -> Request<Body> {
 
 /// A cluster with a leader that has applied its first entries.
 pub async fn cluster(size: u64) -> Vec<Peer> {
+    cluster_with(&vec![&[ROOT_KEY][..]; size as usize]).await
+}
+
+/// A cluster with these root keys, peer by peer: as while a key is rotated.
+pub async fn cluster_with(root_keys: &[&[&str]]) -> Vec<Peer> {
+    let size = root_keys.len();
     let transport = LocalTransport::default();
     let addresses: Vec<String> = (1..=size).map(|peer| format!("peer-{peer}:5001")).collect();
     let mut peers = Vec::new();
     for (position, address) in addresses.iter().enumerate() {
-        let mut peer = Peer::homeless();
+        let mut peer = Peer::homeless_with(root_keys[position]);
         let node = start(position as u64 + 1, address, peer.dir.path(), &transport).await;
         transport.0.lock().expect("not poisoned").insert(address.clone(), node.clone());
         peer.app.set_node(node.clone());

@@ -6,6 +6,7 @@ mod infrastructure;
 mod keys;
 mod routes;
 mod storage;
+mod unavailable;
 
 use super::test_peers::{Peer, TOKEN, request};
 use crate::limits::MAX_BODY_BYTES;
@@ -71,10 +72,10 @@ async fn paths_that_lead_nowhere_are_answered_in_plain_text() {
 #[tokio::test]
 async fn a_route_of_the_contract_that_is_missing_says_so() {
     let peer = Peer::alone().await;
-    for route in ["get_tablet_stats", "v1/get_tablet_stats"] {
+    for route in ["injection_point", "v1/injection_point"] {
         let answered = peer.call(route, "not even json").await;
         assert_eq!(answered.status, StatusCode::NOT_IMPLEMENTED);
-        let message = "route get_tablet_stats is not available in this version of quorate";
+        let message = "route injection_point is not available in this version of quorate";
         assert_eq!(
             answered.body,
             format!("{{\n    \"code\": \"INTERNAL_ERROR\",\n    \"msg\": \"{message}\"\n}}\n")

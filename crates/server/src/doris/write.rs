@@ -153,8 +153,15 @@ where
     if let Some(sender) = C::Request::sender(&body) {
         call.app.cluster_settings.admit(&call.node, sender)?;
     }
+    // Before anything of this peer enters: its root keys and settings may not be those of the peer a repetition comes to.
+    let asked = match call.info.request {
+        Some(_) => call.app.secrets.fingerprints(&body.encode_to_vec()),
+        None => Vec::new(),
+    };
     let command = prepare::<C>(C::Request::receive(body, call), call)?;
-    call.node.execute(&command, call.info.request, call.info.deadline).await
+    call.node
+        .execute_asked(&command, call.info.request, asked, call.info.deadline)
+        .await
 }
 
 /// Prepares with the settings of this moment.

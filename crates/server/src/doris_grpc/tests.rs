@@ -375,11 +375,49 @@ fn only_listed_networks_may_call() {
         let text = format!("{public} is in none of the networks that may call without a token; add its network to `doris_grpc_allow`");
         assert_eq!(refused.message(), text);
     }
-    assert_eq!(finding(&config), None);
-
     config.doris_grpc_allow = vec!["203.0.113.0/24".parse().expect("a network"), Network::private()[0]];
     assert!(refusal(&config, address("203.0.113.7")).is_none());
     assert!(refusal(&config, address("10.9.8.7")).is_some());
-    let found = finding(&config).expect("wider than private");
-    assert_eq!(found.text, "the Doris gRPC service, which has no token, is open to 203.0.113.0/24");
+}
+
+/// Where the listener is, who may call, and what `status` says about it: severity and networks.
+const FINDINGS: &[(&str, &[&str], Option<(&str, &str)>)] = &[
+    ("127.0.0.1:5000", &["127.0.0.0/8", "10.0.0.0/8"], None),
+    ("127.0.0.1:5000", &["203.0.113.0/24"], Some(("warning", "203.0.113.0/24"))),
+    ("0.0.0.0:5000", &["127.0.0.0/8", "::1/128"], None),
+    ("0.0.0.0:5000", &[], None),
+    (
+        "0.0.0.0:5000",
+        &["127.0.0.0/8", "10.0.0.0/8", "fc00::/7"],
+        Some(("advice", "10.0.0.0/8, fc00::/7")),
+    ),
+    ("10.1.1.1:5000", &["10.1.1.0/24"], Some(("advice", "10.1.1.0/24"))),
+    (
+        "0.0.0.0:5000",
+        &["127.0.0.0/8", "10.0.0.0/8", "203.0.113.0/24"],
+        Some(("warning", "203.0.113.0/24")),
+    ),
+    ("0.0.0.0:5000", &["0.0.0.0/0", "::/0"], Some(("warning", "0.0.0.0/0, ::/0"))),
+    ("0.0.0.0:5000", &["127.0.0.0/7"], Some(("warning", "127.0.0.0/7"))),
+];
+
+#[test]
+fn status_says_who_may_call_without_a_token() {
+    for (listen, allowed, expected) in FINDINGS {
+        let mut config = ServerConfig::new("/nowhere".into());
+        config.listen = (*listen).to_owned();
+        config.doris_grpc_allow = allowed.iter().map(|text| text.parse().expect("a network")).collect();
+        let found = finding(&config);
+        let seen = found
+            .as_ref()
+            .map(|found| (found.severity.as_str(), found.text.as_str(), found.advice.as_str()));
+        let text = expected.map(|(_, networks)| format!("the Doris gRPC service, which has no token, is open to {networks}"));
+        let advice = "set `doris_grpc_allow` to the networks of the Doris frontends";
+        let expected = expected.zip(text.as_deref()).map(|((severity, _), text)| (severity, text, advice));
+        assert_eq!(seen, expected, "{listen} {allowed:?}");
+    }
+    let mut config = ServerConfig::new("/nowhere".into());
+    assert_eq!(finding(&config), None, "nobody but this machine, as long as nobody says otherwise");
+    config.listen = "0.0.0.0:5000".to_owned();
+    assert_eq!(finding(&config).expect("the default networks").severity, "advice");
 }

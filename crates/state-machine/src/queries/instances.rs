@@ -3,7 +3,7 @@
 //! A query is a function of the state: which state (linearizable, stale) is the caller's choice of reader.
 
 use super::QueryError;
-use crate::clusters::{self, Cluster};
+use crate::clusters::{self, Cluster, ClusterNames};
 use crate::instances::{self, Instance, Route};
 use crate::object_stores::{self, Secrets};
 use crate::service_account::{self, ConfiguredAccount};
@@ -53,16 +53,15 @@ pub fn selects_one_cluster(request: &GetClusterRequest) -> bool {
 pub fn get_cluster(reader: &dyn Reader, request: &GetClusterRequest) -> Result<GetClusterResponse, QueryError> {
     let instance_id = caller_instance(reader, request)?;
     let instance = instances::require(reader, &instance_id, Route::Read)?;
-    let existing = clusters::all(reader, instance.scope)?;
-    let mut selected: Vec<&Cluster> = existing.iter().filter(|cluster| is_selected(request, cluster.info())).collect();
-    if selects_one_cluster(request) {
-        selected.truncate(1);
-    }
+    let selected = match selects_one_cluster(request) {
+        true => Vec::from_iter(clusters::first(reader, instance.scope, |names| is_selected(request, names))?),
+        false => clusters::all(reader, instance.scope)?,
+    };
     if selected.is_empty() {
         let text = text_bounds::short_debug_text(request);
         return Err(MetaError::not_found(format!("fail to get cluster with {text}")).into());
     }
-    let shown = selected.into_iter().map(|cluster| with_nodes(reader, instance.scope, cluster));
+    let shown = selected.iter().map(|cluster| with_nodes(reader, instance.scope, cluster));
     Ok(GetClusterResponse {
         status: None,
         cluster: shown.collect::<Result<_, _>>()?,
@@ -86,15 +85,16 @@ fn caller_instance(reader: &dyn Reader, request: &GetClusterRequest) -> Result<S
     }
 }
 
-fn is_selected(request: &GetClusterRequest, cluster: &ClusterPb) -> bool {
+/// Whether a cluster is the one that a request for one is about.
+fn is_selected(request: &GetClusterRequest, cluster: &ClusterNames) -> bool {
     if !request.cluster_id().is_empty() {
-        return cluster.cluster_id() == request.cluster_id();
+        return cluster.cluster_id.as_deref() == request.cluster_id.as_deref();
     }
     if !request.cluster_name().is_empty() {
-        return cluster.cluster_name() == request.cluster_name();
+        return cluster.cluster_name.as_deref() == request.cluster_name.as_deref();
     }
     let user = request.mysql_user_name();
-    user.is_empty() || cluster.mysql_user_name.iter().any(|name| name == user)
+    cluster.mysql_user_name.iter().any(|name| name == user)
 }
 
 fn with_nodes(reader: &dyn Reader, scope: ScopeId, cluster: &Cluster) -> Result<ClusterPb, StoreError> {

@@ -2,7 +2,7 @@
 
 use crate::doris::call::CallInfo;
 use crate::doris::reply::Reply;
-use crate::doris::test_peers::{Answered, Peer, TOKEN, cluster, request};
+use crate::doris::test_peers::{Answered, NEWER_ROOT_KEY, Peer, ROOT_KEY, TOKEN, cluster, cluster_with, request};
 use crate::limits::{MAX_DEADLINE, MAX_IN_FLIGHT};
 use crate::rpc_table;
 use axum::body::Body;
@@ -93,6 +93,47 @@ async fn a_write_repeated_under_its_id_gets_the_first_answer() {
         peer.call("get_instance?instance_id=x", "").await.status,
         StatusCode::INTERNAL_SERVER_ERROR
     );
+}
+
+#[tokio::test]
+async fn a_write_repeated_at_a_peer_with_other_root_keys_or_settings_gets_the_first_answer() {
+    // As while a key is rotated: not there yet, added, in use.
+    let peers = cluster_with(&[&[ROOT_KEY], &[NEWER_ROOT_KEY, ROOT_KEY], &[ROOT_KEY, NEWER_ROOT_KEY]]).await;
+    let session = open_session(&peers[0]).await;
+    let create = |secret: &str| {
+        let store = format!(
+            r#"{{"ak":"a","sk":"{secret}","bucket":"b","endpoint":"e","external_endpoint":"x","region":"r","provider":"S3","prefix":"p"}}"#
+        );
+        with_headers(
+            request("create_instance", &format!(r#"{{"instance_id":"i","obj_info":{store}}}"#)),
+            &[("quorate-session", &session), ("quorate-request", "1")],
+        )
+    };
+    let keep_three = r#"{"instance_id":"i","properties":{"max_reserved_snapshots":"3"}}"#;
+    let set = || {
+        with_headers(
+            request("set_snapshot_property", keep_three),
+            &[("quorate-session", &session), ("quorate-request", "2")],
+        )
+    };
+    let first = peers[0].send(create("the-secret")).await;
+    assert_eq!(first.status, StatusCode::OK, "{}", first.body);
+    let set_first = peers[0].send(set()).await;
+    assert_eq!(set_first.status, StatusCode::OK, "{}", set_first.body);
+    peers[0].ok("update_config?configs=snapshot_max_reserved_num=2", "").await;
+    let deadline = Instant::now() + Duration::from_secs(10);
+    for peer in &peers {
+        let again = peer.send(create("the-secret")).await;
+        assert_eq!((again.status, &again.body), (StatusCode::OK, &first.body));
+        assert_eq!(revision(&again), revision(&first));
+        let other = peer.send(create("another-secret")).await;
+        assert_eq!(other.header("quorate-error"), "request_id_reused");
+        while peer.call("set_snapshot_property", keep_three).await.status == StatusCode::OK {
+            assert!(Instant::now() < deadline, "the setting does not reach every peer");
+        }
+        let again = peer.send(set()).await;
+        assert_eq!((again.status, &again.body), (StatusCode::OK, &set_first.body));
+    }
 }
 
 #[tokio::test]
