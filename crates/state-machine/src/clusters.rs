@@ -80,6 +80,18 @@ pub fn all(reader: &dyn Reader, scope: ScopeId) -> Result<Vec<Cluster>, StoreErr
     Ok(clusters)
 }
 
+/// How many clusters an instance has.
+pub fn count(reader: &dyn Reader, scope: ScopeId) -> Result<usize, StoreError> {
+    let prefix = keys::record_in_scope(RecordTable::Cluster, scope);
+    let mut cursor = reader.cursor(&prefix, &prefix_end(&prefix))?;
+    let mut found = 0;
+    while cursor.row().is_some() {
+        found += 1;
+        cursor.next()?;
+    }
+    Ok(found)
+}
+
 /// Whether an instance has clusters.
 pub fn any(reader: &dyn Reader, scope: ScopeId) -> Result<bool, StoreError> {
     let prefix = keys::record_in_scope(RecordTable::Cluster, scope);
