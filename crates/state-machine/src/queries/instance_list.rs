@@ -16,7 +16,7 @@ use quorate_wire::quorate::v1::{InstanceSummary, ListInstancesReply, ListInstanc
 
 /// One page. Counting clusters costs a row each: a page ends early rather than look at more than its bound.
 pub fn list_instances(reader: &dyn Reader, request: &ListInstancesRequest) -> Result<ListInstancesReply, QueryError> {
-    text_bounds::check_texts(&[("prefix", &Some(request.prefix.clone()))])?;
+    text_bounds::check_text("prefix", &request.prefix)?;
     let rows_max = match request.page_size as usize {
         0 => limits::MAX_PAGE_ROWS,
         rows => rows.min(limits::MAX_PAGE_ROWS),
@@ -109,9 +109,7 @@ mod tests {
         };
         use quorate_wire::doris::alter_instance_request::Operation;
         world.run::<DropInstance>(on("k", Operation::Drop)).expect("dropped");
-        world
-            .run::<SetInstanceStatus>(on("ja", Operation::SetOverdue))
-            .expect("overdue");
+        world.run::<SetInstanceStatus>(on("ja", Operation::SetOverdue)).expect("overdue");
         world
     }
 
@@ -149,7 +147,12 @@ mod tests {
             loop {
                 let page = list_instances(&world.store, &request).expect("a page");
                 assert!(page.instances.len() <= page_size as usize);
-                assert_eq!(page.revision, list_instances(&world.store, &ListInstancesRequest::default()).expect("listed").revision);
+                assert_eq!(
+                    page.revision,
+                    list_instances(&world.store, &ListInstancesRequest::default())
+                        .expect("listed")
+                        .revision
+                );
                 ids.extend(page.instances.into_iter().map(|instance| instance.instance_id));
                 if page.next_page_token.is_empty() {
                     break;
