@@ -76,7 +76,8 @@ const fn delete(path: &'static str, call: &'static str) -> Route {
     route(Method::Delete, path, Target::Call(call, Parameters::Query))
 }
 
-/// Every route of the API.
+/// Every route of the API. A row is a line, however long.
+#[rustfmt::skip]
 pub const ROUTES: &[Route] = &[
     get("/api/v1/status", "Admin.Status"),
     post("/api/v1/leader", "Admin.TransferLeader"),
@@ -90,13 +91,56 @@ pub const ROUTES: &[Route] = &[
     get("/api/v1/instances/{instance_id}/attributes/{name}", "Metadata.GetAttribute"),
     put("/api/v1/instances/{instance_id}/attributes/{name}", "Metadata.PutAttribute"),
     delete("/api/v1/instances/{instance_id}/attributes/{name}", "Metadata.DeleteAttribute"),
+    post("/api/v1/instances/{instance_id}/databases", "Catalog.CreateDatabase"),
+    get("/api/v1/instances/{instance_id}/databases", "Catalog.ListDatabases"),
+    get("/api/v1/instances/{instance_id}/databases/{name}", "Catalog.DescribeDatabase"),
+    post("/api/v1/instances/{instance_id}/databases/{name}/rename", "Catalog.RenameDatabase"),
+    delete("/api/v1/instances/{instance_id}/databases/{name}", "Catalog.DropDatabase"),
+    post("/api/v1/instances/{instance_id}/databases/{database}/collections", "Catalog.CreateCollection"),
+    get("/api/v1/instances/{instance_id}/databases/{database}/collections", "Catalog.ListCollections"),
+    get("/api/v1/instances/{instance_id}/databases/{database}/collections/{name}", "Catalog.DescribeCollection"),
+    post("/api/v1/instances/{instance_id}/databases/{database}/collections/{name}/rename", "Catalog.RenameCollection"),
+    delete("/api/v1/instances/{instance_id}/databases/{database}/collections/{name}", "Catalog.DropCollection"),
+    post("/api/v1/instances/{instance_id}/databases/{database}/collections/{collection}/partitions", "Catalog.CreatePartition"),
+    get("/api/v1/instances/{instance_id}/databases/{database}/collections/{collection}/partitions", "Catalog.ListPartitions"),
+    get("/api/v1/instances/{instance_id}/databases/{database}/collections/{collection}/partitions/{name}", "Catalog.DescribePartition"),
+    post("/api/v1/instances/{instance_id}/databases/{database}/collections/{collection}/partitions/{name}/rename", "Catalog.RenamePartition"),
+    delete("/api/v1/instances/{instance_id}/databases/{database}/collections/{collection}/partitions/{name}", "Catalog.DropPartition"),
+    post("/api/v1/instances/{instance_id}/databases/{database}/collections/{collection}/partitions/{partition}/segments", "Catalog.PrepareSegments"),
+    post("/api/v1/instances/{instance_id}/databases/{database}/collections/{collection}/partitions/{partition}/segments/drop", "Catalog.DropSegments"),
+    get("/api/v1/instances/{instance_id}/databases/{database}/collections/{collection}/partitions/{partition}/segments/{segment_id}", "Catalog.DescribeSegment"),
+    get("/api/v1/instances/{instance_id}/databases/{database}/collections/{collection}/segments", "Catalog.ListSegments"),
+    post("/api/v1/instances/{instance_id}/segments/commit", "Catalog.CommitSegments"),
+    post("/api/v1/instances/{instance_id}/segments/abort", "Catalog.AbortSegments"),
+    post("/api/v1/instances/{instance_id}/snapshots", "Snapshots.CreateSnapshot"),
+    get("/api/v1/instances/{instance_id}/snapshots", "Snapshots.ListSnapshots"),
+    get("/api/v1/instances/{instance_id}/snapshots/{snapshot.snapshot_id}", "Snapshots.DescribeSnapshot"),
+    delete("/api/v1/instances/{instance_id}/snapshots/{snapshot.snapshot_id}", "Snapshots.DropSnapshot"),
+    post("/api/v1/instances/{instance_id}/snapshots/{snapshot.snapshot_id}/pins", "Snapshots.PinSnapshot"),
+    delete("/api/v1/instances/{instance_id}/pins/{pin_id}", "Snapshots.UnpinSnapshot"),
+    post("/api/v1/instances/{instance_id}/snapshots/{snapshot.snapshot_id}/restore", "Snapshots.RestoreSnapshot"),
+    post("/api/v1/instances/{instance_id}/snapshots/{snapshot_id}/clone", "Snapshots.CloneInstance"),
+    post("/api/v1/instances/{instance_id}/compact", "Snapshots.CompactClone"),
+    post("/api/v1/instances/{instance_id}/decouple", "Snapshots.DecoupleClone"),
+    get("/api/v1/jobs", "Jobs.ListJobs"),
+    get("/api/v1/jobs/{job_id}", "Jobs.DescribeJob"),
+    get("/api/v1/jobs/{job_id}/tasks", "Jobs.ListTasks"),
+    post("/api/v1/jobs/{job_id}/cancel", "Jobs.CancelJob"),
     route(Method::Get, "/api/v1/errors", Target::Errors),
     route(Method::Get, "/api/openapi.json", Target::OpenApi),
 ];
 
 /// Calls that have no route, each with the reason.
 #[cfg(test)]
-pub const WITHOUT_ROUTE: &[(&str, &str)] = &[];
+pub const WITHOUT_ROUTE: &[(&str, &str)] = &[
+    ("Work.ClaimTasks", WORKERS),
+    ("Work.RenewClaims", WORKERS),
+    ("Work.CompleteTask", WORKERS),
+    ("Work.FailTask", WORKERS),
+    ("Work.ReadTask", WORKERS),
+];
+#[cfg(test)]
+const WORKERS: &str = "for worker processes, which speak gRPC; people look at jobs and their tasks";
 
 /// Package of all calls.
 pub const PACKAGE: &str = "quorate.v1";
