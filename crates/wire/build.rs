@@ -21,6 +21,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let out_dir = PathBuf::from(env::var("OUT_DIR")?);
     let with_comments = compiler.file_descriptor_set();
+    fs::write(out_dir.join("documented_descriptor_set.bin"), compiler.encode_file_descriptor_set())?;
     compiler.include_source_info(false);
     fs::write(out_dir.join("descriptor_set.bin"), compiler.encode_file_descriptor_set())?;
 

@@ -159,6 +159,7 @@ fn row<'a>(table: &'a str, first: &str) -> Vec<&'a str> {
 fn a_warehouse_is_built_looked_at_and_taken_down() {
     let dev = Dev::start();
     build_clusters(&dev);
+    list_instances(&dev);
     build_vaults(&dev);
     look_at_all(&dev);
     take_down(&dev);
@@ -194,6 +195,27 @@ fn build_clusters(dev: &Dev) {
     assert!(nodes.contains("10.0.0.2:9050") && nodes.contains("RUNNING"), "{nodes}");
     dev.ok(&["cluster", "set-status", "i", "c", "suspended"]);
     assert_eq!(dev.json(&["cluster", "show", "i", "c"])["cluster_status"], "SUSPENDED");
+}
+
+fn list_instances(dev: &Dev) {
+    phase("instances are listed; dropped ones when they are asked for");
+    let table = dev.ok(&["instance", "list"]);
+    assert!(table.starts_with("There is 1 instance.\n"), "{table}");
+    assert_eq!(row(&table, "i"), ["i", "one", "NORMAL", "2"]);
+    dev.ok(&["instance", "create", "gone"]);
+    dev.ok(&["instance", "drop", "gone", "--yes"]);
+    let ids = |arguments: &[&str]| -> Vec<Json> {
+        let listed = dev.json(&[&["instance", "list"], arguments].concat());
+        let listed = listed.as_array().expect("a list").iter();
+        listed.map(|instance| instance["instance_id"].clone()).collect()
+    };
+    assert_eq!(ids(&[]), ["i"]);
+    assert_eq!(ids(&["--all"]), ["gone", "i"]);
+    assert_eq!(ids(&["--all", "--prefix", "g"]), ["gone"]);
+    assert_eq!(ids(&["--prefix", "g"]), [""; 0]);
+    let long = "x".repeat(2_000);
+    let said = dev.refused(&["instance", "list", "--prefix", &long]);
+    assert!(said.contains("prefix") && said.contains("1024"), "{said}");
 }
 
 fn build_vaults(dev: &Dev) {
@@ -398,6 +420,11 @@ fn errors_settings_completions_and_manual_need_no_cluster() {
         success && out.contains("value: \"(hidden)\"") && out.contains("from: file"),
         "{out}"
     );
+    let flags = ["--listen", "127.0.0.1:7001", "--profile", "wan"];
+    let (success, out, _) = offline(&[&["config", "explain", "--config", &file], &flags[..]].concat());
+    assert!(success, "{out}");
+    assert_eq!(&row(&out, "listen")[1..4], ["127.0.0.1:7001", "flag", "--listen"]);
+    assert_eq!(&row(&out, "profile")[1..4], ["wan", "flag", "--profile"]);
     fs::write(&file, "data_dir = \"/x\"\nlisen = 1\n").expect("written");
     let (success, _, err) = offline(&["config", "explain", "--config", &file]);
     assert!(!success && err.contains("lisen"), "{err}");

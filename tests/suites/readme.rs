@@ -1,22 +1,20 @@
-//! Every command of the README's tour, and the client's example, run as they stand.
+//! Every command of the README's tour and of its section on the Admin API, and the client's example, run as they stand.
 
 use quorate_tests::cluster::Cluster;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value as Json;
+use std::fs;
+use std::path::Path;
 use std::process::Command;
 
-/// The `sh` blocks of the section "Tour", in order, as one script.
-fn tour() -> String {
+/// The `sh` blocks of a section of the README, in order.
+fn blocks(title: &str) -> Vec<&'static str> {
     let readme = include_str!("../../README.md");
-    let section = readme
-        .split("\n## ")
-        .find(|section| section.starts_with("Tour\n"))
-        .expect("README has a section Tour");
-    let blocks = section
-        .split("```sh\n")
-        .skip(1)
-        .map(|rest| rest.split("```").next().unwrap_or_default());
-    let script: String = blocks.collect();
-    assert!(script.contains("kill -9"), "the tour kills a leader");
-    script
+    let heading = format!("{title}\n");
+    let section = readme.split("\n## ").find(|section| section.starts_with(&heading));
+    let section = section.unwrap_or_else(|| panic!("README has a section {title}"));
+    let rest = section.split("```sh\n").skip(1);
+    rest.map(|rest| rest.split("```").next().unwrap_or_default()).collect()
 }
 
 /// A port P such that P, P+1, P+10, P+11, P+20 and P+21 are free, outside the range the other suites draw from.
@@ -30,32 +28,82 @@ fn free_base() -> u16 {
     usable.expect("six free ports among nine thousand")
 }
 
-#[test]
-fn the_tour_of_the_readme_runs() {
+/// Runs a script that starts peers in `$dir`; what it printed to standard output. No peer stays behind.
+fn run(script: &str) -> String {
+    let notes = tempfile::tempdir().expect("a temporary directory");
     let binary = quorate_tests::peer::binary();
     let path = format!(
         "{}:{}",
         binary.parent().expect("a directory").display(),
         std::env::var("PATH").unwrap_or_default()
     );
-    let port = free_base();
+    // However the script ends, it leaves word of where its peers are, and of the one it started by hand.
+    let leave_word = "trap 'echo \"${dir:-}\" >\"$TOUR_NOTES/dir\"; echo \"${restarted:-}\" >\"$TOUR_NOTES/restarted\"' EXIT\n";
     let output = Command::new("bash")
-        .args(["-euo", "pipefail", "-c", &tour()])
+        .args(["-euo", "pipefail", "-c", &format!("{leave_word}{script}")])
         .env("PATH", path)
-        .env("QUORATE_TOUR_PORT", port.to_string())
+        .env("TOUR_NOTES", notes.path())
+        .env("QUORATE_TOUR_PORT", free_base().to_string())
         .output()
         .expect("bash runs");
+    kill_what_is_left(notes.path());
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    // Whatever went wrong, no peer stays behind.
-    let _ = Command::new("pkill")
-        .args([
-            "-9",
-            "-f",
-            &format!("serve --data-dir .*--listen 127.0.0.1:({port}|{}|{}) ", port + 10, port + 20),
-        ])
-        .status();
-    assert!(output.status.success(), "the tour failed\n{out}\n{err}");
+    assert!(output.status.success(), "the script failed\n{out}\n{err}");
+    out.into_owned()
+}
+
+/// Kills the peers that `dev.json` and the script itself have recorded, if they still run.
+fn kill_what_is_left(notes: &Path) {
+    let note = |name: &str| fs::read_to_string(notes.join(name)).unwrap_or_default().trim().to_owned();
+    let dir = note("dir");
+    if dir.is_empty() {
+        return;
+    }
+    let recorded = fs::read(Path::new(&dir).join("dev.json")).unwrap_or_default();
+    let recorded: Json = serde_json::from_slice(&recorded).unwrap_or_default();
+    let mut pids: Vec<i64> = recorded
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|peer| peer["pid"].as_i64())
+        .collect();
+    pids.extend(note("restarted").parse::<i64>());
+    for pid in pids {
+        // A process that has ended may have left its number to another one.
+        let command_line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let is_ours = String::from_utf8_lossy(&command_line).contains(&dir);
+        if let (true, Some(pid)) = (is_ours, i32::try_from(pid).ok().and_then(Pid::from_raw)) {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
+}
+
+#[test]
+fn the_tour_of_the_readme_runs() {
+    let tour = blocks("Tour").concat();
+    assert!(tour.contains("kill -9"), "the tour kills a leader");
+    let out = run(&tour);
     assert!(out.contains("Healthy"), "{out}");
+}
+
+#[test]
+fn the_commands_of_the_admin_api_run() {
+    let tour = blocks("Tour");
+    let start = tour.first().expect("the tour starts peers");
+    let script = format!(
+        "{start}{}quorate dev stop --dir \"$dir\"\nrm -r \"$dir\"\n",
+        blocks("Admin API").concat()
+    );
+    let out = run(&script);
+    for said in [
+        "\"instance_id\": \"sales\"",
+        "\"value\": \"aGVsbG8=\"",
+        "\"code\": \"invalid_argument\"",
+        "HTTP/1.1 307",
+        "3.1.0",
+    ] {
+        assert!(out.contains(said), "{said} is missing in\n{out}");
+    }
 }
 
 #[tokio::test]

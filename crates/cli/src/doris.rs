@@ -209,7 +209,11 @@ impl Connection {
     }
 
     /// Asks one peer after the other until one answers: only for calls that may be made twice.
-    async fn native<T>(&self, what: &str, call: impl AsyncFn(Channel) -> Result<tonic::Response<T>, tonic::Status>) -> anyhow::Result<T> {
+    pub(crate) async fn native<T>(
+        &self,
+        what: &str,
+        call: impl AsyncFn(Channel) -> Result<tonic::Response<T>, tonic::Status>,
+    ) -> anyhow::Result<T> {
         loop {
             let mut failures = Vec::new();
             for endpoint in &self.endpoints {
@@ -222,6 +226,7 @@ impl Connection {
                 match tokio::time::timeout_at(until, attempt).await {
                     Ok(Ok(reply)) => return Ok(reply.into_inner()),
                     Ok(Err(status)) if status.code() == tonic::Code::Unauthenticated => bail!(WRONG_TOKEN),
+                    Ok(Err(status)) if is_final(&status) => bail!("{}", status.message()),
                     Ok(Err(status)) => failures.push(format!("{endpoint}: {}", tls::advice(&status).unwrap_or(status.message()))),
                     Err(_) => failures.push(format!("{endpoint}: no answer in time")),
                 }
@@ -301,6 +306,12 @@ fn verdict(reply: &Reply) -> Try {
         (RetryClass::Never, _) if message.ends_with(row.advice) => Try::Refused(error),
         (RetryClass::Never, _) => Try::Refused(anyhow!("{message} ({}); {}", row.name, row.advice)),
     }
+}
+
+/// Whether every peer would say the same.
+fn is_final(status: &tonic::Status) -> bool {
+    let name = status.metadata().get("quorate-error").and_then(|value| value.to_str().ok());
+    name.and_then(row_named).is_some_and(|row| row.retry == RetryClass::Never)
 }
 
 /// The error table's row of a name.

@@ -2,9 +2,14 @@
 
 use crate::confirm::{self, ConfirmArguments};
 use crate::context::Context;
+use crate::doris::Connection;
 use crate::output::{self, Sheet, list, text};
 use crate::store::StoreArguments;
 use clap::{Subcommand, ValueEnum};
+use prost::Name as _;
+use quorate_model::proto_json::{render_whole, to_dynamic};
+use quorate_wire::quorate::v1::metadata_client::MetadataClient;
+use quorate_wire::quorate::v1::{InstanceSummary, ListInstancesRequest};
 use serde_json::{Value as Json, json};
 
 #[derive(Subcommand)]
@@ -20,6 +25,15 @@ pub enum InstanceVerb {
         user_id: String,
         #[command(flatten)]
         store: Box<StoreArguments>,
+    },
+    /// List instances by id, with their status and how many clusters they have.
+    List {
+        /// Only those whose id begins with this.
+        #[arg(long, default_value = "")]
+        prefix: String,
+        /// Also those that are dropped: their ids are not free.
+        #[arg(long)]
+        all: bool,
     },
     /// Show an instance with its clusters, object stores and vaults.
     Show { id: String },
@@ -42,8 +56,17 @@ pub enum Status {
 }
 
 pub async fn run(verb: InstanceVerb, context: &Context) -> anyhow::Result<()> {
-    let connection = context.open()?;
+    // Lists are a native call, which needs no token on loopback.
+    let connection = match verb {
+        InstanceVerb::List { .. } => context.open_with_token_if_any()?,
+        _ => context.open()?,
+    };
     let (route, body, sentence) = match verb {
+        InstanceVerb::List { prefix, all } => {
+            let instances = listed(&connection, &prefix, all).await?;
+            output::show(&context.output, Json::Array(instances), list_sheet);
+            return Ok(());
+        }
         InstanceVerb::Show { id } => {
             let answer = connection.read_query("get_instance", &[("instance_id", &id)]).await?;
             output::show(&context.output, answer.result, sheet);
@@ -79,6 +102,44 @@ pub async fn run(verb: InstanceVerb, context: &Context) -> anyhow::Result<()> {
     let answer = connection.write(route, &body).await?;
     output::done(&context.output, &sentence, &answer.revision);
     Ok(())
+}
+
+/// All pages of the list.
+async fn listed(connection: &Connection, prefix: &str, include_dropped: bool) -> anyhow::Result<Vec<Json>> {
+    let mut instances = Vec::new();
+    let mut page_token = String::new();
+    loop {
+        let list = async |channel| {
+            let request = connection.native_request(ListInstancesRequest {
+                prefix: prefix.to_owned(),
+                include_dropped,
+                page_token: page_token.clone(),
+                ..ListInstancesRequest::default()
+            })?;
+            MetadataClient::new(channel).list_instances(request).await
+        };
+        let page = connection.native("list the instances", list).await?;
+        let shown = |instance| render_whole(&to_dynamic(&InstanceSummary::full_name(), instance));
+        instances.extend(page.instances.iter().map(shown));
+        if page.next_page_token.is_empty() {
+            return Ok(instances);
+        }
+        page_token = page.next_page_token;
+    }
+}
+
+fn list_sheet(shown: &Json) -> (String, Sheet) {
+    let instances = shown.as_array().map_or(&[][..], Vec::as_slice);
+    let mut sheet = Sheet::new(["INSTANCE", "NAME", "STATUS", "CLUSTERS"]);
+    for instance in instances {
+        sheet.row(["instance_id", "name", "status", "clusters"].map(|column| text(instance, column)));
+    }
+    let sentence = match instances.len() {
+        0 => "There are no instances.".to_owned(),
+        1 => "There is 1 instance.".to_owned(),
+        count => format!("There are {count} instances."),
+    };
+    (sentence, sheet)
 }
 
 fn what_goes(id: &str, shown: &Json) -> String {

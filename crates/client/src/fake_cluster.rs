@@ -310,6 +310,10 @@ impl Metadata for FakePeer {
         };
         Ok(self.reply(reply))
     }
+
+    async fn list_instances(&self, _: Request<wire::ListInstancesRequest>) -> Result<Response<wire::ListInstancesReply>, Status> {
+        Err(error(ErrorCode::UnknownCommand))
+    }
 }
 
 #[tonic::async_trait]

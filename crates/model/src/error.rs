@@ -15,6 +15,18 @@ pub enum RetryClass {
     SameRequestId,
 }
 
+impl RetryClass {
+    /// As replies name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            RetryClass::Never => "never",
+            RetryClass::SamePeer => "same_peer",
+            RetryClass::OtherPeer => "other_peer",
+            RetryClass::SameRequestId => "same_request_id",
+        }
+    }
+}
+
 /// Whether a failed write can have happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -22,6 +34,16 @@ pub enum Outcome {
     NotApplied,
     /// The write may have been applied, or may be later.
     Unknown,
+}
+
+impl Outcome {
+    /// As replies name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Outcome::NotApplied => "not_applied",
+            Outcome::Unknown => "unknown",
+        }
+    }
 }
 
 /// Doris's three-way view of an error, from which HTTP status and `code` string follow (spec/doris-http.md 5.4).
@@ -92,6 +114,11 @@ macro_rules! error_table {
             /// The code with this number; `Internal` for one a newer peer made.
             pub fn from_number(number: u32) -> ErrorCode {
                 match number { $($number => ErrorCode::$variant,)* _ => ErrorCode::Internal }
+            }
+
+            /// The code of this name, as replies carry it; `None` for one a newer peer made.
+            pub fn from_name(name: &str) -> Option<ErrorCode> {
+                match name { $($name => Some(ErrorCode::$variant),)* _ => None }
             }
         }
     };
@@ -177,6 +204,7 @@ mod tests {
             assert_eq!(row.number as usize, position + 1, "numbers only grow: {}", row.name);
             assert_eq!(row.code as usize, position);
             assert_eq!(ErrorCode::from_number(row.number), row.code);
+            assert_eq!(ErrorCode::from_name(row.name), Some(row.code));
             assert_eq!(ERROR_TABLE.iter().filter(|other| other.name == row.name).count(), 1, "{}", row.name);
             assert!(!row.advice.is_empty());
         }

@@ -24,7 +24,7 @@ use prost_reflect::{DescriptorPool, MapKey, MessageDescriptor, Value};
 pub use envelope::envelope;
 pub use parse::{parse, parse_into};
 pub use reader::MAX_NESTING;
-pub use render::{compact, render, render_message, to_dynamic};
+pub use render::{compact, render, render_message, render_whole, to_dynamic};
 
 /// Why a request body was refused, in the words of the protobuf JSON parser. May quote values of the body.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

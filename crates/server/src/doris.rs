@@ -10,7 +10,7 @@
 //! Requests hold tokens in their URL and secrets in their body: nothing here logs either, and labels of metrics come
 //! from the RPC table only.
 
-mod body;
+pub(crate) mod body;
 pub(crate) mod call;
 pub(crate) mod front_routes;
 pub(crate) mod keys;

@@ -1,14 +1,15 @@
 //! One peer as a process: listeners, front ends, forwarding, configuration.
 //!
 //! [`serve::start`] opens the data directory, finds the peer's place in the cluster and serves two ports: the public one
-//! (Doris HTTP and gRPC, native gRPC, health, metrics) and the peer one (Raft and forwarding, always authenticated).
+//! (Doris HTTP and gRPC, native gRPC, the same as HTTP+JSON, health, metrics) and the peer one (Raft and forwarding, always authenticated).
 //!
 //! Front ends translate: a request becomes a command or a query, an outcome becomes a reply in the caller's protocol. They
 //! never write state except by proposing a command.
 //!
 //! Reading order: [`config`], [`app`] (what every front end has at hand), [`serve`], [`listener`], [`doris`],
-//! [`doris_grpc`], [`native`], [`peer`].
+//! [`doris_grpc`], [`native`], [`api`], [`peer`].
 
+pub mod api;
 pub mod app;
 #[cfg(feature = "audit")]
 mod audit;

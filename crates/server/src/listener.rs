@@ -6,18 +6,15 @@
 use crate::app::App;
 use crate::doris_grpc::DorisService;
 use crate::limits::{DRAIN_TIMEOUT, HANDSHAKE_TIMEOUT, HTTP2_KEEP_ALIVE, MAX_BODY_BYTES, MAX_CONNECTIONS};
-use crate::native::admin::AdminService;
-use crate::native::metadata::MetadataService;
+use crate::native::{self, Services};
 use crate::tls::{self, PublicTls};
-use crate::{doris, doris_grpc, ops};
+use crate::{api, doris, doris_grpc, ops};
 use axum::body::Body;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use quorate_wire::doris::meta_service_server::MetaServiceServer;
-use quorate_wire::quorate::v1::admin_server::AdminServer;
-use quorate_wire::quorate::v1::metadata_server::MetadataServer;
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::{IpAddr, Ipv6Addr};
@@ -39,8 +36,7 @@ const MAX_STREAMS: u32 = 1_024;
 /// Routes a request to the front end it belongs to.
 #[derive(Clone)]
 struct Front {
-    metadata: MetadataServer<MetadataService>,
-    admin: AdminServer<AdminService>,
+    native: Services,
     doris: MetaServiceServer<DorisService>,
     http: axum::Router,
     app: Arc<App>,
@@ -59,9 +55,10 @@ impl Front {
         let doris = MetaServiceServer::new(DorisService { app: app.clone() });
         Front {
             doris: doris.max_decoding_message_size(MAX_BODY_BYTES),
-            metadata: MetadataServer::new(MetadataService { app: app.clone() }),
-            admin: AdminServer::new(AdminService { app: app.clone() }),
-            http: doris::router(app.clone()).merge(ops::router(app.clone())),
+            native: Services::new(&app),
+            http: doris::router(app.clone())
+                .merge(ops::router(app.clone()))
+                .merge(api::router(app.clone())),
             app,
             // In no network that may be allowed: a connection that forgets to say where it comes from is refused.
             remote: IpAddr::V6(Ipv6Addr::UNSPECIFIED),
@@ -79,12 +76,8 @@ impl hyper::service::Service<http::Request<Incoming>> for Front {
 
     fn call(&self, request: http::Request<Incoming>) -> Reply {
         let path = request.uri().path();
-        if path.starts_with("/quorate.v1.Metadata/") {
-            let reply = self.metadata.clone().call(request.map(tonic::body::Body::new));
-            return Box::pin(async move { Ok(reply.await?.map(Body::new)) });
-        }
-        if path.starts_with("/quorate.v1.Admin/") {
-            let reply = self.admin.clone().call(request.map(tonic::body::Body::new));
+        if path.starts_with(native::PATH_PREFIX) {
+            let reply = self.native.call(request.map(tonic::body::Body::new));
             return Box::pin(async move { Ok(reply.await?.map(Body::new)) });
         }
         if path.starts_with(doris_grpc::PATH_PREFIX) {

@@ -1,4 +1,4 @@
-//! Health, metrics, status and the debug endpoint over HTTP.
+//! Health, metrics and the debug endpoint over HTTP.
 
 use crate::app::App;
 use axum::Router;
@@ -29,7 +29,6 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
-        .route("/api/v1/status", get(status))
         .route("/debug/raft", get(debug_raft))
         .fallback(not_found)
         .with_state(app)
@@ -96,13 +95,6 @@ async fn metrics(State(app): State<Arc<App>>) -> Response {
         metrics.render(),
     )
         .into_response()
-}
-
-async fn status(State(app): State<Arc<App>>) -> Response {
-    match app.status() {
-        Ok(status) => axum::Json(quorate_model::proto_json::render_message("quorate.v1.StatusReply", &status)).into_response(),
-        Err(error) => unavailable(&error),
-    }
 }
 
 fn has_token(app: &App, headers: &HeaderMap) -> bool {

@@ -123,6 +123,18 @@ fn added_of(key: &[u8], prefix_bytes: usize) -> Result<u64, StoreError> {
     added.map_err(|_| StoreError(format!("cluster key of {} bytes, expected {}", key.len(), prefix_bytes + 8)))
 }
 
+/// How many clusters an instance has.
+pub fn count(reader: &dyn Reader, scope: ScopeId) -> Result<usize, StoreError> {
+    let prefix = keys::record_in_scope(RecordTable::Cluster, scope);
+    let mut cursor = reader.cursor(&prefix, &prefix_end(&prefix))?;
+    let mut found = 0;
+    while cursor.row().is_some() {
+        found += 1;
+        cursor.next()?;
+    }
+    Ok(found)
+}
+
 /// Whether an instance has clusters.
 pub fn any(reader: &dyn Reader, scope: ScopeId) -> Result<bool, StoreError> {
     let prefix = keys::record_in_scope(RecordTable::Cluster, scope);

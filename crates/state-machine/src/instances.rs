@@ -8,7 +8,7 @@
 use crate::command::{ApplyContext, ApplyError, decode_record, read_record};
 use crate::keys::{self, RecordTable};
 use crate::record::InstanceRecord;
-use crate::store::{Reader, StoreError};
+use crate::store::{Reader, StoreError, prefix_end};
 use crate::{clusters, nodes, text_bounds};
 use bytes::Bytes;
 use prost::Message;
@@ -64,6 +64,28 @@ pub fn find(reader: &dyn Reader, instance_id: &str) -> Result<Option<Instance>, 
 pub fn scope_of(reader: &dyn Reader, instance_id: &str) -> Result<Option<ScopeId>, StoreError> {
     let record = read_record::<InstanceRecord>(reader, &instance_key(instance_id))?;
     Ok(record.map(|record| ScopeId(record.scope)))
+}
+
+/// The start of the keys of all instances whose ids begin with `id_prefix`.
+pub fn keys_by_prefix(id_prefix: &str) -> Bytes {
+    let mut key = keys::record_prefix(RecordTable::Instance);
+    keys::put_escaped_prefix(&mut key, id_prefix.as_bytes());
+    key.freeze()
+}
+
+/// The first key behind an instance's.
+pub fn key_after(instance_id: &str) -> Vec<u8> {
+    prefix_end(&instance_key(instance_id))
+}
+
+/// Reads an instance out of its row.
+pub fn from_row(key: &[u8], value: &[u8]) -> Result<Instance, StoreError> {
+    let record: InstanceRecord = decode_record(key, Bytes::copy_from_slice(value))?;
+    Ok(Instance {
+        scope: ScopeId(record.scope),
+        dropped_at: record.dropped_at,
+        info: decode_record(key, record.info)?,
+    })
 }
 
 /// Whether there is a row of that id, dropped or not.

@@ -2,6 +2,7 @@
 
 pub mod attributes;
 pub mod cluster_status;
+pub mod instance_list;
 pub mod instances;
 pub mod object_stores;
 pub mod snapshots;

@@ -25,3 +25,6 @@ pub use generated::*;
 
 /// Serialized `google.protobuf.FileDescriptorSet` of all packages, imports included, comments left out.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptor_set.bin"));
+
+/// The same with the comments of the `.proto` files, for documents made from them.
+pub const DOCUMENTED_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/documented_descriptor_set.bin"));

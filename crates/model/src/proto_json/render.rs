@@ -3,22 +3,52 @@
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use prost_reflect::{DynamicMessage, EnumDescriptor, Kind, MapKey, Value};
+use prost_reflect::{DynamicMessage, EnumDescriptor, FieldDescriptor, Kind, MapKey, ReflectMessage as _, Value};
 use serde_json::{Map, Number, Value as Json};
 
 use super::{descriptor, sorted_entries};
 
+/// Which fields are shown.
+#[derive(Clone, Copy)]
+enum Shown {
+    /// Those that are set, be it to their default.
+    Set,
+    /// Those, and of the others all that cannot be told from being set to their default.
+    Whole,
+}
+
 /// The message as a JSON object. An unset field is left out, a field set to its default is not.
 pub fn render(message: &DynamicMessage) -> Json {
+    render_fields(message, Shown::Set)
+}
+
+/// The same with every field that does not know whether it is set: readers find zeros, empty texts and empty lists instead
+/// of nothing.
+pub fn render_whole(message: &DynamicMessage) -> Json {
+    render_fields(message, Shown::Whole)
+}
+
+fn render_fields(message: &DynamicMessage, shown: Shown) -> Json {
+    let kind_of = |field: &FieldDescriptor| match field.kind() {
+        Kind::Message(entry) if field.is_map() => entry.map_entry_value_field().kind(),
+        kind => kind,
+    };
+    let member = |field: FieldDescriptor, value: &Value| (field.name().to_owned(), render_value(value, &kind_of(&field), shown));
     // Fields come in ascending field-number order.
-    let members = message.fields().map(|(field, value)| {
-        let kind = match field.kind() {
-            Kind::Message(entry) if field.is_map() => entry.map_entry_value_field().kind(),
-            kind => kind,
-        };
-        (field.name().to_owned(), render_value(value, &kind))
-    });
-    Json::Object(members.collect())
+    let members: Map<String, Json> = match shown {
+        Shown::Set => message.fields().map(|(field, value)| member(field, value)).collect(),
+        Shown::Whole => {
+            let descriptor = message.descriptor();
+            let fields = descriptor
+                .fields()
+                .filter(|field| !field.supports_presence() || message.has_field(field));
+            fields
+                .map(|field| (message.get_field(&field), field))
+                .map(|(value, field)| member(field, &value))
+                .collect()
+        }
+    };
+    Json::Object(members)
 }
 
 /// Renders a generated message. The name has to be that of `M`.
@@ -41,7 +71,7 @@ pub fn to_dynamic<M: prost::Message>(message_full_name: &str, message: &M) -> Dy
     dynamic
 }
 
-fn render_value(value: &Value, kind: &Kind) -> Json {
+fn render_value(value: &Value, kind: &Kind, shown: Shown) -> Json {
     match value {
         Value::Bool(value) => Json::Bool(*value),
         Value::I32(value) => Json::from(*value),
@@ -54,13 +84,13 @@ fn render_value(value: &Value, kind: &Kind) -> Json {
         Value::String(value) => Json::String(value.clone()),
         Value::Bytes(value) => Json::String(BASE64_STANDARD.encode(value)),
         Value::EnumNumber(number) => render_enum(*number, kind.as_enum()),
-        Value::Message(message) => render(message),
-        Value::List(values) => values.iter().map(|value| render_value(value, kind)).collect(),
+        Value::Message(message) => render_fields(message, shown),
+        Value::List(values) => values.iter().map(|value| render_value(value, kind, shown)).collect(),
         Value::Map(_) => {
             let entries = sorted_entries(value);
             let members: Map<String, Json> = entries
                 .into_iter()
-                .map(|(key, value)| (key_text(key), render_value(value, kind)))
+                .map(|(key, value)| (key_text(key), render_value(value, kind, shown)))
                 .collect();
             Json::Object(members)
         }
@@ -111,6 +141,20 @@ mod tests {
         };
         let expected = r#"{"ctime":"1669260437","provider":"OSS","external_endpoint":"","sse_enabled":false}"#;
         assert_eq!(render_message("doris.cloud.ObjectStoreInfoPB", &store).to_string(), expected);
+    }
+
+    #[test]
+    fn a_whole_message_has_its_defaults_but_not_what_is_known_to_be_unset() {
+        let reply = quorate_wire::quorate::v1::GetAttributeReply::default();
+        let shown = render_whole(&to_dynamic("quorate.v1.GetAttributeReply", &reply));
+        assert_eq!(shown.to_string(), r#"{"revision":"0"}"#);
+        let reply = quorate_wire::quorate::v1::ListAttributesReply {
+            attributes: vec![Default::default()],
+            ..Default::default()
+        };
+        let shown = render_whole(&to_dynamic("quorate.v1.ListAttributesReply", &reply));
+        let expected = r#"{"attributes":[{"name":"","value":"","revision":"0"}],"next_page_token":"","revision":"0"}"#;
+        assert_eq!(shown.to_string(), expected);
     }
 
     #[test]
@@ -182,12 +226,15 @@ mod tests {
     #[test]
     fn bytes_are_base64_and_floats_shortest() {
         assert_eq!(
-            render_value(&Value::Bytes(vec![0xfb, 0xff].into()), &Kind::Bytes),
+            render_value(&Value::Bytes(vec![0xfb, 0xff].into()), &Kind::Bytes, Shown::Set),
             Json::from("+/8=")
         );
-        assert_eq!(render_value(&Value::F32(0.1), &Kind::Float).to_string(), "0.1");
-        assert_eq!(render_value(&Value::F64(f64::NEG_INFINITY), &Kind::Double), Json::from("-Infinity"));
-        assert_eq!(render_value(&Value::F32(f32::NAN), &Kind::Float), Json::from("NaN"));
+        assert_eq!(render_value(&Value::F32(0.1), &Kind::Float, Shown::Set).to_string(), "0.1");
+        assert_eq!(
+            render_value(&Value::F64(f64::NEG_INFINITY), &Kind::Double, Shown::Set),
+            Json::from("-Infinity")
+        );
+        assert_eq!(render_value(&Value::F32(f32::NAN), &Kind::Float, Shown::Set), Json::from("NaN"));
     }
 
     #[test]

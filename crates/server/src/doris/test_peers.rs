@@ -154,7 +154,7 @@ impl Peer {
         let secrets = SecretBox::load(&path).expect("a key");
         let app = Arc::new(App::new(ServerConfig::new(dir.path().to_owned()), TOKEN.to_owned(), secrets));
         Peer {
-            router: super::router(app.clone()),
+            router: super::router(app.clone()).merge(crate::api::router(app.clone())),
             app,
             node: None,
             dir,

@@ -143,4 +143,12 @@ impl wire::metadata_server::Metadata for MetadataService {
         })
         .await
     }
+    async fn list_instances(&self, request: Request<wire::ListInstancesRequest>) -> Result<Response<wire::ListInstancesReply>, Status> {
+        self.around("list_instances", request, |node, request, info| async move {
+            before_read(&node, request.consistency(), &info).await?;
+            let reply = query(&node, |reader| queries::instance_list::list_instances(reader, &request))?;
+            Ok((Revision(reply.revision), reply))
+        })
+        .await
+    }
 }

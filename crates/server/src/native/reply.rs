@@ -4,7 +4,7 @@ use crate::app::App;
 use crate::config::is_loopback;
 use crate::limits::MAX_DEADLINE;
 use quorate_consensus::Deadline;
-use quorate_model::{ErrorCode, MetaError, Outcome, RequestId, Revision, SessionId};
+use quorate_model::{ErrorCode, MetaError, RequestId, Revision, SessionId};
 use std::time::Duration;
 use subtle::ConstantTimeEq;
 use tokio::time::Instant;
@@ -113,19 +113,26 @@ pub fn check_redirect(app: &App, info: &CallInfo) -> Result<(), Status> {
 pub fn status(app: &App, error: MetaError) -> Status {
     let row = error.code.row();
     let mut status = Status::new(Code::from(row.grpc_status), format!("{}; {}", error.message, row.advice));
-    let outcome = match row.outcome {
-        Outcome::NotApplied => "not_applied",
-        Outcome::Unknown => "unknown",
-    };
     let metadata = status.metadata_mut();
     metadata.insert("quorate-error", tonic::metadata::MetadataValue::from_static(row.name));
-    metadata.insert("quorate-outcome", tonic::metadata::MetadataValue::from_static(outcome));
+    metadata.insert("quorate-outcome", tonic::metadata::MetadataValue::from_static(row.outcome.name()));
     if let Ok(node) = app.node() {
         let applied = node.applied();
         metadata.insert("quorate-revision", applied.revision.0.into());
         metadata.insert("quorate-term", applied.term.into());
     }
     status
+}
+
+/// The error that [`status`] made a status of; `None` for one that is not of its making.
+pub fn error_of(status: &Status) -> Option<MetaError> {
+    let code = ErrorCode::from_name(status.metadata().get("quorate-error")?.to_str().ok()?)?;
+    let text = status.message();
+    let message = text
+        .strip_suffix(code.row().advice)
+        .and_then(|text| text.strip_suffix("; "))
+        .unwrap_or(text);
+    Some(MetaError::new(code, message))
 }
 
 /// A reply with the revision it is of.

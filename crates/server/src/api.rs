@@ -1,0 +1,147 @@
+//! The Admin API: every call of package `quorate.v1` as HTTP+JSON below `/api/v1`.
+//!
+//! ```text
+//! route --404, 405--> headers --400, 403--> body --413, 415--> message --400--> native service --> JSON
+//! ```
+//!
+//! One line in [`routes`] makes a route of a native call. The request becomes the call's protobuf message by its descriptor
+//! ([`message`], [`json`]) and goes to the same service that serves it as gRPC ([`dispatch`]), so admission, token, redirect,
+//! request ids, deadlines and metrics have one place. The document at `/api/openapi.json` is made from the same table and
+//! descriptors ([`openapi`]).
+//!
+//! Replies are protobuf JSON with the names of the `.proto` files; 64-bit integers are strings, bytes are base64. Requests may
+//! hold secrets: nothing here logs, and no error quotes a value of a body.
+
+mod dispatch;
+mod json;
+mod message;
+mod openapi;
+mod reply;
+mod routes;
+
+use crate::app::App;
+use crate::doris::body;
+use crate::listener::Secured;
+use crate::native::Services;
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use axum::routing::any;
+use bytes::Bytes;
+use dispatch::CallHeaders;
+use http::header::CONTENT_TYPE;
+use quorate_model::error::ERROR_TABLE;
+use quorate_model::{ErrorCode, MetaError};
+use reply::Reply;
+use routes::{Answer, Found, Method, Parameters, Resolved};
+use serde_json::json;
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// Label in the metrics of calls that are refused before they reach their service, which counts them itself from there on.
+const REFUSED_CALL: &str = "api";
+
+#[derive(Clone)]
+struct Api {
+    app: Arc<App>,
+    services: Services,
+}
+
+/// Everything below `/api`, any method.
+pub fn router(app: Arc<App>) -> Router {
+    let api = Api {
+        services: Services::new(&app),
+        app,
+    };
+    Router::new()
+        .route("/api", any(serve))
+        .route("/api/", any(serve))
+        .route("/api/{*path}", any(serve))
+        .with_state(api)
+}
+
+async fn serve(State(api): State<Api>, request: Request) -> Response {
+    let started = Instant::now();
+    let uri = request.uri().clone();
+    let secured = request.extensions().get::<Secured>().is_some();
+    let reply = match answer(&api, request).await {
+        Ok(reply) => reply,
+        Err(refused) => {
+            api.app.served(REFUSED_CALL, refused.outcome_label(), None, started);
+            refused
+        }
+    };
+    reply.into_response(&api.app, &uri, secured)
+}
+
+/// The reply of a route; an error is one that did not reach the native service.
+async fn answer(api: &Api, request: Request) -> Result<Reply, Reply> {
+    let uri = request.uri().clone();
+    let found = routes::find(request.method().as_str(), uri.path()).map_err(Reply::refused)?;
+    let (resolved, variables) = match found {
+        Found::Route(resolved, variables) => (resolved, variables),
+        Found::WrongMethod(allowed) => return Err(Reply::wrong_method(request.method(), uri.path(), &allowed)),
+        Found::Nothing(nearest) => return Err(Reply::no_such_route(uri.path(), nearest)),
+    };
+    let (method, parameters) = match &resolved.answer {
+        Answer::Errors => return Ok(Reply::ok(&errors())),
+        Answer::OpenApi => return Ok(Reply::document(openapi::document())),
+        Answer::Call { method, parameters } => (method, *parameters),
+    };
+    let headers = CallHeaders::of(&api.app, request.headers()).map_err(Reply::refused)?;
+    let has_json = is_json(&request);
+    let body = body::read(request, headers.deadline).await.map_err(Reply::refused)?;
+    if parameters == Parameters::Body && !body.is_empty() && !has_json {
+        return Err(Reply::wrong_content_type());
+    }
+    let body = body_of(resolved, parameters, body).map_err(Reply::refused)?;
+    let query = uri.query().unwrap_or_default();
+    let message = message::build(&method.input(), &variables, query, body.as_deref()).map_err(Reply::refused)?;
+    let answered = dispatch::call(&api.services, method, &message, headers).await;
+    Ok(Reply::of_call(answered, resolved.route.method == Method::Get))
+}
+
+fn is_json(request: &Request) -> bool {
+    let value = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let media_type = value.unwrap_or_default().split(';').next().unwrap_or_default();
+    media_type.trim().eq_ignore_ascii_case("application/json")
+}
+
+/// The body a route takes, if it takes one. A body that would be ignored, or is missing, is a mistake worth telling.
+fn body_of(resolved: &Resolved, parameters: Parameters, body: Bytes) -> Result<Option<Bytes>, MetaError> {
+    match parameters {
+        Parameters::Query if body.is_empty() => Ok(None),
+        Parameters::Query => {
+            let message = format!(
+                "{} {} takes no body; its parameters are in the query",
+                resolved.route.method.name(),
+                resolved.route.path
+            );
+            Err(MetaError::invalid(message))
+        }
+        Parameters::Body if !body.is_empty() => Ok(Some(body)),
+        Parameters::Body if resolved.needs_no_body() => Ok(None),
+        Parameters::Body => {
+            let message = format!(
+                "{} {} takes a JSON object as its body and got none; send at least {{}}",
+                resolved.route.method.name(),
+                resolved.route.path
+            );
+            Err(MetaError::new(ErrorCode::ParseError, message))
+        }
+    }
+}
+
+/// The error table.
+fn errors() -> serde_json::Value {
+    let rows = ERROR_TABLE.iter().map(|row| {
+        json!({
+            "code": row.name, "number": row.number, "advice": row.advice, "outcome": row.outcome.name(), "retry": row.retry.name(),
+            "http_status": row.http_status, "grpc_status": row.grpc_status
+        })
+    });
+    json!({"errors": rows.collect::<Vec<_>>()})
+}
+
+#[cfg(test)]
+mod tests;
