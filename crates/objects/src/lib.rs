@@ -5,6 +5,8 @@ mod copy;
 mod error;
 pub mod limits;
 mod local;
+pub mod manifest;
+pub mod metadata;
 mod path;
 mod place;
 mod retry;

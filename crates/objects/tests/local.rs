@@ -265,7 +265,7 @@ const FAILURES: &[Failure] = &[
     Failure {
         name: "a file is in the place of the target's directory",
         harm: |root, _| std::fs::write(root.join("target/copied"), "in the way").expect("write"),
-        kind: ObjectErrorKind::AlreadyExists,
+        kind: ObjectErrorKind::Invalid,
     },
     Failure {
         name: "nobody may write below the target's directory",
