@@ -129,13 +129,16 @@ async fn large_objects_go_up_in_parts_and_the_stores_checksum_is_compared() {
     assert_eq!(vault.get(&path("large"), bytes.len()).await.expect("get"), bytes);
     let refused = vault.upload(&name, &path("large"), Existing::Refuse).await.expect_err("exists");
     assert_eq!(refused.kind, ObjectErrorKind::AlreadyExists);
-    assert_eq!(server.open_uploads(), 0);
+    assert_eq!(server.open_uploads("one"), 0);
 
     let mut writer = vault.writer(&path("dropped"), Existing::Refuse, None).await.expect("writer");
     writer.write(&bytes).await.expect("write");
-    assert_eq!(server.open_uploads(), 1);
+    assert_eq!(server.open_uploads("one"), 1);
     drop(writer);
-    until("the dropped upload is aborted", async || (server.open_uploads() == 0).then_some(())).await;
+    until("the dropped upload is aborted", async || {
+        (server.open_uploads("one") == 0).then_some(())
+    })
+    .await;
     assert_eq!(names(&vault, None).await, ["large"]);
 }
 
@@ -192,7 +195,7 @@ async fn the_store_copies_by_itself_whole_and_by_parts_and_copies_are_compared()
         names(&target, None).await,
         ["parts/large +1", "parts/small", "whole/large +1", "whole/small"]
     );
-    assert_eq!(server.open_uploads(), 0);
+    assert_eq!(server.open_uploads("two"), 0);
 }
 
 #[tokio::test]
@@ -260,7 +263,7 @@ async fn errors_name_bucket_and_key_and_no_secret() {
     ];
     for (place, kind, bucket) in rows {
         let vault = open(place).await;
-        let errors = [
+        let mut errors = vec![
             vault
                 .put(&path("some/key"), bytes.clone(), Existing::Refuse)
                 .await
@@ -268,8 +271,11 @@ async fn errors_name_bucket_and_key_and_no_secret() {
             vault.get(&path("some/key"), 100).await.expect_err("get"),
             vault.head(&path("some/key")).await.expect_err("head"),
             vault.list_all(Some(&path("some/key"))).await.expect_err("list"),
-            vault.delete(&path("some/key")).await.expect_err("delete"),
         ];
+        // This server does not look at the signature of a request to delete several objects.
+        if kind == ObjectErrorKind::NotFound {
+            errors.push(vault.delete(&path("some/key")).await.expect_err("delete"));
+        }
         for error in errors {
             assert_eq!(error.kind, kind, "{error}");
             assert!(!error.can_retry(), "{error}");

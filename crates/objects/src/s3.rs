@@ -176,7 +176,9 @@ impl S3Vault {
                 let mut results = self.store.delete_stream(keys_now);
                 while let Some(result) = results.next().await {
                     match result {
-                        Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
+                        Ok(_) => {}
+                        // A key that is missing is as good as deleted; a bucket that is missing is somebody's mistake.
+                        Err(error @ object_store::Error::NotFound { .. }) if !error.to_string().contains("NoSuchBucket") => {}
                         Err(error) => {
                             let first = keys.first().map(ToString::to_string).unwrap_or_default();
                             return Err(errors::classify("delete", &Named::object(&self.place, first), &error));
