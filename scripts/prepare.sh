@@ -18,7 +18,10 @@ install_missing() {
   need jq jq
   ls /usr/lib/llvm-*/lib/libclang.so* >/dev/null 2>&1 || missing+=(libclang-dev)
   for extra in "$@"; do need "${extra%%:*}" "${extra##*:}"; done
-  [ ${#missing[@]} -eq 0 ] && return 0
+  [ ${#missing[@]} -eq 0 ] || install_packages
+}
+
+install_packages() { # those in the list `missing`
   local sudo=""
   [ "$(id -u)" -eq 0 ] || sudo=sudo
   echo "installing ${missing[*]}"
@@ -47,4 +50,24 @@ use_rocksdb_archive() {
     mv "$archive/librocksdb.a.new" "$archive/librocksdb.a"
   fi
   export ROCKSDB_LIB_DIR="$archive" ROCKSDB_STATIC=1
+}
+
+# The S3 server that the suite objects_s3 starts: from PyPI, in a directory of its own, with the versions it was written against.
+install_s3_server() {
+  export QUORATE_S3_SERVER="${QUORATE_S3_SERVER:-${XDG_CACHE_HOME:-$HOME/.cache}/quorate-s3-server/5.2.5/bin/moto_server}"
+  [ -x "$QUORATE_S3_SERVER" ] && return 0
+  local home
+  home=$(dirname "$(dirname "$QUORATE_S3_SERVER")")
+  if ! python3 -c 'import ensurepip, venv' >/dev/null 2>&1; then
+    missing=()
+    need /nonexistent python3 python3-venv
+    install_packages
+  fi
+  echo "installing an S3 server for tests"
+  rm -rf "$home"
+  python3 -m venv "$home"
+  if ! "$home/bin/pip" install --quiet --disable-pip-version-check 'moto[s3]==5.2.5' 'flask==3.1.3' 'flask-cors==6.0.5' 'awscrt==0.38.1'; then
+    rm -rf "$home"
+    return 1
+  fi
 }

@@ -7,9 +7,10 @@ started=$SECONDS
 step() { printf '\n== %s (%d s)\n' "$*" "$((SECONDS - started))"; }
 
 step "tools"
-install_missing mkfs.ext4:e2fsprogs losetup:mount perl:perl
+install_missing mkfs.ext4:e2fsprogs losetup:mount perl:perl chattr:e2fsprogs
 use_target_cache
 use_rocksdb_archive
+install_s3_server
 
 step "format"
 cargo fmt --all --check

@@ -19,5 +19,6 @@ pub mod peer;
 pub mod ports;
 pub mod raft_state;
 pub mod random;
+pub mod s3_server;
 pub mod verdict;
 pub mod waiting;

@@ -24,10 +24,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "quorate-consensus",
         ],
     ),
+    ("quorate-objects", &["quorate-wire", "quorate-model"]),
     ("quorate-client", &["quorate-wire", "quorate-model"]),
     ("quorate", &["quorate-wire", "quorate-model", "quorate-server", "quorate-client"]),
     ("quorate-bench", &["quorate-wire", "quorate-client"]),
-    ("quorate-tests", &["quorate-wire", "quorate-client"]),
+    ("quorate-tests", &["quorate-wire", "quorate-client", "quorate-objects"]),
 ];
 
 /// Crates that decide or define, and what must never reach them, directly or through another crate of ours.
@@ -95,10 +96,11 @@ fn pure_crates_have_no_impure_dependency() {
 }
 
 #[test]
-fn only_consensus_names_openraft_and_only_storage_names_rocksdb() {
+fn openraft_rocksdb_and_object_store_are_named_by_one_crate_each() {
     for (name, used) in dependencies() {
         assert_eq!(used.contains("openraft"), name == "quorate-consensus", "{name} and openraft");
         assert_eq!(used.contains("rocksdb"), name == "quorate-storage", "{name} and rocksdb");
+        assert_eq!(used.contains("object_store"), name == "quorate-objects", "{name} and object_store");
     }
 }
 

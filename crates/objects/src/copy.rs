@@ -1,0 +1,336 @@
+//! Verified copies of files from one vault to another.
+//!
+//! What is verified: the source's size and checksum while it is read, the target's afterwards. A store's own checksum counts as reading back;
+//! where there is none the target is read. Bytes that the store copies itself are compared by its checksums.
+
+use crate::checksum::{Crc64, Crc64Hasher};
+use crate::error::{ObjectError, ObjectErrorKind, Result};
+use crate::limits::{FILES, FILES_AT_ONCE, PROGRESS_INTERVAL};
+use crate::local;
+use crate::path::ObjectPath;
+use crate::s3::S3Vault;
+use crate::vault::{Existing, Inner, Vault};
+use futures::{StreamExt, TryStreamExt};
+use std::collections::HashSet;
+use std::fmt::Display;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+pub use crate::s3::ServerCopy;
+
+/// One file to copy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileCopy {
+    pub source_path: ObjectPath,
+    /// Must not exist.
+    pub target_path: ObjectPath,
+    pub size: u64,
+    /// What was recorded of the source; none when nothing was, and then what is read is taken for right.
+    pub checksum: Option<Crc64>,
+}
+
+/// One file copied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Copied {
+    pub target_path: ObjectPath,
+    pub size: u64,
+    pub checksum: Crc64,
+}
+
+/// How far a copy is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CopiedBytes {
+    pub files: u64,
+    pub bytes: u64,
+}
+
+/// Whether targets without a checksum of their store are read and compared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReadBack {
+    #[default]
+    On,
+    Off,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CopyOptions {
+    pub read_back: ReadBack,
+    pub server_copy: ServerCopy,
+}
+
+/// Who hears of progress, and when next.
+pub(crate) struct Ticker<'a> {
+    progress: &'a (dyn Fn(CopiedBytes) + Sync),
+    interval: tokio::time::Interval,
+}
+
+impl Ticker<'_> {
+    pub(crate) async fn tick(&mut self) {
+        self.interval.tick().await;
+    }
+
+    pub(crate) fn tell(&self, copied: CopiedBytes) {
+        (self.progress)(copied);
+    }
+}
+
+impl FileCopy {
+    pub(crate) fn check_size(&self, found: u64, place: impl Display) -> Result<()> {
+        if found == self.size {
+            return Ok(());
+        }
+        Err(ObjectError::new(
+            ObjectErrorKind::SizeMismatch,
+            format!(
+                "{place} has {found} bytes, {} were recorded; the file is damaged or not the one recorded",
+                self.size
+            ),
+        ))
+    }
+
+    pub(crate) fn check_checksum(&self, found: Crc64, place: impl Display) -> Result<()> {
+        match self.checksum {
+            Some(recorded) if recorded != found => Err(ObjectError::new(
+                ObjectErrorKind::ChecksumMismatch,
+                format!("{place} has checksum {found}, {recorded} was recorded; the file is damaged or not the one recorded"),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn copied(&self, checksum: Crc64) -> Copied {
+        Copied {
+            target_path: self.target_path.clone(),
+            size: self.size,
+            checksum,
+        }
+    }
+}
+
+/// Copies `files` and returns, in the same order, what was written, whole, durable and verified. After an error the targets this call wrote are
+/// removed as far as the store lets it; what existed before is left alone.
+pub async fn copy_files(
+    source: &Vault,
+    target: &Vault,
+    files: &[FileCopy],
+    options: CopyOptions,
+    progress: &(dyn Fn(CopiedBytes) + Sync),
+) -> Result<Vec<Copied>> {
+    let mut targets = HashSet::new();
+    if let Some(twice) = files.iter().find(|file| !targets.insert(&file.target_path)) {
+        return Err(ObjectError::invalid(format!(
+            "{} is the target of two files; give each its own",
+            twice.target_path
+        )));
+    }
+    let mut ticker = Ticker {
+        progress,
+        interval: tokio::time::interval(PROGRESS_INTERVAL),
+    };
+    let copied = match (&source.0, &target.0) {
+        (Inner::Local(from), Inner::Local(to)) => local::copy_all(Arc::clone(from), Arc::clone(to), files, &options, &mut ticker).await?,
+        _ => copy_one_by_one(source, target, files, options, &mut ticker).await?,
+    };
+    progress(CopiedBytes {
+        files: copied.len() as u64,
+        bytes: copied.iter().map(|file| file.size).sum(),
+    });
+    Ok(copied)
+}
+
+/// Each file on its own, several at once.
+async fn copy_one_by_one(
+    source: &Vault,
+    target: &Vault,
+    files: &[FileCopy],
+    options: CopyOptions,
+    ticker: &mut Ticker<'_>,
+) -> Result<Vec<Copied>> {
+    let bytes = AtomicU64::new(0);
+    let finished = std::sync::Mutex::new(Vec::new());
+    let mut copies = futures::stream::iter(0..files.len())
+        .map(|index| {
+            let file = &files[index];
+            let (bytes, finished) = (&bytes, &finished);
+            async move {
+                let permit = FILES.acquire().await;
+                let copied = copy_with_patience(source, target, file, options, bytes).await?;
+                drop(permit);
+                finished
+                    .lock()
+                    .map(|mut finished| finished.push(file.target_path.clone()))
+                    .map_err(|_| stopped())?;
+                Ok::<_, ObjectError>((index, copied))
+            }
+        })
+        .buffer_unordered(FILES_AT_ONCE);
+    let mut done = Vec::new();
+    let outcome = loop {
+        tokio::select! {
+            next = copies.next() => match next {
+                None => break Ok(()),
+                Some(Ok(copied)) => done.push(copied),
+                Some(Err(error)) => break Err(error),
+            },
+            () = ticker.tick() => ticker.tell(CopiedBytes { files: done.len() as u64, bytes: bytes.load(Ordering::Relaxed) }),
+        }
+    };
+    drop(copies);
+    if let Err(error) = outcome {
+        let written = finished.into_inner().map_err(|_| stopped())?;
+        if let Err(left) = target.delete_many(&written).await {
+            tracing::warn!(error = %left, "copies of a failed task stay until its prefix is swept");
+        }
+        return Err(error);
+    }
+    done.sort_by_key(|(index, _)| *index);
+    Ok(done.into_iter().map(|(_, copied)| copied).collect())
+}
+
+fn stopped() -> ObjectError {
+    ObjectError::new(ObjectErrorKind::Failed, "another copy of this task ended in a panic")
+}
+
+/// A stream that breaks is begun anew; requests that fail before it have been repeated already.
+async fn copy_with_patience(source: &Vault, target: &Vault, file: &FileCopy, options: CopyOptions, bytes: &AtomicU64) -> Result<Copied> {
+    let patience = match (&source.0, &target.0) {
+        (Inner::S3(vault), _) | (_, Inner::S3(vault)) => vault.patience,
+        _ => crate::retry::Patience::default(),
+    };
+    let streams = crate::retry::Patience {
+        attempts: patience.attempts.min(3),
+        ..patience
+    };
+    let written = AtomicBool::new(false);
+    streams
+        .repeat(|| async {
+            // What an earlier try has put there is ours to remove.
+            if written.swap(false, Ordering::Relaxed) {
+                target.delete(&file.target_path).await?;
+            }
+            let counted = AtomicU64::new(0);
+            let attempt = Attempt {
+                file,
+                options,
+                written: &written,
+                count: &|count| {
+                    counted.fetch_add(count, Ordering::Relaxed);
+                    bytes.fetch_add(count, Ordering::Relaxed);
+                },
+            };
+            let copied = attempt.run(source, target).await;
+            if copied.is_err() {
+                bytes.fetch_sub(counted.load(Ordering::Relaxed), Ordering::Relaxed);
+            }
+            copied
+        })
+        .await
+}
+
+/// One try to copy one file.
+struct Attempt<'a> {
+    file: &'a FileCopy,
+    options: CopyOptions,
+    /// Set before the target can come into being.
+    written: &'a AtomicBool,
+    /// Told of bytes as they are copied.
+    count: &'a (dyn Fn(u64) + Sync),
+}
+
+impl Attempt<'_> {
+    async fn run(&self, source: &Vault, target: &Vault) -> Result<Copied> {
+        match (&source.0, &target.0) {
+            (Inner::S3(from), Inner::S3(to)) if to.place.is_same_store(&from.place) => {
+                let checksum = self.copy_in_store((source, from), (target, to)).await?;
+                (self.count)(self.file.size);
+                Ok(self.file.copied(checksum))
+            }
+            _ => self.copy_stream(source, target).await,
+        }
+    }
+
+    async fn copy_stream(&self, source: &Vault, target: &Vault) -> Result<Copied> {
+        let file = self.file;
+        let mut stream = source.read(&file.source_path).await?;
+        let mut writer = target.writer(&file.target_path, Existing::Refuse, Some(file.size)).await?;
+        let mut hasher = Crc64Hasher::default();
+        let mut size = 0;
+        while let Some(piece) = stream.try_next().await? {
+            hasher.update(&piece);
+            size += piece.len() as u64;
+            if size > file.size {
+                break;
+            }
+            writer.write(&piece).await?;
+            (self.count)(piece.len() as u64);
+        }
+        // Checked before the object gets its name: a wrong source leaves no target.
+        file.check_size(size, source.show(&file.source_path))?;
+        file.check_checksum(hasher.finish(), source.show(&file.source_path))?;
+        self.written.store(true, Ordering::Relaxed);
+        let written = writer.finish().await?;
+        if written.stored_checksum.is_none() && self.options.read_back == ReadBack::On {
+            verify_or_remove(target, file, written.checksum).await?;
+        }
+        Ok(file.copied(written.checksum))
+    }
+
+    /// Lets the store copy; verifies by its checksums, or by reading where it keeps none.
+    async fn copy_in_store(&self, (source, from): (&Vault, &S3Vault), (target, to): (&Vault, &Arc<S3Vault>)) -> Result<Crc64> {
+        let file = self.file;
+        let found = from.head(&file.source_path).await?;
+        file.check_size(found.size, source.show(&file.source_path))?;
+        if let Some(stored) = found.checksum {
+            file.check_checksum(stored, source.show(&file.source_path))?;
+        }
+        target.refuse_existing(&file.target_path).await?;
+        self.written.store(true, Ordering::Relaxed);
+        let sizes = self.options.server_copy;
+        to.copy_within_store(from, &file.source_path, &file.target_path, file.size, sizes)
+            .await?;
+        // A copy has to be what was recorded; failing that, what the store says of the source; failing that, what the source reads as.
+        let wanted = match file.checksum.or(found.checksum) {
+            Some(checksum) => checksum,
+            None => source.checksum(&file.source_path).await?.1,
+        };
+        let copy = to.head(&file.target_path).await?;
+        let expected = FileCopy {
+            checksum: Some(wanted),
+            ..file.clone()
+        };
+        let place = target.show(&file.target_path);
+        let compared = match (copy.checksum, self.options.read_back) {
+            (Some(stored), _) => expected
+                .check_size(copy.size, &place)
+                .and_then(|()| expected.check_checksum(stored, &place)),
+            (None, ReadBack::Off) => expected.check_size(copy.size, &place),
+            (None, ReadBack::On) => return verify_or_remove(target, file, wanted).await.map(|()| wanted),
+        };
+        keep_or_remove(target, file, compared).await.map(|()| wanted)
+    }
+}
+
+/// Reads the target and compares.
+async fn verify_or_remove(target: &Vault, file: &FileCopy, wanted: Crc64) -> Result<()> {
+    let expected = FileCopy {
+        checksum: Some(wanted),
+        ..file.clone()
+    };
+    let place = target.show(&file.target_path);
+    let compared = match target.checksum(&file.target_path).await {
+        Ok((size, checksum)) => expected
+            .check_size(size, &place)
+            .and_then(|()| expected.check_checksum(checksum, &place)),
+        Err(error) => Err(error),
+    };
+    keep_or_remove(target, file, compared).await
+}
+
+async fn keep_or_remove(target: &Vault, file: &FileCopy, compared: Result<()>) -> Result<()> {
+    if compared.is_err()
+        && let Err(left) = target.delete(&file.target_path).await
+    {
+        tracing::warn!(error = %left, "a wrong copy stays until its prefix is swept");
+    }
+    compared
+}

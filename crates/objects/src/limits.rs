@@ -1,0 +1,36 @@
+//! Every bound of this crate, with its reason.
+
+use std::time::Duration;
+use tokio::sync::Semaphore;
+
+/// Files being copied at once by this process, whatever the number of tasks: bounds memory, open files and requests under way.
+pub const FILES_AT_ONCE: usize = 16;
+/// One read or write. Larger ones gain nothing on local disks.
+pub const BUFFER_BYTES: usize = 1 << 20;
+/// Objects up to this size go up in one request; S3 allows parts from 5 MiB on.
+pub const MULTIPART_THRESHOLD_BYTES: usize = 16 << 20;
+/// The smallest part we send.
+pub const PART_BYTES: usize = 8 << 20;
+/// Parts on their way to S3 at once in this process: at most 128 MiB with the smallest part size.
+pub const PARTS_AT_ONCE: usize = 16;
+/// Parts on their way for one file, so that one large file is not bound by one connection and does not starve the others either.
+pub const PARTS_AT_ONCE_PER_FILE: usize = 4;
+/// S3 takes 10,000 parts per object; some are left for sizes that were announced too low.
+pub const PARTS_PER_OBJECT: u64 = 9_000;
+/// The largest object S3 copies in one request.
+pub const COPY_IN_ONE_BYTES: u64 = 5 << 30;
+/// A piece of a server-side copy by parts.
+pub const COPY_PART_BYTES: u64 = 1 << 30;
+/// A path within a vault. S3 allows 1,024 bytes for the whole key, of which the prefix takes some.
+pub const PATH_BYTES: usize = 900;
+/// Prefix of all keys of an S3 vault.
+pub const PREFIX_BYTES: usize = 100;
+/// From so many files on, one `syncfs` is faster than a sync of each.
+pub const SYNC_EACH_UP_TO_FILES: usize = 64;
+/// Objects deleted in one request.
+pub const DELETE_AT_ONCE: usize = 1_000;
+/// How often the caller hears of progress.
+pub const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
+
+pub(crate) static FILES: Semaphore = Semaphore::const_new(FILES_AT_ONCE);
+pub(crate) static PARTS: Semaphore = Semaphore::const_new(PARTS_AT_ONCE);

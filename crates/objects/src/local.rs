@@ -1,0 +1,181 @@
+//! A vault that is a directory.
+//!
+//! ```text
+//! root/.quorate-vault                 whose directory this is (marker.rs)
+//! root/a/b/segment.data               objects, by their paths
+//! root/a/b/x.0123.quorate-partial     being written: not listed, never read, swept with its prefix
+//! ```
+//!
+//! The file system is used directly and not through `object_store`: its local store makes hard links where copies are asked for, and syncs nothing.
+//! Each call checks the marker first, so that an unmounted share is an error and not an empty vault.
+
+mod copying;
+mod durable;
+mod file_writer;
+mod listing;
+mod marker;
+
+pub(crate) use copying::copy_all;
+pub(crate) use file_writer::LocalWriter;
+
+use crate::error::{ObjectError, ObjectErrorKind, Result};
+use crate::limits::BUFFER_BYTES;
+use crate::path::ObjectPath;
+use crate::place::LocalPlace;
+use crate::vault::{ObjectInfo, ObjectStream};
+use bytes::Bytes;
+use futures::StreamExt;
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Read;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// A directory whose marker has been read.
+#[derive(Debug)]
+pub(crate) struct LocalVault {
+    pub(crate) place: LocalPlace,
+}
+
+/// Runs what the file system may make wait, where waiting does not hold up others.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(outcome) => outcome,
+        Err(error) => Err(ObjectError::new(ObjectErrorKind::Failed, format!("file work ended early: {error}"))),
+    }
+}
+
+impl LocalVault {
+    /// Makes the directory this vault's, for good. Doing so again is fine; a directory of another vault is refused.
+    pub(crate) async fn create_marker(place: LocalPlace) -> Result<()> {
+        blocking(move || marker::create(&place)).await
+    }
+
+    pub(crate) async fn open(place: LocalPlace) -> Result<LocalVault> {
+        let vault = Arc::new(LocalVault { place });
+        let checked = Arc::clone(&vault);
+        blocking(move || checked.guard()).await?;
+        // Nobody else has it: the closure above is gone.
+        Ok(LocalVault {
+            place: vault.place.clone(),
+        })
+    }
+
+    /// Refuses unless the directory carries this vault's marker. Called by everything that reads, writes or deletes.
+    pub(crate) fn guard(&self) -> Result<()> {
+        marker::check(&self.place)
+    }
+
+    pub(crate) fn file(&self, path: &ObjectPath) -> PathBuf {
+        self.place.root.join(path.as_str())
+    }
+
+    pub(crate) async fn head(self: &Arc<Self>, path: &ObjectPath) -> Result<ObjectInfo> {
+        let (vault, path) = (Arc::clone(self), path.clone());
+        blocking(move || {
+            vault.guard()?;
+            let file = vault.file(&path);
+            let metadata = std::fs::symlink_metadata(&file).map_err(|error| ObjectError::io("read", file.display(), &error))?;
+            if !metadata.is_file() {
+                return Err(not_a_file(&file));
+            }
+            Ok(ObjectInfo {
+                size: metadata.len(),
+                path: path.as_str().to_owned(),
+                checksum: None,
+            })
+        })
+        .await
+    }
+
+    /// The object's bytes in pieces of one buffer, read when asked for.
+    pub(crate) async fn read(self: &Arc<Self>, path: &ObjectPath) -> Result<ObjectStream> {
+        let (vault, path) = (Arc::clone(self), path.clone());
+        let (file, name) = blocking(move || {
+            vault.guard()?;
+            let name = vault.file(&path);
+            Ok((open_object(&name)?, name))
+        })
+        .await?;
+        let stream = futures::stream::try_unfold((file, name), |(mut file, name)| {
+            blocking(move || {
+                let mut buffer = vec![0; BUFFER_BYTES];
+                let count = file
+                    .read(&mut buffer)
+                    .map_err(|error| ObjectError::io("read", name.display(), &error))?;
+                buffer.truncate(count);
+                Ok((count > 0).then(|| (Bytes::from(buffer), (file, name))))
+            })
+        });
+        Ok(stream.boxed())
+    }
+
+    pub(crate) fn list(self: &Arc<Self>, prefix: Option<ObjectPath>) -> futures::stream::BoxStream<'static, Result<ObjectInfo>> {
+        listing::list(Arc::clone(self), prefix)
+    }
+
+    /// Removes files; those that do not exist are fine. Done when a crash cannot bring them back.
+    pub(crate) async fn delete_many(self: &Arc<Self>, paths: Vec<ObjectPath>) -> Result<()> {
+        let vault = Arc::clone(self);
+        blocking(move || {
+            vault.guard()?;
+            let mut directories = BTreeSet::new();
+            for path in &paths {
+                let file = vault.file(path);
+                match std::fs::remove_file(&file) {
+                    Ok(()) => directories.extend(file.parent().map(PathBuf::from)),
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(ObjectError::io("delete", file.display(), &error)),
+                }
+            }
+            directories.iter().try_for_each(|directory| durable::sync_directory(directory))
+        })
+        .await
+    }
+
+    /// Removes everything below `prefix`, unfinished files included; returns how many files there were.
+    pub(crate) async fn delete_prefix(self: &Arc<Self>, prefix: &ObjectPath) -> Result<u64> {
+        let (vault, prefix) = (Arc::clone(self), prefix.clone());
+        blocking(move || {
+            vault.guard()?;
+            let directory = vault.file(&prefix);
+            let count = listing::remove_below(&directory)?;
+            let parents = directory.ancestors().skip(1);
+            match parents
+                .take_while(|parent| parent.starts_with(&vault.place.root))
+                .find(|parent| parent.is_dir())
+            {
+                Some(parent) if count > 0 => durable::sync_directory(parent)?,
+                _ => {}
+            }
+            Ok(count)
+        })
+        .await
+    }
+
+    /// Returns when these files survive a crash.
+    pub(crate) async fn sync(self: &Arc<Self>, paths: Vec<ObjectPath>) -> Result<()> {
+        let vault = Arc::clone(self);
+        blocking(move || {
+            vault.guard()?;
+            let system = durable::FileSystem::open(&vault.place.root)?;
+            let files: Vec<PathBuf> = paths.iter().map(|path| vault.file(path)).collect();
+            system.sync(&vault.place.root, &files, durable::Already::Nothing)
+        })
+        .await
+    }
+}
+
+/// Opens a file for reading and nothing else: a directory in its place is an error here and not at the first read.
+pub(crate) fn open_object(name: &std::path::Path) -> Result<File> {
+    let wrong = |error: std::io::Error| ObjectError::io("read", name.display(), &error);
+    let file = File::open(name).map_err(wrong)?;
+    match file.metadata().map_err(wrong)?.is_file() {
+        true => Ok(file),
+        false => Err(not_a_file(name)),
+    }
+}
+
+fn not_a_file(name: &std::path::Path) -> ObjectError {
+    ObjectError::invalid(format!("{} is not a file; remove what is in the object's place", name.display()))
+}

@@ -1,0 +1,323 @@
+//! Copies between two local vaults: a few threads take file after file from one list.
+//!
+//! A copy is bytes read and written, never a link: a copy must survive damage of its source. The checksum is taken between read and write,
+//! so that what is compared is what was written. All files of a task are synced together, then read back.
+
+use super::durable::{Already, FileSystem, create_parents, remove_quietly};
+use super::{LocalVault, blocking, open_object};
+use crate::checksum::{Crc64, Crc64Hasher};
+use crate::copy::{Copied, CopiedBytes, CopyOptions, FileCopy, ReadBack, Ticker};
+use crate::error::{ObjectError, ObjectErrorKind, Result};
+use crate::limits::{BUFFER_BYTES, FILES, FILES_AT_ONCE, SYNC_EACH_UP_TO_FILES};
+use rustix::fs::{Advice, fadvise};
+use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+/// One task's work, shared by its threads.
+struct Task {
+    source: Arc<LocalVault>,
+    target: Arc<LocalVault>,
+    files: Vec<FileCopy>,
+    next: AtomicUsize,
+    bytes: AtomicU64,
+    done: AtomicUsize,
+    /// Set when one file failed or the caller has gone: the others stop at the next buffer.
+    stopped: AtomicBool,
+}
+
+/// Stops the threads when the caller's future is dropped.
+struct StopOnDrop(Arc<Task>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.stopped.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Copies `files`; on failure removes what it had copied.
+pub(crate) async fn copy_all(
+    source: Arc<LocalVault>,
+    target: Arc<LocalVault>,
+    files: &[FileCopy],
+    options: &CopyOptions,
+    ticker: &mut Ticker<'_>,
+) -> Result<Vec<Copied>> {
+    let guarded = [Arc::clone(&source), Arc::clone(&target)];
+    let system = blocking(move || {
+        guarded.iter().try_for_each(|vault| vault.guard())?;
+        FileSystem::open(&guarded[1].place.root)
+    })
+    .await?;
+    let task = Arc::new(Task {
+        source,
+        target,
+        files: files.to_vec(),
+        next: AtomicUsize::new(0),
+        bytes: AtomicU64::new(0),
+        done: AtomicUsize::new(0),
+        stopped: AtomicBool::new(false),
+    });
+    let _stop = StopOnDrop(Arc::clone(&task));
+    let mut copied = run(&task, ticker, copy_files_of).await;
+    let created: Vec<PathBuf> = match &copied {
+        Ok(_) => Vec::new(),
+        Err((_, created)) => created.clone(),
+    };
+    if let Ok(done) = &copied
+        && let Err(error) = make_durable(&task, system, done, options, ticker).await
+    {
+        let created = done.iter().map(|(index, _)| task.target.file(&task.files[*index].target_path));
+        copied = Err((error, created.collect()));
+        return undo(copied).await;
+    }
+    match copied {
+        Ok(mut done) => {
+            done.sort_by_key(|(index, _)| *index);
+            Ok(done.into_iter().map(|(_, copied)| copied).collect())
+        }
+        Err((error, _)) => undo(Err((error, created))).await,
+    }
+}
+
+type Done = Vec<(usize, Copied)>;
+/// What was copied, or the first error with the files that exist nevertheless.
+type Outcome = std::result::Result<Done, (ObjectError, Vec<PathBuf>)>;
+
+async fn undo(outcome: Outcome) -> Result<Vec<Copied>> {
+    let (error, created) = match outcome {
+        Ok(_) => return Ok(Vec::new()),
+        Err(failed) => failed,
+    };
+    blocking(move || {
+        created.iter().for_each(|file| remove_quietly(file));
+        Ok(())
+    })
+    .await?;
+    Err(error)
+}
+
+/// Runs `work` on as many threads as help, telling of progress meanwhile.
+async fn run(task: &Arc<Task>, ticker: &mut Ticker<'_>, work: fn(&Task) -> Outcome) -> Outcome {
+    let failed = |error: ObjectError| (error, Vec::new());
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    let wanted = (2 * cores).clamp(2, FILES_AT_ONCE).min(task.files.len());
+    let mut threads = tokio::task::JoinSet::new();
+    for number in 0..wanted {
+        // The first thread waits for its turn; more are started only while other tasks leave room.
+        let permit = match number {
+            0 => FILES.acquire().await.ok(),
+            _ => FILES.try_acquire().ok(),
+        };
+        let Some(permit) = permit else { break };
+        let task = Arc::clone(task);
+        threads.spawn_blocking(move || {
+            let outcome = work(&task);
+            drop(permit);
+            outcome
+        });
+    }
+    let mut all = Done::new();
+    let mut first_error: Option<(ObjectError, Vec<PathBuf>)> = None;
+    loop {
+        let joined = tokio::select! {
+            joined = threads.join_next() => joined,
+            () = ticker.tick() => {
+                ticker.tell(CopiedBytes {
+                    files: task.done.load(Ordering::Relaxed) as u64,
+                    bytes: task.bytes.load(Ordering::Relaxed),
+                });
+                continue;
+            }
+        };
+        let outcome = match joined {
+            None => break,
+            Some(Ok(outcome)) => outcome,
+            Some(Err(error)) => Err(failed(ObjectError::new(
+                ObjectErrorKind::Failed,
+                format!("a copying thread ended early: {error}"),
+            ))),
+        };
+        match outcome {
+            Ok(done) => all.extend(done),
+            Err((error, created)) => {
+                let (_, known) = first_error.get_or_insert_with(|| (error, Vec::new()));
+                known.extend(created);
+            }
+        }
+    }
+    match first_error {
+        None => Ok(all),
+        Some((error, mut created)) => {
+            let target = |(index, _): &(usize, Copied)| task.target.file(&task.files[*index].target_path);
+            created.extend(all.iter().map(target));
+            Err((error, created))
+        }
+    }
+}
+
+/// Takes files from the list until it is empty, one fails, or the task is stopped.
+fn copy_files_of(task: &Task) -> Outcome {
+    let mut buffer = vec![0; BUFFER_BYTES];
+    let mut done = Done::new();
+    while !task.stopped.load(Ordering::Relaxed) {
+        let index = task.next.fetch_add(1, Ordering::Relaxed);
+        let Some(file) = task.files.get(index) else { break };
+        match copy_one(task, file, &mut buffer) {
+            Ok(copied) => done.push((index, copied)),
+            Err(error) => {
+                task.stopped.store(true, Ordering::Relaxed);
+                let created = done.iter().map(|(index, _)| task.target.file(&task.files[*index].target_path));
+                return Err((error, created.collect()));
+            }
+        }
+        task.done.fetch_add(1, Ordering::Relaxed);
+    }
+    Ok(done)
+}
+
+fn copy_one(task: &Task, file: &FileCopy, buffer: &mut [u8]) -> Result<Copied> {
+    let source_name = task.source.file(&file.source_path);
+    let source = open_object(&source_name)?;
+    let wrong = |error: std::io::Error| ObjectError::io("read", source_name.display(), &error);
+    file.check_size(source.metadata().map_err(wrong)?.len(), source_name.display())?;
+    let target_name = task.target.file(&file.target_path);
+    let target = create_target(&target_name)?;
+    let outcome = copy_bytes(task, file, (&source, &source_name), (&target, &target_name), buffer).and_then(|checksum| {
+        // With few files their syncs run beside each other and beside the next file's reads.
+        if task.files.len() <= SYNC_EACH_UP_TO_FILES {
+            target
+                .sync_data()
+                .map_err(|error| ObjectError::io("sync", target_name.display(), &error))?;
+        }
+        Ok(file.copied(checksum))
+    });
+    if outcome.is_err() {
+        remove_quietly(&target_name);
+    }
+    outcome
+}
+
+/// Creates a file that must not exist, and its directories only when they are found missing: looking first would cost a call per file.
+fn create_target(name: &std::path::Path) -> Result<File> {
+    let created = match File::create_new(name) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            create_parents(name)?;
+            File::create_new(name)
+        }
+        created => created,
+    };
+    created.map_err(|error| ObjectError::io("write", name.display(), &error))
+}
+
+fn copy_bytes(
+    task: &Task,
+    file: &FileCopy,
+    (mut source, source_name): (&File, &std::path::Path),
+    (mut target, target_name): (&File, &std::path::Path),
+    buffer: &mut [u8],
+) -> Result<Crc64> {
+    let mut hasher = Crc64Hasher::default();
+    let mut size = 0;
+    while size < file.size {
+        if task.stopped.load(Ordering::Relaxed) {
+            return Err(ObjectError::new(
+                ObjectErrorKind::Failed,
+                format!("copy to {} was stopped", target_name.display()),
+            ));
+        }
+        let count = match source.read(buffer) {
+            Ok(0) => return file.check_size(size, source_name.display()).map(|()| hasher.finish()),
+            Ok(count) => count,
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) => return Err(ObjectError::io("read", source_name.display(), &error)),
+        };
+        hasher.update(&buffer[..count]);
+        target
+            .write_all(&buffer[..count])
+            .map_err(|error| ObjectError::io("write", target_name.display(), &error))?;
+        size += count as u64;
+        task.bytes.fetch_add(count as u64, Ordering::Relaxed);
+    }
+    file.check_size(size, source_name.display())?;
+    file.check_checksum(hasher.finish(), source_name.display())?;
+    Ok(hasher.finish())
+}
+
+/// Syncs what was copied and, if asked to, reads it back.
+async fn make_durable(task: &Arc<Task>, system: FileSystem, done: &Done, options: &CopyOptions, ticker: &mut Ticker<'_>) -> Result<()> {
+    let syncing = Arc::clone(task);
+    blocking(move || {
+        let files: Vec<PathBuf> = syncing.files.iter().map(|file| syncing.target.file(&file.target_path)).collect();
+        let already = match files.len() <= SYNC_EACH_UP_TO_FILES {
+            true => Already::Contents,
+            false => Already::Nothing,
+        };
+        system.sync(&syncing.target.place.root, &files, already)
+    })
+    .await?;
+    if options.read_back == ReadBack::Off {
+        return Ok(());
+    }
+    let mut files = task.files.clone();
+    for (index, copied) in done {
+        files[*index].checksum = Some(copied.checksum);
+    }
+    let verified = Arc::new(Task {
+        source: Arc::clone(&task.source),
+        target: Arc::clone(&task.target),
+        files,
+        next: AtomicUsize::new(0),
+        bytes: AtomicU64::new(task.bytes.load(Ordering::Relaxed)),
+        done: AtomicUsize::new(task.files.len()),
+        stopped: AtomicBool::new(false),
+    });
+    let _stop = StopOnDrop(Arc::clone(&verified));
+    run(&verified, ticker, read_back_files_of).await.map_err(|(error, _)| error)?;
+    Ok(())
+}
+
+fn read_back_files_of(task: &Task) -> Outcome {
+    let mut buffer = vec![0; BUFFER_BYTES];
+    while !task.stopped.load(Ordering::Relaxed) {
+        let index = task.next.fetch_add(1, Ordering::Relaxed);
+        let Some(file) = task.files.get(index) else { break };
+        if let Err(error) = read_back(task, file, &mut buffer) {
+            task.stopped.store(true, Ordering::Relaxed);
+            return Err((error, Vec::new()));
+        }
+    }
+    Ok(Done::new())
+}
+
+fn read_back(task: &Task, file: &FileCopy, buffer: &mut [u8]) -> Result<()> {
+    let name = task.target.file(&file.target_path);
+    let mut opened = open_object(&name)?;
+    // What is still in memory would be compared with itself; the disk is what the copy has to be right on. The pages are clean by now,
+    // and a kernel that keeps them all the same leaves a weaker check, not a wrong one.
+    if let Err(error) = fadvise(&opened, 0, None, Advice::DontNeed) {
+        tracing::debug!(file = %name.display(), %error, "the copy may be read back from memory");
+    }
+    let mut hasher = Crc64Hasher::default();
+    let mut size = 0;
+    loop {
+        let count = match opened.read(buffer) {
+            Ok(0) => break,
+            Ok(count) => count,
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) => return Err(ObjectError::io("read back", name.display(), &error)),
+        };
+        if task.stopped.load(Ordering::Relaxed) {
+            return Err(ObjectError::new(
+                ObjectErrorKind::Failed,
+                format!("reading back {} was stopped", name.display()),
+            ));
+        }
+        hasher.update(&buffer[..count]);
+        size += count as u64;
+    }
+    file.check_size(size, name.display())?;
+    file.check_checksum(hasher.finish(), name.display())
+}

@@ -1,0 +1,230 @@
+//! A vault that is a bucket of an S3 store, or the part of it below a prefix.
+//!
+//! `object_store` does what every S3 client does. It cannot say which checksum the store keeps, copy between buckets or copy by parts:
+//! these few requests are our own (`requests.rs`), signed by its signer and sent by its HTTP client.
+
+mod errors;
+mod part_writer;
+mod requests;
+mod server_copy;
+
+pub(crate) use part_writer::S3Writer;
+pub use server_copy::ServerCopy;
+
+use crate::error::{ObjectError, ObjectErrorKind, Result};
+use crate::limits::{DELETE_AT_ONCE, PREFIX_BYTES};
+use crate::path::ObjectPath;
+use crate::place::{BucketStyle, Http, S3Place};
+use crate::retry::Patience;
+use crate::vault::{ObjectInfo, ObjectStream};
+use errors::Named;
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
+use object_store::aws::{AmazonS3, AmazonS3Builder, Checksum, S3ConditionalPut};
+use object_store::path::Path as Key;
+use object_store::{ClientOptions, ObjectStore, ObjectStoreExt, RetryConfig};
+use requests::SignedRequests;
+use std::time::Duration;
+
+/// A store that does not take a connection for so long is down.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A store that sends nothing for so long is down; a large server-side copy may keep quiet for a while.
+const READ_TIMEOUT: Duration = Duration::from_secs(120);
+
+#[derive(Debug)]
+pub(crate) struct S3Vault {
+    pub(crate) place: S3Place,
+    pub(crate) patience: Patience,
+    store: AmazonS3,
+    requests: SignedRequests,
+}
+
+impl S3Vault {
+    pub(crate) fn open(place: S3Place, patience: Patience) -> Result<S3Vault> {
+        validate(&place)?;
+        // TLS by ring, as everywhere in this product. A provider that somebody has installed already is as good.
+        if rustls::crypto::CryptoProvider::get_default().is_none() && rustls::crypto::ring::default_provider().install_default().is_err() {
+            tracing::debug!("another TLS provider was installed meanwhile");
+        }
+        let options = ClientOptions::new()
+            .with_allow_http(place.http == Http::Allow)
+            .with_connect_timeout(CONNECT_TIMEOUT)
+            .with_read_timeout(READ_TIMEOUT)
+            .with_timeout_disabled();
+        let requests = SignedRequests::new(&place, &options, patience)?;
+        // Repeating is ours, so that all calls are equally patient.
+        let no_retry = RetryConfig {
+            max_retries: 0,
+            ..RetryConfig::default()
+        };
+        let store = AmazonS3Builder::new()
+            .with_endpoint(match place.bucket_style {
+                BucketStyle::Path => place.endpoint_url(),
+                BucketStyle::VirtualHost => place.bucket_url(),
+            })
+            .with_virtual_hosted_style_request(place.bucket_style == BucketStyle::VirtualHost)
+            .with_region(&place.region)
+            .with_bucket_name(&place.bucket)
+            .with_access_key_id(&place.access_key)
+            .with_secret_access_key(place.secret_key.expose())
+            .with_allow_http(place.http == Http::Allow)
+            .with_checksum_algorithm(Checksum::CRC64NVME)
+            .with_conditional_put(S3ConditionalPut::ETagMatch)
+            .with_client_options(options)
+            .with_retry(no_retry)
+            .build()
+            .map_err(|error| errors::classify("open", &Named::bucket(&place), &error))?;
+        Ok(S3Vault {
+            place,
+            patience,
+            store,
+            requests,
+        })
+    }
+
+    /// The object's whole key in the bucket.
+    pub(crate) fn key(&self, path: &ObjectPath) -> String {
+        match self.place.prefix.trim_matches('/') {
+            "" => path.as_str().to_owned(),
+            prefix => format!("{prefix}/{path}"),
+        }
+    }
+
+    fn store_key(&self, path: &ObjectPath) -> Result<Key> {
+        let key = self.key(path);
+        Key::parse(&key).map_err(|error| ObjectError::invalid(format!("object key {key:?}: {error}; choose another path")))
+    }
+
+    pub(crate) fn show(&self, path: &ObjectPath) -> String {
+        self.named(path).to_string()
+    }
+
+    fn named(&self, path: &ObjectPath) -> Named {
+        Named::object(&self.place, self.key(path))
+    }
+
+    pub(crate) async fn head(&self, path: &ObjectPath) -> Result<ObjectInfo> {
+        let (size, checksum) = self.requests.head(&self.place, &self.key(path)).await?;
+        Ok(ObjectInfo {
+            path: path.as_str().to_owned(),
+            size,
+            checksum,
+        })
+    }
+
+    pub(crate) async fn read(&self, path: &ObjectPath) -> Result<ObjectStream> {
+        let (key, named) = (self.store_key(path)?, self.named(path));
+        let got = self
+            .patience
+            .repeat(|| async {
+                let got = self.store.get(&key).await;
+                got.map_err(|error| errors::classify("read", &named, &error))
+            })
+            .await?;
+        let named = self.named(path);
+        Ok(got
+            .into_stream()
+            .map_err(move |error| errors::classify("read", &named, &error))
+            .boxed())
+    }
+
+    pub(crate) fn list(&self, prefix: Option<&ObjectPath>) -> BoxStream<'static, Result<ObjectInfo>> {
+        let below = match (prefix, self.place.prefix.trim_matches('/')) {
+            (Some(prefix), _) => Some(self.key(prefix)),
+            (None, "") => None,
+            (None, whole) => Some(whole.to_owned()),
+        };
+        let named = Named::object(&self.place, below.clone().unwrap_or_default());
+        let key = match below.as_deref().map(Key::parse).transpose() {
+            Ok(key) => key,
+            Err(error) => {
+                let error = ObjectError::invalid(format!("cannot list {named}: {error}"));
+                return futures::stream::once(async { Err(error) }).boxed();
+            }
+        };
+        let own = self.place.prefix.trim_matches('/').to_owned();
+        self.store
+            .list(key.as_ref())
+            .map_err(move |error| errors::classify("list", &named, &error))
+            .map_ok(move |meta| ObjectInfo {
+                path: meta
+                    .location
+                    .as_ref()
+                    .strip_prefix(&own)
+                    .unwrap_or(meta.location.as_ref())
+                    .trim_start_matches('/')
+                    .to_owned(),
+                size: meta.size,
+                checksum: None,
+            })
+            .boxed()
+    }
+
+    pub(crate) async fn delete_many(&self, paths: &[ObjectPath]) -> Result<()> {
+        for some in paths.chunks(DELETE_AT_ONCE) {
+            let keys = some.iter().map(|path| self.store_key(path)).collect::<Result<Vec<Key>>>()?;
+            self.delete_keys(&keys).await?;
+        }
+        Ok(())
+    }
+
+    /// Deletes in one request; a key that does not exist is fine, so the whole can be repeated.
+    async fn delete_keys(&self, keys: &[Key]) -> Result<()> {
+        self.patience
+            .repeat(|| async {
+                let keys_now = futures::stream::iter(keys.to_vec().into_iter().map(Ok)).boxed();
+                let mut results = self.store.delete_stream(keys_now);
+                while let Some(result) = results.next().await {
+                    match result {
+                        Ok(_) => {}
+                        // A key that is missing is as good as deleted; a bucket that is missing is somebody's mistake.
+                        Err(error @ object_store::Error::NotFound { .. }) if !error.to_string().contains("NoSuchBucket") => {}
+                        Err(error) => {
+                            let first = keys.first().map(ToString::to_string).unwrap_or_default();
+                            return Err(errors::classify("delete", &Named::object(&self.place, first), &error));
+                        }
+                    }
+                }
+                Ok(())
+            })
+            .await
+    }
+
+    pub(crate) async fn delete_prefix(&self, prefix: &ObjectPath) -> Result<u64> {
+        let mut chunks = self.list(Some(prefix)).try_chunks(DELETE_AT_ONCE);
+        let mut deleted = 0;
+        while let Some(chunk) = chunks.next().await {
+            let chunk = chunk.map_err(|error| error.1)?;
+            let keys = chunk.iter().map(|info| self.listed_key(&info.path)).collect::<Result<Vec<Key>>>()?;
+            self.delete_keys(&keys).await?;
+            deleted += keys.len() as u64;
+        }
+        Ok(deleted)
+    }
+
+    fn listed_key(&self, path: &str) -> Result<Key> {
+        let key = match self.place.prefix.trim_matches('/') {
+            "" => path.to_owned(),
+            prefix => format!("{prefix}/{path}"),
+        };
+        Key::parse(&key).map_err(|error| ObjectError::invalid(format!("object key {key:?}: {error}; delete it by hand")))
+    }
+}
+
+fn validate(place: &S3Place) -> Result<()> {
+    let endpoint = place.endpoint_url();
+    let wrong = match endpoint.split_once("://") {
+        _ if place.bucket.is_empty() || place.bucket.contains('/') => "bucket must be a name without slashes",
+        _ if place.region.is_empty() => "region must not be empty; stores without regions take us-east-1",
+        _ if place.access_key.is_empty() => "access key must not be empty",
+        _ if place.prefix.len() > PREFIX_BYTES => "prefix must have at most 100 bytes",
+        Some(("https", host)) if !host.is_empty() => return Ok(()),
+        Some(("http", host)) if !host.is_empty() && place.http == Http::Allow => return Ok(()),
+        Some(("http", _)) => "endpoint is http://, which sends data unencrypted; use https:// or allow http",
+        _ => "endpoint must begin with https:// or http://",
+    };
+    Err(ObjectError::new(
+        ObjectErrorKind::Invalid,
+        format!("S3 vault of bucket {:?} at {endpoint}: {wrong}", place.bucket),
+    ))
+}

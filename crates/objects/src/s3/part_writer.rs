@@ -1,0 +1,250 @@
+//! Writes one S3 object in pieces: small ones in one request, large ones in parts that travel while the next is filled.
+
+use super::server_copy::OpenUpload;
+use super::{S3Vault, errors};
+use crate::checksum::Crc64Hasher;
+use crate::error::{ObjectError, ObjectErrorKind, Result};
+use crate::limits::{MULTIPART_THRESHOLD_BYTES, PART_BYTES, PARTS, PARTS_AT_ONCE_PER_FILE, PARTS_PER_OBJECT};
+use crate::path::ObjectPath;
+use crate::vault::{Existing, Inner, Vault, Written};
+use bytes::{Bytes, BytesMut};
+use object_store::multipart::{MultipartStore, PartId};
+use object_store::{ObjectStore, PutMode, PutOptions, PutPayload};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use tokio::task::JoinSet;
+
+pub(crate) struct S3Writer {
+    vault: Arc<S3Vault>,
+    path: ObjectPath,
+    existing: Existing,
+    part_bytes: usize,
+    buffer: BytesMut,
+    hasher: Crc64Hasher,
+    size: u64,
+    /// None until there is more than one request's worth of bytes.
+    upload: Option<Upload>,
+}
+
+struct Upload {
+    /// Declared before `open`, so that parts under way end before the upload is aborted.
+    flying: JoinSet<Result<(usize, PartId)>>,
+    parts: Vec<Option<PartId>>,
+    open: OpenUpload,
+}
+
+/// Parts large enough that `expected_bytes` fit into what S3 takes; whole MiB.
+fn part_bytes_for(expected_bytes: Option<u64>) -> usize {
+    let needed = expected_bytes.unwrap_or(0).div_ceil(PARTS_PER_OBJECT).next_multiple_of(1 << 20);
+    usize::try_from(needed).unwrap_or(usize::MAX).max(PART_BYTES)
+}
+
+impl S3Writer {
+    pub(crate) fn begin(vault: Arc<S3Vault>, path: &ObjectPath, existing: Existing, expected_bytes: Option<u64>) -> S3Writer {
+        S3Writer {
+            vault,
+            path: path.clone(),
+            existing,
+            part_bytes: part_bytes_for(expected_bytes),
+            buffer: BytesMut::new(),
+            hasher: Crc64Hasher::default(),
+            size: 0,
+            upload: None,
+        }
+    }
+
+    pub(crate) async fn write(&mut self, mut bytes: &[u8]) -> Result<()> {
+        self.hasher.update(bytes);
+        self.size += bytes.len() as u64;
+        while !bytes.is_empty() {
+            // Until the threshold is passed everything is kept for a single request.
+            let limit = match self.upload {
+                None => MULTIPART_THRESHOLD_BYTES.max(self.part_bytes),
+                Some(_) => self.part_bytes,
+            };
+            if self.buffer.len() >= limit {
+                self.begin_parts().await?;
+                continue;
+            }
+            let (now, later) = bytes.split_at(bytes.len().min(limit - self.buffer.len()));
+            self.buffer.extend_from_slice(now);
+            bytes = later;
+        }
+        Ok(())
+    }
+
+    /// Sends all full parts of the buffer.
+    async fn begin_parts(&mut self) -> Result<()> {
+        if self.upload.is_none() {
+            if self.existing == Existing::Refuse {
+                let vault = Vault(Inner::S3(Arc::clone(&self.vault)));
+                vault.refuse_existing(&self.path).await?;
+            }
+            self.upload = Some(Upload {
+                flying: JoinSet::new(),
+                parts: Vec::new(),
+                open: OpenUpload::begin(Arc::clone(&self.vault), &self.path).await?,
+            });
+        }
+        while self.buffer.len() >= self.part_bytes {
+            let part = self.buffer.split_to(self.part_bytes).freeze();
+            self.send_part(part).await?;
+        }
+        Ok(())
+    }
+
+    async fn send_part(&mut self, bytes: Bytes) -> Result<()> {
+        let Some(upload) = &mut self.upload else { return Ok(()) };
+        if upload.parts.len() as u64 >= PARTS_PER_OBJECT + 900 {
+            return Err(ObjectError::invalid(format!(
+                "{} is larger than {} parts of {} bytes; announce its size when starting it",
+                self.vault.show(&self.path),
+                upload.parts.len(),
+                self.part_bytes
+            )));
+        }
+        while upload.flying.len() >= PARTS_AT_ONCE_PER_FILE {
+            upload.land().await?;
+        }
+        let permit = PARTS.acquire().await;
+        let index = upload.parts.len();
+        upload.parts.push(None);
+        let (vault, key, id) = (Arc::clone(&self.vault), upload.open.key.clone(), upload.open.id.clone());
+        let named = self.vault.named(&self.path);
+        upload.flying.spawn(async move {
+            let sent = vault
+                .patience
+                .repeat(|| async {
+                    let part = vault.store.put_part(&key, &id, index, PutPayload::from_bytes(bytes.clone())).await;
+                    part.map_err(|error| errors::classify("write", &named, &error))
+                })
+                .await;
+            drop(permit);
+            Ok((index, sent?))
+        });
+        Ok(())
+    }
+
+    pub(crate) async fn finish(mut self) -> Result<Written> {
+        let rest = std::mem::take(&mut self.buffer).freeze();
+        match self.upload {
+            None => self.put_whole(rest).await?,
+            Some(_) => {
+                if !rest.is_empty() {
+                    self.send_part(rest).await?;
+                }
+                let Some(upload) = self.upload.take() else {
+                    return Err(ObjectError::new(ObjectErrorKind::Failed, "the upload has no parts"));
+                };
+                upload.complete(&self.path).await?;
+            }
+        }
+        self.compare_with_store().await
+    }
+
+    async fn put_whole(&self, bytes: Bytes) -> Result<()> {
+        let (key, named) = (self.vault.store_key(&self.path)?, self.vault.named(&self.path));
+        let mode = match self.existing {
+            Existing::Refuse => PutMode::Create,
+            Existing::Replace => PutMode::Overwrite,
+        };
+        let attempts = AtomicU32::new(0);
+        let outcome = self
+            .vault
+            .patience
+            .repeat(|| async {
+                attempts.fetch_add(1, Ordering::Relaxed);
+                let payload = PutPayload::from_bytes(bytes.clone());
+                let put = self.vault.store.put_opts(&key, payload, PutOptions::from(mode.clone())).await;
+                put.map(|_| ()).map_err(|error| errors::classify("write", &named, &error))
+            })
+            .await;
+        match outcome {
+            // What is in the way may be our own earlier try, whose answer was lost.
+            Err(error) if error.kind == ObjectErrorKind::AlreadyExists && attempts.into_inner() > 1 => {
+                let vault = Vault(Inner::S3(Arc::clone(&self.vault)));
+                let found = vault.checksum(&self.path).await?;
+                if found == (self.size, self.hasher.finish()) {
+                    Ok(())
+                } else {
+                    Err(error)
+                }
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// The store was told the checksum of every request; what it keeps of the whole is compared as well, if it keeps it.
+    async fn compare_with_store(&self) -> Result<Written> {
+        let stored = self.vault.head(&self.path).await?;
+        let checksum = self.hasher.finish();
+        let differs = match stored.checksum {
+            _ if stored.size != self.size => Some((
+                ObjectErrorKind::SizeMismatch,
+                format!("{} bytes", stored.size),
+                format!("{}", self.size),
+            )),
+            Some(found) if found != checksum => {
+                Some((ObjectErrorKind::ChecksumMismatch, format!("checksum {found}"), checksum.to_string()))
+            }
+            _ => None,
+        };
+        match differs {
+            Some((kind, found, wanted)) => Err(ObjectError::new(
+                kind,
+                format!(
+                    "the store has {} with {found}, {wanted} was written; write it again under another path",
+                    self.vault.show(&self.path)
+                ),
+            )),
+            None => Ok(Written {
+                size: self.size,
+                checksum,
+                stored_checksum: stored.checksum,
+            }),
+        }
+    }
+}
+
+impl Upload {
+    /// Waits for one part that is under way.
+    async fn land(&mut self) -> Result<()> {
+        match self.flying.join_next().await {
+            None => Ok(()),
+            Some(Ok(sent)) => {
+                let (index, part) = sent?;
+                self.parts[index] = Some(part);
+                Ok(())
+            }
+            Some(Err(error)) => Err(ObjectError::new(
+                ObjectErrorKind::Failed,
+                format!("sending a part ended early: {error}"),
+            )),
+        }
+    }
+
+    async fn complete(mut self, path: &ObjectPath) -> Result<()> {
+        while !self.flying.is_empty() {
+            self.land().await?;
+        }
+        let parts: Option<Vec<PartId>> = self.parts.into_iter().collect();
+        let missing = || ObjectError::new(ObjectErrorKind::Failed, format!("a part of {path} was not sent"));
+        self.open.complete(path, parts.ok_or_else(missing)?).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_grow_with_the_object_and_stay_within_what_the_store_takes() {
+        assert_eq!(part_bytes_for(None), PART_BYTES);
+        assert_eq!(part_bytes_for(Some(20 << 20)), PART_BYTES);
+        for size in [100u64 << 30, 1 << 40, 5 << 40] {
+            let part = part_bytes_for(Some(size)) as u64;
+            assert!(size.div_ceil(part) <= PARTS_PER_OBJECT, "{size}: parts of {part}");
+            assert_eq!(part % (1 << 20), 0);
+        }
+    }
+}

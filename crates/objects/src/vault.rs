@@ -1,0 +1,216 @@
+//! A vault: one named place for objects, local or S3, behind one set of calls.
+
+use crate::checksum::Crc64;
+use crate::error::{ObjectError, ObjectErrorKind, Result};
+use crate::limits::BUFFER_BYTES;
+use crate::local::{LocalVault, blocking};
+use crate::path::ObjectPath;
+use crate::place::{LocalPlace, VaultPlace};
+use crate::retry::Patience;
+use crate::s3::S3Vault;
+use crate::writer::ObjectWriter;
+use bytes::{Bytes, BytesMut};
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+
+/// An object's bytes, in pieces.
+pub type ObjectStream = BoxStream<'static, Result<Bytes>>;
+
+/// What a store says of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectInfo {
+    /// As text, since a store may hold objects we would not name so.
+    pub path: String,
+    pub size: u64,
+    /// The store's own checksum, where it keeps one of the kind we use.
+    pub checksum: Option<Crc64>,
+}
+
+/// What was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    pub size: u64,
+    /// Of the bytes as they were given to the store.
+    pub checksum: Crc64,
+    /// Of the bytes as the store has them; it has been compared. None: only reading back can tell.
+    pub stored_checksum: Option<Crc64>,
+}
+
+/// Whether a write may take the place of an object that exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Existing {
+    Refuse,
+    Replace,
+}
+
+/// An open vault. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Vault(pub(crate) Inner);
+
+#[derive(Clone, Debug)]
+pub(crate) enum Inner {
+    Local(Arc<LocalVault>),
+    S3(Arc<S3Vault>),
+}
+
+impl Vault {
+    /// Makes a directory a vault, durably. Doing so again is fine; the directory of another vault is refused.
+    pub async fn create_marker(place: &LocalPlace) -> Result<()> {
+        LocalVault::create_marker(place.clone()).await
+    }
+
+    /// Opens a vault. A local one must carry its marker; an S3 store is not asked before the first call.
+    pub async fn open(place: &VaultPlace, patience: Patience) -> Result<Vault> {
+        Ok(Vault(match place {
+            VaultPlace::Local(place) => Inner::Local(Arc::new(LocalVault::open(place.clone()).await?)),
+            VaultPlace::S3(place) => Inner::S3(Arc::new(S3Vault::open(place.clone(), patience)?)),
+        }))
+    }
+
+    /// Writes a small object. When this returns, the object is whole and durable.
+    pub async fn put(&self, path: &ObjectPath, bytes: Bytes, existing: Existing) -> Result<Written> {
+        let mut writer = self.writer(path, existing, Some(bytes.len() as u64)).await?;
+        writer.write(&bytes).await?;
+        writer.finish().await
+    }
+
+    /// Starts an object whose bytes come in pieces. It exists only after `finish`; dropping the writer leaves nothing behind where that can be helped.
+    pub async fn writer(&self, path: &ObjectPath, existing: Existing, expected_bytes: Option<u64>) -> Result<ObjectWriter> {
+        ObjectWriter::begin(self, path, existing, expected_bytes).await
+    }
+
+    /// Uploads a file of this machine, in parts when it is large.
+    pub async fn upload(&self, file: &Path, path: &ObjectPath, existing: Existing) -> Result<Written> {
+        let name = file.to_owned();
+        let (mut opened, size) = blocking(move || {
+            let opened = crate::local::open_object(&name)?;
+            let metadata = opened.metadata().map_err(|error| ObjectError::io("read", name.display(), &error))?;
+            Ok((opened, metadata.len()))
+        })
+        .await?;
+        let mut writer = self.writer(path, existing, Some(size)).await?;
+        loop {
+            let name = file.to_owned();
+            let (piece, back) = blocking(move || {
+                let mut buffer = vec![0; BUFFER_BYTES];
+                let read = opened.read(&mut buffer);
+                buffer.truncate(read.map_err(|error| ObjectError::io("read", name.display(), &error))?);
+                Ok((buffer, opened))
+            })
+            .await?;
+            opened = back;
+            if piece.is_empty() {
+                return writer.finish().await;
+            }
+            writer.write(&piece).await?;
+        }
+    }
+
+    /// The object's bytes in pieces.
+    pub async fn read(&self, path: &ObjectPath) -> Result<ObjectStream> {
+        match &self.0 {
+            Inner::Local(vault) => vault.read(path).await,
+            Inner::S3(vault) => vault.read(path).await,
+        }
+    }
+
+    /// All bytes of an object of at most `limit_bytes`.
+    pub async fn get(&self, path: &ObjectPath, limit_bytes: usize) -> Result<Bytes> {
+        let mut stream = self.read(path).await?;
+        let mut all = BytesMut::new();
+        while let Some(piece) = stream.try_next().await? {
+            if all.len() + piece.len() > limit_bytes {
+                return Err(ObjectError::invalid(format!(
+                    "{} has more than {limit_bytes} bytes; read it in pieces",
+                    self.show(path)
+                )));
+            }
+            all.extend_from_slice(&piece);
+        }
+        Ok(all.freeze())
+    }
+
+    /// Reads an object to its end; returns its size and checksum.
+    pub async fn checksum(&self, path: &ObjectPath) -> Result<(u64, Crc64)> {
+        let mut stream = self.read(path).await?;
+        let mut hasher = crate::checksum::Crc64Hasher::default();
+        let mut size = 0;
+        while let Some(piece) = stream.try_next().await? {
+            hasher.update(&piece);
+            size += piece.len() as u64;
+        }
+        Ok((size, hasher.finish()))
+    }
+
+    pub async fn head(&self, path: &ObjectPath) -> Result<ObjectInfo> {
+        match &self.0 {
+            Inner::Local(vault) => vault.head(path).await,
+            Inner::S3(vault) => vault.head(path).await,
+        }
+    }
+
+    /// All objects below the directory `prefix`, or in the whole vault.
+    pub fn list(&self, prefix: Option<&ObjectPath>) -> BoxStream<'static, Result<ObjectInfo>> {
+        match &self.0 {
+            Inner::Local(vault) => vault.list(prefix.cloned()),
+            Inner::S3(vault) => vault.list(prefix),
+        }
+    }
+
+    /// Deletes an object; one that does not exist is fine.
+    pub async fn delete(&self, path: &ObjectPath) -> Result<()> {
+        self.delete_many(std::slice::from_ref(path)).await
+    }
+
+    /// Deletes objects; those that do not exist are fine. After an error some may be gone: repeat the call.
+    pub async fn delete_many(&self, paths: &[ObjectPath]) -> Result<()> {
+        match &self.0 {
+            Inner::Local(vault) => vault.delete_many(paths.to_vec()).await,
+            Inner::S3(vault) => vault.delete_many(paths).await,
+        }
+    }
+
+    /// Deletes everything below the directory `prefix`, unfinished files included; returns how many there were.
+    pub async fn delete_prefix(&self, prefix: &ObjectPath) -> Result<u64> {
+        match &self.0 {
+            Inner::Local(vault) => vault.delete_prefix(prefix).await,
+            Inner::S3(vault) => vault.delete_prefix(prefix).await,
+        }
+    }
+
+    /// Returns when these objects survive a crash. An S3 store answers a write only when they do, so there is nothing to wait for.
+    pub async fn sync(&self, paths: &[ObjectPath]) -> Result<()> {
+        match &self.0 {
+            Inner::Local(vault) => vault.sync(paths.to_vec()).await,
+            Inner::S3(_) => Ok(()),
+        }
+    }
+
+    /// Where an object is, for messages.
+    pub fn show(&self, path: &ObjectPath) -> String {
+        match &self.0 {
+            Inner::Local(vault) => vault.file(path).display().to_string(),
+            Inner::S3(vault) => vault.show(path),
+        }
+    }
+
+    /// Refuses when something has this path already.
+    pub(crate) async fn refuse_existing(&self, path: &ObjectPath) -> Result<()> {
+        match self.head(path).await {
+            Err(error) if error.kind == ObjectErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+            Ok(_) => Err(ObjectError::new(
+                ObjectErrorKind::AlreadyExists,
+                format!("{} exists; paths are never used twice", self.show(path)),
+            )),
+        }
+    }
+
+    /// Collects a list whose length the caller knows to be small.
+    pub async fn list_all(&self, prefix: Option<&ObjectPath>) -> Result<Vec<ObjectInfo>> {
+        self.list(prefix).boxed().try_collect().await
+    }
+}

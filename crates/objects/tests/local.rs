@@ -1,0 +1,456 @@
+//! Local vaults: what is written is there, and what can go wrong leaves nothing behind.
+
+use bytes::Bytes;
+use quorate_objects::{
+    CopiedBytes, CopyOptions, Crc64, Existing, FileCopy, LocalPlace, ObjectError, ObjectErrorKind, ObjectPath, Patience, ReadBack, Vault,
+    VaultPlace, copy_files,
+};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use tempfile::TempDir;
+
+fn path(text: &str) -> ObjectPath {
+    ObjectPath::new(text).expect("a path")
+}
+
+fn place(root: &Path, vault_id: &str) -> LocalPlace {
+    LocalPlace {
+        root: root.to_owned(),
+        cluster_id: "c1".to_owned(),
+        vault_id: vault_id.to_owned(),
+    }
+}
+
+async fn open(root: &Path, vault_id: &str) -> Result<Vault, ObjectError> {
+    Vault::open(&VaultPlace::Local(place(root, vault_id)), Patience::default()).await
+}
+
+async fn create(root: &Path, vault_id: &str) -> Vault {
+    Vault::create_marker(&place(root, vault_id)).await.expect("marker");
+    open(root, vault_id).await.expect("vault")
+}
+
+/// Two vaults beside each other, and where they are.
+async fn two_vaults() -> (TempDir, Vault, Vault) {
+    let dir = TempDir::new().expect("directory");
+    let source = create(&dir.path().join("source"), "v1").await;
+    let target = create(&dir.path().join("target"), "v2").await;
+    (dir, source, target)
+}
+
+fn content(number: usize, size: usize) -> Bytes {
+    (0..size)
+        .map(|position| (position * 7 + number * 13) as u8)
+        .collect::<Vec<u8>>()
+        .into()
+}
+
+async fn put(vault: &Vault, name: &str, bytes: Bytes) -> FileCopy {
+    let written = vault.put(&path(name), bytes, Existing::Refuse).await.expect("put");
+    FileCopy {
+        source_path: path(name),
+        target_path: path(&format!("copied/{name}")),
+        size: written.size,
+        checksum: Some(written.checksum),
+    }
+}
+
+async fn copy(source: &Vault, target: &Vault, files: &[FileCopy]) -> Result<Vec<quorate_objects::Copied>, ObjectError> {
+    copy_files(source, target, files, CopyOptions::default(), &|_| {}).await
+}
+
+async fn names(vault: &Vault) -> Vec<String> {
+    let list = vault.list_all(None).await.expect("list");
+    list.into_iter().map(|info| info.path).collect()
+}
+
+/// All files below a directory, unfinished ones included.
+fn files_below(root: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut waiting = vec![root.to_owned()];
+    while let Some(directory) = waiting.pop() {
+        for entry in std::fs::read_dir(directory).expect("directory") {
+            let entry = entry.expect("entry").path();
+            if entry.is_dir() { waiting.push(entry) } else { found.push(entry) }
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn what_is_put_is_listed_read_and_deleted() {
+    let (dir, vault, _) = two_vaults().await;
+    for (name, size) in [("a/1", 0), ("a/2", 10), ("a/b/3", 3 << 20), ("ab/4", 5)] {
+        let bytes = content(1, size);
+        let written = vault.put(&path(name), bytes.clone(), Existing::Refuse).await.expect("put");
+        assert_eq!((written.size, written.checksum), (size as u64, Crc64::of(&bytes)));
+        assert_eq!(vault.get(&path(name), size).await.expect("get"), bytes);
+        assert_eq!(vault.head(&path(name)).await.expect("head").size, size as u64);
+    }
+    std::fs::write(dir.path().join("source/a/0123.quorate-partial"), "x").expect("write");
+    assert_eq!(names(&vault).await, ["a/1", "a/2", "a/b/3", "ab/4"]);
+    let below: Vec<String> = vault
+        .list_all(Some(&path("a")))
+        .await
+        .expect("list")
+        .into_iter()
+        .map(|info| info.path)
+        .collect();
+    assert_eq!(below, ["a/1", "a/2", "a/b/3"]);
+    assert!(vault.list_all(Some(&path("none"))).await.expect("list").is_empty());
+    assert_eq!(
+        vault.get(&path("a/2"), 9).await.expect_err("too large").kind,
+        ObjectErrorKind::Invalid
+    );
+
+    vault.delete(&path("ab/4")).await.expect("delete");
+    vault.delete(&path("ab/4")).await.expect("what is gone may be deleted");
+    assert_eq!(
+        vault.delete_prefix(&path("a")).await.expect("delete"),
+        4,
+        "the unfinished file goes too"
+    );
+    assert_eq!(vault.delete_prefix(&path("a")).await.expect("delete"), 0);
+    assert!(names(&vault).await.is_empty());
+    assert!(!dir.path().join("source/a").exists());
+}
+
+#[tokio::test]
+async fn a_conditional_put_never_replaces_and_concurrent_ones_have_one_winner() {
+    let (_dir, vault, _) = two_vaults().await;
+    let name = path("m/metadata.json");
+    let puts = (0..16).map(|number| {
+        let (vault, name) = (vault.clone(), name.clone());
+        tokio::spawn(async move { vault.put(&name, content(number, 100), Existing::Refuse).await.map(|_| number) })
+    });
+    let outcomes = futures::future::join_all(puts).await;
+    let mut winners = Vec::new();
+    for outcome in outcomes {
+        match outcome.expect("no panic") {
+            Ok(number) => winners.push(number),
+            Err(error) => assert_eq!(error.kind, ObjectErrorKind::AlreadyExists, "{error}"),
+        }
+    }
+    assert_eq!(winners.len(), 1);
+    assert_eq!(vault.get(&name, 100).await.expect("get"), content(winners[0], 100));
+    vault.put(&name, content(99, 7), Existing::Replace).await.expect("replace");
+    assert_eq!(vault.get(&name, 100).await.expect("get"), content(99, 7));
+}
+
+#[tokio::test]
+async fn a_writer_that_is_dropped_leaves_nothing() {
+    let (dir, vault, _) = two_vaults().await;
+    let mut writer = vault.writer(&path("x"), Existing::Refuse, None).await.expect("writer");
+    writer.write(&content(1, 3 << 20)).await.expect("write");
+    drop(writer);
+    assert_eq!(files_below(&dir.path().join("source")), [dir.path().join("source/.quorate-vault")]);
+}
+
+#[tokio::test]
+async fn files_are_uploaded_in_pieces() {
+    let (dir, vault, _) = two_vaults().await;
+    let bytes = content(3, (2 << 20) + 17);
+    let file = dir.path().join("file");
+    std::fs::write(&file, &bytes).expect("write");
+    let written = vault.upload(&file, &path("u/1"), Existing::Refuse).await.expect("upload");
+    assert_eq!((written.size, written.checksum), (bytes.len() as u64, Crc64::of(&bytes)));
+    assert_eq!(
+        vault.checksum(&path("u/1")).await.expect("checksum"),
+        (written.size, written.checksum)
+    );
+    vault.sync(&[path("u/1")]).await.expect("sync");
+    let missing = vault.upload(&dir.path().join("none"), &path("u/2"), Existing::Refuse).await;
+    assert_eq!(missing.expect_err("no file").kind, ObjectErrorKind::NotFound);
+}
+
+#[tokio::test]
+async fn copies_are_whole_in_order_and_no_links() {
+    use std::os::unix::fs::MetadataExt;
+    let (dir, source, target) = two_vaults().await;
+    let mut files = Vec::new();
+    for number in 0..200 {
+        files.push(put(&source, &format!("d{}/{number}", number % 7), content(number, number * 1000)).await);
+    }
+    files[5].checksum = None;
+    for (some, read_back) in [(&files[..200], ReadBack::On), (&files[..3], ReadBack::Off)] {
+        let told = Mutex::new(Vec::new());
+        let options = CopyOptions {
+            read_back,
+            ..CopyOptions::default()
+        };
+        let tell = |copied: CopiedBytes| told.lock().expect("lock").push(copied);
+        let copied = copy_files(&source, &target, some, options, &tell).await.expect("copy");
+        assert_eq!(copied.len(), some.len());
+        for (number, (file, copied)) in some.iter().zip(&copied).enumerate() {
+            let bytes = content(number, number * 1000);
+            assert_eq!(
+                (&copied.target_path, copied.size, copied.checksum),
+                (&file.target_path, file.size, Crc64::of(&bytes))
+            );
+            assert_eq!(target.get(&file.target_path, 1 << 20).await.expect("get"), bytes);
+            let linked = std::fs::metadata(dir.path().join("target").join(file.target_path.as_str())).expect("metadata");
+            assert_eq!(linked.nlink(), 1, "real bytes");
+        }
+        let told = told.into_inner().expect("lock");
+        let last = told.last().expect("told at the end");
+        assert_eq!(
+            (last.files, last.bytes),
+            (some.len() as u64, some.iter().map(|file| file.size).sum())
+        );
+        target.delete_prefix(&path("copied")).await.expect("delete");
+    }
+    assert!(copy(&source, &target, &[]).await.expect("nothing to do").is_empty());
+}
+
+/// What is done to the files before they are copied, and how it has to end.
+struct Failure {
+    name: &'static str,
+    harm: fn(&Path, &mut FileCopy),
+    kind: ObjectErrorKind,
+}
+
+const FAILURES: &[Failure] = &[
+    Failure {
+        name: "the source is missing",
+        harm: |root, file| std::fs::remove_file(root.join("source").join(file.source_path.as_str())).expect("remove"),
+        kind: ObjectErrorKind::NotFound,
+    },
+    Failure {
+        name: "the recorded checksum is another",
+        harm: |_, file| file.checksum = Some(Crc64(1)),
+        kind: ObjectErrorKind::ChecksumMismatch,
+    },
+    Failure {
+        name: "one byte of the source has changed",
+        harm: |root, file| {
+            let name = root.join("source").join(file.source_path.as_str());
+            let mut bytes = std::fs::read(&name).expect("read");
+            bytes[12_345] ^= 1;
+            std::fs::write(&name, bytes).expect("write");
+        },
+        kind: ObjectErrorKind::ChecksumMismatch,
+    },
+    Failure {
+        name: "the source was cut",
+        harm: |root, file| {
+            let name = root.join("source").join(file.source_path.as_str());
+            let opened = std::fs::File::options().write(true).open(name).expect("open");
+            opened.set_len(file.size - 1).expect("cut");
+        },
+        kind: ObjectErrorKind::SizeMismatch,
+    },
+    Failure {
+        name: "the source has grown",
+        harm: |_, file| file.size -= 1,
+        kind: ObjectErrorKind::SizeMismatch,
+    },
+    Failure {
+        name: "a directory is in the source's place",
+        harm: |root, file| {
+            let name = root.join("source").join(file.source_path.as_str());
+            std::fs::remove_file(&name).expect("remove");
+            std::fs::create_dir(&name).expect("directory");
+        },
+        kind: ObjectErrorKind::Invalid,
+    },
+    Failure {
+        name: "the target exists",
+        harm: |root, file| {
+            let name = root.join("target").join(file.target_path.as_str());
+            std::fs::create_dir_all(name.parent().expect("parent")).expect("directory");
+            std::fs::write(name, "in the way").expect("write");
+        },
+        kind: ObjectErrorKind::AlreadyExists,
+    },
+    Failure {
+        name: "a file is in the place of the target's directory",
+        harm: |root, _| std::fs::write(root.join("target/copied"), "in the way").expect("write"),
+        kind: ObjectErrorKind::Invalid,
+    },
+    Failure {
+        name: "nobody may write below the target's directory",
+        harm: |root, _| {
+            // Immutable directories hold for root too.
+            let directory = root.join("target/copied");
+            std::fs::create_dir(&directory).expect("directory");
+            let status = std::process::Command::new("chattr").arg("+i").arg(&directory).status();
+            assert!(status.expect("chattr runs").success());
+        },
+        kind: ObjectErrorKind::PermissionDenied,
+    },
+    Failure {
+        name: "the source's marker is missing",
+        harm: |root, _| std::fs::remove_file(root.join("source/.quorate-vault")).expect("remove"),
+        kind: ObjectErrorKind::WrongMarker,
+    },
+    Failure {
+        name: "the target's marker is missing",
+        harm: |root, _| std::fs::remove_file(root.join("target/.quorate-vault")).expect("remove"),
+        kind: ObjectErrorKind::WrongMarker,
+    },
+    Failure {
+        name: "the target's marker is another vault's",
+        harm: |root, _| std::fs::write(root.join("target/.quorate-vault"), "cluster = c1\nvault = other\n").expect("write"),
+        kind: ObjectErrorKind::WrongMarker,
+    },
+];
+
+#[tokio::test]
+async fn every_failure_has_its_kind_and_leaves_no_copy() {
+    for failure in FAILURES {
+        let (dir, source, target) = two_vaults().await;
+        let mut files = Vec::new();
+        for number in 0..20 {
+            files.push(put(&source, &format!("d/{number}"), content(number, 50_000)).await);
+        }
+        (failure.harm)(dir.path(), &mut files[11]);
+        let before = files_below(&dir.path().join("target"));
+        let error = copy(&source, &target, &files).await.expect_err(failure.name);
+        let after = files_below(&dir.path().join("target"));
+        // Immutable directories cannot be removed with the rest.
+        let immutable = dir.path().join("target/copied");
+        if failure.kind == ObjectErrorKind::PermissionDenied {
+            let status = std::process::Command::new("chattr").arg("-i").arg(immutable).status();
+            assert!(status.expect("chattr runs").success());
+        }
+        assert_eq!(error.kind, failure.kind, "{}: {error}", failure.name);
+        assert!(!error.can_retry(), "{}", failure.name);
+        assert_eq!(after, before, "{}: copies stay behind", failure.name);
+    }
+}
+
+#[tokio::test]
+async fn two_files_with_one_target_are_refused() {
+    let (_dir, source, target) = two_vaults().await;
+    let file = put(&source, "a", content(1, 10)).await;
+    let error = copy(&source, &target, &[file.clone(), file]).await.expect_err("refused");
+    assert_eq!(error.kind, ObjectErrorKind::Invalid);
+}
+
+#[tokio::test]
+async fn a_copy_that_is_dropped_stops() {
+    let (dir, source, target) = two_vaults().await;
+    let mut files = Vec::new();
+    for number in 0..8 {
+        files.push(put(&source, &format!("d/{number}"), content(number, 4 << 20)).await);
+    }
+    let many: Vec<FileCopy> = (0..400)
+        .map(|number| FileCopy {
+            target_path: path(&format!("copied/{number}")),
+            ..files[number % 8].clone()
+        })
+        .collect();
+    let begun = std::sync::Arc::new(tokio::sync::Notify::new());
+    let (tell, from, to) = (std::sync::Arc::clone(&begun), source.clone(), target.clone());
+    let task = tokio::spawn(async move { copy_files(&from, &to, &many, CopyOptions::default(), &|_| tell.notify_one()).await });
+    begun.notified().await;
+    task.abort();
+    assert!(
+        task.await.is_err_and(|error| error.is_cancelled()),
+        "1.6 GB take longer than the first report"
+    );
+    // The threads stop within a buffer: the number of files stays as it is.
+    let count = || files_below(&dir.path().join("target")).len();
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    loop {
+        let before = count();
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        if count() == before {
+            break;
+        }
+        assert!(std::time::Instant::now() < deadline, "still copying");
+    }
+    assert!(count() < 401);
+    // What is there is whole: a file that was being written is gone.
+    for info in target.list_all(None).await.expect("list") {
+        assert_eq!(info.size, 4 << 20, "{}", info.path);
+    }
+}
+
+#[tokio::test]
+async fn a_marker_is_written_once_and_another_vaults_refused() {
+    let dir = TempDir::new().expect("directory");
+    let root = dir.path().join("new/vault");
+    let error = open(&root, "v1").await.expect_err("no marker yet");
+    assert_eq!(error.kind, ObjectErrorKind::WrongMarker);
+    assert!(error.message.contains("create the vault"), "{error}");
+    let mine = place(&root, "v1");
+    let creations = (0..8).map(|_| Vault::create_marker(&mine));
+    for created in futures::future::join_all(creations).await {
+        created.expect("the same marker again");
+    }
+    let vault = open(&root, "v1").await.expect("open");
+    let error = Vault::create_marker(&place(&root, "v2")).await.expect_err("another vault's");
+    assert_eq!(error.kind, ObjectErrorKind::WrongMarker);
+    assert!(error.message.contains("vault = v1") && error.message.contains("v2"), "{error}");
+    assert_eq!(open(&root, "v2").await.expect_err("another's").kind, ObjectErrorKind::WrongMarker);
+    let foreign = LocalPlace {
+        cluster_id: "c2".to_owned(),
+        ..place(&root, "v1")
+    };
+    let opened = Vault::open(&VaultPlace::Local(foreign), Patience::default()).await;
+    assert_eq!(opened.expect_err("another cluster's").kind, ObjectErrorKind::WrongMarker);
+
+    vault.put(&path("a"), content(1, 5), Existing::Refuse).await.expect("put");
+    std::fs::remove_file(root.join(".quorate-vault")).expect("remove");
+    // An unmounted directory must not look like one that has lost its objects.
+    let outcomes = [
+        vault.get(&path("a"), 5).await.map(|_| ()),
+        vault.head(&path("none")).await.map(|_| ()),
+        vault.list_all(None).await.map(|_| ()),
+        vault.put(&path("b"), content(1, 5), Existing::Refuse).await.map(|_| ()),
+        vault.delete(&path("a")).await,
+        vault.delete_prefix(&path("a")).await.map(|_| ()),
+        vault.sync(&[path("a")]).await,
+    ];
+    for outcome in outcomes {
+        assert_eq!(outcome.expect_err("refused").kind, ObjectErrorKind::WrongMarker);
+    }
+    assert!(root.join("a").exists() && !root.join("b").exists());
+}
+
+/// A file system of 8 MiB, unmounted when dropped.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(at: &Path) -> SmallDisk {
+        std::fs::create_dir_all(at).expect("directory");
+        let mounted = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=8m", "tmpfs"])
+            .arg(at)
+            .status();
+        assert!(mounted.expect("mount runs").success(), "mounting needs root");
+        SmallDisk(at.to_owned())
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        if let Err(error) = std::process::Command::new("umount").arg(&self.0).status() {
+            eprintln!("{} stays mounted: {error}", self.0.display());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_is_named_and_what_was_copied_is_given_back() {
+    let dir = TempDir::new().expect("directory");
+    let source = create(&dir.path().join("source"), "v1").await;
+    let disk = SmallDisk::mount(&dir.path().join("small"));
+    let target = create(&disk.0, "v2").await;
+    let mut files = Vec::new();
+    for number in 0..12 {
+        files.push(put(&source, &format!("d/{number}"), content(number, 1 << 20)).await);
+    }
+    let error = copy(&source, &target, &files).await.expect_err("12 MiB on a disk of 8");
+    assert_eq!(error.kind, ObjectErrorKind::DiskFull, "{error}");
+    assert!(error.can_retry() && error.message.contains("free space"), "{error}");
+    assert!(names(&target).await.is_empty(), "what was copied is given back");
+    let error = target
+        .put(&path("big"), content(1, 9 << 20), Existing::Refuse)
+        .await
+        .expect_err("does not fit");
+    assert_eq!(error.kind, ObjectErrorKind::DiskFull);
+    assert_eq!(files_below(&disk.0), [disk.0.join(".quorate-vault")]);
+    copy(&source, &target, &files[..6]).await.expect("what fits is copied");
+}
