@@ -30,6 +30,7 @@ pub mod rows;
 mod snapshot_rows;
 pub mod source;
 pub mod tasks;
+pub mod translate;
 
 use crate::command::{ApplyContext, ApplyError, decode_record, read_record};
 use crate::limits;
@@ -187,3 +188,6 @@ pub fn sum(one: Option<StatsRecord>, other: Option<StatsRecord>) -> StatsRecord 
         bytes: one.bytes + other.bytes,
     }
 }
+
+#[cfg(test)]
+mod tests;
