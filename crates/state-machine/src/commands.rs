@@ -94,14 +94,25 @@ command_table! {
     70 set_default_vault SetDefaultVault;
     71 unset_default_vault UnsetDefaultVault;
     72 alter_hdfs_vault AlterHdfsVault;
+    131 plan_tasks PlanTasks;
+    132 claim_tasks ClaimTasks;
+    133 renew_claims RenewClaims;
+    134 expire_claim ExpireClaim;
+    135 complete_task CompleteTask;
+    136 fail_task FailTask;
+    137 publish_job PublishJob;
+    138 cancel_job CancelJob;
+    139 fail_job FailJob;
+    140 remove_jobs RemoveJobs;
 }
 
 /// First words of commands that give space back, or end what occupies some.
 const VERBS_THAT_SHRINK: &[&str] = &[
     "abort", "cancel", "close", "collect", "complete", "delete", "drop", "end", "expire", "fail", "finish", "release", "remove",
 ];
-/// Commands without which those above, or a change of members, could not be made; what they add is bounded.
-const NEEDED_TO_SHRINK: &[&str] = &["open_session", "allocate_peer", "register_root_key"];
+/// Commands without which those above, or a change of members, could not be made, and those that let a running job end; what they
+/// add is bounded.
+const NEEDED_TO_SHRINK: &[&str] = &["open_session", "allocate_peer", "register_root_key", "renew_claims", "publish_job"];
 
 /// A command grows unless its name says otherwise: the safe side for one that is added without a thought of full disks.
 const fn grows_by_name(name: &str) -> bool {

@@ -9,6 +9,7 @@
 //! [`versioned`] (state as of a revision), [`command`] (what a command is), [`commands`] (the table), [`machine`] (a group
 //! of entries becomes one batch), [`queries`] (reads).
 
+pub mod access;
 pub mod attributes;
 pub mod changes;
 pub mod cluster_request;
@@ -21,6 +22,7 @@ pub mod dropped;
 pub mod frame;
 pub mod front_settings;
 pub mod instances;
+pub mod jobs;
 pub mod keys;
 pub mod limits;
 pub mod machine;

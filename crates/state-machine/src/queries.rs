@@ -4,6 +4,7 @@ pub mod attributes;
 pub mod cluster_status;
 pub mod instance_list;
 pub mod instances;
+pub mod jobs;
 pub mod object_stores;
 pub mod snapshots;
 pub mod stored_records;

@@ -4,6 +4,8 @@
 //! bytes it encodes to. Leave the bytes empty and run the test: it prints them. A row is never changed afterwards; a new
 //! field is added to the sample of a further row.
 
+#[path = "golden/jobs.rs"]
+mod jobs;
 mod support;
 
 use prost::Message;
@@ -520,6 +522,7 @@ fn every_command_has_golden_bytes() {
     rows.extend(front_commands());
     rows.extend(store_commands());
     rows.extend(vault_commands());
+    rows.extend(jobs::commands());
     check(&rows);
     let missing: Vec<_> = COMMANDS
         .iter()
@@ -535,8 +538,9 @@ fn every_stored_record_has_golden_bytes() {
     rows.push(lineage());
     rows.extend(front_records());
     rows.extend(marked());
+    rows.extend(jobs::records());
     check(&rows);
-    let source = include_str!("../src/record.rs");
+    let source = [include_str!("../src/record.rs"), include_str!("../src/record/job.rs")].concat();
     let declared = source
         .lines()
         .filter_map(|line| line.strip_prefix("pub struct "))
@@ -595,6 +599,16 @@ fn command_numbers_are_frozen() {
         (70, "set_default_vault"),
         (71, "unset_default_vault"),
         (72, "alter_hdfs_vault"),
+        (131, "plan_tasks"),
+        (132, "claim_tasks"),
+        (133, "renew_claims"),
+        (134, "expire_claim"),
+        (135, "complete_task"),
+        (136, "fail_task"),
+        (137, "publish_job"),
+        (138, "cancel_job"),
+        (139, "fail_job"),
+        (140, "remove_jobs"),
     ];
     for (number, name) in frozen {
         assert_eq!(info(number).map(|info| info.name), Some(name));

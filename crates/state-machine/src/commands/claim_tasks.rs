@@ -1,0 +1,117 @@
+//! Takes open tasks for a worker. Which, is decided here, so that two workers never get the same: the jobs with the fewest claimed
+//! tasks come first, so that a long job does not hold up the short ones behind it.
+
+use crate::command::{ApplyContext, ApplyError, Command, Prepare, PrepareContext};
+use crate::jobs::{self, rows, tasks};
+use crate::limits;
+use crate::record::{JobProgressRecord, JobRecord, TaskRecord};
+use crate::store::{Reader, StoreError};
+use bytes::Bytes;
+use quorate_model::MetaError;
+use quorate_wire::quorate::v1::{ClaimTasksReply, ClaimTasksRequest, TaskState};
+use std::collections::{BTreeMap, BTreeSet};
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct ClaimTasks {
+    #[prost(string, tag = "1")]
+    pub worker: String,
+    #[prost(uint32, tag = "2")]
+    pub max: u32,
+}
+
+impl Prepare for ClaimTasks {
+    type Request = ClaimTasksRequest;
+
+    fn prepare(request: ClaimTasksRequest, _context: &PrepareContext<'_>) -> Result<ClaimTasks, MetaError> {
+        check_worker(&request.worker)?;
+        if request.tasks == 0 || request.tasks > limits::MAX_CLAIMS {
+            let message = format!("{} tasks asked for, allowed are 1 to {}", request.tasks, limits::MAX_CLAIMS);
+            return Err(MetaError::invalid(message));
+        }
+        Ok(ClaimTasks {
+            worker: request.worker,
+            max: request.tasks,
+        })
+    }
+}
+
+/// Refuses names of workers that are wrong whatever the state is.
+pub(super) fn check_worker(worker: &str) -> Result<(), MetaError> {
+    if worker.is_empty() || worker.len() > limits::MAX_NAME_BYTES || worker.chars().any(char::is_control) {
+        let limit = limits::MAX_NAME_BYTES;
+        return Err(MetaError::invalid(format!("a worker's name has 1 to {limit} bytes and no control characters")));
+    }
+    Ok(())
+}
+
+/// A job that may have tasks to give.
+struct Candidate {
+    /// Where to look for its next open task.
+    seek: Bytes,
+    progress: JobProgressRecord,
+    /// Read with the first task that is given.
+    record: Option<JobRecord>,
+}
+
+impl Candidate {
+    /// The next task that may be claimed now.
+    fn next(&mut self, reader: &dyn Reader, job: u64, now_ms: u64) -> Result<Option<(u32, TaskRecord)>, StoreError> {
+        let Some((key, _)) = reader.first_in_prefix(&rows::open_of(job), &self.seek)? else {
+            return Ok(None);
+        };
+        let (not_before_ms, number) = rows::parts_of_open(&key)?;
+        if not_before_ms > now_ms {
+            return Ok(None);
+        }
+        self.seek = [&key[..], &[0]].concat().into();
+        let task = tasks::find(reader, job, number)?;
+        let task = task.ok_or_else(|| StoreError(format!("task {number} of job {job} is open but has no record")))?;
+        Ok(Some((number, task)))
+    }
+}
+
+impl Command for ClaimTasks {
+    type Reply = ClaimTasksReply;
+
+    fn apply(&self, context: &mut ApplyContext<'_, '_>) -> Result<ClaimTasksReply, ApplyError> {
+        let (reader, now_ms) = (context.reader(), context.now().0);
+        let (mut queue, mut candidates) = (BTreeSet::new(), BTreeMap::new());
+        for (job, progress) in jobs::all_active(reader)? {
+            queue.insert((progress.tasks_claimed, job));
+            let seek = rows::open_of(job);
+            let record = None;
+            candidates.insert(job, Candidate { seek, progress, record });
+        }
+        let mut assignments = Vec::new();
+        while assignments.len() < self.max.min(limits::MAX_CLAIMS) as usize
+            && let Some((_, job)) = queue.pop_first()
+            && let Some(candidate) = candidates.get_mut(&job)
+        {
+            let Some((number, before)) = candidate.next(reader, job, now_ms)? else {
+                continue;
+            };
+            let claimed = TaskRecord {
+                state: TaskState::TaskClaimed as i32,
+                worker: self.worker.clone(),
+                fence: before.fence + 1,
+                renewals: 0,
+                files_done: 0,
+                bytes_done: 0,
+                ..before.clone()
+            };
+            tasks::change(context, job, number, &mut candidate.progress, &before, &claimed)?;
+            if candidate.progress.started_ms == 0 {
+                candidate.progress.started_ms = now_ms;
+            }
+            if candidate.record.is_none() {
+                candidate.record = jobs::find(reader, job)?;
+            }
+            let record = candidate.record.as_ref();
+            let record = record.ok_or_else(|| StoreError(format!("job {job} is active but has no record")))?;
+            assignments.push(tasks::assignment(job, record, number, &claimed));
+            context.put_record(rows::active(job), &candidate.progress);
+            queue.insert((candidate.progress.tasks_claimed, job));
+        }
+        Ok(ClaimTasksReply { tasks: assignments })
+    }
+}

@@ -1,0 +1,124 @@
+//! How a job ends: the first of publication, failure and cancellation decides. What it held is given back in the same entry, and
+//! what an unpublished one made is queued to be deleted.
+
+use super::publication::{compacting_instance, reserved_name};
+use super::{ActiveJob, rows, snapshot_rows};
+use crate::command::{ApplyContext, ApplyError};
+use crate::record::{CondemnedRecord, DroppedRecord, JobRecord};
+use crate::versioned::pins::{self, PinKind};
+use crate::{condemned, dropped, instances, limits};
+use bytes::Bytes;
+use quorate_model::job_states::job_may_become;
+use quorate_model::{MetaError, Revision, ScopeId};
+use quorate_wire::doris::SnapshotCompactStatus;
+use quorate_wire::quorate::v1::{JobKind, JobState};
+
+/// A worker that lost its claim may still write: its directory is swept again after a lease, an hour and a day.
+const SWEEPS: u32 = 3;
+
+/// Ends a job as failed or cancelled.
+pub fn discard(context: &mut ApplyContext<'_, '_>, job: ActiveJob, state: JobState, reason: &str) -> Result<JobRecord, ApplyError> {
+    let record = &job.record;
+    match record.kind() {
+        JobKind::Restore => {
+            let name = reserved_name(record);
+            context.changes().remove(name);
+            drop_staged(context, &job);
+        }
+        JobKind::CompactClone => {
+            if let Some(mut instance) = compacting_instance(context.reader(), record)? {
+                instance
+                    .info
+                    .set_snapshot_compact_status(SnapshotCompactStatus::SnapshotCompactUnknown);
+                instances::put(context, &instance);
+            }
+            drop_staged(context, &job);
+        }
+        JobKind::Manifests | JobKind::Unspecified => {}
+    }
+    if record.copies_files {
+        condemn_directory(context, record, job.directory());
+    }
+    end(context, job, state, reason)
+}
+
+/// The rows that tasks staged. No reader has ever seen them, so no pin keeps them, and there is no history to wait for.
+fn drop_staged(context: &mut ApplyContext<'_, '_>, job: &ActiveJob) {
+    let record = DroppedRecord {
+        collection_id: job.record.target_collection_id,
+        created_at: context.revision().0,
+        ..DroppedRecord::default()
+    };
+    dropped::add(context, ScopeId(job.record.target_scope), &record);
+}
+
+/// Condemns what claims wrote that a task had before the one that counts.
+pub fn condemn_earlier_claims(context: &mut ApplyContext<'_, '_>, job: &ActiveJob, number: u32, fence: u64) {
+    if !job.record.copies_files {
+        return;
+    }
+    for earlier in 1..fence {
+        let path = super::claim_directory(&job.record, job.id, number, earlier);
+        condemn_directory(context, &job.record, path);
+    }
+}
+
+fn condemn_directory(context: &mut ApplyContext<'_, '_>, record: &JobRecord, path: String) {
+    let condemned = CondemnedRecord {
+        scope: record.target_scope,
+        vault: record.target_vault.clone(),
+        path,
+        sweeps_left: SWEEPS,
+        ..CondemnedRecord::default()
+    };
+    condemned::add(context, &condemned);
+}
+
+/// Writes a job's end and gives back what every job holds.
+pub(super) fn end(context: &mut ApplyContext<'_, '_>, job: ActiveJob, state: JobState, reason: &str) -> Result<JobRecord, ApplyError> {
+    let ActiveJob { id, record, progress } = job;
+    if !job_may_become(record.state(), state) {
+        let text = format!("job {id} is {} and cannot become {state:?}", super::state_name(&record));
+        return Err(MetaError::new(quorate_model::ErrorCode::PreconditionFailed, text).into());
+    }
+    let now_ms = context.now().0;
+    let (scope, revision) = (ScopeId(record.source_scope), Revision(record.source_revision));
+    pins::end(context, PinKind::Job, scope, revision, record.source_pin)?;
+    if record.snapshot_pin != 0 {
+        let snapshot = Revision(record.snapshot_revision);
+        snapshot_rows::remove_pin(context, scope, snapshot, record.snapshot_pin);
+    }
+    context.changes().remove(rows::active(id));
+    let removal_ms = now_ms.saturating_add(limits::JOB_RETENTION_MS);
+    context.changes().put(rows::retention(removal_ms, id), Bytes::new());
+    context.counters.active_jobs = context.counters.active_jobs.saturating_sub(1);
+    let record = JobRecord {
+        state: state as i32,
+        reason: bounded(reason).to_owned(),
+        progress: Some(progress),
+        ended_ms: now_ms,
+        ..record
+    };
+    context.put_record(rows::job(id), &record);
+    Ok(record)
+}
+
+/// A free text cut to its bound, at a character.
+pub fn bounded(text: &str) -> &str {
+    let mut end = text.len().min(limits::MAX_DESCRIPTION_BYTES);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+/// Fails a job because of one of its tasks.
+pub fn fail_by_task(context: &mut ApplyContext<'_, '_>, job: ActiveJob, number: u32, why: &str) -> Result<(), ApplyError> {
+    discard(context, job, JobState::JobFailed, &format!("task {number}: {why}"))?;
+    Ok(())
+}
+
+/// Whether a task has failed so often that its job is given up.
+pub fn is_given_up(task: &crate::record::TaskRecord) -> bool {
+    task.attempts >= limits::MAX_TASK_ATTEMPTS || task.expirations >= limits::MAX_TASK_EXPIRATIONS
+}

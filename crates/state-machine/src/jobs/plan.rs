@@ -1,0 +1,125 @@
+//! Cuts a job's source into tasks, some at a time. What is decided here is proposed and counts only if the job has not been planned
+//! further meanwhile.
+
+use super::ActiveJob;
+use super::source::{self, Source};
+use crate::commands::plan_tasks::{PlanTasks, PlannedTask};
+use crate::keys::VersionedTable;
+use crate::limits;
+use crate::record::StatsRecord;
+use crate::store::{Reader, StoreError};
+use crate::versioned::FoundRow;
+
+/// Source rows one round looks at: it holds a reader, and runs beside other work.
+const ROWS_PER_ROUND: usize = 20_000;
+/// Rows of one page: each may become a task of its own.
+const ROWS_PER_PAGE: usize = 100;
+/// Pages one round looks at, empty ones included.
+const PAGES_PER_ROUND: usize = 400;
+/// Keys of a round's tasks, in bytes, after which no page is added: the tasks travel in one command.
+const KEY_BYTES_PER_ROUND: usize = 96 << 10;
+
+/// The next planning command of a job that is being planned.
+pub fn next(reader: &dyn Reader, job: &ActiveJob) -> Result<PlanTasks, StoreError> {
+    let kind = job.record.kind();
+    let tables = source::tables(kind);
+    let begun = VersionedTable::from_number(job.progress.planned_table);
+    let mut at = begun.and_then(|table| tables.iter().position(|other| *other == table)).unwrap_or(0);
+    let mut after_key = begun.map(|_| job.progress.planned_key.to_vec()).filter(|key| !key.is_empty());
+    let mut round = Round::new(job.record.copies_files);
+    let mut source = Source::open(reader, &job.record)?;
+    let mut done = tables.is_empty();
+    for _ in 0..PAGES_PER_ROUND {
+        let Some(&table) = tables.get(at) else {
+            done = true;
+            break;
+        };
+        if round.is_full() {
+            break;
+        }
+        let page = source.page(table, after_key.as_deref(), ROWS_PER_PAGE)?;
+        for row in &page.rows {
+            round.add(table, row)?;
+        }
+        match page.resume_after {
+            Some(resume_after) => after_key = Some(resume_after),
+            None => (at, after_key) = (at + 1, None),
+        }
+        // A task has one table.
+        if after_key.is_none() {
+            round.cut();
+        }
+    }
+    done |= at >= tables.len();
+    round.cut();
+    Ok(PlanTasks {
+        job: job.id,
+        after_table: job.progress.planned_table,
+        after_key: job.progress.planned_key.clone(),
+        tasks: round.tasks,
+        planned_table: tables.get(at).map_or(job.progress.planned_table, |table| *table as u32),
+        planned_key: after_key.unwrap_or_default().into(),
+        done,
+    })
+}
+
+/// The tasks of one round.
+struct Round {
+    tasks: Vec<PlannedTask>,
+    open: Option<PlannedTask>,
+    /// Encoded rows of the open task.
+    row_bytes: usize,
+    rows: usize,
+    /// Whether files cost anything: else the size of a task is that of its rows.
+    copies_files: bool,
+}
+
+impl Round {
+    fn new(copies_files: bool) -> Round {
+        Round {
+            tasks: Vec::new(),
+            open: None,
+            row_bytes: 0,
+            rows: 0,
+            copies_files,
+        }
+    }
+
+    /// Whether a page more could be too much.
+    fn is_full(&self) -> bool {
+        let keys = self.tasks.iter().map(|task| task.first_key.len() + task.last_key.len());
+        self.rows >= ROWS_PER_ROUND
+            || self.tasks.len() + ROWS_PER_PAGE >= limits::MAX_TASKS_PER_COMMAND
+            || keys.sum::<usize>() >= KEY_BYTES_PER_ROUND
+    }
+
+    fn add(&mut self, table: VersionedTable, row: &FoundRow) -> Result<(), StoreError> {
+        let stats = source::stats_of(table, &row.key, &row.value)?;
+        let row_bytes = row.key.len() + row.value.len();
+        if let Some(open) = &self.open {
+            let expected = open.expected.unwrap_or_default();
+            let too_long = self.row_bytes + row_bytes > limits::MAX_TASK_ROW_BYTES || expected.segments >= limits::MAX_TASK_ROWS;
+            let too_heavy = self.copies_files && expected.bytes + stats.bytes > limits::MAX_TASK_FILE_BYTES;
+            if too_long || too_heavy {
+                self.cut();
+            }
+        }
+        self.rows += 1;
+        self.row_bytes += row_bytes;
+        let key = bytes::Bytes::copy_from_slice(&row.key);
+        let open = self.open.get_or_insert_with(|| PlannedTask {
+            table: table as u32,
+            first_key: key.clone(),
+            last_key: key.clone(),
+            expected: Some(StatsRecord::default()),
+        });
+        open.last_key = key;
+        open.expected = Some(super::sum(open.expected, Some(stats)));
+        Ok(())
+    }
+
+    fn cut(&mut self) {
+        self.tasks.extend(self.open.take());
+        self.row_bytes = 0;
+    }
+}

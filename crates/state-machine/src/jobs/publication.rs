@@ -1,0 +1,196 @@
+//! Makes a finished job's results visible, in one small entry.
+
+use super::{ActiveJob, ending, snapshot_rows, tasks};
+use crate::command::{ApplyContext, ApplyError, decode_record};
+use crate::instances::{self, Instance};
+use crate::keys::{self, RecordTable, VersionedTable};
+use crate::limits;
+use crate::record::{CollectionRecord, DatabaseRecord, JobRecord, NameRecord, ParentRecord};
+use crate::store::{Reader, StoreError};
+use crate::versioned::lineage::parent_key;
+use crate::versioned::{self, Lineage, LineageScan, PageLimit, lineage, pins};
+use bytes::{BufMut, Bytes, BytesMut};
+use prost::Message;
+use quorate_model::{ErrorCode, MetaError, Revision, ScopeId};
+use quorate_wire::doris::SnapshotCompactStatus;
+use quorate_wire::quorate::v1::{JobKind, JobState};
+
+/// Why a job cannot be published any more, if that is so: what it was to fill is gone. `None` while all is well.
+pub fn obstacle(reader: &dyn Reader, record: &JobRecord) -> Result<Option<String>, StoreError> {
+    match record.kind() {
+        JobKind::Restore => {
+            let scope = ScopeId(record.target_scope);
+            if live_instance(reader, scope)?.is_none() {
+                return Ok(Some(format!("instance {} was dropped", record.target_instance_id)));
+            }
+            let database_id = record.collection_row.as_ref().map_or(0, |row| row.database_id);
+            Ok((!database_exists(reader, scope, database_id, &record.target_database)?)
+                .then(|| format!("database {} was dropped", record.target_database)))
+        }
+        JobKind::CompactClone => match (
+            compacting_instance(reader, record)?,
+            lineage::parent(reader, ScopeId(record.clone_scope))?,
+        ) {
+            (Some(_), Some(parent)) if parent.base_scope == record.target_scope && !parent.base_complete => Ok(None),
+            _ => Ok(Some(format!("clone {} was dropped", record.target_instance_id))),
+        },
+        JobKind::Manifests => {
+            let snapshot = snapshot_rows::usable(reader, ScopeId(record.source_scope), Revision(record.snapshot_revision))?;
+            Ok(snapshot.is_none().then(|| format!("snapshot {} was dropped", record.snapshot_name)))
+        }
+        JobKind::Unspecified => Ok(Some(format!("job kind {} is unknown", record.kind))),
+    }
+}
+
+/// Publishes. Refuses unless every task is done and what they did is what was planned.
+pub fn publish(context: &mut ApplyContext<'_, '_>, job: ActiveJob) -> Result<JobRecord, ApplyError> {
+    let refuse = |why: String| Err(MetaError::new(ErrorCode::PreconditionFailed, format!("job {}: {why}", job.id)).into());
+    if job.record.state() != JobState::JobRunning || !tasks::all_done(&job) {
+        let (done, planned) = (job.progress.tasks_done, job.progress.tasks_planned);
+        return refuse(format!(
+            "{done} of {planned} tasks are done, and it is {}",
+            super::state_name(&job.record)
+        ));
+    }
+    if let Some(obstacle) = obstacle(context.reader(), &job.record)? {
+        return refuse(obstacle);
+    }
+    match job.record.kind() {
+        JobKind::Restore => publish_collection(context, &job)?,
+        JobKind::CompactClone => publish_base(context, &job.record)?,
+        JobKind::Manifests => {
+            let (scope, revision) = (ScopeId(job.record.source_scope), Revision(job.record.snapshot_revision));
+            snapshot_rows::complete_manifests(context, scope, revision)?;
+        }
+        JobKind::Unspecified => return refuse("its kind is unknown".to_owned()),
+    }
+    ending::end(context, job, JobState::JobCompleted, "")
+}
+
+/// The collection appears: its partitions and segments are there already.
+fn publish_collection(context: &mut ApplyContext<'_, '_>, job: &ActiveJob) -> Result<(), ApplyError> {
+    let record = &job.record;
+    let scope = ScopeId(record.target_scope);
+    let row = record.collection_row.clone().unwrap_or_default();
+    let name_key = name_key(&row);
+    let lineage = Lineage::of(context.reader(), scope, Revision(u64::MAX))?;
+    if lineage.get(context.reader(), VersionedTable::CollectionName, &name_key)?.is_some() {
+        return Err(MetaError::exists(format!("collection {} exists; its name was reserved", record.target_collection)).into());
+    }
+    let row = CollectionRecord {
+        created_ms: context.now().0,
+        ..row
+    };
+    let id = record.target_collection_id.to_be_bytes();
+    let name = NameRecord {
+        id: record.target_collection_id,
+    };
+    versioned::put(context, VersionedTable::CollectionName, scope, &name_key, &name.encode_to_vec())?;
+    versioned::put(context, VersionedTable::Collection, scope, &id, &row.encode_to_vec())?;
+    let stats = job.progress.done.unwrap_or_default();
+    versioned::put(context, VersionedTable::CollectionStats, scope, &id, &stats.encode_to_vec())?;
+    let reserved = reserved_name(record);
+    context.changes().remove(reserved);
+    Ok(())
+}
+
+/// From here on the clone reads its base layer and not its source.
+fn publish_base(context: &mut ApplyContext<'_, '_>, record: &JobRecord) -> Result<(), ApplyError> {
+    let clone = ScopeId(record.clone_scope);
+    if let Some(parent) = lineage::parent(context.reader(), clone)? {
+        let parent = ParentRecord {
+            base_complete: true,
+            holds_files: !record.copies_files,
+            ..parent
+        };
+        context.put_record(parent_key(clone), &parent);
+    }
+    if let Some(mut instance) = compacting_instance(context.reader(), record)? {
+        instance
+            .info
+            .set_snapshot_compact_status(SnapshotCompactStatus::SnapshotCompactDone);
+        instances::put(context, &instance);
+    }
+    if !record.copies_files {
+        // Rows may have come from any level below: each keeps its files for the clone.
+        let source = Lineage::of(context.reader(), ScopeId(record.source_scope), Revision(record.source_revision))?;
+        for level in source.levels() {
+            pins::begin_hold(context, level.scope, level.revision, clone.0)?;
+        }
+    }
+    Ok(())
+}
+
+/// The row that keeps a restore's name for it.
+pub fn reserved_name(record: &JobRecord) -> Bytes {
+    let row = record.collection_row.as_ref();
+    let (database_id, name) = row.map_or((0, ""), |row| (row.database_id, row.name.as_str()));
+    reserved_name_key(ScopeId(record.target_scope), database_id, name)
+}
+
+/// Where a reserved name of a database is.
+pub fn reserved_name_key(scope: ScopeId, database_id: u64, name: &str) -> Bytes {
+    let mut key = keys::record_in_scope(RecordTable::ReservedName, scope);
+    key.put_u64(database_id);
+    keys::put_escaped(&mut key, name.as_bytes());
+    key.freeze()
+}
+
+fn name_key(row: &CollectionRecord) -> Bytes {
+    let mut key = BytesMut::from(&row.database_id.to_be_bytes()[..]);
+    key.put_slice(row.name.as_bytes());
+    key.freeze()
+}
+
+/// The instance of a scope, unless it was dropped.
+pub fn live_instance(reader: &dyn Reader, scope: ScopeId) -> Result<Option<Instance>, StoreError> {
+    let key = keys::record_in_scope(RecordTable::Scope, scope);
+    let Some(name) = reader.get(&key)? else {
+        return Ok(None);
+    };
+    let Ok(name) = std::str::from_utf8(&name) else {
+        return Err(StoreError(format!("row of scope {scope} is not a name")));
+    };
+    let instance = instances::find(reader, name)?;
+    Ok(instance.filter(|instance| instance.scope == scope && !instance.is_dropped()))
+}
+
+/// The clone that a job compacts, unless it was dropped.
+pub fn compacting_instance(reader: &dyn Reader, record: &JobRecord) -> Result<Option<Instance>, StoreError> {
+    live_instance(reader, ScopeId(record.clone_scope))
+}
+
+/// Whether the database is still there, under its name or, renamed, under another.
+fn database_exists(reader: &dyn Reader, scope: ScopeId, database_id: u64, name: &str) -> Result<bool, StoreError> {
+    let lineage = Lineage::of(reader, scope, Revision(u64::MAX))?;
+    let is_it = |key: &[u8], value: Bytes| -> Result<bool, StoreError> {
+        Ok(decode_record::<DatabaseRecord>(key, value)?.database_id == database_id)
+    };
+    if let Some(row) = lineage.get(reader, VersionedTable::Database, name.as_bytes())?
+        && is_it(&row.key, row.value)?
+    {
+        return Ok(true);
+    }
+    let mut after_key = None;
+    loop {
+        let scan = LineageScan {
+            table: VersionedTable::Database,
+            prefix: b"",
+            after_key: after_key.as_deref(),
+            limit: PageLimit {
+                rows: limits::MAX_PAGE_ROWS,
+                ..PageLimit::default()
+            },
+        };
+        let page = lineage.scan(reader, &scan)?;
+        for row in page.rows {
+            if is_it(&row.key, row.value)? {
+                return Ok(true);
+            }
+        }
+        match page.resume_after {
+            Some(resume_after) => after_key = Some(resume_after),
+            None => return Ok(false),
+        }
+    }
+}

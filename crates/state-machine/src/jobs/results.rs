@@ -1,0 +1,113 @@
+//! What a finished task leaves: rows staged where no reader looks. They are checked against the plan before any is written.
+
+use super::source::{segment_stats, tables};
+use super::{ActiveJob, claim_directory, sum};
+use crate::command::{ApplyContext, ApplyError};
+use crate::keys::VersionedTable;
+use crate::record::{SegmentRecord, StatsRecord, TaskRecord};
+use crate::versioned;
+use prost::Message;
+use quorate_model::{MetaError, ScopeId};
+use quorate_wire::quorate::v1::{JobKind, StagedRow};
+
+/// Stages a task's rows. Refuses, and writes nothing, unless they are what the task is about.
+pub fn stage(
+    context: &mut ApplyContext<'_, '_>,
+    job: &ActiveJob,
+    number: u32,
+    task: &TaskRecord,
+    rows: &[StagedRow],
+) -> Result<(), ApplyError> {
+    let place = Place {
+        job,
+        directory: claim_directory(&job.record, job.id, number, task.fence),
+        task,
+    };
+    match job.record.kind() {
+        JobKind::Manifests | JobKind::Unspecified if rows.is_empty() => return Ok(()),
+        JobKind::Manifests | JobKind::Unspecified => return Err(refused(number, "it stages rows, and its job has none").into()),
+        JobKind::Restore | JobKind::CompactClone => {}
+    }
+    let table = VersionedTable::from_number(task.table).filter(|table| tables(job.record.kind()).contains(table));
+    let table = table.ok_or_else(|| refused(number, "its table does not exist"))?;
+    let mut found = StatsRecord::default();
+    let mut last_key: Option<&[u8]> = None;
+    for row in rows {
+        if row.table != task.table || last_key.is_some_and(|last| last >= row.key.as_ref()) {
+            return Err(refused(number, "its rows are of another table or not in order").into());
+        }
+        last_key = Some(&row.key);
+        found = sum(Some(found), Some(place.check(number, table, row)?));
+    }
+    let expected = task.expected.unwrap_or_default();
+    if found != expected {
+        let text = format!(
+            "it was planned with {} rows, {} files and {} bytes, and brings {} rows, {} files and {} bytes",
+            expected.segments, expected.files, expected.bytes, found.segments, found.files, found.bytes
+        );
+        return Err(refused(number, &text).into());
+    }
+    let scope = ScopeId(job.record.target_scope);
+    for row in rows {
+        // Nobody but this task writes here, and it does so once: there is nothing to supersede.
+        versioned::write(context, table, scope, &row.key, Some(&row.value), None);
+    }
+    Ok(())
+}
+
+/// What rows of one task must fit.
+struct Place<'a> {
+    job: &'a ActiveJob,
+    directory: String,
+    task: &'a TaskRecord,
+}
+
+impl Place<'_> {
+    /// Checks one row; returns what it adds to the sums.
+    fn check(&self, number: u32, table: VersionedTable, row: &StagedRow) -> Result<StatsRecord, MetaError> {
+        let is_restore = self.job.record.kind() == JobKind::Restore;
+        let in_place = match is_restore {
+            true => self.is_restored_key(&row.key),
+            false => (self.task.first_key.as_ref()..=self.task.last_key.as_ref()).contains(&row.key.as_ref()),
+        };
+        if !in_place {
+            return Err(refused(number, "one of its rows lies outside of what it may write"));
+        }
+        if table != VersionedTable::Segment {
+            return Ok(StatsRecord {
+                segments: 1,
+                ..StatsRecord::default()
+            });
+        }
+        let segment = SegmentRecord::decode(row.value.clone()).map_err(|_| refused(number, "one of its rows is no segment"))?;
+        let files_in_place = match self.job.record.copies_files {
+            true => {
+                let below = segment
+                    .path
+                    .strip_prefix(self.directory.as_str())
+                    .is_some_and(|rest| rest.starts_with('/'));
+                below && segment.vault == self.job.record.target_vault && segment.owner_scope == 0
+            }
+            false => segment.owner_scope != 0,
+        };
+        match files_in_place {
+            true => Ok(segment_stats(&segment)),
+            false => Err(refused(number, "one of its segments names files that are not its own")),
+        }
+    }
+
+    /// Within the hidden collection, one of its partitions, and the ids that were reserved for the task.
+    fn is_restored_key(&self, key: &[u8]) -> bool {
+        let Ok(key) = <&[u8; 24]>::try_from(key) else { return false };
+        let number = |at: usize| key[at..at + 8].iter().fold(0u64, |number, byte| number << 8 | u64::from(*byte));
+        let [collection, partition, segment] = [number(0), number(8), number(16)];
+        let first = self.task.first_target_id;
+        collection == self.job.record.target_collection_id
+            && self.job.record.partitions.iter().any(|mapped| mapped.target_id == partition)
+            && (first..first + self.task.expected.unwrap_or_default().segments).contains(&segment)
+    }
+}
+
+fn refused(number: u32, why: &str) -> MetaError {
+    MetaError::invalid(format!("the result of task {number} does not fit: {why}"))
+}
