@@ -44,7 +44,7 @@ impl Args for Given {
 impl FromArgMatches for Given {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Given, clap::Error> {
         let mut given = Given::default();
-        let flags = SETTINGS.iter().flat_map(|setting| flags_of(setting));
+        let flags = SETTINGS.iter().flat_map(flags_of);
         for flag in flags {
             let id = flag.trim_start_matches('-').replace('-', "_");
             if matches.value_source(&id) != Some(ValueSource::CommandLine) {
