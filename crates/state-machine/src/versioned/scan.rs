@@ -92,6 +92,9 @@ pub fn scan_at(reader: &dyn Reader, scan: &Scan<'_>) -> Result<Page, StoreError>
     Ok(page)
 }
 
+/// A key, and its newest version at or before a revision; a tombstone is a version, a key that was written later only has none.
+pub(super) type KeyVersion = (Vec<u8>, Option<Version>);
+
 /// The keys of a range in order, each with its version at one revision.
 pub(super) struct VersionScan<'a> {
     cursor: Box<dyn Cursor + 'a>,
@@ -109,9 +112,7 @@ impl<'a> VersionScan<'a> {
         })
     }
 
-    /// The next key, with its newest version at or before the revision; tombstones are versions, a key that was written later
-    /// only has none.
-    pub(super) fn next(&mut self) -> Result<Option<(Vec<u8>, Option<Version>)>, StoreError> {
+    pub(super) fn next(&mut self) -> Result<Option<KeyVersion>, StoreError> {
         let Some(name) = next_name(self.cursor.as_ref())? else {
             return Ok(None);
         };
