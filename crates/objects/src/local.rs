@@ -14,6 +14,7 @@ mod durable;
 mod file_writer;
 mod listing;
 mod marker;
+mod reading_back;
 
 pub(crate) use copying::copy_all;
 pub(crate) use file_writer::LocalWriter;

@@ -172,8 +172,8 @@ impl S3Vault {
     async fn delete_keys(&self, keys: &[Key]) -> Result<()> {
         self.patience
             .repeat(|| async {
-                let keys_now = futures::stream::iter(keys.to_vec().into_iter().map(Ok)).boxed();
-                let mut results = self.store.delete_stream(keys_now);
+                let now: Vec<object_store::Result<Key>> = keys.iter().cloned().map(Ok).collect();
+                let mut results = self.store.delete_stream(futures::stream::iter(now).boxed());
                 while let Some(result) = results.next().await {
                     match result {
                         Ok(_) => {}

@@ -4,12 +4,11 @@
 //! so that what is compared is what was written. All files of a task are synced together, then read back.
 
 use super::durable::{Already, FileSystem, create_parents, remove_quietly};
-use super::{LocalVault, blocking, open_object};
+use super::{LocalVault, blocking, open_object, reading_back};
 use crate::checksum::{Crc64, Crc64Hasher};
 use crate::copy::{Copied, CopiedBytes, CopyOptions, FileCopy, ReadBack, Ticker};
 use crate::error::{ObjectError, ObjectErrorKind, Result};
 use crate::limits::{BUFFER_BYTES, FILES, FILES_AT_ONCE, SYNC_EACH_UP_TO_FILES};
-use rustix::fs::{Advice, fadvise};
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::path::PathBuf;
@@ -280,44 +279,19 @@ async fn make_durable(task: &Arc<Task>, system: FileSystem, done: &Done, options
 }
 
 fn read_back_files_of(task: &Task) -> Outcome {
-    let mut buffer = vec![0; BUFFER_BYTES];
+    let mut buffer = reading_back::AlignedBuffer::default();
     while !task.stopped.load(Ordering::Relaxed) {
         let index = task.next.fetch_add(1, Ordering::Relaxed);
         let Some(file) = task.files.get(index) else { break };
-        if let Err(error) = read_back(task, file, &mut buffer) {
+        let name = task.target.file(&file.target_path);
+        let verified = reading_back::checksum_on_disk(&name, file.size, &mut buffer, &task.stopped).and_then(|(size, checksum)| {
+            file.check_size(size, name.display())?;
+            file.check_checksum(checksum, name.display())
+        });
+        if let Err(error) = verified {
             task.stopped.store(true, Ordering::Relaxed);
             return Err((error, Vec::new()));
         }
     }
     Ok(Done::new())
-}
-
-fn read_back(task: &Task, file: &FileCopy, buffer: &mut [u8]) -> Result<()> {
-    let name = task.target.file(&file.target_path);
-    let mut opened = open_object(&name)?;
-    // What is still in memory would be compared with itself; the disk is what the copy has to be right on. The pages are clean by now,
-    // and a kernel that keeps them all the same leaves a weaker check, not a wrong one.
-    if let Err(error) = fadvise(&opened, 0, None, Advice::DontNeed) {
-        tracing::debug!(file = %name.display(), %error, "the copy may be read back from memory");
-    }
-    let mut hasher = Crc64Hasher::default();
-    let mut size = 0;
-    loop {
-        let count = match opened.read(buffer) {
-            Ok(0) => break,
-            Ok(count) => count,
-            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-            Err(error) => return Err(ObjectError::io("read back", name.display(), &error)),
-        };
-        if task.stopped.load(Ordering::Relaxed) {
-            return Err(ObjectError::new(
-                ObjectErrorKind::Failed,
-                format!("reading back {} was stopped", name.display()),
-            ));
-        }
-        hasher.update(&buffer[..count]);
-        size += count as u64;
-    }
-    file.check_size(size, name.display())?;
-    file.check_checksum(hasher.finish(), name.display())
 }
