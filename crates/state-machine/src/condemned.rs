@@ -1,24 +1,99 @@
 //! Files that may be deleted. Condemned is final: what named them is gone, and their paths are never used again.
 //!
 //! ```text
-//! Condemned  number u64 -> CondemnedRecord        key order is the order of condemnation, and that of deletion
+//! Condemned  not before ms u64 | number u64 -> CondemnedRecord       key order is the order of deletion
 //! ```
+//!
+//! What has been deleted once may have to be swept again, because somebody may still have been writing; it goes to where its time
+//! is, so that what is due stands in front.
 
-use crate::command::ApplyContext;
+use crate::command::{ApplyContext, decode_record};
 use crate::keys::{self, RecordTable};
+use crate::limits::{CLAIM_LEASE_MS, SWEEP_DELAYS_MS};
 use crate::record::CondemnedRecord;
+use crate::store::{Reader, StoreError, prefix_end};
 use bytes::{BufMut, Bytes};
+use quorate_model::StampedTime;
 
-/// Queues files for the deleter.
+/// Which row: its time and its number.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, prost::Message)]
+pub struct DeletionKey {
+    #[prost(uint64, tag = "1")]
+    pub not_before_ms: u64,
+    #[prost(uint64, tag = "2")]
+    pub number: u64,
+}
+
+/// Queues files for the deleter, not before the record's time, which is now at the earliest.
 pub fn add(context: &mut ApplyContext<'_, '_>, record: &CondemnedRecord) {
     let number = context.counters.last_condemned + 1;
     context.counters.last_condemned = number;
-    context.put_record(key(number), record);
+    let not_before_ms = record.not_before_ms.max(context.now().0);
+    let record = CondemnedRecord {
+        not_before_ms,
+        ..record.clone()
+    };
+    context.put_record(key(DeletionKey { not_before_ms, number }), &record);
 }
 
 /// Where a condemned row is.
-pub fn key(number: u64) -> Bytes {
+pub fn key(DeletionKey { not_before_ms, number }: DeletionKey) -> Bytes {
     let mut key = keys::record_prefix(RecordTable::Condemned);
+    key.put_u64(not_before_ms);
     key.put_u64(number);
     key.freeze()
+}
+
+/// What may be deleted now, in order, at most `limit` rows; only what comes after `after`, so that who goes on with a queue does
+/// not pass over what it has just worked off.
+pub fn due(
+    reader: &dyn Reader,
+    now: StampedTime,
+    after: Option<DeletionKey>,
+    limit: usize,
+) -> Result<Vec<(DeletionKey, CondemnedRecord)>, StoreError> {
+    let table = keys::record_prefix(RecordTable::Condemned);
+    let start = after.map_or_else(|| table.to_vec(), |after| prefix_end(&key(after)));
+    let mut cursor = reader.cursor(&start, &prefix_end(&table))?;
+    let mut found = Vec::new();
+    while let Some((row, value)) = cursor.row() {
+        let place = read_key(row)?;
+        if place.not_before_ms > now.0 || found.len() == limit {
+            break;
+        }
+        found.push((place, decode_record(row, Bytes::copy_from_slice(value))?));
+        cursor.next()?;
+    }
+    Ok(found)
+}
+
+/// Reads a row's key back.
+pub fn read_key(row: &[u8]) -> Result<DeletionKey, StoreError> {
+    let head = keys::record_prefix(RecordTable::Condemned).len();
+    match row.get(head..).map(|numbers| numbers.as_chunks::<8>()) {
+        Some(([not_before, number], [])) => Ok(DeletionKey {
+            not_before_ms: u64::from_be_bytes(*not_before),
+            number: u64::from_be_bytes(*number),
+        }),
+        _ => Err(StoreError(format!("key {row:02x?} is not of a condemned row"))),
+    }
+}
+
+/// Notes that the files of a row are gone: the row goes, or waits for its next sweep. Says whether there was one.
+pub fn finish(context: &mut ApplyContext<'_, '_>, place: DeletionKey) -> Result<bool, StoreError> {
+    let key = key(place);
+    let Some(record) = context.record::<CondemnedRecord>(&key)? else {
+        return Ok(false);
+    };
+    context.changes().remove(key);
+    if let Some(left) = record.sweeps_left.checked_sub(1) {
+        let delay_ms = SWEEP_DELAYS_MS.get(left as usize).copied().unwrap_or(CLAIM_LEASE_MS);
+        let again = CondemnedRecord {
+            not_before_ms: context.now().0.saturating_add(delay_ms),
+            sweeps_left: left,
+            ..record
+        };
+        add(context, &again);
+    }
+    Ok(true)
 }

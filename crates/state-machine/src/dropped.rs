@@ -1,16 +1,59 @@
-//! What dropped objects leave to be collected, in the order of the drops within a scope.
+//! What dropped objects leave to be collected: the rows below the two that the drop ended.
+//!
+//! A drop leaves a mark among what its command superseded ([`mark`]), as if the object were one version, written at its creation
+//! and superseded at its drop. So clean-up decides when nobody can see it by the same rule, and in the same queues, as for
+//! every version, and parks it behind the pin that can. Then the object gets a row here, and [`collect`] takes its rows away.
 //!
 //! ```text
-//! Dropped  scope u64 | dropped at u64 | collection u64 | partition u64 -> DroppedRecord
+//! Dropped  scope u64 | dropped at u64 | collection u64 | partition u64 -> DroppedRecord      nobody can see it any more
 //! ```
+//!
+//! An instance is dropped as all of its scope at once: then no pin or hold of the scope is left.
 
-use crate::command::ApplyContext;
-use crate::keys::{self, RecordTable};
-use crate::record::DroppedRecord;
-use bytes::{BufMut, Bytes};
+use crate::attributes;
+use crate::catalog::row_keys;
+use crate::changes::SupersededVersion;
+use crate::command::{ApplyContext, decode_record};
+use crate::keys::{self, RecordTable, VersionedTable};
+use crate::record::{DroppedRecord, ParentRecord};
+use crate::store::{Reader, StoreError, prefix_end};
+use crate::versioned::pins::{self, PinKind};
+use crate::versioned::rows::Superseded;
+use crate::versioned::{cleanup, lineage};
+use crate::{limits, versioned};
+use bytes::{BufMut, Bytes, BytesMut};
 use quorate_model::{Revision, ScopeId};
+use std::collections::BTreeSet;
 
-/// Queues the rows of what this command drops.
+/// Leaves what this command drops to clean-up. A partition of 0 is the whole collection, a collection of 0 the whole scope.
+/// `created_at` is the oldest revision that can show it.
+pub fn mark(context: &mut ApplyContext<'_, '_>, scope: ScopeId, collection_id: u64, partition_id: u64, created_at: Revision) {
+    let name = keys::dropped_mark(scope, &row_keys::partition(collection_id, partition_id));
+    context.changes().supersede(SupersededVersion {
+        name,
+        written_at: created_at,
+    });
+}
+
+/// Whether this is a mark and not a version.
+pub fn is_mark(superseded: &Superseded) -> bool {
+    superseded.name.get(1) == Some(&keys::DROPPED_MARK)
+}
+
+/// Nobody can see what a mark stands for: it can be collected.
+pub fn make_ready(context: &mut ApplyContext<'_, '_>, mark: &Superseded) -> Result<(), StoreError> {
+    let key = keys::dropped_mark_key(&mark.name).ok_or_else(|| StoreError(format!("{:02x?} is not a mark", mark.name)))?;
+    let [collection_id, partition_id] = row_keys::read_numbers::<2>(&key)?;
+    let record = DroppedRecord {
+        collection_id,
+        partition_id,
+        ..DroppedRecord::default()
+    };
+    context.put_record(self::key(mark.scope, mark.superseded_at, collection_id, partition_id), &record);
+    Ok(())
+}
+
+/// Lets rows be collected that no reader has ever seen, so that there is no pin to ask: what an unpublished job staged.
 pub fn add(context: &mut ApplyContext<'_, '_>, scope: ScopeId, record: &DroppedRecord) {
     let key = key(scope, context.revision(), record.collection_id, record.partition_id);
     context.put_record(key, record);
@@ -23,4 +66,158 @@ pub fn key(scope: ScopeId, dropped_at: Revision, collection_id: u64, partition_i
     key.put_u64(collection_id);
     key.put_u64(partition_id);
     key.freeze()
+}
+
+/// Whether a run would find anything.
+pub fn is_due(reader: &dyn Reader) -> Result<bool, StoreError> {
+    let table = keys::record_prefix(RecordTable::Dropped);
+    Ok(reader.cursor(&table, &prefix_end(&table))?.row().is_some())
+}
+
+/// What one run did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Rows of versions.
+    pub removed: u64,
+    /// Objects of which nothing is left.
+    pub finished: u64,
+    pub more: bool,
+}
+
+/// Removes at most `keys` rows of dropped objects and condemns the files they name.
+pub fn collect(context: &mut ApplyContext<'_, '_>, keys: usize) -> Result<Outcome, StoreError> {
+    let mut collection = Collection {
+        removed: BTreeSet::new(),
+        keys_left: keys,
+        outcome: Outcome::default(),
+    };
+    let table = keys::record_prefix(RecordTable::Dropped);
+    let mut objects = context.reader().cursor(&table, &prefix_end(&table))?;
+    while let Some((row, value)) = objects.row() {
+        let row = Bytes::copy_from_slice(row);
+        let record: DroppedRecord = decode_record(&row, Bytes::copy_from_slice(value))?;
+        let scope = scope_of(&row)?;
+        if let Some(resume_at) = collection.remove_rows(context, scope, &record)? {
+            context.put_record(row, &DroppedRecord { resume_at, ..record });
+            collection.outcome.more = true;
+            break;
+        }
+        context.changes().remove(row);
+        if record.collection_id == 0 {
+            release_source(context, scope)?;
+        }
+        collection.outcome.finished += 1;
+        objects.next()?;
+    }
+    Ok(collection.outcome)
+}
+
+fn scope_of(row: &[u8]) -> Result<ScopeId, StoreError> {
+    let head = keys::record_prefix(RecordTable::Dropped).len();
+    let numbers = row_keys::read_numbers::<4>(row.get(head..).unwrap_or_default())?;
+    Ok(ScopeId(numbers[0]))
+}
+
+/// One run's bookkeeping.
+struct Collection {
+    /// An object may be dropped within a larger one: what the run has removed is still there for its reads.
+    removed: BTreeSet<Bytes>,
+    keys_left: usize,
+    outcome: Outcome,
+}
+
+impl Collection {
+    /// Removes an object's rows; returns where it had to stop.
+    fn remove_rows(
+        &mut self,
+        context: &mut ApplyContext<'_, '_>,
+        scope: ScopeId,
+        record: &DroppedRecord,
+    ) -> Result<Option<Bytes>, StoreError> {
+        for (start, end) in ranges(scope, record) {
+            let start = start.max(record.resume_at.to_vec());
+            if start >= end {
+                continue;
+            }
+            let mut rows = context.reader().cursor(&start, &end)?;
+            while let Some((row, value)) = rows.row() {
+                let row = Bytes::copy_from_slice(row);
+                if self.keys_left == 0 || context.changes().bytes() >= limits::CLEANUP_BYTES_PER_COMMAND {
+                    return Ok(Some(row));
+                }
+                self.keys_left -= 1;
+                if self.removed.insert(row.clone()) {
+                    remove_version(context, scope, row, &Bytes::copy_from_slice(value), record.files_condemned)?;
+                    self.outcome.removed += 1;
+                }
+                rows.next()?;
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The rows that go with an object, in key order.
+fn ranges(scope: ScopeId, record: &DroppedRecord) -> Vec<(Vec<u8>, Vec<u8>)> {
+    use VersionedTable::{CollectionStats, Partition, PartitionName, Segment};
+    let (tables, prefix): (&[VersionedTable], Vec<u8>) = match (record.collection_id, record.partition_id) {
+        (0, _) => (&VersionedTable::ALL, Vec::new()),
+        (collection, 0) => (
+            &[CollectionStats, PartitionName, Partition, Segment],
+            row_keys::collection(collection),
+        ),
+        (collection, partition) => (&[Segment], row_keys::partition(collection, partition)),
+    };
+    let range = |table: &VersionedTable| {
+        let mut start = BytesMut::from(keys::versioned_scope(*table, scope).as_ref());
+        keys::put_escaped_prefix(&mut start, &prefix);
+        let end = prefix_end(&start);
+        (start.to_vec(), end)
+    };
+    tables.iter().map(range).collect()
+}
+
+fn remove_version(
+    context: &mut ApplyContext<'_, '_>,
+    scope: ScopeId,
+    row: Bytes,
+    stored: &Bytes,
+    files_condemned: bool,
+) -> Result<(), StoreError> {
+    let (table, head) = (row.get(1).copied(), keys::versioned_scope(VersionedTable::Attribute, scope).len());
+    if table == Some(VersionedTable::Segment as u8)
+        && !files_condemned
+        && let Some(value) = versioned::decode_value(&row, stored)?
+    {
+        cleanup::condemn_segment(context, scope, &row, value)?;
+    }
+    if table == Some(VersionedTable::Attribute as u8)
+        && let Some((name, _)) = keys::take_escaped(&row[head..])
+        && let Ok(name) = std::str::from_utf8(&name)
+    {
+        context.changes().remove(attributes::index_key(name, scope));
+    }
+    context.changes().remove(row);
+    Ok(())
+}
+
+/// Gives back what a clone that is gone had of its source, and lets its base layer be collected.
+fn release_source(context: &mut ApplyContext<'_, '_>, scope: ScopeId) -> Result<(), StoreError> {
+    let Some(parent): Option<ParentRecord> = lineage::parent(context.reader(), scope)? else {
+        return Ok(());
+    };
+    let (source, revision) = (ScopeId(parent.source_scope), Revision(parent.source_revision));
+    if parent.source_pin != 0 {
+        pins::end(context, PinKind::Clone, source, revision, parent.source_pin)?;
+    }
+    pins::end(context, PinKind::Hold, source, revision, scope.0)?;
+    let mut clone = keys::record_in_scope(RecordTable::SnapshotClone, source);
+    clone.put_u64(revision.0);
+    clone.put_u64(scope.0);
+    context.changes().remove(clone.freeze());
+    context.changes().remove(lineage::parent_key(scope));
+    if parent.base_scope != 0 {
+        add(context, ScopeId(parent.base_scope), &DroppedRecord::default());
+    }
+    Ok(())
 }

@@ -9,10 +9,10 @@ use crate::command::{ApplyContext, ApplyError, decode_record, read_record};
 use crate::keys::{self, RecordTable};
 use crate::record::InstanceRecord;
 use crate::store::{Reader, StoreError, prefix_end};
-use crate::{clusters, nodes, text_bounds};
+use crate::{clusters, dropped, nodes, text_bounds};
 use bytes::Bytes;
 use prost::Message;
-use quorate_model::{ErrorCode, MetaError, ScopeId};
+use quorate_model::{ErrorCode, MetaError, Revision, ScopeId};
 use quorate_wire::doris::instance_info_pb::Status;
 use quorate_wire::doris::{AlterInstanceRequest, InstanceInfoPb};
 
@@ -88,6 +88,22 @@ pub fn from_row(key: &[u8], value: &[u8]) -> Result<Instance, StoreError> {
     })
 }
 
+/// The scope of an instance that may be written: one that lives and is no read-only clone.
+pub fn writable_scope(reader: &dyn Reader, instance_id: &str) -> Result<ScopeId, ApplyError> {
+    let Some(record) = read_record::<InstanceRecord>(reader, &instance_key(instance_id))? else {
+        return Err(MetaError::not_found(format!("instance {instance_id:?} does not exist")).into());
+    };
+    if record.dropped_at != 0 {
+        let message = format!("instance {instance_id:?} was dropped at revision {}", record.dropped_at);
+        return Err(MetaError::not_found(message).into());
+    }
+    if record.read_only {
+        let message = format!("instance {instance_id:?} is a read-only clone; make a writable one to change what it shows");
+        return Err(MetaError::new(ErrorCode::PreconditionFailed, message).into());
+    }
+    Ok(ScopeId(record.scope))
+}
+
 /// Whether there is a row of that id, dropped or not.
 pub fn exists(reader: &dyn Reader, instance_id: &str) -> Result<bool, StoreError> {
     Ok(reader.get(&instance_key(instance_id))?.is_some())
@@ -125,6 +141,7 @@ pub fn put(context: &mut ApplyContext<'_, '_>, instance: &Instance) {
         scope: instance.scope.0,
         dropped_at: instance.dropped_at,
         info: instance.info.encode_to_vec().into(),
+        read_only: instance.info.ready_only(),
     };
     context.put_record(instance_key(instance.info.instance_id()), &record);
 }
@@ -165,6 +182,7 @@ pub fn drop(context: &mut ApplyContext<'_, '_>, instance_id: &str) -> Result<(),
     instance.info.mtime = Some(context.now().seconds());
     if instance.dropped_at == 0 {
         instance.dropped_at = context.revision().0;
+        dropped::mark(context, instance.scope, 0, 0, Revision(0));
     }
     put(context, &instance);
     Ok(())

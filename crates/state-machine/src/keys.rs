@@ -8,7 +8,7 @@
 //! 04 slot      | session u64 | slot u8                         SlotRecord
 //! 10 record    | table u8 | table's own key                    plain rows
 //! 20 versioned | table u8 | scope u64 | key' | !revision u64   a version: 00 = tombstone, 01 + value
-//! 30 clean-up  | revision u64                                  what one log entry superseded waits to be looked at
+//! 30 clean-up  | revision u64                                  what one log entry superseded or dropped waits to be looked at
 //! 31 parked    | scope u64 | pin u64 | revision u64 | ...      ... or waits for the pinned revision that blocks it
 //! 32 released  | scope u64 | pin u64                           what is parked there must be looked at again, from a row
 //! 40 pin       | scope u64 | revision u64 | pin id u64         PinRecord
@@ -72,9 +72,10 @@ pub enum RecordTable {
     UploadExpiry = 13,
     /// scope u64 | database u64 | collection name' -> job u64: taken by a restore that has not been published
     ReservedName = 14,
-    /// number u64 -> CondemnedRecord: files to delete, in the order in which they were condemned
+    /// not before ms u64 | number u64 -> CondemnedRecord: files to delete, in the order in which that is due
     Condemned = 15,
-    /// scope u64 | dropped at u64 | collection u64 | partition u64 -> DroppedRecord
+    /// scope u64 | dropped at u64 | collection u64 (0: whole scope) | partition u64 (0: whole collection) -> DroppedRecord: what
+    /// nobody can see any more
     Dropped = 16,
     /// scope u64 | revision u64 -> SnapshotRecord
     Snapshot = 17,
@@ -154,6 +155,10 @@ impl VersionedTable {
         VersionedTable::ALL.into_iter().find(|table| *table as u32 == number)
     }
 }
+
+/// Stands in the place of a versioned table's number: what is superseded is not a version but a dropped object, by
+/// `collection u64 | partition u64`. There are no rows of that name, only clean-up and parked rows that hold it.
+pub const DROPPED_MARK: u8 = 0;
 
 pub const COUNTERS_KEY: &[u8] = &[space::COUNTERS];
 pub const DIGESTS_KEY: &[u8] = &[space::DIGESTS];
@@ -244,6 +249,31 @@ pub fn versioned_prefix(table: VersionedTable, scope: ScopeId, user_key: &[u8]) 
     key.put_u64(scope.0);
     put_escaped(&mut key, user_key);
     key
+}
+
+/// `space | table | scope`: all rows of a scope in one versioned table begin with it.
+pub fn versioned_scope(table: VersionedTable, scope: ScopeId) -> Bytes {
+    let mut key = versioned_prefix(table, scope, b"");
+    key.truncate(key.len() - 2);
+    key.freeze()
+}
+
+/// The name under which a dropped object waits for clean-up.
+pub fn dropped_mark(scope: ScopeId, object: &[u8]) -> Bytes {
+    let mut name = BytesMut::with_capacity(28 + object.len());
+    name.put_u8(space::VERSIONED);
+    name.put_u8(DROPPED_MARK);
+    name.put_u64(scope.0);
+    put_escaped(&mut name, object);
+    name.freeze()
+}
+
+/// The object in such a name.
+pub fn dropped_mark_key(name: &[u8]) -> Option<Vec<u8>> {
+    match name {
+        [space::VERSIONED, DROPPED_MARK, rest @ ..] => take_escaped(rest.get(8..)?).map(|(object, _)| object),
+        _ => None,
+    }
 }
 
 /// A seek to this key lands on the newest version at or before `revision`.

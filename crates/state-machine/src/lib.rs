@@ -11,6 +11,7 @@
 
 pub mod access;
 pub mod attributes;
+pub mod catalog;
 pub mod changes;
 pub mod cluster_request;
 pub mod clusters;

@@ -100,6 +100,18 @@ pub const MAX_SEGMENTS_PER_COMMAND: usize = 1_000;
 pub const MAX_FILES_PER_SEGMENT: usize = 1_000;
 /// One segment's record: the rows of a task travel in one command.
 pub const MAX_SEGMENT_BYTES: usize = 64 << 10;
+/// Segments of the cluster that are prepared and neither committed nor given up.
+pub const MAX_UPLOADS: u64 = 1_000_000;
+/// Keys looked at to tell that a database holds no collection: those of dropped ones may not have been collected yet.
+pub const MAX_KEYS_TO_DROP_DATABASE: usize = 10_000;
+/// Uploads one command gives up.
+pub const UPLOADS_PER_EXPIRY: usize = 1_000;
+/// Condemned directories of uploads are swept again this often: whoever was given one may still be writing.
+pub const UPLOAD_SWEEPS: u32 = 2;
+/// What is swept again waits this long: first what has one more sweep to come, then two, then three.
+pub const SWEEP_DELAYS_MS: [u64; 3] = [86_400_000, 3_600_000, CLAIM_LEASE_MS];
+/// Condemned rows one command finishes.
+pub const MAX_DELETIONS_PER_COMMAND: usize = 1_000;
 /// A segment that was prepared and not committed is given up after this.
 pub const UPLOAD_LIFETIME_MS: u64 = 86_400_000;
 /// Encoded source rows of one task: its results travel in one command.

@@ -53,6 +53,9 @@ pub struct Counters {
     /// Jobs that have not ended.
     #[prost(uint64, tag = "14")]
     pub active_jobs: u64,
+    /// Segments that are prepared and neither committed nor given up.
+    #[prost(uint64, tag = "15")]
+    pub uploads: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
@@ -159,6 +162,9 @@ pub struct InstanceRecord {
     /// doris.cloud.InstanceInfoPB as stored: without clusters, secrets as ciphertext.
     #[prost(bytes = "bytes", tag = "3")]
     pub info: bytes::Bytes,
+    /// A clone that takes no writes: `info` says it too, but most writes have no need to decode that.
+    #[prost(bool, tag = "4")]
+    pub read_only: bool,
 }
 
 /// A cluster without its nodes, which are rows of their own.

@@ -52,6 +52,7 @@ impl Bench {
                 scope,
                 dropped_at,
                 info: info.encode_to_vec().into(),
+                ..InstanceRecord::default()
             };
             store.rows.insert(
                 keys::record_by_name(RecordTable::Instance, name.as_bytes()),

@@ -136,6 +136,25 @@ pub fn remove(
     Ok(superseded)
 }
 
+/// Ends a key that is visible through a lineage, whether its own scope wrote it or it is inherited; the tombstone goes into the
+/// own scope. Returns what the key held; `None`, and nothing written, if there is nothing to end.
+pub fn end_visible(
+    context: &mut ApplyContext<'_, '_>,
+    lineage: &Lineage,
+    table: VersionedTable,
+    key: &[u8],
+) -> Result<Option<FoundRow>, StoreError> {
+    let reader = context.reader();
+    let Some(found) = lineage.get(reader, table, key)? else {
+        return Ok(None);
+    };
+    let own = lineage.own_scope();
+    // What was found further down has no version in the own scope: one there, also a tombstone, would have won.
+    let superseded = (found.scope == own).then_some(found.revision);
+    write(context, table, own, key, None, superseded);
+    Ok(Some(found))
+}
+
 /// Adds a version (`None`: a tombstone) for a caller that knows the revision of the [`newest`] one, which it must pass on:
 /// that version is queued for clean-up here and nowhere else.
 pub fn write(
@@ -167,7 +186,7 @@ fn encode_value(value: Option<&[u8]>) -> Bytes {
     out.freeze()
 }
 
-fn decode_value(row: &[u8], stored: &Bytes) -> Result<Option<Bytes>, StoreError> {
+pub(crate) fn decode_value(row: &[u8], stored: &Bytes) -> Result<Option<Bytes>, StoreError> {
     match stored.first() {
         Some(&VALUE) => Ok(Some(stored.slice(1..))),
         Some(&TOMBSTONE) if stored.len() == 1 => Ok(None),

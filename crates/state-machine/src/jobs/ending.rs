@@ -46,7 +46,8 @@ pub fn discard(context: &mut ApplyContext<'_, '_>, job: ActiveJob, state: JobSta
 fn drop_staged(context: &mut ApplyContext<'_, '_>, job: &ActiveJob) {
     let record = DroppedRecord {
         collection_id: job.record.target_collection_id,
-        created_at: context.revision().0,
+        // What was copied is condemned with the job's directory, what was not is another scope's.
+        files_condemned: true,
         ..DroppedRecord::default()
     };
     dropped::add(context, ScopeId(job.record.target_scope), &record);

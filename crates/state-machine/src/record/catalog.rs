@@ -42,6 +42,9 @@ pub struct CollectionRecord {
     /// Partitions that exist, so that their number can be bounded without counting them.
     #[prost(uint64, tag = "7")]
     pub partitions: u64,
+    /// Oldest revision that shows it: a pin before it does not keep it.
+    #[prost(uint64, tag = "8")]
+    pub created_at: u64,
 }
 
 /// Sums over a collection's visible segments. A row of its own, so that a commit does not rewrite the collection.
@@ -66,6 +69,9 @@ pub struct PartitionRecord {
     /// What its segments add to the collection's sums: dropping it takes them out at once.
     #[prost(message, optional, tag = "3")]
     pub stats: Option<StatsRecord>,
+    /// Oldest revision that shows it.
+    #[prost(uint64, tag = "4")]
+    pub created_at: u64,
 }
 
 /// A segment: written once and never changed, its id is never used again. So a segment has one version, and at most a tombstone.
@@ -125,19 +131,18 @@ pub struct CondemnedRecord {
     pub sweeps_left: u32,
 }
 
-/// What a dropped object leaves to be collected: its rows, one by one, when no pin can see it.
+/// What an object that nobody can see any more leaves to be collected: its rows, one by one.
 #[derive(Clone, PartialEq, Message)]
 pub struct DroppedRecord {
+    /// 0: all that is in the scope.
     #[prost(uint64, tag = "1")]
     pub collection_id: u64,
     /// 0: the whole collection.
     #[prost(uint64, tag = "2")]
     pub partition_id: u64,
-    /// Oldest revision that can show it.
-    #[prost(uint64, tag = "3")]
-    pub created_at: u64,
-    #[prost(uint64, tag = "4")]
-    pub dropped_ms: u64,
+    /// Its files are condemned already, by the directory they are in.
+    #[prost(bool, tag = "4")]
+    pub files_condemned: bool,
     /// Where the last run stopped.
     #[prost(bytes = "bytes", tag = "5")]
     pub resume_at: bytes::Bytes,

@@ -8,18 +8,21 @@
 //! Both are worked off from the front, and a store needs time to forget removed rows: so where to go on is remembered (in
 //! the counters, in the marker), or each run would search through all that the runs before it removed.
 //!
+//! A dropped object waits in the same queues as if it were a version ([`crate::dropped`]). With the version of a segment its files
+//! are condemned, in the same command: what can be deleted and what can be seen never overlap, and nothing is forgotten.
+//!
 //! A released revision may have been pinned again, or have had two pins: then its marker is simply dropped, and the next
 //! release leaves a new one. So markers and pins need no invariant between them.
 
 use super::lineage::hides_inherited;
 use super::pins::Blockers;
 use super::rows::{self, CleanupBatch, Superseded};
-use crate::command::{ApplyContext, ApplyError, read_record};
-use crate::keys::{COUNTERS_KEY, space};
-use crate::limits;
-use crate::record::Counters;
+use crate::command::{ApplyContext, ApplyError, decode_record, read_record};
+use crate::keys::{COUNTERS_KEY, VersionedTable, space};
+use crate::record::{CondemnedRecord, Counters, SegmentRecord};
 use crate::store::{Cursor, Reader, StoreError, prefix_end};
 use crate::view::View;
+use crate::{condemned, dropped, limits};
 use bytes::Bytes;
 use quorate_model::{Revision, ScopeId, StampedTime};
 use std::collections::{BTreeMap, BTreeSet};
@@ -81,6 +84,23 @@ pub fn run(context: &mut ApplyContext<'_, '_>, keys: usize) -> Result<Outcome, A
 
 fn out_of_window(superseded_ms: u64, now: StampedTime) -> bool {
     now.0.saturating_sub(superseded_ms) >= limits::HISTORY_WINDOW_MS
+}
+
+/// Condemns the files of a segment's version that goes. Those of another scope are not its own: the version held them only.
+pub(crate) fn condemn_segment(context: &mut ApplyContext<'_, '_>, scope: ScopeId, row: &[u8], value: Bytes) -> Result<(), StoreError> {
+    let segment: SegmentRecord = decode_record(row, value)?;
+    if segment.owner_scope != 0 {
+        return Ok(());
+    }
+    let files = CondemnedRecord {
+        scope: scope.0,
+        vault: segment.vault,
+        path: segment.path,
+        files: segment.files.into_iter().map(|file| file.name).collect(),
+        ..CondemnedRecord::default()
+    };
+    condemned::add(context, &files);
+    Ok(())
 }
 
 /// One run's reads and bookkeeping.
@@ -182,9 +202,23 @@ impl Sweep<'_, '_> {
             self.outcome.parked += 1;
             return Ok(());
         }
-        let version = superseded.version_key();
-        context.changes().remove(version.clone());
         context.counters.collected_before = context.counters.collected_before.max(superseded.superseded_at.0);
+        if dropped::is_mark(&superseded) {
+            dropped::make_ready(context, &superseded)?;
+            self.outcome.removed += 1;
+            return Ok(());
+        }
+        let version = superseded.version_key();
+        if superseded.name.get(1) == Some(&(VersionedTable::Segment as u8)) {
+            // A version that went with a dropped object has had its files condemned.
+            let Some(stored) = self.view.get(&version)? else {
+                return Ok(());
+            };
+            if let Some(value) = super::decode_value(&version, &stored)? {
+                condemn_segment(context, superseded.scope, &version, value)?;
+            }
+        }
+        context.changes().remove(version.clone());
         self.removed.entry(superseded.name).or_default().insert(version);
         self.outcome.removed += 1;
         Ok(())

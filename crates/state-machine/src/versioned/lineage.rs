@@ -94,6 +94,11 @@ impl Lineage {
         Ok(Lineage { levels })
     }
 
+    /// The scope that is read, and whose rows a command may write.
+    pub fn own_scope(&self) -> ScopeId {
+        self.levels[0].scope
+    }
+
     pub fn levels(&self) -> &[Level] {
         &self.levels
     }

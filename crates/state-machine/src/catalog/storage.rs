@@ -1,0 +1,78 @@
+//! Which store a vault's name means. Collections and segments keep the store's id: it stays when a vault is renamed.
+
+use crate::command::ApplyError;
+use crate::instances::{self, Instance};
+use crate::store::{Reader, StoreError};
+use crate::vaults;
+use quorate_model::{ErrorCode, MetaError, ScopeId};
+use quorate_wire::doris::ObjectStoreInfoPb;
+
+/// A store as the state describes it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum StoredVault {
+    /// The directory all peers share; it holds the files of all scopes, each under its own.
+    Local {
+        scope: ScopeId,
+    },
+    /// Secrets as ciphertext.
+    S3(Box<ObjectStoreInfoPb>),
+    Hdfs,
+}
+
+impl StoredVault {
+    /// What segments are stored with: the store's id, empty for the local directory.
+    pub fn id(&self) -> &str {
+        match self {
+            StoredVault::S3(store) => store.id(),
+            StoredVault::Local { .. } | StoredVault::Hdfs => "",
+        }
+    }
+}
+
+/// Finds a store by the name or id of a vault, or by the id of an object store; an empty name is the local directory.
+pub fn resolve(reader: &dyn Reader, instance: &Instance, vault: &str) -> Result<StoredVault, ApplyError> {
+    if vault.is_empty() {
+        return Ok(StoredVault::Local { scope: instance.scope });
+    }
+    let by_name = vaults::position(&instance.info, vault);
+    let position = by_name.or_else(|| instance.info.resource_ids.iter().position(|id| id == vault));
+    if let Some(position) = position {
+        let found = vaults::read(reader, instance, position)?;
+        return Ok(match found.obj_info {
+            Some(store) => StoredVault::S3(Box::new(store)),
+            None => StoredVault::Hdfs,
+        });
+    }
+    match instance.info.obj_info.iter().find(|store| store.id() == vault) {
+        Some(store) => Ok(StoredVault::S3(Box::new(store.clone()))),
+        None => {
+            let message = format!("vault {vault:?} of instance {:?} does not exist", instance.info.instance_id());
+            Err(MetaError::new(ErrorCode::VaultNotFound, message).into())
+        }
+    }
+}
+
+/// As [`resolve`], but refuses a store whose files cannot be copied or deleted.
+pub fn resolve_usable(reader: &dyn Reader, instance: &Instance, vault: &str) -> Result<StoredVault, ApplyError> {
+    match resolve(reader, instance, vault)? {
+        StoredVault::Hdfs => Err(MetaError::invalid(format!(
+            "vault {vault:?} is HDFS, where files can be neither copied nor deleted from here; use an object store"
+        ))
+        .into()),
+        store => Ok(store),
+    }
+}
+
+/// What people call a store: the name of a vault, the id of an object store.
+pub fn display_name(instance: &Instance, id: &str) -> String {
+    let position = instance.info.resource_ids.iter().position(|other| other == id);
+    let name = position.and_then(|position| instance.info.storage_vault_names.get(position));
+    name.map_or_else(|| id.to_owned(), Clone::clone)
+}
+
+/// The instance whose files a scope's are: its own, or that of the clone whose base layer it is.
+pub fn owner(reader: &dyn Reader, scope: ScopeId) -> Result<Instance, StoreError> {
+    let instance_id = instances::id_of_scope(reader, scope)?;
+    let found = instances::find(reader, &instance_id)?;
+    found.ok_or_else(|| StoreError(format!("scope {scope} belongs to instance {instance_id:?}, which has no row")))
+}

@@ -1,0 +1,62 @@
+//! Drops a partition: it is gone at once with all its segments. What a snapshot, a clone or a job can still see of it stays until
+//! it cannot.
+
+use crate::catalog::{Target, bounds, find, removal};
+use crate::command::{ApplyContext, ApplyError, Command, Prepare, PrepareContext};
+use quorate_model::MetaError;
+use quorate_wire::quorate::v1::{DropPartitionRequest, DropReply};
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct DropPartition {
+    #[prost(string, tag = "1")]
+    pub instance_id: String,
+    #[prost(string, tag = "2")]
+    pub database: String,
+    #[prost(string, tag = "3")]
+    pub collection: String,
+    #[prost(string, tag = "4")]
+    pub name: String,
+}
+
+impl Prepare for DropPartition {
+    type Request = DropPartitionRequest;
+
+    fn prepare(request: DropPartitionRequest, _: &PrepareContext<'_>) -> Result<DropPartition, MetaError> {
+        let DropPartitionRequest {
+            instance_id,
+            database,
+            collection,
+            name,
+        } = request;
+        bounds::check_instance(&instance_id)?;
+        let database = bounds::database_name(database)?;
+        bounds::check_name("collection", &collection)?;
+        bounds::check_name("partition", &name)?;
+        Ok(DropPartition {
+            instance_id,
+            database,
+            collection,
+            name,
+        })
+    }
+}
+
+impl Command for DropPartition {
+    type Reply = DropReply;
+
+    fn apply(&self, context: &mut ApplyContext<'_, '_>) -> Result<DropReply, ApplyError> {
+        let target = Target::of(context.reader(), &self.instance_id)?;
+        let collection = find::find_collection(context.reader(), &target.lineage, &self.database, &self.collection)?;
+        let Some(partition) = find::look_up_partition(context.reader(), &target.lineage, collection.id, &self.name)? else {
+            return Ok(DropReply {
+                existed: false,
+                revision: context.counters.revision,
+            });
+        };
+        removal::drop_partition(context, &target, collection, &partition)?;
+        Ok(DropReply {
+            existed: true,
+            revision: context.revision().0,
+        })
+    }
+}
