@@ -15,8 +15,8 @@ use crate::codec::{self, LogId, StoredMembership};
 use bytes::Bytes;
 use quorate_state_machine::{Reader, keys};
 use rocksdb::{
-    BlockBasedOptions, Cache, DB, DBCompressionType, Env, FlushOptions, Options, ReadOptions, ReadTier, SliceTransform, WriteBatch,
-    WriteOptions,
+    BlockBasedIndexType, BlockBasedOptions, Cache, DB, DBCompressionType, Env, FlushOptions, Options, ReadOptions, ReadTier,
+    SliceTransform, WriteBatch, WriteOptions,
 };
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -203,6 +203,12 @@ fn db_options(options: &RocksStateOptions, cache: &Cache) -> Options {
     table.set_whole_key_filtering(true);
     table.set_cache_index_and_filter_blocks(true);
     table.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    // In pieces: the cache is cut into shards of about 1 MiB, so the whole index or filter of a large file fits into none, and
+    // every read of a row would read and unpack it anew.
+    table.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
+    table.set_partition_filters(true);
+    table.set_metadata_block_size(4 << 10);
+    table.set_pin_top_level_index_and_filter(true);
     table.set_format_version(5);
     let mut db = Options::default();
     db.create_if_missing(true);
