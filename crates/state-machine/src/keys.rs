@@ -295,6 +295,15 @@ pub fn filter_prefix(key: &[u8]) -> &[u8] {
     }
 }
 
+/// Rows that nearly every read looks at, whatever it is about: worth keeping in memory while the state does not change.
+pub fn is_looked_at_by_all(key: &[u8]) -> bool {
+    match key {
+        [space::COUNTERS, ..] => true,
+        [space::RECORD, table, ..] => *table == RecordTable::Instance as u8 || *table == RecordTable::Parent as u8,
+        _ => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,7 +8,6 @@
 //! ```
 
 use super::checkpoint::Checkpoint;
-use super::rocks_reader::RocksReader;
 use super::rocks_view::RocksView;
 use super::{RaftRows, StateEngine, StateSizes, raft_keys};
 use crate::codec::{self, LogId, StoredMembership};
@@ -265,7 +264,7 @@ fn read_raft_rows(db: &DB, options: &ReadOptions) -> io::Result<RaftRows> {
 
 impl StateEngine for RocksState {
     fn read(&self, read: &mut dyn FnMut(&dyn Reader)) {
-        self.view().read(|snapshot| read(&RocksReader { snapshot }));
+        self.view().read(|reader| read(reader));
     }
 
     fn commit(&self, writes: &[(Bytes, Option<Bytes>)], applied: LogId, membership: Option<&StoredMembership>) -> io::Result<()> {

@@ -1,5 +1,6 @@
 //! Reading RocksDB as the state machine's sorted map.
 
+use super::rocks_view::{KeptRows, get_kept};
 use bytes::Bytes;
 use quorate_state_machine::{Cursor, Reader, StoreError, keys, store::prefix_end};
 use rocksdb::{DBRawIterator, ReadOptions, Snapshot};
@@ -7,6 +8,7 @@ use rocksdb::{DBRawIterator, ReadOptions, Snapshot};
 /// One consistent view.
 pub(super) struct RocksReader<'a> {
     pub snapshot: &'a Snapshot<'a>,
+    pub kept: &'a KeptRows,
 }
 
 pub(super) fn store_error(error: rocksdb::Error) -> StoreError {
@@ -15,8 +17,10 @@ pub(super) fn store_error(error: rocksdb::Error) -> StoreError {
 
 impl Reader for RocksReader<'_> {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        let value = self.snapshot.get_pinned(key).map_err(store_error)?;
-        Ok(value.map(|value| Bytes::copy_from_slice(&value)))
+        get_kept(self.kept, key, || {
+            let value = self.snapshot.get_pinned(key).map_err(store_error)?;
+            Ok(value.map(|value| Bytes::copy_from_slice(&value)))
+        })
     }
 
     fn cursor<'a>(&'a self, start: &[u8], end: &[u8]) -> Result<Box<dyn Cursor + 'a>, StoreError> {
