@@ -12,9 +12,11 @@
 //! in the clone's scope has been collected.
 
 use crate::command::{ApplyContext, ApplyError};
+use crate::dropped;
+use crate::keys::{self, RecordTable};
 use crate::limits::MAX_CLONE_DEPTH;
-use crate::record::ParentRecord;
-use crate::snapshots::clone_key;
+use crate::record::{DroppedRecord, ParentRecord};
+use crate::snapshots::{Snapshot, clone_key};
 use crate::store::{Reader, StoreError};
 use crate::versioned::Lineage;
 use crate::versioned::lineage::{parent, parent_key};
@@ -39,10 +41,11 @@ pub fn depth(reader: &dyn Reader, scope: ScopeId) -> Result<usize, StoreError> {
 pub fn begin(
     context: &mut ApplyContext<'_, '_>,
     clone: ScopeId,
-    source: ScopeId,
-    revision: Revision,
+    instance_id: &str,
+    source: &Snapshot,
     shares_stores: bool,
 ) -> Result<(), ApplyError> {
+    let (source, revision) = (source.scope, source.revision);
     let depth = depth(context.reader(), source)? + 1;
     if depth > MAX_CLONE_DEPTH {
         let text =
@@ -54,7 +57,7 @@ pub fn begin(
         source_scope: source.0,
         source_revision: revision.0,
         source_pin,
-        base_scope: next_scope(context),
+        base_scope: base_scope(context, instance_id),
         created_at: context.revision().0,
         depth: depth as u32,
         shares_stores,
@@ -65,10 +68,12 @@ pub fn begin(
     Ok(())
 }
 
-/// A scope that was never used.
-pub fn next_scope(context: &mut ApplyContext<'_, '_>) -> u64 {
+/// A scope that was never used, for a base layer. Its files are the clone's: its row names the clone's instance.
+pub fn base_scope(context: &mut ApplyContext<'_, '_>, instance_id: &str) -> u64 {
     let scope = context.counters.next_scope.max(1);
     context.counters.next_scope = scope + 1;
+    let key = keys::record_in_scope(RecordTable::Scope, ScopeId(scope)).freeze();
+    context.changes().put(key, Bytes::copy_from_slice(instance_id.as_bytes()));
     scope
 }
 
@@ -121,7 +126,7 @@ fn unpin_source(context: &mut ApplyContext<'_, '_>, clone: ScopeId, record: &Par
     Ok(())
 }
 
-/// Gives back all that a clone holds of others. To be called when its scope has been collected: nothing can be read through it any
+/// Gives back all that a clone holds of others, and lets its base layer be collected. To be called when its scope has been collected: nothing can be read through it any
 /// more. Does nothing for a scope that is no clone.
 pub fn release(context: &mut ApplyContext<'_, '_>, clone: ScopeId) -> Result<(), StoreError> {
     let Some(record) = parent(context.reader(), clone)? else {
@@ -134,5 +139,8 @@ pub fn release(context: &mut ApplyContext<'_, '_>, clone: ScopeId) -> Result<(),
         }
     }
     context.changes().remove(parent_key(clone));
+    if record.base_scope != 0 {
+        dropped::add(context, ScopeId(record.base_scope), &DroppedRecord::default());
+    }
     Ok(())
 }

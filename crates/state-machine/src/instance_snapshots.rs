@@ -20,6 +20,7 @@
 //! - Labels need not be unique. Lists are in the order of creation.
 //! - A snapshot of the whole instance that the native API made is listed and can be cloned as well.
 
+use crate::catalog::storage::{self, StoredVault};
 use crate::command::ApplyError;
 use crate::instances::{self, Instance, Route};
 use crate::record::SnapshotRecord;
@@ -87,51 +88,46 @@ pub fn status(record: &SnapshotRecord) -> SnapshotStatus {
 }
 
 /// Where a snapshot's image is to go: `vault_name`'s store, or the instance's own choice. Keys are as stored.
-pub fn store_for_image(reader: &dyn Reader, instance: &Instance, vault_name: &str) -> Result<(String, ObjectStoreInfoPb), ApplyError> {
+pub fn store_for_image(reader: &dyn Reader, instance: &Instance, vault_name: &str) -> Result<ObjectStoreInfoPb, ApplyError> {
     let info = &instance.info;
-    let name = if vault_name.is_empty() {
-        info.default_storage_vault_name()
-    } else {
-        vault_name
+    let place = match vault_name {
+        "" => default_place(instance),
+        name if vaults::position(info, name).is_some() => name.to_owned(),
+        name => return Err(MetaError::new(ErrorCode::VaultNotFound, format!("vault_name={name} not found")).into()),
     };
-    if name.is_empty() {
-        let newest = info.obj_info.last();
-        let store = newest.ok_or_else(|| {
-            let instance_id = info.instance_id();
-            MetaError::invalid(format!(
-                "instance has no object store for the snapshot's image; add one, instance_id={instance_id}"
+    match storage::resolve(reader, instance, &place)? {
+        StoredVault::S3(store) => Ok(*store),
+        StoredVault::Hdfs => {
+            let name = storage::display_name(instance, &place);
+            Err(MetaError::invalid(format!(
+                "vault_name={name} is an HDFS vault, a snapshot's image needs an object store"
             ))
-        })?;
-        return Ok((store.id().to_owned(), store.clone()));
+            .into())
+        }
+        StoredVault::Local { .. } => {
+            let instance_id = info.instance_id();
+            let text = format!("instance has no object store for the snapshot's image; add one, instance_id={instance_id}");
+            Err(MetaError::invalid(text).into())
+        }
     }
-    let Some(position) = vaults::position(info, name) else {
-        return Err(MetaError::new(ErrorCode::VaultNotFound, format!("vault_name={name} not found")).into());
-    };
-    let vault = vaults::read(reader, instance, position)?;
-    let store = vault.obj_info.filter(|_| vault.hdfs_info.is_none());
-    let store = store.ok_or_else(|| {
-        MetaError::invalid(format!(
-            "vault_name={name} is an HDFS vault, a snapshot's image needs an object store"
-        ))
-    })?;
-    Ok((name.to_owned(), store))
 }
 
-/// The store that a snapshot's image is in, keys as stored; none for a snapshot that Doris's calls did not make, or when it is gone.
+/// The store that a snapshot's image is in, keys as stored; none when it is the local directory, or is gone.
 pub fn store_of_image(reader: &dyn Reader, instance: &Instance, snapshot: &Snapshot) -> Result<Option<ObjectStoreInfoPb>, StoreError> {
-    let place = snapshot.record.vault.as_str();
-    if let Some(position) = vaults::position(&instance.info, place) {
-        return Ok(vaults::read(reader, instance, position)?.obj_info);
+    match storage::resolve(reader, instance, &snapshot.record.vault) {
+        Ok(StoredVault::S3(store)) => Ok(Some(*store)),
+        Ok(_) | Err(ApplyError::Refused(_)) => Ok(None),
+        Err(ApplyError::Store(error)) => Err(error),
     }
-    Ok(instance.info.obj_info.iter().find(|store| store.id() == place).cloned())
 }
 
-/// Where files that belong to no collection go: the default vault, else the newest object store, else the peers' local directory.
+/// Where files that belong to no collection go: the id of the default vault, else of the newest object store, else the peers' local
+/// directory.
 pub fn default_place(instance: &Instance) -> String {
     let info = &instance.info;
-    match info.default_storage_vault_name() {
+    match info.default_storage_vault_id() {
         "" => info.obj_info.last().map(|store| store.id().to_owned()).unwrap_or_default(),
-        name => name.to_owned(),
+        id => id.to_owned(),
     }
 }
 

@@ -545,6 +545,7 @@ const RECORD_SOURCES: &[&str] = &[
     include_str!("../src/record.rs"),
     include_str!("../src/record/catalog.rs"),
     include_str!("../src/record/job.rs"),
+    include_str!("../src/record/snapshot.rs"),
 ];
 
 #[test]

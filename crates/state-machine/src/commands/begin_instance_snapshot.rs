@@ -101,7 +101,7 @@ impl Command for BeginInstanceSnapshot {
             let text = format!("snapshots are not enabled, current status is {status}; set_snapshot_property with status ENABLED first, instance_id: {instance_id}");
             return Err(MetaError::invalid(text).into());
         }
-        let (place, store) = instance_snapshots::store_for_image(context.reader(), &instance, &self.vault_name)?;
+        let store = instance_snapshots::store_for_image(context.reader(), &instance, &self.vault_name)?;
         let now_ms = context.now().0;
         let snapshot_id = id::text(context.revision());
         let image_url = format!("/snapshot/{snapshot_id}/");
@@ -123,7 +123,7 @@ impl Command for BeginInstanceSnapshot {
             name: self.label.clone(),
             state: SnapshotState::Pending as i32,
             created_ms: now_ms,
-            vault: place,
+            vault: store.id().to_owned(),
             location: image_url.clone(),
             manifests_complete: true,
             manifests_listed: true,

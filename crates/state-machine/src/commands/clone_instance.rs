@@ -330,7 +330,7 @@ impl CloneInstance {
         for vault in rows {
             context.put_record(vaults::key(scope, vault.id()), &vault);
         }
-        clones::begin(context, scope, snapshot.scope, snapshot.revision, shares_stores)
+        clones::begin(context, scope, &self.new_instance_id, snapshot, shares_stores)
     }
 }
 

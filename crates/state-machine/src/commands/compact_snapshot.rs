@@ -106,7 +106,7 @@ impl Command for CompactSnapshot {
 impl CompactSnapshot {
     fn start(&self, context: &mut ApplyContext<'_, '_>, instance: &Instance, record: &ParentRecord) -> Result<u64, ApplyError> {
         // What an earlier job staged is being deleted: nothing of it may be taken for this one's.
-        let base_scope = if record.job == 0 { record.base_scope } else { clones::next_scope(context) };
+        let base_scope = if record.job == 0 { record.base_scope } else { clones::base_scope(context, instance.info.instance_id()) };
         let source = ScopeId(record.source_scope);
         let order = JobRecord {
             kind: JobKind::CompactClone as i32,

@@ -4,20 +4,14 @@
 //! no such snapshot, the names that snapshots were given at their creation decide: so a snapshot is found after its collection was
 //! dropped or renamed. What fits several snapshots is refused, never guessed.
 
-use super::{Snapshot, find, id, name_key, names_prefix};
+use super::{Snapshot, id, name_key, names_prefix};
+use crate::catalog::{DEFAULT_DATABASE, find};
 use crate::command::ApplyError;
-use crate::keys::VersionedTable;
 use crate::limits::MAX_NAME_BYTES;
-use crate::record::{DatabaseRecord, NameRecord};
 use crate::store::{Reader, StoreError, prefix_end};
 use crate::versioned::Lineage;
-use bytes::BufMut;
-use prost::Message;
 use quorate_model::{MetaError, Revision, ScopeId};
 use quorate_wire::quorate::v1::SnapshotRef;
-
-/// What an absent database means.
-pub const DEFAULT_DATABASE: &str = "default";
 
 /// The database a caller means.
 pub fn database_or_default(database: &str) -> &str {
@@ -90,24 +84,26 @@ pub fn parse_id(snapshot_id: &str) -> Result<Revision, MetaError> {
 /// only.
 pub fn resolve(reader: &dyn Reader, scope: ScopeId, reference: &SnapshotRef) -> Result<Option<Snapshot>, ApplyError> {
     if !reference.snapshot_id.is_empty() {
-        return Ok(find(reader, scope, parse_id(&reference.snapshot_id)?)?);
+        return Ok(super::find(reader, scope, parse_id(&reference.snapshot_id)?)?);
     }
     if !reference.collection.is_empty()
         && let Some(collection) = collection_id(reader, scope, database_or_default(&reference.database), &reference.collection)?
         && let Some(revision) = only_one(reference, named(reader, scope, collection, &reference.name)?)?
     {
-        return Ok(find(reader, scope, revision)?);
+        return Ok(super::find(reader, scope, revision)?);
     }
     let mut fitting = Vec::new();
     for revision in named_anywhere(reader, scope, &reference.name)? {
-        let Some(snapshot) = find(reader, scope, revision)? else { continue };
+        let Some(snapshot) = super::find(reader, scope, revision)? else {
+            continue;
+        };
         let fits = |wanted: &str, actual: &str| wanted.is_empty() || wanted == actual;
         if fits(&reference.collection, &snapshot.record.collection) && fits(&reference.database, &snapshot.record.database) {
             fitting.push(revision);
         }
     }
     match only_one(reference, fitting)? {
-        Some(revision) => Ok(find(reader, scope, revision)?),
+        Some(revision) => Ok(super::find(reader, scope, revision)?),
         None => Ok(None),
     }
 }
@@ -188,21 +184,11 @@ pub fn revision_of(key: &[u8], value: &[u8]) -> Result<Revision, StoreError> {
 /// The id of the collection that has the name now.
 pub fn collection_id(reader: &dyn Reader, scope: ScopeId, database: &str, collection: &str) -> Result<Option<u64>, StoreError> {
     let lineage = Lineage::of(reader, scope, Revision(u64::MAX))?;
-    let Some(row) = lineage.get(reader, VersionedTable::Database, database.as_bytes())? else {
+    let Some(database) = find::look_up_database(reader, &lineage, database)? else {
         return Ok(None);
     };
-    let database: DatabaseRecord = decode(&row.key, row.value)?;
-    let mut key = bytes::BytesMut::from(&database.database_id.to_be_bytes()[..]);
-    key.put_slice(collection.as_bytes());
-    let Some(row) = lineage.get(reader, VersionedTable::CollectionName, &key)? else {
-        return Ok(None);
-    };
-    let name: NameRecord = decode(&row.key, row.value)?;
-    Ok(Some(name.id))
-}
-
-fn decode<M: Message + Default>(key: &[u8], value: bytes::Bytes) -> Result<M, StoreError> {
-    crate::command::decode_record(key, value)
+    let found = find::look_up_collection(reader, &lineage, database.record.database_id, collection)?;
+    Ok(found.map(|found| found.id))
 }
 
 #[cfg(test)]

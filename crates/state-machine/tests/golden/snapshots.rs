@@ -191,7 +191,10 @@ pub fn records() -> Vec<Golden> {
         job: 302,
     };
     vec![
-        record(snapshot, "0a016e120174180220ac022a016432016338ad0240ae0248af025201765a016c6208080110021803200468b002700178018001b1028a010550016a016e"),
+        record(
+            snapshot,
+            "0a016e120174180220ac022a016432016338ad0240ae0248af025201765a016c6208080110021803200468b002700178018001b1028a010550016a016e",
+        ),
         record(parent, "080110ac0218ad022002280130ae023801400348af025001"),
         record(pin, "080110ac0218ad0220ae02"),
         record(SnapshotCountRecord { snapshots: 300 }, "08ac02"),
