@@ -110,6 +110,14 @@ command_table! {
     113 expire_uploads ExpireUploads;
     114 collect_dropped CollectDropped;
     115 finish_deletion FinishDeletion;
+    120 create_snapshot CreateSnapshot;
+    121 commit_snapshot CommitSnapshot;
+    122 fail_snapshot FailSnapshot;
+    123 drop_snapshot DropSnapshot;
+    124 remove_snapshot RemoveSnapshot;
+    125 expire_snapshots ExpireSnapshots;
+    126 pin_snapshot PinSnapshot;
+    127 unpin_snapshot UnpinSnapshot;
     131 plan_tasks PlanTasks;
     132 claim_tasks ClaimTasks;
     133 renew_claims RenewClaims;
@@ -120,11 +128,20 @@ command_table! {
     138 cancel_job CancelJob;
     139 fail_job FailJob;
     140 remove_jobs RemoveJobs;
+    150 begin_instance_snapshot BeginInstanceSnapshot;
+    151 update_instance_snapshot UpdateInstanceSnapshot;
+    152 commit_instance_snapshot CommitInstanceSnapshot;
+    153 abort_instance_snapshot AbortInstanceSnapshot;
+    154 drop_instance_snapshot DropInstanceSnapshot;
+    155 clone_instance CloneInstance;
+    156 compact_snapshot CompactSnapshot;
+    157 decouple_instance DecoupleInstance;
 }
 
 /// First words of commands that give space back, or end what occupies some.
 const VERBS_THAT_SHRINK: &[&str] = &[
-    "abort", "cancel", "close", "collect", "complete", "delete", "drop", "end", "expire", "fail", "finish", "release", "remove",
+    "abort", "cancel", "close", "collect", "complete", "decouple", "delete", "drop", "end", "expire", "fail", "finish", "release",
+    "remove", "unpin",
 ];
 /// Commands without which those above, or a change of members, could not be made, and those that let a running job end; what they
 /// add is bounded.

@@ -15,12 +15,11 @@ use crate::catalog::row_keys;
 use crate::changes::SupersededVersion;
 use crate::command::{ApplyContext, decode_record};
 use crate::keys::{self, RecordTable, VersionedTable};
-use crate::record::{DroppedRecord, ParentRecord};
+use crate::record::DroppedRecord;
 use crate::store::{Reader, StoreError, prefix_end};
-use crate::versioned::pins::{self, PinKind};
+use crate::versioned::cleanup;
 use crate::versioned::rows::Superseded;
-use crate::versioned::{cleanup, lineage};
-use crate::{limits, versioned};
+use crate::{clones, limits, versioned};
 use bytes::{BufMut, Bytes, BytesMut};
 use quorate_model::{Revision, ScopeId};
 use std::collections::BTreeSet;
@@ -104,7 +103,7 @@ pub fn collect(context: &mut ApplyContext<'_, '_>, keys: usize) -> Result<Outcom
         }
         context.changes().remove(row);
         if record.collection_id == 0 {
-            release_source(context, scope)?;
+            clones::release(context, scope)?;
         }
         collection.outcome.finished += 1;
         objects.next()?;
@@ -198,26 +197,5 @@ fn remove_version(
         context.changes().remove(attributes::index_key(name, scope));
     }
     context.changes().remove(row);
-    Ok(())
-}
-
-/// Gives back what a clone that is gone had of its source, and lets its base layer be collected.
-fn release_source(context: &mut ApplyContext<'_, '_>, scope: ScopeId) -> Result<(), StoreError> {
-    let Some(parent): Option<ParentRecord> = lineage::parent(context.reader(), scope)? else {
-        return Ok(());
-    };
-    let (source, revision) = (ScopeId(parent.source_scope), Revision(parent.source_revision));
-    if parent.source_pin != 0 {
-        pins::end(context, PinKind::Clone, source, revision, parent.source_pin)?;
-    }
-    pins::end(context, PinKind::Hold, source, revision, scope.0)?;
-    let mut clone = keys::record_in_scope(RecordTable::SnapshotClone, source);
-    clone.put_u64(revision.0);
-    clone.put_u64(scope.0);
-    context.changes().remove(clone.freeze());
-    context.changes().remove(lineage::parent_key(scope));
-    if parent.base_scope != 0 {
-        add(context, ScopeId(parent.base_scope), &DroppedRecord::default());
-    }
     Ok(())
 }

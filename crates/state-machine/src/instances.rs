@@ -9,7 +9,7 @@ use crate::command::{ApplyContext, ApplyError, decode_record, read_record};
 use crate::keys::{self, RecordTable};
 use crate::record::InstanceRecord;
 use crate::store::{Reader, StoreError, prefix_end};
-use crate::{clusters, dropped, nodes, text_bounds};
+use crate::{clusters, dropped, nodes, snapshots, text_bounds};
 use bytes::Bytes;
 use prost::Message;
 use quorate_model::{ErrorCode, MetaError, Revision, ScopeId};
@@ -183,6 +183,7 @@ pub fn drop(context: &mut ApplyContext<'_, '_>, instance_id: &str) -> Result<(),
     if instance.dropped_at == 0 {
         instance.dropped_at = context.revision().0;
         dropped::mark(context, instance.scope, 0, 0, Revision(0));
+        snapshots::expiry::queue_dropped_instance(context, instance.scope)?;
     }
     put(context, &instance);
     Ok(())

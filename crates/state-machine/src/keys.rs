@@ -79,18 +79,21 @@ pub enum RecordTable {
     Dropped = 16,
     /// scope u64 | revision u64 -> SnapshotRecord
     Snapshot = 17,
-    /// scope u64 | collection u64 (0: whole instance) | name' -> revision u64: taken names
+    /// scope u64 | collection u64 (0: whole instance) | name' -> revision u64: taken names. A label, which several snapshots
+    /// may have, is followed by the revision u64
     SnapshotName = 18,
     /// pin id i64 -> SnapshotPinRecord
     SnapshotPin = 19,
     /// scope u64 | revision u64 | pin id i64 -> (): the pins of one snapshot
     SnapshotPinIndex = 20,
-    /// expires ms u64 | kind u8 (0: snapshot, 1: pin) | scope u64 | revision u64 | pin id i64 -> ()
+    /// due ms u64 | kind u8 (0: snapshot, 1: pin, 2: all of a dropped instance) | scope u64 | revision u64 | pin id i64 -> ()
     SnapshotExpiry = 21,
     /// scope u64 | revision u64 | clone scope u64 -> (): the clones that read through a snapshot
     SnapshotClone = 22,
     /// scope u64 | revision u64 -> (): snapshots a reconciler has something to do for (pending, deleting, manifests)
     SnapshotWork = 23,
+    /// scope u64 -> SnapshotCountRecord
+    SnapshotCount = 24,
     /// () -> FrontSettingsRecord
     FrontSettings = 30,
     /// () -> RateLimitsRecord

@@ -13,6 +13,7 @@ pub mod access;
 pub mod attributes;
 pub mod catalog;
 pub mod changes;
+pub mod clones;
 pub mod cluster_request;
 pub mod clusters;
 pub mod command;
@@ -22,6 +23,7 @@ pub mod digest;
 pub mod dropped;
 pub mod frame;
 pub mod front_settings;
+pub mod instance_snapshots;
 pub mod instances;
 pub mod jobs;
 pub mod keys;
@@ -41,6 +43,9 @@ mod resource_scenarios;
 pub mod sealed;
 pub mod service_account;
 pub mod session;
+#[cfg(test)]
+mod snapshot_fixture;
+pub mod snapshots;
 #[cfg(test)]
 mod storage_fixture;
 pub mod storage_request;

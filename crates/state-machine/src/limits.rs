@@ -144,3 +144,17 @@ pub const MAX_SNAPSHOT_TTL_SECONDS: u64 = 315_360_000;
 pub const MAX_SNAPSHOT_PIN_SECONDS: u64 = 2_592_000;
 /// Snapshots of one instance.
 pub const MAX_SNAPSHOTS_PER_INSTANCE: u64 = 10_000;
+/// Pins of one snapshot, ended ones included: dropping it removes them in one command.
+pub const MAX_PINS_PER_SNAPSHOT: usize = 1_000;
+/// A snapshot that was given up, before its record goes: long enough to ask why.
+pub const ABORTED_SNAPSHOT_KEPT_MS: u64 = 86_400_000;
+/// A snapshot that has expired while it was in use is looked at again after this.
+pub const EXPIRY_RETRY_MS: u64 = 600_000;
+/// Expiry rows one command looks at.
+pub const EXPIRIES_PER_COMMAND: usize = 200;
+/// Longest time an image may take to arrive, in seconds: a week.
+pub const MAX_SNAPSHOT_TIMEOUT_SECONDS: u64 = 604_800;
+/// Instances that were rolled back into each other, one after the other.
+pub const MAX_ROLLBACK_CHAIN: usize = 1_000;
+/// After a job that could not write a snapshot's manifests has failed, another one is started no earlier.
+pub const MANIFESTS_RETRY_MS: u64 = 600_000;

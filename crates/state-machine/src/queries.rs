@@ -3,6 +3,7 @@
 pub mod attributes;
 pub mod cluster_status;
 pub mod instance_list;
+pub mod instance_snapshots;
 pub mod instances;
 pub mod jobs;
 pub mod object_stores;

@@ -9,7 +9,7 @@ pub use catalog::{
 };
 pub use job::{JobProgressRecord, JobRecord, PartitionMapping, TaskRecord};
 use prost::Message;
-pub use snapshot::{ParentRecord, SnapshotPinRecord, SnapshotRecord};
+pub use snapshot::{ParentRecord, SnapshotCountRecord, SnapshotPinRecord, SnapshotRecord};
 
 /// Counters that every command may draw from; one row, written with each group.
 #[derive(Clone, Copy, PartialEq, Message)]

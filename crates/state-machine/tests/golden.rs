@@ -8,6 +8,8 @@
 mod catalog;
 #[path = "golden/jobs.rs"]
 mod jobs;
+#[path = "golden/snapshots.rs"]
+mod snapshots;
 mod support;
 
 use prost::Message;
@@ -527,6 +529,8 @@ fn every_command_has_golden_bytes() {
     rows.extend(vault_commands());
     rows.extend(catalog::commands());
     rows.extend(jobs::commands());
+    rows.extend(snapshots::commands());
+    rows.extend(snapshots::instance_commands());
     check(&rows);
     let missing: Vec<_> = COMMANDS
         .iter()
@@ -541,6 +545,7 @@ const RECORD_SOURCES: &[&str] = &[
     include_str!("../src/record.rs"),
     include_str!("../src/record/catalog.rs"),
     include_str!("../src/record/job.rs"),
+    include_str!("../src/record/snapshot.rs"),
 ];
 
 #[test]
@@ -551,6 +556,7 @@ fn every_stored_record_has_golden_bytes() {
     rows.extend(marked());
     rows.extend(jobs::records());
     rows.extend(catalog::records());
+    rows.extend(snapshots::records());
     check(&rows);
     let declared = RECORD_SOURCES
         .iter()
@@ -627,6 +633,14 @@ fn command_numbers_are_frozen() {
         (113, "expire_uploads"),
         (114, "collect_dropped"),
         (115, "finish_deletion"),
+        (120, "create_snapshot"),
+        (121, "commit_snapshot"),
+        (122, "fail_snapshot"),
+        (123, "drop_snapshot"),
+        (124, "remove_snapshot"),
+        (125, "expire_snapshots"),
+        (126, "pin_snapshot"),
+        (127, "unpin_snapshot"),
         (131, "plan_tasks"),
         (132, "claim_tasks"),
         (133, "renew_claims"),
@@ -637,6 +651,14 @@ fn command_numbers_are_frozen() {
         (138, "cancel_job"),
         (139, "fail_job"),
         (140, "remove_jobs"),
+        (150, "begin_instance_snapshot"),
+        (151, "update_instance_snapshot"),
+        (152, "commit_instance_snapshot"),
+        (153, "abort_instance_snapshot"),
+        (154, "drop_instance_snapshot"),
+        (155, "clone_instance"),
+        (156, "compact_snapshot"),
+        (157, "decouple_instance"),
     ];
     for (number, name) in frozen {
         assert_eq!(info(number).map(|info| info.name), Some(name));

@@ -1,6 +1,7 @@
 //! Makes a finished job's results visible, in one small entry.
 
 use super::{ActiveJob, ending, snapshot_rows, tasks};
+use crate::clones;
 use crate::command::{ApplyContext, ApplyError, decode_record};
 use crate::instances::{self, Instance};
 use crate::keys::{self, RecordTable, VersionedTable};
@@ -8,7 +9,7 @@ use crate::limits;
 use crate::record::{CollectionRecord, DatabaseRecord, JobRecord, NameRecord, ParentRecord};
 use crate::store::{Reader, StoreError};
 use crate::versioned::lineage::parent_key;
-use crate::versioned::{self, Lineage, LineageScan, PageLimit, lineage, pins};
+use crate::versioned::{self, Lineage, LineageScan, PageLimit, lineage};
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
 use quorate_model::{ErrorCode, MetaError, Revision, ScopeId};
@@ -104,19 +105,15 @@ fn publish_base(context: &mut ApplyContext<'_, '_>, record: &JobRecord) -> Resul
             ..parent
         };
         context.put_record(parent_key(clone), &parent);
+        if parent.holds_files {
+            clones::hold_files(context, clone, &parent)?;
+        }
     }
     if let Some(mut instance) = compacting_instance(context.reader(), record)? {
         instance
             .info
             .set_snapshot_compact_status(SnapshotCompactStatus::SnapshotCompactDone);
         instances::put(context, &instance);
-    }
-    if !record.copies_files {
-        // Rows may have come from any level below: each keeps its files for the clone.
-        let source = Lineage::of(context.reader(), ScopeId(record.source_scope), Revision(record.source_revision))?;
-        for level in source.levels() {
-            pins::begin_hold(context, level.scope, level.revision, clone.0)?;
-        }
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! Stored records of snapshots and clones.
 
 use prost::Message;
+use quorate_wire::doris::SnapshotPb;
 
 /// A snapshot; its key holds scope and revision, which is what it shows.
 #[derive(Clone, PartialEq, Message)]
@@ -40,6 +41,22 @@ pub struct SnapshotRecord {
     pub manifest_job: u64,
     #[prost(bool, tag = "14")]
     pub manifests_complete: bool,
+    /// The metadata file lists them.
+    #[prost(bool, tag = "15")]
+    pub manifests_listed: bool,
+    /// When its expiry row says to look at it: later than `expires_ms` if it was in use then; 0 for no row.
+    #[prost(uint64, tag = "16")]
+    pub due_ms: u64,
+    /// What Doris's calls say of it; none for a snapshot they did not make.
+    #[prost(message, optional, tag = "17")]
+    pub doris: Option<SnapshotPb>,
+}
+
+/// How many snapshots an instance has, those being deleted included.
+#[derive(Clone, Copy, PartialEq, Message)]
+pub struct SnapshotCountRecord {
+    #[prost(uint64, tag = "1")]
+    pub snapshots: u64,
 }
 
 /// Keeps a snapshot from being dropped: by a caller's `pin_snapshot`, or by a job.
@@ -85,4 +102,7 @@ pub struct ParentRecord {
     /// The job that compacts it; 0 before there is one.
     #[prost(uint64, tag = "9")]
     pub job: u64,
+    /// It has no store of its own: its files lie where the source's do.
+    #[prost(bool, tag = "10")]
+    pub shares_stores: bool,
 }

@@ -302,7 +302,11 @@ impl World {
             0 => command.bytes += 1,
             1 => drop(command.rows.pop()),
             2 => row.table = 3,
-            3 => row.key = [&row.key[..row.key.len() - 1], &[row.key[row.key.len() - 1] ^ 0x80]].concat().into(),
+            3 => {
+                row.key = [&row.key[..row.key.len() - 1], &[row.key[row.key.len() - 1] ^ 0x80]]
+                    .concat()
+                    .into()
+            }
             _ => row.value = Bytes::from_static(b"\x0a\x01x"),
         }
         // Only segments have values that can be told from others.

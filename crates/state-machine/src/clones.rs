@@ -1,0 +1,146 @@
+//! Clones: instances whose reads fall through to a snapshot of another one, and how they become independent.
+//!
+//! ```text
+//! clone           Parent row, pin `Clone` on the source's revision, SnapshotClone row
+//! compact         a job fills the base layer; then Parent.base_complete, and holds on those whose files it did not copy
+//! decouple        the pin and the SnapshotClone row go; the Parent row stays: it says where the base layer is
+//! collected       what is left of all this goes, when the clone was dropped and nobody reads through it any more: [`release`]
+//! ```
+//! A SnapshotClone row and a `Clone` pin stand exactly as long as `Parent.source_pin` says so.
+//!
+//! Dropping a clone does not end its pin: its own clones and snapshots may still read through it. So the pin waits until all that is
+//! in the clone's scope has been collected.
+
+use crate::command::{ApplyContext, ApplyError};
+use crate::dropped;
+use crate::keys::{self, RecordTable};
+use crate::limits::MAX_CLONE_DEPTH;
+use crate::record::{DroppedRecord, ParentRecord};
+use crate::snapshots::{Snapshot, clone_key};
+use crate::store::{Reader, StoreError};
+use crate::versioned::Lineage;
+use crate::versioned::lineage::{parent, parent_key};
+use crate::versioned::pins::{self, PinKind};
+use bytes::Bytes;
+use quorate_model::{ErrorCode, MetaError, Revision, ScopeId};
+
+/// Clones between a scope and one that is no clone. One that was compacted counts as one: its base layer is a level as well.
+pub fn depth(reader: &dyn Reader, scope: ScopeId) -> Result<usize, StoreError> {
+    let (mut depth, mut at) = (0, scope);
+    while let Some(parent) = parent(reader, at)? {
+        depth += 1;
+        if parent.base_complete || depth > MAX_CLONE_DEPTH {
+            break;
+        }
+        at = ScopeId(parent.source_scope);
+    }
+    Ok(depth)
+}
+
+/// Makes a scope, which has just been allocated, read through to a source at a revision that a snapshot keeps.
+pub fn begin(
+    context: &mut ApplyContext<'_, '_>,
+    clone: ScopeId,
+    instance_id: &str,
+    source: &Snapshot,
+    shares_stores: bool,
+) -> Result<(), ApplyError> {
+    let (source, revision) = (source.scope, source.revision);
+    let depth = depth(context.reader(), source)? + 1;
+    if depth > MAX_CLONE_DEPTH {
+        let text =
+            format!("the clone would be the {depth}th of a chain, limit {MAX_CLONE_DEPTH}; compact one of those it reads through first");
+        return Err(MetaError::new(ErrorCode::LimitReached, text).into());
+    }
+    let source_pin = pins::begin(context, PinKind::Clone, source, revision, 0)?;
+    let record = ParentRecord {
+        source_scope: source.0,
+        source_revision: revision.0,
+        source_pin,
+        base_scope: base_scope(context, instance_id),
+        created_at: context.revision().0,
+        depth: depth as u32,
+        shares_stores,
+        ..ParentRecord::default()
+    };
+    context.put_record(parent_key(clone), &record);
+    context.changes().put(clone_key(source, revision, clone), Bytes::new());
+    Ok(())
+}
+
+/// A scope that was never used, for a base layer. Its files are the clone's: its row names the clone's instance.
+pub fn base_scope(context: &mut ApplyContext<'_, '_>, instance_id: &str) -> u64 {
+    let scope = context.counters.next_scope.max(1);
+    context.counters.next_scope = scope + 1;
+    let key = keys::record_in_scope(RecordTable::Scope, ScopeId(scope)).freeze();
+    context.changes().put(key, Bytes::copy_from_slice(instance_id.as_bytes()));
+    scope
+}
+
+/// Whether a scope is a clone that still reads through its source.
+pub fn reads_through(reader: &dyn Reader, scope: ScopeId) -> Result<bool, StoreError> {
+    Ok(parent(reader, scope)?.is_some_and(|parent| !parent.base_complete))
+}
+
+/// The scopes whose files the rows of a clone's base layer may name, and at which revisions, when it was filled without copying.
+pub fn owners_of_files(reader: &dyn Reader, record: &ParentRecord) -> Result<Vec<(ScopeId, Revision)>, StoreError> {
+    let mut owners = Vec::new();
+    let mut at = *record;
+    for _ in 0..=MAX_CLONE_DEPTH {
+        let source = Lineage::of(reader, ScopeId(at.source_scope), Revision(at.source_revision))?;
+        owners.extend(source.levels().iter().map(|level| (level.scope, level.revision)));
+        // The source's own base layer may name files of others in turn.
+        let Some(last) = source.levels().iter().rev().find(|level| level.revision != Revision(u64::MAX)) else {
+            break;
+        };
+        match parent(reader, last.scope)? {
+            Some(next) if next.base_complete && next.holds_files => at = next,
+            _ => break,
+        }
+    }
+    Ok(owners)
+}
+
+/// Keeps the files that a base layer filled without copying names.
+pub fn hold_files(context: &mut ApplyContext<'_, '_>, clone: ScopeId, record: &ParentRecord) -> Result<(), ApplyError> {
+    for (owner, revision) in owners_of_files(context.reader(), record)? {
+        pins::begin_hold(context, owner, revision, clone.0)?;
+    }
+    Ok(())
+}
+
+/// Cuts a compacted clone from its source.
+pub fn decouple(context: &mut ApplyContext<'_, '_>, clone: ScopeId, record: &ParentRecord) -> Result<(), StoreError> {
+    unpin_source(context, clone, record)?;
+    let decoupled = ParentRecord { source_pin: 0, ..*record };
+    context.put_record(parent_key(clone), &decoupled);
+    Ok(())
+}
+
+fn unpin_source(context: &mut ApplyContext<'_, '_>, clone: ScopeId, record: &ParentRecord) -> Result<(), StoreError> {
+    if record.source_pin != 0 {
+        let (source, revision) = (ScopeId(record.source_scope), Revision(record.source_revision));
+        pins::end(context, PinKind::Clone, source, revision, record.source_pin)?;
+        context.changes().remove(clone_key(source, revision, clone));
+    }
+    Ok(())
+}
+
+/// Gives back all that a clone holds of others, and lets its base layer be collected. To be called when its scope has been collected: nothing can be read through it any
+/// more. Does nothing for a scope that is no clone.
+pub fn release(context: &mut ApplyContext<'_, '_>, clone: ScopeId) -> Result<(), StoreError> {
+    let Some(record) = parent(context.reader(), clone)? else {
+        return Ok(());
+    };
+    unpin_source(context, clone, &record)?;
+    if record.holds_files {
+        for (owner, revision) in owners_of_files(context.reader(), &record)? {
+            pins::end(context, PinKind::Hold, owner, revision, clone.0)?;
+        }
+    }
+    context.changes().remove(parent_key(clone));
+    if record.base_scope != 0 {
+        dropped::add(context, ScopeId(record.base_scope), &DroppedRecord::default());
+    }
+    Ok(())
+}

@@ -1,0 +1,133 @@
+//! Starts the job that makes a clone's inherited rows its own, so that it can be decoupled: Doris's `compact_snapshot`.
+//!
+//! UNKNOWN becomes DOING here, DONE when the job is published; a job that fails puts it back to UNKNOWN, and the next one fills
+//! another base layer. Files are copied into the clone's store if it has one of its own; a clone that shares its source's stores
+//! goes on to name the source's files, and holds them, unless the caller wants copies.
+
+use crate::command::{ApplyContext, ApplyError, Command, Prepare, PrepareContext};
+use crate::instances::{self, Instance};
+use crate::record::{JobRecord, ParentRecord};
+use crate::versioned::lineage::{parent, parent_key};
+use crate::{clones, jobs, text_bounds};
+use quorate_model::{MetaError, ScopeId};
+use quorate_wire::doris::{CompactSnapshotRequest, SnapshotCompactStatus};
+use quorate_wire::quorate::v1::{CompactCloneRequest, JobKind};
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct CompactSnapshot {
+    #[prost(string, tag = "1")]
+    pub instance_id: String,
+    /// Says whose instance it is when the id does not.
+    #[prost(string, tag = "2")]
+    pub cloud_unique_id: String,
+    /// Unset: as the clone's stores suggest.
+    #[prost(bool, optional, tag = "3")]
+    pub keep_files: Option<bool>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct CompactSnapshotReply {
+    /// The job that is at it, or was.
+    #[prost(uint64, tag = "1")]
+    pub job: u64,
+}
+
+/// The parameters of each front.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CompactSnapshotCall {
+    Http { instance_id: String },
+    Grpc(CompactSnapshotRequest),
+    Native(CompactCloneRequest),
+}
+
+impl Prepare for CompactSnapshot {
+    type Request = CompactSnapshotCall;
+
+    fn prepare(call: CompactSnapshotCall, _: &PrepareContext<'_>) -> Result<CompactSnapshot, MetaError> {
+        let command = match call {
+            CompactSnapshotCall::Http { instance_id } => CompactSnapshot {
+                instance_id,
+                ..CompactSnapshot::default()
+            },
+            CompactSnapshotCall::Grpc(request) => CompactSnapshot {
+                instance_id: request.instance_id.unwrap_or_default(),
+                cloud_unique_id: request.cloud_unique_id.unwrap_or_default(),
+                keep_files: None,
+            },
+            CompactSnapshotCall::Native(request) => CompactSnapshot {
+                instance_id: request.instance_id,
+                keep_files: Some(request.keep_files),
+                ..CompactSnapshot::default()
+            },
+        };
+        text_bounds::check_text("instance_id", &command.instance_id)?;
+        text_bounds::check_text("cloud_unique_id", &command.cloud_unique_id)?;
+        if command.instance_id.is_empty() && command.cloud_unique_id.is_empty() {
+            return Err(MetaError::invalid("instance_id is empty"));
+        }
+        Ok(command)
+    }
+}
+
+impl Command for CompactSnapshot {
+    type Reply = CompactSnapshotReply;
+
+    fn apply(&self, context: &mut ApplyContext<'_, '_>) -> Result<CompactSnapshotReply, ApplyError> {
+        use SnapshotCompactStatus::{SnapshotCompactDoing, SnapshotCompactUnknown};
+        let reader = context.reader();
+        let instance_id = match self.instance_id.as_str() {
+            "" => instances::resolve(reader, &self.cloud_unique_id)?,
+            instance_id => instance_id.to_owned(),
+        };
+        let found = instances::find(reader, &instance_id)?.filter(|instance| !instance.is_dropped());
+        let Some(mut instance) = found else {
+            return Err(MetaError::not_found(format!("instance not found, instance_id={instance_id}")).into());
+        };
+        let Some(record) = parent(reader, instance.scope)? else {
+            let text = format!("instance {instance_id} was not a cloned instance (created via clone_instance)");
+            return Err(MetaError::invalid(text).into());
+        };
+        if instance.info.snapshot_compact_status() != SnapshotCompactUnknown {
+            return Ok(CompactSnapshotReply { job: record.job });
+        }
+        let source = ScopeId(record.source_scope);
+        if clones::reads_through(reader, source)? {
+            let source = instances::id_of_scope(reader, source)?;
+            let text = format!("source instance {source} is a clone that has not been compacted; compact it first");
+            return Err(MetaError::invalid(text).into());
+        }
+        let job = self.start(context, &instance, &record)?;
+        instance.info.set_snapshot_compact_status(SnapshotCompactDoing);
+        instances::put(context, &instance);
+        Ok(CompactSnapshotReply { job })
+    }
+}
+
+impl CompactSnapshot {
+    fn start(&self, context: &mut ApplyContext<'_, '_>, instance: &Instance, record: &ParentRecord) -> Result<u64, ApplyError> {
+        // What an earlier job staged is being deleted: nothing of it may be taken for this one's.
+        let base_scope = if record.job == 0 { record.base_scope } else { clones::base_scope(context, instance.info.instance_id()) };
+        let source = ScopeId(record.source_scope);
+        let order = JobRecord {
+            kind: JobKind::CompactClone as i32,
+            source_scope: record.source_scope,
+            source_revision: record.source_revision,
+            target_scope: base_scope,
+            target_vault: crate::instance_snapshots::default_place(instance),
+            copies_files: !self.keep_files.unwrap_or(record.shares_stores),
+            snapshot_revision: record.source_revision,
+            source_instance_id: instances::id_of_scope(context.reader(), source)?,
+            target_instance_id: instance.info.instance_id().to_owned(),
+            clone_scope: instance.scope.0,
+            ..JobRecord::default()
+        };
+        let job = jobs::start(context, order)?;
+        let record = ParentRecord {
+            base_scope,
+            job,
+            ..*record
+        };
+        context.put_record(parent_key(instance.scope), &record);
+        Ok(job)
+    }
+}

@@ -1,0 +1,144 @@
+//! From creation to removal: the steps that commands and the reconciler make of a snapshot's life.
+
+use super::{Snapshot, clones, erase, id, pins, save};
+use crate::command::{ApplyContext, ApplyError};
+use crate::keys::{self, RecordTable};
+use crate::limits;
+use crate::record::{CondemnedRecord, SnapshotCountRecord, SnapshotRecord};
+use crate::store::{Reader, StoreError};
+use crate::versioned::pins::{self as versioned_pins, PinKind};
+use crate::{condemned, instances};
+use quorate_model::{ErrorCode, MetaError, ScopeId};
+use quorate_wire::quorate::v1::SnapshotState;
+
+/// Times the files of a removed snapshot are looked for again: a writer that lost its job may still have been at it.
+const SWEEPS: u32 = 3;
+
+/// Pins the revision of the command that is applied, and enters the snapshot. `record` has everything but its pin; the name must
+/// have been found free. Costs the same however much the snapshot shows.
+pub fn create(context: &mut ApplyContext<'_, '_>, scope: ScopeId, mut record: SnapshotRecord) -> Result<Snapshot, ApplyError> {
+    let count = count(context.reader(), scope)?;
+    if count >= limits::MAX_SNAPSHOTS_PER_INSTANCE {
+        let text = format!(
+            "the instance has {count} snapshots, limit {}; drop some that are not needed",
+            limits::MAX_SNAPSHOTS_PER_INSTANCE
+        );
+        return Err(MetaError::new(ErrorCode::LimitReached, text).into());
+    }
+    let revision = context.revision();
+    record.pin = versioned_pins::begin(context, PinKind::Snapshot, scope, revision, 0)?;
+    let snapshot = Snapshot { scope, revision, record };
+    save(context, &snapshot)?;
+    put_count(context, scope, count + 1);
+    Ok(snapshot)
+}
+
+/// Refuses to drop what somebody uses: who, stands in the text.
+pub fn check_unused(reader: &dyn Reader, snapshot: &Snapshot, now_ms: u64) -> Result<(), ApplyError> {
+    let name = &snapshot.record.name;
+    let live = pins::live(reader, snapshot.scope, snapshot.revision, now_ms)?;
+    if !live.is_empty() {
+        let ids: Vec<_> = live.iter().take(10).map(|pin| pin.id.to_string()).collect();
+        let text = format!(
+            "{} active pins, unpin before dropping: snapshot pinned[snapshot={name}][pins={}]",
+            live.len(),
+            ids.join(", ")
+        );
+        return Err(MetaError::new(ErrorCode::PreconditionFailed, text).into());
+    }
+    let clones = clones(reader, snapshot.scope, snapshot.revision)?;
+    if !clones.is_empty() {
+        let text = format!(
+            "snapshot {name} is read through by {} clones: {}; decouple or drop them first",
+            clones.len(),
+            clone_names(reader, &clones)?.join(", ")
+        );
+        return Err(MetaError::new(ErrorCode::PreconditionFailed, text).into());
+    }
+    Ok(())
+}
+
+/// Ids of the instances that clones belong to; at most as many as a text should name.
+pub fn clone_names(reader: &dyn Reader, clones: &[ScopeId]) -> Result<Vec<String>, StoreError> {
+    clones.iter().take(20).map(|clone| instances::id_of_scope(reader, *clone)).collect()
+}
+
+/// Gives the name back and hands the files to the reconciler. The caller has found that nobody uses it.
+pub fn begin_deletion(context: &mut ApplyContext<'_, '_>, mut snapshot: Snapshot) -> Result<(), ApplyError> {
+    if snapshot.state() == SnapshotState::Deleting {
+        return Ok(());
+    }
+    pins::remove_all(context, snapshot.scope, snapshot.revision)?;
+    snapshot.record.state = SnapshotState::Deleting as i32;
+    snapshot.record.due_ms = 0;
+    save(context, &snapshot)?;
+    Ok(())
+}
+
+/// Ends a snapshot whose files are gone. They are condemned as well: whoever was still writing them when they were deleted is
+/// cleaned up after.
+pub fn remove(context: &mut ApplyContext<'_, '_>, snapshot: &Snapshot) -> Result<(), ApplyError> {
+    end_pin(context, snapshot)?;
+    erase(context, snapshot);
+    for (path, files) in places(snapshot) {
+        condemn(context, snapshot, path, files);
+    }
+    let count = count(context.reader(), snapshot.scope)?;
+    put_count(context, snapshot.scope, count.saturating_sub(1));
+    Ok(())
+}
+
+/// Releases the revision of a snapshot that shows nothing any more.
+pub fn end_pin(context: &mut ApplyContext<'_, '_>, snapshot: &Snapshot) -> Result<(), StoreError> {
+    let Snapshot { scope, revision, record } = snapshot;
+    if record.pin != 0 {
+        versioned_pins::end(context, PinKind::Snapshot, *scope, *revision, record.pin)?;
+    }
+    Ok(())
+}
+
+/// Directories with files of a snapshot, from its vault's root, and which of the files there; none: all.
+pub fn places(snapshot: &Snapshot) -> Vec<(String, Vec<String>)> {
+    if snapshot.record.doris.is_some() {
+        return vec![(image_directory(snapshot), Vec::new())];
+    }
+    let (collection, revision) = (snapshot.record.collection_id, snapshot.revision);
+    vec![
+        (format!("snapshots/{collection}/metadata"), vec![format!("{revision}.json")]),
+        (format!("snapshots/{collection}/manifests/{revision}"), Vec::new()),
+    ]
+}
+
+/// Where Doris's frontends put the image of a snapshot.
+pub fn image_directory(snapshot: &Snapshot) -> String {
+    format!("snapshot/{}", id::text(snapshot.revision))
+}
+
+fn condemn(context: &mut ApplyContext<'_, '_>, snapshot: &Snapshot, path: String, files: Vec<String>) {
+    let record = CondemnedRecord {
+        scope: snapshot.scope.0,
+        vault: snapshot.record.vault.clone(),
+        path,
+        files,
+        not_before_ms: context.now().0.saturating_add(limits::CLAIM_LEASE_MS),
+        sweeps_left: SWEEPS,
+    };
+    condemned::add(context, &record);
+}
+
+fn count_key(scope: ScopeId) -> bytes::Bytes {
+    keys::record_in_scope(RecordTable::SnapshotCount, scope).freeze()
+}
+
+/// Snapshots of a scope, those being deleted included.
+pub fn count(reader: &dyn Reader, scope: ScopeId) -> Result<u64, StoreError> {
+    let record: Option<SnapshotCountRecord> = crate::command::read_record(reader, &count_key(scope))?;
+    Ok(record.unwrap_or_default().snapshots)
+}
+
+fn put_count(context: &mut ApplyContext<'_, '_>, scope: ScopeId, snapshots: u64) {
+    match snapshots {
+        0 => context.changes().remove(count_key(scope)),
+        _ => context.put_record(count_key(scope), &SnapshotCountRecord { snapshots }),
+    }
+}

@@ -1,0 +1,47 @@
+//! A snapshot as callers of the native API see it.
+
+use super::{Snapshot, clones, id, pins};
+use crate::store::{Reader, StoreError};
+use crate::{instances, jobs};
+use quorate_wire::quorate::v1;
+
+/// Everything about a snapshot, as of the stamped time that pins are judged by.
+pub fn show(reader: &dyn Reader, snapshot: &Snapshot, now_ms: u64) -> Result<v1::Snapshot, StoreError> {
+    let mut shown = show_record(snapshot);
+    shown.pins = pins::live(reader, snapshot.scope, snapshot.revision, now_ms)?.len() as u32;
+    shown.clones = clones(reader, snapshot.scope, snapshot.revision)?
+        .into_iter()
+        .map(|clone| instances::id_of_scope(reader, clone))
+        .collect::<Result<_, _>>()?;
+    if shown.manifests == 0 && snapshot.record.manifest_job != 0 {
+        let progress = jobs::active_progress(reader, snapshot.record.manifest_job)?;
+        shown.manifests = progress.and_then(|progress| progress.done).map_or(0, |done| done.segments);
+    }
+    Ok(shown)
+}
+
+/// What the record alone says: all of it, for a snapshot that has just been made.
+pub fn show_record(snapshot: &Snapshot) -> v1::Snapshot {
+    let Snapshot { revision, record, .. } = snapshot;
+    let stats = record.stats.unwrap_or_default();
+    v1::Snapshot {
+        snapshot_id: id::text(*revision),
+        name: record.name.clone(),
+        description: record.description.clone(),
+        state: record.state,
+        database: record.database.clone(),
+        collection: record.collection.clone(),
+        collection_id: record.collection_id,
+        revision: revision.0,
+        created_ms: record.created_ms,
+        expires_ms: record.expires_ms,
+        location: record.location.clone(),
+        segments: stats.segments,
+        rows: stats.rows,
+        files: stats.files,
+        bytes: stats.bytes,
+        manifests: if record.manifests_complete { stats.segments } else { 0 },
+        pins: 0,
+        clones: Vec::new(),
+    }
+}
