@@ -28,3 +28,7 @@ pub const TLS_FILES_LOOK: Duration = Duration::from_secs(1);
 pub const TLS_DISMISSAL: Duration = Duration::from_secs(1);
 /// How long running calls may take to end at a shutdown.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest a worker's question for tasks waits for some.
+pub const MAX_WORK_WAIT: Duration = Duration::from_secs(30);
+/// A question that waits looks this often even if nothing is applied: a failed task's pause ends by time alone.
+pub const WORK_LOOK: Duration = Duration::from_millis(500);

@@ -1,20 +1,27 @@
 //! The native API, package `quorate.v1`, on the public port: as gRPC, and as HTTP+JSON through [`crate::api`].
 
 pub mod admin;
+mod call;
+pub mod jobs;
 pub mod metadata;
 pub mod reply;
+pub mod work;
 
 use crate::app::App;
 use admin::AdminService;
+use jobs::JobsService;
 use metadata::MetadataService;
 use quorate_wire::quorate::v1::admin_server::AdminServer;
+use quorate_wire::quorate::v1::jobs_server::JobsServer;
 use quorate_wire::quorate::v1::metadata_server::MetadataServer;
+use quorate_wire::quorate::v1::work_server::WorkServer;
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use tonic::body::Body;
 use tower::Service as _;
+use work::WorkService;
 
 /// What begins the path of every native call.
 pub const PATH_PREFIX: &str = "/quorate.v1.";
@@ -26,13 +33,17 @@ type Reply = Pin<Box<dyn Future<Output = Result<http::Response<Body>, Infallible
 pub struct Services {
     metadata: MetadataServer<MetadataService>,
     admin: AdminServer<AdminService>,
+    jobs: JobsServer<JobsService>,
+    work: WorkServer<WorkService>,
 }
 
 impl Services {
     pub fn new(app: &Arc<App>) -> Services {
         Services {
-            metadata: MetadataServer::new(MetadataService { app: app.clone() }),
+            metadata: MetadataServer::new(MetadataService::new(app)),
             admin: AdminServer::new(AdminService { app: app.clone() }),
+            jobs: JobsServer::new(JobsService::new(app)),
+            work: WorkServer::new(WorkService::new(app)),
         }
     }
 
@@ -43,6 +54,8 @@ impl Services {
         match path.split('/').next().unwrap_or_default() {
             "Metadata" => self.metadata.clone().call(request),
             "Admin" => self.admin.clone().call(request),
+            "Jobs" => self.jobs.clone().call(request),
+            "Work" => self.work.clone().call(request),
             service => {
                 let status = tonic::Status::unimplemented(format!("there is no service {}{service}", &PATH_PREFIX[1..]));
                 Box::pin(std::future::ready(Ok(status.into_http())))

@@ -1,13 +1,12 @@
 //! `quorate.v1.Admin`: status, leadership and membership.
 
-use super::reply::{CallInfo, call_info, response, status};
+use super::reply::{CallInfo, call_info, require_token, response, status};
 use crate::app::App;
 use quorate_consensus::Node;
 use quorate_consensus::removal::RemovalPlan;
 use quorate_model::{ErrorCode, MetaError, PeerId};
 use quorate_wire::quorate::v1 as wire;
 use std::sync::Arc;
-use subtle::ConstantTimeEq;
 use tonic::{Request, Response, Status};
 
 /// Serves the calls of one peer.
@@ -16,20 +15,6 @@ pub struct AdminService {
 }
 
 impl AdminService {
-    /// Changing the cluster needs the token, in metadata `quorate-token`.
-    fn check_token<T>(&self, request: &Request<T>) -> Result<(), Status> {
-        let given = request
-            .metadata()
-            .get("quorate-token")
-            .map(|value| value.as_bytes())
-            .unwrap_or_default();
-        if bool::from(given.ct_eq(self.app.token.as_bytes())) {
-            return Ok(());
-        }
-        let error = MetaError::new(ErrorCode::Unauthenticated, "metadata quorate-token is absent or wrong");
-        Err(status(&self.app, error))
-    }
-
     /// A call that changes the cluster: token, work, and for whoever asked a peer that does not lead, where the leader is.
     async fn change<Req, Rep, Fut>(
         &self,
@@ -39,7 +24,7 @@ impl AdminService {
     where
         Fut: Future<Output = Result<Rep, MetaError>>,
     {
-        self.check_token(&request)?;
+        require_token(&self.app, request.metadata()).map_err(|error| status(&self.app, error))?;
         let info = call_info(&self.app, request.metadata()).map_err(|error| status(&self.app, error))?;
         let node = self.app.node().map_err(|error| status(&self.app, error))?;
         match work(node.clone(), request.into_inner(), info).await {

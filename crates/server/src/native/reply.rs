@@ -64,9 +64,16 @@ pub fn call_info(app: &App, metadata: &MetadataMap) -> Result<CallInfo, MetaErro
 
 /// Beyond loopback a call needs the token, in metadata `quorate-token`; on loopback it may do without.
 pub fn check_token(app: &App, metadata: &MetadataMap) -> Result<(), MetaError> {
+    if metadata.get("quorate-token").is_none() && is_loopback(&app.config.listen) {
+        return Ok(());
+    }
+    require_token(app, metadata)
+}
+
+/// A call that needs the token wherever it comes from.
+pub fn require_token(app: &App, metadata: &MetadataMap) -> Result<(), MetaError> {
     let given = metadata.get("quorate-token").map(|value| value.as_bytes());
-    let open = given.is_none() && is_loopback(&app.config.listen);
-    if open || bool::from(given.unwrap_or_default().ct_eq(app.token.as_bytes())) {
+    if bool::from(given.unwrap_or_default().ct_eq(app.token.as_bytes())) {
         return Ok(());
     }
     Err(MetaError::new(

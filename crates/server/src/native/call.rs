@@ -1,0 +1,162 @@
+//! What surrounds every call of the native services: admission, token, request metadata, redirect, metrics; and the three shapes
+//! calls have: a write, a read, a page of a list.
+
+use super::reply::{CallInfo, call_info, check_redirect, check_token, request_id, require_token, response, status};
+use crate::app::App;
+use quorate_consensus::Node;
+use quorate_model::{MetaError, Revision};
+use quorate_state_machine::Reader;
+use quorate_state_machine::command::{ApplyError, Prepare, read_record};
+use quorate_state_machine::commands::{CreatePin, Numbered};
+use quorate_state_machine::keys::COUNTERS_KEY;
+use quorate_state_machine::record::Counters;
+use quorate_wire::quorate::v1 as wire;
+use std::sync::Arc;
+use tokio::time::Instant;
+use tonic::{Request, Response, Status};
+
+/// Who may call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenRule {
+    /// On loopback a caller may do without the token.
+    BeyondLoopback,
+    Always,
+}
+
+/// The calls of one service at one peer.
+#[derive(Clone)]
+pub struct Calls {
+    pub app: Arc<App>,
+    token: TokenRule,
+}
+
+impl Calls {
+    pub fn new(app: &Arc<App>, token: TokenRule) -> Calls {
+        Calls { app: app.clone(), token }
+    }
+
+    /// Admission, metadata, metrics around one call.
+    pub async fn around<Req, Rep, Fut>(
+        &self,
+        call: &'static str,
+        request: Request<Req>,
+        work: impl FnOnce(Node, Req, CallInfo) -> Fut,
+    ) -> Result<Response<Rep>, Status>
+    where
+        Fut: Future<Output = Result<(Revision, Rep), MetaError>>,
+    {
+        let started = Instant::now();
+        let app = &self.app;
+        let id = request_id(request.metadata()).ok().flatten();
+        let result = async {
+            let _permit = app.admit().map_err(|error| status(app, error))?;
+            let allowed = match self.token {
+                TokenRule::BeyondLoopback => check_token(app, request.metadata()),
+                TokenRule::Always => require_token(app, request.metadata()),
+            };
+            allowed.map_err(|error| status(app, error))?;
+            let info = call_info(app, request.metadata()).map_err(|error| status(app, error))?;
+            check_redirect(app, &info)?;
+            let node = app.node().map_err(|error| status(app, error))?.clone();
+            let (revision, reply) = work(node, request.into_inner(), info).await.map_err(|error| status(app, error))?;
+            Ok(response(app, reply, revision))
+        }
+        .await;
+        app.served(call, if result.is_ok() { "ok" } else { "error" }, id, started);
+        result
+    }
+
+    /// A write: prepared here, decided in the log.
+    pub async fn write<C: Prepare + Numbered>(&self, request: Request<C::Request>) -> Result<Response<C::Reply>, Status> {
+        self.write_as::<C, C::Request, C::Reply>(request, |request| request, |reply| reply)
+            .await
+    }
+
+    /// A write whose command adds to the request, or whose answer is not the reply itself.
+    pub async fn write_as<C: Prepare + Numbered, Req, Rep>(
+        &self,
+        request: Request<Req>,
+        ask: impl FnOnce(Req) -> C::Request,
+        answer: impl FnOnce(C::Reply) -> Rep,
+    ) -> Result<Response<Rep>, Status> {
+        let app = self.app.clone();
+        self.around(C::NAME, request, |node, request, info| async move {
+            let command = C::prepare(ask(request), &app.prepare_context())?;
+            let (revision, reply) = node.execute(&command, info.request, info.deadline).await?;
+            Ok((revision, answer(reply)))
+        })
+        .await
+    }
+
+    /// A read of one thing.
+    pub async fn read<Req, Rep>(
+        &self,
+        call: &'static str,
+        request: Request<Req>,
+        consistency: impl FnOnce(&Req) -> wire::Consistency,
+        run: impl Fn(&dyn Reader, &Req) -> Result<Rep, ApplyError>,
+    ) -> Result<Response<Rep>, Status> {
+        self.around(call, request, |node, request, info| async move {
+            before_read(&node, consistency(&request), &info).await?;
+            at_one_revision(&node, |reader| run(reader, &request))
+        })
+        .await
+    }
+
+    /// A page of a list that goes on at its first page's revision. `run` also answers the pin the next page may need.
+    pub async fn list<Req, Rep>(
+        &self,
+        call: &'static str,
+        request: Request<Req>,
+        consistency: impl FnOnce(&Req) -> wire::Consistency,
+        run: impl Fn(&dyn Reader, &Req) -> Result<(Rep, Option<CreatePin>), ApplyError>,
+    ) -> Result<Response<Rep>, Status> {
+        self.around(call, request, |node, request, info| async move {
+            before_read(&node, consistency(&request), &info).await?;
+            let (revision, (reply, pin)) = at_one_revision(&node, |reader| run(reader, &request))?;
+            if let Some(pin) = pin {
+                // Without it this page is still right; whether the next one can be read, the next call finds out.
+                if let Err(error) = node.execute(&pin, None, info.deadline).await {
+                    tracing::debug!(%error, "a list did not get its pin");
+                }
+            }
+            Ok((revision, reply))
+        })
+        .await
+    }
+}
+
+/// Makes the local state fresh enough for a read.
+pub async fn before_read(node: &Node, consistency: wire::Consistency, info: &CallInfo) -> Result<(), MetaError> {
+    if let Some(revision) = info.min_revision {
+        return node.wait_revision(revision, info.deadline).await;
+    }
+    match consistency {
+        wire::Consistency::Linearizable => node.read_barrier(info.deadline).await,
+        wire::Consistency::Stale => node.check_serving(),
+    }
+}
+
+/// Runs a query on a consistent view.
+pub fn query<R>(node: &Node, run: impl Fn(&dyn Reader) -> Result<R, ApplyError>) -> Result<R, MetaError> {
+    node.read(|reader| run(reader)).map_err(query_error)
+}
+
+/// The same, with the revision of the state it saw.
+pub fn at_one_revision<R>(node: &Node, run: impl Fn(&dyn Reader) -> Result<R, ApplyError>) -> Result<(Revision, R), MetaError> {
+    query(node, |reader| {
+        let counters = read_record::<Counters>(reader, COUNTERS_KEY)?.unwrap_or_default();
+        Ok((Revision(counters.revision), run(reader)?))
+    })
+}
+
+/// The store failed under a query: this peer cannot answer, another can.
+fn query_error(error: ApplyError) -> MetaError {
+    match error {
+        ApplyError::Refused(error) => error,
+        ApplyError::Store(error) => {
+            tracing::error!(%error, "a read of the state failed");
+            MetaError::internal("this peer cannot read its state")
+        }
+    }
+}

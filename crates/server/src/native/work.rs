@@ -1,0 +1,107 @@
+//! `quorate.v1.Work`: what worker processes ask for. They read and write the data of all instances, so they need the token
+//! wherever they are.
+
+use super::call::{Calls, TokenRule, query};
+use super::reply::CallInfo;
+use crate::app::App;
+use crate::limits::{MAX_WORK_WAIT, WORK_LOOK};
+use quorate_consensus::{Node, env};
+use quorate_model::{MetaError, Revision};
+use quorate_state_machine::command::{Prepare, read_record};
+use quorate_state_machine::commands::{ClaimTasks, CompleteTask, FailTask, Numbered, RenewClaims};
+use quorate_state_machine::keys::COUNTERS_KEY;
+use quorate_state_machine::record::Counters;
+use quorate_state_machine::{jobs, queries};
+use quorate_wire::quorate::v1 as wire;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+use tonic::{Request, Response, Status};
+
+/// Part of a caller's time that is kept for the claim itself and its way back.
+const CLAIM_RESERVE: Duration = Duration::from_secs(1);
+
+/// Serves the calls of one peer.
+pub struct WorkService {
+    calls: Calls,
+}
+
+impl WorkService {
+    pub fn new(app: &Arc<App>) -> WorkService {
+        WorkService {
+            calls: Calls::new(app, TokenRule::Always),
+        }
+    }
+}
+
+/// Whether a task could be claimed, as far as this peer knows: a claim costs the cluster an entry, a look does not.
+fn any_open(node: &Node) -> Result<bool, MetaError> {
+    query(node, |reader| {
+        // Where nothing is written, stamped time stands still and pauses end all the same.
+        let stamped_ms = read_record::<Counters>(reader, COUNTERS_KEY)?.unwrap_or_default().stamped_ms;
+        let now_ms = stamped_ms.max(env::wall_clock().0);
+        for (job, _) in jobs::all_active(reader)? {
+            if jobs::tasks::any_open(reader, job, now_ms)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    })
+}
+
+/// Claims as soon as something is open, or answers with nothing at `until`.
+async fn claim(node: &Node, command: &ClaimTasks, info: &CallInfo, until: Instant) -> Result<(Revision, wire::ClaimTasksReply), MetaError> {
+    loop {
+        node.check_serving()?;
+        let seen = node.applied().revision;
+        if any_open(node)? {
+            let (revision, reply) = node.execute(command, info.request, info.deadline).await?;
+            // Under a caller's own request id the answer stays what it was the first time.
+            if !reply.tasks.is_empty() || info.request.is_some() {
+                return Ok((revision, reply));
+            }
+        }
+        let now = Instant::now();
+        if now >= until {
+            return Ok((seen, wire::ClaimTasksReply::default()));
+        }
+        // Either way it looks again: a pause ends without anything being applied.
+        let _ = node.wait_revision(Revision(seen.0 + 1), until.min(now + WORK_LOOK)).await;
+    }
+}
+
+#[tonic::async_trait]
+impl wire::work_server::Work for WorkService {
+    async fn claim_tasks(&self, request: Request<wire::ClaimTasksRequest>) -> Result<Response<wire::ClaimTasksReply>, Status> {
+        let app = self.calls.app.clone();
+        let work = |node: Node, request: wire::ClaimTasksRequest, info: CallInfo| async move {
+            let wait = Duration::from_millis(request.wait_ms);
+            if wait > MAX_WORK_WAIT {
+                let limit_ms = MAX_WORK_WAIT.as_millis();
+                return Err(MetaError::invalid(format!("wait_ms is {}, limit {limit_ms}", request.wait_ms)));
+            }
+            let command = ClaimTasks::prepare(request, &app.prepare_context())?;
+            let latest = info.deadline.checked_sub(CLAIM_RESERVE).unwrap_or(info.deadline);
+            claim(&node, &command, &info, latest.min(Instant::now() + wait)).await
+        };
+        self.calls.around(ClaimTasks::NAME, request, work).await
+    }
+
+    async fn renew_claims(&self, request: Request<wire::RenewClaimsRequest>) -> Result<Response<wire::RenewClaimsReply>, Status> {
+        self.calls.write::<RenewClaims>(request).await
+    }
+
+    async fn complete_task(&self, request: Request<wire::CompleteTaskRequest>) -> Result<Response<wire::CompleteTaskReply>, Status> {
+        self.calls.write::<CompleteTask>(request).await
+    }
+
+    async fn fail_task(&self, request: Request<wire::FailTaskRequest>) -> Result<Response<wire::FailTaskReply>, Status> {
+        self.calls.write::<FailTask>(request).await
+    }
+
+    async fn read_task(&self, request: Request<wire::ReadTaskRequest>) -> Result<Response<wire::ReadTaskReply>, Status> {
+        // The claim was answered by the leader: this peer may not have applied it yet.
+        let consistency = |_: &wire::ReadTaskRequest| wire::Consistency::Linearizable;
+        self.calls.read("read_task", request, consistency, queries::jobs::read_task).await
+    }
+}
