@@ -55,8 +55,27 @@ pub struct ConnectionArguments {
 pub struct Connection {
     pub(crate) endpoints: Vec<String>,
     pub(crate) tls: TlsOptions,
-    token: String,
+    pub(crate) token: String,
+    /// How long one command may take.
+    timeout: Duration,
     pub(crate) deadline: Instant,
+}
+
+/// A request over HTTP, the same at every try.
+pub(crate) struct Outgoing {
+    pub method: http::Method,
+    pub uri: String,
+    pub body: String,
+    /// Doris's routes, or the API's.
+    pub dialect: Dialect,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    /// The token is in the query, an answer in `result`.
+    Doris,
+    /// The token is in a header, an answer is the body.
+    Api,
 }
 
 /// A reply of success.
@@ -103,8 +122,20 @@ impl Connection {
             endpoints: arguments.endpoints.clone(),
             tls: arguments.tls.options(),
             token: token.trim().to_owned(),
+            timeout: Duration::from_secs(arguments.timeout),
             deadline: Instant::now() + Duration::from_secs(arguments.timeout),
         })
+    }
+
+    /// The same with its whole time ahead: for commands that are many calls.
+    pub fn anew(&self) -> Connection {
+        Connection {
+            endpoints: self.endpoints.clone(),
+            tls: self.tls.clone(),
+            token: self.token.clone(),
+            timeout: self.timeout,
+            deadline: Instant::now() + self.timeout,
+        }
     }
 
     /// Reads through a route whose parameters travel in the query string.
@@ -130,16 +161,24 @@ impl Connection {
     }
 
     async fn call(&self, route: &str, query: &str, body: &str, session: Option<u64>) -> anyhow::Result<Answer> {
-        let uri = format!(
-            "/MetaService/http/{route}?token={}{query}",
-            utf8_percent_encode(&self.token, NON_ALPHANUMERIC)
-        );
+        let token = utf8_percent_encode(&self.token, NON_ALPHANUMERIC);
+        let outgoing = Outgoing {
+            method: http::Method::POST,
+            uri: format!("/MetaService/http/{route}?token={token}{query}"),
+            body: body.to_owned(),
+            dialect: Dialect::Doris,
+        };
+        self.send(&outgoing, session).await
+    }
+
+    /// Asks one peer after the other until one answers. With a session the request is a write, under that session's first number.
+    pub(crate) async fn send(&self, outgoing: &Outgoing, session: Option<u64>) -> anyhow::Result<Answer> {
         let mut may_have_happened = false;
         let mut failures;
         loop {
             failures = Vec::new();
             for endpoint in &self.endpoints {
-                match self.try_once(endpoint, &uri, body, session).await {
+                match self.try_once(endpoint, outgoing, session).await {
                     Try::Answered(answer) => return Ok(answer),
                     // Under one request id a refusal is the answer of every try, so an earlier one has done nothing either;
                     // unless the cluster no longer knows what it answered.
@@ -165,7 +204,7 @@ impl Connection {
         })
     }
 
-    async fn try_once(&self, endpoint: &str, uri: &str, body: &str, session: Option<u64>) -> Try {
+    async fn try_once(&self, endpoint: &str, outgoing: &Outgoing, session: Option<u64>) -> Try {
         let until = self.deadline.min(Instant::now() + TRY_TIMEOUT);
         let channel = match tokio::time::timeout_at(until, channel::connect(endpoint, &self.tls)).await {
             Ok(Ok(channel)) => channel,
@@ -173,8 +212,8 @@ impl Connection {
             Err(_) => return Try::Failed(anyhow!("cannot connect in time")),
         };
         let wait = until.saturating_duration_since(Instant::now());
-        match tokio::time::timeout_at(until, exchange(channel, uri, body, session, wait)).await {
-            Ok(Ok(reply)) => verdict(&reply),
+        match tokio::time::timeout_at(until, self.exchange(channel, outgoing, session, wait)).await {
+            Ok(Ok(reply)) => verdict(&reply, outgoing.dialect),
             Ok(Err(error)) => Try::Unknown(error.context("the connection broke")),
             Err(_) => Try::Unknown(anyhow!("no answer in time")),
         }
@@ -254,14 +293,29 @@ struct Reply {
     body: Bytes,
 }
 
-async fn exchange(mut channel: Channel, uri: &str, body: &str, session: Option<u64>, wait: Duration) -> anyhow::Result<Reply> {
-    let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-    let mut request = http::Request::post(uri).header("quorate-deadline-ms", wait_ms);
-    if let Some(session) = session {
-        request = request.header("quorate-session", session).header("quorate-request", 1);
+impl Connection {
+    async fn exchange(&self, mut channel: Channel, outgoing: &Outgoing, session: Option<u64>, wait: Duration) -> anyhow::Result<Reply> {
+        let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        let mut request = http::Request::builder()
+            .method(outgoing.method.clone())
+            .uri(&outgoing.uri)
+            .header("quorate-deadline-ms", wait_ms);
+        if let Some(session) = session {
+            request = request.header("quorate-session", session).header("quorate-request", 1);
+        }
+        if outgoing.dialect == Dialect::Api {
+            request = request.header(http::header::CONTENT_TYPE, "application/json");
+            if !self.token.is_empty() {
+                request = request.header("quorate-token", &self.token);
+            }
+        }
+        let request = request.body(Body::new(Full::new(Bytes::copy_from_slice(outgoing.body.as_bytes()))))?;
+        read_reply(channel.ready().await?.call(request).await?).await
     }
-    let request = request.body(Body::new(Full::new(Bytes::copy_from_slice(body.as_bytes()))))?;
-    let (head, body) = channel.ready().await?.call(request).await?.into_parts();
+}
+
+async fn read_reply(response: http::Response<Body>) -> anyhow::Result<Reply> {
+    let (head, body) = response.into_parts();
     let text = |name: &str| {
         let value = head.headers.get(name).and_then(|value| value.to_str().ok());
         value.unwrap_or_default().to_owned()
@@ -278,15 +332,22 @@ async fn exchange(mut channel: Channel, uri: &str, body: &str, session: Option<u
 }
 
 /// What a reply means for what to do next.
-fn verdict(reply: &Reply) -> Try {
+fn verdict(reply: &Reply, dialect: Dialect) -> Try {
     let text = String::from_utf8_lossy(&reply.body);
     let json: Json = serde_json::from_slice(&reply.body).unwrap_or_default();
-    let message = json["msg"].as_str().unwrap_or(text.trim()).to_owned();
+    let said = match dialect {
+        Dialect::Doris => &json["msg"],
+        Dialect::Api => &json["error"]["message"],
+    };
+    let message = said.as_str().unwrap_or(text.trim()).to_owned();
     if reply.status == 200 {
         return Try::Answered(Answer {
             revision: reply.revision.clone(),
             message,
-            result: json["result"].clone(),
+            result: match dialect {
+                Dialect::Doris => json["result"].clone(),
+                Dialect::Api => json,
+            },
         });
     }
     if reply.status == 403 {
@@ -343,7 +404,7 @@ mod tests {
 
     #[test]
     fn replies_are_told_apart_by_what_may_be_tried_again() {
-        let kind = |reply: Reply| match verdict(&reply) {
+        let kind = |reply: Reply| match verdict(&reply, Dialect::Doris) {
             Try::Answered(_) => "answered",
             Try::Refused(_) => "refused",
             Try::Forgotten(_) => "forgotten",
@@ -364,7 +425,7 @@ mod tests {
 
     #[test]
     fn a_refusal_says_what_to_do_and_a_wrong_token_is_not_shown() {
-        let error = |reply: Reply| match verdict(&reply) {
+        let error = |reply: Reply| match verdict(&reply, Dialect::Doris) {
             Try::Refused(error) => error.to_string(),
             _ => panic!("not refused"),
         };

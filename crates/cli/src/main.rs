@@ -4,24 +4,32 @@
 //! no route. Nothing here knows how a cluster works inside.
 
 mod admin;
+mod amounts;
+mod api;
 mod channel;
 mod cluster;
+mod collection;
 mod config;
 mod confirm;
 mod context;
+mod database;
 mod dev;
 mod documents;
 mod doris;
 mod explain;
 mod instance;
+mod job;
 mod key;
 mod member;
+mod names;
 mod node;
 mod output;
+mod partition;
 mod recover;
 mod secret;
 mod serve;
 mod session;
+mod snapshot;
 mod status;
 mod store;
 mod vault;
@@ -64,6 +72,16 @@ enum Verb {
     Cluster(Noun<cluster::ClusterVerb>),
     /// Frontends and backends of a cluster.
     Node(Noun<node::NodeVerb>),
+    /// Databases of an instance.
+    Database(Noun<database::DatabaseVerb>),
+    /// Collections of a database.
+    Collection(Noun<collection::CollectionVerb>),
+    /// Partitions of a collection.
+    Partition(Noun<partition::PartitionVerb>),
+    /// States of a collection or an instance that are kept.
+    Snapshot(Noun<snapshot::SnapshotVerb>),
+    /// Restores and other long work.
+    Job(Noun<job::JobVerb>),
     /// Where an instance's data rests.
     Vault(Noun<vault::VaultVerb>),
     /// Keys that open object stores.
@@ -101,9 +119,16 @@ struct Noun<V: Subcommand> {
 
 /// Runs one verb against a cluster.
 fn against_cluster<V: Subcommand>(noun: Noun<V>, run: impl AsyncFnOnce(V, &Context) -> anyhow::Result<()>) -> anyhow::Result<ExitCode> {
+    with_outcome(noun, async |verb, context| {
+        run(verb, context).await?;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// The same for verbs whose exit code says more than that they went wrong.
+fn with_outcome<V: Subcommand>(noun: Noun<V>, run: impl AsyncFnOnce(V, &Context) -> anyhow::Result<ExitCode>) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(run(noun.verb, &noun.context))?;
-    Ok(ExitCode::SUCCESS)
+    runtime.block_on(run(noun.verb, &noun.context))
 }
 
 fn run(verb: Verb) -> anyhow::Result<ExitCode> {
@@ -116,6 +141,11 @@ fn run(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Instance(noun) => return against_cluster(noun, instance::run),
         Verb::Cluster(noun) => return against_cluster(noun, cluster::run),
         Verb::Node(noun) => return against_cluster(noun, node::run),
+        Verb::Database(noun) => return against_cluster(noun, database::run),
+        Verb::Collection(noun) => return against_cluster(noun, collection::run),
+        Verb::Partition(noun) => return against_cluster(noun, partition::run),
+        Verb::Snapshot(noun) => return with_outcome(noun, snapshot::run),
+        Verb::Job(noun) => return with_outcome(noun, job::run),
         Verb::Vault(noun) => return against_cluster(noun, vault::run),
         Verb::Key(noun) => return against_cluster(noun, key::run),
         Verb::Session(noun) => return against_cluster(noun, session::run),

@@ -1,0 +1,85 @@
+//! Calls of the API below `/api/v1`, which has databases, collections, snapshots and jobs.
+//!
+//! A write runs in a session of its own, as those of Doris's routes do, so that trying it again is the same write.
+
+use crate::doris::{Answer, Connection, Dialect, Outgoing};
+use http::Method;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::Value as Json;
+
+/// A path of the API, each part of it encoded.
+pub fn path(parts: &[&str]) -> String {
+    let parts = parts.iter().map(|part| utf8_percent_encode(part, NON_ALPHANUMERIC).to_string());
+    parts.fold("/api/v1".to_owned(), |path, part| path + "/" + &part)
+}
+
+impl Connection {
+    /// Reads one thing. Parameters without a value are left out.
+    pub async fn get(&self, path: &str, parameters: &[(&str, String)]) -> anyhow::Result<Json> {
+        let given = parameters.iter().filter(|(_, value)| !value.is_empty());
+        let query: Vec<String> = given
+            .map(|(name, value)| format!("{name}={}", utf8_percent_encode(value, NON_ALPHANUMERIC)))
+            .collect();
+        let uri = match query.is_empty() {
+            true => path.to_owned(),
+            false => format!("{path}?{}", query.join("&")),
+        };
+        Ok(self.send(&outgoing(Method::GET, uri, String::new()), None).await?.result)
+    }
+
+    /// Reads all pages of a list, whose items are in `field`.
+    pub async fn all(&self, path: &str, parameters: &[(&str, String)], field: &str) -> anyhow::Result<Vec<Json>> {
+        let mut items = Vec::new();
+        let mut page_token = String::new();
+        loop {
+            let mut parameters = parameters.to_vec();
+            parameters.push(("page_token", page_token));
+            // Each page has its whole time: a list may be long.
+            let mut page = self.anew().get(path, &parameters).await?;
+            if let Json::Array(found) = page[field].take() {
+                items.extend(found);
+            }
+            page_token = page["next_page_token"].as_str().unwrap_or_default().to_owned();
+            if page_token.is_empty() {
+                return Ok(items);
+            }
+        }
+    }
+
+    /// Writes, at most once however often it is tried.
+    pub async fn change(&self, method: Method, path: &str, body: Option<&Json>) -> anyhow::Result<Answer> {
+        let session = self.open_session().await?;
+        let body = body.map(Json::to_string).unwrap_or_default();
+        let answer = self.send(&outgoing(method, path.to_owned(), body), Some(session)).await;
+        // What is left open ends by itself an hour later.
+        let _ = self.close_session(session).await;
+        answer
+    }
+
+    pub async fn post(&self, path: &str, body: &Json) -> anyhow::Result<Answer> {
+        self.change(Method::POST, path, Some(body)).await
+    }
+
+    pub async fn delete(&self, path: &str) -> anyhow::Result<Answer> {
+        self.change(Method::DELETE, path, None).await
+    }
+}
+
+fn outgoing(method: Method, uri: String, body: String) -> Outgoing {
+    Outgoing {
+        method,
+        uri,
+        body,
+        dialect: Dialect::Api,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_holds_every_name_as_one_part() {
+        assert_eq!(path(&["instances", "a/b", "databases", "ä $"]), "/api/v1/instances/a%2Fb/databases/%C3%A4%20%24");
+    }
+}

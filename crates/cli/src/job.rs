@@ -1,0 +1,247 @@
+//! `quorate job`: restores, compactions of clones and manifests, as long as they take.
+
+use crate::amounts::{bytes, counted, distance, number};
+use crate::api::path;
+use crate::confirm::{self, ConfirmArguments};
+use crate::context::Context;
+use crate::doris::Connection;
+use crate::output::{self, Sheet, list, text};
+use clap::Subcommand;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value as Json, json};
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// How often a watched job is looked at.
+const LOOK: Duration = Duration::from_millis(250);
+/// The exit code for a job that failed or was cancelled.
+const ENDED_BADLY: u8 = 2;
+/// Parts of a progress bar.
+const PARTS: u64 = 1_000;
+
+#[derive(Subcommand)]
+pub enum JobVerb {
+    /// List jobs, newest first.
+    List {
+        /// Only those that make something in this instance.
+        #[arg(long, default_value = "")]
+        instance: String,
+        /// Only those that have not ended.
+        #[arg(long)]
+        active: bool,
+    },
+    /// Show a job with its tasks.
+    Show { id: u64 },
+    /// Watch a job until it has ended; the exit code is 0 if it completed, and 2 if not.
+    Watch { id: u64 },
+    /// End a job; what it made so far is deleted.
+    Cancel {
+        id: u64,
+        /// Why; shown with the job.
+        #[arg(long, default_value = "")]
+        reason: String,
+        #[command(flatten)]
+        confirm: ConfirmArguments,
+    },
+}
+
+pub async fn run(verb: JobVerb, context: &Context) -> anyhow::Result<ExitCode> {
+    let connection = context.open_with_token_if_any()?;
+    match verb {
+        JobVerb::List { instance, active } => {
+            let only_active = if active { "true".to_owned() } else { String::new() };
+            let parameters = [("instance_id", instance), ("only_active", only_active)];
+            let found = connection.all(&path(&["jobs"]), &parameters, "jobs").await?;
+            output::show(&context.output, Json::Array(found), list_sheet);
+        }
+        JobVerb::Show { id } => {
+            let mut shown = describe(&connection, id).await?;
+            let tasks = connection
+                .all(&path(&["jobs", &id.to_string(), "tasks"]), &[], "tasks")
+                .await?;
+            shown["tasks"] = Json::Array(tasks);
+            output::show(&context.output, shown, sheet);
+        }
+        JobVerb::Watch { id } => {
+            let started = describe(&connection, id).await?;
+            return watch(&connection, context, started).await;
+        }
+        JobVerb::Cancel { id, reason, confirm } => {
+            let shown = describe(&connection, id).await?;
+            if confirm::agreed(&confirm, &format!("This ends {}; what it made so far is deleted.", title(&shown)))? {
+                let path = path(&["jobs", &id.to_string(), "cancel"]);
+                let answer = connection.anew().post(&path, &json!({"reason": reason})).await?;
+                output::done(&context.output, &format!("job {id} cancelled"), &answer.revision);
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What commands that start a job do with it.
+pub async fn show_or_wait(connection: &Connection, context: &Context, started: Json, wait: bool) -> anyhow::Result<ExitCode> {
+    if wait {
+        return watch(connection, context, started).await;
+    }
+    output::show(&context.output, started, |job| {
+        let id = text(job, "job_id");
+        (format!("Job {id} has started; `quorate job watch {id}` shows how far it is."), Sheet::new([]))
+    });
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn describe(connection: &Connection, id: u64) -> anyhow::Result<Json> {
+    connection.anew().get(&path(&["jobs", &id.to_string()]), &[]).await
+}
+
+fn has_ended(job: &Json) -> bool {
+    matches!(text(job, "state").as_str(), "JOB_COMPLETED" | "JOB_FAILED" | "JOB_CANCELLED")
+}
+
+/// Shows a bar on a terminal until the job has ended, then the job.
+async fn watch(connection: &Connection, context: &Context, mut job: Json) -> anyhow::Result<ExitCode> {
+    let id = number(&job, "job_id");
+    // Nothing is drawn when standard error is no terminal.
+    let bar = ProgressBar::new(PARTS);
+    let style = ProgressStyle::with_template("{prefix} [{bar:32}] {percent:>3}% {msg}")?;
+    bar.set_style(style.progress_chars("=> "));
+    bar.set_prefix(capitalized_title(&job));
+    while !has_ended(&job) {
+        let progress = &job["progress"];
+        bar.set_position(number(progress, "percent") * PARTS / 100);
+        bar.set_message(message(&job));
+        tokio::time::sleep(LOOK).await;
+        job = describe(connection, id).await?;
+    }
+    bar.finish_and_clear();
+    let completed = text(&job, "state") == "JOB_COMPLETED";
+    output::show(&context.output, job, |job| (ending(job), Sheet::new([])));
+    Ok(if completed { ExitCode::SUCCESS } else { ExitCode::from(ENDED_BADLY) })
+}
+
+/// What stands behind the bar: bytes, and who is at it.
+fn message(job: &Json) -> String {
+    let progress = &job["progress"];
+    let (done, total) = (number(progress, "bytes_done"), number(progress, "bytes_total"));
+    let at_work: Vec<&str> = list(job, "workers").iter().filter_map(Json::as_str).collect();
+    let who = match at_work.is_empty() {
+        true => "waiting for a worker".to_owned(),
+        false => at_work.join(", "),
+    };
+    format!("{} of {}, {who}", bytes(done), bytes(total))
+}
+
+fn kind(job: &Json) -> &'static str {
+    match text(job, "kind").as_str() {
+        "RESTORE" => "restore",
+        "COMPACT_CLONE" => "compaction",
+        "MANIFESTS" => "manifests",
+        _ => "job",
+    }
+}
+
+fn state(job: &Json) -> String {
+    text(job, "state").trim_start_matches("JOB_").to_lowercase()
+}
+
+fn title(job: &Json) -> String {
+    let id = text(job, "job_id");
+    match kind(job) {
+        "restore" => format!("job {id}, restore of {} into {}", text(job, "snapshot_name"), text(job, "collection")),
+        "compaction" => format!("job {id}, compaction of {}", text(job, "instance_id")),
+        "manifests" => format!("job {id}, manifests of {}", text(job, "snapshot_name")),
+        _ => format!("job {id}"),
+    }
+}
+
+fn capitalized_title(job: &Json) -> String {
+    title(job).replacen("job", "Job", 1)
+}
+
+fn ending(job: &Json) -> String {
+    let progress = &job["progress"];
+    match text(job, "reason") {
+        reason if !reason.is_empty() => format!("{} {}: {reason}.", capitalized_title(job), state(job)),
+        _ => format!(
+            "{} {}: {} in {}.",
+            capitalized_title(job),
+            state(job),
+            bytes(number(progress, "bytes_done")),
+            counted(number(progress, "files_done"), "file")
+        ),
+    }
+}
+
+fn sheet(shown: &Json) -> (String, Sheet) {
+    let progress = &shown["progress"];
+    let sentence = match has_ended(shown) {
+        true => ending(shown),
+        false => format!(
+            "{} is {}: {} %, {}; {} of {} tasks done.",
+            capitalized_title(shown),
+            state(shown),
+            number(progress, "percent"),
+            message(shown),
+            number(progress, "tasks_done"),
+            number(progress, "tasks_total")
+        ),
+    };
+    let mut sheet = Sheet::new(["TASK", "STATE", "WORKER", "FILES", "BYTES", "DONE", "FAILED", "REASON"]);
+    for task in list(shown, "tasks") {
+        sheet.row([
+            text(task, "task"),
+            text(task, "state").trim_start_matches("TASK_").to_lowercase(),
+            text(task, "worker"),
+            text(task, "files"),
+            bytes(number(task, "bytes")),
+            bytes(number(task, "bytes_done")),
+            text(task, "attempts"),
+            text(task, "reason"),
+        ]);
+    }
+    (sentence, sheet)
+}
+
+fn list_sheet(found: &Json) -> (String, Sheet) {
+    let found = found.as_array().map_or(&[][..], Vec::as_slice);
+    let mut sheet = Sheet::new(["JOB", "KIND", "STATE", "INSTANCE", "COLLECTION", "PERCENT", "BYTES", "STARTED"]);
+    for job in found {
+        let collection = match text(job, "collection") {
+            collection if collection.is_empty() => String::new(),
+            collection => format!("{}.{collection}", text(job, "database")),
+        };
+        sheet.row([
+            text(job, "job_id"),
+            kind(job).to_owned(),
+            state(job),
+            text(job, "instance_id"),
+            collection,
+            text(&job["progress"], "percent"),
+            bytes(number(&job["progress"], "bytes_total")),
+            distance(number(job, "created_ms")),
+        ]);
+    }
+    let active = found.iter().filter(|job| !has_ended(job)).count();
+    (format!("There are {}, {active} of them active.", counted(found.len() as u64, "job")), sheet)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_reads_as_a_sentence_while_it_runs_and_when_it_has_ended() {
+        let mut job = json!({
+            "job_id": "7", "kind": "RESTORE", "state": "JOB_RUNNING", "snapshot_name": "s", "collection": "c", "workers": ["peer-1"],
+            "progress": {"percent": 40, "bytes_done": "1024", "bytes_total": "2048", "tasks_total": "5", "tasks_done": "2", "files_done": "1"}
+        });
+        let running = "Job 7, restore of s into c is running: 40 %, 1.0 KiB of 2.0 KiB, peer-1; 2 of 5 tasks done.";
+        assert_eq!(sheet(&job).0, running);
+        job["state"] = json!("JOB_COMPLETED");
+        assert_eq!(ending(&job), "Job 7, restore of s into c completed: 1.0 KiB in 1 file.");
+        job["state"] = json!("JOB_FAILED");
+        job["reason"] = json!("file x is missing");
+        assert!(has_ended(&job));
+        assert_eq!(ending(&job), "Job 7, restore of s into c failed: file x is missing.");
+    }
+}

@@ -1,0 +1,332 @@
+//! `quorate snapshot`: states of a collection or a whole instance that are kept.
+
+use crate::amounts::{counted, distance, number, seconds};
+use crate::api::path;
+use crate::collection::content;
+use crate::confirm::{self, ConfirmArguments};
+use crate::context::Context;
+use crate::doris::{Connection, ROUND_PAUSE};
+use crate::job;
+use crate::output::{self, Sheet, list, text};
+use anyhow::bail;
+use clap::{Args, Subcommand};
+use serde_json::{Value as Json, json};
+use std::process::ExitCode;
+use tokio::time::Instant;
+
+/// Digits of a snapshot's id.
+const ID_DIGITS: usize = 20;
+
+#[derive(Subcommand)]
+pub enum SnapshotVerb {
+    /// Keep the state of a collection, or of the whole instance, as it is now. Nothing is copied.
+    Create {
+        instance: String,
+        /// Unique among the snapshots of the collection.
+        name: String,
+        /// Collection; the whole instance when absent.
+        #[arg(long, short, default_value = "")]
+        collection: String,
+        /// The collection's database; `default` when absent.
+        #[arg(long, short, default_value = "", requires = "collection")]
+        database: String,
+        #[arg(long, default_value = "")]
+        description: String,
+        /// Drop it by itself after this long, such as 12h or 30d; it is kept until it is dropped when absent.
+        #[arg(long, value_parser = seconds)]
+        ttl: Option<u64>,
+    },
+    /// Show a snapshot.
+    Describe {
+        instance: String,
+        #[command(flatten)]
+        which: Which,
+    },
+    /// List snapshots.
+    List {
+        instance: String,
+        /// Only those of this collection, which may be dropped by now.
+        #[arg(long, short, default_value = "")]
+        collection: String,
+        /// The collection's database.
+        #[arg(long, short, default_value = "", requires = "collection")]
+        database: String,
+    },
+    /// Drop a snapshot that nothing uses; what only it kept is deleted.
+    Drop {
+        instance: String,
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        confirm: ConfirmArguments,
+    },
+    /// Keep a snapshot from being dropped, and print the pin's id.
+    Pin {
+        instance: String,
+        #[command(flatten)]
+        which: Which,
+        /// End the pin by itself after this long, up to 30d; it stays until it is taken away when absent.
+        #[arg(long, value_parser = seconds)]
+        ttl: Option<u64>,
+    },
+    /// Take a pin away.
+    Unpin {
+        instance: String,
+        #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+        pin_id: u64,
+    },
+    /// Copy a snapshot of a collection into a new collection, which appears when all is copied and verified.
+    Restore {
+        instance: String,
+        #[command(flatten)]
+        which: Which,
+        /// Name of the new collection.
+        #[arg(long)]
+        to: String,
+        /// Database of the new collection.
+        #[arg(long, default_value = "default")]
+        to_database: String,
+        /// Instance of the new collection; the same when absent.
+        #[arg(long, default_value = "")]
+        to_instance: String,
+        /// Vault for its files; the source collection's when absent, in another instance that one's default.
+        #[arg(long, default_value = "")]
+        to_vault: String,
+        /// Give up after this long; 24h when absent.
+        #[arg(long, value_parser = seconds)]
+        give_up_after: Option<u64>,
+        /// Watch it until it has ended; the exit code is its outcome.
+        #[arg(long)]
+        wait: bool,
+    },
+}
+
+/// Which snapshot.
+#[derive(Args)]
+pub struct Which {
+    /// Id, or name.
+    snapshot: String,
+    /// Collection of a snapshot that is named; needed only if several collections have one of that name.
+    #[arg(long, short, default_value = "")]
+    collection: String,
+    /// The collection's database.
+    #[arg(long, short, default_value = "")]
+    database: String,
+}
+
+pub async fn run(verb: SnapshotVerb, context: &Context) -> anyhow::Result<ExitCode> {
+    let connection = context.open_with_token_if_any()?;
+    match verb {
+        SnapshotVerb::Create {
+            instance,
+            name,
+            collection,
+            database,
+            description,
+            ttl,
+        } => {
+            let body = json!({
+                "name": name, "collection": collection, "database": database, "description": description,
+                "ttl_seconds": ttl.unwrap_or_default()
+            });
+            let made = connection.post(&path(&["instances", &instance, "snapshots"]), &body).await?.result;
+            let made = until_committed(&connection, &instance, made).await?;
+            output::show(&context.output, made, describe);
+        }
+        SnapshotVerb::Describe { instance, which } => {
+            let shown = find(&connection, &instance, &which).await?;
+            output::show(&context.output, shown, describe);
+        }
+        SnapshotVerb::List {
+            instance,
+            collection,
+            database,
+        } => {
+            let found = all(&connection, &instance, &collection, &database).await?;
+            output::show(&context.output, Json::Array(found), |found| list_sheet(&instance, found));
+        }
+        SnapshotVerb::Drop { instance, which, confirm } => {
+            let shown = find(&connection, &instance, &which).await?;
+            let what = format!("This drops {}, made {}.", title(&shown), distance(number(&shown, "created_ms")));
+            if confirm::agreed(&confirm, &what)? {
+                let id = text(&shown, "snapshot_id");
+                let answer = connection.delete(&path(&["instances", &instance, "snapshots", &id])).await?;
+                output::done(&context.output, &crate::database::dropped(&answer.result, "snapshot", &id), &answer.revision);
+            }
+        }
+        SnapshotVerb::Pin { instance, which, ttl } => {
+            let id = text(&find(&connection, &instance, &which).await?, "snapshot_id");
+            let body = json!({"ttl_seconds": ttl.unwrap_or_default()});
+            let answer = connection.post(&path(&["instances", &instance, "snapshots", &id, "pins"]), &body).await?;
+            output::show(&context.output, answer.result, |pin| {
+                let until = match number(pin, "expires_ms") {
+                    0 => "until it is taken away".to_owned(),
+                    expires_ms => format!("and ends {}", distance(expires_ms)),
+                };
+                (format!("Pin {} keeps snapshot {id} {until}.", text(pin, "pin_id")), Sheet::new([]))
+            });
+        }
+        SnapshotVerb::Unpin { instance, pin_id } => {
+            let answer = connection.delete(&path(&["instances", &instance, "pins", &pin_id.to_string()])).await?;
+            let sentence = match answer.result["existed"].as_bool() {
+                Some(true) => format!("pin {pin_id} taken away"),
+                _ => format!("there was no pin {pin_id}"),
+            };
+            output::done(&context.output, &sentence, &answer.revision);
+        }
+        SnapshotVerb::Restore {
+            instance,
+            which,
+            to,
+            to_database,
+            to_instance,
+            to_vault,
+            give_up_after,
+            wait,
+        } => {
+            let id = text(&find(&connection, &instance, &which).await?, "snapshot_id");
+            let body = json!({
+                "target_collection": to, "target_database": to_database, "target_instance_id": to_instance, "target_vault": to_vault,
+                "timeout_seconds": give_up_after.unwrap_or_default()
+            });
+            let path = path(&["instances", &instance, "snapshots", &id, "restore"]);
+            let started = connection.anew().post(&path, &body).await?.result;
+            return job::show_or_wait(&connection, context, started, wait).await;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The server answers when the snapshot is committed, or with its state when its time is over.
+async fn until_committed(connection: &Connection, instance: &str, made: Json) -> anyhow::Result<Json> {
+    let id = text(&made, "snapshot_id");
+    let (mut shown, connection) = (made, connection.anew());
+    while text(&shown, "state") == "PENDING" {
+        if Instant::now() + ROUND_PAUSE >= connection.deadline {
+            eprintln!("the snapshot is made, and its metadata file is not written yet; `quorate snapshot describe` tells when it is");
+            break;
+        }
+        tokio::time::sleep(ROUND_PAUSE).await;
+        shown = connection.get(&path(&["instances", instance, "snapshots", &id]), &[]).await?;
+    }
+    Ok(shown)
+}
+
+fn is_id(text: &str) -> bool {
+    text.len() == ID_DIGITS && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// All snapshots of an instance, or those of a collection by its name as of their creation: it may be dropped by now.
+async fn all(connection: &Connection, instance: &str, collection: &str, database: &str) -> anyhow::Result<Vec<Json>> {
+    let mut found = connection
+        .all(&path(&["instances", instance, "snapshots"]), &[], "snapshots")
+        .await?;
+    found.retain(|snapshot| {
+        (collection.is_empty() || text(snapshot, "collection") == collection)
+            && (database.is_empty() || text(snapshot, "database") == database)
+    });
+    Ok(found)
+}
+
+async fn find(connection: &Connection, instance: &str, which: &Which) -> anyhow::Result<Json> {
+    let name = &which.snapshot;
+    if is_id(name) {
+        return connection.get(&path(&["instances", instance, "snapshots", name]), &[]).await;
+    }
+    let mut found = all(connection, instance, &which.collection, &which.database).await?;
+    found.retain(|snapshot| text(snapshot, "name") == *name);
+    match found.len() {
+        1 => Ok(found.remove(0)),
+        0 => bail!("instance {instance} has no snapshot {name}; `quorate snapshot list {instance}` shows all"),
+        count => bail!("{count} collections have a snapshot {name}; say which with --collection, or pass the snapshot's id"),
+    }
+}
+
+fn title(snapshot: &Json) -> String {
+    let of = match text(snapshot, "collection") {
+        collection if collection.is_empty() => "the whole instance".to_owned(),
+        collection => format!("{}.{collection}", text(snapshot, "database")),
+    };
+    format!("snapshot {} of {of} with {}", text(snapshot, "name"), content(snapshot))
+}
+
+fn describe(shown: &Json) -> (String, Sheet) {
+    let sentence = format!("{} is {}.", capitalized(&title(shown)), text(shown, "state").to_lowercase());
+    let mut sheet = Sheet::new(["WHAT", "VALUE"]);
+    let expires = match number(shown, "expires_ms") {
+        0 => "no".to_owned(),
+        expires_ms => distance(expires_ms),
+    };
+    let clones: Vec<&str> = list(shown, "clones").iter().filter_map(Json::as_str).collect();
+    for (what, value) in [
+        ("id", text(shown, "snapshot_id")),
+        ("description", text(shown, "description")),
+        ("revision", text(shown, "revision")),
+        ("created", distance(number(shown, "created_ms"))),
+        ("expires", expires),
+        ("metadata file", text(shown, "location")),
+        ("manifests", format!("{} of {}", text(shown, "manifests"), text(shown, "segments"))),
+        ("pins", text(shown, "pins")),
+        ("clones", clones.join(", ")),
+    ] {
+        if !value.is_empty() {
+            sheet.row([what.to_owned(), value]);
+        }
+    }
+    (sentence, sheet)
+}
+
+fn capitalized(sentence: &str) -> String {
+    let mut letters = sentence.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
+fn list_sheet(instance: &str, found: &Json) -> (String, Sheet) {
+    let found = found.as_array().map_or(&[][..], Vec::as_slice);
+    let mut sheet = Sheet::new(["ID", "SNAPSHOT", "COLLECTION", "STATE", "CREATED", "SEGMENTS", "BYTES", "USED BY"]);
+    for snapshot in found {
+        let mut users = Vec::new();
+        if number(snapshot, "pins") > 0 {
+            users.push(counted(number(snapshot, "pins"), "pin"));
+        }
+        users.extend(list(snapshot, "clones").iter().filter_map(Json::as_str).map(|clone| format!("clone {clone}")));
+        let collection = match text(snapshot, "collection") {
+            collection if collection.is_empty() => "(instance)".to_owned(),
+            collection => format!("{}.{collection}", text(snapshot, "database")),
+        };
+        sheet.row([
+            text(snapshot, "snapshot_id"),
+            text(snapshot, "name"),
+            collection,
+            text(snapshot, "state").to_lowercase(),
+            distance(number(snapshot, "created_ms")),
+            text(snapshot, "segments"),
+            crate::amounts::bytes(number(snapshot, "bytes")),
+            users.join(", "),
+        ]);
+    }
+    (format!("Instance {instance} has {}.", counted(found.len() as u64, "snapshot")), sheet)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_told_from_names() {
+        assert!(is_id("0123456789abcdef0000"));
+        for name in ["0123456789ABCDEF0000", "0123456789abcdef000", "nightly", "0123456789abcdef00000"] {
+            assert!(!is_id(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_snapshot_reads_as_a_sentence() {
+        let shown = json!({
+            "name": "n", "database": "default", "collection": "c", "state": "COMMITTED", "segments": "1", "rows": "2", "files": "3",
+            "bytes": "2048"
+        });
+        assert_eq!(describe(&shown).0, "Snapshot n of default.c with 1 segment, 2 rows, 2.0 KiB in 3 files is committed.");
+        assert!(title(&json!({"name": "n"})).starts_with("snapshot n of the whole instance"));
+    }
+}
