@@ -2,6 +2,7 @@
 
 pub mod admin;
 mod call;
+pub mod catalog;
 pub mod jobs;
 pub mod metadata;
 pub mod reply;
@@ -9,9 +10,11 @@ pub mod work;
 
 use crate::app::App;
 use admin::AdminService;
+use catalog::CatalogService;
 use jobs::JobsService;
 use metadata::MetadataService;
 use quorate_wire::quorate::v1::admin_server::AdminServer;
+use quorate_wire::quorate::v1::catalog_server::CatalogServer;
 use quorate_wire::quorate::v1::jobs_server::JobsServer;
 use quorate_wire::quorate::v1::metadata_server::MetadataServer;
 use quorate_wire::quorate::v1::work_server::WorkServer;
@@ -33,6 +36,7 @@ type Reply = Pin<Box<dyn Future<Output = Result<http::Response<Body>, Infallible
 pub struct Services {
     metadata: MetadataServer<MetadataService>,
     admin: AdminServer<AdminService>,
+    catalog: CatalogServer<CatalogService>,
     jobs: JobsServer<JobsService>,
     work: WorkServer<WorkService>,
 }
@@ -42,6 +46,7 @@ impl Services {
         Services {
             metadata: MetadataServer::new(MetadataService::new(app)),
             admin: AdminServer::new(AdminService { app: app.clone() }),
+            catalog: CatalogServer::new(CatalogService::new(app)),
             jobs: JobsServer::new(JobsService::new(app)),
             work: WorkServer::new(WorkService::new(app)),
         }
@@ -54,6 +59,7 @@ impl Services {
         match path.split('/').next().unwrap_or_default() {
             "Metadata" => self.metadata.clone().call(request),
             "Admin" => self.admin.clone().call(request),
+            "Catalog" => self.catalog.clone().call(request),
             "Jobs" => self.jobs.clone().call(request),
             "Work" => self.work.clone().call(request),
             service => {

@@ -1,0 +1,188 @@
+//! `quorate.v1.Snapshots`: snapshots, restores and clones.
+
+use super::call::{Calls, TokenRule, query};
+use super::reply::CallInfo;
+use crate::app::App;
+use crate::limits::{AWAITED_MANIFESTS, SNAPSHOT_RESERVE};
+use quorate_consensus::{Node, env};
+use quorate_model::{ErrorCode, MetaError, Revision};
+use quorate_state_machine::command::Prepare;
+use quorate_state_machine::commands::clone_instance::CloneInstanceCall;
+use quorate_state_machine::commands::compact_snapshot::CompactSnapshotCall;
+use quorate_state_machine::commands::pin_snapshot::PinSnapshotCall;
+use quorate_state_machine::commands::{
+    CloneInstance, CompactSnapshot, CreateRestore, CreateSnapshot, DecoupleInstance, DropSnapshot, Numbered, PinSnapshot, UnpinSnapshot,
+};
+use quorate_state_machine::queries::{jobs, snapshots};
+use quorate_wire::doris::CloneInstanceRequest;
+use quorate_wire::doris::clone_instance_request::CloneType;
+use quorate_wire::quorate::v1 as wire;
+use std::sync::Arc;
+use tokio::time::Instant;
+use tonic::{Request, Response, Status};
+
+/// Serves the calls of one peer.
+pub struct SnapshotsService {
+    calls: Calls,
+}
+
+impl SnapshotsService {
+    pub fn new(app: &Arc<App>) -> SnapshotsService {
+        SnapshotsService {
+            calls: Calls::new(app, TokenRule::BeyondLoopback),
+        }
+    }
+}
+
+/// Waits until the snapshot is committed, and for a moderate one until its manifests are written. When the time is over the answer
+/// is how far it is: the snapshot is made whatever becomes of the call.
+async fn settled(node: &Node, made: wire::Snapshot, instance_id: String, info: &CallInfo) -> (Revision, wire::Snapshot) {
+    let until = info.deadline.checked_sub(SNAPSHOT_RESERVE).unwrap_or(info.deadline);
+    let request = wire::DescribeSnapshotRequest {
+        instance_id,
+        snapshot: Some(wire::SnapshotRef {
+            snapshot_id: made.snapshot_id.clone(),
+            ..wire::SnapshotRef::default()
+        }),
+        ..wire::DescribeSnapshotRequest::default()
+    };
+    let (mut seen, mut shown) = (Revision(made.revision), made);
+    loop {
+        // The command was answered by the leader: this peer may not have applied it yet.
+        if node.wait_revision(seen, until).await.is_err() {
+            return (seen, shown);
+        }
+        seen = node.applied().revision;
+        match query(node, |reader| snapshots::describe_snapshot(reader, &request)) {
+            Ok(found) => shown = found,
+            // It was dropped meanwhile, or given up: what is known of it is the best answer.
+            Err(_) => return (seen, shown),
+        }
+        if is_settled(&shown) || Instant::now() >= until {
+            return (seen, shown);
+        }
+        seen = Revision(seen.0 + 1);
+    }
+}
+
+fn is_settled(shown: &wire::Snapshot) -> bool {
+    match shown.state() {
+        wire::SnapshotState::Committed => shown.segments > AWAITED_MANIFESTS || shown.manifests >= shown.segments,
+        wire::SnapshotState::Pending => false,
+        _ => true,
+    }
+}
+
+/// The kinds have the same numbers in both APIs; one that is none is refused by the command.
+fn clone_type(kind: wire::CloneKind) -> Option<i32> {
+    match kind {
+        wire::CloneKind::Unspecified => None,
+        wire::CloneKind::ReadOnly => Some(CloneType::ReadOnly as i32),
+        wire::CloneKind::Writable => Some(CloneType::Writable as i32),
+        wire::CloneKind::Rollback => Some(CloneType::Rollback as i32),
+    }
+}
+
+#[tonic::async_trait]
+impl wire::snapshots_server::Snapshots for SnapshotsService {
+    async fn create_snapshot(&self, request: Request<wire::CreateSnapshotRequest>) -> Result<Response<wire::Snapshot>, Status> {
+        let app = self.calls.app.clone();
+        let work = |node: Node, request: wire::CreateSnapshotRequest, info: CallInfo| async move {
+            let instance_id = request.instance_id.clone();
+            let command = CreateSnapshot::prepare(request, &app.prepare_context())?;
+            let (_, reply) = node.execute(&command, info.request, info.deadline).await?;
+            let made = reply.snapshot.ok_or_else(|| MetaError::internal("the snapshot is made and was not shown"))?;
+            Ok(settled(&node, made, instance_id, &info).await)
+        };
+        self.calls.around(CreateSnapshot::NAME, request, work).await
+    }
+
+    async fn describe_snapshot(&self, request: Request<wire::DescribeSnapshotRequest>) -> Result<Response<wire::Snapshot>, Status> {
+        let consistency = wire::DescribeSnapshotRequest::consistency;
+        self.calls.read("describe_snapshot", request, consistency, snapshots::describe_snapshot).await
+    }
+
+    async fn list_snapshots(&self, request: Request<wire::ListSnapshotsRequest>) -> Result<Response<wire::ListSnapshotsReply>, Status> {
+        let consistency = wire::ListSnapshotsRequest::consistency;
+        self.calls.read("list_snapshots", request, consistency, snapshots::list_snapshots).await
+    }
+
+    async fn drop_snapshot(&self, request: Request<wire::DropSnapshotRequest>) -> Result<Response<wire::DropSnapshotReply>, Status> {
+        let answer = |reply: <DropSnapshot as quorate_state_machine::Command>::Reply| wire::DropSnapshotReply { existed: reply.existed };
+        self.calls.write_as::<DropSnapshot, _, _>(request, |request| request, answer).await
+    }
+
+    async fn pin_snapshot(&self, request: Request<wire::PinSnapshotRequest>) -> Result<Response<wire::PinSnapshotReply>, Status> {
+        let ask = |request| PinSnapshotCall {
+            request,
+            random: env::random_u64(),
+        };
+        let answer = |reply: <PinSnapshot as quorate_state_machine::Command>::Reply| wire::PinSnapshotReply {
+            pin_id: reply.pin_id,
+            expires_ms: reply.expires_ms,
+        };
+        self.calls.write_as::<PinSnapshot, _, _>(request, ask, answer).await
+    }
+
+    async fn unpin_snapshot(&self, request: Request<wire::UnpinSnapshotRequest>) -> Result<Response<wire::UnpinSnapshotReply>, Status> {
+        let answer = |reply: <UnpinSnapshot as quorate_state_machine::Command>::Reply| wire::UnpinSnapshotReply { existed: reply.existed };
+        self.calls.write_as::<UnpinSnapshot, _, _>(request, |request| request, answer).await
+    }
+
+    async fn restore_snapshot(&self, request: Request<wire::RestoreSnapshotRequest>) -> Result<Response<wire::Job>, Status> {
+        self.calls.write::<CreateRestore>(request).await
+    }
+
+    async fn clone_instance(&self, request: Request<wire::CloneInstanceRequest>) -> Result<Response<wire::CloneInstanceReply>, Status> {
+        let new_id = request.get_ref().new_instance_id.clone();
+        let ask = |request: wire::CloneInstanceRequest| CloneInstanceCall {
+            request: CloneInstanceRequest {
+                clone_type: clone_type(request.kind()),
+                from_instance_id: Some(request.instance_id),
+                from_snapshot_id: Some(request.snapshot_id),
+                new_instance_id: Some(request.new_instance_id),
+                snapshot_name: Some(request.name),
+                ..CloneInstanceRequest::default()
+            },
+            ..CloneInstanceCall::default()
+        };
+        let answer = |_| wire::CloneInstanceReply { instance_id: new_id };
+        self.calls.write_as::<CloneInstance, _, _>(request, ask, answer).await
+    }
+
+    async fn compact_clone(&self, request: Request<wire::CompactCloneRequest>) -> Result<Response<wire::Job>, Status> {
+        let app = self.calls.app.clone();
+        let work = |node: Node, request, info: CallInfo| async move {
+            let command = CompactSnapshot::prepare(CompactSnapshotCall::Native(request), &app.prepare_context())?;
+            let (revision, reply) = node.execute(&command, info.request, info.deadline).await?;
+            // The command was answered by the leader: this peer may not have applied it yet.
+            node.wait_revision(revision, info.deadline).await?;
+            let request = wire::DescribeJobRequest {
+                job_id: reply.job,
+                ..wire::DescribeJobRequest::default()
+            };
+            let job = query(&node, |reader| jobs::describe_job(reader, &request));
+            match job {
+                // A job is forgotten some days after its end, and its clone is compacted all the same.
+                Err(error) if error.code == ErrorCode::NotFound => {
+                    let ended = wire::Job {
+                        job_id: reply.job,
+                        kind: wire::JobKind::CompactClone as i32,
+                        state: wire::JobState::JobCompleted as i32,
+                        ..wire::Job::default()
+                    };
+                    Ok((revision, ended))
+                }
+                job => Ok((revision, job?)),
+            }
+        };
+        self.calls.around(CompactSnapshot::NAME, request, work).await
+    }
+
+    async fn decouple_clone(&self, request: Request<wire::DecoupleCloneRequest>) -> Result<Response<wire::DecoupleCloneReply>, Status> {
+        let answer = |reply: <DecoupleInstance as quorate_state_machine::Command>::Reply| wire::DecoupleCloneReply {
+            holds_files: reply.holds_files,
+        };
+        self.calls.write_as::<DecoupleInstance, _, _>(request, |request| request, answer).await
+    }
+}
