@@ -75,12 +75,24 @@ mod tests {
 
     #[test]
     fn amounts_read_well_at_every_size() {
-        for (count, text) in [(0, "0 B"), (1_023, "1023 B"), (1_024, "1.0 KiB"), (1_048_575, "1.0 MiB"), (3 << 29, "1.5 GiB")] {
+        for (count, text) in [
+            (0, "0 B"),
+            (1_023, "1023 B"),
+            (1_024, "1.0 KiB"),
+            (1_048_575, "1.0 MiB"),
+            (3 << 29, "1.5 GiB"),
+        ] {
             assert_eq!(bytes(count), text);
         }
         assert_eq!(bytes(u64::MAX), "16384.0 PiB");
-        assert_eq!((counted(1, "file"), counted(0, "file")), ("1 file".to_owned(), "0 files".to_owned()));
-        assert_eq!((span(59), span(3_599), span(86_400)), ("59 seconds".to_owned(), "59 minutes".to_owned(), "1 day".to_owned()));
+        assert_eq!(
+            (counted(1, "file"), counted(0, "file")),
+            ("1 file".to_owned(), "0 files".to_owned())
+        );
+        assert_eq!(
+            (span(59), span(3_599), span(86_400)),
+            ("59 seconds".to_owned(), "59 minutes".to_owned(), "1 day".to_owned())
+        );
         assert_eq!(distance(0), "");
     }
 
@@ -91,6 +103,9 @@ mod tests {
             assert!(seconds(bad).is_err(), "{bad}");
         }
         let data = json!({"text": "7", "number": 8, "neither": "x"});
-        assert_eq!(["text", "number", "neither", "absent"].map(|name| number(&data, name)), [7, 8, 0, 0]);
+        assert_eq!(
+            ["text", "number", "neither", "absent"].map(|name| number(&data, name)),
+            [7, 8, 0, 0]
+        );
     }
 }

@@ -80,6 +80,9 @@ mod tests {
 
     #[test]
     fn a_path_holds_every_name_as_one_part() {
-        assert_eq!(path(&["instances", "a/b", "databases", "ä $"]), "/api/v1/instances/a%2Fb/databases/%C3%A4%20%24");
+        assert_eq!(
+            path(&["instances", "a/b", "databases", "ä $"]),
+            "/api/v1/instances/a%2Fb/databases/%C3%A4%20%24"
+        );
     }
 }

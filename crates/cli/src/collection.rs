@@ -118,7 +118,11 @@ pub async fn run(verb: CollectionVerb, context: &Context) -> anyhow::Result<()> 
             let path = names::collection(&instance, &database.database, &name) + "/rename";
             let body = json!({"new_name": new_name, "new_database": new_database});
             let answer = connection.post(&path, &body).await?;
-            output::done(&context.output, &format!("collection {name} renamed to {new_name}"), &answer.revision);
+            output::done(
+                &context.output,
+                &format!("collection {name} renamed to {new_name}"),
+                &answer.revision,
+            );
         }
         CollectionVerb::Drop {
             instance,
@@ -161,7 +165,12 @@ pub fn content(stats: &Json) -> String {
 }
 
 fn describe(shown: &Json) -> (String, Sheet) {
-    let sentence = format!("Collection {}.{} has {}.", text(shown, "database"), text(shown, "name"), content(&shown["stats"]));
+    let sentence = format!(
+        "Collection {}.{} has {}.",
+        text(shown, "database"),
+        text(shown, "name"),
+        content(&shown["stats"])
+    );
     let mut sheet = Sheet::new(["WHAT", "VALUE"]);
     let vault = match text(shown, "vault") {
         vault if vault.is_empty() => "the peers' local directory".to_owned(),
@@ -192,5 +201,8 @@ fn list_sheet(database: &str, found: &Json) -> (String, Sheet) {
             distance(number(collection, "created_ms")),
         ]);
     }
-    (format!("Database {database} has {}.", counted(found.len() as u64, "collection")), sheet)
+    (
+        format!("Database {database} has {}.", counted(found.len() as u64, "collection")),
+        sheet,
+    )
 }

@@ -44,7 +44,12 @@ pub enum DatabaseVerb {
 
 /// Properties as the API takes them.
 pub fn properties(pairs: Vec<(String, String)>) -> Json {
-    Json::Object(pairs.into_iter().map(|(key, value)| (key, Json::String(value))).collect::<Map<_, _>>())
+    Json::Object(
+        pairs
+            .into_iter()
+            .map(|(key, value)| (key, Json::String(value)))
+            .collect::<Map<_, _>>(),
+    )
 }
 
 pub async fn run(verb: DatabaseVerb, context: &Context) -> anyhow::Result<()> {
@@ -61,13 +66,20 @@ pub async fn run(verb: DatabaseVerb, context: &Context) -> anyhow::Result<()> {
         }
         DatabaseVerb::Describe { instance, name, past } => {
             let shown = connection.get(&names::database(&instance, &name), &[past.parameter()]).await?;
-            output::show(&context.output, shown, |shown| (format!("Database {}.", text(shown, "name")), sheet(std::slice::from_ref(shown))));
+            output::show(&context.output, shown, |shown| {
+                (format!("Database {}.", text(shown, "name")), sheet(std::slice::from_ref(shown)))
+            });
         }
         DatabaseVerb::List { instance, past } => {
-            let found = connection.all(&names::databases(&instance), &[past.parameter()], "databases").await?;
+            let found = connection
+                .all(&names::databases(&instance), &[past.parameter()], "databases")
+                .await?;
             output::show(&context.output, Json::Array(found), |found| {
                 let found = found.as_array().map_or(&[][..], Vec::as_slice);
-                (format!("Instance {instance} has {}.", counted(found.len() as u64, "database")), sheet(found))
+                (
+                    format!("Instance {instance} has {}.", counted(found.len() as u64, "database")),
+                    sheet(found),
+                )
             });
         }
         DatabaseVerb::Rename { instance, name, new_name } => {
@@ -76,7 +88,10 @@ pub async fn run(verb: DatabaseVerb, context: &Context) -> anyhow::Result<()> {
             output::done(&context.output, &format!("database {name} renamed to {new_name}"), &answer.revision);
         }
         DatabaseVerb::Drop { instance, name, confirm } => {
-            if !confirm::agreed(&confirm, &format!("This drops database {name} of instance {instance}; it must be empty."))? {
+            if !confirm::agreed(
+                &confirm,
+                &format!("This drops database {name} of instance {instance}; it must be empty."),
+            )? {
                 return Ok(());
             }
             let answer = connection.delete(&names::database(&instance, &name)).await?;
@@ -98,7 +113,10 @@ fn sheet(databases: &[Json]) -> Sheet {
     let mut sheet = Sheet::new(["ID", "DATABASE", "CREATED", "PROPERTIES"]);
     for database in databases {
         let properties = database["properties"].as_object();
-        let pairs = properties.into_iter().flatten().map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()));
+        let pairs = properties
+            .into_iter()
+            .flatten()
+            .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()));
         sheet.row([
             text(database, "database_id"),
             text(database, "name"),

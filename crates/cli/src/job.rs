@@ -56,9 +56,7 @@ pub async fn run(verb: JobVerb, context: &Context) -> anyhow::Result<ExitCode> {
         }
         JobVerb::Show { id } => {
             let mut shown = describe(&connection, id).await?;
-            let tasks = connection
-                .all(&path(&["jobs", &id.to_string(), "tasks"]), &[], "tasks")
-                .await?;
+            let tasks = connection.all(&path(&["jobs", &id.to_string(), "tasks"]), &[], "tasks").await?;
             shown["tasks"] = Json::Array(tasks);
             output::show(&context.output, shown, sheet);
         }
@@ -85,7 +83,10 @@ pub async fn show_or_wait(connection: &Connection, context: &Context, started: J
     }
     output::show(&context.output, started, |job| {
         let id = text(job, "job_id");
-        (format!("Job {id} has started; `quorate job watch {id}` shows how far it is."), Sheet::new([]))
+        (
+            format!("Job {id} has started; `quorate job watch {id}` shows how far it is."),
+            Sheet::new([]),
+        )
     });
     Ok(ExitCode::SUCCESS)
 }
@@ -116,7 +117,11 @@ async fn watch(connection: &Connection, context: &Context, mut job: Json) -> any
     bar.finish_and_clear();
     let completed = text(&job, "state") == "JOB_COMPLETED";
     output::show(&context.output, job, |job| (ending(job), Sheet::new([])));
-    Ok(if completed { ExitCode::SUCCESS } else { ExitCode::from(ENDED_BADLY) })
+    Ok(if completed {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(ENDED_BADLY)
+    })
 }
 
 /// What stands behind the bar: bytes, and who is at it.
@@ -147,7 +152,11 @@ fn state(job: &Json) -> String {
 fn title(job: &Json) -> String {
     let id = text(job, "job_id");
     match kind(job) {
-        "restore" => format!("job {id}, restore of {} into {}", text(job, "snapshot_name"), text(job, "collection")),
+        "restore" => format!(
+            "job {id}, restore of {} into {}",
+            text(job, "snapshot_name"),
+            text(job, "collection")
+        ),
         "compaction" => format!("job {id}, compaction of {}", text(job, "instance_id")),
         "manifests" => format!("job {id}, manifests of {}", text(job, "snapshot_name")),
         _ => format!("job {id}"),
@@ -222,7 +231,10 @@ fn list_sheet(found: &Json) -> (String, Sheet) {
         ]);
     }
     let active = found.iter().filter(|job| !has_ended(job)).count();
-    (format!("There are {}, {active} of them active.", counted(found.len() as u64, "job")), sheet)
+    (
+        format!("There are {}, {active} of them active.", counted(found.len() as u64, "job")),
+        sheet,
+    )
 }
 
 #[cfg(test)]

@@ -47,7 +47,15 @@ pub fn collection(instance: &str, database: &str, name: &str) -> String {
 }
 
 pub fn partitions(instance: &str, database: &str, collection: &str) -> String {
-    path(&["instances", instance, "databases", database, "collections", collection, "partitions"])
+    path(&[
+        "instances",
+        instance,
+        "databases",
+        database,
+        "collections",
+        collection,
+        "partitions",
+    ])
 }
 
 pub fn partition(instance: &str, database: &str, collection: &str, name: &str) -> String {

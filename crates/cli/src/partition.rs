@@ -82,7 +82,10 @@ pub async fn run(verb: PartitionVerb, context: &Context) -> anyhow::Result<()> {
             let path = names::partition(&instance, &database.database, &collection, &name);
             let shown = connection.get(&path, &[past.parameter()]).await?;
             output::show(&context.output, shown, |shown| {
-                (format!("Partition {} of collection {collection}.", text(shown, "name")), sheet(std::slice::from_ref(shown)))
+                (
+                    format!("Partition {} of collection {collection}.", text(shown, "name")),
+                    sheet(std::slice::from_ref(shown)),
+                )
             });
         }
         PartitionVerb::List {
@@ -95,7 +98,10 @@ pub async fn run(verb: PartitionVerb, context: &Context) -> anyhow::Result<()> {
             let found = connection.all(&path, &[past.parameter()], "partitions").await?;
             output::show(&context.output, Json::Array(found), |found| {
                 let found = found.as_array().map_or(&[][..], Vec::as_slice);
-                (format!("Collection {collection} has {}.", counted(found.len() as u64, "partition")), sheet(found))
+                (
+                    format!("Collection {collection} has {}.", counted(found.len() as u64, "partition")),
+                    sheet(found),
+                )
             });
         }
         PartitionVerb::Rename {
@@ -107,7 +113,11 @@ pub async fn run(verb: PartitionVerb, context: &Context) -> anyhow::Result<()> {
         } => {
             let path = names::partition(&instance, &database.database, &collection, &name) + "/rename";
             let answer = connection.post(&path, &json!({"new_name": new_name})).await?;
-            output::done(&context.output, &format!("partition {name} renamed to {new_name}"), &answer.revision);
+            output::done(
+                &context.output,
+                &format!("partition {name} renamed to {new_name}"),
+                &answer.revision,
+            );
         }
         PartitionVerb::Drop {
             instance,

@@ -151,13 +151,19 @@ pub async fn run(verb: SnapshotVerb, context: &Context) -> anyhow::Result<ExitCo
             if confirm::agreed(&confirm, &what)? {
                 let id = text(&shown, "snapshot_id");
                 let answer = connection.delete(&path(&["instances", &instance, "snapshots", &id])).await?;
-                output::done(&context.output, &crate::database::dropped(&answer.result, "snapshot", &id), &answer.revision);
+                output::done(
+                    &context.output,
+                    &crate::database::dropped(&answer.result, "snapshot", &id),
+                    &answer.revision,
+                );
             }
         }
         SnapshotVerb::Pin { instance, which, ttl } => {
             let id = text(&find(&connection, &instance, &which).await?, "snapshot_id");
             let body = json!({"ttl_seconds": ttl.unwrap_or_default()});
-            let answer = connection.post(&path(&["instances", &instance, "snapshots", &id, "pins"]), &body).await?;
+            let answer = connection
+                .post(&path(&["instances", &instance, "snapshots", &id, "pins"]), &body)
+                .await?;
             output::show(&context.output, answer.result, |pin| {
                 let until = match number(pin, "expires_ms") {
                     0 => "until it is taken away".to_owned(),
@@ -167,7 +173,9 @@ pub async fn run(verb: SnapshotVerb, context: &Context) -> anyhow::Result<ExitCo
             });
         }
         SnapshotVerb::Unpin { instance, pin_id } => {
-            let answer = connection.delete(&path(&["instances", &instance, "pins", &pin_id.to_string()])).await?;
+            let answer = connection
+                .delete(&path(&["instances", &instance, "pins", &pin_id.to_string()]))
+                .await?;
             let sentence = match answer.result["existed"].as_bool() {
                 Some(true) => format!("pin {pin_id} taken away"),
                 _ => format!("there was no pin {pin_id}"),
@@ -278,7 +286,9 @@ fn describe(shown: &Json) -> (String, Sheet) {
 
 fn capitalized(sentence: &str) -> String {
     let mut letters = sentence.chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+    letters
+        .next()
+        .map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 fn list_sheet(instance: &str, found: &Json) -> (String, Sheet) {
@@ -289,7 +299,12 @@ fn list_sheet(instance: &str, found: &Json) -> (String, Sheet) {
         if number(snapshot, "pins") > 0 {
             users.push(counted(number(snapshot, "pins"), "pin"));
         }
-        users.extend(list(snapshot, "clones").iter().filter_map(Json::as_str).map(|clone| format!("clone {clone}")));
+        users.extend(
+            list(snapshot, "clones")
+                .iter()
+                .filter_map(Json::as_str)
+                .map(|clone| format!("clone {clone}")),
+        );
         let collection = match text(snapshot, "collection") {
             collection if collection.is_empty() => "(instance)".to_owned(),
             collection => format!("{}.{collection}", text(snapshot, "database")),
@@ -305,7 +320,10 @@ fn list_sheet(instance: &str, found: &Json) -> (String, Sheet) {
             users.join(", "),
         ]);
     }
-    (format!("Instance {instance} has {}.", counted(found.len() as u64, "snapshot")), sheet)
+    (
+        format!("Instance {instance} has {}.", counted(found.len() as u64, "snapshot")),
+        sheet,
+    )
 }
 
 #[cfg(test)]
@@ -326,7 +344,10 @@ mod tests {
             "name": "n", "database": "default", "collection": "c", "state": "COMMITTED", "segments": "1", "rows": "2", "files": "3",
             "bytes": "2048"
         });
-        assert_eq!(describe(&shown).0, "Snapshot n of default.c with 1 segment, 2 rows, 2.0 KiB in 3 files is committed.");
+        assert_eq!(
+            describe(&shown).0,
+            "Snapshot n of default.c with 1 segment, 2 rows, 2.0 KiB in 3 files is committed."
+        );
         assert!(title(&json!({"name": "n"})).starts_with("snapshot n of the whole instance"));
     }
 }

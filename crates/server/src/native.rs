@@ -2,22 +2,22 @@
 
 pub mod admin;
 mod call;
-pub mod catalog;
 pub mod jobs;
 pub mod metadata;
 pub mod reply;
+pub mod snapshots;
 pub mod work;
 
 use crate::app::App;
 use admin::AdminService;
-use catalog::CatalogService;
 use jobs::JobsService;
 use metadata::MetadataService;
 use quorate_wire::quorate::v1::admin_server::AdminServer;
-use quorate_wire::quorate::v1::catalog_server::CatalogServer;
 use quorate_wire::quorate::v1::jobs_server::JobsServer;
 use quorate_wire::quorate::v1::metadata_server::MetadataServer;
+use quorate_wire::quorate::v1::snapshots_server::SnapshotsServer;
 use quorate_wire::quorate::v1::work_server::WorkServer;
+use snapshots::SnapshotsService;
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
@@ -36,8 +36,8 @@ type Reply = Pin<Box<dyn Future<Output = Result<http::Response<Body>, Infallible
 pub struct Services {
     metadata: MetadataServer<MetadataService>,
     admin: AdminServer<AdminService>,
-    catalog: CatalogServer<CatalogService>,
     jobs: JobsServer<JobsService>,
+    snapshots: SnapshotsServer<SnapshotsService>,
     work: WorkServer<WorkService>,
 }
 
@@ -46,8 +46,8 @@ impl Services {
         Services {
             metadata: MetadataServer::new(MetadataService::new(app)),
             admin: AdminServer::new(AdminService { app: app.clone() }),
-            catalog: CatalogServer::new(CatalogService::new(app)),
             jobs: JobsServer::new(JobsService::new(app)),
+            snapshots: SnapshotsServer::new(SnapshotsService::new(app)),
             work: WorkServer::new(WorkService::new(app)),
         }
     }
@@ -59,8 +59,8 @@ impl Services {
         match path.split('/').next().unwrap_or_default() {
             "Metadata" => self.metadata.clone().call(request),
             "Admin" => self.admin.clone().call(request),
-            "Catalog" => self.catalog.clone().call(request),
             "Jobs" => self.jobs.clone().call(request),
+            "Snapshots" => self.snapshots.clone().call(request),
             "Work" => self.work.clone().call(request),
             service => {
                 let status = tonic::Status::unimplemented(format!("there is no service {}{service}", &PATH_PREFIX[1..]));

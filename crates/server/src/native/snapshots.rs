@@ -11,7 +11,7 @@ use quorate_state_machine::commands::clone_instance::CloneInstanceCall;
 use quorate_state_machine::commands::compact_snapshot::CompactSnapshotCall;
 use quorate_state_machine::commands::pin_snapshot::PinSnapshotCall;
 use quorate_state_machine::commands::{
-    CloneInstance, CompactSnapshot, CreateRestore, CreateSnapshot, DecoupleInstance, DropSnapshot, Numbered, PinSnapshot, UnpinSnapshot,
+    CloneInstance, CompactSnapshot, CreateSnapshot, DecoupleInstance, DropSnapshot, Numbered, PinSnapshot, UnpinSnapshot,
 };
 use quorate_state_machine::queries::{jobs, snapshots};
 use quorate_wire::doris::CloneInstanceRequest;
@@ -91,7 +91,9 @@ impl wire::snapshots_server::Snapshots for SnapshotsService {
             let instance_id = request.instance_id.clone();
             let command = CreateSnapshot::prepare(request, &app.prepare_context())?;
             let (_, reply) = node.execute(&command, info.request, info.deadline).await?;
-            let made = reply.snapshot.ok_or_else(|| MetaError::internal("the snapshot is made and was not shown"))?;
+            let made = reply
+                .snapshot
+                .ok_or_else(|| MetaError::internal("the snapshot is made and was not shown"))?;
             Ok(settled(&node, made, instance_id, &info).await)
         };
         self.calls.around(CreateSnapshot::NAME, request, work).await
@@ -99,12 +101,16 @@ impl wire::snapshots_server::Snapshots for SnapshotsService {
 
     async fn describe_snapshot(&self, request: Request<wire::DescribeSnapshotRequest>) -> Result<Response<wire::Snapshot>, Status> {
         let consistency = wire::DescribeSnapshotRequest::consistency;
-        self.calls.read("describe_snapshot", request, consistency, snapshots::describe_snapshot).await
+        self.calls
+            .read("describe_snapshot", request, consistency, snapshots::describe_snapshot)
+            .await
     }
 
     async fn list_snapshots(&self, request: Request<wire::ListSnapshotsRequest>) -> Result<Response<wire::ListSnapshotsReply>, Status> {
         let consistency = wire::ListSnapshotsRequest::consistency;
-        self.calls.read("list_snapshots", request, consistency, snapshots::list_snapshots).await
+        self.calls
+            .read("list_snapshots", request, consistency, snapshots::list_snapshots)
+            .await
     }
 
     async fn drop_snapshot(&self, request: Request<wire::DropSnapshotRequest>) -> Result<Response<wire::DropSnapshotReply>, Status> {
@@ -130,7 +136,8 @@ impl wire::snapshots_server::Snapshots for SnapshotsService {
     }
 
     async fn restore_snapshot(&self, request: Request<wire::RestoreSnapshotRequest>) -> Result<Response<wire::Job>, Status> {
-        self.calls.write::<CreateRestore>(request).await
+        drop(request);
+        Err(Status::unimplemented("later"))
     }
 
     async fn clone_instance(&self, request: Request<wire::CloneInstanceRequest>) -> Result<Response<wire::CloneInstanceReply>, Status> {
@@ -183,6 +190,8 @@ impl wire::snapshots_server::Snapshots for SnapshotsService {
         let answer = |reply: <DecoupleInstance as quorate_state_machine::Command>::Reply| wire::DecoupleCloneReply {
             holds_files: reply.holds_files,
         };
-        self.calls.write_as::<DecoupleInstance, _, _>(request, |request| request, answer).await
+        self.calls
+            .write_as::<DecoupleInstance, _, _>(request, |request| request, answer)
+            .await
     }
 }

@@ -14,6 +14,7 @@ use quorate_wire::quorate::v1::{
     DescribeJobRequest, Job, JobProgress, JobState, ListJobsReply, ListJobsRequest, ListTasksReply, ListTasksRequest, ReadTaskReply,
     ReadTaskRequest, SourceRow, Task,
 };
+use std::collections::BTreeSet;
 
 /// Job records one page of a list looks at: each may hold a schema and a thousand partitions.
 const JOBS_PER_PAGE: usize = 1_000;
@@ -108,7 +109,11 @@ pub fn shown(reader: &dyn Reader, id: u64, record: &JobRecord) -> Result<Job, St
     let running = tasks::claimed(reader, id)?;
     let sum = |of: fn(&TaskRecord) -> u64| running.iter().map(|(_, task)| of(task)).sum::<u64>();
     let in_work = (sum(|task| task.files_done), sum(|task| task.bytes_done));
-    Ok(job(id, record, &progress, in_work))
+    let workers: BTreeSet<&String> = running.iter().map(|(_, task)| &task.worker).collect();
+    Ok(Job {
+        workers: workers.into_iter().cloned().collect(),
+        ..job(id, record, &progress, in_work)
+    })
 }
 
 /// As [`shown`], for a job that has ended.
@@ -160,6 +165,7 @@ fn job(id: u64, record: &JobRecord, progress: &JobProgressRecord, (files_running
         deadline_ms: record.deadline_ms,
         progress: Some(shown),
         source_collection: record.source_collection.clone(),
+        workers: Vec::new(),
     }
 }
 
