@@ -112,6 +112,9 @@ pub const ROUTES: &[Route] = &[
     get("/api/v1/instances/{instance_id}/databases/{database}/collections/{collection}/segments", "Catalog.ListSegments"),
     post("/api/v1/instances/{instance_id}/segments/commit", "Catalog.CommitSegments"),
     post("/api/v1/instances/{instance_id}/segments/abort", "Catalog.AbortSegments"),
+    get("/api/v1/instances/{instance_id}/vault", "Catalog.DescribeVault"),
+    get("/api/v1/instances/{instance_id}/vault/files", "Catalog.ScanVault"),
+    get("/api/v1/deletions", "Catalog.ListDeletions"),
     post("/api/v1/instances/{instance_id}/snapshots", "Snapshots.CreateSnapshot"),
     get("/api/v1/instances/{instance_id}/snapshots", "Snapshots.ListSnapshots"),
     get("/api/v1/instances/{instance_id}/snapshots/{snapshot.snapshot_id}", "Snapshots.DescribeSnapshot"),
@@ -138,6 +141,7 @@ pub const WITHOUT_ROUTE: &[(&str, &str)] = &[
     ("Work.CompleteTask", WORKERS),
     ("Work.FailTask", WORKERS),
     ("Work.ReadTask", WORKERS),
+    ("Work.OpenVault", WORKERS),
 ];
 #[cfg(test)]
 const WORKERS: &str = "for worker processes, which speak gRPC; people look at jobs and their tasks";
