@@ -9,7 +9,7 @@ use crate::keys::{self, RecordTable, VersionedTable};
 use crate::limits;
 use crate::record::InstanceRecord;
 use crate::store::{Reader, StoreError};
-use crate::versioned;
+use crate::versioned::{self, FoundRow, Level, Lineage};
 use bytes::{BufMut, Bytes};
 use quorate_model::{ErrorCode, MetaError, Revision, ScopeId};
 
@@ -39,11 +39,6 @@ pub fn check_value(name: &str, value_bytes: usize) -> Result<(), MetaError> {
     Err(MetaError::new(ErrorCode::TooLarge, message))
 }
 
-/// The scope of an instance that lives.
-pub fn live_scope(reader: &dyn Reader, instance_id: &str) -> Result<ScopeId, ApplyError> {
-    scope_at(reader, instance_id, Revision(u64::MAX))
-}
-
 /// The scope of an instance as of a revision: one that was dropped later is still seen.
 pub fn scope_at(reader: &dyn Reader, instance_id: &str, revision: Revision) -> Result<ScopeId, ApplyError> {
     let key = keys::record_by_name(RecordTable::Instance, instance_id.as_bytes());
@@ -57,16 +52,20 @@ pub fn scope_at(reader: &dyn Reader, instance_id: &str, revision: Revision) -> R
 /// What a write needs to know of an attribute: not its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Current {
-    /// Revision of the newest version, tombstones included.
+    /// Revision of the newest version in the instance's own scope, tombstones included.
     pub newest: Option<Revision>,
-    /// Whether that version is a value.
-    pub is_live: bool,
+    /// Where the value is, if there is one: a clone may inherit it.
+    pub live: Option<Level>,
 }
 
 impl Current {
+    pub fn is_live(&self) -> bool {
+        self.live.is_some()
+    }
+
     /// The revision callers see: 0 for an attribute that is absent.
     pub fn live_revision(&self) -> u64 {
-        self.newest.filter(|_| self.is_live).map_or(0, |revision| revision.0)
+        self.live.map_or(0, |level| level.revision.0)
     }
 }
 
@@ -108,25 +107,41 @@ pub fn write(context: &mut ApplyContext<'_, '_>, scope: ScopeId, name: &str, val
 }
 
 /// Looks an attribute up. Its index row says where the newest version of a live one is, so that costs one point read; only an
-/// attribute that was deleted or never set needs a seek.
+/// attribute that was deleted or never set in this scope needs a seek, and the scopes it is inherited from.
 pub fn current(reader: &dyn Reader, scope: ScopeId, name: &str) -> Result<Current, StoreError> {
     let indexed = reader.get(&index_key(name, scope))?;
     if let Some(revision) = indexed.as_deref().and_then(|bytes| bytes.try_into().ok()).map(u64::from_be_bytes) {
+        let revision = Revision(revision);
         return Ok(Current {
-            newest: Some(Revision(revision)),
-            is_live: true,
+            newest: Some(revision),
+            live: Some(Level { scope, revision }),
         });
     }
     let newest = versioned::newest(reader, VersionedTable::Attribute, scope, name.as_bytes())?;
+    let live = match newest {
+        Some(_) => None,
+        None => inherited(reader, scope, name)?,
+    };
     Ok(Current {
         newest: newest.as_ref().map(|version| version.revision),
-        is_live: newest.is_some_and(|version| version.value.is_some()),
+        live: live.map(|row| Level {
+            scope: row.scope,
+            revision: row.revision,
+        }),
     })
 }
 
+fn inherited(reader: &dyn Reader, scope: ScopeId, name: &str) -> Result<Option<FoundRow>, StoreError> {
+    let lineage = Lineage::of(reader, scope, Revision(u64::MAX))?;
+    match lineage.levels() {
+        [_] => Ok(None),
+        _ => lineage.get(reader, VersionedTable::Attribute, name.as_bytes()),
+    }
+}
+
 /// The value a live attribute has.
-pub fn value(reader: &dyn Reader, scope: ScopeId, name: &str, current: Current) -> Result<Option<Bytes>, StoreError> {
-    let Some(revision) = current.newest.filter(|_| current.is_live) else {
+pub fn value(reader: &dyn Reader, name: &str, current: Current) -> Result<Option<Bytes>, StoreError> {
+    let Some(Level { scope, revision }) = current.live else {
         return Ok(None);
     };
     let version = versioned::written_at(reader, VersionedTable::Attribute, scope, name.as_bytes(), revision)?;
@@ -137,8 +152,8 @@ pub fn value(reader: &dyn Reader, scope: ScopeId, name: &str, current: Current) 
 /// versions.
 pub fn newest(reader: &dyn Reader, scope: ScopeId, name: &str) -> Result<Option<(Revision, Bytes)>, StoreError> {
     let current = current(reader, scope, name)?;
-    let found = value(reader, scope, name, current)?;
-    Ok(current.newest.zip(found))
+    let found = value(reader, name, current)?;
+    Ok(current.live.map(|level| level.revision).zip(found))
 }
 
 /// `name' | scope`: all instances that have an attribute lie together.

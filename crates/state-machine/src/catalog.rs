@@ -35,3 +35,6 @@ pub use target::Target;
 pub const DEFAULT_DATABASE: &str = "default";
 /// The partition that an absent name means, and that a collection gets which names none.
 pub const DEFAULT_PARTITION: &str = "_default";
+
+#[cfg(test)]
+mod tests;

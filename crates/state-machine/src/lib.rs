@@ -12,6 +12,8 @@
 pub mod access;
 pub mod attributes;
 pub mod catalog;
+#[cfg(test)]
+mod catalog_fixture;
 pub mod changes;
 pub mod clones;
 pub mod cluster_request;

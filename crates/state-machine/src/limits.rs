@@ -54,6 +54,8 @@ pub const MAX_APPEND_KEYS: usize = 16;
 pub const MAX_APPEND_REPLY_BYTES: usize = 256 << 10;
 /// Keys one page of a scan looks at: what it passes over (deleted keys) costs time too.
 pub const MAX_PAGE_KEYS: usize = 10_000;
+/// The key a page of a list ended with, in bytes: page tokens hold it.
+pub const MAX_LISTED_KEY_BYTES: usize = MAX_ATTRIBUTE_NAME_BYTES;
 /// Rows of one list page.
 pub const MAX_PAGE_ROWS: usize = 1_000;
 /// Bytes of one list page.

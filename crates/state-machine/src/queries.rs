@@ -1,12 +1,16 @@
 //! Reads. A query is a function of one consistent reader, so what it checks and what it reads are of the same state.
 
 pub mod attributes;
+pub mod catalog;
+pub mod catalog_lists;
 pub mod cluster_status;
+pub mod files;
 pub mod instance_list;
 pub mod instance_snapshots;
 pub mod instances;
 pub mod jobs;
 pub mod object_stores;
+pub mod page_token;
 pub mod snapshots;
 pub mod stored_records;
 

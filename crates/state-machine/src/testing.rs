@@ -58,6 +58,8 @@ impl Bench {
                 keys::record_by_name(RecordTable::Instance, name.as_bytes()),
                 record.encode_to_vec().into(),
             );
+            let scope_row = keys::record_in_scope(RecordTable::Scope, ScopeId(scope)).freeze();
+            store.rows.insert(scope_row, Bytes::from_static(name.as_bytes()));
         }
         let mut bench = Bench {
             machine: Machine::open(&store).expect("opens"),

@@ -2,6 +2,7 @@
 //! several keys. Appending nothing reads: it writes no version, so a transaction may mix reads and writes.
 
 use crate::attributes::{self, Current};
+use crate::instances;
 use crate::command::{ApplyContext, ApplyError, Command, Prepare, PrepareContext};
 use crate::limits;
 
@@ -127,10 +128,10 @@ impl Command for AppendAttributes {
 }
 
 fn look_up(context: &ApplyContext<'_, '_>, append: &AppendAttribute) -> Result<Step, ApplyError> {
-    let scope = attributes::live_scope(context.reader(), &append.instance_id)?;
+    let scope = instances::writable_scope(context.reader(), &append.instance_id)?;
     let current = attributes::current(context.reader(), scope, &append.name)?;
     let mut value = BytesMut::new();
-    if let Some(before) = attributes::value(context.reader(), scope, &append.name, current)? {
+    if let Some(before) = attributes::value(context.reader(), &append.name, current)? {
         value.extend_from_slice(&before);
     }
     value.extend_from_slice(&append.suffix);

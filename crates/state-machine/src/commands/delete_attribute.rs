@@ -1,6 +1,6 @@
 //! Deletes one attribute of an instance. Deleting one that is gone succeeds and changes nothing.
 
-use crate::attributes;
+use crate::{attributes, instances};
 use crate::command::{ApplyContext, ApplyError, Command, Prepare, PrepareContext};
 use quorate_model::MetaError;
 use quorate_wire::quorate::v1::{DeleteAttributeReply, DeleteAttributeRequest};
@@ -38,10 +38,10 @@ impl Command for DeleteAttribute {
     type Reply = DeleteAttributeReply;
 
     fn apply(&self, context: &mut ApplyContext<'_, '_>) -> Result<DeleteAttributeReply, ApplyError> {
-        let scope = attributes::live_scope(context.reader(), &self.instance_id)?;
+        let scope = instances::writable_scope(context.reader(), &self.instance_id)?;
         let current = attributes::current(context.reader(), scope, &self.name)?;
         attributes::check_revision(&self.name, current, self.if_revision)?;
-        if !current.is_live {
+        if !current.is_live() {
             return Ok(DeleteAttributeReply {
                 revision: context.counters.revision,
                 existed: false,

@@ -1,6 +1,6 @@
 //! Sets one attribute of an instance.
 
-use crate::attributes;
+use crate::{attributes, instances};
 use crate::command::{ApplyContext, ApplyError, Command, Prepare, PrepareContext};
 use bytes::Bytes;
 use quorate_model::MetaError;
@@ -44,7 +44,7 @@ impl Command for PutAttribute {
     type Reply = PutAttributeReply;
 
     fn apply(&self, context: &mut ApplyContext<'_, '_>) -> Result<PutAttributeReply, ApplyError> {
-        let scope = attributes::live_scope(context.reader(), &self.instance_id)?;
+        let scope = instances::writable_scope(context.reader(), &self.instance_id)?;
         let current = attributes::current(context.reader(), scope, &self.name)?;
         attributes::check_revision(&self.name, current, self.if_revision)?;
         attributes::write(context, scope, &self.name, Some(&self.value), current);

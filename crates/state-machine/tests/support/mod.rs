@@ -5,6 +5,9 @@
 #[path = "../../src/testing.rs"]
 pub mod testing;
 
+#[path = "../../src/catalog_fixture.rs"]
+pub mod catalog_fixture;
+
 use proptest::prelude::*;
 use quorate_state_machine::commands::*;
 use quorate_state_machine::frame::Frame;

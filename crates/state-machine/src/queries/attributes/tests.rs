@@ -1,10 +1,12 @@
 use super::*;
 use crate::commands::{CollectVersions, DeleteAttribute, PutAttribute};
 use crate::keys::{self, RecordTable};
+use crate::limits;
+use crate::queries::page_token::{PageToken, TOKEN_HEAD_BYTES};
 use crate::record::InstanceRecord;
 use crate::testing::{Bench, DROPPED, DROPPED_AT, FIRST_REVISION, INSTANCE, OTHER_INSTANCE};
 use prost::Message;
-use quorate_model::ErrorCode;
+use quorate_model::{ErrorCode, Revision, ScopeId};
 
 fn put(bench: &mut Bench, name: &str, value: &str) -> u64 {
     let command = PutAttribute {
@@ -36,7 +38,7 @@ fn list(bench: &Bench, request: ListAttributesRequest) -> Result<ListAttributesR
     list_page(bench, request).map(|page| page.reply)
 }
 
-fn list_page(bench: &Bench, request: ListAttributesRequest) -> Result<ListPage, ErrorCode> {
+fn list_page(bench: &Bench, request: ListAttributesRequest) -> Result<ListPage<ListAttributesReply>, ErrorCode> {
     match list_attributes(
         &bench.store,
         &ListAttributesRequest {
