@@ -25,6 +25,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("quorate-objects", &["quorate-wire", "quorate-model"]),
+    (
+        "quorate-jobs",
+        &["quorate-wire", "quorate-model", "quorate-state-machine", "quorate-objects"],
+    ),
     ("quorate-client", &["quorate-wire", "quorate-model"]),
     ("quorate", &["quorate-wire", "quorate-model", "quorate-server", "quorate-client"]),
     ("quorate-bench", &["quorate-wire", "quorate-client"]),

@@ -118,6 +118,7 @@ command_table! {
     125 expire_snapshots ExpireSnapshots;
     126 pin_snapshot PinSnapshot;
     127 unpin_snapshot UnpinSnapshot;
+    130 create_restore CreateRestore;
     131 plan_tasks PlanTasks;
     132 claim_tasks ClaimTasks;
     133 renew_claims RenewClaims;

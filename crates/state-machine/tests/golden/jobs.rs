@@ -4,7 +4,7 @@ use super::{Golden, command, record};
 use quorate_state_machine::commands::plan_tasks::PlannedTask;
 use quorate_state_machine::commands::*;
 use quorate_state_machine::record::*;
-use quorate_wire::quorate::v1::{ClaimProgress, StagedRow};
+use quorate_wire::quorate::v1::{ClaimProgress, SnapshotRef, StagedRow};
 
 fn stats() -> StatsRecord {
     StatsRecord {
@@ -73,7 +73,20 @@ pub fn commands() -> Vec<Golden> {
         can_retry: true,
     };
     let reason = || "r".to_owned();
+    let restore = CreateRestore {
+        instance_id: "i".into(),
+        snapshot: Some(SnapshotRef {
+            name: "s".into(),
+            ..SnapshotRef::default()
+        }),
+        target_instance_id: "t".into(),
+        target_database: "d".into(),
+        target_collection: "c".into(),
+        target_vault: "v".into(),
+        timeout_ms: 300,
+    };
     vec![
+        command(restore, "0a016912032201731a01742201642a016332017638ac02"),
         command(plan, "08ac0210071a016b221308081201611a01622209080110ac0218022003280832016c3801"),
         command(claim, "0a01771004"),
         command(renew, "0a0177120b08ac021001180220032804"),
