@@ -22,6 +22,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "quorate-state-machine",
             "quorate-storage",
             "quorate-consensus",
+            "quorate-objects",
+            "quorate-jobs",
         ],
     ),
     ("quorate-objects", &["quorate-wire", "quorate-model"]),

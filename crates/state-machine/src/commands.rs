@@ -137,6 +137,7 @@ command_table! {
     155 clone_instance CloneInstance;
     156 compact_snapshot CompactSnapshot;
     157 decouple_instance DecoupleInstance;
+    141 mark_local_vault MarkLocalVault;
 }
 
 /// First words of commands that give space back, or end what occupies some.

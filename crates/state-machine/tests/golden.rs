@@ -660,6 +660,7 @@ fn command_numbers_are_frozen() {
         (155, "clone_instance"),
         (156, "compact_snapshot"),
         (157, "decouple_instance"),
+        (141, "mark_local_vault"),
     ];
     for (number, name) in frozen {
         assert_eq!(info(number).map(|info| info.name), Some(name));

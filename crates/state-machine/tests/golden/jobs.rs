@@ -109,6 +109,7 @@ pub fn commands() -> Vec<Golden> {
             "08ac02120172",
         ),
         command(RemoveJobs {}, ""),
+        command(MarkLocalVault { vault_id: "v".into() }, "0a0176"),
     ]
 }
 
@@ -177,7 +178,12 @@ pub fn records() -> Vec<Golden> {
         files_done: 14,
         bytes_done: 15,
     };
+    let vault = LocalVaultRecord {
+        vault_id: "v".into(),
+        marked_ms: 300,
+    };
     vec![
+        record(vault, "0a017610ac02"),
         record(
             job,
             "080110021a017220ac02280530063807400848095201765801600c680d7201737a016982010273638a010174920101649a01027463a20103120163aa010808ac0210021a0170b00116ba012408ac0210081a016b2004280330013a09080110ac02180220034209080110ac0218022003c00118c80119d0011a",
