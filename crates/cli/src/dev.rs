@@ -213,6 +213,8 @@ fn peer_args(dir: &Path, arguments: &StartArguments, number: u16) -> Vec<String>
         &path("root-keys"),
         "--worker-threads",
         "1",
+        "--local-vault",
+        &path("vault"),
         // On a machine for trying things out three peers take no space away, and a rather full disk is no trouble.
         "--ballast-bytes",
         "0",

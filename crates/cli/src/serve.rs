@@ -108,6 +108,12 @@ pub struct ServeArguments {
     /// Milliseconds from which a request is called slow and gets a line in the log; 0 for none [default: 1000].
     #[arg(long)]
     slow_request_ms: Option<u64>,
+    /// Directory that all peers see, for files of collections without a vault.
+    #[arg(long)]
+    local_vault: Option<PathBuf>,
+    /// Tasks of jobs this peer works on at once, 0 to 64; 0 for none [default: 4].
+    #[arg(long)]
+    workers: Option<usize>,
     /// Append every applied entry to audit.log (builds with the `audit` feature).
     #[arg(long)]
     audit: bool,
@@ -150,6 +156,8 @@ impl ServeArguments {
         config.content_scan_seconds = self.content_scan_seconds.or(config.content_scan_seconds);
         config.log_segment_bytes = self.log_segment_bytes.or(config.log_segment_bytes);
         config.slow_request_ms = self.slow_request_ms.or(config.slow_request_ms);
+        config.local_vault = self.local_vault.or(config.local_vault);
+        config.workers = self.workers.or(config.workers);
         config.allow_well_known_token |= self.allow_well_known_token;
         config.replace |= self.replace;
         config.audit |= self.audit;

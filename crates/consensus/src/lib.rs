@@ -10,6 +10,7 @@
 //!
 //! This crate refuses to know sockets (see [`transport`]) and, outside `env`, the wall clock and randomness.
 
+mod access;
 pub mod acknowledged;
 mod append_latency;
 mod append_stream;

@@ -29,6 +29,8 @@ pub struct App {
     pub metrics: Metrics,
     /// Settings and rate limits that the state holds.
     pub cluster_settings: ClusterSettings,
+    /// What this peer's worker and, while it leads, its reconcilers have done.
+    pub job_counters: Arc<quorate_jobs::Counters>,
     /// Set once this peer has found its place in a cluster.
     node: OnceLock<Node>,
     ballast: OnceLock<Arc<Ballast>>,
@@ -47,6 +49,7 @@ impl App {
             iam_user: ConfiguredAccount::default(),
             metrics: Metrics::new(),
             cluster_settings: ClusterSettings::default(),
+            job_counters: Arc::default(),
             node: OnceLock::new(),
             ballast: OnceLock::new(),
             in_flight: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),

@@ -104,6 +104,12 @@ pub struct ServerConfig {
     /// Milliseconds from which a request is called slow and gets a line in the log; 0 for none. Default 1000.
     #[serde(default)]
     pub slow_request_ms: Option<u64>,
+    /// Directory that all peers see, for files of collections without a vault. Default: none.
+    #[serde(default)]
+    pub local_vault: Option<PathBuf>,
+    /// Tasks of jobs this peer works on at once, 0 to 64; 0 for none. Default 4.
+    #[serde(default)]
+    pub workers: Option<usize>,
     /// Append every applied entry to `audit.log` (builds with the `audit` feature only).
     #[serde(default)]
     pub audit: bool,
@@ -205,6 +211,8 @@ impl ServerConfig {
             content_scan_seconds: None,
             log_segment_bytes: None,
             slow_request_ms: None,
+            local_vault: None,
+            workers: None,
             audit: false,
         }
     }

@@ -183,6 +183,18 @@ pub const SETTINGS: &[Setting] = &[
         "time from which a request is called slow and gets a line in the log, at most one a second; 0 for none",
     ),
     setting(
+        "local_vault",
+        "--local-vault",
+        "none",
+        "directory that all peers see, on one machine or on a shared mount: files of collections without a vault",
+    ),
+    setting(
+        "workers",
+        "--workers",
+        "4 tasks",
+        "tasks of jobs this peer works on at once, 0 to 64; 0 for none",
+    ),
+    setting(
         "audit",
         "--audit",
         "false",

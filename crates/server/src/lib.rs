@@ -20,6 +20,7 @@ pub mod doris;
 pub mod doris_grpc;
 #[cfg(feature = "failpoints")]
 mod failpoints;
+pub mod jobs;
 pub mod limits;
 pub mod listener;
 pub mod metrics;

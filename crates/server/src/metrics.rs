@@ -50,6 +50,14 @@ pub struct Metrics {
     pub disk_low: Gauge,
     pub growth_refused: Gauge,
     pub ballast: Gauge,
+    pub jobs_planning: Gauge,
+    pub jobs_running: Gauge,
+    pub tasks_open: Gauge,
+    pub tasks_claimed: Gauge,
+    pub copied: Counter,
+    pub condemned_waiting: Gauge,
+    pub files_deleted: Counter,
+    pub delete_errors: Counter,
 }
 
 impl Default for Metrics {
@@ -182,6 +190,46 @@ const TABLE: &[Row] = &[
         Source::Gauge(|metrics| &metrics.ballast),
         "Space that can be given back when the disk is full",
     ),
+    row(
+        "jobs_planning",
+        Source::Gauge(|metrics| &metrics.jobs_planning),
+        "Jobs whose source is still being divided into tasks",
+    ),
+    row(
+        "jobs_running",
+        Source::Gauge(|metrics| &metrics.jobs_running),
+        "Jobs that are planned and have not ended",
+    ),
+    row(
+        "tasks_open",
+        Source::Gauge(|metrics| &metrics.tasks_open),
+        "Tasks of these jobs that nobody works on",
+    ),
+    row(
+        "tasks_claimed",
+        Source::Gauge(|metrics| &metrics.tasks_claimed),
+        "Tasks of these jobs that a worker has",
+    ),
+    bytes(
+        "copied",
+        Source::Counter(|metrics| &metrics.copied),
+        "Bytes this peer's worker has copied for tasks that counted",
+    ),
+    row(
+        "condemned_waiting",
+        Source::Gauge(|metrics| &metrics.condemned_waiting),
+        "Places whose files are to be deleted, sweeps to come included; counted to 10,000",
+    ),
+    row(
+        "files_deleted",
+        Source::Counter(|metrics| &metrics.files_deleted),
+        "Condemned files this peer has deleted as leader",
+    ),
+    row(
+        "delete_errors",
+        Source::Counter(|metrics| &metrics.delete_errors),
+        "Batches of condemned files this peer could not delete",
+    ),
 ];
 
 /// Prefix of every name.
@@ -211,6 +259,14 @@ impl Metrics {
             disk_low: Gauge::default(),
             growth_refused: Gauge::default(),
             ballast: Gauge::default(),
+            jobs_planning: Gauge::default(),
+            jobs_running: Gauge::default(),
+            tasks_open: Gauge::default(),
+            tasks_claimed: Gauge::default(),
+            copied: Counter::default(),
+            condemned_waiting: Gauge::default(),
+            files_deleted: Counter::default(),
+            delete_errors: Counter::default(),
             registry: Registry::default(),
         };
         let mut registry = Registry::with_prefix(PREFIX);

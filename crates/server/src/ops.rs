@@ -89,6 +89,7 @@ async fn metrics(State(app): State<Arc<App>>) -> Response {
             .filter(|peer| peer.reachable && peer.peer_id != core.peer)
             .count();
         metrics.peers_reachable.set(reachable as i64);
+        crate::jobs::measure(&app, node);
     }
     (
         [("content-type", "application/openmetrics-text; version=1.0.0; charset=utf-8")],

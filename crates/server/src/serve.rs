@@ -115,6 +115,7 @@ pub async fn run(config: ServerConfig, stop: watch::Receiver<bool>, ready: impl 
             _ = stopped.wait_for(|stop| *stop) => {}
         }
     }
+    let work = crate::jobs::start(&app, &node, stop.clone())?;
     ready(&node);
     tokio::select! {
         refused = check_root_keys(&app, &node) => return Err(refused),
@@ -130,6 +131,7 @@ pub async fn run(config: ServerConfig, stop: watch::Receiver<bool>, ready: impl 
         loss = node.core().own_log.lost() => return Err(retire(&config.data_dir, &loss)),
     }
     tracing::info!(peer = place.peer.0, "stopping");
+    drop(work);
     node.shutdown().await;
     let _ = serving.await;
     Ok(())

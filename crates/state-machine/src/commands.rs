@@ -118,6 +118,7 @@ command_table! {
     125 expire_snapshots ExpireSnapshots;
     126 pin_snapshot PinSnapshot;
     127 unpin_snapshot UnpinSnapshot;
+    130 create_restore CreateRestore;
     131 plan_tasks PlanTasks;
     132 claim_tasks ClaimTasks;
     133 renew_claims RenewClaims;
@@ -136,6 +137,7 @@ command_table! {
     155 clone_instance CloneInstance;
     156 compact_snapshot CompactSnapshot;
     157 decouple_instance DecoupleInstance;
+    141 mark_local_vault MarkLocalVault;
 }
 
 /// First words of commands that give space back, or end what occupies some.

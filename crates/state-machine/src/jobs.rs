@@ -25,9 +25,10 @@
 pub mod ending;
 pub mod plan;
 pub mod publication;
+pub mod restore;
 pub mod results;
 pub mod rows;
-mod snapshot_rows;
+pub(crate) mod snapshot_rows;
 pub mod source;
 pub mod tasks;
 pub mod translate;
@@ -86,10 +87,7 @@ pub fn start(context: &mut ApplyContext<'_, '_>, record: JobRecord) -> Result<u6
     let source_pin = pins::begin(context, PinKind::Job, scope, revision, 0)?;
     let id = object_ids::next(context);
     let now_ms = context.now().0;
-    let deadline_ms = match record.deadline_ms {
-        0 => now_ms.saturating_add(limits::JOB_TIMEOUT_MS),
-        deadline_ms => deadline_ms,
-    };
+    let deadline_ms = deadline_of(context, record.deadline_ms);
     let record = JobRecord {
         state: JobState::JobPlanning as i32,
         source_pin,
@@ -104,6 +102,14 @@ pub fn start(context: &mut ApplyContext<'_, '_>, record: JobRecord) -> Result<u6
     let by_target = rows::by_target(record.target_scope, record.target_collection_id, id);
     context.changes().put(by_target, Bytes::new());
     Ok(id)
+}
+
+/// When a job that is started now has to have ended; 0 stands for the usual time.
+pub fn deadline_of(context: &ApplyContext<'_, '_>, deadline_ms: u64) -> u64 {
+    match deadline_ms {
+        0 => context.now().0.saturating_add(limits::JOB_TIMEOUT_MS),
+        deadline_ms => deadline_ms,
+    }
 }
 
 /// Reads a job, ended or not.
@@ -190,4 +196,4 @@ pub fn sum(one: Option<StatsRecord>, other: Option<StatsRecord>) -> StatsRecord 
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -114,6 +114,8 @@ pub enum RecordTable {
     ClaimedTask = 75,
     /// removal ms u64 | job u64 -> (): ended jobs in the order in which their records go
     JobRetention = 76,
+    /// () -> LocalVaultRecord: the peers' shared directory carries its marker
+    LocalVault = 77,
     /// cluster id u128 -> Lineage: which cluster it was recovered from
     Lineage = 90,
 }

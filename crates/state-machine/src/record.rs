@@ -7,7 +7,7 @@ pub mod snapshot;
 pub use catalog::{
     CollectionRecord, CondemnedRecord, DatabaseRecord, DroppedRecord, NameRecord, PartitionRecord, SegmentRecord, StatsRecord, UploadRecord,
 };
-pub use job::{JobProgressRecord, JobRecord, PartitionMapping, TaskRecord};
+pub use job::{JobProgressRecord, JobRecord, LocalVaultRecord, PartitionMapping, TaskRecord};
 use prost::Message;
 pub use snapshot::{ParentRecord, SnapshotCountRecord, SnapshotPinRecord, SnapshotRecord};
 

@@ -641,6 +641,7 @@ fn command_numbers_are_frozen() {
         (125, "expire_snapshots"),
         (126, "pin_snapshot"),
         (127, "unpin_snapshot"),
+        (130, "create_restore"),
         (131, "plan_tasks"),
         (132, "claim_tasks"),
         (133, "renew_claims"),
@@ -659,6 +660,7 @@ fn command_numbers_are_frozen() {
         (155, "clone_instance"),
         (156, "compact_snapshot"),
         (157, "decouple_instance"),
+        (141, "mark_local_vault"),
     ];
     for (number, name) in frozen {
         assert_eq!(info(number).map(|info| info.name), Some(name));

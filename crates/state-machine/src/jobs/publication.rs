@@ -80,6 +80,7 @@ fn publish_collection(context: &mut ApplyContext<'_, '_>, job: &ActiveJob) -> Re
     }
     let row = CollectionRecord {
         created_ms: context.now().0,
+        created_at: context.revision().0,
         ..row
     };
     let id = record.target_collection_id.to_be_bytes();

@@ -1,7 +1,7 @@
 //! Jobs against a model of what callers saw: whatever is repeated, late or out of order, a task counts once, a job ends once, and
 //! every row beside a record is what the record implies.
 
-mod fixture;
-mod invariants;
+pub(crate) mod fixture;
+pub(crate) mod invariants;
 mod model;
 mod rules;

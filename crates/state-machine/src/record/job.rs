@@ -145,3 +145,12 @@ pub struct TaskRecord {
     #[prost(uint64, tag = "15")]
     pub bytes_done: u64,
 }
+
+/// The peers' shared directory, once it carries its marker.
+#[derive(Clone, PartialEq, Message)]
+pub struct LocalVaultRecord {
+    #[prost(string, tag = "1")]
+    pub vault_id: String,
+    #[prost(uint64, tag = "2")]
+    pub marked_ms: u64,
+}

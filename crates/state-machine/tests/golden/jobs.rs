@@ -4,7 +4,7 @@ use super::{Golden, command, record};
 use quorate_state_machine::commands::plan_tasks::PlannedTask;
 use quorate_state_machine::commands::*;
 use quorate_state_machine::record::*;
-use quorate_wire::quorate::v1::{ClaimProgress, StagedRow};
+use quorate_wire::quorate::v1::{ClaimProgress, SnapshotRef, StagedRow};
 
 fn stats() -> StatsRecord {
     StatsRecord {
@@ -73,7 +73,20 @@ pub fn commands() -> Vec<Golden> {
         can_retry: true,
     };
     let reason = || "r".to_owned();
+    let restore = CreateRestore {
+        instance_id: "i".into(),
+        snapshot: Some(SnapshotRef {
+            name: "s".into(),
+            ..SnapshotRef::default()
+        }),
+        target_instance_id: "t".into(),
+        target_database: "d".into(),
+        target_collection: "c".into(),
+        target_vault: "v".into(),
+        timeout_ms: 300,
+    };
     vec![
+        command(restore, "0a016912032201731a01742201642a016332017638ac02"),
         command(plan, "08ac0210071a016b221308081201611a01622209080110ac0218022003280832016c3801"),
         command(claim, "0a01771004"),
         command(renew, "0a0177120b08ac021001180220032804"),
@@ -96,6 +109,7 @@ pub fn commands() -> Vec<Golden> {
             "08ac02120172",
         ),
         command(RemoveJobs {}, ""),
+        command(MarkLocalVault { vault_id: "v".into() }, "0a0176"),
     ]
 }
 
@@ -164,7 +178,12 @@ pub fn records() -> Vec<Golden> {
         files_done: 14,
         bytes_done: 15,
     };
+    let vault = LocalVaultRecord {
+        vault_id: "v".into(),
+        marked_ms: 300,
+    };
     vec![
+        record(vault, "0a017610ac02"),
         record(
             job,
             "080110021a017220ac02280530063807400848095201765801600c680d7201737a016982010273638a010174920101649a01027463a20103120163aa010808ac0210021a0170b00116ba012408ac0210081a016b2004280330013a09080110ac02180220034209080110ac0218022003c00118c80119d0011a",

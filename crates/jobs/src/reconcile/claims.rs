@@ -1,0 +1,76 @@
+//! Takes claims back from workers that are not heard of: a claim that shows no renewal for a lease, on this leader's own clock, is
+//! given to another worker. The clock starts when this leader sees the claim first, so a lease can be longer than said, never shorter.
+
+use super::{Access, Round, StepError};
+use quorate_state_machine::StoreError;
+use quorate_state_machine::access::{Propose, Query};
+use quorate_state_machine::commands::ExpireClaim;
+use quorate_state_machine::jobs::{self, tasks};
+use quorate_state_machine::limits::CLAIM_LEASE_MS;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// What was seen last of each claim, and since when it is so.
+#[derive(Default)]
+pub(super) struct ClaimWatch {
+    seen: BTreeMap<(u64, u32), Seen>,
+}
+
+#[derive(Clone, Copy)]
+struct Seen {
+    fence: u64,
+    renewals: u64,
+    since: Instant,
+}
+
+impl ClaimWatch {
+    pub(super) async fn step<N: Query + Propose, V>(&mut self, access: &Access<N, V>) -> Result<Round, StepError> {
+        let now = Instant::now();
+        let current = access.node.read(|reader| {
+            let mut claims = Vec::new();
+            for (job, progress) in jobs::all_active(reader)? {
+                if progress.tasks_claimed > 0 {
+                    let claimed = tasks::claimed(reader, job)?;
+                    claims.extend(
+                        claimed
+                            .into_iter()
+                            .map(|(task, record)| ((job, task), record.fence, record.renewals)),
+                    );
+                }
+            }
+            Ok::<_, StoreError>(claims)
+        })?;
+        let mut seen = BTreeMap::new();
+        for (key, fence, renewals) in current {
+            let known = self
+                .seen
+                .get(&key)
+                .filter(|known| (known.fence, known.renewals) == (fence, renewals));
+            let since = known.map_or(now, |known| known.since);
+            seen.insert(key, Seen { fence, renewals, since });
+        }
+        self.seen = seen;
+        let lease = Duration::from_millis(CLAIM_LEASE_MS);
+        for ((job, task), claim) in &self.seen {
+            if now.duration_since(claim.since) < lease {
+                continue;
+            }
+            let command = ExpireClaim {
+                job: *job,
+                task: *task,
+                fence: claim.fence,
+                renewals: claim.renewals,
+            };
+            if access.node.propose(&command).await?.expired {
+                tracing::info!(
+                    job,
+                    task,
+                    fence = claim.fence,
+                    "a claim was not renewed for a lease; its task is open again"
+                );
+            }
+        }
+        Ok(Round::Idle)
+    }
+}

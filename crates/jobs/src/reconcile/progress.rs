@@ -1,0 +1,91 @@
+//! Plans jobs, publishes those whose tasks are done, and ends those that cannot succeed any more.
+
+use super::{Access, Round, StepError};
+use crate::settings::PLANS_PER_ROUND;
+use quorate_model::{ErrorCode, MetaError};
+use quorate_state_machine::StoreError;
+use quorate_state_machine::access::{Propose, Query};
+use quorate_state_machine::commands::{FailJob, PlanTasks, PublishJob};
+use quorate_state_machine::jobs::{self, plan, publication, tasks};
+use quorate_wire::quorate::v1::JobState;
+
+/// What a job needs next.
+enum Next {
+    Nothing,
+    Plan(Box<PlanTasks>),
+    Publish,
+    Fail(String),
+}
+
+pub(super) async fn step<N: Query + Propose, V>(access: &Access<N, V>) -> Result<Round, StepError> {
+    let active = access.node.read(|reader| jobs::all_active(reader))?;
+    let mut round = Round::Idle;
+    for (job, _) in active {
+        // One job's trouble is not the others'.
+        match advance(access, job).await {
+            Ok(advanced) => round = round.and(advanced),
+            Err(error) => access.complaints.log("advance a job", &error),
+        }
+    }
+    Ok(round)
+}
+
+async fn advance<N: Query + Propose, V>(access: &Access<N, V>, job: u64) -> Result<Round, StepError> {
+    for _ in 0..PLANS_PER_ROUND {
+        match next_of(access, job)? {
+            Next::Nothing => return Ok(Round::Idle),
+            Next::Plan(plan) => {
+                fail::fail_point!("job_plan_before", |_| Ok(Round::Idle));
+                access.node.propose(plan.as_ref()).await?;
+                fail::fail_point!("job_plan_after", |_| Ok(Round::Idle));
+            }
+            Next::Publish => {
+                fail::fail_point!("job_publish_before", |_| Ok(Round::Idle));
+                publish(access, job).await?;
+                fail::fail_point!("job_publish_after", |_| Ok(Round::Idle));
+            }
+            Next::Fail(reason) => fail_job(access, job, reason).await?,
+        }
+    }
+    Ok(Round::More)
+}
+
+fn next_of<N: Query, V>(access: &Access<N, V>, job: u64) -> Result<Next, StoreError> {
+    let now_ms = access.node.now().0;
+    access.node.read(|reader| {
+        let Some(active) = jobs::find_active(reader, job)? else {
+            return Ok(Next::Nothing);
+        };
+        if let Some(obstacle) = publication::obstacle(reader, &active.record)? {
+            return Ok(Next::Fail(obstacle));
+        }
+        if active.record.deadline_ms <= now_ms {
+            let seconds = active.record.deadline_ms.saturating_sub(active.record.created_ms) / 1_000;
+            return Ok(Next::Fail(format!(
+                "it did not end within its {seconds} s; give it more time, or add workers"
+            )));
+        }
+        Ok(match active.record.state() {
+            JobState::JobPlanning => Next::Plan(Box::new(plan::next(reader, &active)?)),
+            JobState::JobRunning if tasks::all_done(&active) => Next::Publish,
+            _ => Next::Nothing,
+        })
+    })
+}
+
+/// What refuses a publication for good ends the job: it would be refused again each time.
+async fn publish<N: Query + Propose, V>(access: &Access<N, V>, job: u64) -> Result<(), MetaError> {
+    match access.node.propose(&PublishJob { job }).await {
+        Err(error) if error.code == ErrorCode::AlreadyExists => fail_job(access, job, error.message).await,
+        // It has ended meanwhile, or what it fills went away: the next look says which.
+        Err(error) if error.code == ErrorCode::PreconditionFailed => Ok(()),
+        outcome => outcome.map(drop),
+    }
+}
+
+async fn fail_job<N: Query + Propose, V>(access: &Access<N, V>, job: u64, reason: String) -> Result<(), MetaError> {
+    match access.node.propose(&FailJob { job, reason }).await {
+        Err(error) if matches!(error.code, ErrorCode::PreconditionFailed | ErrorCode::NotFound) => Ok(()),
+        outcome => outcome.map(drop),
+    }
+}

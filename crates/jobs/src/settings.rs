@@ -1,0 +1,45 @@
+//! Bounds and times of reconcilers and workers, each with its reason.
+
+use std::time::Duration;
+
+/// What the configuration of a peer may change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Tasks a worker does at once. The files of all of them share one bound, so more tasks hide more waiting and move no more bytes.
+    pub tasks_at_once: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings { tasks_at_once: 4 }
+    }
+}
+
+/// A reconciler that hears of no change looks by itself after this: deadlines and pauses end without anything being applied.
+pub const ROUND_INTERVAL: Duration = Duration::from_millis(500);
+/// Rounds are at least this far apart, however much is applied: each reads all active jobs.
+pub const ROUND_PAUSE: Duration = Duration::from_millis(20);
+/// What has no hurry is looked at this often.
+pub const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
+/// Planning commands one round proposes for one job, so that a large job does not hold up publication of the others.
+pub const PLANS_PER_ROUND: usize = 4;
+/// Condemned rows one batch works off.
+pub const DELETIONS_PER_BATCH: usize = 64;
+/// Batches of one round.
+pub const BATCHES_PER_ROUND: usize = 4;
+/// Commands of one kind of upkeep in one round.
+pub const UPKEEP_PER_ROUND: usize = 8;
+/// A vault that could not be used is left alone for this long.
+pub const VAULT_PAUSE: Duration = Duration::from_secs(30);
+/// Snapshots one round works on.
+pub const SNAPSHOTS_PER_ROUND: usize = 16;
+/// A snapshot whose files could not be written for this long is given up.
+pub const PENDING_SNAPSHOT_PATIENCE: Duration = Duration::from_secs(600);
+/// A worker that is refused, or hears nothing, asks again after this.
+pub const WORK_RETRY: Duration = Duration::from_millis(500);
+/// How long one question for work waits for some.
+pub const CLAIM_WAIT: Duration = Duration::from_secs(20);
+/// Manifests written at once by one task.
+pub const MANIFESTS_AT_ONCE: usize = 8;
+/// The same trouble is logged this often.
+pub const COMPLAINT_INTERVAL: Duration = Duration::from_secs(60);

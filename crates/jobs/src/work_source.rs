@@ -1,0 +1,130 @@
+//! What a worker asks for: in a peer the state itself, in a process of its own any peer's API.
+
+use crate::settings::CLAIM_WAIT;
+use quorate_model::MetaError;
+use quorate_state_machine::access::{Propose, Query};
+use quorate_state_machine::command::ApplyError;
+use quorate_state_machine::commands::{ClaimTasks, CompleteTask, FailTask, RenewClaims};
+use quorate_state_machine::jobs::{self, tasks};
+use quorate_state_machine::queries;
+use quorate_wire::quorate::v1::{ClaimProgress, CompleteTaskRequest, FailTaskRequest, ReadTaskRequest, SourceRow, TaskAssignment};
+use std::future::Future;
+use tokio::time::Instant;
+
+pub trait WorkSource: Clone + Send + Sync + 'static {
+    /// Takes up to `tasks` tasks; may wait a while for some, and answer with none.
+    fn claim(&self, worker: &str, tasks: u32) -> impl Future<Output = Result<Vec<TaskAssignment>, MetaError>> + Send;
+
+    /// Shows that claims are alive; answers those that are lost.
+    fn renew(&self, worker: &str, claims: Vec<ClaimProgress>) -> impl Future<Output = Result<Vec<ClaimProgress>, MetaError>> + Send;
+
+    /// The source rows of a claimed task.
+    fn read(&self, task: &TaskAssignment) -> impl Future<Output = Result<Vec<SourceRow>, MetaError>> + Send;
+
+    /// Whether the result counted: false when the claim was lost, or when it counted before.
+    fn complete(&self, result: CompleteTaskRequest) -> impl Future<Output = Result<bool, MetaError>> + Send;
+
+    /// Whether the report counted.
+    fn fail(&self, report: FailTaskRequest) -> impl Future<Output = Result<bool, MetaError>> + Send;
+}
+
+/// The state of the peer a worker runs in.
+#[derive(Clone)]
+pub struct LocalWork<N> {
+    node: N,
+}
+
+impl<N: Query + Propose> LocalWork<N> {
+    pub fn new(node: N) -> LocalWork<N> {
+        LocalWork { node }
+    }
+
+    /// Whether a task could be claimed, as far as this peer knows: a claim costs the cluster an entry, a look does not.
+    fn any_open(&self) -> Result<bool, MetaError> {
+        let now_ms = self.node.now().0;
+        let found = self.node.read(|reader| {
+            for (job, _) in jobs::all_active(reader)? {
+                if tasks::any_open(reader, job, now_ms)? {
+                    return Ok(true);
+                }
+            }
+            Ok::<_, quorate_state_machine::StoreError>(false)
+        });
+        found.map_err(|error| MetaError::internal(error.to_string()))
+    }
+}
+
+/// A query's refusal, or its trouble with the store as an internal error.
+pub(crate) fn refusal(error: ApplyError) -> MetaError {
+    match error {
+        ApplyError::Refused(error) => error,
+        ApplyError::Store(error) => MetaError::internal(error.to_string()),
+    }
+}
+
+impl<N: Query + Propose> WorkSource for LocalWork<N> {
+    async fn claim(&self, worker: &str, tasks: u32) -> Result<Vec<TaskAssignment>, MetaError> {
+        let until = Instant::now() + CLAIM_WAIT;
+        loop {
+            let seen = self.node.revision();
+            if self.any_open()? {
+                let command = ClaimTasks {
+                    worker: worker.to_owned(),
+                    max: tasks,
+                };
+                let claimed = self.node.propose(&command).await?.tasks;
+                if !claimed.is_empty() {
+                    return Ok(claimed);
+                }
+            }
+            // A pause ends without a change.
+            let next = (Instant::now() + crate::settings::ROUND_INTERVAL).min(until);
+            if tokio::time::timeout_at(next, self.node.changed(seen)).await.is_err() && Instant::now() >= until {
+                return Ok(Vec::new());
+            }
+        }
+    }
+
+    async fn renew(&self, worker: &str, claims: Vec<ClaimProgress>) -> Result<Vec<ClaimProgress>, MetaError> {
+        let command = RenewClaims {
+            worker: worker.to_owned(),
+            claims,
+        };
+        Ok(self.node.propose(&command).await?.lost)
+    }
+
+    async fn read(&self, task: &TaskAssignment) -> Result<Vec<SourceRow>, MetaError> {
+        // The claim was answered by the leader: this peer may not have applied it yet.
+        self.node.confirm().await?;
+        let request = ReadTaskRequest {
+            job_id: task.job_id,
+            task: task.task,
+            fence: task.fence,
+        };
+        let reply = self.node.read(|reader| queries::jobs::read_task(reader, &request));
+        Ok(reply.map_err(refusal)?.rows)
+    }
+
+    async fn complete(&self, result: CompleteTaskRequest) -> Result<bool, MetaError> {
+        let command = CompleteTask {
+            job: result.job_id,
+            task: result.task,
+            fence: result.fence,
+            rows: result.rows,
+            files: result.files,
+            bytes: result.bytes,
+        };
+        Ok(self.node.propose(&command).await?.accepted)
+    }
+
+    async fn fail(&self, report: FailTaskRequest) -> Result<bool, MetaError> {
+        let command = FailTask {
+            job: report.job_id,
+            task: report.task,
+            fence: report.fence,
+            reason: jobs::ending::bounded(&report.reason).to_owned(),
+            can_retry: report.can_retry,
+        };
+        Ok(self.node.propose(&command).await?.accepted)
+    }
+}

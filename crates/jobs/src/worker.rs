@@ -1,0 +1,267 @@
+//! Claims tasks and does them, several at once, until it is stopped.
+//!
+//! A claim is kept alive by a task of its own, so that a slow disk cannot lose it. A claim that was lost is dropped at once: what
+//! was copied under it lies in a directory nobody else uses, and is deleted with the claim or the job.
+
+mod copy;
+mod failure;
+mod manifests;
+
+use crate::complaints::Complaints;
+use crate::counters::Counters;
+use crate::settings::{Settings, WORK_RETRY};
+use crate::vaults::Vaults;
+use crate::work_source::WorkSource;
+use failure::Failure;
+use quorate_model::{ErrorCode, MetaError, Outcome, RetryClass};
+use quorate_state_machine::limits::{CLAIM_LEASE_MS, MAX_CLAIMS};
+use quorate_wire::quorate::v1::{ClaimProgress, CompleteTaskRequest, FailTaskRequest, JobKind, StagedRow, TaskAssignment};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::{AbortHandle, JoinError, JoinSet};
+
+/// Bytes and files of one claim so far.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    pub files: AtomicU64,
+    pub bytes: AtomicU64,
+}
+
+/// A claim that is being worked on.
+struct Running {
+    progress: Arc<Progress>,
+    abort: AbortHandle,
+}
+
+/// Job, task and fence.
+type ClaimKey = (u64, u32, u64);
+type Claims = Arc<Mutex<BTreeMap<ClaimKey, Running>>>;
+
+/// What a finished task reports.
+struct Done {
+    rows: Vec<StagedRow>,
+    files: u64,
+    bytes: u64,
+}
+
+pub struct Worker<S, V> {
+    name: String,
+    source: S,
+    vaults: V,
+    settings: Settings,
+    counters: Arc<Counters>,
+    complaints: Arc<Complaints>,
+}
+
+impl<S: WorkSource, V: Vaults> Worker<S, V> {
+    /// `name` is how others see who has a claim; two workers of one name would take each other's for their own.
+    pub fn new(name: String, source: S, vaults: V, settings: Settings, counters: Arc<Counters>) -> Worker<S, V> {
+        Worker {
+            name,
+            source,
+            vaults,
+            settings,
+            counters,
+            complaints: Arc::default(),
+        }
+    }
+
+    /// Works until `stop` turns true. What it was doing is then left: its claims end by themselves.
+    pub async fn run(self, mut stop: watch::Receiver<bool>) {
+        let claims = Claims::default();
+        let mut tasks = JoinSet::new();
+        let mut renewals = JoinSet::new();
+        renewals.spawn(renew(
+            self.name.clone(),
+            self.source.clone(),
+            claims.clone(),
+            self.complaints.clone(),
+        ));
+        loop {
+            let free = self.settings.tasks_at_once.saturating_sub(tasks.len()).min(MAX_CLAIMS as usize);
+            tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => return,
+                Some(ended) = tasks.join_next() => settle(ended, &claims),
+                Some(Err(ended)) = renewals.join_next() => rethrow(ended),
+                claimed = self.source.claim(&self.name, free as u32), if free > 0 => match claimed {
+                    Ok(assignments) => assignments.into_iter().for_each(|task| self.begin(task, &mut tasks, &claims)),
+                    Err(error) => {
+                        self.complaints.log("claim tasks", &error);
+                        tokio::time::sleep(WORK_RETRY).await;
+                    }
+                },
+            }
+        }
+    }
+
+    fn begin(&self, task: TaskAssignment, tasks: &mut JoinSet<ClaimKey>, claims: &Claims) {
+        let key = (task.job_id, task.task, task.fence);
+        let progress = Arc::<Progress>::default();
+        let work = Work {
+            source: self.source.clone(),
+            vaults: self.vaults.clone(),
+            progress: progress.clone(),
+            counters: self.counters.clone(),
+            complaints: self.complaints.clone(),
+            task,
+        };
+        let abort = tasks.spawn(async move {
+            work.run().await;
+            key
+        });
+        lock(claims).insert(key, Running { progress, abort });
+    }
+}
+
+fn lock(claims: &Claims) -> std::sync::MutexGuard<'_, BTreeMap<ClaimKey, Running>> {
+    claims.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// Forgets a task that has ended. One that was dropped because its claim was lost is forgotten already.
+fn settle(ended: Result<ClaimKey, JoinError>, claims: &Claims) {
+    match ended {
+        Ok(key) => drop(lock(claims).remove(&key)),
+        Err(error) => rethrow(error),
+    }
+}
+
+/// A panic is a bug of this process: it must not be taken for a task that failed.
+fn rethrow(error: JoinError) {
+    if let Ok(panic) = error.try_into_panic() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+/// Renews all claims three times a lease, and drops the work of those that are lost.
+async fn renew<S: WorkSource>(worker: String, source: S, claims: Claims, complaints: Arc<Complaints>) {
+    let mut interval = tokio::time::interval(Duration::from_millis(CLAIM_LEASE_MS / 3));
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        let running: Vec<ClaimProgress> = lock(&claims).iter().map(|(key, running)| shown(*key, running)).collect();
+        if running.is_empty() {
+            continue;
+        }
+        match source.renew(&worker, running).await {
+            Ok(lost) => {
+                for claim in lost {
+                    let key = (claim.job_id, claim.task, claim.fence);
+                    if let Some(running) = lock(&claims).remove(&key) {
+                        tracing::info!(
+                            job = claim.job_id,
+                            task = claim.task,
+                            fence = claim.fence,
+                            "a claim is lost; its work is dropped"
+                        );
+                        running.abort.abort();
+                    }
+                }
+            }
+            Err(error) => complaints.log("renew claims", &error),
+        }
+    }
+}
+
+fn shown((job_id, task, fence): ClaimKey, running: &Running) -> ClaimProgress {
+    ClaimProgress {
+        job_id,
+        task,
+        fence,
+        files_done: running.progress.files.load(Ordering::Relaxed),
+        bytes_done: running.progress.bytes.load(Ordering::Relaxed),
+    }
+}
+
+/// One claimed task.
+struct Work<S, V> {
+    source: S,
+    vaults: V,
+    task: TaskAssignment,
+    progress: Arc<Progress>,
+    counters: Arc<Counters>,
+    complaints: Arc<Complaints>,
+}
+
+impl<S: WorkSource, V: Vaults> Work<S, V> {
+    async fn run(self) {
+        fail::fail_point!("job_task_claimed");
+        let failure = match self.perform().await {
+            Ok(done) => match self.complete(done).await {
+                Ok(()) => return,
+                Err(failure) => failure,
+            },
+            Err(failure) => failure,
+        };
+        self.report(failure).await;
+    }
+
+    async fn perform(&self) -> Result<Done, Failure> {
+        let rows = self.source.read(&self.task).await?;
+        match self.task.kind() {
+            JobKind::Manifests => manifests::write(self, &rows).await,
+            JobKind::Restore | JobKind::CompactClone => copy::perform(self, &rows).await,
+            JobKind::Unspecified => Err(Failure::for_good(format!(
+                "this worker does not know job kind {}; upgrade it",
+                self.task.kind
+            ))),
+        }
+    }
+
+    /// Reports the result until it is known whether it counted: said twice it counts once.
+    async fn complete(&self, done: Done) -> Result<(), Failure> {
+        fail::fail_point!("job_complete_before", |_| Ok(()));
+        let (files, bytes) = (done.files, done.bytes);
+        let result = CompleteTaskRequest {
+            job_id: self.task.job_id,
+            task: self.task.task,
+            fence: self.task.fence,
+            rows: done.rows,
+            files,
+            bytes,
+        };
+        loop {
+            match self.source.complete(result.clone()).await {
+                Ok(accepted) => {
+                    fail::fail_point!("job_complete_after", |_| Ok(()));
+                    if accepted {
+                        Counters::add(&self.counters.files_copied, files);
+                        Counters::add(&self.counters.bytes_copied, bytes);
+                    }
+                    return Ok(());
+                }
+                Err(error) if passes(&error) => {
+                    self.complaints.log("complete a task", &error);
+                    tokio::time::sleep(WORK_RETRY).await;
+                }
+                Err(error) => return Err(Failure::for_good(error.message)),
+            }
+        }
+    }
+
+    async fn report(&self, failure: Failure) {
+        let report = FailTaskRequest {
+            job_id: self.task.job_id,
+            task: self.task.task,
+            fence: self.task.fence,
+            reason: failure.reason,
+            can_retry: failure.can_retry,
+        };
+        tracing::info!(job = report.job_id, task = report.task, reason = %report.reason, can_retry = report.can_retry, "a task failed");
+        while let Err(error) = self.source.fail(report.clone()).await {
+            self.complaints.log("fail a task", &error);
+            if !passes(&error) {
+                return;
+            }
+            tokio::time::sleep(WORK_RETRY).await;
+        }
+    }
+}
+
+/// Whether the same call may succeed later.
+fn passes(error: &MetaError) -> bool {
+    let row = error.code.row();
+    row.retry != RetryClass::Never || (row.outcome == Outcome::Unknown && error.code != ErrorCode::Internal)
+}

@@ -1,0 +1,64 @@
+//! Copies the files of a task's segments, verified, and works out the rows that name the copies.
+
+use super::{Done, Failure, Work};
+use crate::vaults::Vaults;
+use crate::work_source::WorkSource;
+use quorate_objects::{CopiedBytes, CopyOptions, Crc64, FileCopy, ObjectPath, copy_files};
+use quorate_state_machine::jobs::translate::{SegmentCopy, translate};
+use quorate_wire::quorate::v1::{SegmentFile, SourceRow};
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+
+pub(super) async fn perform<S: WorkSource, V: Vaults>(work: &Work<S, V>, rows: &[SourceRow]) -> Result<Done, Failure> {
+    let translation = translate(&work.task, rows)?;
+    copy_all(work, &translation.copies).await?;
+    Ok(Done {
+        rows: translation.rows,
+        files: translation.stats.files,
+        bytes: translation.stats.bytes,
+    })
+}
+
+/// Source by source: files of one task may belong to several vaults when a clone's chain is copied.
+async fn copy_all<S: WorkSource, V: Vaults>(work: &Work<S, V>, segments: &[SegmentCopy]) -> Result<(), Failure> {
+    if segments.is_empty() {
+        return Ok(());
+    }
+    fail::fail_point!("job_copy_start", |_| Err(Failure::for_good("injected".to_owned())));
+    let mut by_source: BTreeMap<(u64, &str), Vec<FileCopy>> = BTreeMap::new();
+    for segment in segments {
+        let files = by_source.entry((segment.owner_scope, &segment.vault)).or_default();
+        for file in &segment.files {
+            files.push(file_copy(segment, file)?);
+        }
+    }
+    let open = async |scope, name: &str| work.vaults.open(scope, name).await.map_err(Failure::of_vault);
+    let target = open(work.task.target_scope, &work.task.target_vault).await?;
+    let mut before = CopiedBytes::default();
+    for ((scope, name), files) in by_source {
+        let source = open(scope, name).await?;
+        let progress = |copied: CopiedBytes| {
+            if copied.files > 0 {
+                fail::fail_point!("job_file_copied");
+            }
+            work.progress.files.store(before.files + copied.files, Ordering::Relaxed);
+            work.progress.bytes.store(before.bytes + copied.bytes, Ordering::Relaxed);
+        };
+        copy_files(&source, &target, &files, CopyOptions::default(), &progress).await?;
+        before.files += files.len() as u64;
+        before.bytes += files.iter().map(|file| file.size).sum::<u64>();
+    }
+    fail::fail_point!("job_copy_synced", |_| Err(Failure::for_good("injected".to_owned())));
+    Ok(())
+}
+
+fn file_copy(segment: &SegmentCopy, file: &SegmentFile) -> Result<FileCopy, Failure> {
+    let path = |directory: &str| ObjectPath::new(format!("{directory}/{}", file.name));
+    Ok(FileCopy {
+        source_path: path(&segment.path)?,
+        target_path: path(&segment.target_path)?,
+        size: file.size_bytes,
+        // A writer that recorded no checksum left 0, which is also that of no bytes.
+        checksum: (file.checksum != 0 || file.size_bytes == 0).then_some(Crc64(file.checksum)),
+    })
+}

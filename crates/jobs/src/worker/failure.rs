@@ -1,0 +1,60 @@
+//! Why a task did not succeed, and whether another try can.
+
+use super::passes;
+use quorate_model::MetaError;
+use quorate_objects::{ObjectError, ObjectErrorKind};
+
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    pub reason: String,
+    pub can_retry: bool,
+}
+
+impl Failure {
+    /// What no repetition changes.
+    pub fn for_good(reason: String) -> Failure {
+        Failure { reason, can_retry: false }
+    }
+
+    /// A vault that cannot be opened may come back: a share that is not mounted, a store that is down.
+    pub fn of_vault(error: ObjectError) -> Failure {
+        Failure {
+            reason: error.message,
+            can_retry: true,
+        }
+    }
+}
+
+impl From<ObjectError> for Failure {
+    fn from(error: ObjectError) -> Failure {
+        let can_retry = match error.kind {
+            // The source is gone or is not what was recorded, or the call is wrong: it stays so.
+            ObjectErrorKind::NotFound
+            | ObjectErrorKind::SizeMismatch
+            | ObjectErrorKind::ChecksumMismatch
+            | ObjectErrorKind::Malformed
+            | ObjectErrorKind::Invalid => false,
+            // Somebody gives the right, mounts the share, or frees space meanwhile. What exists lies in this claim's own directory.
+            ObjectErrorKind::PermissionDenied
+            | ObjectErrorKind::WrongMarker
+            | ObjectErrorKind::StoreDown
+            | ObjectErrorKind::Busy
+            | ObjectErrorKind::DiskFull
+            | ObjectErrorKind::AlreadyExists
+            | ObjectErrorKind::Failed => true,
+        };
+        Failure {
+            reason: error.message,
+            can_retry,
+        }
+    }
+}
+
+impl From<MetaError> for Failure {
+    fn from(error: MetaError) -> Failure {
+        Failure {
+            can_retry: passes(&error),
+            reason: error.message,
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! Writes the manifest of each segment of a snapshot. Their places are the same for everybody who writes them, and so is their
+//! content: to write one again is to write the same.
+
+use super::{Done, Failure, Work};
+use crate::settings::MANIFESTS_AT_ONCE;
+use crate::vaults::Vaults;
+use crate::work_source::WorkSource;
+use futures::{StreamExt, TryStreamExt};
+use quorate_objects::manifest::{Binlog, FieldBinlog, IndexFilePathInfo, ManifestEntry};
+use quorate_objects::{Existing, ObjectPath, Vault};
+use quorate_state_machine::jobs::translate::{ids_of, segment_of};
+use quorate_state_machine::record::SegmentRecord;
+use quorate_wire::quorate::v1::{FileKind, SegmentFile, SourceRow};
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+
+pub(super) async fn write<S: WorkSource, V: Vaults>(work: &Work<S, V>, rows: &[SourceRow]) -> Result<Done, Failure> {
+    let opened = work.vaults.open(work.task.target_scope, &work.task.target_vault).await;
+    let vault = opened.map_err(Failure::of_vault)?;
+    fail::fail_point!("job_manifests_before", |_| Err(Failure::for_good("injected".to_owned())));
+    let rows = rows.to_vec();
+    futures::stream::iter(rows)
+        .map(|row| write_one(vault.clone(), work.task.target_path.clone(), row))
+        .buffer_unordered(MANIFESTS_AT_ONCE)
+        .try_for_each(|files| {
+            work.progress.files.fetch_add(files, Ordering::Relaxed);
+            std::future::ready(Ok(()))
+        })
+        .await?;
+    fail::fail_point!("job_manifests_after", |_| Err(Failure::for_good("injected".to_owned())));
+    Ok(Done {
+        rows: Vec::new(),
+        files: work.task.files,
+        bytes: work.task.bytes,
+    })
+}
+
+/// Writes one manifest; returns how many files it lists.
+async fn write_one(vault: Vault, directory: String, row: SourceRow) -> Result<u64, Failure> {
+    let [_, partition_id, segment_id] = ids_of(&row.key)?;
+    let segment = segment_of(&row)?;
+    let entry = manifest(partition_id, segment_id, &segment);
+    let path = ObjectPath::new(format!("{directory}/{segment_id}.avro"))?;
+    vault.put(&path, entry.encode()?.into(), Existing::Replace).await?;
+    Ok(segment.files.len() as u64)
+}
+
+/// A segment in the words of a manifest. Ids there are signed; ours never reach the sign.
+pub fn manifest(partition_id: u64, segment_id: u64, segment: &SegmentRecord) -> ManifestEntry {
+    let of_kind = |kind: FileKind| segment.files.iter().filter(move |file| file.kind() == kind);
+    ManifestEntry {
+        segment_id: segment_id as i64,
+        partition_id: partition_id as i64,
+        num_of_rows: segment.rows as i64,
+        binlog_files: by_field(segment, of_kind(FileKind::Data).chain(of_kind(FileKind::Unspecified))),
+        deltalog_files: by_field(segment, of_kind(FileKind::Deletes)),
+        statslog_files: by_field(segment, of_kind(FileKind::Statistics)),
+        index_files: indexes(segment_id, segment, of_kind(FileKind::Index)),
+        ..ManifestEntry::default()
+    }
+}
+
+fn by_field<'a>(segment: &SegmentRecord, files: impl Iterator<Item = &'a SegmentFile>) -> Vec<FieldBinlog> {
+    let mut fields: BTreeMap<i64, Vec<Binlog>> = BTreeMap::new();
+    for file in files {
+        fields.entry(file.field_id).or_default().push(Binlog {
+            entries_num: file.rows as i64,
+            log_path: format!("{}/{}", segment.path, file.name),
+            log_size: file.size_bytes as i64,
+            memory_size: file.size_bytes as i64,
+            ..Binlog::default()
+        });
+    }
+    let field = |(field_id, binlogs)| FieldBinlog {
+        field_id,
+        binlogs,
+        ..FieldBinlog::default()
+    };
+    fields.into_iter().map(field).collect()
+}
+
+/// One entry for each index, with all its files.
+fn indexes<'a>(segment_id: u64, segment: &SegmentRecord, files: impl Iterator<Item = &'a SegmentFile>) -> Vec<IndexFilePathInfo> {
+    let mut indexes: BTreeMap<(i64, i64, i64), IndexFilePathInfo> = BTreeMap::new();
+    for file in files {
+        let index = file.index.clone().unwrap_or_default();
+        let entry = indexes
+            .entry((file.field_id, index.index_id, index.build_id))
+            .or_insert_with(|| IndexFilePathInfo {
+                segment_id: segment_id as i64,
+                field_id: file.field_id,
+                index_id: index.index_id,
+                build_id: index.build_id,
+                index_name: index.index_name.clone(),
+                num_rows: segment.rows as i64,
+                ..IndexFilePathInfo::default()
+            });
+        entry.index_file_paths.push(format!("{}/{}", segment.path, file.name));
+        entry.serialized_size += file.size_bytes as i64;
+        entry.mem_size += file.size_bytes as i64;
+    }
+    indexes.into_values().collect()
+}

@@ -1,0 +1,201 @@
+//! Restores from start to end over real files: what comes of them when all goes well, and when it does not.
+
+mod support;
+
+use quorate_state_machine::commands::{CancelJob, ClaimTasks};
+use quorate_wire::quorate::v1::JobState;
+use std::time::Duration;
+use support::{Part, World, sorted};
+
+#[tokio::test(start_paused = true)]
+async fn a_restore_copies_every_file_and_appears_when_all_is_there() {
+    let mut world = World::new().await;
+    let source = world.snapshot("source", 7, 100_000);
+    let job = world.restore(&source, "copy", 0).expect("started");
+    assert_eq!(world.visible_files("copy"), None);
+    world.start(Part::Reconciler);
+    world.start(Part::Worker);
+    let (shown, _) = world.end_of(job).await;
+    assert_eq!(shown.state(), JobState::JobCompleted, "{}", shown.reason);
+    assert_eq!(sorted(world.visible_files("copy").expect("visible")), source.contents());
+    let progress = shown.progress.expect("shown");
+    assert_eq!((progress.percent, progress.bytes_done, progress.files_done), (100, 700_000, 7));
+    world.cleaned_up().await;
+    assert_eq!(world.vaults.files().len(), 14, "originals and copies");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_collection_without_segments_is_restored_too() {
+    let mut world = World::new().await;
+    let source = world.snapshot("source", 0, 0);
+    let job = world.restore(&source, "copy", 0).expect("started");
+    world.start(Part::Reconciler);
+    assert_eq!(world.end_of(job).await.0.state(), JobState::JobCompleted);
+    assert_eq!(world.visible_files("copy"), Some(Vec::new()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thousand_small_segments_are_restored() {
+    let mut world = World::new().await;
+    let source = world.snapshot("source", 1_000, 10);
+    let job = world.restore(&source, "copy", 0).expect("started");
+    world.start(Part::Reconciler);
+    world.start(Part::Worker);
+    assert_eq!(world.end_of(job).await.0.state(), JobState::JobCompleted);
+    assert_eq!(sorted(world.visible_files("copy").expect("visible")), source.contents());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_claim_of_a_worker_that_died_is_taken_over() {
+    let mut world = World::new().await;
+    let source = world.snapshot("source", 3, 1_000);
+    let job = world.restore(&source, "copy", 0).expect("started");
+    world.start(Part::Reconciler);
+    world
+        .state
+        .wait("a plan", |state| state.describe(job).progress.expect("shown").tasks_total > 0)
+        .await;
+    // Somebody who claims and is never heard of again.
+    let claim = ClaimTasks {
+        worker: "dead".to_owned(),
+        max: 16,
+    };
+    assert!(!world.state.apply(&claim).expect("claimed").tasks.is_empty());
+    let began = tokio::time::Instant::now();
+    world.start(Part::Worker);
+    let (shown, _) = world.end_of(job).await;
+    assert_eq!(shown.state(), JobState::JobCompleted, "{}", shown.reason);
+    assert!(began.elapsed() >= Duration::from_secs(10), "not before its lease was over");
+    assert_eq!(sorted(world.visible_files("copy").expect("visible")), source.contents());
+    world.cleaned_up().await;
+    assert_eq!(world.vaults.files().len(), 6);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_source_file_fails_the_job_at_once_and_by_name() {
+    let mut world = World::new().await;
+    let source = world.snapshot("source", 3, 1_000);
+    let missing = world.vaults.path().join(&source.files[1].0);
+    std::fs::remove_file(&missing).expect("removed");
+    failed_at_once(&mut world, &source, &missing.display().to_string(), 2).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_file_with_other_content_fails_the_job_at_once() {
+    let mut world = World::new().await;
+    let source = world.snapshot("source", 3, 1_000);
+    let damaged = world.vaults.path().join(&source.files[2].0);
+    std::fs::write(&damaged, vec![7; 1_000]).expect("written");
+    failed_at_once(&mut world, &source, "checksum", 3).await;
+}
+
+async fn failed_at_once(world: &mut World, source: &support::Source, reason: &str, left: usize) {
+    let job = world.restore(source, "copy", 0).expect("started");
+    world.start(Part::Reconciler);
+    world.start(Part::Worker);
+    let began = tokio::time::Instant::now();
+    let (shown, _) = world.end_of(job).await;
+    assert_eq!(shown.state(), JobState::JobFailed);
+    assert!(shown.reason.contains(reason), "{}", shown.reason);
+    assert!(began.elapsed() < Duration::from_secs(5), "no further try");
+    assert_eq!(world.visible_files("copy"), None);
+    world.cleaned_up().await;
+    assert_eq!(world.vaults.files().len(), left, "nothing but the sources is left");
+    assert!(world.restore(source, "copy", 0).is_ok(), "the name is free again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_vault_that_cannot_be_used_is_tried_again_and_then_ends_the_job() {
+    let mut world = World::new().await;
+    let source = world.snapshot("source", 1, 1_000);
+    world.vaults.close();
+    let job = world.restore(&source, "copy", 0).expect("started");
+    world.start(Part::Reconciler);
+    world.start(Part::Worker);
+    let began = tokio::time::Instant::now();
+    let (shown, _) = world.end_of(job).await;
+    assert_eq!(shown.state(), JobState::JobFailed);
+    assert!(shown.reason.contains("no marker"), "{}", shown.reason);
+    assert!(began.elapsed() >= Duration::from_secs(15), "after pauses of 1, 2, 4 and 8 s");
+    // Rows stay while the files cannot be deleted.
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert!(quorate_jobs::Counters::get(&world.counters.delete_errors) > 0);
+    world.vaults.open_again();
+    world.cleaned_up().await;
+    assert_eq!(world.vaults.files(), source.names());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_vault_that_comes_back_in_time_is_used() {
+    let mut world = World::new().await;
+    let source = world.snapshot("source", 1, 1_000);
+    world.vaults.close();
+    let job = world.restore(&source, "copy", 0).expect("started");
+    world.start(Part::Reconciler);
+    world.start(Part::Worker);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    world.vaults.open_again();
+    assert_eq!(world.end_of(job).await.0.state(), JobState::JobCompleted);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_is_cancelled_while_it_copies_leaves_nothing() {
+    let mut world = World::new().await;
+    let source = world.snapshot("source", 300, 1_000);
+    let job = world.restore(&source, "copy", 0).expect("started");
+    world.start(Part::Reconciler);
+    world.start(Part::Worker);
+    world
+        .state
+        .wait("a claim", |state| state.describe(job).progress.expect("shown").tasks_running > 0)
+        .await;
+    let cancel = CancelJob {
+        job,
+        reason: "not needed".to_owned(),
+    };
+    world.state.apply(&cancel).expect("cancelled");
+    let (shown, _) = world.end_of(job).await;
+    assert_eq!((shown.state(), shown.reason.as_str()), (JobState::JobCancelled, "not needed"));
+    world.cleaned_up().await;
+    assert_eq!(world.vaults.files(), source.names());
+    assert_eq!(world.visible_files("copy"), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_without_workers_fails_when_its_time_is_over() {
+    let mut world = World::new().await;
+    let source = world.snapshot("source", 1, 1_000);
+    let job = world.restore(&source, "copy", 60).expect("started");
+    world.start(Part::Reconciler);
+    let (shown, _) = world.end_of(job).await;
+    assert_eq!(shown.state(), JobState::JobFailed);
+    assert!(shown.reason.contains("within its 60 s"), "{}", shown.reason);
+}
+
+#[tokio::test(start_paused = true)]
+async fn ten_jobs_end_though_their_leader_and_their_worker_change() {
+    let mut world = World::new().await;
+    let source = world.snapshot("source", 20, 1_000);
+    let jobs: Vec<u64> = (0..10)
+        .map(|number| world.restore(&source, &format!("copy{number}"), 0).expect("started"))
+        .collect();
+    world.start(Part::Reconciler);
+    world.start(Part::Worker);
+    for _ in 0..5 {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        world.kill(Part::Reconciler).await;
+        world.kill(Part::Worker).await;
+        world.start(Part::Reconciler);
+        world.start(Part::Worker);
+    }
+    for (number, job) in jobs.iter().enumerate() {
+        let (shown, _) = world.end_of(*job).await;
+        assert_eq!(shown.state(), JobState::JobCompleted, "{}", shown.reason);
+        assert_eq!(
+            sorted(world.visible_files(&format!("copy{number}")).expect("visible")),
+            source.contents()
+        );
+    }
+    world.cleaned_up().await;
+    assert_eq!(world.vaults.files().len(), 20 * 11);
+}

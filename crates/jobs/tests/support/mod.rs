@@ -1,0 +1,443 @@
+//! One state without a consensus, vaults in a temporary directory, and peers that may die: reconcilers and workers over both.
+
+#![allow(dead_code)]
+
+#[path = "../../../state-machine/src/testing.rs"]
+pub mod testing;
+
+use bytes::{BufMut, Bytes};
+use prost::Message;
+use quorate_jobs::{Counters, LocalWork, Reconciler, Settings, Vaults, Worker};
+use quorate_model::{MetaError, Revision, ScopeId, StampedTime};
+use quorate_objects::{Crc64, LocalPlace, ObjectError, ObjectErrorKind, Patience, Vault, VaultPlace};
+use quorate_state_machine::Reader;
+use quorate_state_machine::access::{Propose, Query};
+use quorate_state_machine::command::{Command, Prepare};
+use quorate_state_machine::commands::*;
+use quorate_state_machine::keys::{self, RecordTable};
+use quorate_state_machine::queries;
+use quorate_state_machine::record::SnapshotRecord;
+use quorate_state_machine::versioned::pins::PinKind;
+use quorate_wire::quorate::v1::*;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+use testing::{Bench, INSTANCE};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+/// How long any condition of a test may take, in the test's own time.
+const PATIENCE: Duration = Duration::from_secs(7_200);
+
+/// The state, as every peer of the test sees it.
+#[derive(Clone)]
+pub struct State {
+    bench: Arc<Mutex<Bench>>,
+    applied: Arc<watch::Sender<Revision>>,
+    began: Instant,
+    began_ms: u64,
+}
+
+impl State {
+    pub fn new() -> State {
+        let mut bench = Bench::new();
+        let key = keys::record_in_scope(RecordTable::Scope, bench.scope()).freeze();
+        bench.store.rows.insert(key, Bytes::from_static(INSTANCE.as_bytes()));
+        bench.adopt_rows();
+        State {
+            began_ms: bench.now_ms,
+            bench: Arc::new(Mutex::new(bench)),
+            applied: Arc::new(watch::Sender::new(Revision(0))),
+            began: Instant::now(),
+        }
+    }
+
+    pub fn bench(&self) -> MutexGuard<'_, Bench> {
+        self.bench.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Runs a command that a caller sends.
+    pub fn call<C: Prepare + Numbered>(&self, request: C::Request) -> Result<C::Reply, MetaError> {
+        self.apply(&testing::prepare::<C>(request)?)
+    }
+
+    pub fn apply<C: Numbered>(&self, command: &C) -> Result<C::Reply, MetaError> {
+        let mut bench = self.bench();
+        bench.now_ms = self.now().0;
+        let reply = bench.run(command);
+        bench.check_content();
+        self.applied.send_replace(bench.machine.revision());
+        reply
+    }
+
+    pub fn describe(&self, job: u64) -> Job {
+        let request = DescribeJobRequest {
+            job_id: job,
+            ..DescribeJobRequest::default()
+        };
+        queries::jobs::describe_job(&self.bench().store, &request).expect("exists")
+    }
+
+    /// Waits, in the test's own time, until `is_so`.
+    pub async fn wait(&self, what: &str, mut is_so: impl FnMut(&State) -> bool) {
+        let until = Instant::now() + PATIENCE;
+        while !is_so(self) {
+            assert!(Instant::now() < until, "{what} did not come about");
+            let seen = self.revision();
+            drop(tokio::time::timeout(Duration::from_secs(1), self.changed(seen)).await);
+        }
+    }
+}
+
+impl Query for State {
+    fn read<R>(&self, mut read: impl FnMut(&dyn Reader) -> R) -> R {
+        read(&self.bench().store)
+    }
+
+    async fn confirm(&self) -> Result<(), MetaError> {
+        Ok(())
+    }
+
+    fn revision(&self) -> Revision {
+        self.bench().machine.revision()
+    }
+
+    async fn changed(&self, seen: Revision) {
+        let mut applied = self.applied.subscribe();
+        drop(applied.wait_for(|revision| *revision > seen).await);
+    }
+
+    fn now(&self) -> StampedTime {
+        StampedTime(self.began_ms + self.began.elapsed().as_millis() as u64)
+    }
+}
+
+impl Propose for State {
+    async fn propose<C: Numbered + Sync>(&self, command: &C) -> Result<<C as Command>::Reply, MetaError> {
+        // As long as an entry takes: others come in between.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        self.apply(command)
+    }
+}
+
+/// Directories by the name of their vault.
+#[derive(Clone)]
+pub struct Directories {
+    root: Arc<tempfile::TempDir>,
+    /// Vaults that cannot be opened now.
+    closed: Arc<Mutex<BTreeMap<String, ()>>>,
+}
+
+impl Directories {
+    pub async fn new() -> Directories {
+        let directories = Directories {
+            root: Arc::new(tempfile::tempdir().expect("a directory")),
+            closed: Arc::default(),
+        };
+        Vault::create_marker(&directories.place("")).await.expect("marked");
+        directories
+    }
+
+    fn place(&self, vault: &str) -> LocalPlace {
+        LocalPlace {
+            root: self.root.path().join(format!("vault-{vault}")),
+            cluster_id: "cluster".to_owned(),
+            vault_id: format!("vault {vault}"),
+        }
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.place("").root
+    }
+
+    pub fn close(&self) {
+        self.closed.lock().expect("no panic while held").insert(String::new(), ());
+    }
+
+    pub fn open_again(&self) {
+        self.closed.lock().expect("no panic while held").clear();
+    }
+
+    /// Every file that is there, from the vault's root, without the marker.
+    pub fn files(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        collect(&self.path(), &self.path(), &mut found);
+        found.retain(|name| name != ".quorate-vault");
+        found.sort();
+        found
+    }
+}
+
+fn collect(root: &Path, directory: &Path, found: &mut Vec<String>) {
+    for entry in std::fs::read_dir(directory).into_iter().flatten() {
+        let path = entry.expect("entry").path();
+        match path.is_dir() {
+            true => collect(root, &path, found),
+            false => found.push(path.strip_prefix(root).expect("below").display().to_string()),
+        }
+    }
+}
+
+impl Vaults for Directories {
+    async fn open(&self, _scope: u64, vault: &str) -> Result<Vault, ObjectError> {
+        if self.closed.lock().expect("no panic while held").contains_key(vault) {
+            return Err(ObjectError::new(
+                ObjectErrorKind::WrongMarker,
+                "the vault's directory has no marker; mount it",
+            ));
+        }
+        Vault::open(&VaultPlace::Local(self.place(vault)), Patience::default()).await
+    }
+}
+
+/// Which parts of a peer run, and die.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    Reconciler,
+    Worker,
+}
+
+/// A state with vaults, and the parts that run over them.
+pub struct World {
+    pub state: State,
+    pub vaults: Directories,
+    pub counters: Arc<Counters>,
+    parts: Vec<(Part, JoinHandle<()>)>,
+    stop: watch::Sender<bool>,
+    workers: u32,
+}
+
+impl World {
+    pub async fn new() -> World {
+        World {
+            state: State::new(),
+            vaults: Directories::new().await,
+            counters: Arc::default(),
+            parts: Vec::new(),
+            stop: watch::Sender::new(false),
+            workers: 0,
+        }
+    }
+
+    pub fn start(&mut self, part: Part) {
+        let handle = match part {
+            Part::Reconciler => tokio::spawn(Reconciler::new(self.state.clone(), self.vaults.clone(), self.counters.clone()).run()),
+            Part::Worker => {
+                self.workers += 1;
+                let worker = Worker::new(
+                    format!("worker{}", self.workers),
+                    LocalWork::new(self.state.clone()),
+                    self.vaults.clone(),
+                    Settings::default(),
+                    self.counters.clone(),
+                );
+                tokio::spawn(worker.run(self.stop.subscribe()))
+            }
+        };
+        self.parts.push((part, handle));
+    }
+
+    /// Kills every part of this kind, as the end of its process does.
+    pub async fn kill(&mut self, part: Part) {
+        for (kind, handle) in std::mem::take(&mut self.parts) {
+            if kind == part {
+                handle.abort();
+                drop(handle.await);
+            } else {
+                self.parts.push((kind, handle));
+            }
+        }
+    }
+
+    /// Starts anew what has died of itself; how many that were.
+    pub async fn revive(&mut self) -> usize {
+        let (mut died, mut alive) = (Vec::new(), Vec::new());
+        for (part, handle) in std::mem::take(&mut self.parts) {
+            match handle.is_finished() {
+                true => {
+                    let ended = handle.await;
+                    assert!(ended.is_err_and(|error| error.is_panic()), "a {part:?} ended without a reason");
+                    died.push(part);
+                }
+                false => alive.push((part, handle)),
+            }
+        }
+        self.parts = alive;
+        died.iter().for_each(|part| self.start(*part));
+        died.len()
+    }
+
+    /// Waits until a job has ended, starting anew whatever dies. Returns the job and how many died.
+    pub async fn end_of(&mut self, job: u64) -> (Job, usize) {
+        let (mut deaths, until) = (0, Instant::now() + PATIENCE);
+        loop {
+            deaths += self.revive().await;
+            let shown = self.state.describe(job);
+            if quorate_model::job_states::job_has_ended(shown.state()) {
+                return (shown, deaths);
+            }
+            assert!(Instant::now() < until, "the job did not end: {shown:?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// A committed snapshot of a new collection with so many segments of `files` files; returns its revision.
+    pub fn snapshot(&self, collection: &str, segments: u32, file_bytes: usize) -> Source {
+        let state = &self.state;
+        let create = CreateCollectionRequest {
+            instance_id: INSTANCE.to_owned(),
+            name: collection.to_owned(),
+            ..CreateCollectionRequest::default()
+        };
+        state.call::<CreateCollection>(create).expect("created");
+        let mut files = Vec::new();
+        for first in (0..segments).step_by(500) {
+            self.commit(collection, 500.min(segments - first), file_bytes, &mut files);
+        }
+        let pin = CreatePin {
+            scope: 1,
+            kind: PinKind::Snapshot as i32,
+            ..CreatePin::default()
+        };
+        let pin = state.apply(&pin).expect("pinned");
+        let described = state.read(|reader| {
+            let lineage = quorate_state_machine::versioned::Lineage::of(reader, ScopeId(1), Revision(u64::MAX)).expect("reads");
+            quorate_state_machine::catalog::find_collection(reader, &lineage, "default", collection).expect("exists")
+        });
+        let record = SnapshotRecord {
+            name: format!("{collection}_snapshot"),
+            state: SnapshotState::Committed as i32,
+            collection_id: described.id,
+            collection: collection.to_owned(),
+            database: "default".to_owned(),
+            pin: pin.pin,
+            ..SnapshotRecord::default()
+        };
+        let mut key = keys::record_in_scope(RecordTable::Snapshot, ScopeId(1));
+        key.put_u64(pin.revision);
+        let mut bench = state.bench();
+        bench.store.rows.insert(key.freeze(), record.encode_to_vec().into());
+        bench.adopt_rows();
+        Source {
+            revision: pin.revision,
+            files,
+        }
+    }
+
+    fn commit(&self, collection: &str, count: u32, file_bytes: usize, files: &mut Vec<(String, Vec<u8>)>) {
+        let prepare = PrepareSegmentsRequest {
+            instance_id: INSTANCE.to_owned(),
+            collection: collection.to_owned(),
+            count,
+            ..PrepareSegmentsRequest::default()
+        };
+        let prepared = self.state.call::<PrepareSegments>(prepare).expect("prepared");
+        let mut segments = Vec::new();
+        for segment in prepared.segments {
+            let content: Vec<u8> = (0..file_bytes).map(|at| (at as u64 * 31 + segment.segment_id) as u8).collect();
+            let directory = self.vaults.path().join(&segment.path);
+            std::fs::create_dir_all(&directory).expect("made");
+            std::fs::write(directory.join("data"), &content).expect("written");
+            let file = SegmentFile {
+                name: "data".to_owned(),
+                size_bytes: content.len() as u64,
+                checksum: Crc64::of(&content).0,
+                kind: FileKind::Data as i32,
+                rows: 1,
+                ..SegmentFile::default()
+            };
+            files.push((format!("{}/data", segment.path), content));
+            segments.push(SegmentContent {
+                segment_id: segment.segment_id,
+                rows: 1,
+                files: vec![file],
+            });
+        }
+        let commit = CommitSegmentsRequest {
+            instance_id: INSTANCE.to_owned(),
+            segments,
+        };
+        self.state.call::<CommitSegments>(commit).expect("committed");
+    }
+
+    /// Starts a restore of a snapshot.
+    pub fn restore(&self, source: &Source, collection: &str, timeout_seconds: u64) -> Result<u64, MetaError> {
+        let request = RestoreSnapshotRequest {
+            instance_id: INSTANCE.to_owned(),
+            snapshot: Some(SnapshotRef {
+                snapshot_id: format!("{:016x}0000", source.revision),
+                ..SnapshotRef::default()
+            }),
+            target_collection: collection.to_owned(),
+            timeout_seconds,
+            ..RestoreSnapshotRequest::default()
+        };
+        Ok(self.state.call::<CreateRestore>(request)?.job_id)
+    }
+
+    /// The files of a collection that callers can see; `None` when they see no such collection.
+    pub fn visible_files(&self, collection: &str) -> Option<Vec<Vec<u8>>> {
+        self.state.read(|reader| {
+            use quorate_state_machine::keys::VersionedTable;
+            use quorate_state_machine::record::SegmentRecord;
+            use quorate_state_machine::versioned::{Lineage, LineageScan, PageLimit};
+            let lineage = Lineage::of(reader, ScopeId(1), Revision(u64::MAX)).expect("reads");
+            let found = quorate_state_machine::catalog::find_collection(reader, &lineage, "default", collection).ok()?;
+            let scan = LineageScan {
+                table: VersionedTable::Segment,
+                prefix: &found.id.to_be_bytes(),
+                after_key: None,
+                limit: PageLimit {
+                    rows: 100_000,
+                    bytes: usize::MAX,
+                    keys: usize::MAX,
+                },
+            };
+            let rows = lineage.scan(reader, &scan).expect("reads").rows;
+            let segments = rows.into_iter().map(|row| SegmentRecord::decode(row.value).expect("decodes"));
+            let content = |segment: SegmentRecord| {
+                let file = self.vaults.path().join(&segment.path).join(&segment.files[0].name);
+                std::fs::read(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+            };
+            Some(segments.map(content).collect())
+        })
+    }
+
+    /// Waits until every condemned file is deleted, all sweeps included, and no staged row is left.
+    pub async fn cleaned_up(&mut self) {
+        let waiting = |state: &State, table: RecordTable| {
+            let prefix = keys::record_prefix(table).freeze();
+            state.bench().store.rows.keys().any(|key| key.starts_with(&prefix))
+        };
+        let until = Instant::now() + Duration::from_secs(7 * 86_400);
+        while waiting(&self.state, RecordTable::Condemned) || waiting(&self.state, RecordTable::Dropped) {
+            assert!(Instant::now() < until, "clean-up did not end");
+            self.revive().await;
+            tokio::time::sleep(Duration::from_secs(10)).await;
+        }
+    }
+}
+
+/// A snapshot and what its files hold.
+pub struct Source {
+    pub revision: u64,
+    pub files: Vec<(String, Vec<u8>)>,
+}
+
+impl Source {
+    /// The contents in an order of their own.
+    pub fn contents(&self) -> Vec<Vec<u8>> {
+        sorted(self.files.iter().map(|(_, content)| content.clone()).collect())
+    }
+
+    pub fn names(&self) -> Vec<String> {
+        sorted(self.files.iter().map(|(name, _)| name.clone()).collect())
+    }
+}
+
+pub fn sorted<T: Ord>(mut items: Vec<T>) -> Vec<T> {
+    items.sort();
+    items
+}

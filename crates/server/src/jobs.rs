@@ -1,0 +1,243 @@
+//! Long work in a peer's process: its worker, the reconcilers while it leads, and the vaults both of them use.
+
+use crate::app::App;
+use crate::config::ConfigError;
+use quorate_consensus::Node;
+use quorate_jobs::{Counters, LocalWork, Reconciler, Settings, Vaults, Worker};
+use quorate_model::ScopeId;
+use quorate_objects::{BucketStyle, Http, LocalPlace, ObjectError, ObjectErrorKind, Patience, S3Place, Secret, Vault, VaultPlace};
+use quorate_state_machine::access::{Propose, Query};
+use quorate_state_machine::catalog::storage::{self, StoredVault};
+use quorate_state_machine::command::ApplyError;
+use quorate_state_machine::commands::{MarkLocalVault, mark_local_vault};
+use quorate_state_machine::keys::{self, RecordTable};
+use quorate_state_machine::{Reader, StoreError, jobs, object_stores, store};
+use quorate_wire::doris::ObjectStoreInfoPb;
+use quorate_wire::quorate::v1::JobState;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// How often leadership is looked at: a reconciler that runs too long does no harm.
+const LEADER_INTERVAL: Duration = Duration::from_millis(100);
+/// Pause after a marker could not be made.
+const MARKER_RETRY: Duration = Duration::from_secs(5);
+/// Tasks of one worker: their files share one bound, more only hide more waiting.
+const WORKERS_MAX: usize = 64;
+/// Condemned rows that `/metrics` counts at most.
+const CONDEMNED_COUNTED: usize = 10_000;
+/// What the shared directory's marker names it; there is one to a cluster.
+const LOCAL_VAULT: &str = "local";
+
+/// Starts this peer's worker and watches for its leadership. What is returned ends them when it is dropped.
+pub fn start(app: &Arc<App>, node: &Node, stop: watch::Receiver<bool>) -> Result<JoinSet<()>, ConfigError> {
+    let tasks_at_once = app.config.workers.unwrap_or(Settings::default().tasks_at_once);
+    if tasks_at_once > WORKERS_MAX {
+        return Err(ConfigError(format!(
+            "workers is {tasks_at_once}, allowed are 0 to {WORKERS_MAX}; 4 is enough for one disk"
+        )));
+    }
+    if let Some(directory) = app.config.local_vault.as_ref().filter(|directory| !directory.is_absolute()) {
+        return Err(ConfigError(format!(
+            "local_vault {} is not an absolute path; every peer must name the same directory",
+            directory.display()
+        )));
+    }
+    let vaults = PeerVaults {
+        app: app.clone(),
+        node: node.clone(),
+    };
+    let mut work = JoinSet::new();
+    if tasks_at_once > 0 {
+        let worker = Worker::new(
+            format!("peer-{}", node.peer()),
+            LocalWork::new(node.clone()),
+            vaults.clone(),
+            Settings { tasks_at_once },
+            app.job_counters.clone(),
+        );
+        work.spawn(worker.run(stop));
+    }
+    work.spawn(lead(vaults));
+    Ok(work)
+}
+
+/// Runs the reconcilers while this peer leads.
+async fn lead(vaults: PeerVaults) {
+    let node = vaults.node.clone();
+    loop {
+        while !node.is_leader() {
+            tokio::time::sleep(LEADER_INTERVAL).await;
+        }
+        let reconciler = Reconciler::new(node.clone(), vaults.clone(), vaults.app.job_counters.clone());
+        tokio::select! {
+            () = reconciler.run() => {}
+            () = vaults.mark() => {}
+            () = follower(&node) => {}
+        }
+    }
+}
+
+/// Ends when this peer leads no more.
+async fn follower(node: &Node) {
+    while node.is_leader() {
+        tokio::time::sleep(LEADER_INTERVAL).await;
+    }
+}
+
+/// The vaults of all instances, as the state names them.
+#[derive(Clone)]
+struct PeerVaults {
+    app: Arc<App>,
+    node: Node,
+}
+
+impl PeerVaults {
+    fn local_place(&self) -> Option<LocalPlace> {
+        let root: PathBuf = self.app.config.local_vault.clone()?;
+        Some(LocalPlace {
+            root,
+            cluster_id: self.node.core().cluster.to_string(),
+            vault_id: LOCAL_VAULT.to_owned(),
+        })
+    }
+
+    /// Makes the shared directory a vault, once in a cluster's life: a directory that lacks its marker later is not mounted. Ends never,
+    /// so that whoever selects on it goes on with the rest.
+    async fn mark(&self) {
+        let Some(place) = self.local_place() else {
+            return std::future::pending().await;
+        };
+        loop {
+            match self.try_mark(&place).await {
+                Ok(()) => return std::future::pending().await,
+                Err(error) => tracing::warn!(%error, directory = %place.root.display(), "the local vault cannot be made yet"),
+            }
+            tokio::time::sleep(MARKER_RETRY).await;
+        }
+    }
+
+    async fn try_mark(&self, place: &LocalPlace) -> Result<(), String> {
+        self.node.confirm().await.map_err(|error| error.message)?;
+        let marked = Query::read(&self.node, |reader| mark_local_vault::find(reader));
+        if marked.map_err(|error| error.to_string())?.is_some() {
+            return Ok(());
+        }
+        // First the marker: were it last, a crash in between would leave a vault that nobody may ever mark.
+        Vault::create_marker(place).await.map_err(|error| error.message)?;
+        let command = MarkLocalVault {
+            vault_id: LOCAL_VAULT.to_owned(),
+        };
+        self.node.propose(&command).await.map_err(|error| error.message)?;
+        Ok(())
+    }
+
+    fn place(&self, scope: u64, vault: &str) -> Result<VaultPlace, ObjectError> {
+        let found = Query::read(&self.node, |reader| {
+            let owner = storage::owner(reader, ScopeId(scope))?;
+            storage::resolve_usable(reader, &owner, vault)
+        });
+        let stored = found.map_err(|error: ApplyError| ObjectError::new(ObjectErrorKind::PermissionDenied, error.to_string()))?;
+        match stored {
+            StoredVault::S3(store) => self.s3_place(*store).map(VaultPlace::S3),
+            _ => self.local_place().map(VaultPlace::Local).ok_or_else(|| {
+                let message = "this peer has no directory for files of collections without a vault; set local_vault (--local-vault)";
+                ObjectError::new(ObjectErrorKind::WrongMarker, message)
+            }),
+        }
+    }
+
+    fn s3_place(&self, mut store: ObjectStoreInfoPb) -> Result<S3Place, ObjectError> {
+        object_stores::unseal_store(&self.app.secrets, &mut store)
+            .map_err(|error| ObjectError::new(ObjectErrorKind::PermissionDenied, error.message))?;
+        let plain = store.endpoint().starts_with("http://");
+        let endpoint = match store.endpoint() {
+            "" => String::new(),
+            endpoint if endpoint.contains("://") => endpoint.to_owned(),
+            endpoint => format!("https://{endpoint}"),
+        };
+        Ok(S3Place {
+            endpoint,
+            region: store.region().to_owned(),
+            bucket: store.bucket().to_owned(),
+            prefix: store.prefix().to_owned(),
+            access_key: store.ak().to_owned(),
+            secret_key: Secret::new(store.sk()),
+            bucket_style: if store.use_path_style() {
+                BucketStyle::Path
+            } else {
+                BucketStyle::VirtualHost
+            },
+            http: if plain { Http::Allow } else { Http::Refuse },
+        })
+    }
+}
+
+impl Vaults for PeerVaults {
+    async fn open(&self, scope: u64, vault: &str) -> Result<Vault, ObjectError> {
+        let place = self.place(scope, vault)?;
+        Vault::open(&place, Patience::default()).await
+    }
+}
+
+/// Brings the metrics of jobs up to date.
+pub fn measure(app: &App, node: &Node) {
+    let (metrics, counters) = (&app.metrics, &app.job_counters);
+    match Query::read(node, |reader| Ok::<_, StoreError>((Census::take(reader)?, condemned(reader)?))) {
+        Ok((census, condemned)) => {
+            metrics.jobs_planning.set(census.planning);
+            metrics.jobs_running.set(census.running);
+            metrics.tasks_open.set(census.open);
+            metrics.tasks_claimed.set(census.claimed);
+            metrics.condemned_waiting.set(condemned);
+        }
+        Err(error) => tracing::error!(%error, "jobs cannot be counted for the metrics"),
+    }
+    // Counted over there; here it is only shown.
+    for (shown, counted) in [
+        (&metrics.copied, &counters.bytes_copied),
+        (&metrics.files_deleted, &counters.files_deleted),
+        (&metrics.delete_errors, &counters.delete_errors),
+    ] {
+        shown.inner().store(Counters::get(counted), Ordering::Relaxed);
+    }
+}
+
+/// Jobs that have not ended, and their tasks.
+#[derive(Default)]
+struct Census {
+    planning: i64,
+    running: i64,
+    open: i64,
+    claimed: i64,
+}
+
+impl Census {
+    fn take(reader: &dyn Reader) -> Result<Census, StoreError> {
+        let mut census = Census::default();
+        for (job, progress) in jobs::all_active(reader)? {
+            match jobs::find(reader, job)?.map(|record| record.state()) {
+                Some(JobState::JobPlanning) => census.planning += 1,
+                _ => census.running += 1,
+            }
+            let [planned, done, claimed] = [progress.tasks_planned, progress.tasks_done, progress.tasks_claimed].map(i64::from);
+            census.open += planned - done - claimed;
+            census.claimed += claimed;
+        }
+        Ok(census)
+    }
+}
+
+fn condemned(reader: &dyn Reader) -> Result<i64, StoreError> {
+    let prefix = keys::record_prefix(RecordTable::Condemned);
+    let mut cursor = reader.cursor(&prefix, &store::prefix_end(&prefix))?;
+    let mut count = 0;
+    while cursor.row().is_some() && count < CONDEMNED_COUNTED {
+        count += 1;
+        cursor.next()?;
+    }
+    Ok(count as i64)
+}

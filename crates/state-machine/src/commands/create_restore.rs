@@ -1,0 +1,164 @@
+//! Starts a job that copies a snapshot of a collection into a new collection. The new one has its id, its partitions and its name
+//! from here on, and is not visible: it appears when all is copied, or never.
+
+use crate::catalog::{DEFAULT_DATABASE, Target, create};
+use crate::command::{ApplyContext, ApplyError, Command, Prepare, PrepareContext};
+use crate::instances;
+use crate::jobs::{self, restore, snapshot_rows};
+use crate::limits;
+use crate::object_ids;
+use crate::queries;
+use crate::record::{CollectionRecord, JobRecord};
+use crate::versioned::Lineage;
+use crate::{attributes, text_bounds};
+use quorate_model::{ErrorCode, MetaError};
+use quorate_wire::quorate::v1::{Job, JobKind, JobState, RestoreSnapshotRequest, SnapshotRef};
+
+/// Longest time a restore may be given, in seconds: 30 days.
+const MAX_TIMEOUT_SECONDS: u64 = 2_592_000;
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct CreateRestore {
+    #[prost(string, tag = "1")]
+    pub instance_id: String,
+    #[prost(message, optional, tag = "2")]
+    pub snapshot: Option<SnapshotRef>,
+    /// Empty: the source's.
+    #[prost(string, tag = "3")]
+    pub target_instance_id: String,
+    #[prost(string, tag = "4")]
+    pub target_database: String,
+    #[prost(string, tag = "5")]
+    pub target_collection: String,
+    #[prost(string, tag = "6")]
+    pub target_vault: String,
+    #[prost(uint64, tag = "7")]
+    pub timeout_ms: u64,
+}
+
+impl Prepare for CreateRestore {
+    type Request = RestoreSnapshotRequest;
+
+    fn prepare(request: RestoreSnapshotRequest, _context: &PrepareContext<'_>) -> Result<CreateRestore, MetaError> {
+        text_bounds::check_text("instance_id", &request.instance_id)?;
+        text_bounds::check_text("target_instance_id", &request.target_instance_id)?;
+        text_bounds::check_text("target_vault", &request.target_vault)?;
+        check_name("target_database", &request.target_database)?;
+        if request.target_collection.is_empty() {
+            return Err(MetaError::invalid("target_collection is not set; name the collection to be made"));
+        }
+        check_name("target_collection", &request.target_collection)?;
+        let snapshot = request.snapshot.clone().unwrap_or_default();
+        if snapshot.snapshot_id.is_empty() == snapshot.name.is_empty() {
+            return Err(MetaError::invalid("snapshot must be named by its id or by its name, not both"));
+        }
+        if request.timeout_seconds > MAX_TIMEOUT_SECONDS {
+            let message = format!(
+                "timeout is {} s, limit {MAX_TIMEOUT_SECONDS} s; give it less, 0 is a day",
+                request.timeout_seconds
+            );
+            return Err(MetaError::invalid(message));
+        }
+        Ok(CreateRestore {
+            instance_id: request.instance_id,
+            snapshot: request.snapshot,
+            target_instance_id: request.target_instance_id,
+            target_database: request.target_database,
+            target_collection: request.target_collection,
+            target_vault: request.target_vault,
+            timeout_ms: request.timeout_seconds * 1_000,
+        })
+    }
+}
+
+/// Refuses what is no name of a database or collection; an empty one is left to the caller.
+fn check_name(what: &str, name: &str) -> Result<(), MetaError> {
+    let mut letters = name.chars();
+    let begins_well = letters.next().is_none_or(|first| first == '_' || first.is_ascii_alphabetic());
+    let goes_on_well = letters.all(|letter| letter.is_ascii_alphanumeric() || letter == '_' || letter == '$');
+    if begins_well && goes_on_well && name.len() <= limits::MAX_NAME_BYTES {
+        return Ok(());
+    }
+    let limit = limits::MAX_NAME_BYTES;
+    Err(MetaError::invalid(format!(
+        "{what} must have 1 to {limit} bytes: a letter or _ first, then letters, digits, _ and $"
+    )))
+}
+
+impl Command for CreateRestore {
+    type Reply = Job;
+
+    fn apply(&self, context: &mut ApplyContext<'_, '_>) -> Result<Job, ApplyError> {
+        jobs::check_room(context)?;
+        let reader = context.reader();
+        let source_scope = attributes::live_scope(reader, &self.instance_id)?;
+        let (revision, snapshot) = snapshot_rows::require(reader, source_scope, &self.snapshot.clone().unwrap_or_default())?;
+        if snapshot.collection_id == 0 {
+            let message = format!("snapshot {} is of a whole instance; clone the instance instead", snapshot.name);
+            return Err(MetaError::new(ErrorCode::PreconditionFailed, message).into());
+        }
+        let target_id = match self.target_instance_id.as_str() {
+            "" => &self.instance_id,
+            target_id => target_id,
+        };
+        attributes::live_scope(reader, target_id)?;
+        let target = instances::find(reader, target_id)?.ok_or_else(|| MetaError::not_found(format!("instance {target_id:?} does not exist")))?;
+        let database = if self.target_database.is_empty() { DEFAULT_DATABASE } else { &self.target_database };
+        let lineage = Lineage::of(reader, source_scope, revision)?;
+        let source = restore::source_collection(reader, &lineage, snapshot.collection_id)?;
+        let same_instance = (target.scope == source_scope).then_some(&source);
+        let vault = restore::vault_of(reader, &target, &self.target_vault, same_instance)?;
+        let place = Target::of(reader, target_id)?;
+        let database_id = create::database_to_use(context, &place, database)?;
+        create::check_collection_name_free(reader, &place, database, database_id, &self.target_collection)?;
+        let collection_id = object_ids::next(context);
+        let partitions = restore::stage_partitions(context, &lineage, snapshot.collection_id, target.scope, collection_id)?;
+        let deadline_ms = match self.timeout_ms {
+            0 => 0,
+            timeout_ms => context.now().0.saturating_add(timeout_ms),
+        };
+        // The job's id, and that of its pin on the snapshot, are the next number.
+        let job = context.counters.last_object + 1;
+        let record = JobRecord {
+            kind: JobKind::Restore as i32,
+            source_scope: source_scope.0,
+            source_revision: revision.0,
+            source_collection_id: snapshot.collection_id,
+            target_scope: target.scope.0,
+            target_collection_id: collection_id,
+            target_vault: vault.clone(),
+            copies_files: true,
+            snapshot_revision: revision.0,
+            snapshot_pin: snapshot_rows::add_pin(context, source_scope, revision, job)?,
+            snapshot_name: snapshot.name,
+            source_instance_id: self.instance_id.clone(),
+            source_collection: snapshot.collection,
+            target_instance_id: target_id.to_owned(),
+            target_database: database.to_owned(),
+            target_collection: self.target_collection.clone(),
+            collection_row: Some(CollectionRecord {
+                database_id,
+                name: self.target_collection.clone(),
+                vault,
+                partitions: partitions.len() as u64,
+                ..source
+            }),
+            partitions,
+            deadline_ms,
+            ..JobRecord::default()
+        };
+        let started = jobs::start(context, record.clone())?;
+        debug_assert_eq!(started, job, "a job takes the next id");
+        restore::reserve_name(context, &record, job);
+        let shown = JobRecord {
+            state: JobState::JobPlanning as i32,
+            created_ms: context.now().0,
+            deadline_ms: jobs::deadline_of(context, deadline_ms),
+            ..record
+        };
+        Ok(queries::jobs::just_started(job, &shown))
+    }
+}
+
+#[cfg(test)]
+mod tests;
