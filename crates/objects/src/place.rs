@@ -12,7 +12,8 @@ impl Secret {
         Secret(text.into())
     }
 
-    pub(crate) fn expose(&self) -> &str {
+    /// For whoever opens the vault, here or in a process of its own.
+    pub fn expose(&self) -> &str {
         &self.0
     }
 }

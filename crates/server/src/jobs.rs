@@ -46,10 +46,7 @@ pub fn start(app: &Arc<App>, node: &Node, stop: watch::Receiver<bool>) -> Result
             directory.display()
         )));
     }
-    let vaults = PeerVaults {
-        app: app.clone(),
-        node: node.clone(),
-    };
+    let vaults = PeerVaults::new(app, node);
     let mut work = JoinSet::new();
     if tasks_at_once > 0 {
         let worker = Worker::new(
@@ -90,12 +87,19 @@ async fn follower(node: &Node) {
 
 /// The vaults of all instances, as the state names them.
 #[derive(Clone)]
-struct PeerVaults {
+pub struct PeerVaults {
     app: Arc<App>,
     node: Node,
 }
 
 impl PeerVaults {
+    pub fn new(app: &Arc<App>, node: &Node) -> PeerVaults {
+        PeerVaults {
+            app: app.clone(),
+            node: node.clone(),
+        }
+    }
+
     fn local_place(&self) -> Option<LocalPlace> {
         let root: PathBuf = self.app.config.local_vault.clone()?;
         Some(LocalPlace {
@@ -135,7 +139,8 @@ impl PeerVaults {
         Ok(())
     }
 
-    fn place(&self, scope: u64, vault: &str) -> Result<VaultPlace, ObjectError> {
+    /// Where a vault is, credentials included.
+    pub fn place(&self, scope: u64, vault: &str) -> Result<VaultPlace, ObjectError> {
         let found = Query::read(&self.node, |reader| {
             let owner = storage::owner(reader, ScopeId(scope))?;
             storage::resolve_usable(reader, &owner, vault)

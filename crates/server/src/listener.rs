@@ -50,6 +50,10 @@ struct Front {
 #[derive(Clone, Copy, Debug)]
 pub struct Secured;
 
+/// Marks a request whose answer nobody else can read: it came over TLS, or from this machine.
+#[derive(Clone, Copy, Debug)]
+pub struct Confidential;
+
 impl Front {
     fn new(app: Arc<App>) -> Front {
         let doris = MetaServiceServer::new(DorisService { app: app.clone() });
@@ -77,7 +81,11 @@ impl hyper::service::Service<http::Request<Incoming>> for Front {
     fn call(&self, request: http::Request<Incoming>) -> Reply {
         let path = request.uri().path();
         if path.starts_with(native::PATH_PREFIX) {
-            let reply = self.native.call(request.map(tonic::body::Body::new));
+            let mut request = request.map(tonic::body::Body::new);
+            if self.secured || self.remote.to_canonical().is_loopback() {
+                request.extensions_mut().insert(Confidential);
+            }
+            let reply = self.native.call(request);
             return Box::pin(async move { Ok(reply.await?.map(Body::new)) });
         }
         if path.starts_with(doris_grpc::PATH_PREFIX) {

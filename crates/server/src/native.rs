@@ -2,17 +2,21 @@
 
 pub mod admin;
 mod call;
+pub mod catalog;
 pub mod jobs;
 pub mod metadata;
 pub mod reply;
 pub mod snapshots;
+mod vaults;
 pub mod work;
 
 use crate::app::App;
 use admin::AdminService;
+use catalog::CatalogService;
 use jobs::JobsService;
 use metadata::MetadataService;
 use quorate_wire::quorate::v1::admin_server::AdminServer;
+use quorate_wire::quorate::v1::catalog_server::CatalogServer;
 use quorate_wire::quorate::v1::jobs_server::JobsServer;
 use quorate_wire::quorate::v1::metadata_server::MetadataServer;
 use quorate_wire::quorate::v1::snapshots_server::SnapshotsServer;
@@ -36,6 +40,7 @@ type Reply = Pin<Box<dyn Future<Output = Result<http::Response<Body>, Infallible
 pub struct Services {
     metadata: MetadataServer<MetadataService>,
     admin: AdminServer<AdminService>,
+    catalog: CatalogServer<CatalogService>,
     jobs: JobsServer<JobsService>,
     snapshots: SnapshotsServer<SnapshotsService>,
     work: WorkServer<WorkService>,
@@ -46,6 +51,7 @@ impl Services {
         Services {
             metadata: MetadataServer::new(MetadataService::new(app)),
             admin: AdminServer::new(AdminService { app: app.clone() }),
+            catalog: CatalogServer::new(CatalogService::new(app)),
             jobs: JobsServer::new(JobsService::new(app)),
             snapshots: SnapshotsServer::new(SnapshotsService::new(app)),
             work: WorkServer::new(WorkService::new(app)),
@@ -59,6 +65,7 @@ impl Services {
         match path.split('/').next().unwrap_or_default() {
             "Metadata" => self.metadata.clone().call(request),
             "Admin" => self.admin.clone().call(request),
+            "Catalog" => self.catalog.clone().call(request),
             "Jobs" => self.jobs.clone().call(request),
             "Snapshots" => self.snapshots.clone().call(request),
             "Work" => self.work.clone().call(request),

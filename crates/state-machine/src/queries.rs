@@ -4,6 +4,7 @@ pub mod attributes;
 pub mod catalog;
 pub mod catalog_lists;
 pub mod cluster_status;
+pub mod deletions;
 pub mod files;
 pub mod instance_list;
 pub mod instance_snapshots;
@@ -11,6 +12,7 @@ pub mod instances;
 pub mod jobs;
 pub mod object_stores;
 pub mod page_token;
+pub mod restores;
 pub mod snapshots;
 pub mod stored_records;
 

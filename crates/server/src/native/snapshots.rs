@@ -1,19 +1,22 @@
 //! `quorate.v1.Snapshots`: snapshots, restores and clones.
 
-use super::call::{Calls, TokenRule, query};
+use super::call::{Calls, TokenRule, before_read, query};
 use super::reply::CallInfo;
+use super::vaults::vault_error;
 use crate::app::App;
+use crate::jobs::PeerVaults;
 use crate::limits::{AWAITED_MANIFESTS, SNAPSHOT_RESERVE};
 use quorate_consensus::{Node, env};
+use quorate_jobs::Vaults as _;
 use quorate_model::{ErrorCode, MetaError, Revision};
 use quorate_state_machine::command::Prepare;
 use quorate_state_machine::commands::clone_instance::CloneInstanceCall;
 use quorate_state_machine::commands::compact_snapshot::CompactSnapshotCall;
 use quorate_state_machine::commands::pin_snapshot::PinSnapshotCall;
 use quorate_state_machine::commands::{
-    CloneInstance, CompactSnapshot, CreateSnapshot, DecoupleInstance, DropSnapshot, Numbered, PinSnapshot, UnpinSnapshot,
+    CloneInstance, CompactSnapshot, CreateRestore, CreateSnapshot, DecoupleInstance, DropSnapshot, Numbered, PinSnapshot, UnpinSnapshot,
 };
-use quorate_state_machine::queries::{jobs, snapshots};
+use quorate_state_machine::queries::{jobs, restores, snapshots};
 use quorate_wire::doris::CloneInstanceRequest;
 use quorate_wire::doris::clone_instance_request::CloneType;
 use quorate_wire::quorate::v1 as wire;
@@ -136,8 +139,18 @@ impl wire::snapshots_server::Snapshots for SnapshotsService {
     }
 
     async fn restore_snapshot(&self, request: Request<wire::RestoreSnapshotRequest>) -> Result<Response<wire::Job>, Status> {
-        drop(request);
-        Err(Status::unimplemented("later"))
+        let app = self.calls.app.clone();
+        let work = |node: Node, request: wire::RestoreSnapshotRequest, info: CallInfo| async move {
+            let command = CreateRestore::prepare(request, &app.prepare_context())?;
+            before_read(&node, wire::Consistency::Linearizable, &info).await?;
+            // A restore that could not read or write a single file is better refused than failed.
+            let vaults = query(&node, |reader| restores::vaults(reader, &command))?;
+            for (scope, vault) in vaults {
+                PeerVaults::new(&app, &node).open(scope.0, &vault).await.map_err(vault_error)?;
+            }
+            node.execute(&command, info.request, info.deadline).await
+        };
+        self.calls.around(CreateRestore::NAME, request, work).await
     }
 
     async fn clone_instance(&self, request: Request<wire::CloneInstanceRequest>) -> Result<Response<wire::CloneInstanceReply>, Status> {

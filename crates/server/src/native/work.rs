@@ -1,12 +1,16 @@
 //! `quorate.v1.Work`: what worker processes ask for. They read and write the data of all instances, so they need the token
 //! wherever they are.
 
-use super::call::{Calls, TokenRule, query};
+use super::call::{Calls, TokenRule, before_read, query};
 use super::reply::CallInfo;
+use super::vaults::{described, vault_error};
 use crate::app::App;
+use crate::jobs::PeerVaults;
 use crate::limits::{MAX_WORK_WAIT, WORK_LOOK};
+use crate::listener::Confidential;
 use quorate_consensus::{Node, env};
-use quorate_model::{MetaError, Revision};
+use quorate_model::{ErrorCode, MetaError, Revision};
+use quorate_objects::VaultPlace;
 use quorate_state_machine::command::{Prepare, read_record};
 use quorate_state_machine::commands::{ClaimTasks, CompleteTask, FailTask, Numbered, RenewClaims};
 use quorate_state_machine::keys::COUNTERS_KEY;
@@ -103,5 +107,28 @@ impl wire::work_server::Work for WorkService {
         // The claim was answered by the leader: this peer may not have applied it yet.
         let consistency = |_: &wire::ReadTaskRequest| wire::Consistency::Linearizable;
         self.calls.read("read_task", request, consistency, queries::jobs::read_task).await
+    }
+
+    async fn open_vault(&self, request: Request<wire::OpenVaultRequest>) -> Result<Response<wire::OpenedVault>, Status> {
+        let app = self.calls.app.clone();
+        let confidential = request.extensions().get::<Confidential>().is_some();
+        let work = |node: Node, request: wire::OpenVaultRequest, info: CallInfo| async move {
+            if !confidential {
+                let message = "credentials are given out over TLS or on the peer's own machine only; use an https:// address";
+                return Err(MetaError::new(ErrorCode::PreconditionFailed, message));
+            }
+            before_read(&node, wire::Consistency::Linearizable, &info).await?;
+            let place = PeerVaults::new(&app, &node).place(request.scope, &request.vault).map_err(vault_error)?;
+            let mut opened = wire::OpenedVault {
+                vault: Some(described(&place)),
+                ..wire::OpenedVault::default()
+            };
+            if let VaultPlace::S3(place) = place {
+                opened.secret_key = place.secret_key.expose().to_owned();
+                opened.access_key = place.access_key;
+            }
+            Ok((node.applied().revision, opened))
+        };
+        self.calls.around("open_vault", request, work).await
     }
 }

@@ -1,0 +1,144 @@
+//! `quorate segment`: the units in which files come and go.
+
+use crate::amounts::{bytes, counted, distance, number};
+use crate::api::path;
+use crate::confirm::{self, ConfirmArguments};
+use crate::context::Context;
+use crate::import::{self, ImportArguments};
+use crate::names::{DatabaseArguments, PastArguments};
+use crate::output::{self, Sheet, list, text};
+use clap::{Args, Subcommand};
+use serde_json::{Value as Json, json};
+
+#[derive(Subcommand)]
+pub enum SegmentVerb {
+    /// Write files of this machine into a collection's vault, and make them visible as segments.
+    Import(ImportArguments),
+    /// Show a segment with its files.
+    Describe {
+        #[command(flatten)]
+        place: Place,
+        segment_id: u64,
+        #[command(flatten)]
+        past: PastArguments,
+    },
+    /// List the segments of a collection, or of one of its partitions.
+    List {
+        #[command(flatten)]
+        place: Place,
+        #[command(flatten)]
+        past: PastArguments,
+    },
+    /// Drop segments; their files go when nothing can see them any more.
+    Drop {
+        #[command(flatten)]
+        place: Place,
+        #[arg(required = true)]
+        segment_ids: Vec<u64>,
+        #[command(flatten)]
+        confirm: ConfirmArguments,
+    },
+}
+
+/// Where segments are.
+#[derive(Args)]
+pub struct Place {
+    pub instance: String,
+    #[arg(long, short)]
+    pub collection: String,
+    #[command(flatten)]
+    pub database: DatabaseArguments,
+    /// Partition; for lists all when absent, else `_default`.
+    #[arg(long, short, default_value = "")]
+    pub partition: String,
+}
+
+impl Place {
+    /// The path of a collection, and what is below it.
+    fn below_collection(&self, parts: &[&str]) -> String {
+        let of = ["instances", &self.instance, "databases", &self.database.database, "collections", &self.collection];
+        path(&[&of, parts].concat())
+    }
+
+    /// The path of a partition's segments, and what is below it.
+    pub fn segments(&self, parts: &[&str]) -> String {
+        let partition = if self.partition.is_empty() { "_default" } else { &self.partition };
+        self.below_collection(&[&["partitions", partition, "segments"], parts].concat())
+    }
+
+    pub fn collection(&self) -> String {
+        self.below_collection(&[])
+    }
+}
+
+pub async fn run(verb: SegmentVerb, context: &Context) -> anyhow::Result<()> {
+    let connection = context.open_with_token_if_any()?;
+    match verb {
+        SegmentVerb::Import(arguments) => return import::run(arguments, &connection, context).await,
+        SegmentVerb::Describe { place, segment_id, past } => {
+            let shown = connection.get(&place.segments(&[&segment_id.to_string()]), &[past.parameter()]).await?;
+            output::show(&context.output, shown, describe);
+        }
+        SegmentVerb::List { place, past } => {
+            let parameters = [past.parameter(), ("partition", place.partition.clone())];
+            let found = connection.all(&place.below_collection(&["segments"]), &parameters, "segments").await?;
+            output::show(&context.output, Json::Array(found), |found| list_sheet(&place.collection, found));
+        }
+        SegmentVerb::Drop {
+            place,
+            segment_ids,
+            confirm,
+        } => {
+            let count = counted(segment_ids.len() as u64, "segment");
+            if !confirm::agreed(&confirm, &format!("This drops {count} of collection {}.", place.collection))? {
+                return Ok(());
+            }
+            let answer = connection.post(&place.segments(&["drop"]), &json!({"segment_ids": segment_ids})).await?;
+            let dropped = counted(number(&answer.result, "dropped"), "segment");
+            output::done(&context.output, &format!("{dropped} dropped"), &answer.revision);
+        }
+    }
+    Ok(())
+}
+
+fn total(segment: &Json) -> u64 {
+    list(segment, "files").iter().map(|file| number(file, "size_bytes")).sum()
+}
+
+fn describe(shown: &Json) -> (String, Sheet) {
+    let files = list(shown, "files");
+    let sentence = format!(
+        "Segment {} has {} and {} in {}, at {}.",
+        text(shown, "segment_id"),
+        counted(number(shown, "rows"), "row"),
+        bytes(total(shown)),
+        counted(files.len() as u64, "file"),
+        text(shown, "path")
+    );
+    let mut sheet = Sheet::new(["FILE", "KIND", "BYTES", "CRC-64"]);
+    for file in files {
+        sheet.row([
+            text(file, "name"),
+            text(file, "kind").to_lowercase(),
+            text(file, "size_bytes"),
+            format!("{:016x}", number(file, "checksum")),
+        ]);
+    }
+    (sentence, sheet)
+}
+
+fn list_sheet(collection: &str, found: &Json) -> (String, Sheet) {
+    let found = found.as_array().map_or(&[][..], Vec::as_slice);
+    let mut sheet = Sheet::new(["SEGMENT", "PARTITION", "ROWS", "FILES", "BYTES", "CREATED"]);
+    for segment in found {
+        sheet.row([
+            text(segment, "segment_id"),
+            text(segment, "partition_id"),
+            text(segment, "rows"),
+            list(segment, "files").len().to_string(),
+            bytes(total(segment)),
+            distance(number(segment, "created_ms")),
+        ]);
+    }
+    (format!("Collection {collection} has {}.", counted(found.len() as u64, "segment")), sheet)
+}
