@@ -39,6 +39,11 @@ pub fn check_value(name: &str, value_bytes: usize) -> Result<(), MetaError> {
     Err(MetaError::new(ErrorCode::TooLarge, message))
 }
 
+/// The scope of an instance that lives, also of a read-only clone: what may be written is [`crate::instances::writable_scope`].
+pub fn live_scope(reader: &dyn Reader, instance_id: &str) -> Result<ScopeId, ApplyError> {
+    scope_at(reader, instance_id, Revision(u64::MAX))
+}
+
 /// The scope of an instance as of a revision: one that was dropped later is still seen.
 pub fn scope_at(reader: &dyn Reader, instance_id: &str, revision: Revision) -> Result<ScopeId, ApplyError> {
     let key = keys::record_by_name(RecordTable::Instance, instance_id.as_bytes());

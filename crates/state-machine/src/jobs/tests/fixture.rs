@@ -169,7 +169,7 @@ pub fn definition(kind: JobKind, number: u64) -> JobRecord {
         JobKind::CompactClone => JobRecord {
             target_scope: BASE_SCOPE,
             clone_scope: CLONE_SCOPE,
-            copies_files: number % 2 == 0,
+            copies_files: number.is_multiple_of(2),
             ..common
         },
         _ => JobRecord {
