@@ -1,8 +1,10 @@
 //! `quorate instance`: warehouses.
 
+use crate::api::path;
 use crate::confirm::{self, ConfirmArguments};
 use crate::context::Context;
 use crate::doris::Connection;
+use crate::job;
 use crate::output::{self, Sheet, list, text};
 use crate::store::StoreArguments;
 use clap::{Subcommand, ValueEnum};
@@ -11,6 +13,7 @@ use quorate_model::proto_json::{render_whole, to_dynamic};
 use quorate_wire::quorate::v1::metadata_client::MetadataClient;
 use quorate_wire::quorate::v1::{InstanceSummary, ListInstancesRequest};
 use serde_json::{Value as Json, json};
+use std::process::ExitCode;
 
 #[derive(Subcommand)]
 pub enum InstanceVerb {
@@ -41,6 +44,37 @@ pub enum InstanceVerb {
     Rename { id: String, name: String },
     /// Mark an instance as paid (normal) or overdue.
     SetStatus { id: String, status: Status },
+    /// Make an instance of a snapshot of another one, without copying anything.
+    Clone {
+        /// The source.
+        id: String,
+        /// Id of a snapshot of the source, as `quorate snapshot list` shows it.
+        #[arg(long)]
+        snapshot: String,
+        /// Id of the new instance.
+        new_id: String,
+        #[arg(long, value_enum, default_value_t = CloneKind::Writable)]
+        kind: CloneKind,
+        /// Name people know it by.
+        #[arg(long, default_value = "")]
+        name: String,
+    },
+    /// Make what a clone inherits its own, so that it can be cut from its source.
+    Compact {
+        id: String,
+        /// Go on using the source's files instead of copying them; they are kept for as long as the clone needs them.
+        #[arg(long)]
+        keep_files: bool,
+        /// Watch it until it has ended; the exit code is its outcome.
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Cut a compacted clone from its source, whose snapshot may be dropped afterwards.
+    Decouple {
+        id: String,
+        #[command(flatten)]
+        confirm: ConfirmArguments,
+    },
     /// Drop an instance without clusters. There is no way back, and its id is not free again.
     Drop {
         id: String,
@@ -55,7 +89,68 @@ pub enum Status {
     Overdue,
 }
 
-pub async fn run(verb: InstanceVerb, context: &Context) -> anyhow::Result<()> {
+#[derive(Clone, Copy, ValueEnum)]
+pub enum CloneKind {
+    ReadOnly,
+    Writable,
+    Rollback,
+}
+
+impl CloneKind {
+    fn name(self) -> &'static str {
+        match self {
+            CloneKind::ReadOnly => "READ_ONLY",
+            CloneKind::Writable => "WRITABLE",
+            CloneKind::Rollback => "ROLLBACK",
+        }
+    }
+}
+
+/// Verbs about clones, which are calls of the API; the others come back.
+async fn run_clone_verb(verb: InstanceVerb, context: &Context) -> anyhow::Result<Result<ExitCode, InstanceVerb>> {
+    let connection = context.open_with_token_if_any()?;
+    let of = |id: &str, what: &str| path(&["instances", id, what]);
+    match verb {
+        InstanceVerb::Clone {
+            id,
+            snapshot,
+            new_id,
+            kind,
+            name,
+        } => {
+            let path = path(&["instances", &id, "snapshots", &snapshot, "clone"]);
+            let body = json!({"new_instance_id": new_id, "kind": kind.name(), "name": name});
+            let answer = connection.post(&path, &body).await?;
+            output::done(&context.output, &format!("instance {new_id} is a clone of {id}"), &answer.revision);
+        }
+        InstanceVerb::Compact { id, keep_files, wait } => {
+            let answer = connection.post(&of(&id, "compact"), &json!({"keep_files": keep_files})).await?;
+            return Ok(Ok(job::show_or_wait(&connection, context, answer.result, wait).await?));
+        }
+        InstanceVerb::Decouple { id, confirm } => {
+            let what = format!("This cuts clone {id} from its source. There is no way back.");
+            if confirm::agreed(&confirm, &what)? {
+                let answer = connection.post(&of(&id, "decouple"), &json!({})).await?;
+                let files = match answer.result["holds_files"].as_bool() {
+                    Some(true) => "; it goes on using files of its former source, which are kept",
+                    _ => "",
+                };
+                output::done(&context.output, &format!("instance {id} is cut from its source{files}"), &answer.revision);
+            }
+        }
+        other => return Ok(Err(other)),
+    }
+    Ok(Ok(ExitCode::SUCCESS))
+}
+
+pub async fn run(verb: InstanceVerb, context: &Context) -> anyhow::Result<ExitCode> {
+    match run_clone_verb(verb, context).await? {
+        Ok(code) => Ok(code),
+        Err(other) => run_doris_verb(other, context).await.map(|()| ExitCode::SUCCESS),
+    }
+}
+
+async fn run_doris_verb(verb: InstanceVerb, context: &Context) -> anyhow::Result<()> {
     // Lists are a native call, which needs no token on loopback.
     let connection = match verb {
         InstanceVerb::List { .. } => context.open_with_token_if_any()?,
@@ -98,6 +193,7 @@ pub async fn run(verb: InstanceVerb, context: &Context) -> anyhow::Result<()> {
             }
             ("drop_instance", json!({"instance_id": id}), format!("instance {id} dropped"))
         }
+        InstanceVerb::Clone { .. } | InstanceVerb::Compact { .. } | InstanceVerb::Decouple { .. } => return Ok(()),
     };
     let answer = connection.write(route, &body).await?;
     output::done(&context.output, &sentence, &answer.revision);

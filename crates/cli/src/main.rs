@@ -17,6 +17,8 @@ mod dev;
 mod documents;
 mod doris;
 mod explain;
+mod gc;
+mod import;
 mod instance;
 mod job;
 mod key;
@@ -27,12 +29,14 @@ mod output;
 mod partition;
 mod recover;
 mod secret;
+mod segment;
 mod serve;
 mod session;
 mod snapshot;
 mod status;
 mod store;
 mod vault;
+mod vault_access;
 mod yaml;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -78,10 +82,14 @@ enum Verb {
     Collection(Noun<collection::CollectionVerb>),
     /// Partitions of a collection.
     Partition(Noun<partition::PartitionVerb>),
+    /// Segments of a collection: files that come and go together.
+    Segment(Noun<segment::SegmentVerb>),
     /// States of a collection or an instance that are kept.
     Snapshot(Noun<snapshot::SnapshotVerb>),
     /// Restores and other long work.
     Job(Noun<job::JobVerb>),
+    /// Files that are to be deleted, and files that nobody knows.
+    Gc(Noun<gc::GcVerb>),
     /// Where an instance's data rests.
     Vault(Noun<vault::VaultVerb>),
     /// Keys that open object stores.
@@ -138,12 +146,14 @@ fn run(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Status(arguments) => return status::run(arguments),
         Verb::Recover(arguments) => return recover::run(arguments),
         Verb::Member(noun) => return against_cluster(noun, member::run),
-        Verb::Instance(noun) => return against_cluster(noun, instance::run),
+        Verb::Instance(noun) => return with_outcome(noun, instance::run),
         Verb::Cluster(noun) => return against_cluster(noun, cluster::run),
         Verb::Node(noun) => return against_cluster(noun, node::run),
         Verb::Database(noun) => return against_cluster(noun, database::run),
         Verb::Collection(noun) => return against_cluster(noun, collection::run),
         Verb::Partition(noun) => return against_cluster(noun, partition::run),
+        Verb::Segment(noun) => return against_cluster(noun, segment::run),
+        Verb::Gc(noun) => return with_outcome(noun, gc::run),
         Verb::Snapshot(noun) => return with_outcome(noun, snapshot::run),
         Verb::Job(noun) => return with_outcome(noun, job::run),
         Verb::Vault(noun) => return against_cluster(noun, vault::run),

@@ -1,0 +1,235 @@
+//! `quorate gc`: what is to be deleted from vaults, and whether a vault holds what it should.
+
+use crate::amounts::{counted, distance, number};
+use crate::api::path;
+use crate::context::Context;
+use crate::output::{self, Sheet, list, text};
+use crate::vault_access::{self, VaultAccessArguments};
+use clap::Subcommand;
+use futures::TryStreamExt as _;
+use quorate_objects::{ObjectErrorKind, ObjectInfo, ObjectPath, Vault};
+use serde_json::{Value as Json, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::ExitCode;
+
+#[derive(Subcommand)]
+pub enum GcVerb {
+    /// Say what would be deleted, when and why. Changes nothing.
+    Plan,
+    /// Compare a vault with what the cluster knows of it: files that are missing, and files that nothing refers to. Changes nothing;
+    /// the exit code is 1 when something is missing.
+    Verify {
+        instance: String,
+        /// Name or id of the vault; the peers' local directory when absent.
+        #[arg(long, default_value = "")]
+        vault: String,
+        #[command(flatten)]
+        access: VaultAccessArguments,
+    },
+}
+
+pub async fn run(verb: GcVerb, context: &Context) -> anyhow::Result<ExitCode> {
+    let connection = context.open_with_token_if_any()?;
+    match verb {
+        GcVerb::Plan => {
+            let deletions = connection.all(&path(&["deletions"]), &[], "deletions").await?;
+            output::show(&context.output, Json::Array(deletions), plan_sheet);
+            Ok(ExitCode::SUCCESS)
+        }
+        GcVerb::Verify { instance, vault, access } => {
+            let opened = vault_access::open(&connection, &instance, &vault, &access).await?;
+            let files = path(&["instances", &instance, "vault", "files"]);
+            let known = connection.all(&files, &[("vault", vault.clone())], "known").await?;
+            let found: Vec<ObjectInfo> = opened.list(None).try_collect().await?;
+            let mut compared = compare(&found, &known);
+            if !compared.is_clean() {
+                // What came or went meanwhile is not out of place: only what two looks agree on is.
+                let known = connection.all(&files, &[("vault", vault)], "known").await?;
+                compared = compared.confirmed_by(&compare(&found, &known));
+                compared.missing = still_missing(&opened, compared.missing).await?;
+            }
+            let missing = !compared.missing.is_empty();
+            output::show(&context.output, compared.json(), verify_sheet);
+            Ok(if missing { ExitCode::from(1) } else { ExitCode::SUCCESS })
+        }
+    }
+}
+
+/// What a vault and the cluster say differently.
+#[derive(Debug, Default, PartialEq)]
+struct Compared {
+    known: u64,
+    missing: Vec<String>,
+    /// Of another size than the cluster knows.
+    damaged: Vec<String>,
+    unreferenced: Vec<String>,
+}
+
+impl Compared {
+    fn is_clean(&self) -> bool {
+        self.missing.is_empty() && self.damaged.is_empty() && self.unreferenced.is_empty()
+    }
+
+    /// What both looks found.
+    fn confirmed_by(self, other: &Compared) -> Compared {
+        let both = |one: Vec<String>, other: &[String]| one.into_iter().filter(|name| other.contains(name)).collect();
+        Compared {
+            known: self.known,
+            missing: both(self.missing, &other.missing),
+            damaged: both(self.damaged, &other.damaged),
+            unreferenced: both(self.unreferenced, &other.unreferenced),
+        }
+    }
+
+    fn json(&self) -> Json {
+        json!({
+            "files": self.known.to_string(), "missing": self.missing, "damaged": self.damaged, "unreferenced": self.unreferenced
+        })
+    }
+}
+
+fn compare(found: &[ObjectInfo], known: &[Json]) -> Compared {
+    let mut expected = BTreeMap::new();
+    // Directories of which whatever is there is accounted for.
+    let mut whole = BTreeSet::new();
+    let mut condemned = BTreeSet::new();
+    for entry in known {
+        let directory = text(entry, "path");
+        let files = list(entry, "files");
+        if files.is_empty() {
+            whole.insert(directory.clone());
+        }
+        for file in files {
+            let name = format!("{directory}/{}", text(file, "name"));
+            match text(entry, "kind").as_str() {
+                "KNOWN_SEGMENT" => drop(expected.insert(name, number(file, "size_bytes"))),
+                _ => drop(condemned.insert(name)),
+            }
+        }
+    }
+    let sizes: BTreeMap<&str, u64> = found.iter().map(|info| (info.path.as_str(), info.size)).collect();
+    let mut compared = Compared {
+        known: expected.len() as u64,
+        ..Compared::default()
+    };
+    for (name, size) in &expected {
+        match sizes.get(name.as_str()) {
+            None => compared.missing.push(name.clone()),
+            Some(actual) if actual != size => compared.damaged.push(name.clone()),
+            Some(_) => {}
+        }
+    }
+    for name in sizes.keys() {
+        let is_known = expected.contains_key(*name) || condemned.contains(*name) || is_below(name, &whole) || has_own_owner(name);
+        if !is_known {
+            compared.unreferenced.push((*name).to_owned());
+        }
+    }
+    compared
+}
+
+/// Those that are not there when they are asked for one by one either.
+async fn still_missing(vault: &Vault, names: Vec<String>) -> anyhow::Result<Vec<String>> {
+    let mut missing = Vec::new();
+    for name in names {
+        match vault.head(&ObjectPath::new(name.as_str())?).await {
+            Ok(_) => {}
+            Err(error) if error.kind == ObjectErrorKind::NotFound => missing.push(name),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(missing)
+}
+
+fn is_below(name: &str, directories: &BTreeSet<String>) -> bool {
+    let ends = name.match_indices('/').map(|(at, _)| at);
+    ends.into_iter().any(|end| directories.contains(&name[..end]))
+}
+
+/// Snapshots and running jobs look after their directories themselves.
+fn has_own_owner(name: &str) -> bool {
+    let mut parts = name.split('/');
+    match parts.next() {
+        Some("snapshots") => true,
+        Some(scope) if scope.starts_with('s') => parts.next().is_some_and(|part| part.starts_with('j')),
+        _ => false,
+    }
+}
+
+fn plan_sheet(found: &Json) -> (String, Sheet) {
+    let found = found.as_array().map_or(&[][..], Vec::as_slice);
+    let mut sheet = Sheet::new(["INSTANCE", "VAULT", "DIRECTORY", "FILES", "WHEN", "WHY"]);
+    for deletion in found {
+        let files = match list(deletion, "files").len() {
+            0 => "all".to_owned(),
+            count => count.to_string(),
+        };
+        let when = distance(number(deletion, "not_before_ms"));
+        sheet.row([
+            text(deletion, "instance_id"),
+            text(deletion, "vault"),
+            text(deletion, "path"),
+            files,
+            if when.ends_with("ago") { "now".to_owned() } else { when },
+            text(deletion, "reason"),
+        ]);
+    }
+    let sentence = match found.len() {
+        0 => "Nothing is to be deleted.".to_owned(),
+        1 => "1 directory is to be deleted, whole or in part.".to_owned(),
+        count => format!("{count} directories are to be deleted, whole or in part."),
+    };
+    (sentence, sheet)
+}
+
+fn verify_sheet(compared: &Json) -> (String, Sheet) {
+    let [missing, damaged, unreferenced] = ["missing", "damaged", "unreferenced"].map(|what| list(compared, what).len() as u64);
+    let sentence = format!(
+        "Of {} that the cluster knows, {missing} are missing and {damaged} have another size; {} nothing refers to.",
+        counted(number(compared, "files"), "file"),
+        counted(unreferenced, "further file")
+    );
+    let mut sheet = Sheet::new(["WHAT", "FILE"]);
+    for what in ["missing", "damaged", "unreferenced"] {
+        for file in list(compared, what) {
+            sheet.row([what.to_owned(), file.as_str().unwrap_or_default().to_owned()]);
+        }
+    }
+    (sentence, sheet)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn missing_damaged_and_unreferenced_files_are_told_apart() {
+        let info = |path: &str, size| ObjectInfo {
+            path: path.to_owned(),
+            size,
+            checksum: None,
+        };
+        let found = [
+            info("s1/c2/p3/g4/a", 5),
+            info("s1/c2/p3/g4/short", 1),
+            info("s1/c2/p3/g9/upload", 5),
+            info("s1/c2/p3/g5/condemned", 5),
+            info("s1/c2/p3/g4/stray", 5),
+            info("s1/j8/t1-f1/g9/copy", 5),
+            info("snapshots/2/metadata/7.json", 5),
+            info("stray", 5),
+        ];
+        let known = [
+            json!({"kind": "KNOWN_SEGMENT", "path": "s1/c2/p3/g4", "files": [
+                {"name": "a", "size_bytes": "5"}, {"name": "gone", "size_bytes": "5"}, {"name": "short", "size_bytes": "5"}
+            ]}),
+            json!({"kind": "KNOWN_UPLOAD", "path": "s1/c2/p3/g9"}),
+            json!({"kind": "KNOWN_CONDEMNED", "path": "s1/c2/p3/g5", "files": [{"name": "condemned"}]}),
+        ];
+        let compared = compare(&found, &known);
+        assert_eq!(compared.missing, ["s1/c2/p3/g4/gone"]);
+        assert_eq!(compared.damaged, ["s1/c2/p3/g4/short"]);
+        assert_eq!(compared.unreferenced, ["s1/c2/p3/g4/stray", "stray"]);
+        assert_eq!(compared.known, 3);
+    }
+}
