@@ -7,6 +7,7 @@
 mod claims;
 mod deletions;
 mod progress;
+mod snapshots;
 mod upkeep;
 
 use crate::complaints::Complaints;
@@ -92,6 +93,7 @@ pub struct Reconciler<N, V> {
     access: Access<N, V>,
     claims: claims::ClaimWatch,
     deletions: deletions::Deleter,
+    snapshots: snapshots::SnapshotSteps,
     upkeep_at: Instant,
     claims_at: Instant,
 }
@@ -107,6 +109,7 @@ impl<N: Query + Propose, V: Vaults> Reconciler<N, V> {
             },
             claims: claims::ClaimWatch::default(),
             deletions: deletions::Deleter::default(),
+            snapshots: snapshots::SnapshotSteps::default(),
             upkeep_at: Instant::now(),
             claims_at: Instant::now(),
         }
@@ -129,6 +132,7 @@ impl<N: Query + Propose, V: Vaults> Reconciler<N, V> {
     async fn round(&mut self) -> Round {
         let access = &self.access;
         let mut round = access.settle("advance jobs", progress::step(access).await);
+        round = round.and(access.settle("work on snapshots", self.snapshots.step(access).await));
         let now = Instant::now();
         if now >= self.claims_at {
             self.claims_at = now + ROUND_INTERVAL;

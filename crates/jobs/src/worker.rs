@@ -83,7 +83,7 @@ impl<S: WorkSource, V: Vaults> Worker<S, V> {
         loop {
             let free = self.settings.tasks_at_once.saturating_sub(tasks.len()).min(MAX_CLAIMS as usize);
             tokio::select! {
-                _ = stop.wait_for(|stop| *stop) => return,
+                () = stopped(&mut stop) => return,
                 Some(ended) = tasks.join_next() => settle(ended, &claims),
                 Some(Err(ended)) = renewals.join_next() => rethrow(ended),
                 claimed = self.source.claim(&self.name, free as u32), if free > 0 => match claimed {
@@ -114,6 +114,11 @@ impl<S: WorkSource, V: Vaults> Worker<S, V> {
         });
         lock(claims).insert(key, Running { progress, abort });
     }
+}
+
+/// Ends when the worker is to stop, or when nobody is left who could say so.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    drop(stop.wait_for(|stop| *stop).await);
 }
 
 fn lock(claims: &Claims) -> std::sync::MutexGuard<'_, BTreeMap<ClaimKey, Running>> {

@@ -129,6 +129,8 @@ command_table! {
     138 cancel_job CancelJob;
     139 fail_job FailJob;
     140 remove_jobs RemoveJobs;
+    141 mark_local_vault MarkLocalVault;
+    142 start_manifests StartManifests;
     150 begin_instance_snapshot BeginInstanceSnapshot;
     151 update_instance_snapshot UpdateInstanceSnapshot;
     152 commit_instance_snapshot CommitInstanceSnapshot;
@@ -137,7 +139,6 @@ command_table! {
     155 clone_instance CloneInstance;
     156 compact_snapshot CompactSnapshot;
     157 decouple_instance DecoupleInstance;
-    141 mark_local_vault MarkLocalVault;
 }
 
 /// First words of commands that give space back, or end what occupies some.

@@ -28,7 +28,6 @@ pub mod publication;
 pub mod restore;
 pub mod results;
 pub mod rows;
-pub(crate) mod snapshot_rows;
 pub mod source;
 pub mod tasks;
 pub mod translate;
@@ -42,7 +41,6 @@ use crate::versioned::pins::{self, PinKind};
 use bytes::Bytes;
 use quorate_model::{ErrorCode, MetaError, Revision, ScopeId};
 use quorate_wire::quorate::v1::{JobKind, JobState};
-pub(crate) use snapshot_rows::id_text;
 
 /// A job that has not ended.
 #[derive(Clone, Debug, PartialEq)]

@@ -652,6 +652,8 @@ fn command_numbers_are_frozen() {
         (138, "cancel_job"),
         (139, "fail_job"),
         (140, "remove_jobs"),
+        (141, "mark_local_vault"),
+        (142, "start_manifests"),
         (150, "begin_instance_snapshot"),
         (151, "update_instance_snapshot"),
         (152, "commit_instance_snapshot"),
@@ -660,7 +662,6 @@ fn command_numbers_are_frozen() {
         (155, "clone_instance"),
         (156, "compact_snapshot"),
         (157, "decouple_instance"),
-        (141, "mark_local_vault"),
     ];
     for (number, name) in frozen {
         assert_eq!(info(number).map(|info| info.name), Some(name));

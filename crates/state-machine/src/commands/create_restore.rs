@@ -4,11 +4,12 @@
 use crate::catalog::{DEFAULT_DATABASE, Target, create};
 use crate::command::{ApplyContext, ApplyError, Command, Prepare, PrepareContext};
 use crate::instances;
-use crate::jobs::{self, restore, snapshot_rows};
+use crate::jobs::{self, restore};
 use crate::limits;
 use crate::object_ids;
 use crate::queries;
-use crate::record::{CollectionRecord, JobRecord};
+use crate::record::{CollectionRecord, JobRecord, SnapshotPinRecord};
+use crate::snapshots;
 use crate::versioned::Lineage;
 use crate::{attributes, text_bounds};
 use quorate_model::{ErrorCode, MetaError};
@@ -48,10 +49,7 @@ impl Prepare for CreateRestore {
             return Err(MetaError::invalid("target_collection is not set; name the collection to be made"));
         }
         check_name("target_collection", &request.target_collection)?;
-        let snapshot = request.snapshot.clone().unwrap_or_default();
-        if snapshot.snapshot_id.is_empty() == snapshot.name.is_empty() {
-            return Err(MetaError::invalid("snapshot must be named by its id or by its name, not both"));
-        }
+        snapshots::names::check_reference(&request.snapshot.clone().unwrap_or_default())?;
         if request.timeout_seconds > MAX_TIMEOUT_SECONDS {
             let message = format!(
                 "timeout is {} s, limit {MAX_TIMEOUT_SECONDS} s; give it less, 0 is a day",
@@ -92,7 +90,9 @@ impl Command for CreateRestore {
         jobs::check_room(context)?;
         let reader = context.reader();
         let source_scope = attributes::live_scope(reader, &self.instance_id)?;
-        let (revision, snapshot) = snapshot_rows::require(reader, source_scope, &self.snapshot.clone().unwrap_or_default())?;
+        let found = snapshots::names::require(reader, source_scope, &self.snapshot.clone().unwrap_or_default())?;
+        snapshots::check_usable(&found)?;
+        let (revision, snapshot) = (found.revision, found.record);
         if snapshot.collection_id == 0 {
             let message = format!("snapshot {} is of a whole instance; clone the instance instead", snapshot.name);
             return Err(MetaError::new(ErrorCode::PreconditionFailed, message).into());
@@ -119,6 +119,12 @@ impl Command for CreateRestore {
         };
         // The job's id, and that of its pin on the snapshot, are the next number.
         let job = context.counters.last_object + 1;
+        let pin = SnapshotPinRecord {
+            scope: source_scope.0,
+            revision: revision.0,
+            expires_ms: 0,
+            job,
+        };
         let record = JobRecord {
             kind: JobKind::Restore as i32,
             source_scope: source_scope.0,
@@ -129,7 +135,7 @@ impl Command for CreateRestore {
             target_vault: vault.clone(),
             copies_files: true,
             snapshot_revision: revision.0,
-            snapshot_pin: snapshot_rows::add_pin(context, source_scope, revision, job)?,
+            snapshot_pin: snapshots::pins::add(context, job as i64, pin)?,
             snapshot_name: snapshot.name,
             source_instance_id: self.instance_id.clone(),
             source_collection: snapshot.collection,

@@ -2,11 +2,11 @@
 //! what an unpublished one made is queued to be deleted.
 
 use super::publication::{compacting_instance, reserved_name};
-use super::{ActiveJob, rows, snapshot_rows};
+use super::{ActiveJob, rows};
 use crate::command::{ApplyContext, ApplyError};
 use crate::record::{CondemnedRecord, DroppedRecord, JobRecord};
 use crate::versioned::pins::{self, PinKind};
-use crate::{condemned, dropped, instances, limits};
+use crate::{condemned, dropped, instances, limits, snapshots};
 use bytes::Bytes;
 use quorate_model::job_states::job_may_become;
 use quorate_model::{MetaError, Revision, ScopeId};
@@ -86,8 +86,7 @@ pub(super) fn end(context: &mut ApplyContext<'_, '_>, job: ActiveJob, state: Job
     let (scope, revision) = (ScopeId(record.source_scope), Revision(record.source_revision));
     pins::end(context, PinKind::Job, scope, revision, record.source_pin)?;
     if record.snapshot_pin != 0 {
-        let snapshot = Revision(record.snapshot_revision);
-        snapshot_rows::remove_pin(context, scope, snapshot, record.snapshot_pin);
+        snapshots::pins::remove(context, record.snapshot_pin)?;
     }
     context.changes().remove(rows::active(id));
     let removal_ms = now_ms.saturating_add(limits::JOB_RETENTION_MS);

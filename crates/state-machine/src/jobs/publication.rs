@@ -1,12 +1,13 @@
 //! Makes a finished job's results visible, in one small entry.
 
-use super::{ActiveJob, ending, snapshot_rows, tasks};
+use super::{ActiveJob, ending, tasks};
 use crate::clones;
 use crate::command::{ApplyContext, ApplyError, decode_record};
 use crate::instances::{self, Instance};
 use crate::keys::{self, RecordTable, VersionedTable};
 use crate::limits;
 use crate::record::{CollectionRecord, DatabaseRecord, JobRecord, NameRecord, ParentRecord};
+use crate::snapshots;
 use crate::store::{Reader, StoreError};
 use crate::versioned::lineage::parent_key;
 use crate::versioned::{self, Lineage, LineageScan, PageLimit, lineage};
@@ -36,8 +37,9 @@ pub fn obstacle(reader: &dyn Reader, record: &JobRecord) -> Result<Option<String
             _ => Ok(Some(format!("clone {} was dropped", record.target_instance_id))),
         },
         JobKind::Manifests => {
-            let snapshot = snapshot_rows::usable(reader, ScopeId(record.source_scope), Revision(record.snapshot_revision))?;
-            Ok(snapshot.is_none().then(|| format!("snapshot {} was dropped", record.snapshot_name)))
+            let snapshot = snapshots::find(reader, ScopeId(record.source_scope), Revision(record.snapshot_revision))?;
+            let is_usable = snapshot.is_some_and(|snapshot| snapshots::check_usable(&snapshot).is_ok());
+            Ok((!is_usable).then(|| format!("snapshot {} was dropped", record.snapshot_name)))
         }
         JobKind::Unspecified => Ok(Some(format!("job kind {} is unknown", record.kind))),
     }
@@ -61,7 +63,10 @@ pub fn publish(context: &mut ApplyContext<'_, '_>, job: ActiveJob) -> Result<Job
         JobKind::CompactClone => publish_base(context, &job.record)?,
         JobKind::Manifests => {
             let (scope, revision) = (ScopeId(job.record.source_scope), Revision(job.record.snapshot_revision));
-            snapshot_rows::complete_manifests(context, scope, revision)?;
+            if let Some(mut snapshot) = snapshots::find(context.reader(), scope, revision)? {
+                snapshot.record.manifests_complete = true;
+                snapshots::save(context, &snapshot)?;
+            }
         }
         JobKind::Unspecified => return refuse("its kind is unknown".to_owned()),
     }

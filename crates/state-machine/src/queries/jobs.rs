@@ -6,6 +6,7 @@ use crate::jobs::{self, rows, source::Source, tasks};
 use crate::keys::VersionedTable;
 use crate::limits;
 use crate::record::{JobProgressRecord, JobRecord, SegmentRecord, TaskRecord};
+use crate::snapshots;
 use crate::store::{Reader, StoreError, prefix_end};
 use bytes::Bytes;
 use quorate_model::job_states::job_has_ended;
@@ -156,7 +157,7 @@ fn job(id: u64, record: &JobRecord, progress: &JobProgressRecord, (files_running
         source_instance_id: record.source_instance_id.clone(),
         snapshot_id: match record.snapshot_revision {
             0 => String::new(),
-            revision => jobs::id_text(Revision(revision)),
+            revision => snapshots::id::text(Revision(revision)),
         },
         snapshot_name: record.snapshot_name.clone(),
         created_ms: record.created_ms,

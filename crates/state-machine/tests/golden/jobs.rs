@@ -109,6 +109,7 @@ pub fn commands() -> Vec<Golden> {
             "08ac02120172",
         ),
         command(RemoveJobs {}, ""),
+        command(StartManifests { scope: 1, revision: 300 }, "080110ac02"),
         command(MarkLocalVault { vault_id: "v".into() }, "0a0176"),
     ]
 }

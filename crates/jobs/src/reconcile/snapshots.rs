@@ -1,0 +1,291 @@
+//! Brings snapshots forward: writes their metadata files, starts the jobs for their manifests, and deletes the files of those that
+//! were dropped. Files come before the command that says so, when they are written and when they are deleted.
+
+use super::{Access, Round, StepError};
+use crate::settings::{PENDING_SNAPSHOT_PATIENCE, SNAPSHOTS_PER_ROUND, VAULT_PAUSE};
+use crate::vaults::Vaults;
+use prost::Message;
+use quorate_model::{Revision, ScopeId};
+use quorate_objects::manifest::{FORMAT_VERSION, manifest_path, metadata_path};
+use quorate_objects::metadata::{
+    CollectionDescription, LAYOUT_REFERENCED, MetadataHead, MetadataWriter, Property, STATE_COMMITTED, SnapshotInfo,
+};
+use quorate_objects::{Existing, ObjectPath};
+use quorate_state_machine::access::{Propose, Query};
+use quorate_state_machine::commands::{CommitSnapshot, FailSnapshot, RemoveSnapshot, StartManifests};
+use quorate_state_machine::jobs::source::Source;
+use quorate_state_machine::jobs::translate::ids_of;
+use quorate_state_machine::keys::{self, RecordTable, VersionedTable};
+use quorate_state_machine::record::{CollectionRecord, JobRecord, PartitionRecord};
+use quorate_state_machine::snapshots::{self, Snapshot, lifecycle};
+use quorate_state_machine::store::prefix_end;
+use quorate_state_machine::versioned::{Lineage, LineageScan, PageLimit};
+use quorate_state_machine::{Reader, StoreError, limits};
+use quorate_wire::quorate::v1::SnapshotState;
+use std::collections::BTreeMap;
+use tokio::time::Instant;
+
+/// Scope and revision.
+type Key = (u64, u64);
+
+/// When each pending snapshot was seen first, and which are left alone for a while because something did not succeed.
+#[derive(Default)]
+pub(super) struct SnapshotSteps {
+    pending: BTreeMap<Key, Instant>,
+    paused: BTreeMap<Key, Instant>,
+    /// Where the next round goes on, so that none waits behind those that need long.
+    after: Option<Key>,
+}
+
+impl SnapshotSteps {
+    pub(super) async fn step<N: Query + Propose, V: Vaults>(&mut self, access: &Access<N, V>) -> Result<Round, StepError> {
+        let now = Instant::now();
+        self.paused.retain(|_, until| *until > now);
+        let after = self.after;
+        let waiting = access.node.read(|reader| waiting(reader, after))?;
+        self.after = (waiting.len() == SNAPSHOTS_PER_ROUND).then(|| waiting.last().map(key_of)).flatten();
+        if after.is_none() && self.after.is_none() {
+            let is_pending = |key: &Key| {
+                waiting
+                    .iter()
+                    .any(|snapshot| key_of(snapshot) == *key && snapshot.state() == SnapshotState::Pending)
+            };
+            self.pending.retain(|key, _| is_pending(key));
+        }
+        for snapshot in waiting {
+            let key = key_of(&snapshot);
+            if self.paused.contains_key(&key) {
+                continue;
+            }
+            if let Err(error) = self.advance(access, &snapshot, now).await {
+                access.complaints.log("work on a snapshot", &error);
+                self.paused.insert(key, now + VAULT_PAUSE);
+            }
+        }
+        Ok(if self.after.is_some() { Round::More } else { Round::Idle })
+    }
+
+    async fn advance<N: Query + Propose, V: Vaults>(
+        &mut self,
+        access: &Access<N, V>,
+        snapshot: &Snapshot,
+        now: Instant,
+    ) -> Result<(), StepError> {
+        let (scope, revision) = key_of(snapshot);
+        match snapshot.state() {
+            SnapshotState::Pending => {
+                let since = *self.pending.entry((scope, revision)).or_insert(now);
+                if now.duration_since(since) >= PENDING_SNAPSHOT_PATIENCE {
+                    access.node.propose(&FailSnapshot { scope, revision }).await?;
+                    return Ok(());
+                }
+                commit(access, snapshot, Lists::Without).await
+            }
+            SnapshotState::Committed if snapshot.record.manifests_complete => commit(access, snapshot, Lists::With).await,
+            SnapshotState::Committed => {
+                let started = access.node.propose(&StartManifests { scope, revision }).await?;
+                if started.job != 0 && snapshot.record.manifest_job != 0 {
+                    // The job before it failed: the next one is not tried at once.
+                    self.paused.insert((scope, revision), now + 2 * VAULT_PAUSE);
+                } else {
+                    self.paused.insert((scope, revision), now + crate::settings::ROUND_INTERVAL);
+                }
+                Ok(())
+            }
+            SnapshotState::Deleting => remove(access, snapshot).await,
+            _ => Ok(()),
+        }
+    }
+}
+
+fn key_of(snapshot: &Snapshot) -> Key {
+    (snapshot.scope.0, snapshot.revision.0)
+}
+
+/// Snapshots that something is to be done for.
+fn waiting(reader: &dyn Reader, after: Option<Key>) -> Result<Vec<Snapshot>, StoreError> {
+    let prefix = keys::record_prefix(RecordTable::SnapshotWork);
+    let start = after.map_or_else(
+        || prefix.to_vec(),
+        |(scope, revision)| prefix_end(&snapshots::work_key(ScopeId(scope), Revision(revision))),
+    );
+    let mut cursor = reader.cursor(&start, &prefix_end(&prefix))?;
+    let mut found = Vec::new();
+    while let Some((key, _)) = cursor.row() {
+        let number = |at: usize| {
+            key.get(at..at + 8)
+                .map(|bytes| bytes.iter().fold(0u64, |number, byte| number << 8 | u64::from(*byte)))
+        };
+        let (Some(scope), Some(revision)) = (number(2), number(10)) else {
+            return Err(StoreError(format!("key {key:02x?} has the wrong length for its table")));
+        };
+        found.extend(snapshots::find(reader, ScopeId(scope), Revision(revision))?);
+        if found.len() == SNAPSHOTS_PER_ROUND {
+            break;
+        }
+        cursor.next()?;
+    }
+    Ok(found)
+}
+
+/// Whether the metadata file has the long lists.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lists {
+    Without,
+    With,
+}
+
+/// Writes the metadata file, then says that it is there.
+async fn commit<N: Query + Propose, V: Vaults>(access: &Access<N, V>, snapshot: &Snapshot, lists: Lists) -> Result<(), StepError> {
+    let location = write_metadata(access, snapshot, lists).await?;
+    fail::fail_point!("snapshot_metadata_written", |_| Ok(()));
+    let command = CommitSnapshot {
+        scope: snapshot.scope.0,
+        revision: snapshot.revision.0,
+        location: location.to_string(),
+        manifests_listed: lists == Lists::With,
+    };
+    access.node.propose(&command).await?;
+    fail::fail_point!("snapshot_commit_after", |_| Ok(()));
+    Ok(())
+}
+
+async fn write_metadata<N: Query, V: Vaults>(access: &Access<N, V>, snapshot: &Snapshot, lists: Lists) -> Result<ObjectPath, StepError> {
+    let vault = access.vaults.open(snapshot.scope.0, &snapshot.record.vault).await?;
+    let (collection, revision) = (snapshot.record.collection_id as i64, snapshot.revision.0 as i64);
+    let path = metadata_path(collection, revision)?;
+    let head = access.node.read(|reader| head(reader, snapshot, &path))?;
+    let object = vault.writer(&path, Existing::Replace, None).await?;
+    let mut writer = MetadataWriter::begin(object, &head).await?;
+    if lists == Lists::With {
+        let mut after_key = None;
+        while let Some((ids, resume_after)) = segment_page(access, snapshot, &after_key)? {
+            for segment in ids {
+                writer.manifest_path(manifest_path(collection, revision, segment)?.as_str()).await?;
+            }
+            after_key = Some(resume_after);
+        }
+        after_key = None;
+        while let Some((ids, resume_after)) = segment_page(access, snapshot, &after_key)? {
+            for segment in ids {
+                writer.segment_id(segment).await?;
+            }
+            after_key = Some(resume_after);
+        }
+    }
+    writer.finish(LAYOUT_REFERENCED).await?;
+    Ok(path)
+}
+
+/// Ids of some segments of a snapshot.
+type SegmentPage = (Vec<i64>, Option<Vec<u8>>);
+
+/// The segments after a page; `after` is `None` for the first, and `Some(None)` behind the last.
+fn segment_page<N: Query, V>(
+    access: &Access<N, V>,
+    snapshot: &Snapshot,
+    after: &Option<Option<Vec<u8>>>,
+) -> Result<Option<SegmentPage>, StepError> {
+    let after_key = match after {
+        Some(None) => return Ok(None),
+        Some(after_key) => after_key.clone(),
+        None => None,
+    };
+    let source = JobRecord {
+        source_scope: snapshot.scope.0,
+        source_revision: snapshot.revision.0,
+        source_collection_id: snapshot.record.collection_id,
+        ..JobRecord::default()
+    };
+    let page = access.node.read(|reader| {
+        let mut source = Source::open(reader, &source)?;
+        source.page(VersionedTable::Segment, after_key.as_deref(), limits::MAX_PAGE_ROWS)
+    })?;
+    let ids = page.rows.iter().map(|row| ids_of(&row.key).map(|[_, _, segment]| segment as i64));
+    let ids = ids.collect::<Result<Vec<_>, _>>()?;
+    Ok(Some((ids, page.resume_after)))
+}
+
+/// What stands before the long lists.
+fn head(reader: &dyn Reader, snapshot: &Snapshot, path: &ObjectPath) -> Result<MetadataHead, StoreError> {
+    let record = &snapshot.record;
+    let lineage = Lineage::of(reader, snapshot.scope, snapshot.revision)?;
+    let collection = lineage.get(reader, VersionedTable::Collection, &record.collection_id.to_be_bytes())?;
+    let collection = match collection {
+        Some(row) => quorate_state_machine::command::decode_record::<CollectionRecord>(&row.key, row.value)?,
+        None => CollectionRecord::default(),
+    };
+    let partitions = partitions(reader, &lineage, record.collection_id)?;
+    Ok(MetadataHead {
+        format_version: FORMAT_VERSION,
+        snapshot_info: SnapshotInfo {
+            name: record.name.clone(),
+            id: snapshot.revision.0 as i64,
+            description: record.description.clone(),
+            collection_id: record.collection_id as i64,
+            partition_ids: partitions.values().copied().collect(),
+            create_ts: record.created_ms as i64,
+            s3_location: path.to_string(),
+            state: STATE_COMMITTED,
+            ..SnapshotInfo::default()
+        },
+        collection: CollectionDescription {
+            // The schema is the caller's own: JSON is shown as such, anything else is not shown.
+            schema: serde_json::from_slice(&collection.schema).unwrap_or_default(),
+            num_partitions: partitions.len() as i64,
+            properties: collection
+                .properties
+                .into_iter()
+                .map(|(key, value)| Property { key, value })
+                .collect(),
+            partitions,
+            ..CollectionDescription::default()
+        },
+        ..MetadataHead::default()
+    })
+}
+
+fn partitions(reader: &dyn Reader, lineage: &Lineage, collection_id: u64) -> Result<BTreeMap<String, i64>, StoreError> {
+    if collection_id == 0 {
+        return Ok(BTreeMap::new());
+    }
+    let scan = LineageScan {
+        table: VersionedTable::Partition,
+        prefix: &collection_id.to_be_bytes(),
+        after_key: None,
+        limit: PageLimit {
+            rows: limits::MAX_PARTITIONS as usize,
+            bytes: usize::MAX,
+            keys: usize::MAX,
+        },
+    };
+    let rows = lineage.scan(reader, &scan)?.rows.into_iter().map(|row| {
+        let id = row.key.last_chunk::<8>().map_or(0, |bytes| u64::from_be_bytes(*bytes));
+        let partition =
+            PartitionRecord::decode(row.value).map_err(|error| StoreError(format!("partition {id} does not decode: {error}")))?;
+        Ok((partition.name, id as i64))
+    });
+    rows.collect()
+}
+
+/// Deletes the files of a dropped snapshot, then its record.
+async fn remove<N: Query + Propose, V: Vaults>(access: &Access<N, V>, snapshot: &Snapshot) -> Result<(), StepError> {
+    access.node.confirm().await?;
+    let vault = access.vaults.open(snapshot.scope.0, &snapshot.record.vault).await?;
+    for (directory, files) in lifecycle::places(snapshot) {
+        let directory = ObjectPath::new(directory)?;
+        if files.is_empty() {
+            vault.delete_prefix(&directory).await?;
+        }
+        for file in files {
+            vault.delete(&directory.join(&file)?).await?;
+        }
+    }
+    fail::fail_point!("snapshot_files_deleted", |_| Ok(()));
+    let command = RemoveSnapshot {
+        scope: snapshot.scope.0,
+        revision: snapshot.revision.0,
+    };
+    access.node.propose(&command).await?;
+    Ok(())
+}

@@ -1,0 +1,97 @@
+//! Starts the job that writes a snapshot's manifests, unless it has one, or has them all. Proposed by the leader's reconciler for every
+//! snapshot that is committed; again when a job has failed.
+
+use crate::command::{ApplyContext, ApplyError, Command, Prepare, PrepareContext};
+use crate::jobs;
+use crate::record::JobRecord;
+use crate::{instances, snapshots};
+use quorate_model::{MetaError, Revision, ScopeId};
+use quorate_wire::quorate::v1::{JobKind, SnapshotState};
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct StartManifests {
+    #[prost(uint64, tag = "1")]
+    pub scope: u64,
+    #[prost(uint64, tag = "2")]
+    pub revision: u64,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct StartManifestsReply {
+    /// 0: none was needed.
+    #[prost(uint64, tag = "1")]
+    pub job: u64,
+}
+
+impl Prepare for StartManifests {
+    /// Made by the leader's background loop, not by a call of the public API.
+    type Request = StartManifests;
+
+    fn prepare(request: StartManifests, _context: &PrepareContext<'_>) -> Result<StartManifests, MetaError> {
+        Ok(request)
+    }
+}
+
+impl Command for StartManifests {
+    type Reply = StartManifestsReply;
+
+    fn apply(&self, context: &mut ApplyContext<'_, '_>) -> Result<StartManifestsReply, ApplyError> {
+        let (scope, revision) = (ScopeId(self.scope), Revision(self.revision));
+        let found = snapshots::find(context.reader(), scope, revision)?;
+        let Some(snapshot) = found.filter(|snapshot| snapshot.state() == SnapshotState::Committed && snapshot.record.doris.is_none()) else {
+            return Ok(StartManifestsReply::default());
+        };
+        let record = snapshot.record;
+        if record.manifests_complete || jobs::active_progress(context.reader(), record.manifest_job)?.is_some() {
+            return Ok(StartManifestsReply::default());
+        }
+        let instance_id = instances::id_of_scope(context.reader(), scope)?;
+        let definition = JobRecord {
+            kind: JobKind::Manifests as i32,
+            source_scope: scope.0,
+            source_revision: revision.0,
+            source_collection_id: record.collection_id,
+            target_scope: scope.0,
+            target_vault: record.vault,
+            snapshot_revision: revision.0,
+            snapshot_name: record.name,
+            source_instance_id: instance_id.clone(),
+            source_collection: record.collection.clone(),
+            target_instance_id: instance_id,
+            target_database: record.database,
+            target_collection: record.collection,
+            ..JobRecord::default()
+        };
+        let job = jobs::start(context, definition)?;
+        snapshots::set_manifest_job(context, scope, revision, job)?;
+        Ok(StartManifestsReply { job })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::CancelJob;
+    use crate::jobs::tests::fixture::{self, REVISION, SOURCE_SCOPE};
+    use crate::jobs::tests::invariants;
+
+    #[test]
+    fn a_committed_snapshot_gets_one_job_at_a_time() {
+        let mut bench = fixture::bench();
+        let start = |revision| StartManifests {
+            scope: SOURCE_SCOPE,
+            revision,
+        };
+        assert_eq!(bench.run(&start(REVISION + 5)).expect("looked at").job, 0, "no such snapshot");
+        let job = bench.run(&start(REVISION)).expect("started").job;
+        assert!(job > 0);
+        assert_eq!(bench.run(&start(REVISION)).expect("looked at").job, 0, "it has one");
+        let cancel = CancelJob {
+            job,
+            reason: String::new(),
+        };
+        bench.run(&cancel).expect("cancelled");
+        assert!(bench.run(&start(REVISION)).expect("started again").job > job);
+        invariants::check(&bench);
+    }
+}
