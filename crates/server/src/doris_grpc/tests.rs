@@ -381,7 +381,9 @@ fn only_listed_networks_may_call() {
 }
 
 /// Where the listener is, who may call, and what `status` says about it: severity and networks.
-const FINDINGS: &[(&str, &[&str], Option<(&str, &str)>)] = &[
+type FindingRow = (&'static str, &'static [&'static str], Option<(&'static str, &'static str)>);
+
+const FINDINGS: &[FindingRow] = &[
     ("127.0.0.1:5000", &["127.0.0.0/8", "10.0.0.0/8"], None),
     ("127.0.0.1:5000", &["203.0.113.0/24"], Some(("warning", "203.0.113.0/24"))),
     ("0.0.0.0:5000", &["127.0.0.0/8", "::1/128"], None),
