@@ -7,7 +7,7 @@
 //! A batch that does not get as far as its commit is given up; one that is cut off is given up by the cluster a day later. So an
 //! import that ends in between leaves whole segments, and files that nobody sees and that go by themselves.
 
-use crate::amounts::{bytes, counted, number};
+use crate::amounts::{bytes, counted};
 use crate::api::path;
 use crate::context::Context;
 use crate::doris::Connection;
@@ -65,13 +65,25 @@ struct Source {
 pub async fn run(arguments: ImportArguments, connection: &Connection, context: &Context) -> anyhow::Result<()> {
     let groups = arguments.groups()?;
     let collection = connection.get(&arguments.place.collection(), &[]).await?;
-    let vault = vault_access::open(connection, &arguments.place.instance, &text(&collection, "vault"), &arguments.access).await?;
+    let vault = vault_access::open(
+        connection,
+        &arguments.place.instance,
+        &text(&collection, "vault"),
+        &arguments.access,
+    )
+    .await?;
     let total: u64 = groups.iter().flatten().map(|source| source.size).sum();
     let bar = ProgressBar::new(total);
-    bar.set_style(ProgressStyle::with_template("Import [{bar:32}] {percent:>3}% {bytes} of {total_bytes}, {bytes_per_sec}")?.progress_chars("=> "));
+    bar.set_style(
+        ProgressStyle::with_template("Import [{bar:32}] {percent:>3}% {bytes} of {total_bytes}, {bytes_per_sec}")?.progress_chars("=> "),
+    );
     let (mut segments, mut files, mut revision) = (Vec::new(), 0, String::new());
     for batch in groups.chunks(SEGMENTS_PER_BATCH) {
-        let prepared = connection.anew().post(&arguments.place.segments(&[]), &json!({"count": batch.len()})).await?.result;
+        let prepared = connection
+            .anew()
+            .post(&arguments.place.segments(&[]), &json!({"count": batch.len()}))
+            .await?
+            .result;
         let prepared = list(&prepared, "segments").to_vec();
         let outcome = arguments.write(connection, &vault, batch, &prepared, &bar).await;
         match outcome {
@@ -93,7 +105,10 @@ pub async fn run(arguments: ImportArguments, connection: &Connection, context: &
     });
     output::show(&context.output, result, |_| {
         let (files, total) = (counted(files as u64, "file"), bytes(total));
-        (format!("{files}, {total}, imported into {collection} as {}.", counted(count, "segment")), Sheet::new([]))
+        (
+            format!("{files}, {total}, imported into {collection} as {}.", counted(count, "segment")),
+            Sheet::new([]),
+        )
     });
     Ok(())
 }
@@ -169,7 +184,10 @@ async fn write_file(vault: &Vault, directory: &ObjectPath, source: &Source, bar:
     let path = directory.join(&source.name)?;
     let written = vault.upload(&source.file, &path, Existing::Refuse).await?;
     if written.size != source.size {
-        bail!("{} has changed while it was imported; import it when nobody writes it", source.file.display());
+        bail!(
+            "{} has changed while it was imported; import it when nobody writes it",
+            source.file.display()
+        );
     }
     bar.inc(source.size);
     let described = json!({
@@ -181,7 +199,9 @@ async fn write_file(vault: &Vault, directory: &ObjectPath, source: &Source, bar:
 /// All files below a directory, by name. What is neither file nor directory is refused: it would be missing without a word.
 fn walk(top: &Path, directory: &Path, found: &mut Vec<Source>) -> anyhow::Result<()> {
     let read = std::fs::read_dir(directory).with_context(|| format!("directory {}", directory.display()))?;
-    let mut entries = read.collect::<Result<Vec<_>, _>>().with_context(|| format!("directory {}", directory.display()))?;
+    let mut entries = read
+        .collect::<Result<Vec<_>, _>>()
+        .with_context(|| format!("directory {}", directory.display()))?;
     entries.sort_by_key(|entry| entry.file_name());
     for entry in entries {
         let file = entry.path();
@@ -235,7 +255,10 @@ fn by_directory(sources: Vec<Source>) -> anyhow::Result<Vec<Vec<Source>>> {
         let described: usize = group.iter().map(|source| source.name.len() + FILE_BYTES).sum();
         if group.len() > 1_000 || described > SEGMENT_BYTES {
             let name = directory.as_deref().unwrap_or("the top directory");
-            bail!("{name} has {} files, more than a segment can have; use --files-per-segment", group.len());
+            bail!(
+                "{name} has {} files, more than a segment can have; use --files-per-segment",
+                group.len()
+            );
         }
     }
     Ok(groups.into_iter().map(|(_, group)| group).collect())
@@ -264,6 +287,7 @@ fn commits(contents: Vec<Json>) -> Vec<Vec<Json>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::amounts::number;
 
     fn source(name: &str) -> Source {
         Source {
@@ -274,7 +298,10 @@ mod tests {
     }
 
     fn names(groups: &[Vec<Source>]) -> Vec<Vec<&str>> {
-        groups.iter().map(|group| group.iter().map(|source| source.name.as_str()).collect()).collect()
+        groups
+            .iter()
+            .map(|group| group.iter().map(|source| source.name.as_str()).collect())
+            .collect()
     }
 
     #[test]
@@ -303,7 +330,10 @@ mod tests {
         }
         let mut found = Vec::new();
         walk(dir.path(), dir.path(), &mut found).expect("walked");
-        assert_eq!(found.iter().map(|source| source.name.as_str()).collect::<Vec<_>>(), ["a", "b/x", "c"]);
+        assert_eq!(
+            found.iter().map(|source| source.name.as_str()).collect::<Vec<_>>(),
+            ["a", "b/x", "c"]
+        );
         std::os::unix::fs::symlink("a", dir.path().join("link")).expect("made");
         let error = walk(dir.path(), dir.path(), &mut Vec::new()).expect_err("a link");
         assert!(error.to_string().contains("link is neither a file nor a directory"), "{error}");
@@ -313,7 +343,14 @@ mod tests {
     fn commits_are_cut_by_size_and_lose_nothing() {
         let contents: Vec<Json> = (0..20).map(|n| json!({"n": n, "fill": "x".repeat(30 << 10)})).collect();
         let parts = commits(contents);
-        assert!(parts.iter().all(|part| part.iter().map(|content| content.to_string().len()).sum::<usize>() <= COMMIT_BYTES));
-        assert_eq!(parts.concat().iter().map(|content| number(content, "n")).collect::<Vec<_>>(), (0..20).collect::<Vec<_>>());
+        assert!(
+            parts
+                .iter()
+                .all(|part| part.iter().map(|content| content.to_string().len()).sum::<usize>() <= COMMIT_BYTES)
+        );
+        assert_eq!(
+            parts.concat().iter().map(|content| number(content, "n")).collect::<Vec<_>>(),
+            (0..20).collect::<Vec<_>>()
+        );
     }
 }

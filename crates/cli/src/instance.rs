@@ -135,7 +135,11 @@ async fn run_clone_verb(verb: InstanceVerb, context: &Context) -> anyhow::Result
                     Some(true) => "; it goes on using files of its former source, which are kept",
                     _ => "",
                 };
-                output::done(&context.output, &format!("instance {id} is cut from its source{files}"), &answer.revision);
+                output::done(
+                    &context.output,
+                    &format!("instance {id} is cut from its source{files}"),
+                    &answer.revision,
+                );
             }
         }
         other => return Ok(Err(other)),

@@ -56,7 +56,14 @@ pub struct Place {
 impl Place {
     /// The path of a collection, and what is below it.
     fn below_collection(&self, parts: &[&str]) -> String {
-        let of = ["instances", &self.instance, "databases", &self.database.database, "collections", &self.collection];
+        let of = [
+            "instances",
+            &self.instance,
+            "databases",
+            &self.database.database,
+            "collections",
+            &self.collection,
+        ];
         path(&[&of, parts].concat())
     }
 
@@ -76,12 +83,16 @@ pub async fn run(verb: SegmentVerb, context: &Context) -> anyhow::Result<()> {
     match verb {
         SegmentVerb::Import(arguments) => return import::run(arguments, &connection, context).await,
         SegmentVerb::Describe { place, segment_id, past } => {
-            let shown = connection.get(&place.segments(&[&segment_id.to_string()]), &[past.parameter()]).await?;
+            let shown = connection
+                .get(&place.segments(&[&segment_id.to_string()]), &[past.parameter()])
+                .await?;
             output::show(&context.output, shown, describe);
         }
         SegmentVerb::List { place, past } => {
             let parameters = [past.parameter(), ("partition", place.partition.clone())];
-            let found = connection.all(&place.below_collection(&["segments"]), &parameters, "segments").await?;
+            let found = connection
+                .all(&place.below_collection(&["segments"]), &parameters, "segments")
+                .await?;
             output::show(&context.output, Json::Array(found), |found| list_sheet(&place.collection, found));
         }
         SegmentVerb::Drop {
@@ -93,7 +104,9 @@ pub async fn run(verb: SegmentVerb, context: &Context) -> anyhow::Result<()> {
             if !confirm::agreed(&confirm, &format!("This drops {count} of collection {}.", place.collection))? {
                 return Ok(());
             }
-            let answer = connection.post(&place.segments(&["drop"]), &json!({"segment_ids": segment_ids})).await?;
+            let answer = connection
+                .post(&place.segments(&["drop"]), &json!({"segment_ids": segment_ids}))
+                .await?;
             let dropped = counted(number(&answer.result, "dropped"), "segment");
             output::done(&context.output, &format!("{dropped} dropped"), &answer.revision);
         }
@@ -140,5 +153,8 @@ fn list_sheet(collection: &str, found: &Json) -> (String, Sheet) {
             distance(number(segment, "created_ms")),
         ]);
     }
-    (format!("Collection {collection} has {}.", counted(found.len() as u64, "segment")), sheet)
+    (
+        format!("Collection {collection} has {}.", counted(found.len() as u64, "segment")),
+        sheet,
+    )
 }

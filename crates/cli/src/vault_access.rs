@@ -41,7 +41,9 @@ pub async fn open(connection: &Connection, instance: &str, vault: &str, argument
 fn s3_place(described: &Json) -> anyhow::Result<S3Place> {
     let key = |name: &str| {
         let value = std::env::var(name).ok().filter(|value| !value.is_empty());
-        value.with_context(|| format!("the vault is an object store, and {name} is not set: set {ACCESS_KEY} and {SECRET_KEY} to keys of your own"))
+        value.with_context(|| {
+            format!("the vault is an object store, and {name} is not set: set {ACCESS_KEY} and {SECRET_KEY} to keys of your own")
+        })
     };
     let is = |name: &str| described[name].as_bool().unwrap_or_default();
     Ok(S3Place {
@@ -51,7 +53,11 @@ fn s3_place(described: &Json) -> anyhow::Result<S3Place> {
         prefix: text(described, "prefix"),
         access_key: key(ACCESS_KEY)?,
         secret_key: Secret::new(key(SECRET_KEY)?),
-        bucket_style: if is("path_style") { BucketStyle::Path } else { BucketStyle::VirtualHost },
+        bucket_style: if is("path_style") {
+            BucketStyle::Path
+        } else {
+            BucketStyle::VirtualHost
+        },
         http: if is("allow_http") { Http::Allow } else { Http::Refuse },
     })
 }

@@ -7,7 +7,8 @@ use crate::app::App;
 use crate::jobs::PeerVaults;
 use quorate_consensus::Node;
 use quorate_state_machine::commands::{
-    AbortSegments, CommitSegments, CreateCollection, CreateDatabase, CreatePartition, DropCollection, DropDatabase, DropPartition, DropSegments, PrepareSegments, RenameCollection, RenameDatabase, RenamePartition,
+    AbortSegments, CommitSegments, CreateCollection, CreateDatabase, CreatePartition, DropCollection, DropDatabase, DropPartition,
+    DropSegments, PrepareSegments, RenameCollection, RenameDatabase, RenamePartition,
 };
 use quorate_state_machine::queries::files::{self, KnownFiles, KnownKind};
 use quorate_state_machine::queries::page_token::ListPage;
@@ -78,7 +79,10 @@ impl wire::catalog_server::Catalog for CatalogService {
         self.calls.write::<DropPartition>(request).await
     }
 
-    async fn prepare_segments(&self, request: Request<wire::PrepareSegmentsRequest>) -> Result<Response<wire::PrepareSegmentsReply>, Status> {
+    async fn prepare_segments(
+        &self,
+        request: Request<wire::PrepareSegmentsRequest>,
+    ) -> Result<Response<wire::PrepareSegmentsReply>, Status> {
         self.calls.write::<PrepareSegments>(request).await
     }
 
@@ -96,42 +100,61 @@ impl wire::catalog_server::Catalog for CatalogService {
 
     async fn describe_database(&self, request: Request<wire::DescribeDatabaseRequest>) -> Result<Response<wire::Database>, Status> {
         let consistency = wire::DescribeDatabaseRequest::consistency;
-        self.calls.read("describe_database", request, consistency, catalog::describe_database).await
+        self.calls
+            .read("describe_database", request, consistency, catalog::describe_database)
+            .await
     }
 
     async fn describe_collection(&self, request: Request<wire::DescribeCollectionRequest>) -> Result<Response<wire::Collection>, Status> {
         let consistency = wire::DescribeCollectionRequest::consistency;
-        self.calls.read("describe_collection", request, consistency, catalog::describe_collection).await
+        self.calls
+            .read("describe_collection", request, consistency, catalog::describe_collection)
+            .await
     }
 
     async fn describe_partition(&self, request: Request<wire::DescribePartitionRequest>) -> Result<Response<wire::Partition>, Status> {
         let consistency = wire::DescribePartitionRequest::consistency;
-        self.calls.read("describe_partition", request, consistency, catalog::describe_partition).await
+        self.calls
+            .read("describe_partition", request, consistency, catalog::describe_partition)
+            .await
     }
 
     async fn describe_segment(&self, request: Request<wire::DescribeSegmentRequest>) -> Result<Response<wire::Segment>, Status> {
         let consistency = wire::DescribeSegmentRequest::consistency;
-        self.calls.read("describe_segment", request, consistency, catalog::describe_segment).await
+        self.calls
+            .read("describe_segment", request, consistency, catalog::describe_segment)
+            .await
     }
 
     async fn list_databases(&self, request: Request<wire::ListDatabasesRequest>) -> Result<Response<wire::ListDatabasesReply>, Status> {
         let consistency = wire::ListDatabasesRequest::consistency;
-        self.calls.list("list_databases", request, consistency, paged(catalog_lists::list_databases)).await
+        self.calls
+            .list("list_databases", request, consistency, paged(catalog_lists::list_databases))
+            .await
     }
 
-    async fn list_collections(&self, request: Request<wire::ListCollectionsRequest>) -> Result<Response<wire::ListCollectionsReply>, Status> {
+    async fn list_collections(
+        &self,
+        request: Request<wire::ListCollectionsRequest>,
+    ) -> Result<Response<wire::ListCollectionsReply>, Status> {
         let consistency = wire::ListCollectionsRequest::consistency;
-        self.calls.list("list_collections", request, consistency, paged(catalog_lists::list_collections)).await
+        self.calls
+            .list("list_collections", request, consistency, paged(catalog_lists::list_collections))
+            .await
     }
 
     async fn list_partitions(&self, request: Request<wire::ListPartitionsRequest>) -> Result<Response<wire::ListPartitionsReply>, Status> {
         let consistency = wire::ListPartitionsRequest::consistency;
-        self.calls.list("list_partitions", request, consistency, paged(catalog_lists::list_partitions)).await
+        self.calls
+            .list("list_partitions", request, consistency, paged(catalog_lists::list_partitions))
+            .await
     }
 
     async fn list_segments(&self, request: Request<wire::ListSegmentsRequest>) -> Result<Response<wire::ListSegmentsReply>, Status> {
         let consistency = wire::ListSegmentsRequest::consistency;
-        self.calls.list("list_segments", request, consistency, paged(catalog_lists::list_segments)).await
+        self.calls
+            .list("list_segments", request, consistency, paged(catalog_lists::list_segments))
+            .await
     }
 
     async fn describe_vault(&self, request: Request<wire::DescribeVaultRequest>) -> Result<Response<wire::VaultDescription>, Status> {
@@ -159,7 +182,9 @@ impl wire::catalog_server::Catalog for CatalogService {
 
     async fn list_deletions(&self, request: Request<wire::ListDeletionsRequest>) -> Result<Response<wire::ListDeletionsReply>, Status> {
         let consistency = wire::ListDeletionsRequest::consistency;
-        self.calls.read("list_deletions", request, consistency, deletions::list_deletions).await
+        self.calls
+            .read("list_deletions", request, consistency, deletions::list_deletions)
+            .await
     }
 }
 

@@ -118,7 +118,9 @@ impl wire::work_server::Work for WorkService {
                 return Err(MetaError::new(ErrorCode::PreconditionFailed, message));
             }
             before_read(&node, wire::Consistency::Linearizable, &info).await?;
-            let place = PeerVaults::new(&app, &node).place(request.scope, &request.vault).map_err(vault_error)?;
+            let place = PeerVaults::new(&app, &node)
+                .place(request.scope, &request.vault)
+                .map_err(vault_error)?;
             let mut opened = wire::OpenedVault {
                 vault: Some(described(&place)),
                 ..wire::OpenedVault::default()

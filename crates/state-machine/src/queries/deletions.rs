@@ -58,7 +58,10 @@ fn reason(record: &CondemnedRecord) -> String {
     let of_job = parts.find(|part| is_numbered(part, 'j'));
     match (of_job, record.files.is_empty()) {
         (Some(job), true) => format!("what job {} wrote and nothing refers to", &job[1..]),
-        (Some(job), false) => format!("segments that job {} made were dropped, and nothing can see them any more", &job[1..]),
+        (Some(job), false) => format!(
+            "segments that job {} made were dropped, and nothing can see them any more",
+            &job[1..]
+        ),
         (None, true) => "uploads that were given up, or a collection that nothing can see any more".to_owned(),
         (None, false) => "segments were dropped, and nothing can see them any more".to_owned(),
     }

@@ -5,9 +5,10 @@ use crate::attributes;
 use crate::command::decode_record;
 use crate::commands::CreateRestore;
 use crate::instances;
-use crate::jobs::{restore, snapshot_rows};
+use crate::jobs::restore;
 use crate::keys::VersionedTable;
 use crate::record::CollectionRecord;
+use crate::snapshots::{self, names};
 use crate::store::Reader;
 use crate::versioned::Lineage;
 use quorate_model::{ErrorCode, MetaError, ScopeId};
@@ -17,7 +18,9 @@ use quorate_model::{ErrorCode, MetaError, ScopeId};
 pub fn vaults(reader: &dyn Reader, command: &CreateRestore) -> Result<Vec<(ScopeId, String)>, QueryError> {
     let source_scope = attributes::live_scope(reader, &command.instance_id)?;
     let reference = command.snapshot.clone().unwrap_or_default();
-    let (revision, snapshot) = snapshot_rows::require(reader, source_scope, &reference)?;
+    let snapshot = names::require(reader, source_scope, &reference)?;
+    snapshots::check_usable(&snapshot)?;
+    let (revision, snapshot) = (snapshot.revision, snapshot.record);
     if snapshot.collection_id == 0 {
         let message = format!("snapshot {} is of a whole instance; clone the instance instead", snapshot.name);
         return Err(MetaError::new(ErrorCode::PreconditionFailed, message).into());
@@ -31,7 +34,8 @@ pub fn vaults(reader: &dyn Reader, command: &CreateRestore) -> Result<Vec<(Scope
     let row = lineage.get(reader, VersionedTable::Collection, &snapshot.collection_id.to_be_bytes())?;
     let row = row.ok_or_else(|| MetaError::internal(format!("snapshot {} shows no collection", snapshot.name)))?;
     let source: CollectionRecord = decode_record(&row.key, row.value)?;
-    let target = instances::find(reader, target_id)?.ok_or_else(|| MetaError::not_found(format!("instance {target_id:?} does not exist")))?;
+    let target =
+        instances::find(reader, target_id)?.ok_or_else(|| MetaError::not_found(format!("instance {target_id:?} does not exist")))?;
     let same_instance = (target_scope == source_scope).then_some(&source);
     let target_vault = restore::vault_of(reader, &target, &command.target_vault, same_instance)?;
     Ok(vec![(row.scope, source.vault), (target_scope, target_vault)])
