@@ -32,6 +32,10 @@ struct Archive {
 impl Archive {
     /// With `count` files of `size` bytes, no two alike.
     async fn start(count: usize, size: usize) -> Archive {
+        Archive::start_with(count, size, &[]).await
+    }
+
+    async fn start_with(count: usize, size: usize, further: &[&str]) -> Archive {
         let vault = tempfile::tempdir().expect("a temporary directory");
         let files = tempfile::tempdir().expect("a temporary directory");
         for number in 0..count {
@@ -40,7 +44,7 @@ impl Archive {
             std::fs::write(directory.join(format!("{number}.bin")), content(number, size)).expect("written");
         }
         let root = vault.path().to_str().expect("UTF-8").to_owned();
-        let cluster = Cluster::start_with(3, &["--local-vault", &root]).await;
+        let cluster = Cluster::start_with(3, &[&["--local-vault", &root], further].concat()).await;
         cluster.create_instance(INSTANCE).await;
         let archive = Archive { cluster, vault, files };
         // The leader makes the directory a vault when it finds it unmarked.
@@ -453,6 +457,57 @@ async fn a_clone_is_written_to_compacted_cut_off_and_outlives_its_source() {
     archive.ok(&["instance", "drop", INSTANCE, "--yes"]).await;
     assert_eq!(archive.verified("copy", "logs").await, before);
     assert_eq!(archive.verified("copy", "more").await, before);
+}
+
+/// A worker as a process of its own; killed when dropped.
+struct WorkerProcess(std::process::Child);
+
+impl WorkerProcess {
+    fn start(archive: &Archive, name: &str, token: &str) -> WorkerProcess {
+        let mut command = std::process::Command::new(quorate_tests::peer::binary());
+        let peers = archive.cluster.addresses().join(",");
+        command.args(["worker", "--peers", &peers, "--name", name]).env("QUORATE_TOKEN", token);
+        let quiet = command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped());
+        WorkerProcess(quiet.spawn().expect("the binary runs"))
+    }
+}
+
+impl Drop for WorkerProcess {
+    fn drop(&mut self) {
+        // One that has ended cannot be killed, and need not be.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn workers_in_processes_of_their_own_do_what_peers_without_workers_do_not() {
+    let archive = Archive::start_with(20, 10_000, &["--workers", "0"]).await;
+    archive.import_and_snapshot("logs").await;
+    let job = archive.restore("again").await;
+
+    phase("a wrong token ends a worker at once");
+    let wrong = WorkerProcess::start(&archive, "stranger", "wrong");
+    let mut wrong = std::mem::ManuallyDrop::new(wrong);
+    let status = tokio::task::block_in_place(|| wrong.0.wait()).expect("it ends");
+    assert!(!status.success());
+
+    phase("one is killed, another one does its work");
+    let waiting = archive.job(&job).await;
+    assert_eq!(waiting["progress"]["tasks_done"].as_u64().or(Some(0)), Some(0), "{waiting}");
+    let first = WorkerProcess::start(&archive, "first", TOKEN);
+    until("somebody works", async || {
+        let shown = archive.job(&job).await;
+        let has_ended = shown["state"].as_str() == Some("JOB_COMPLETED");
+        let works = shown["workers"].as_array().is_some_and(|workers| !workers.is_empty());
+        (works || has_ended).then_some(())
+    })
+    .await;
+    drop(first);
+    let _second = WorkerProcess::start(&archive, "second", TOKEN);
+    let ended = archive.ended(&job).await;
+    assert_eq!(ended["state"].as_str(), Some("JOB_COMPLETED"), "{ended}");
+    assert_eq!(archive.verified(INSTANCE, "again").await, archive.verified(INSTANCE, "logs").await);
 }
 
 /// Every site of the jobs' source, and what brings it about.
