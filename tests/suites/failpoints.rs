@@ -294,7 +294,13 @@ fn sites_below(dir: &Path, found: &mut BTreeSet<String>) {
 #[test]
 fn every_site_of_the_source_has_a_case_and_every_case_a_site() {
     let mut in_source = BTreeSet::new();
-    sites_below(&PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../crates")), &mut in_source);
+    let crates = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../crates"));
+    for entry in std::fs::read_dir(crates).expect("the crates").flatten() {
+        // Sites of long work have their cases in that crate's own tests, with workers and leaders that die in one process.
+        if entry.path().is_dir() && entry.file_name() != "jobs" {
+            sites_below(&entry.path(), &mut in_source);
+        }
+    }
     let in_table: BTreeSet<String> = CASES.iter().map(|(site, ..)| (*site).to_owned()).collect();
     assert_eq!(in_source, in_table);
     let die: BTreeSet<String> = CASES

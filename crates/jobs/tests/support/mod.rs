@@ -283,19 +283,25 @@ impl World {
         }
     }
 
-    /// A committed snapshot of a new collection with so many segments of `files` files; returns its revision.
-    pub fn snapshot(&self, collection: &str, segments: u32, file_bytes: usize) -> Source {
-        let state = &self.state;
+    /// A new collection with so many segments of one file each; what was written, by name.
+    pub fn collection(&self, collection: &str, segments: u32, file_bytes: usize) -> Vec<(String, Vec<u8>)> {
         let create = CreateCollectionRequest {
             instance_id: INSTANCE.to_owned(),
             name: collection.to_owned(),
             ..CreateCollectionRequest::default()
         };
-        state.call::<CreateCollection>(create).expect("created");
+        self.state.call::<CreateCollection>(create).expect("created");
         let mut files = Vec::new();
         for first in (0..segments).step_by(500) {
             self.commit(collection, 500.min(segments - first), file_bytes, &mut files);
         }
+        files
+    }
+
+    /// A committed snapshot of a new collection.
+    pub fn snapshot(&self, collection: &str, segments: u32, file_bytes: usize) -> Source {
+        let state = &self.state;
+        let files = self.collection(collection, segments, file_bytes);
         let pin = CreatePin {
             scope: 1,
             kind: PinKind::Snapshot as i32,

@@ -5,6 +5,7 @@ use super::page_token::hex_bytes;
 use crate::catalog::row_keys;
 use crate::catalog::storage::{self, StoredVault};
 use crate::command::decode_record;
+use crate::instances;
 use crate::keys::{self, RecordTable, VersionedTable, space};
 use crate::limits;
 use crate::record::{CondemnedRecord, SegmentRecord, UploadRecord};
@@ -52,16 +53,15 @@ pub struct VaultPage {
 
 /// Everything that the state knows of the files in one store of an instance, page by page: segments of every scope and every
 /// revision that is kept, hidden collections and base layers included, uploads, and what is condemned. The local directory
-/// is one store for all instances. What jobs write, and snapshots' own files, lie in directories of their own and are not
+/// is one store for all instances, and so is an object store that several have. What jobs write, and snapshots' own files, lie in directories of their own and are not
 /// listed here.
 pub fn scan_vault(reader: &dyn Reader, instance_id: &str, vault: &str, page_token: &str) -> Result<VaultPage, QueryError> {
-    let instance = super::catalog::instance(reader, instance_id).map_err(|_| missing(instance_id))?;
-    let store = storage::resolve(reader, &instance, vault)?;
+    let instance = instances::find(reader, instance_id)?.ok_or_else(|| missing(instance_id))?;
+    let store = storage::resolve_usable(reader, &instance, vault)?;
     let mut scan = VaultScan {
         reader,
-        instance_id: instance_id.to_owned(),
         store,
-        instances: BTreeMap::new(),
+        places: BTreeMap::new(),
     };
     let malformed = || MetaError::invalid("page token is malformed; pass it as the page before returned it, or list anew");
     let after = hex_bytes(page_token, limits::MAX_LISTED_KEY_BYTES).ok_or_else(malformed)?;
@@ -111,10 +111,9 @@ fn vault_ranges() -> [(Vec<u8>, Vec<u8>); 3] {
 /// Sorts out which rows are of the store that is asked for.
 struct VaultScan<'a> {
     reader: &'a dyn Reader,
-    instance_id: String,
     store: StoredVault,
-    /// Owners of scopes that were met.
-    instances: BTreeMap<u64, String>,
+    /// Scopes and vaults that were met, and whether they mean it.
+    places: BTreeMap<(u64, String), bool>,
 }
 
 impl VaultScan<'_> {
@@ -151,22 +150,34 @@ impl VaultScan<'_> {
             }
             _ => return Ok(None),
         };
-        Ok(self.is_of_store(scope, &vault)?.then_some(known))
+        Ok(self.is_of_store(scope, vault)?.then_some(known))
     }
 
-    fn is_of_store(&mut self, scope: u64, vault: &str) -> Result<bool, StoreError> {
-        match &self.store {
-            StoredVault::Local { .. } => return Ok(vault.is_empty()),
-            store if store.id() != vault => return Ok(false),
-            _ => {}
+    /// Whether a scope's rows mean the same place by a vault: clones name their source's stores under vaults of their own.
+    fn is_of_store(&mut self, scope: u64, vault: String) -> Result<bool, QueryError> {
+        if matches!(self.store, StoredVault::Local { .. }) || vault.is_empty() {
+            return Ok(matches!(self.store, StoredVault::Local { .. }) && vault.is_empty());
         }
-        if let Some(owner) = self.instances.get(&scope) {
-            return Ok(*owner == self.instance_id);
+        if let Some(known) = self.places.get(&(scope, vault.clone())) {
+            return Ok(*known);
         }
-        let owner = crate::instances::id_of_scope(self.reader, ScopeId(scope))?;
-        let is_owner = owner == self.instance_id;
-        self.instances.insert(scope, owner);
-        Ok(is_owner)
+        let instance = storage::owner(self.reader, ScopeId(scope))?;
+        let is_same = match storage::resolve(self.reader, &instance, &vault) {
+            Ok(store) => place(&store) == place(&self.store),
+            // A vault that has been removed has no files that could be asked for.
+            Err(QueryError::Refused(_)) => false,
+            Err(error) => return Err(error),
+        };
+        self.places.insert((scope, vault), is_same);
+        Ok(is_same)
+    }
+}
+
+/// What tells one store from another.
+fn place(store: &StoredVault) -> Option<[&str; 3]> {
+    match store {
+        StoredVault::S3(store) => Some([store.endpoint(), store.bucket(), store.prefix()]),
+        StoredVault::Local { .. } | StoredVault::Hdfs => None,
     }
 }
 

@@ -120,6 +120,45 @@ fn instance_command() -> BoxedStrategy<Frame> {
     prop_oneof![create, drop].boxed()
 }
 
+/// Ids are given out in order, so small ones are met by commits and drops.
+fn catalog_command() -> BoxedStrategy<Frame> {
+    let create = instance_name().prop_map(|instance_id| {
+        let create = CreateCollection {
+            instance_id,
+            database: "default".into(),
+            name: "c".into(),
+            partitions: vec!["p".into()],
+            ..CreateCollection::default()
+        };
+        command_frame(0, 0, &create)
+    });
+    let prepare = (instance_name(), 1u32..4).prop_map(|(instance_id, count)| {
+        let prepare = PrepareSegments {
+            instance_id,
+            database: "default".into(),
+            collection: "c".into(),
+            partition: "p".into(),
+            count,
+        };
+        command_frame(0, 0, &prepare)
+    });
+    let commit = (instance_name(), 4u64..12).prop_map(|(instance_id, segment_id)| {
+        let segments = vec![catalog_fixture::content(segment_id)];
+        command_frame(0, 0, &CommitSegments { instance_id, segments })
+    });
+    let drop = instance_name().prop_map(|instance_id| {
+        let drop = DropCollection {
+            instance_id,
+            database: "default".into(),
+            name: "c".into(),
+        };
+        command_frame(0, 0, &drop)
+    });
+    let collect = (0u32..4).prop_map(|max_keys| command_frame(0, 0, &CollectDropped { max_keys }));
+    let expire = (0u32..4).prop_map(|max_uploads| command_frame(0, 0, &ExpireUploads { max_uploads }));
+    prop_oneof![4 => create, 3 => prepare, 4 => commit, 2 => drop, 2 => collect, 1 => expire].boxed()
+}
+
 fn session_command() -> BoxedStrategy<Frame> {
     prop_oneof![
         3 => Just(command_frame(0, 0, &OpenSession {})),
@@ -132,7 +171,8 @@ fn session_command() -> BoxedStrategy<Frame> {
 /// Any command, in or outside of a session; few sessions and numbers, so that repeats and reuse happen. One in a while
 /// does not decode.
 pub fn any_frame() -> impl Strategy<Value = Frame> {
-    let command = prop_oneof![8 => attribute_command(), 4 => pin_command(), 3 => session_command(), 1 => instance_command()];
+    let command =
+        prop_oneof![8 => attribute_command(), 4 => pin_command(), 6 => catalog_command(), 3 => session_command(), 1 => instance_command()];
     let request = prop_oneof![2 => Just((0, 0)), 3 => (1u64..5, prop_oneof![1u64..6, 127u64..135])];
     let garbage = prop::bool::weighted(0.03);
     (command, request, garbage).prop_map(|(mut frame, (session, number), garbage)| {

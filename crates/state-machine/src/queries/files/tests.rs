@@ -1,6 +1,9 @@
 use super::*;
 use crate::catalog_fixture::*;
+use crate::commands::CreateCollection;
 use crate::testing::{Bench, INSTANCE, OTHER_INSTANCE};
+use quorate_wire::doris::{ObjectStoreInfoPb, StorageVaultPb};
+use quorate_wire::quorate::v1::CreateCollectionRequest;
 
 fn known(bench: &Bench) -> Vec<(KnownKind, String)> {
     let (mut found, mut token) = (Vec::new(), String::new());
@@ -44,4 +47,58 @@ fn everything_that_is_kept_written_or_deleted_is_known() {
     assert!(scan_vault(&bench.store, "nobody", "", "").is_err());
     assert!(scan_vault(&bench.store, INSTANCE, "nowhere", "").is_err());
     assert!(scan_vault(&bench.store, INSTANCE, "", "x").is_err());
+}
+
+/// Gives an instance a vault under the next id.
+fn add_vault(bench: &mut Bench, instance_id: &str, name: &str, bucket: &str) {
+    let mut instance = instances::find(&bench.store, instance_id).expect("reads").expect("is there");
+    let vault = StorageVaultPb {
+        name: Some(name.into()),
+        obj_info: Some(ObjectStoreInfoPb {
+            bucket: Some(bucket.into()),
+            ..ObjectStoreInfoPb::default()
+        }),
+        ..StorageVaultPb::default()
+    };
+    let vault = crate::vaults::register(&mut instance.info, &vault, 1, false);
+    let view = crate::view::View::new(&bench.store);
+    let mut context = crate::ApplyContext::new(&view, bench.counters(), quorate_model::StampedTime(1));
+    instances::put(&mut context, &instance);
+    context.put_record(crate::vaults::key(instance.scope, vault.id()), &vault);
+    let (changes, _) = std::mem::take(context.changes()).into_parts();
+    let writes: Vec<_> = changes.into_iter().map(|change| (change.key, change.value)).collect();
+    bench.store.write(&writes);
+    bench.adopt_rows();
+}
+
+#[test]
+fn instances_that_share_a_store_are_known_to_each_others_check() {
+    let mut bench = Bench::new();
+    add_vault(&mut bench, INSTANCE, "main", "shared");
+    add_vault(&mut bench, OTHER_INSTANCE, "own", "another");
+    add_vault(&mut bench, OTHER_INSTANCE, "main", "shared");
+    for (instance, vault) in [
+        (INSTANCE, "main"),
+        (OTHER_INSTANCE, "main"),
+        (OTHER_INSTANCE, "own"),
+        (INSTANCE, ""),
+    ] {
+        let name = format!("in_{vault}");
+        let request = CreateCollectionRequest {
+            instance_id: instance.into(),
+            name: name.clone(),
+            vault: vault.into(),
+            ..CreateCollectionRequest::default()
+        };
+        call::<CreateCollection>(&mut bench, request).expect("creates");
+        add_segments(&mut bench, instance, &name, "", 1).expect("adds");
+    }
+    let scopes = |instance: &str, vault: &str| -> Vec<String> {
+        let page = scan_vault(&bench.store, instance, vault, "").expect("scans");
+        page.known.into_iter().map(|known| known.path[..2].to_owned()).collect()
+    };
+    assert_eq!(scopes(INSTANCE, "main"), ["s1", "s2"]);
+    assert_eq!(scopes(OTHER_INSTANCE, "main"), ["s1", "s2"]);
+    assert_eq!(scopes(OTHER_INSTANCE, "own"), ["s2"]);
+    assert_eq!(scopes(OTHER_INSTANCE, ""), ["s1"]);
 }
