@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what is missing, builds, starts three peers on this machine and runs the main job on them: Doris resource calls
-# through any peer, with the leader killed in the middle of a stream of writes. Usage: quickstart.sh [--keep]
+# through any peer, with the leader killed in the middle of a stream of writes; then files, a snapshot and a restore, with the
+# leader killed in the middle of the copy, and a clone that outlives its source. Usage: quickstart.sh [--keep]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/prepare.sh
@@ -108,4 +109,43 @@ for _ in $(seq 200); do curl --silent --fail "http://${!v}/readyz" >/dev/null &&
 sleep 1.5
 "$quorate" status --endpoint "${!v}" || true
 [ "$lost" = 0 ] || { echo "acknowledged writes are missing" >&2; exit 1; }
+
+export QUORATE_ENDPOINTS=$p1,$p2,$p3 QUORATE_TOKEN=$token
+say "Import some hundred real files into a collection, take a snapshot, drop the collection"
+mkdir "$dir/files"
+# Large files first, up to 600 MB: a copy that has a middle.
+find /usr/lib /usr/share /usr/bin -xdev -type f -readable -size +64k -printf '%s %p\n' 2>/dev/null | sort -rn | head -400 \
+  | awk '{ if ((total += $1) <= 600000000) print }' | while read -r _ file; do cp "$file" "$dir/files/$(printf %s "$file" | tr / _)"; done
+"$quorate" instance create shop
+"$quorate" collection create shop logs
+"$quorate" segment import shop "$dir/files" --collection logs --files-per-segment 5
+"$quorate" snapshot create shop nightly --collection logs
+"$quorate" collection drop shop logs --yes
+
+say "Restore it under another name; kill -9 the leader at about 40 %"
+job=$("$quorate" snapshot restore shop nightly --to logs_again -o json | jq -r .job_id)
+"$quorate" job watch "$job" &
+watch=$!
+until "$quorate" job show "$job" -o json | jq -e '.progress.percent >= 40 or .state == "JOB_COMPLETED"' >/dev/null; do sleep 0.05; done
+leader=$("$quorate" status -o json | jq -r .leader_id)
+kill -9 "$(jq -r ".[] | select(.peer == ($leader|tonumber)) | .pid" "$dir/dev.json")"
+echo "peer $leader is dead at $("$quorate" job show "$job" -o json | jq .progress.percent) %"
+wait "$watch"
+
+say "Compare every file with what was imported"
+"$quorate" segment list shop --collection logs_again -o json \
+  | jq -r --arg vault "$dir/vault" '.[] | .path as $path | .files[] | "\(.name)\t\($vault)/\($path)/\(.name)"' >"$dir/restored"
+while IFS="$(printf '\t')" read -r name copy; do cmp "$dir/files/$name" "$copy"; done <"$dir/restored"
+[ "$(wc -l <"$dir/restored")" = "$(find "$dir/files" -type f | wc -l)" ] || { echo "files are missing" >&2; exit 1; }
+echo "$(wc -l <"$dir/restored") files are the same"
+"$quorate" gc verify shop
+
+say "Clone the instance, compact and decouple the clone, drop the source, read from the clone"
+snapshot=$("$quorate" snapshot create shop whole -o json | jq -r .snapshot_id)
+"$quorate" instance clone shop lab --snapshot "$snapshot"
+"$quorate" instance compact lab --keep-files --wait
+"$quorate" instance decouple lab --yes
+"$quorate" snapshot drop shop whole --yes
+"$quorate" instance drop shop --yes
+"$quorate" collection describe lab logs_again
 say "Done: nothing that was acknowledged is lost."

@@ -1,4 +1,4 @@
-//! Every command of the README's tour and of its section on the Admin API, and the client's example, run as they stand.
+//! Every command of the README's tour and of its sections on snapshots and on the Admin API, and the client's example, run as they stand.
 
 use quorate_tests::cluster::Cluster;
 use rustix::process::{Pid, Signal, kill_process};
@@ -101,6 +101,23 @@ fn the_commands_of_the_admin_api_run() {
         "\"code\": \"invalid_argument\"",
         "HTTP/1.1 307",
         "3.1.0",
+    ] {
+        assert!(out.contains(said), "{said} is missing in\n{out}");
+    }
+}
+
+#[test]
+fn the_commands_about_snapshots_run() {
+    let tour = blocks("Tour");
+    let start = tour.first().expect("the tour starts peers");
+    let commands = blocks("Snapshots, restores and clones").concat();
+    assert!(commands.contains("kill -9"), "a leader is killed while a restore runs");
+    let out = run(&format!("{start}{commands}"));
+    for said in [
+        "restore of nightly into logs_again completed",
+        "30 segments",
+        "0 are missing",
+        "compaction of lab completed",
     ] {
         assert!(out.contains(said), "{said} is missing in\n{out}");
     }

@@ -37,6 +37,7 @@ mod status;
 mod store;
 mod vault;
 mod vault_access;
+mod worker;
 mod yaml;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -66,6 +67,8 @@ enum Verb {
     Dev(dev::DevArguments),
     /// Say who leads, who lags, what is wrong and what to do about it.
     Status(status::StatusArguments),
+    /// Work on jobs in a process of its own, beside or instead of the peers' workers.
+    Worker(worker::WorkerArguments),
     /// Make a new cluster of what one stopped peer holds, when the majority is lost for good.
     Recover(recover::RecoverArguments),
     /// The peers of this cluster: who belongs to it, who leads.
@@ -144,6 +147,7 @@ fn run(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Serve(arguments) => return serve::run(*arguments),
         Verb::Dev(arguments) => return dev::run(arguments),
         Verb::Status(arguments) => return status::run(arguments),
+        Verb::Worker(arguments) => return worker::run(arguments),
         Verb::Recover(arguments) => return recover::run(arguments),
         Verb::Member(noun) => return against_cluster(noun, member::run),
         Verb::Instance(noun) => return with_outcome(noun, instance::run),

@@ -76,3 +76,6 @@ impl Services {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -148,11 +148,17 @@ impl Peer {
     }
 
     fn homeless_with(root_keys: &[&str]) -> Peer {
+        Peer::homeless_configured(root_keys, |_| {})
+    }
+
+    fn homeless_configured(root_keys: &[&str], configure: impl Fn(&mut ServerConfig)) -> Peer {
         let dir = tempfile::tempdir().expect("temporary directory");
         let path = dir.path().join("root-keys");
         std::fs::write(&path, root_keys.join("\n")).expect("written");
         let secrets = SecretBox::load(&path).expect("a key");
-        let app = Arc::new(App::new(ServerConfig::new(dir.path().to_owned()), TOKEN.to_owned(), secrets));
+        let mut config = ServerConfig::new(dir.path().to_owned());
+        configure(&mut config);
+        let app = Arc::new(App::new(config, TOKEN.to_owned(), secrets));
         Peer {
             router: super::router(app.clone()).merge(crate::api::router(app.clone())),
             app,
@@ -164,6 +170,12 @@ impl Peer {
     /// A cluster of one.
     pub async fn alone() -> Peer {
         let mut peers = cluster(1).await;
+        peers.remove(0)
+    }
+
+    /// A cluster of one with settings of its own.
+    pub async fn alone_configured(configure: impl Fn(&mut ServerConfig)) -> Peer {
+        let mut peers = join(vec![Peer::homeless_configured(&[ROOT_KEY], configure)]).await;
         peers.remove(0)
     }
 
@@ -218,17 +230,18 @@ pub async fn cluster(size: u64) -> Vec<Peer> {
 
 /// A cluster with these root keys, peer by peer: as while a key is rotated.
 pub async fn cluster_with(root_keys: &[&[&str]]) -> Vec<Peer> {
-    let size = root_keys.len();
+    join(root_keys.iter().map(|keys| Peer::homeless_with(keys)).collect()).await
+}
+
+/// Makes a cluster of peers that have no place yet.
+async fn join(mut peers: Vec<Peer>) -> Vec<Peer> {
     let transport = LocalTransport::default();
-    let addresses: Vec<String> = (1..=size).map(|peer| format!("peer-{peer}:5001")).collect();
-    let mut peers = Vec::new();
-    for (position, address) in addresses.iter().enumerate() {
-        let mut peer = Peer::homeless_with(root_keys[position]);
+    let addresses: Vec<String> = (1..=peers.len()).map(|peer| format!("peer-{peer}:5001")).collect();
+    for (position, (peer, address)) in peers.iter_mut().zip(&addresses).enumerate() {
         let node = start(position as u64 + 1, address, peer.dir.path(), &transport).await;
         transport.0.lock().expect("not poisoned").insert(address.clone(), node.clone());
         peer.app.set_node(node.clone());
         peer.node = Some(node);
-        peers.push(peer);
     }
     let newcomer = Newcomer {
         incarnation: Incarnation(1),

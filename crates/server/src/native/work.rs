@@ -113,10 +113,6 @@ impl wire::work_server::Work for WorkService {
         let app = self.calls.app.clone();
         let confidential = request.extensions().get::<Confidential>().is_some();
         let work = |node: Node, request: wire::OpenVaultRequest, info: CallInfo| async move {
-            if !confidential {
-                let message = "credentials are given out over TLS or on the peer's own machine only; use an https:// address";
-                return Err(MetaError::new(ErrorCode::PreconditionFailed, message));
-            }
             before_read(&node, wire::Consistency::Linearizable, &info).await?;
             let place = PeerVaults::new(&app, &node)
                 .place(request.scope, &request.vault)
@@ -126,6 +122,10 @@ impl wire::work_server::Work for WorkService {
                 ..wire::OpenedVault::default()
             };
             if let VaultPlace::S3(place) = place {
+                if !confidential {
+                    let message = "credentials are given out over TLS or on the peer's own machine only; use an https:// address";
+                    return Err(MetaError::new(ErrorCode::PreconditionFailed, message));
+                }
                 opened.secret_key = place.secret_key.expose().to_owned();
                 opened.access_key = place.access_key;
             }

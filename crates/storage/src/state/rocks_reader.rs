@@ -35,9 +35,9 @@ impl Reader for RocksReader<'_> {
 
     fn first_in_prefix(&self, prefix: &[u8], key: &[u8]) -> Result<Option<(Bytes, Bytes)>, StoreError> {
         let mut options = ReadOptions::default();
-        // The filter covers versioned keys without their revision and other keys whole: it may be asked only when the
-        // prefix is exactly that.
-        if keys::filter_prefix(key) == prefix {
+        // The filter covers versioned keys without their revision and other keys whole. So it may be asked only when the prefix is
+        // exactly that and something follows: of a key that is the prefix itself it would say that nothing longer is there.
+        if keys::filter_prefix(key) == prefix && key.len() > prefix.len() {
             options.set_prefix_same_as_start(true);
         } else {
             options.set_total_order_seek(true);

@@ -1,0 +1,658 @@
+//! Snapshots, restores and clones as a user has them: real files in a shared directory, three peers as processes, the command
+//! line. Peers die in the middle of the copy and at every step of a job that makes something durable.
+//!
+//! Restores are slowed down by a failpoint where a test needs their middle: the binary is built with failpoints.
+
+use quorate_objects::Crc64;
+use quorate_tests::cli;
+use quorate_tests::cluster::{Cluster, TOKEN};
+use quorate_tests::http;
+use quorate_tests::waiting::{LOOK_AGAIN, phase, until};
+use serde_json::Value as Json;
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::time::{Instant, sleep};
+
+const INSTANCE: &str = "archive";
+/// Longest a job may take here: a worker that died keeps its claim for ten seconds, and some die several times.
+const JOB_PATIENCE: Duration = Duration::from_secs(180);
+/// What `abort` ends a process with.
+const SIGABRT: i32 = 6;
+
+/// A cluster, the directory its peers share, and files to import.
+struct Archive {
+    cluster: Cluster,
+    vault: TempDir,
+    files: TempDir,
+}
+
+impl Archive {
+    /// With `count` files of `size` bytes, no two alike.
+    async fn start(count: usize, size: usize) -> Archive {
+        Archive::start_with(count, size, &[]).await
+    }
+
+    async fn start_with(count: usize, size: usize, further: &[&str]) -> Archive {
+        let vault = tempfile::tempdir().expect("a temporary directory");
+        let files = tempfile::tempdir().expect("a temporary directory");
+        for number in 0..count {
+            let directory = files.path().join(format!("part-{}", number % 4));
+            std::fs::create_dir_all(&directory).expect("made");
+            std::fs::write(directory.join(format!("{number}.bin")), content(number, size)).expect("written");
+        }
+        let root = vault.path().to_str().expect("UTF-8").to_owned();
+        let cluster = Cluster::start_with(3, &[&["--local-vault", &root], further].concat()).await;
+        cluster.create_instance(INSTANCE).await;
+        let archive = Archive { cluster, vault, files };
+        // The leader makes the directory a vault when it finds it unmarked.
+        let marker = archive.vault.path().join(".quorate-vault");
+        until("the vault is marked", async || marker.exists().then_some(())).await;
+        archive
+    }
+
+    async fn ok(&self, arguments: &[&str]) -> String {
+        cli::ok(&self.cluster, arguments).await.out
+    }
+
+    async fn json(&self, arguments: &[&str]) -> Json {
+        cli::json(&self.cluster, arguments).await
+    }
+
+    /// A collection with all files in it, and a snapshot of it.
+    async fn import_and_snapshot(&self, collection: &str) {
+        self.import(INSTANCE, collection).await;
+        self.ok(&["snapshot", "create", INSTANCE, "first", "--collection", collection])
+            .await;
+    }
+
+    async fn import(&self, instance: &str, collection: &str) {
+        self.ok(&["collection", "create", instance, collection]).await;
+        let files = self.files.path().to_str().expect("UTF-8");
+        self.ok(&[
+            "segment",
+            "import",
+            instance,
+            files,
+            "--collection",
+            collection,
+            "--files-per-segment",
+            "5",
+        ])
+        .await;
+    }
+
+    /// Names, sizes and checksums of a collection's files, as the cluster has them; each is compared with what is in the vault.
+    async fn verified(&self, instance: &str, collection: &str) -> BTreeMap<String, (String, String)> {
+        let segments = self.json(&["segment", "list", instance, "--collection", collection]).await;
+        let mut files = BTreeMap::new();
+        for segment in segments.as_array().expect("a list") {
+            let directory = self.vault.path().join(segment["path"].as_str().expect("a path"));
+            for file in segment["files"].as_array().expect("files") {
+                let text = |name: &str| file[name].as_str().expect("text").to_owned();
+                let bytes = std::fs::read(directory.join(text("name"))).expect("what is visible is there");
+                assert_eq!(
+                    (bytes.len().to_string(), Crc64::of(&bytes).0.to_string()),
+                    (text("size_bytes"), text("checksum"))
+                );
+                files.insert(text("name"), (text("size_bytes"), text("checksum")));
+            }
+        }
+        files
+    }
+
+    /// Starts a restore of the snapshot `first`; answers the job's id.
+    async fn restore(&self, to: &str) -> String {
+        let job = self.json(&["snapshot", "restore", INSTANCE, "first", "--to", to]).await;
+        job["job_id"].as_str().expect("an id").to_owned()
+    }
+
+    async fn job(&self, id: &str) -> Json {
+        self.json(&["job", "show", id]).await
+    }
+
+    /// Waits until a job has ended; answers it.
+    async fn ended(&self, id: &str) -> Json {
+        let deadline = Instant::now() + JOB_PATIENCE;
+        loop {
+            let job = self.job(id).await;
+            if !matches!(job["state"].as_str(), Some("JOB_PLANNING" | "JOB_RUNNING")) {
+                return job;
+            }
+            assert!(Instant::now() < deadline, "job {id} does not end: {job}");
+            sleep(LOOK_AGAIN * 10).await;
+        }
+    }
+
+    /// Arms a failpoint in every peer that runs.
+    async fn arm(&self, failpoint: &str) {
+        for peer in &self.cluster.peers {
+            let headers = [("quorate-token", TOKEN)];
+            let reply = http::send(&peer.public, "POST", "/debug/failpoints", &headers, failpoint).await;
+            let reply = reply.expect("a peer that runs answers");
+            assert_eq!(reply.status, 200, "{}; is this build with failpoints?", reply.body);
+        }
+    }
+
+    /// Files in the vault below directories of jobs.
+    fn files_of_jobs(&self) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        files_below(self.vault.path(), &mut found);
+        let of_job = |path: &PathBuf| path.iter().any(|part| is_job_directory(&part.to_string_lossy()));
+        found.retain(of_job);
+        found
+    }
+
+    /// Those of one job.
+    fn files_of(&self, job: &str) -> Vec<PathBuf> {
+        let directory = format!("j{job}");
+        let mut found = self.files_of_jobs();
+        found.retain(|path| path.iter().any(|part| part.to_string_lossy() == directory));
+        found
+    }
+}
+
+fn is_job_directory(name: &str) -> bool {
+    let digits = name.strip_prefix('j').unwrap_or_default();
+    !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn files_below(directory: &Path, found: &mut Vec<PathBuf>) {
+    // A directory may go while it is looked at.
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        match entry.path() {
+            path if path.is_dir() => files_below(&path, found),
+            path => found.push(path),
+        }
+    }
+}
+
+/// Bytes that no two files have in common, and that do not compress.
+fn content(number: usize, size: usize) -> Vec<u8> {
+    let mut state = number as u64 + 1;
+    let next = || {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as u8
+    };
+    std::iter::repeat_with(next).take(size).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dropped_collection_comes_back_under_another_name_though_the_leader_dies_in_the_middle() {
+    let mut archive = Archive::start(300, 20_000).await;
+
+    phase("import, snapshot, drop");
+    archive.import_and_snapshot("logs").await;
+    let before = archive.verified(INSTANCE, "logs").await;
+    assert_eq!(before.len(), 300);
+    let shown = archive.json(&["snapshot", "describe", INSTANCE, "first"]).await;
+    assert_eq!(
+        (shown["state"].as_str(), shown["segments"].as_str()),
+        (Some("COMMITTED"), Some("60")),
+        "{shown}"
+    );
+    archive.ok(&["collection", "drop", INSTANCE, "logs", "--yes"]).await;
+    cli::refused(&archive.cluster, &["collection", "describe", INSTANCE, "logs"], "", &["logs"]).await;
+
+    phase("restore slowly, and kill the leader at about 40 %");
+    archive.arm("job_file_copied=sleep(60)").await;
+    let job = archive.restore("again").await;
+    until("the copy is in its middle", async || {
+        let shown = archive.job(&job).await;
+        assert_eq!(
+            shown["state"]
+                .as_str()
+                .map(|state| state.starts_with("JOB_R") || state == "JOB_PLANNING"),
+            Some(true),
+            "{shown}"
+        );
+        (shown["progress"]["percent"].as_u64() >= Some(40)).then_some(())
+    })
+    .await;
+    cli::refused(&archive.cluster, &["collection", "describe", INSTANCE, "again"], "", &["again"]).await;
+    let leader = archive.cluster.leader().await;
+    archive.cluster.peers[leader].kill();
+
+    phase("the others finish it");
+    let ended = archive.ended(&job).await;
+    assert_eq!(ended["state"].as_str(), Some("JOB_COMPLETED"), "{ended}");
+    assert_eq!(ended["progress"]["percent"].as_u64(), Some(100));
+    assert_eq!(archive.verified(INSTANCE, "again").await, before);
+
+    phase("what the watch says, and how it exits");
+    let watched = cli::ok(&archive.cluster, &["job", "watch", &job]).await;
+    assert!(watched.out.contains("restore of first into again completed"), "{}", watched.out);
+    archive.cluster.peers[leader].start();
+    archive.cluster.wait_ready().await;
+    let verified = archive.json(&["gc", "verify", INSTANCE]).await;
+    assert_eq!(verified["missing"].as_array().map(Vec::len), Some(0), "{verified}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wrong_input_is_refused_with_a_clear_error_and_changes_nothing() {
+    let archive = Archive::start(4, 1_000).await;
+    archive.import_and_snapshot("logs").await;
+    archive.ok(&["collection", "create", INSTANCE, "taken"]).await;
+    let unknown = "00000000000000ff0000";
+    let table: &[(&[&str], &[&str])] = &[
+        (&["snapshot", "restore", INSTANCE, "never", "--to", "x"], &["has no snapshot never"]),
+        (&["snapshot", "restore", INSTANCE, unknown, "--to", "x"], &[unknown]),
+        (&["snapshot", "restore", INSTANCE, "first", "--to", "taken"], &["taken"]),
+        (
+            &["snapshot", "restore", INSTANCE, "first", "--to", "1x"],
+            &["target_collection", "letter"],
+        ),
+        (
+            &["snapshot", "restore", INSTANCE, "first", "--to", "x", "--to-vault", "nowhere"],
+            &["nowhere"],
+        ),
+        (
+            &["snapshot", "restore", INSTANCE, "first", "--to", "x", "--to-database", "none"],
+            &["none"],
+        ),
+        (
+            &["snapshot", "restore", INSTANCE, "first", "--to", "x", "--to-instance", "none"],
+            &["none"],
+        ),
+        (
+            &["snapshot", "restore", INSTANCE, "first", "--to", "x", "--give-up-after", "99d"],
+            &["2592000"],
+        ),
+        (
+            &["snapshot", "create", INSTANCE, "first", "--collection", "logs"],
+            &["first", "already exists"],
+        ),
+        (&["snapshot", "create", INSTANCE, "1 bad name", "--collection", "logs"], &["name"]),
+        (&["snapshot", "create", INSTANCE, "second", "--collection", "none"], &["none"]),
+        (
+            &["snapshot", "create", INSTANCE, "second", "--collection", "logs", "--ttl", "9999d"],
+            &["ttl_seconds", "ten years"],
+        ),
+        (&["snapshot", "pin", INSTANCE, "first", "--ttl", "31d"], &["2592000"]),
+        (&["collection", "create", INSTANCE, "logs"], &["logs"]),
+        (&["collection", "create", INSTANCE, "x", "--vault", "nowhere"], &["nowhere"]),
+        (&["partition", "create", INSTANCE, "none", "p"], &["none"]),
+        (&["database", "drop", INSTANCE, "default", "--yes"], &["default"]),
+        (
+            &["segment", "import", INSTANCE, "/nonexistent", "--collection", "logs"],
+            &["/nonexistent"],
+        ),
+        (&["job", "show", "99999"], &["99999"]),
+        (&["job", "cancel", "99999", "--yes"], &["99999"]),
+        (&["instance", "compact", INSTANCE], &["not a cloned instance"]),
+        (&["instance", "decouple", INSTANCE, "--yes"], &["not a cloned instance"]),
+        (&["instance", "clone", INSTANCE, "copy", "--snapshot", unknown], &["snapshot"]),
+    ];
+    let before = state_of(&archive).await;
+    for (arguments, parts) in table {
+        cli::refused(&archive.cluster, arguments, "", parts).await;
+    }
+    assert_eq!(state_of(&archive).await, before);
+
+    phase("a vault whose directory is gone, or is another one, is not restored into");
+    let marker = archive.vault.path().join(".quorate-vault");
+    let hidden = archive.vault.path().join("hidden");
+    std::fs::rename(&marker, &hidden).expect("renamed");
+    let restore: &[&str] = &["snapshot", "restore", INSTANCE, "first", "--to", "x"];
+    cli::refused(&archive.cluster, restore, "", &["no marker file"]).await;
+    std::fs::write(&marker, "cluster = another\nvault = local\n").expect("written");
+    cli::refused(&archive.cluster, restore, "", &["belongs to another vault"]).await;
+    std::fs::rename(&hidden, &marker).expect("renamed");
+    assert_eq!(state_of(&archive).await, before);
+    assert_eq!(archive.files_of_jobs(), Vec::<PathBuf>::new());
+}
+
+/// What could have changed: collections, snapshots and restores.
+async fn state_of(archive: &Archive) -> Vec<Json> {
+    let mut jobs = archive.json(&["job", "list"]).await;
+    if let Some(jobs) = jobs.as_array_mut() {
+        jobs.retain(|job| job["kind"].as_str() == Some("RESTORE"));
+    }
+    let mut snapshots = archive.json(&["snapshot", "list", INSTANCE]).await;
+    for snapshot in snapshots.as_array_mut().into_iter().flatten() {
+        // Written by and by.
+        snapshot["manifests"] = Json::Null;
+    }
+    vec![archive.json(&["collection", "list", INSTANCE]).await, snapshots, jobs]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restore_that_cannot_succeed_or_is_cancelled_leaves_nothing() {
+    let archive = Archive::start(40, 20_000).await;
+    archive.import_and_snapshot("logs").await;
+    let segments = archive.json(&["segment", "list", INSTANCE, "--collection", "logs"]).await;
+    let path = |position: usize| {
+        let segment = &segments[position];
+        let name = segment["files"][0]["name"].as_str().expect("a name").to_owned();
+        (
+            archive.vault.path().join(segment["path"].as_str().expect("a path")).join(&name),
+            name,
+        )
+    };
+
+    phase("a source file is missing");
+    let (missing, name) = path(0);
+    let kept = std::fs::read(&missing).expect("it is there");
+    std::fs::remove_file(&missing).expect("removed");
+    fails_naming(&archive, &name).await;
+    let verify = tokio::task::block_in_place(|| cli::run(&archive.cluster, &["gc", "verify", INSTANCE], ""));
+    assert!(
+        !verify.success && verify.out.contains("missing") && verify.out.contains(&name),
+        "{verify:?}"
+    );
+    std::fs::write(&missing, &kept).expect("written");
+
+    phase("a source file is damaged");
+    let (damaged, name) = path(3);
+    let kept = std::fs::read(&damaged).expect("it is there");
+    let mut flipped = kept.clone();
+    flipped[7] ^= 1;
+    std::fs::write(&damaged, &flipped).expect("written");
+    fails_naming(&archive, &name).await;
+    std::fs::write(&damaged, &kept).expect("written");
+
+    phase("a restore is cancelled in its middle");
+    archive.arm("job_file_copied=sleep(200)").await;
+    let job = archive.restore("again").await;
+    until("files are copied", async || (!archive.files_of_jobs().is_empty()).then_some(())).await;
+    let busy = ["snapshot", "drop", INSTANCE, "first", "--yes"];
+    cli::refused(&archive.cluster, &busy, "", &["first"]).await;
+    archive.ok(&["job", "cancel", &job, "--reason", "a test", "--yes"]).await;
+    let ended = archive.job(&job).await;
+    assert_eq!(
+        (ended["state"].as_str(), ended["reason"].as_str()),
+        (Some("JOB_CANCELLED"), Some("a test")),
+        "{ended}"
+    );
+    let watched = tokio::task::block_in_place(|| cli::run(&archive.cluster, &["job", "watch", &job], ""));
+    assert!(!watched.success, "{watched:?}");
+    archive.arm("job_file_copied=off").await;
+    nothing_is_left(&archive).await;
+
+    phase("and the same name can be restored to afterwards");
+    let job = archive.restore("again").await;
+    let ended = archive.ended(&job).await;
+    assert_eq!(ended["state"].as_str(), Some("JOB_COMPLETED"), "{ended}");
+    assert_eq!(archive.verified(INSTANCE, "again").await, archive.verified(INSTANCE, "logs").await);
+}
+
+/// A restore fails, and its reason names the file.
+async fn fails_naming(archive: &Archive, file: &str) {
+    let job = archive.restore("again").await;
+    let ended = archive.ended(&job).await;
+    assert_eq!(ended["state"].as_str(), Some("JOB_FAILED"), "{ended}");
+    assert!(
+        ended["reason"].as_str().unwrap_or_default().contains(file),
+        "{file} is not named: {ended}"
+    );
+    nothing_is_left(archive).await;
+}
+
+/// What ended jobs wrote is deleted, the name is free, and nothing of it is visible.
+async fn nothing_is_left(archive: &Archive) {
+    until("what the job wrote is deleted", async || {
+        archive.files_of_jobs().is_empty().then_some(())
+    })
+    .await;
+    cli::refused(&archive.cluster, &["collection", "describe", INSTANCE, "again"], "", &["again"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_restores_to_one_name_exactly_one_wins() {
+    let archive = Archive::start(20, 10_000).await;
+    archive.import_and_snapshot("logs").await;
+    let restore = ["snapshot", "restore", INSTANCE, "first", "--to", "again", "-o", "json"];
+    let both = tokio::task::block_in_place(|| {
+        std::thread::scope(|scope| {
+            let one = scope.spawn(|| cli::run(&archive.cluster, &restore, ""));
+            let other = cli::run(&archive.cluster, &restore, "");
+            [one.join().expect("it ran"), other]
+        })
+    });
+    let won: Vec<_> = both.iter().filter(|said| said.success).collect();
+    let lost: Vec<_> = both.iter().filter(|said| !said.success).collect();
+    assert_eq!((won.len(), lost.len()), (1, 1), "{both:?}");
+    assert!(lost[0].err.contains("again"), "{lost:?}");
+    let job: Json = serde_json::from_str(&won[0].out).expect("JSON");
+    let ended = archive.ended(job["job_id"].as_str().expect("an id")).await;
+    assert_eq!(ended["state"].as_str(), Some("JOB_COMPLETED"), "{ended}");
+    assert_eq!(archive.verified(INSTANCE, "again").await.len(), 20);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clone_is_written_to_compacted_cut_off_and_outlives_its_source() {
+    let archive = Archive::start(20, 10_000).await;
+    archive.import(INSTANCE, "logs").await;
+    let before = archive.verified(INSTANCE, "logs").await;
+    let snapshot = archive.json(&["snapshot", "create", INSTANCE, "whole"]).await;
+    let id = snapshot["snapshot_id"].as_str().expect("an id");
+
+    phase("clone, and write to the clone: the source does not see it");
+    archive.ok(&["instance", "clone", INSTANCE, "copy", "--snapshot", id]).await;
+    assert_eq!(archive.verified("copy", "logs").await, before);
+    archive.import("copy", "own").await;
+    archive.ok(&["collection", "drop", "copy", "own", "--yes"]).await;
+    archive.import("copy", "more").await;
+    cli::refused(&archive.cluster, &["collection", "describe", INSTANCE, "more"], "", &["more"]).await;
+    let drop_snapshot = ["snapshot", "drop", INSTANCE, "whole", "--yes"];
+    cli::refused(&archive.cluster, &drop_snapshot, "", &["copy"]).await;
+    cli::refused(
+        &archive.cluster,
+        &["instance", "decouple", "copy", "--yes"],
+        "",
+        &["SNAPSHOT_COMPACT_DONE"],
+    )
+    .await;
+
+    phase("compact, decouple, drop the source's snapshot and the source");
+    let compacted = cli::ok(&archive.cluster, &["instance", "compact", "copy", "--wait"]).await;
+    assert!(compacted.out.contains("completed"), "{}", compacted.out);
+    archive.ok(&["instance", "decouple", "copy", "--yes"]).await;
+    archive.ok(&drop_snapshot).await;
+    archive.ok(&["collection", "drop", INSTANCE, "logs", "--yes"]).await;
+    archive.ok(&["instance", "drop", INSTANCE, "--yes"]).await;
+    assert_eq!(archive.verified("copy", "logs").await, before);
+    assert_eq!(archive.verified("copy", "more").await, before);
+}
+
+/// A worker as a process of its own; killed when dropped.
+struct WorkerProcess(std::process::Child);
+
+impl WorkerProcess {
+    fn start(archive: &Archive, name: &str, token: &str) -> WorkerProcess {
+        let mut command = std::process::Command::new(quorate_tests::peer::binary());
+        let peers = archive.cluster.addresses().join(",");
+        command.args(["worker", "--peers", &peers, "--name", name]).env("QUORATE_TOKEN", token);
+        let quiet = command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped());
+        WorkerProcess(quiet.spawn().expect("the binary runs"))
+    }
+}
+
+impl Drop for WorkerProcess {
+    fn drop(&mut self) {
+        // One that has ended cannot be killed, and need not be.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn workers_in_processes_of_their_own_do_what_peers_without_workers_do_not() {
+    let archive = Archive::start_with(20, 10_000, &["--workers", "0"]).await;
+    archive.import_and_snapshot("logs").await;
+    let job = archive.restore("again").await;
+
+    phase("a wrong token ends a worker at once");
+    let wrong = WorkerProcess::start(&archive, "stranger", "wrong");
+    let mut wrong = std::mem::ManuallyDrop::new(wrong);
+    let status = tokio::task::block_in_place(|| wrong.0.wait()).expect("it ends");
+    assert!(!status.success());
+
+    phase("one is killed, another one does its work");
+    let waiting = archive.job(&job).await;
+    assert_eq!(waiting["progress"]["tasks_done"].as_u64().or(Some(0)), Some(0), "{waiting}");
+    let first = WorkerProcess::start(&archive, "first", TOKEN);
+    until("somebody works", async || {
+        let shown = archive.job(&job).await;
+        let has_ended = shown["state"].as_str() == Some("JOB_COMPLETED");
+        let works = shown["workers"].as_array().is_some_and(|workers| !workers.is_empty());
+        (works || has_ended).then_some(())
+    })
+    .await;
+    drop(first);
+    let _second = WorkerProcess::start(&archive, "second", TOKEN);
+    let ended = archive.ended(&job).await;
+    assert_eq!(ended["state"].as_str(), Some("JOB_COMPLETED"), "{ended}");
+    assert_eq!(archive.verified(INSTANCE, "again").await, archive.verified(INSTANCE, "logs").await);
+}
+
+/// Every site of the jobs' source, and what brings it about.
+const SITES: &[(&str, Way)] = &[
+    ("job_plan_before", Way::Restore),
+    ("job_plan_after", Way::Restore),
+    ("job_task_claimed", Way::Restore),
+    ("job_copy_start", Way::Restore),
+    ("job_file_copied", Way::Restore),
+    ("job_copy_synced", Way::Restore),
+    ("job_complete_before", Way::Restore),
+    ("job_complete_after", Way::Restore),
+    ("job_publish_before", Way::Restore),
+    ("job_publish_after", Way::Restore),
+    ("snapshot_metadata_written", Way::Snapshot),
+    ("snapshot_commit_after", Way::Snapshot),
+    ("job_manifests_before", Way::Snapshot),
+    ("job_manifests_after", Way::Snapshot),
+    ("snapshot_files_deleted", Way::DropSnapshot),
+    ("delete_read", Way::Cancel),
+    ("delete_files_after", Way::Cancel),
+    ("delete_finish_before", Way::Cancel),
+    ("delete_finish_after", Way::Cancel),
+];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Restore,
+    Snapshot,
+    DropSnapshot,
+    Cancel,
+}
+
+/// Starts again whoever died at the site; answers how many that were.
+fn start_the_dead(archive: &mut Archive, site: &str) -> usize {
+    let mut died = 0;
+    for peer in &mut archive.cluster.peers {
+        let Some(status) = peer.exited() else { continue };
+        let log = peer.log();
+        assert_eq!(status.signal(), Some(SIGABRT), "{log}");
+        assert!(
+            log.contains(&format!("failpoint {site} panic")),
+            "it died, but not at {site}: {log}"
+        );
+        peer.start();
+        died += 1;
+    }
+    died
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn peers_that_die_at_any_step_of_a_job_end_it_all_the_same() {
+    let mut archive = Archive::start(12, 10_000).await;
+    archive.import_and_snapshot("logs").await;
+    let expected = archive.verified(INSTANCE, "logs").await;
+    for (site, way) in SITES {
+        phase(&format!("{site}: {way:?}"));
+        let mut target = format!("r_{site}");
+        if *way == Way::Cancel {
+            archive.arm("job_file_copied=sleep(200)").await;
+            let job = archive.restore(&target).await;
+            until("files are copied", async || (!archive.files_of(&job).is_empty()).then_some(())).await;
+            target = job;
+        }
+        archive.arm(&format!("{site}=1*panic->off")).await;
+        let brought_about: Vec<&str> = match way {
+            Way::Restore => vec!["snapshot", "restore", INSTANCE, "first", "--to", &target, "--timeout", "60"],
+            Way::Snapshot => vec!["snapshot", "create", INSTANCE, &target, "--collection", "logs", "--timeout", "60"],
+            Way::DropSnapshot => vec!["snapshot", "drop", INSTANCE, "r_job_manifests_after", "--yes", "--timeout", "60"],
+            Way::Cancel => vec!["job", "cancel", &target, "--yes", "--timeout", "60"],
+        };
+        let arguments: Vec<String> = brought_about.into_iter().map(str::to_owned).collect();
+        let done = spawn_command(&archive, arguments);
+        let mut died = 0;
+        let deadline = Instant::now() + JOB_PATIENCE;
+        while !done.is_finished() || died == 0 || !is_settled(&archive, *way, &target).await {
+            died += start_the_dead(&mut archive, site);
+            assert!(Instant::now() < deadline, "{site}: {died} peers died, and it does not settle");
+            sleep(LOOK_AGAIN).await;
+        }
+        let (success, said) = done.await.expect("it ran");
+        assert!(success, "{site}: {said}");
+        archive.cluster.wait_ready().await;
+        if *way == Way::Restore {
+            assert_eq!(archive.verified(INSTANCE, &target).await, expected, "{site}");
+            archive.ok(&["collection", "drop", INSTANCE, &target, "--yes"]).await;
+        }
+        // A failpoint that this round did not come to must not go off in the next one.
+        archive.arm(&format!("{site}=off;job_file_copied=off")).await;
+    }
+}
+
+/// The command line, while the test looks after the peers.
+fn spawn_command(archive: &Archive, arguments: Vec<String>) -> tokio::task::JoinHandle<(bool, String)> {
+    let endpoints = archive.cluster.addresses().join(",");
+    tokio::task::spawn_blocking(move || {
+        let mut command = std::process::Command::new(quorate_tests::peer::binary());
+        command
+            .args(&arguments)
+            .env("QUORATE_ENDPOINTS", endpoints)
+            .env("QUORATE_TOKEN", TOKEN);
+        let output = command.output().expect("the binary runs");
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    })
+}
+
+/// Whether what was brought about has come to its end, as one peer that answers says.
+async fn is_settled(archive: &Archive, way: Way, target: &str) -> bool {
+    let asks: &[&str] = match way {
+        Way::Restore => &["collection", "describe", INSTANCE, target],
+        Way::Snapshot => &["snapshot", "describe", INSTANCE, target],
+        Way::DropSnapshot => &["snapshot", "list", INSTANCE],
+        Way::Cancel => &["job", "show", target],
+    };
+    let asks = [asks, &["-o", "json", "--timeout", "2"]].concat();
+    let said = tokio::task::block_in_place(|| cli::run(&archive.cluster, &asks, ""));
+    let Ok(shown) = serde_json::from_str::<Json>(&said.out) else {
+        return false;
+    };
+    match way {
+        Way::Restore => true,
+        Way::Snapshot => shown["state"] == "COMMITTED" && shown["manifests"] == shown["segments"],
+        Way::DropSnapshot => !said.out.contains("r_job_manifests_after"),
+        Way::Cancel => shown["state"] == "JOB_CANCELLED" && archive.files_of(target).is_empty(),
+    }
+}
+
+/// Names in calls of `fail_point!` below a directory.
+fn sites_below(directory: &Path, found: &mut BTreeSet<String>) {
+    let mut files = Vec::new();
+    files_below(directory, &mut files);
+    for file in files {
+        let text = std::fs::read_to_string(&file).expect("source is text");
+        let calls = text.split("fail_point!(\"").skip(1);
+        found.extend(calls.filter_map(|call| call.split('"').next()).map(str::to_owned));
+    }
+}
+
+#[test]
+fn every_site_of_the_jobs_source_has_a_case_and_every_case_a_site() {
+    let mut in_source = BTreeSet::new();
+    sites_below(
+        &PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/jobs/src")),
+        &mut in_source,
+    );
+    let in_table: BTreeSet<String> = SITES.iter().map(|(site, _)| (*site).to_owned()).collect();
+    assert_eq!(in_source, in_table);
+}
