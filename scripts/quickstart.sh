@@ -113,23 +113,26 @@ sleep 1.5
 export QUORATE_ENDPOINTS=$p1,$p2,$p3 QUORATE_TOKEN=$token
 say "Import some hundred real files into a collection, take a snapshot, drop the collection"
 mkdir "$dir/files"
-# Large files first, up to 600 MB: a copy that has a middle.
-find /usr/lib /usr/share /usr/bin -xdev -type f -readable -size +64k -printf '%s %p\n' 2>/dev/null | sort -rn | head -400 \
-  | awk '{ if ((total += $1) <= 600000000) print }' | while read -r _ file; do cp "$file" "$dir/files/$(printf %s "$file" | tr / _)"; done
+# Up to 900 MB: a copy that has a middle.
+find /usr/lib /usr/share /usr/bin -xdev -type f -readable -size +64k -size -9M -printf '%s %p\n' 2>/dev/null | sort -rn \
+  | awk 'NR <= 600 && (total += $1) <= 900000000' | while read -r _ file; do cp "$file" "$dir/files/$(printf %s "$file" | tr / _)"; done
 "$quorate" instance create shop
 "$quorate" collection create shop logs
 "$quorate" segment import shop "$dir/files" --collection logs --files-per-segment 5
 "$quorate" snapshot create shop nightly --collection logs
 "$quorate" collection drop shop logs --yes
 
-say "Restore it under another name; kill -9 the leader at about 40 %"
+say "Restore it under another name; kill -9 the leader in the middle of the copy"
 job=$("$quorate" snapshot restore shop nightly --to logs_again -o json | jq -r .job_id)
 "$quorate" job watch "$job" &
 watch=$!
-until "$quorate" job show "$job" -o json | jq -e '.progress.percent >= 40 or .state == "JOB_COMPLETED"' >/dev/null; do sleep 0.05; done
 leader=$("$quorate" status -o json | jq -r .leader_id)
-kill -9 "$(jq -r ".[] | select(.peer == ($leader|tonumber)) | .pid" "$dir/dev.json")"
-echo "peer $leader is dead at $("$quorate" job show "$job" -o json | jq .progress.percent) %"
+pid=$(jq -r ".[] | select(.peer == ($leader|tonumber)) | .pid" "$dir/dev.json")
+files=$(find "$dir/files" -type f | wc -l)
+# Workers report every few seconds; the directory shows how far they are now.
+until copied=$(find "$dir/vault" -path "*/j$job/*" -type f 2>/dev/null | wc -l); [ "$copied" -ge $((files * 2 / 5)) ]; do sleep 0.01; done
+kill -9 "$pid"
+echo "peer $leader is dead; $copied of $files files were being copied or done"
 wait "$watch"
 
 say "Compare every file with what was imported"
