@@ -466,7 +466,9 @@ impl WorkerProcess {
     fn start(archive: &Archive, name: &str, token: &str) -> WorkerProcess {
         let mut command = std::process::Command::new(quorate_tests::peer::binary());
         let peers = archive.cluster.addresses().join(",");
-        command.args(["worker", "--peers", &peers, "--name", name]).env("QUORATE_TOKEN", token);
+        command
+            .args(["worker", "--peers", &peers, "--name", name])
+            .env("QUORATE_TOKEN", token);
         let quiet = command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped());
         WorkerProcess(quiet.spawn().expect("the binary runs"))
     }

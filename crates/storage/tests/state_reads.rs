@@ -36,7 +36,11 @@ fn the_first_row_below_a_prefix_is_found_wherever_the_search_begins() {
         for key in [&[][..], &[1], &[2], &[2, 3], &[2, 4], &[2, 8], &[3]] {
             let (prefix, key) = (below(prefix), below(key));
             if key.starts_with(&prefix) {
-                assert_eq!(first(&rocks, &prefix, &key), first(&memory, &prefix, &key), "{prefix:02x?} from {key:02x?}");
+                assert_eq!(
+                    first(&rocks, &prefix, &key),
+                    first(&memory, &prefix, &key),
+                    "{prefix:02x?} from {key:02x?}"
+                );
             }
         }
     }

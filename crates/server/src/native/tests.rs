@@ -22,7 +22,9 @@ async fn call(peer: &Peer, method: &str, path: &str, body: Option<Json>) -> Answ
     let request = HttpRequest::builder().method(method).uri(format!("/api/v1{path}"));
     let request = match body {
         None => request.body(Body::empty()),
-        Some(body) => request.header("content-type", "application/json").body(Body::from(body.to_string())),
+        Some(body) => request
+            .header("content-type", "application/json")
+            .body(Body::from(body.to_string())),
     };
     peer.send(request.expect("well-formed")).await
 }
@@ -36,12 +38,18 @@ async fn ok(peer: &Peer, method: &str, path: &str, body: Option<Json>) -> Json {
 /// The call is refused with this code; answers the message.
 async fn refused(peer: &Peer, method: &str, path: &str, body: Option<Json>, code: ErrorCode) -> String {
     let answered = call(peer, method, path, body).await;
-    assert_eq!(answered.header("quorate-error"), code.row().name, "{method} {path}: {}", answered.body);
+    assert_eq!(
+        answered.header("quorate-error"),
+        code.row().name,
+        "{method} {path}: {}",
+        answered.body
+    );
     answered.json()["error"]["message"].as_str().expect("a message").to_owned()
 }
 
 async fn with_instance(peer: Peer) -> Peer {
-    peer.ok("create_instance", r#"{"instance_id":"i","name":"one","user_id":"me"}"#).await;
+    peer.ok("create_instance", r#"{"instance_id":"i","name":"one","user_id":"me"}"#)
+        .await;
     peer
 }
 
@@ -50,25 +58,69 @@ const COLLECTIONS: &str = "/instances/i/databases/default/collections";
 #[tokio::test]
 async fn databases_collections_and_partitions_come_change_and_go() {
     let peer = with_instance(Peer::alone().await).await;
-    let created = ok(&peer, "POST", "/instances/i/databases", Some(json!({"name": "d", "properties": {"a": "b"}}))).await;
-    assert_eq!((created["name"].as_str(), created["properties"]["a"].as_str()), (Some("d"), Some("b")));
+    let created = ok(
+        &peer,
+        "POST",
+        "/instances/i/databases",
+        Some(json!({"name": "d", "properties": {"a": "b"}})),
+    )
+    .await;
+    assert_eq!(
+        (created["name"].as_str(), created["properties"]["a"].as_str()),
+        (Some("d"), Some("b"))
+    );
     ok(&peer, "POST", "/instances/i/databases/d/rename", Some(json!({"new_name": "e"}))).await;
-    ok(&peer, "POST", "/instances/i/databases/e/collections", Some(json!({"name": "c", "partitions": ["p"]}))).await;
+    ok(
+        &peer,
+        "POST",
+        "/instances/i/databases/e/collections",
+        Some(json!({"name": "c", "partitions": ["p"]})),
+    )
+    .await;
     let full = refused(&peer, "DELETE", "/instances/i/databases/e", None, ErrorCode::PreconditionFailed).await;
     assert!(full.contains('e'), "{full}");
     let before = ok(&peer, "GET", "/instances/i/databases/e/collections/c", None).await;
     let at = before["revision"].as_str().expect("a revision").to_owned();
-    ok(&peer, "POST", "/instances/i/databases/e/collections/c/partitions", Some(json!({"name": "q"}))).await;
-    ok(&peer, "POST", "/instances/i/databases/e/collections/c/partitions/q/rename", Some(json!({"new_name": "r"}))).await;
+    ok(
+        &peer,
+        "POST",
+        "/instances/i/databases/e/collections/c/partitions",
+        Some(json!({"name": "q"})),
+    )
+    .await;
+    ok(
+        &peer,
+        "POST",
+        "/instances/i/databases/e/collections/c/partitions/q/rename",
+        Some(json!({"new_name": "r"})),
+    )
+    .await;
     let partitions = ok(&peer, "GET", "/instances/i/databases/e/collections/c/partitions", None).await;
-    let names: Vec<&str> = partitions["partitions"].as_array().expect("a list").iter().filter_map(|p| p["name"].as_str()).collect();
+    let names: Vec<&str> = partitions["partitions"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter_map(|p| p["name"].as_str())
+        .collect();
     assert_eq!(names, ["p", "r"]);
     let dropped = ok(&peer, "DELETE", "/instances/i/databases/e/collections/c/partitions/r", None).await;
     assert_eq!(dropped["existed"], true);
-    ok(&peer, "POST", "/instances/i/databases/e/collections/c/rename", Some(json!({"new_name": "k"}))).await;
+    ok(
+        &peer,
+        "POST",
+        "/instances/i/databases/e/collections/c/rename",
+        Some(json!({"new_name": "k"})),
+    )
+    .await;
     ok(&peer, "DELETE", "/instances/i/databases/e/collections/k", None).await;
     refused(&peer, "GET", "/instances/i/databases/e/collections/k", None, ErrorCode::NotFound).await;
-    let past = ok(&peer, "GET", &format!("/instances/i/databases/e/collections/c?at_revision={at}"), None).await;
+    let past = ok(
+        &peer,
+        "GET",
+        &format!("/instances/i/databases/e/collections/c?at_revision={at}"),
+        None,
+    )
+    .await;
     assert_eq!(past["collection_id"], before["collection_id"]);
     ok(&peer, "DELETE", "/instances/i/databases/e", None).await;
     assert_eq!(ok(&peer, "DELETE", "/instances/i/databases/e", None).await["existed"], false);
@@ -85,8 +137,18 @@ async fn a_list_goes_on_at_its_first_page_s_revision_whatever_happens_meanwhile(
     let token = first["next_page_token"].as_str().expect("more is to come");
     let second = ok(&peer, "GET", &format!("{COLLECTIONS}?page_size=2&page_token={token}"), None).await;
     assert_eq!(second["collections"][0]["name"], "c");
-    assert_eq!((&second["revision"], second["next_page_token"].as_str()), (&first["revision"], Some("")));
-    refused(&peer, "GET", &format!("{COLLECTIONS}?page_token=x"), None, ErrorCode::InvalidArgument).await;
+    assert_eq!(
+        (&second["revision"], second["next_page_token"].as_str()),
+        (&first["revision"], Some(""))
+    );
+    refused(
+        &peer,
+        "GET",
+        &format!("{COLLECTIONS}?page_token=x"),
+        None,
+        ErrorCode::InvalidArgument,
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -99,7 +161,14 @@ async fn segments_are_prepared_committed_or_given_up_and_listed() {
     let file = json!({"name": "a", "size_bytes": "5", "checksum": "7", "kind": "DATA"});
     let commit = json!({"segments": [{"segment_id": id(0), "rows": "3", "files": [file]}]});
     ok(&peer, "POST", "/instances/i/segments/commit", Some(commit.clone())).await;
-    let again = refused(&peer, "POST", "/instances/i/segments/commit", Some(commit), ErrorCode::PreconditionFailed).await;
+    let again = refused(
+        &peer,
+        "POST",
+        "/instances/i/segments/commit",
+        Some(commit),
+        ErrorCode::PreconditionFailed,
+    )
+    .await;
     assert!(again.contains(&id(0)), "{again}");
     let aborted = ok(&peer, "POST", "/instances/i/segments/abort", Some(json!({"segment_ids": [id(1)]}))).await;
     assert_eq!(aborted["aborted"], 1);
@@ -107,7 +176,12 @@ async fn segments_are_prepared_committed_or_given_up_and_listed() {
     assert_eq!(listed["segments"].as_array().map(Vec::len), Some(1));
     assert_eq!(listed["segments"][0]["files"][0]["size_bytes"], "5");
     let known = ok(&peer, "GET", "/instances/i/vault/files", None).await;
-    let kinds: Vec<&str> = known["known"].as_array().expect("a list").iter().filter_map(|known| known["kind"].as_str()).collect();
+    let kinds: Vec<&str> = known["known"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter_map(|known| known["kind"].as_str())
+        .collect();
     assert!(kinds.contains(&"KNOWN_SEGMENT") && kinds.contains(&"KNOWN_CONDEMNED"), "{known}");
     let deletions = ok(&peer, "GET", "/deletions", None).await;
     assert_eq!(deletions["deletions"][0]["path"], prepared["segments"][1]["path"]);
@@ -121,7 +195,14 @@ async fn without_a_local_directory_vaults_and_restores_are_refused_with_the_sett
     ok(&peer, "POST", COLLECTIONS, Some(json!({"name": "c"}))).await;
     let told = refused(&peer, "GET", "/instances/i/vault", None, ErrorCode::PreconditionFailed).await;
     assert!(told.contains("--local-vault"), "{told}");
-    let unknown = refused(&peer, "GET", "/instances/i/vault?vault=nowhere", None, ErrorCode::PreconditionFailed).await;
+    let unknown = refused(
+        &peer,
+        "GET",
+        "/instances/i/vault?vault=nowhere",
+        None,
+        ErrorCode::PreconditionFailed,
+    )
+    .await;
     assert!(unknown.contains("nowhere"), "{unknown}");
 }
 
@@ -133,8 +214,18 @@ async fn a_snapshot_is_committed_when_its_creation_answers_and_is_restored_as_a_
     let (_stop, stopped) = watch::channel(false);
     let _work = crate::jobs::start(&peer.app, peer.node(), stopped).expect("started");
     ok(&peer, "POST", COLLECTIONS, Some(json!({"name": "c"}))).await;
-    let made = ok(&peer, "POST", "/instances/i/snapshots", Some(json!({"name": "s", "collection": "c"}))).await;
-    assert_eq!((made["state"].as_str(), made["segments"].as_str()), (Some("COMMITTED"), Some("0")), "{made}");
+    let made = ok(
+        &peer,
+        "POST",
+        "/instances/i/snapshots",
+        Some(json!({"name": "s", "collection": "c"})),
+    )
+    .await;
+    assert_eq!(
+        (made["state"].as_str(), made["segments"].as_str()),
+        (Some("COMMITTED"), Some("0")),
+        "{made}"
+    );
     let id = made["snapshot_id"].as_str().expect("an id");
     let listed = ok(&peer, "GET", "/instances/i/snapshots", None).await;
     assert_eq!(listed["snapshots"][0]["snapshot_id"], id);
@@ -142,11 +233,31 @@ async fn a_snapshot_is_committed_when_its_creation_answers_and_is_restored_as_a_
     assert_eq!(described["local"]["root"].as_str(), root.path().to_str());
 
     let pin = ok(&peer, "POST", &format!("/instances/i/snapshots/{id}/pins"), Some(json!({}))).await;
-    refused(&peer, "DELETE", &format!("/instances/i/snapshots/{id}"), None, ErrorCode::PreconditionFailed).await;
-    ok(&peer, "DELETE", &format!("/instances/i/pins/{}", pin["pin_id"].as_str().expect("an id")), None).await;
+    refused(
+        &peer,
+        "DELETE",
+        &format!("/instances/i/snapshots/{id}"),
+        None,
+        ErrorCode::PreconditionFailed,
+    )
+    .await;
+    ok(
+        &peer,
+        "DELETE",
+        &format!("/instances/i/pins/{}", pin["pin_id"].as_str().expect("an id")),
+        None,
+    )
+    .await;
 
     let restore = format!("/instances/i/snapshots/{id}/restore");
-    let taken = refused(&peer, "POST", &restore, Some(json!({"target_collection": "c"})), ErrorCode::AlreadyExists).await;
+    let taken = refused(
+        &peer,
+        "POST",
+        &restore,
+        Some(json!({"target_collection": "c"})),
+        ErrorCode::AlreadyExists,
+    )
+    .await;
     assert!(taken.contains('c'), "{taken}");
     let job = ok(&peer, "POST", &restore, Some(json!({"target_collection": "again"}))).await;
     let path = format!("/jobs/{}", job["job_id"].as_str().expect("an id"));
@@ -156,13 +267,32 @@ async fn a_snapshot_is_committed_when_its_creation_answers_and_is_restored_as_a_
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     ok(&peer, "GET", &format!("{COLLECTIONS}/again"), None).await;
-    refused(&peer, "POST", &format!("{path}/cancel"), Some(json!({})), ErrorCode::PreconditionFailed).await;
+    refused(
+        &peer,
+        "POST",
+        &format!("{path}/cancel"),
+        Some(json!({})),
+        ErrorCode::PreconditionFailed,
+    )
+    .await;
     let jobs = ok(&peer, "GET", "/jobs?instance_id=i", None).await;
-    assert!(jobs["jobs"].as_array().is_some_and(|jobs| jobs.iter().any(|one| one["job_id"] == job["job_id"])), "{jobs}");
+    assert!(
+        jobs["jobs"]
+            .as_array()
+            .is_some_and(|jobs| jobs.iter().any(|one| one["job_id"] == job["job_id"])),
+        "{jobs}"
+    );
     assert_eq!(ok(&peer, "GET", &format!("{path}/tasks"), None).await["next_page_token"], "");
 
     std::fs::remove_file(root.path().join(".quorate-vault")).expect("removed");
-    let gone = refused(&peer, "POST", &restore, Some(json!({"target_collection": "other"})), ErrorCode::PreconditionFailed).await;
+    let gone = refused(
+        &peer,
+        "POST",
+        &restore,
+        Some(json!({"target_collection": "other"})),
+        ErrorCode::PreconditionFailed,
+    )
+    .await;
     assert!(gone.contains("no marker file"), "{gone}");
 }
 
@@ -200,8 +330,19 @@ async fn work_needs_the_token_even_on_loopback() {
     let peer = Peer::alone().await;
     let service = WorkService::new(&peer.app);
     let told = service.claim_tasks(Request::new(claim(0))).await.expect_err("no token");
-    assert_eq!(told.metadata().get("quorate-error").and_then(|value| value.to_str().ok()), Some("unauthenticated"));
-    assert!(service.claim_tasks(work(claim(0))).await.expect("answered").into_inner().tasks.is_empty());
+    assert_eq!(
+        told.metadata().get("quorate-error").and_then(|value| value.to_str().ok()),
+        Some("unauthenticated")
+    );
+    assert!(
+        service
+            .claim_tasks(work(claim(0)))
+            .await
+            .expect("answered")
+            .into_inner()
+            .tasks
+            .is_empty()
+    );
 }
 
 #[tokio::test]
@@ -210,12 +351,20 @@ async fn a_claim_waits_as_long_as_it_may_and_no_longer() {
     let service = WorkService::new(&peer.app);
     let began = Instant::now();
     let claimed = service.claim_tasks(work(claim(300))).await.expect("answered").into_inner();
-    assert!(claimed.tasks.is_empty() && began.elapsed() >= Duration::from_millis(300), "{:?}", began.elapsed());
+    assert!(
+        claimed.tasks.is_empty() && began.elapsed() >= Duration::from_millis(300),
+        "{:?}",
+        began.elapsed()
+    );
     let told = service.claim_tasks(work(claim(30_001))).await.expect_err("too long");
     assert!(told.message().contains("30000"), "{told}");
     let before = peer.node().applied().revision;
     service.claim_tasks(work(claim(0))).await.expect("answered");
-    assert_eq!(peer.node().applied().revision, before, "a question that finds nothing writes nothing");
+    assert_eq!(
+        peer.node().applied().revision,
+        before,
+        "a question that finds nothing writes nothing"
+    );
 }
 
 #[tokio::test]
@@ -233,15 +382,29 @@ async fn credentials_are_given_to_workers_only_where_nobody_else_can_read_them()
     Vault::create_marker(&place).await.expect("marked");
     let scope = ok(&peer, "POST", COLLECTIONS, Some(json!({"name": "c"}))).await;
     assert_eq!(scope["vault"], "");
-    let prepared = ok(&peer, "POST", &format!("{COLLECTIONS}/c/partitions/_default/segments"), Some(json!({"count": 1}))).await;
+    let prepared = ok(
+        &peer,
+        "POST",
+        &format!("{COLLECTIONS}/c/partitions/_default/segments"),
+        Some(json!({"count": 1})),
+    )
+    .await;
     let path = prepared["segments"][0]["path"].as_str().expect("a path");
-    let scope: u64 = path.split('/').next().and_then(|part| part[1..].parse().ok()).expect("a path begins with its scope");
+    let scope: u64 = path
+        .split('/')
+        .next()
+        .and_then(|part| part[1..].parse().ok())
+        .expect("a path begins with its scope");
     let service = WorkService::new(&peer.app);
     let open = |vault: &str| wire::OpenVaultRequest {
         scope,
         vault: vault.to_owned(),
     };
-    let local = service.open_vault(work(open(""))).await.expect("a directory has no credentials").into_inner();
+    let local = service
+        .open_vault(work(open("")))
+        .await
+        .expect("a directory has no credentials")
+        .into_inner();
     assert_eq!((local.secret_key.as_str(), local.access_key.as_str()), ("", ""));
     let told = service.open_vault(work(open("1"))).await.expect_err("anybody could read it");
     assert!(told.message().contains("https://") && !told.message().contains("my-sk"), "{told}");

@@ -7,7 +7,7 @@ use crate::{instance_snapshots, limits, text_bounds};
 use quorate_model::MetaError;
 use quorate_wire::doris::{BeginSnapshotRequest, ObjectStoreInfoPb, SnapshotPb, SnapshotStatus, SnapshotSwitchStatus, SnapshotType};
 use quorate_wire::quorate::v1::SnapshotState;
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct BeginInstanceSnapshot {
