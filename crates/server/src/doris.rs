@@ -18,6 +18,7 @@ pub(crate) mod operations;
 pub(crate) mod query_string;
 pub(crate) mod read;
 mod reply;
+pub(crate) mod snapshots;
 pub(crate) mod storage_operations;
 mod target;
 #[cfg(test)]

@@ -12,18 +12,24 @@
 use crate::app::App;
 use crate::config::{ServerConfig, is_loopback};
 use crate::doris::call::{Call, CallInfo};
-use crate::doris::{operations, read, storage_operations, write};
+use crate::doris::{operations, read, snapshots, storage_operations, write};
 use crate::native::reply;
 use crate::networks::Network;
 use bytes::Bytes;
 use quorate_model::{ErrorCode, MetaError, RetryClass, Revision};
-use quorate_state_machine::commands::{CreateInstance, UpdateAkSk};
+use quorate_state_machine::commands::{
+    AbortInstanceSnapshot, CommitInstanceSnapshot, CompactSnapshot, CreateInstance, DropInstanceSnapshot, UpdateAkSk,
+    UpdateInstanceSnapshot,
+};
 use quorate_wire::doris::meta_service_server::MetaService;
 use quorate_wire::doris::{
-    AlterClusterRequest, AlterClusterResponse, AlterInstanceRequest, AlterInstanceResponse, AlterObjStoreInfoRequest,
-    AlterObjStoreInfoResponse, CreateInstanceRequest, CreateInstanceResponse, GetClusterRequest, GetClusterResponse,
+    AbortSnapshotRequest, AbortSnapshotResponse, AlterClusterRequest, AlterClusterResponse, AlterInstanceRequest, AlterInstanceResponse,
+    AlterObjStoreInfoRequest, AlterObjStoreInfoResponse, BeginSnapshotRequest, BeginSnapshotResponse, CloneInstanceRequest,
+    CloneInstanceResponse, CommitSnapshotRequest, CommitSnapshotResponse, CompactSnapshotRequest, CompactSnapshotResponse,
+    CreateInstanceRequest, CreateInstanceResponse, DropSnapshotRequest, DropSnapshotResponse, GetClusterRequest, GetClusterResponse,
     GetClusterStatusRequest, GetClusterStatusResponse, GetInstanceRequest, GetInstanceResponse, GetObjStoreInfoRequest,
-    GetObjStoreInfoResponse, MetaServiceCode, MetaServiceResponseStatus, UpdateAkSkRequest, UpdateAkSkResponse,
+    GetObjStoreInfoResponse, ListSnapshotRequest, ListSnapshotResponse, MetaServiceCode, MetaServiceResponseStatus, UpdateAkSkRequest,
+    UpdateAkSkResponse, UpdateSnapshotRequest, UpdateSnapshotResponse,
 };
 use quorate_wire::quorate::v1::Finding;
 use std::net::IpAddr;
@@ -64,6 +70,14 @@ responses! {
     GetObjStoreInfoResponse,
     AlterObjStoreInfoResponse,
     UpdateAkSkResponse,
+    BeginSnapshotResponse,
+    UpdateSnapshotResponse,
+    CommitSnapshotResponse,
+    AbortSnapshotResponse,
+    DropSnapshotResponse,
+    ListSnapshotResponse,
+    CloneInstanceResponse,
+    CompactSnapshotResponse,
 }
 
 /// Why a connection's calls are not served; `None` for one from an allowed network.
@@ -245,6 +259,70 @@ impl MetaService for DorisService {
         })
         .await
     }
+
+    async fn begin_snapshot(&self, request: Request<BeginSnapshotRequest>) -> Result<Response<BeginSnapshotResponse>, Status> {
+        self.around("MetaService.begin_snapshot", request, |call, request| async move {
+            let (revision, response) = snapshots::begin(request, &call).await?;
+            Ok((revision, "", response))
+        })
+        .await
+    }
+
+    async fn update_snapshot(&self, request: Request<UpdateSnapshotRequest>) -> Result<Response<UpdateSnapshotResponse>, Status> {
+        self.around("MetaService.update_snapshot", request, |call, request| async move {
+            let (revision, _) = write::propose::<UpdateInstanceSnapshot>(request, &call).await?;
+            Ok((revision, "", UpdateSnapshotResponse::default()))
+        })
+        .await
+    }
+
+    async fn commit_snapshot(&self, request: Request<CommitSnapshotRequest>) -> Result<Response<CommitSnapshotResponse>, Status> {
+        self.around("MetaService.commit_snapshot", request, |call, request| async move {
+            let (revision, _) = write::propose::<CommitInstanceSnapshot>(request, &call).await?;
+            Ok((revision, "", CommitSnapshotResponse::default()))
+        })
+        .await
+    }
+
+    async fn abort_snapshot(&self, request: Request<AbortSnapshotRequest>) -> Result<Response<AbortSnapshotResponse>, Status> {
+        self.around("MetaService.abort_snapshot", request, |call, request| async move {
+            let (revision, _) = write::propose::<AbortInstanceSnapshot>(request, &call).await?;
+            Ok((revision, "", AbortSnapshotResponse::default()))
+        })
+        .await
+    }
+
+    async fn drop_snapshot(&self, request: Request<DropSnapshotRequest>) -> Result<Response<DropSnapshotResponse>, Status> {
+        self.around("MetaService.drop_snapshot", request, |call, request| async move {
+            let (revision, _) = write::propose::<DropInstanceSnapshot>(request, &call).await?;
+            Ok((revision, "", DropSnapshotResponse::default()))
+        })
+        .await
+    }
+
+    async fn list_snapshot(&self, request: Request<ListSnapshotRequest>) -> Result<Response<ListSnapshotResponse>, Status> {
+        self.around("MetaService.list_snapshot", request, |call, request| async move {
+            let (revision, response) = snapshots::list(&call, &request).await?;
+            Ok((revision, "", response))
+        })
+        .await
+    }
+
+    async fn clone_instance(&self, request: Request<CloneInstanceRequest>) -> Result<Response<CloneInstanceResponse>, Status> {
+        self.around("MetaService.clone_instance", request, |call, request| async move {
+            let (revision, response) = snapshots::clone_instance(request, &call).await?;
+            Ok((revision, "", response))
+        })
+        .await
+    }
+
+    async fn compact_snapshot(&self, request: Request<CompactSnapshotRequest>) -> Result<Response<CompactSnapshotResponse>, Status> {
+        self.around("MetaService.compact_snapshot", request, |call, request| async move {
+            let (revision, _) = write::propose::<CompactSnapshot>(request, &call).await?;
+            Ok((revision, "", CompactSnapshotResponse::default()))
+        })
+        .await
+    }
 }
 
 impl Call {
@@ -278,6 +356,8 @@ impl From<reply::CallInfo> for CallInfo {
     }
 }
 
+#[cfg(test)]
+mod snapshot_tests;
 #[cfg(test)]
 mod storage_tests;
 #[cfg(test)]

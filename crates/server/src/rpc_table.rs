@@ -4,13 +4,13 @@
 //! form of replies and the answer to routes that are still missing derive from these lines.
 
 use crate::doris::call::{Check, Handler};
-use crate::doris::{front_routes, keys, operations, read, unavailable, write};
+use crate::doris::{front_routes, keys, operations, read, snapshots, unavailable, write};
 use quorate_state_machine::command::Prepare;
 use quorate_state_machine::commands::{
     AddCluster, AddHdfsVault, AddNode, AddObjInfo, AddS3Vault, AlterIam, AlterObjInfo, AlterRamUser, AlterS3Vault, AlterVclusterInfo,
-    CreateInstance, DecommissionNode, DisableInstanceSse, DropCluster, DropHdfsVault, DropInstance, DropNode, EnableInstanceSse,
-    LegacyUpdateAkSk, NotifyDecommissioned, Numbered, RenameCluster, RenameInstance, SetClusterStatus, SetMultiVersionStatus,
-    SetSnapshotProperty, UpdateAkSk, UpdateClusterEndpoint, UpdateClusterMysqlUserName,
+    CompactSnapshot, CreateInstance, DecommissionNode, DecoupleInstance, DisableInstanceSse, DropCluster, DropHdfsVault, DropInstance,
+    DropInstanceSnapshot, DropNode, EnableInstanceSse, LegacyUpdateAkSk, NotifyDecommissioned, Numbered, RenameCluster, RenameInstance,
+    SetClusterStatus, SetMultiVersionStatus, SetSnapshotProperty, UpdateAkSk, UpdateClusterEndpoint, UpdateClusterMysqlUserName,
 };
 
 /// Which of Doris's processes serves a route.
@@ -197,8 +197,8 @@ pub const RPC_TABLE: &[Rpc] = &[
     query_command("adjust_rate_limit", front_routes::adjust_rate_limit, MetaService),
     query("list_rate_limit", front_routes::list_rate_limit, Parameters::None, Result),
     missing("injection_point", MetaService, Query, Plain),
-    missing("list_snapshot", MetaService, QueryOrBody, ResultAlways),
-    missing("drop_snapshot", MetaService, Query, Plain),
+    query("list_snapshot", snapshots::list_snapshot, QueryOrBody, ResultAlways),
+    query_command("drop_snapshot", write::execute_query::<DropInstanceSnapshot>, MetaService),
     command::<SetSnapshotProperty>(),
     query("get_snapshot_property", front_routes::get_snapshot_property, Query, Result),
     query_command(
@@ -206,8 +206,8 @@ pub const RPC_TABLE: &[Rpc] = &[
         write::execute_query::<SetMultiVersionStatus>,
         MetaService,
     ),
-    missing("compact_snapshot", MetaService, Query, Plain),
-    missing("decouple_instance", MetaService, Query, Plain),
+    query_command("compact_snapshot", write::execute_query::<CompactSnapshot>, MetaService),
+    query_command("decouple_instance", write::execute_query::<DecoupleInstance>, MetaService),
     missing("recycle_instance", Recycler, Body, Text),
     missing("statistics_recycle", Recycler, Body, Text),
     missing("recycle_copy_jobs", Recycler, Query, Text),
@@ -282,8 +282,11 @@ mod tests {
                 "alter_ram_user",
                 "alter_iam",
                 "adjust_rate_limit",
+                "drop_snapshot",
                 "set_snapshot_property",
                 "set_multi_version_status",
+                "compact_snapshot",
+                "decouple_instance",
                 "update_config",
             ]
         );
@@ -302,6 +305,7 @@ mod tests {
                 "get_value",
                 "show_meta_ranges",
                 "list_rate_limit",
+                "list_snapshot",
                 "get_snapshot_property",
                 "show_config",
             ]

@@ -246,3 +246,6 @@ pub fn set_manifest_job(context: &mut ApplyContext<'_, '_>, scope: ScopeId, revi
     snapshot.record.manifest_job = job;
     save(context, &snapshot)
 }
+
+#[cfg(test)]
+mod model_tests;

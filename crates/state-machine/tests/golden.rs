@@ -531,6 +531,7 @@ fn every_command_has_golden_bytes() {
     rows.extend(jobs::commands());
     rows.extend(snapshots::commands());
     rows.extend(snapshots::instance_commands());
+    rows.extend(snapshots::clone_commands());
     check(&rows);
     let missing: Vec<_> = COMMANDS
         .iter()

@@ -26,7 +26,15 @@ fn service_and_methods_keep_their_names() {
             "get_obj_store_info",
             "alter_obj_store_info",
             "alter_storage_vault",
-            "update_ak_sk"
+            "update_ak_sk",
+            "begin_snapshot",
+            "update_snapshot",
+            "commit_snapshot",
+            "abort_snapshot",
+            "drop_snapshot",
+            "list_snapshot",
+            "clone_instance",
+            "compact_snapshot"
         ]
     );
 }

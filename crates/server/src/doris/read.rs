@@ -142,7 +142,7 @@ pub async fn refuse_to_drop_s3_vault(call: &Call, request: AlterObjStoreInfoRequ
 }
 
 /// The status inside a response that is shown whole.
-fn ok_status() -> Option<MetaServiceResponseStatus> {
+pub(super) fn ok_status() -> Option<MetaServiceResponseStatus> {
     Some(MetaServiceResponseStatus {
         code: Some(MetaServiceCode::Ok as i32),
         msg: Some(String::new()),
@@ -180,6 +180,6 @@ fn success(revision: Revision, result: Json) -> Success {
     }
 }
 
-fn json<M: Message + Name>(message: &M) -> Json {
+pub(super) fn json<M: Message + Name>(message: &M) -> Json {
     proto_json::render_message(&M::full_name(), message)
 }

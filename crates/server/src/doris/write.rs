@@ -12,8 +12,8 @@ use quorate_state_machine::commands::Numbered;
 use quorate_state_machine::commands::create_instance::CreateInstanceCall;
 use quorate_state_machine::storage_request::StorageCall;
 use quorate_wire::doris::{
-    AlterClusterRequest, AlterIamRequest, AlterInstanceRequest, AlterObjStoreInfoRequest, AlterRamUserRequest, CreateInstanceRequest,
-    UpdateAkSkRequest,
+    AbortSnapshotRequest, AlterClusterRequest, AlterIamRequest, AlterInstanceRequest, AlterObjStoreInfoRequest, AlterRamUserRequest,
+    BeginSnapshotRequest, CommitSnapshotRequest, CreateInstanceRequest, UpdateAkSkRequest, UpdateSnapshotRequest,
 };
 use sha2::{Digest as _, Sha256};
 
@@ -128,11 +128,14 @@ macro_rules! plain_requests {
     };
 }
 
-plain_requests! { UpdateAkSkRequest AlterRamUserRequest AlterIamRequest }
+plain_requests! {
+    UpdateAkSkRequest AlterRamUserRequest AlterIamRequest
+    BeginSnapshotRequest UpdateSnapshotRequest CommitSnapshotRequest AbortSnapshotRequest
+}
 
 /// A number no other call gets. A call that is repeated under its request id gets the same one again, at every peer:
 /// otherwise it would be another request, and the repetition would be refused.
-fn unique_number(call: &Call) -> u128 {
+pub(super) fn unique_number(call: &Call) -> u128 {
     let Some(request) = call.info.request else {
         return env::random_u128();
     };

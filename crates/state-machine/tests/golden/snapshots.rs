@@ -116,6 +116,11 @@ pub fn instance_commands() -> Vec<Golden> {
             },
             "0a01691201751a0173",
         ),
+    ]
+}
+
+pub fn clone_commands() -> Vec<Golden> {
+    vec![
         command(
             CloneInstance {
                 from_instance_id: "i".into(),
