@@ -160,6 +160,11 @@ async fn every_mistake_gets_its_reply_and_changes_nothing() {
         assert_eq!(reply.header("content-type"), "application/json");
     }
 
+    phase("a peer's first write opens a session of its own, which is a revision: it must not fall between two mistakes");
+    for peer in 0..3 {
+        cluster.doris(peer, "rename_instance", r#"{"instance_id":"i","name":"one"}"#).await;
+    }
+
     phase("every mistake at every peer, leader and followers");
     for peer in 0..3 {
         for mistake in wrong_ways().into_iter().chain(wrong_bodies()).chain(wrong_names()) {

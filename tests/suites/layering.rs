@@ -32,7 +32,17 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &["quorate-wire", "quorate-model", "quorate-state-machine", "quorate-objects"],
     ),
     ("quorate-client", &["quorate-wire", "quorate-model"]),
-    ("quorate", &["quorate-wire", "quorate-model", "quorate-server", "quorate-client"]),
+    (
+        "quorate",
+        &[
+            "quorate-wire",
+            "quorate-model",
+            "quorate-objects",
+            "quorate-jobs",
+            "quorate-server",
+            "quorate-client",
+        ],
+    ),
     ("quorate-bench", &["quorate-wire", "quorate-client"]),
     ("quorate-tests", &["quorate-wire", "quorate-client", "quorate-objects"]),
 ];

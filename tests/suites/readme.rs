@@ -6,6 +6,7 @@ use serde_json::Value as Json;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 /// The `sh` blocks of a section of the README, in order.
 fn blocks(title: &str) -> Vec<&'static str> {
@@ -17,15 +18,18 @@ fn blocks(title: &str) -> Vec<&'static str> {
     rest.map(|rest| rest.split("```").next().unwrap_or_default()).collect()
 }
 
-/// A port P such that P, P+1, P+10, P+11, P+20 and P+21 are free, outside the range the other suites draw from.
+/// A port P such that P, P+1, P+10, P+11, P+20 and P+21 are free, outside the range the other suites draw from. No two calls look
+/// at the same ports: what is free for one may be about to be taken by another.
 fn free_base() -> u16 {
+    static CALLS: AtomicU16 = AtomicU16::new(0);
     let free = |port: u16| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();
-    let first = (std::process::id() % 300) as u16;
-    let bases = (0..300).map(|step| 20_000 + (first + step) % 300 * 30);
+    let first = (std::process::id() % 60) as u16;
+    let share = CALLS.fetch_add(1, Ordering::Relaxed) % 5 * 60;
+    let bases = (0..60).map(|step| 20_000 + (share + (first + step) % 60) * 30);
     let usable = bases
         .into_iter()
         .find(|base| [0, 1, 10, 11, 20, 21].iter().all(|offset| free(base + offset)));
-    usable.expect("six free ports among nine thousand")
+    usable.expect("six free ports among 1,800")
 }
 
 /// Runs a script that starts peers in `$dir`; what it printed to standard output. No peer stays behind.

@@ -33,6 +33,8 @@ enum Step {
     Pin(prop::sample::Index, u64, u64),
     Unpin(prop::sample::Index),
     Clone(prop::sample::Index),
+    /// Makes and commits one that may be cloned, and clones it.
+    CloneNew(usize, u64),
     /// Compacts and decouples a clone.
     Decouple(prop::sample::Index),
     Expire(u32),
@@ -42,7 +44,7 @@ enum Step {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let index = any::<prop::sample::Index>;
     let seconds = || prop::sample::select(vec![0u64, 1, 60]);
-    let wait = prop::sample::select(vec![1u64, 1_000, 60_000, limits::EXPIRY_RETRY_MS]);
+    let wait = prop::sample::select(vec![1u64, 1_001, 60_001, limits::EXPIRY_RETRY_MS]);
     let step = prop_oneof![
         6 => (0u64..3, 0usize..3, seconds()).prop_map(|(collection, name, ttl)| Step::Create(collection, name, ttl)),
         6 => index().prop_map(Step::Commit),
@@ -52,11 +54,12 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         4 => (index(), seconds(), 0u64..8).prop_map(|(at, ttl, random)| Step::Pin(at, ttl, random)),
         2 => index().prop_map(Step::Unpin),
         2 => index().prop_map(Step::Clone),
+        4 => (0usize..3, seconds()).prop_map(|(name, ttl)| Step::CloneNew(name, ttl)),
         1 => index().prop_map(Step::Decouple),
         4 => (0u32..4).prop_map(Step::Expire),
         3 => wait.prop_map(Step::Wait),
     ];
-    prop::collection::vec(step, 1..50)
+    prop::collection::vec(step, 1..80)
 }
 
 /// What a snapshot should be.
@@ -165,7 +168,12 @@ impl Pair {
                     assert!(one.pins.insert(pinned.pin_id, pinned.expires_ms).is_none(), "an id was given twice");
                 }
             }),
-            Step::Clone(at) => self.clone_one(at),
+            Step::Clone(at) => {
+                if let Some(revision) = self.pick(at) {
+                    self.clone_one(revision);
+                }
+            }
+            Step::CloneNew(name, ttl) => self.clone_new(name, ttl),
             Step::Decouple(at) => self.decouple(at),
         }
     }
@@ -205,8 +213,21 @@ impl Pair {
         }
     }
 
-    fn clone_one(&mut self, at: prop::sample::Index) {
-        let Some(revision) = self.pick(at) else { return };
+    fn clone_new(&mut self, name: usize, ttl: u64) {
+        let known = self.snapshots.len();
+        self.create(0, name, ttl);
+        if self.snapshots.len() > known
+            && let Some((&revision, _)) = self.snapshots.last_key_value()
+        {
+            commit(&mut self.bench, SCOPE, revision);
+            self.snapshots
+                .entry(revision)
+                .and_modify(|one| one.state = SnapshotState::Committed);
+            self.clone_one(revision);
+        }
+    }
+
+    fn clone_one(&mut self, revision: u64) {
         self.clones_made += 1;
         let name = format!("clone{}", self.clones_made);
         let request = CloneInstanceRequest {
@@ -319,7 +340,7 @@ impl Pair {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
 
     #[test]
     fn what_is_used_never_goes_and_indexes_are_what_records_say(steps in steps()) {
