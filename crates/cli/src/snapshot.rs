@@ -251,11 +251,16 @@ async fn find(connection: &Connection, instance: &str, which: &Which) -> anyhow:
 }
 
 fn title(snapshot: &Json) -> String {
-    let of = match text(snapshot, "collection") {
-        collection if collection.is_empty() => "the whole instance".to_owned(),
-        collection => format!("{}.{collection}", text(snapshot, "database")),
-    };
-    format!("snapshot {} of {of} with {}", text(snapshot, "name"), content(snapshot))
+    let (name, collection) = (text(snapshot, "name"), text(snapshot, "collection"));
+    // Nobody counts what a whole instance holds: no sums would be better than sums of nothing.
+    match collection.is_empty() {
+        true => format!("snapshot {name} of the whole instance"),
+        false => format!(
+            "snapshot {name} of {}.{collection} with {}",
+            text(snapshot, "database"),
+            content(snapshot)
+        ),
+    }
 }
 
 fn describe(shown: &Json) -> (String, Sheet) {

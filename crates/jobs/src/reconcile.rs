@@ -91,11 +91,6 @@ pub(crate) struct Access<N, V> {
 /// All reconcilers of a leader. Started when a peer becomes leader, dropped when it is that no more.
 pub struct Reconciler<N, V> {
     access: Access<N, V>,
-    claims: claims::ClaimWatch,
-    deletions: deletions::Deleter,
-    snapshots: snapshots::SnapshotSteps,
-    upkeep_at: Instant,
-    claims_at: Instant,
 }
 
 impl<N: Query + Propose, V: Vaults> Reconciler<N, V> {
@@ -107,46 +102,63 @@ impl<N: Query + Propose, V: Vaults> Reconciler<N, V> {
                 counters,
                 complaints: Complaints::default(),
             },
-            claims: claims::ClaimWatch::default(),
-            deletions: deletions::Deleter::default(),
-            snapshots: snapshots::SnapshotSteps::default(),
-            upkeep_at: Instant::now(),
-            claims_at: Instant::now(),
         }
     }
 
-    /// Works until it is dropped.
-    pub async fn run(mut self) {
-        loop {
-            let seen = self.access.node.revision();
-            let round = self.round().await;
-            tokio::time::sleep(ROUND_PAUSE).await;
-            if round == Round::Idle {
-                // Either way it looks again.
-                drop(tokio::time::timeout(ROUND_INTERVAL, self.access.node.changed(seen)).await);
-            }
-        }
+    /// Works until it is dropped. What waits for vaults has a loop of its own: one that hangs must not keep claims and jobs from
+    /// ending.
+    pub async fn run(self) {
+        tokio::join!(look_after_rows(&self.access), look_after_files(&self.access));
     }
+}
 
-    /// One look at everything that is due.
-    async fn round(&mut self) -> Round {
-        let access = &self.access;
+/// Jobs, claims and rows that have had their time: nothing but reads and proposals.
+async fn look_after_rows<N: Query + Propose, V: Vaults>(access: &Access<N, V>) {
+    let mut watch = claims::ClaimWatch::default();
+    let (mut upkeep_at, mut claims_at) = (Instant::now(), Instant::now());
+    loop {
+        let seen = access.node.revision();
         let mut round = access.settle("advance jobs", progress::step(access).await);
-        round = round.and(access.settle("work on snapshots", self.snapshots.step(access).await));
         let now = Instant::now();
-        if now >= self.claims_at {
-            self.claims_at = now + ROUND_INTERVAL;
-            round = round.and(access.settle("watch claims", self.claims.step(access).await));
-            round = round.and(access.settle("delete files", self.deletions.step(access).await));
+        if now >= claims_at {
+            claims_at = now + ROUND_INTERVAL;
+            round = round.and(access.settle("watch claims", watch.step(access).await));
         }
-        if now >= self.upkeep_at {
+        if now >= upkeep_at {
             let kept = access.settle("upkeep", upkeep::step(access).await);
             if kept == Round::Idle {
-                self.upkeep_at = now + UPKEEP_INTERVAL;
+                upkeep_at = now + UPKEEP_INTERVAL;
             }
             round = round.and(kept);
         }
-        round
+        access.rest(seen, round).await;
+    }
+}
+
+/// Snapshots and deletions: what writes to vaults and deletes from them.
+async fn look_after_files<N: Query + Propose, V: Vaults>(access: &Access<N, V>) {
+    let (mut snapshots, mut deleter) = (snapshots::SnapshotSteps::default(), deletions::Deleter::default());
+    let mut deletions_at = Instant::now();
+    loop {
+        let seen = access.node.revision();
+        let mut round = access.settle("work on snapshots", snapshots.step(access).await);
+        let now = Instant::now();
+        if now >= deletions_at {
+            deletions_at = now + ROUND_INTERVAL;
+            round = round.and(access.settle("delete files", deleter.step(access).await));
+        }
+        access.rest(seen, round).await;
+    }
+}
+
+impl<N: Query + Propose, V> Access<N, V> {
+    /// The pause between two rounds, longer when there was nothing to do and nothing has changed.
+    async fn rest(&self, seen: quorate_model::Revision, round: Round) {
+        tokio::time::sleep(ROUND_PAUSE).await;
+        if round == Round::Idle {
+            // Either way it looks again.
+            drop(tokio::time::timeout(ROUND_INTERVAL, self.node.changed(seen)).await);
+        }
     }
 }
 

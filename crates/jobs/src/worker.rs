@@ -17,6 +17,7 @@ use quorate_model::{ErrorCode, MetaError, Outcome, RetryClass};
 use quorate_state_machine::limits::{CLAIM_LEASE_MS, MAX_CLAIMS};
 use quorate_wire::quorate::v1::{ClaimProgress, CompleteTaskRequest, FailTaskRequest, JobKind, StagedRow, TaskAssignment};
 use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -80,17 +81,25 @@ impl<S: WorkSource, V: Vaults> Worker<S, V> {
             claims.clone(),
             self.complaints.clone(),
         ));
+        // Kept over the turns of the loop: a claim that is dropped while it is made may have been made all the same, by nobody.
+        let mut claiming = std::pin::pin!(None);
         loop {
             let free = self.settings.tasks_at_once.saturating_sub(tasks.len()).min(MAX_CLAIMS as usize);
+            if claiming.is_none() && free > 0 {
+                claiming.set(Some(self.source.claim(&self.name, free as u32)));
+            }
             tokio::select! {
                 () = stopped(&mut stop) => return,
                 Some(ended) = tasks.join_next() => settle(ended, &claims),
                 Some(Err(ended)) = renewals.join_next() => rethrow(ended),
-                claimed = self.source.claim(&self.name, free as u32), if free > 0 => match claimed {
-                    Ok(assignments) => assignments.into_iter().for_each(|task| self.begin(task, &mut tasks, &claims)),
-                    Err(error) => {
-                        self.complaints.log("claim tasks", &error);
-                        tokio::time::sleep(WORK_RETRY).await;
+                Some(claimed) = next_claim(claiming.as_mut()), if claiming.is_some() => {
+                    claiming.set(None);
+                    match claimed {
+                        Ok(assignments) => assignments.into_iter().for_each(|task| self.begin(task, &mut tasks, &claims)),
+                        Err(error) => {
+                            self.complaints.log("claim tasks", &error);
+                            tokio::time::sleep(WORK_RETRY).await;
+                        }
                     }
                 },
             }
@@ -113,6 +122,14 @@ impl<S: WorkSource, V: Vaults> Worker<S, V> {
             key
         });
         lock(claims).insert(key, Running { progress, abort });
+    }
+}
+
+/// What a claim under way comes to; nothing when none is.
+async fn next_claim<F: Future>(claiming: Pin<&mut Option<F>>) -> Option<F::Output> {
+    match claiming.as_pin_mut() {
+        Some(claiming) => Some(claiming.await),
+        None => None,
     }
 }
 

@@ -172,7 +172,8 @@ pub fn drop(context: &mut ApplyContext<'_, '_>, instance_id: &str) -> Result<(),
         return Err(MetaError::invalid("failed to drop instance, instance has clusters").into());
     }
     let successor = instance.info.successor_instance_id();
-    if !successor.is_empty() {
+    let is_dropped = |instance: Instance| instance.is_dropped();
+    if !successor.is_empty() && !find(context.reader(), successor)?.is_some_and(is_dropped) {
         let message = format!(
             "failed to drop instance, instance has a successor; please drop the chain tail instead, successor_instance_id={successor}"
         );

@@ -2,13 +2,14 @@
 //! row whose files are deleted again, which does no harm.
 //!
 //! It fails closed. A vault that cannot be opened, or a directory without its marker, keeps its rows: nothing is noted as deleted
-//! that was not. Such a vault is left alone for a while, and those behind it in the queue are not held up.
+//! that was not. Such a vault is left alone for a while. Neither it nor a single file that cannot be deleted holds up those behind it
+//! in the queue.
 
 use super::{Access, Round, StepError};
 use crate::counters::Counters;
 use crate::settings::{BATCHES_PER_ROUND, DELETIONS_PER_BATCH, VAULT_PAUSE};
 use crate::vaults::Vaults;
-use quorate_objects::{ObjectError, ObjectPath, Vault};
+use quorate_objects::{ObjectError, ObjectErrorKind, ObjectPath, Vault};
 use quorate_state_machine::access::{Propose, Query};
 use quorate_state_machine::commands::FinishDeletion;
 use quorate_state_machine::condemned::{self, DeletionKey};
@@ -23,24 +24,27 @@ type VaultKey = (u64, String);
 #[derive(Default)]
 pub(super) struct Deleter {
     paused: BTreeMap<VaultKey, Instant>,
+    /// Where the next step goes on: what could not be deleted stands in front of the queue.
+    after: Option<DeletionKey>,
 }
 
 impl Deleter {
     pub(super) async fn step<N: Query + Propose, V: Vaults>(&mut self, access: &Access<N, V>) -> Result<Round, StepError> {
-        let mut after = None;
         for _ in 0..BATCHES_PER_ROUND {
             let now = access.node.now();
-            let look = |after| access.node.read(|reader| condemned::due(reader, now, after, DELETIONS_PER_BATCH));
-            if look(after)?.is_empty() {
+            let after = self.after;
+            let look = || access.node.read(|reader| condemned::due(reader, now, after, DELETIONS_PER_BATCH));
+            if look()?.is_empty() {
+                self.after = None;
                 return Ok(Round::Idle);
             }
             // What is condemned stays so; this holds off whoever leads no more without knowing it.
             access.node.confirm().await?;
-            let due = look(after)?;
+            let due = look()?;
             let Some((last, _)) = due.last() else {
                 return Ok(Round::Idle);
             };
-            after = Some(*last);
+            self.after = Some(*last);
             fail::fail_point!("delete_read", |_| Ok(Round::Idle));
             self.work_off(access, due).await?;
         }
@@ -80,7 +84,14 @@ impl Deleter {
     }
 }
 
-/// Deletes what rows of one vault name; `done` grows with each row, also when a later one fails.
+/// Whether an error says that the vault as a whole cannot be used now, so that its other rows need not be tried.
+fn concerns_the_vault(error: &ObjectError) -> bool {
+    use ObjectErrorKind::{Busy, StoreDown, WrongMarker};
+    matches!(error.kind, StoreDown | Busy | WrongMarker)
+}
+
+/// Deletes what rows of one vault name; `done` grows with each row that is finished. A row that fails by itself stays and is
+/// tried again with the next pass over the queue.
 async fn delete_all<N, V: Vaults>(
     access: &Access<N, V>,
     (scope, name): &VaultKey,
@@ -89,8 +100,15 @@ async fn delete_all<N, V: Vaults>(
 ) -> Result<(), ObjectError> {
     let vault = access.vaults.open(*scope, name).await?;
     for (key, record) in rows {
-        let count = delete(&vault, &record).await?;
-        Counters::add(&access.counters.files_deleted, count);
+        match delete(&vault, &record).await {
+            Ok(count) => Counters::add(&access.counters.files_deleted, count),
+            Err(error) if concerns_the_vault(&error) => return Err(error),
+            Err(error) => {
+                Counters::add(&access.counters.delete_errors, 1);
+                access.complaints.log("delete condemned files", &error);
+                continue;
+            }
+        }
         fail::fail_point!("delete_files_after", |_| Ok(()));
         done.push(key);
     }

@@ -152,7 +152,8 @@ pub fn check_content(content: &SegmentContent) -> Result<(), MetaError> {
 /// A name is a path below the segment's directory that cannot lead out of it, in any store.
 fn check_file(segment_id: u64, file: &SegmentFile) -> Result<(), MetaError> {
     let name = &file.name;
-    let is_part = |part: &str| !part.is_empty() && part != "." && part != "..";
+    // The last two are names that vaults keep for themselves.
+    let is_part = |part: &str| !matches!(part, "" | "." | ".." | ".quorate-vault") && !part.ends_with(".quorate-partial");
     let is_plain = |byte: char| !byte.is_control() && byte != '\\';
     if name.len() <= limits::MAX_NAME_BYTES && name.split('/').all(is_part) && name.chars().all(is_plain) {
         return Ok(());
@@ -226,6 +227,8 @@ mod tests {
             "./a",
             "a\\b",
             "a\nb",
+            "a/.quorate-vault",
+            "a.quorate-partial",
             &"n".repeat(256),
         ] {
             let error = check_content(&content(&[name])).expect_err(name);

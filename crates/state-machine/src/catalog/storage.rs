@@ -29,27 +29,25 @@ impl StoredVault {
     }
 }
 
-/// Finds a store by the name or id of a vault, or by the id of an object store; an empty name is the local directory.
+/// Finds a store by its id, or by the name of a vault; an empty one is the local directory. Rows keep ids, so an id goes first: a vault
+/// that is given another one's id as its name must not take that one's files over.
 pub fn resolve(reader: &dyn Reader, instance: &Instance, vault: &str) -> Result<StoredVault, ApplyError> {
     if vault.is_empty() {
         return Ok(StoredVault::Local { scope: instance.scope });
     }
-    let by_name = vaults::position(&instance.info, vault);
-    let position = by_name.or_else(|| instance.info.resource_ids.iter().position(|id| id == vault));
-    if let Some(position) = position {
+    if let Some(store) = instance.info.obj_info.iter().find(|store| store.id() == vault) {
+        return Ok(StoredVault::S3(Box::new(store.clone())));
+    }
+    let by_id = instance.info.resource_ids.iter().position(|id| id == vault);
+    if let Some(position) = by_id.or_else(|| vaults::position(&instance.info, vault)) {
         let found = vaults::read(reader, instance, position)?;
         return Ok(match found.obj_info {
             Some(store) => StoredVault::S3(Box::new(store)),
             None => StoredVault::Hdfs,
         });
     }
-    match instance.info.obj_info.iter().find(|store| store.id() == vault) {
-        Some(store) => Ok(StoredVault::S3(Box::new(store.clone()))),
-        None => {
-            let message = format!("vault {vault:?} of instance {:?} does not exist", instance.info.instance_id());
-            Err(MetaError::new(ErrorCode::VaultNotFound, message).into())
-        }
-    }
+    let message = format!("vault {vault:?} of instance {:?} does not exist", instance.info.instance_id());
+    Err(MetaError::new(ErrorCode::VaultNotFound, message).into())
 }
 
 /// As [`resolve`], but refuses a store whose files cannot be copied or deleted.

@@ -4,6 +4,7 @@
 //! only a repetition under the same request id gets the first answer again.
 
 use crate::command::{ApplyContext, ApplyError, Command, Prepare, PrepareContext, decode_record};
+use crate::catalog::storage;
 use crate::instances;
 use crate::keys::VersionedTable;
 use crate::record::{CollectionRecord, SnapshotRecord, StatsRecord};
@@ -138,9 +139,16 @@ impl CreateSnapshot {
     fn source(&self, context: &ApplyContext<'_, '_>, scope: ScopeId) -> Result<Source, ApplyError> {
         let reader = context.reader();
         if self.collection.is_empty() {
-            let instance = instances::find(reader, &self.instance_id)?;
+            let vault = match instances::find(reader, &self.instance_id)? {
+                Some(instance) => {
+                    let place = instance_snapshots::default_place(&instance);
+                    storage::resolve_usable(reader, &instance, &place)?;
+                    place
+                }
+                None => String::new(),
+            };
             return Ok(Source {
-                vault: instance.as_ref().map(instance_snapshots::default_place).unwrap_or_default(),
+                vault,
                 ..Source::default()
             });
         }

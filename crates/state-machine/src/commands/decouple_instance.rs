@@ -4,7 +4,6 @@
 
 use crate::command::{ApplyContext, ApplyError, Command, Prepare, PrepareContext};
 use crate::snapshots::id;
-use crate::store::StoreError;
 use crate::versioned::lineage::parent;
 use crate::{clones, instances, text_bounds};
 use quorate_model::MetaError;
@@ -42,7 +41,8 @@ impl Command for DecoupleInstance {
 
     fn apply(&self, context: &mut ApplyContext<'_, '_>) -> Result<DecoupleInstanceReply, ApplyError> {
         let instance_id = &self.instance_id;
-        let Some(mut instance) = instances::find(context.reader(), instance_id)? else {
+        let found = instances::find(context.reader(), instance_id)?;
+        let Some(mut instance) = found.filter(|instance| !instance.is_dropped()) else {
             return Err(MetaError::not_found(format!("instance not found, instance_id={instance_id}")).into());
         };
         let info = &mut instance.info;
@@ -64,7 +64,7 @@ impl Command for DecoupleInstance {
         }
         (info.source_instance_id, info.source_snapshot_id) = (None, None);
         let record = parent(context.reader(), instance.scope)?.filter(|record| record.base_complete);
-        let record = record.ok_or_else(|| StoreError(format!("clone {instance_id} is compacted but has no base layer")))?;
+        let record = record.ok_or_else(|| MetaError::internal(format!("clone {instance_id} is compacted but has no base layer")))?;
         clones::decouple(context, instance.scope, &record)?;
         instances::put(context, &instance);
         Ok(DecoupleInstanceReply {

@@ -200,7 +200,7 @@ fn kind_of(reader: &dyn Reader, snapshot: &Snapshot, now_ms: u64) -> Result<Work
 }
 
 /// Whether a job is at it; one that failed is not followed by the next at once.
-fn awaits_job(reader: &dyn Reader, job: u64, now_ms: u64) -> Result<bool, StoreError> {
+pub fn awaits_job(reader: &dyn Reader, job: u64, now_ms: u64) -> Result<bool, StoreError> {
     if job == 0 {
         return Ok(false);
     }

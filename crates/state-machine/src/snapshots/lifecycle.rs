@@ -49,7 +49,7 @@ pub fn check_unused(reader: &dyn Reader, snapshot: &Snapshot, now_ms: u64) -> Re
     let clones = clones(reader, snapshot.scope, snapshot.revision)?;
     if !clones.is_empty() {
         let text = format!(
-            "snapshot {name} is read through by {} clones: {}; decouple or drop them first",
+            "snapshot {name} is read through by {} clones: {}; decouple or drop them first (a dropped one lets go when its history of 10 minutes has been collected)",
             clones.len(),
             clone_names(reader, &clones)?.join(", ")
         );

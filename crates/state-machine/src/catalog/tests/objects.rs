@@ -311,6 +311,13 @@ fn a_collection_is_kept_in_a_vault_that_files_can_be_moved_from() {
     assert_eq!(found.id(), "2");
     let resolve = |vault| crate::queries::files::resolve_vault(&bench.store, bench.scope(), vault);
     assert_eq!(resolve("main").expect("an object store"), found);
+    let mut renamed = instance.clone();
+    renamed.info.storage_vault_names[1] = "2".to_owned();
+    let of_rows = storage::resolve(&bench.store, &renamed, "2").expect("is there");
+    assert_eq!(
+        of_rows, found,
+        "a vault with another one's id as its name does not take that one's files over"
+    );
     assert_eq!(resolve("").expect("local"), storage::StoredVault::Local { scope: bench.scope() });
     assert!(resolve("hdfs").expect_err("refused").to_string().contains("HDFS"));
 }

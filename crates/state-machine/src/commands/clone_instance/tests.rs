@@ -317,7 +317,7 @@ fn a_read_only_clone_has_the_sources_stores_and_keeps_the_snapshot() {
         instance_id: "a".into(),
         snapshot: crate::snapshot_fixture::by_name("", "l"),
     };
-    assert_eq!(bench.run(&native).expect_err("cloned").message, "snapshot l is read through by 1 clones: b; decouple or drop them first");
+    assert_eq!(bench.run(&native).expect_err("cloned").message, "snapshot l is read through by 1 clones: b; decouple or drop them first (a dropped one lets go when its history of 10 minutes has been collected)");
     bench.now_ms += 3_600_001;
     assert_eq!(bench.run(&ExpireSnapshots::default()).expect("runs").put_off, 1, "its time to live waits for the clone");
     bench.run(&DropInstance { instance_id: "a".into() }).expect("a source may be dropped");
@@ -502,4 +502,17 @@ fn a_caller_of_the_native_api_says_whether_files_are_copied() {
         info(&bench, "b").scope.0,
     );
     assert!(holds.contains_key(&expected));
+}
+
+#[test]
+fn a_compacted_clone_that_was_dropped_is_not_there_to_be_decoupled() {
+    let mut bench = bench();
+    let snapshot = snapshot_of(&mut bench, "a");
+    clone(&mut bench, request("a", &snapshot, "b", CloneType::ReadOnly)).expect("cloned");
+    let job = compact(&mut bench, "b").expect("started");
+    finish(&mut bench, job);
+    let drop = DropInstance { instance_id: "b".into() };
+    bench.run(&drop).expect("dropped");
+    let refused = decouple(&mut bench, "b").expect_err("dropped");
+    assert_eq!(refused.message, "instance not found, instance_id=b");
 }
