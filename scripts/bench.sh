@@ -60,7 +60,7 @@ target="$CARGO_TARGET_DIR/release"
 # Not in a memory file system: a sync that costs nothing is not what is measured.
 if [ -z "$directory" ]; then
     mkdir -p target
-    directory="$(mktemp -d "$PWD/target/bench-XXXXXX")"
+    directory="$(mktemp -d -p "$PWD/target")"
 fi
 json="${json:-$directory/result.json}"
 

@@ -15,7 +15,7 @@ echo "building quorate"
 cargo build --quiet --package quorate
 quorate="$CARGO_TARGET_DIR/debug/quorate"
 
-dir=$(mktemp -d /tmp/quorate-quickstart.XXXXXX)
+dir=$(mktemp -d)
 base=$(python3 - <<'PY' 2>/dev/null || echo 5000
 import socket
 for base in [5000] + list(range(21000, 29000, 100)):
