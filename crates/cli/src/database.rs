@@ -88,10 +88,18 @@ pub async fn run(verb: DatabaseVerb, context: &Context) -> anyhow::Result<()> {
             output::done(&context.output, &format!("database {name} renamed to {new_name}"), &answer.revision);
         }
         DatabaseVerb::Drop { instance, name, confirm } => {
-            if !confirm::agreed(
-                &confirm,
-                &format!("This drops database {name} of instance {instance}; it must be empty."),
-            )? {
+            let held = connection
+                .all(&names::collections(&instance, &name), &[], "collections")
+                .await?
+                .len();
+            let what = match held {
+                0 => format!("This drops database {name} of instance {instance}, which is empty."),
+                _ => format!(
+                    "Database {name} of instance {instance} has {}: it is not dropped before these are.",
+                    counted(held as u64, "collection")
+                ),
+            };
+            if !confirm::agreed(&confirm, &what)? {
                 return Ok(());
             }
             let answer = connection.delete(&names::database(&instance, &name)).await?;

@@ -1,10 +1,12 @@
 //! `quorate instance`: warehouses.
 
+use crate::amounts::counted;
 use crate::api::path;
 use crate::confirm::{self, ConfirmArguments};
 use crate::context::Context;
 use crate::doris::Connection;
 use crate::job;
+use crate::names;
 use crate::output::{self, Sheet, list, text};
 use crate::store::StoreArguments;
 use clap::{Subcommand, ValueEnum};
@@ -192,7 +194,8 @@ async fn run_doris_verb(verb: InstanceVerb, context: &Context) -> anyhow::Result
         }
         InstanceVerb::Drop { id, confirm } => {
             let shown = connection.read_query("get_instance", &[("instance_id", &id)]).await?.result;
-            if !confirm::agreed(&confirm, &what_goes(&id, &shown))? {
+            let contents = contents(&connection, &id).await?;
+            if !confirm::agreed(&confirm, &what_goes(&id, &shown, &contents))? {
                 return Ok(());
             }
             ("drop_instance", json!({"instance_id": id}), format!("instance {id} dropped"))
@@ -242,9 +245,30 @@ fn list_sheet(shown: &Json) -> (String, Sheet) {
     (sentence, sheet)
 }
 
-fn what_goes(id: &str, shown: &Json) -> String {
+/// What an instance holds, for who is about to drop it.
+async fn contents(connection: &Connection, id: &str) -> anyhow::Result<String> {
+    let mut collections = 0;
+    for database in connection.anew().all(&names::databases(id), &[], "databases").await? {
+        let of_database = names::collections(id, &text(&database, "name"));
+        collections += connection.anew().all(&of_database, &[], "collections").await?.len();
+    }
+    let snapshots = connection
+        .anew()
+        .all(&path(&["instances", id, "snapshots"]), &[], "snapshots")
+        .await?;
+    let running = [("instance_id", id.to_owned()), ("only_active", "true".to_owned())];
+    let jobs = connection.anew().all(&path(&["jobs"]), &running, "jobs").await?;
+    Ok(format!(
+        "{}, {} and {}",
+        counted(collections as u64, "collection"),
+        counted(snapshots.len() as u64, "snapshot"),
+        counted(jobs.len() as u64, "running job")
+    ))
+}
+
+fn what_goes(id: &str, shown: &Json, contents: &str) -> String {
     format!(
-        "This drops instance {id} (name {:?}, status {}) with {} object stores, {} vaults and {} clusters. There is no way back.",
+        "This drops instance {id} (name {:?}, status {}) with {} object stores, {} vaults, {} clusters, {contents}. There is no way back.",
         text(shown, "name"),
         text(shown, "status"),
         list(shown, "obj_info").len(),

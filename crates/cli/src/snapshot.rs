@@ -147,7 +147,20 @@ pub async fn run(verb: SnapshotVerb, context: &Context) -> anyhow::Result<ExitCo
         }
         SnapshotVerb::Drop { instance, which, confirm } => {
             let shown = find(&connection, &instance, &which).await?;
-            let what = format!("This drops {}, made {}.", title(&shown), distance(number(&shown, "created_ms")));
+            let (pins, clones) = (number(&shown, "pins"), list(&shown, "clones").len() as u64);
+            let refused = match pins + clones {
+                0 => String::new(),
+                _ => format!(
+                    " It has {} and {}, and is not dropped before these are gone.",
+                    counted(pins, "pin"),
+                    counted(clones, "clone")
+                ),
+            };
+            let what = format!(
+                "This drops {}, made {}.{refused}",
+                title(&shown),
+                distance(number(&shown, "created_ms"))
+            );
             if confirm::agreed(&confirm, &what)? {
                 let id = text(&shown, "snapshot_id");
                 let answer = connection.delete(&path(&["instances", &instance, "snapshots", &id])).await?;
