@@ -36,30 +36,42 @@ impl Disk {
 
     /// Fills it until no more than `left_bytes` are free.
     pub fn fill(&self, left_bytes: u64) {
-        self.clear();
-        let filler = File::create(self.mount.join(FILLER)).expect("a file is made");
-        let mut wanted = self.free_bytes().saturating_sub(left_bytes);
-        let mut filled = 0;
-        // The last blocks go to the file's own bookkeeping: what cannot be had at once is had in smaller steps.
-        while wanted > 0 {
-            match fallocate(&filler, FallocateFlags::empty(), filled, wanted) {
-                Ok(()) => {
-                    filled += wanted;
-                    wanted = self.free_bytes().saturating_sub(left_bytes);
-                }
-                Err(rustix::io::Errno::NOSPC) => wanted /= 2,
-                Err(error) => panic!("a file system that is mounted takes a file: {error}"),
-            }
-            if wanted < 4_096 {
-                return;
-            }
-        }
+        fill(&self.mount, left_bytes).expect("a file system that is mounted takes a file");
     }
 
     /// Takes the filler away.
     pub fn clear(&self) {
-        let _ = std::fs::remove_file(self.mount.join(FILLER));
+        clear(&self.mount);
     }
+}
+
+/// Fills the file system mounted at `mount` until no more than `left_bytes` are free.
+pub fn fill(mount: &Path, left_bytes: u64) -> std::io::Result<()> {
+    clear(mount);
+    let free_bytes = || -> std::io::Result<u64> {
+        let facts = statvfs(mount)?;
+        Ok(facts.f_bavail * facts.f_frsize)
+    };
+    let filler = File::create(mount.join(FILLER))?;
+    let mut wanted = free_bytes()?.saturating_sub(left_bytes);
+    let mut filled = 0;
+    // The last blocks go to the file's own bookkeeping: what cannot be had at once is had in smaller steps.
+    while wanted >= 4_096 {
+        match fallocate(&filler, FallocateFlags::empty(), filled, wanted) {
+            Ok(()) => {
+                filled += wanted;
+                wanted = free_bytes()?.saturating_sub(left_bytes);
+            }
+            Err(rustix::io::Errno::NOSPC) => wanted /= 2,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Takes the filler of [`fill`] away.
+pub fn clear(mount: &Path) {
+    let _ = std::fs::remove_file(mount.join(FILLER));
 }
 
 impl Drop for Disk {

@@ -1,7 +1,154 @@
 //! `jepsen`: breaks a cluster on purpose and says what held.
 
+mod cell;
+mod doctor;
+mod field;
+mod health;
 mod history;
+mod ledger;
+mod nemesis;
 mod seeded;
+mod trivial;
 mod verdict;
+mod workload;
 
-fn main() {}
+use anyhow::{Context, bail};
+use cell::{CellOptions, Results};
+use clap::{Args, Parser, Subcommand};
+use field::{Ground, belongings};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+#[derive(Parser)]
+#[command(name = "jepsen", about = "Fault tests of Quorate", version)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Say what this machine can do.
+    Doctor,
+    /// Run one cell: a workload under faults.
+    Test(TestArguments),
+    /// Take away what a runner that is gone has left.
+    Clean,
+}
+
+#[derive(Args, Clone)]
+struct TestArguments {
+    /// What clients do.
+    #[arg(long)]
+    workload: String,
+    /// Faults, separated by commas, each with modes if not all: `kill,partition:bridge/ring`.
+    #[arg(long, value_delimiter = ',')]
+    nemesis: Vec<String>,
+    #[arg(long, default_value_t = 3)]
+    nodes: usize,
+    /// Length of the main phase.
+    #[arg(long, default_value_t = 60)]
+    seconds: u64,
+    /// Decides arguments and schedules; drawn when absent.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Operations a second.
+    #[arg(long, default_value_t = 300)]
+    rate: u64,
+    /// Where peers run: namespaces need root; processes can only be killed and paused.
+    #[arg(long, default_value = "namespaces")]
+    ground: Ground,
+    /// Timing of elections: lan or wan.
+    #[arg(long, default_value = "wan")]
+    profile: String,
+    /// `quorate worker` processes.
+    #[arg(long, default_value_t = 0)]
+    workers: usize,
+    /// Directory of the run, made anew [default: one below target/jepsen].
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// The server under test [default: quorate beside this program].
+    #[arg(long)]
+    binary: Option<PathBuf>,
+    /// Further environment of the nodes, `NAME=value`.
+    #[arg(long)]
+    env: Vec<String>,
+}
+
+impl TestArguments {
+    fn cell(self) -> anyhow::Result<CellOptions> {
+        let own = std::env::current_exe().context("the path of this program")?;
+        let beside = own.parent().context("this program lies in a directory")?;
+        let binary = self.binary.unwrap_or_else(|| beside.join("quorate"));
+        if !binary.exists() {
+            bail!("{} is absent; cargo build -p quorate --features failpoints,audit", binary.display());
+        }
+        let missing = doctor::missing_for_ground(self.ground);
+        if !missing.is_empty() {
+            bail!("no cluster can be made here: {}", missing.join("; "));
+        }
+        let seconds_since = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap_or_default();
+        let seed = self.seed.unwrap_or(seconds_since.as_nanos() as u64 % 1_000_000_007);
+        let runs = beside.parent().unwrap_or(beside).join("jepsen");
+        let name = format!("{}-{}-{seed}", seconds_since.as_secs(), self.workload);
+        Ok(CellOptions {
+            dir: std::path::absolute(self.out.unwrap_or_else(|| runs.join(name)))?,
+            workload: self.workload,
+            nemeses: self.nemesis,
+            nodes: self.nodes,
+            seconds: self.seconds,
+            seed,
+            rate: self.rate,
+            ground: self.ground,
+            profile: self.profile,
+            workers: self.workers,
+            binary: std::path::absolute(binary)?,
+            environment: self.env,
+        })
+    }
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().verb {
+        Verb::Doctor => say_what_is_missing(),
+        Verb::Test(arguments) => arguments.cell().and_then(|cell| cell.run()).map(|results| tell(&results)),
+        Verb::Clean => belongings::clean().map(|count| {
+            println!("{count} things of runners that are gone were taken away");
+            ExitCode::SUCCESS
+        }),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("jepsen: {error:#}");
+        ExitCode::from(3)
+    })
+}
+
+fn say_what_is_missing() -> anyhow::Result<ExitCode> {
+    let mut all = true;
+    for check in doctor::checks() {
+        let state = check.missing.as_deref().unwrap_or("there");
+        all &= check.missing.is_none();
+        println!("{:16} {:48} {state}", check.what, check.why);
+    }
+    println!("faults: {}", nemesis::names().join(", "));
+    Ok(if all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// 0 for a run that held, 1 for one that did not, 2 for one that proved nothing.
+fn tell(results: &Results) -> ExitCode {
+    for verdict in &results.verdicts {
+        println!("{:?} {}: {}", verdict.valid, verdict.checker, verdict.what);
+    }
+    for failure in &results.harness_failures {
+        println!("harness failure: {failure}");
+    }
+    let ops: Vec<String> = results.ops.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+    println!("valid: {}; {}; {:.1} s", results.valid, ops.join(", "), results.seconds);
+    match &results.valid {
+        serde_json::Value::Bool(true) => ExitCode::SUCCESS,
+        serde_json::Value::Bool(false) => ExitCode::FAILURE,
+        _ => ExitCode::from(2),
+    }
+}

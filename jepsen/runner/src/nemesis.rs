@@ -1,8 +1,32 @@
 //! Faults. Each is one kind of harm that is done, lasts a while and is undone.
+//!
+//! A run names them `kill` or `kill:leader/all`: without modes each time another one, in an order the seed decides, until
+//! all were had. `start` returns once something shows that the harm is there.
+
+mod clock;
+mod corrupt;
+mod failpoint;
+mod fsync;
+mod kill;
+mod members;
+mod membership;
+mod modes;
+mod packets;
+mod partition;
+mod pause;
+mod power;
+mod purge;
+mod space;
+mod starve;
+mod targets;
+mod transfer;
+mod workers;
 
 use crate::field::Field;
+use crate::field::preload::Clocks;
 use crate::seeded::Random;
 use async_trait::async_trait;
+use modes::Modes;
 use serde::{Deserialize, Serialize};
 
 /// Whether a fault was really there, and how that is known.
@@ -10,21 +34,263 @@ use serde::{Deserialize, Serialize};
 #[serde(tag = "status", rename_all = "lowercase")]
 pub enum Outcome {
     /// `evidence` is something read back: a counter that moved, a state in /proc, an error the kernel gave.
-    Installed { mode: String, nodes: Vec<String>, evidence: String },
+    Installed {
+        mode: String,
+        nodes: Vec<String>,
+        evidence: String,
+    },
     /// It cannot be done here, or made no sense in this moment (no leader to kill).
     Skipped { why: String },
     /// It was asked for and nothing shows that it took effect.
     Indeterminate { why: String },
 }
 
-/// One kind of harm.
-#[async_trait]
-pub trait Nemesis: Send {
-    fn name(&self) -> &'static str;
+impl Outcome {
+    fn installed(mode: &str, field: &Field, nodes: &[usize], evidence: impl Into<String>) -> Outcome {
+        Outcome::Installed {
+            mode: mode.to_owned(),
+            nodes: nodes.iter().map(|node| field.name(*node)).collect(),
+            evidence: evidence.into(),
+        }
+    }
 
+    fn skipped(why: impl Into<String>) -> Outcome {
+        Outcome::Skipped { why: why.into() }
+    }
+}
+
+/// One kind of harm. Each has a thread of its own: what it waits for, it may block on.
+#[async_trait(?Send)]
+pub trait Nemesis: Send {
     /// Does the harm. What is random comes from `random` alone.
     async fn start(&mut self, field: &Field, random: &mut Random) -> anyhow::Result<Outcome>;
 
     /// Undoes it, and says what shows that it is gone. Called exactly once after each `start`, also after one that failed.
     async fn stop(&mut self, field: &Field, random: &mut Random) -> anyhow::Result<String>;
+}
+
+/// What a fault needs of the field.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Needs {
+    pub namespaces: bool,
+    pub shim: bool,
+    pub clocks: Clocks,
+    /// Nodes that can be taken in.
+    pub spares: usize,
+    pub workers: usize,
+    /// The smallest cluster all its modes can be done to.
+    pub nodes: usize,
+    /// `quorate-jepsen-netq` beside the runner.
+    pub netq: bool,
+}
+
+/// A fault a run was asked for.
+pub struct Chosen {
+    /// As it was asked for.
+    pub spec: String,
+    pub name: &'static str,
+    /// Modes that were asked for by name: each must have been there.
+    pub required: Vec<&'static str>,
+    /// Longest this fault lasts, in seconds.
+    pub longest_seconds: u64,
+    pub needs: Needs,
+    pub nemesis: Box<dyn Nemesis>,
+}
+
+/// One line of the table of faults.
+struct Kind {
+    name: &'static str,
+    modes: &'static [&'static str],
+    /// Modes that are done only when they are named.
+    only_named: &'static [&'static str],
+    longest_seconds: u64,
+    needs: Needs,
+    make: fn(Modes) -> Box<dyn Nemesis>,
+}
+
+const PLAIN: Needs = Needs {
+    namespaces: false,
+    shim: false,
+    clocks: Clocks::True,
+    spares: 0,
+    workers: 0,
+    nodes: 3,
+    netq: false,
+};
+const ROOTED: Needs = Needs { namespaces: true, ..PLAIN };
+
+/// All faults there are.
+const KINDS: &[Kind] = &[
+    Kind {
+        name: "kill",
+        modes: &["one", "leader", "minority", "all"],
+        only_named: &[],
+        longest_seconds: 4,
+        needs: PLAIN,
+        make: |modes| Box::new(kill::Kill::new(modes)),
+    },
+    Kind {
+        name: "failpoint",
+        modes: failpoint::MODES,
+        only_named: &[],
+        longest_seconds: 3,
+        needs: PLAIN,
+        make: |modes| Box::new(failpoint::Failpoint::new(modes)),
+    },
+    Kind {
+        name: "pause",
+        modes: &["leader", "follower", "minority", "freezer"],
+        only_named: &[],
+        longest_seconds: 8,
+        needs: PLAIN,
+        make: |modes| Box::new(pause::Pause::new(modes)),
+    },
+    Kind {
+        name: "partition",
+        modes: partition::MODES,
+        only_named: &["ring", "bridge"],
+        longest_seconds: 10,
+        needs: ROOTED,
+        make: |modes| Box::new(partition::Partition::new(modes)),
+    },
+    Kind {
+        name: "packets",
+        modes: &["loss", "delay", "reorder", "bandwidth"],
+        only_named: &[],
+        longest_seconds: 8,
+        needs: Needs { netq: true, ..ROOTED },
+        make: |modes| Box::new(packets::Packets::new(modes)),
+    },
+    Kind {
+        name: "clock",
+        modes: clock::MODES,
+        only_named: &[],
+        longest_seconds: 8,
+        needs: Needs {
+            clocks: Clocks::Wall,
+            ..ROOTED
+        },
+        make: |modes| Box::new(clock::Clock::new(modes)),
+    },
+    Kind {
+        name: "clock-monotonic",
+        modes: clock::MODES,
+        only_named: &[],
+        longest_seconds: 8,
+        needs: Needs {
+            clocks: Clocks::Monotonic,
+            ..ROOTED
+        },
+        make: |modes| Box::new(clock::Clock::new(modes)),
+    },
+    Kind {
+        name: "power",
+        modes: &["one", "leader", "minority", "all"],
+        only_named: &[],
+        longest_seconds: 3,
+        needs: ROOTED,
+        make: |modes| Box::new(power::Power::new(modes)),
+    },
+    Kind {
+        name: "fsync",
+        modes: &["slow", "hang", "fail", "fail-once"],
+        // A disk that lies breaks what Raft is built on: a control, not a fault that must be survived.
+        only_named: &["lie"],
+        longest_seconds: 6,
+        needs: Needs { shim: true, ..ROOTED },
+        make: |modes| Box::new(fsync::Fsync::new(modes)),
+    },
+    Kind {
+        name: "space",
+        modes: &["one", "leader", "all"],
+        only_named: &[],
+        longest_seconds: 6,
+        needs: ROOTED,
+        make: |modes| Box::new(space::Space::new(modes)),
+    },
+    Kind {
+        name: "corrupt",
+        modes: corrupt::MODES,
+        only_named: &[],
+        longest_seconds: 2,
+        needs: ROOTED,
+        make: |modes| Box::new(corrupt::Corrupt::new(modes)),
+    },
+    Kind {
+        name: "starve",
+        modes: &["processor", "disk"],
+        only_named: &[],
+        longest_seconds: 10,
+        needs: ROOTED,
+        make: |modes| Box::new(starve::Starve::new(modes)),
+    },
+    Kind {
+        name: "membership",
+        modes: &["replace", "grow", "shrink"],
+        only_named: &[],
+        longest_seconds: 4,
+        needs: Needs { spares: 1, ..PLAIN },
+        make: |modes| Box::new(membership::Membership::new(modes)),
+    },
+    Kind {
+        name: "transfer",
+        modes: &["best", "random", "dead"],
+        only_named: &[],
+        longest_seconds: 1,
+        needs: PLAIN,
+        make: |modes| Box::new(transfer::Transfer::new(modes)),
+    },
+    Kind {
+        name: "purge",
+        modes: purge::MODES,
+        only_named: &[],
+        longest_seconds: 1,
+        needs: ROOTED,
+        make: |modes| Box::new(purge::Purge::new(modes)),
+    },
+    Kind {
+        name: "workers",
+        modes: &["kill", "pause"],
+        only_named: &[],
+        longest_seconds: 12,
+        needs: Needs { workers: 2, ..PLAIN },
+        make: |modes| Box::new(workers::Workers::new(modes)),
+    },
+];
+
+/// Names of all faults, each with its modes.
+pub fn names() -> Vec<String> {
+    let name = |kind: &Kind| {
+        let modes: Vec<&str> = kind.modes.iter().chain(kind.only_named).copied().collect();
+        format!("{}:{}", kind.name, modes.join("/"))
+    };
+    KINDS.iter().map(name).collect()
+}
+
+/// The fault of `kill` or `kill:leader/all`, for a cluster of so many nodes.
+pub fn by_name(spec: &str, nodes: usize) -> anyhow::Result<Chosen> {
+    let (name, wanted) = spec.split_once(':').map_or((spec, None), |(name, modes)| (name, Some(modes)));
+    let kind = KINDS.iter().find(|kind| kind.name == name);
+    let kind = kind.ok_or_else(|| anyhow::anyhow!("\"{name}\" is no fault; there are {}", names().join(", ")))?;
+    let mut required = Vec::new();
+    for mode in wanted.iter().flat_map(|modes| modes.split('/')) {
+        let known = kind.modes.iter().chain(kind.only_named).find(|known| **known == mode);
+        required.push(*known.ok_or_else(|| anyhow::anyhow!("\"{mode}\" is no mode of {name}; there are {}", names().join(", ")))?);
+    }
+    if required.iter().any(|mode| ["ring", "bridge"].contains(mode)) {
+        anyhow::ensure!(nodes >= 5, "{spec} needs five nodes");
+    }
+    let modes = if required.is_empty() {
+        kind.modes.to_vec()
+    } else {
+        required.clone()
+    };
+    Ok(Chosen {
+        spec: spec.to_owned(),
+        name: kind.name,
+        required,
+        longest_seconds: kind.longest_seconds,
+        needs: kind.needs,
+        nemesis: (kind.make)(Modes::new(modes)),
+    })
 }

@@ -1,0 +1,156 @@
+//! One run: a workload under faults, from empty nodes to verdicts.
+//!
+//! Phases. *Bootstrap*: empty nodes become a cluster, the workload makes what it needs. *Main*: load, and every fault on a
+//! schedule of its own from the seed; they may overlap. *Heal*: all faults end, all nodes are started, load goes on for a
+//! while. *Final*: everything is read through every node. Then the nodes are asked to end, and what they left is judged.
+//!
+//! Two kinds of bad news are kept apart: what the product did is an anomaly, what the suite could not do is a harness
+//! failure. After the first harness failure no more load is issued; healing, stopping and judging go on.
+
+mod begin;
+mod final_state;
+mod results;
+mod schedule;
+mod watch;
+
+pub use begin::CellOptions;
+pub use results::{FaultCount, Results};
+
+use crate::field::Field;
+use crate::history::{Phase, Recorder};
+use crate::workload::{Stage, Workload};
+use anyhow::Context;
+use schedule::Schedules;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{Instant, sleep, timeout};
+
+/// Empty nodes become a cluster within this.
+const BOOTSTRAP: Duration = Duration::from_secs(60);
+/// All nodes serve again within this after the last fault, or something is wrong.
+const RECOVERY: Duration = Duration::from_secs(60);
+/// Load after healing, in which the first successes are looked for.
+const HEALED_LOAD: Duration = Duration::from_secs(4);
+/// Processes of a workload end their last operation within this.
+const LOAD_ENDS: Duration = Duration::from_secs(30);
+/// Reading everything through every node.
+const FINAL_READS: Duration = Duration::from_secs(120);
+/// A node that was asked to end.
+const NODE_ENDS: Duration = Duration::from_secs(30);
+
+/// What a run came to, before it is judged.
+#[derive(Default)]
+pub struct Ran {
+    /// What the product did that it must never do, seen by the runner itself.
+    pub anomalies: Vec<String>,
+    /// What the suite could not do.
+    pub failures: Vec<String>,
+    /// From the end of the last fault until every node answered a linearizable read.
+    pub recovery: Option<Duration>,
+    /// Somebody asked the run to end.
+    pub interrupted: bool,
+}
+
+/// Runs all phases; whatever goes wrong is in the result.
+async fn run_phases(cell: &CellOptions, field: &Arc<Field>, workload: &Arc<dyn Workload>, stage: &Stage, schedules: Schedules) -> Ran {
+    let mut ran = Ran::default();
+    if let Err(error) = bootstrap(field, workload, stage).await {
+        ran.failures.push(format!("bootstrap: {error:#}"));
+        return ran;
+    }
+    let watch = watch::start(field.clone());
+    stage.recorder.enter(Phase::Main);
+    let load = {
+        let (workload, stage) = (workload.clone(), stage.clone());
+        field.client_runtime().spawn(async move { workload.run(&stage).await })
+    };
+    let running = schedules.start(field.clone(), stage.recorder.clone());
+    tokio::select! {
+        () = sleep(Duration::from_secs(cell.seconds)) => {}
+        () = running.failed() => {}
+        _ = tokio::signal::ctrl_c() => ran.interrupted = true,
+    }
+    stage.recorder.enter(Phase::Heal);
+    ran.failures.extend(running.end().await);
+    heal(field, &stage.recorder, &mut ran).await;
+    if ran.failures.is_empty() && !ran.interrupted {
+        sleep(HEALED_LOAD).await;
+    }
+    stage.stop();
+    match timeout(LOAD_ENDS, load).await {
+        Ok(Ok(Ok(()))) => {}
+        Ok(Ok(Err(error))) => ran.failures.push(format!("the load failed: {error:#}")),
+        Ok(Err(error)) => ran.failures.push(format!("the load failed: {error}")),
+        Err(_) => ran.failures.push(format!("the load did not end within {} s", LOAD_ENDS.as_secs())),
+    }
+    if ran.failures.is_empty() && ran.anomalies.is_empty() && !ran.interrupted {
+        final_reads(field, workload, stage, &mut ran).await;
+    }
+    watch.end().await;
+    ran
+}
+
+async fn bootstrap(field: &Arc<Field>, workload: &Arc<dyn Workload>, stage: &Stage) -> anyhow::Result<()> {
+    for node in 0..field.size() {
+        field.start(node).await?;
+    }
+    field.wait_ready(BOOTSTRAP).await?;
+    for worker in 0..field.workers() {
+        field.start_worker(worker).await?;
+    }
+    let (workload, stage) = (workload.clone(), stage.clone());
+    let prepare = field.client_runtime().spawn(async move { workload.prepare(&stage).await });
+    prepare.await?.context("the workload cannot begin")
+}
+
+/// Ends what is left of any fault and waits until every node serves.
+async fn heal(field: &Arc<Field>, recorder: &Recorder, ran: &mut Ran) {
+    let began = Instant::now();
+    if let Err(error) = field.heal().await {
+        ran.failures.push(format!("healing: {error:#}"));
+        return;
+    }
+    recorder.fault("heal", serde_json::Value::Null);
+    match field.wait_ready(RECOVERY).await {
+        Ok(()) => ran.recovery = Some(began.elapsed()),
+        Err(error) => ran.anomalies.push(format!("after healing: {error:#}")),
+    }
+}
+
+async fn final_reads(field: &Arc<Field>, workload: &Arc<dyn Workload>, stage: &Stage, ran: &mut Ran) {
+    stage.recorder.enter(Phase::Final);
+    let (workload, stage) = (workload.clone(), stage.clone());
+    let reads = field.client_runtime().spawn(async move { workload.read_all(&stage).await });
+    match timeout(FINAL_READS, reads).await {
+        Ok(Ok(Ok(()))) => {}
+        Ok(Ok(Err(error))) => ran.failures.push(format!("final reads: {error:#}")),
+        Ok(Err(error)) => ran.failures.push(format!("final reads: {error}")),
+        Err(_) => ran
+            .anomalies
+            .push(format!("the final reads did not end within {} s", FINAL_READS.as_secs())),
+    }
+    if let Err(error) = final_state::write(field).await {
+        ran.anomalies.push(format!("the nodes do not come to the same state: {error:#}"));
+    }
+}
+
+/// Asks all nodes to end; each must, without an error.
+async fn stop_nodes(field: &Arc<Field>, ran: &mut Ran) {
+    let known = field.exits().len();
+    let all: Vec<usize> = (0..field.total()).filter(|node| field.node(*node).is_running()).collect();
+    field.claim("stop", &all, true);
+    for node in &all {
+        let _ = field.terminate(*node);
+    }
+    let ended = field.wait_for("all nodes end", NODE_ENDS, async || {
+        let _ = field.look_for_exits();
+        all.iter().all(|node| !field.node(*node).is_running()).then_some(())
+    });
+    if let Err(error) = ended.await {
+        ran.anomalies.push(format!("asked to end: {error:#}"));
+    }
+    for exit in field.exits().into_iter().skip(known).filter(|exit| exit.how != "exit code 0") {
+        ran.anomalies
+            .push(format!("{}, asked to end, ended by {}: {}", exit.node, exit.how, exit.last_said));
+    }
+}

@@ -1,0 +1,121 @@
+//! What a run is asked for, and its way from there to results.
+
+use super::results::Results;
+use super::schedule::Schedules;
+use super::{Ran, run_phases, stop_nodes};
+use crate::doctor;
+use crate::field::preload::Clocks;
+use crate::field::{Field, FieldOptions, Ground, belongings};
+use crate::history::Recorder;
+use crate::nemesis::{self, Chosen};
+use crate::workload::{Stage, Workload};
+use anyhow::{Context, bail};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// One run, as it was asked for. Written to `cell.json`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CellOptions {
+    pub workload: String,
+    pub nemeses: Vec<String>,
+    pub nodes: usize,
+    pub seconds: u64,
+    pub seed: u64,
+    /// Operations a second.
+    pub rate: u64,
+    pub ground: Ground,
+    /// Timing of elections: `lan` or `wan`.
+    pub profile: String,
+    pub workers: usize,
+    /// The run's directory.
+    pub dir: PathBuf,
+    pub binary: PathBuf,
+    /// Further environment of the nodes, `NAME=value`.
+    #[serde(default)]
+    pub environment: Vec<String>,
+}
+
+impl CellOptions {
+    /// Runs it. An error says why it could not begin; everything later is in the results.
+    pub fn run(&self) -> anyhow::Result<Results> {
+        belongings::clean().context("what an earlier run left cannot be taken away")?;
+        let workload = crate::trivial::by_name(&self.workload).with_context(|| format!("\"{}\" is no workload", self.workload))?;
+        let workload: Arc<dyn Workload> = Arc::from(workload);
+        let chosen: Vec<Chosen> = self
+            .nemeses
+            .iter()
+            .map(|spec| nemesis::by_name(spec, self.nodes))
+            .collect::<anyhow::Result<_>>()?;
+        let options = self.field_options(&chosen)?;
+        std::fs::create_dir_all(&self.dir).with_context(|| self.dir.display().to_string())?;
+        std::fs::write(self.dir.join("cell.json"), serde_json::to_string_pretty(self)?)?;
+        let began = std::time::SystemTime::now();
+        let recorder = Recorder::default();
+        let asked = chosen
+            .iter()
+            .map(|chosen| (chosen.name, chosen.required.clone()))
+            .collect::<Vec<_>>();
+        let schedules = Schedules::new(chosen, self.seed, self.seconds);
+        let field = Field::make(options)?;
+        let stage = Stage::new(field.clone(), recorder.clone(), self.seed, self.rate);
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        let mut ran = runtime.block_on(async {
+            let mut ran = run_phases(self, &field, &workload, &stage, schedules).await;
+            stop_nodes(&field, &mut ran).await;
+            ran
+        });
+        drop(runtime);
+        self.tear_down(&field, &mut ran);
+        Results::judge(self, &field, workload.as_ref(), &recorder, &asked, ran, began)
+    }
+
+    /// What is left goes, whatever happened before.
+    fn tear_down(&self, field: &Arc<Field>, ran: &mut Ran) {
+        if let Err(error) = field.tear_down() {
+            ran.failures.push(format!("teardown: {error:#}"));
+        }
+        let images = self.dir.join("disks");
+        // Data directories are kept on plain processes only; images of disks are large, and unreadable without root.
+        if self.ground == Ground::Namespaces && ran.anomalies.is_empty() {
+            let _ = std::fs::remove_dir_all(images);
+        }
+    }
+
+    fn field_options(&self, chosen: &[Chosen]) -> anyhow::Result<FieldOptions> {
+        let mut clocks = Clocks::True;
+        for one in chosen {
+            let wanted = one.needs.clocks;
+            if clocks != Clocks::True && wanted != Clocks::True && clocks != wanted {
+                bail!(
+                    "a run moves the wall clock or both clocks, not both ways: {}",
+                    self.nemeses.join(", ")
+                );
+            }
+            if wanted != Clocks::True {
+                clocks = wanted;
+            }
+            if self.nodes < one.needs.nodes {
+                bail!("{} needs {} nodes", one.spec, one.needs.nodes);
+            }
+            let missing = doctor::missing_for(one, self.ground);
+            if !missing.is_empty() {
+                bail!("{} cannot be done here: {}; see `jepsen doctor`", one.spec, missing.join("; "));
+            }
+        }
+        let most = |what: fn(&Chosen) -> usize| chosen.iter().map(what).max().unwrap_or(0);
+        let pair = |pair: &String| pair.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
+        Ok(FieldOptions {
+            ground: self.ground,
+            nodes: self.nodes,
+            spares: most(|one| one.needs.spares),
+            workers: self.workers.max(most(|one| one.needs.workers)),
+            dir: self.dir.clone(),
+            binary: self.binary.clone(),
+            profile: self.profile.clone(),
+            clocks,
+            shim: chosen.iter().any(|one| one.needs.shim),
+            environment: self.environment.iter().filter_map(pair).collect(),
+        })
+    }
+}

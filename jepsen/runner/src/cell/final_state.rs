@@ -1,0 +1,47 @@
+//! What the nodes say in the end, kept for the checkers: `final.json` with log positions and digests, `metrics/`.
+
+use crate::field::Field;
+use anyhow::Context;
+use quorate_tests::http;
+use quorate_tests::raft_state::RaftState;
+use serde_json::json;
+use std::time::Duration;
+
+/// All nodes have applied the same within this, when nobody writes.
+const SAME: Duration = Duration::from_secs(30);
+
+/// Waits until all nodes have applied the same, and writes what they say.
+pub async fn write(field: &Field) -> anyhow::Result<()> {
+    let same = field.wait_for("all nodes have applied the same", SAME, async || {
+        let states = states(field).await;
+        let all: Option<Vec<&RaftState>> = states.iter().map(Option::as_ref).collect();
+        let all = all?;
+        all.iter().all(|state| state.applied == all[0].applied).then_some(())
+    });
+    let same = same.await;
+    let states = states(field).await;
+    let nodes = states.iter().enumerate().map(|(node, state)| {
+        state.as_ref().map(|state| {
+            json!({
+                "node": field.name(node), "applied": state.applied, "last": state.last, "purged": state.purged,
+                "checkpoint": state.checkpoint, "digests": state.digests,
+            })
+        })
+    });
+    let nodes: Vec<_> = nodes.collect();
+    std::fs::write(field.dir().join("final.json"), serde_json::to_string(&nodes)?)?;
+    std::fs::create_dir_all(field.dir().join("metrics"))?;
+    for node in 0..field.size() {
+        let metrics = http::get(&field.control(node), "/metrics").await.context("metrics")?;
+        std::fs::write(field.dir().join("metrics").join(format!("{}.txt", field.name(node))), metrics.body)?;
+    }
+    same
+}
+
+async fn states(field: &Field) -> Vec<Option<RaftState>> {
+    let mut states = Vec::new();
+    for node in 0..field.size() {
+        states.push(field.raft_state(node).await);
+    }
+    states
+}

@@ -1,0 +1,184 @@
+//! `results.json`: what one run came to; and its line in the ledger.
+
+use super::{CellOptions, Ran};
+use crate::field::{Exit, Field};
+use crate::history::{Kind, Op, Process, Recorder};
+use crate::verdict::{Validity, Verdict};
+use crate::workload::Workload;
+use crate::{health, ledger};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value as Json, json};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::SystemTime;
+
+/// How often a fault was there, by name.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct FaultCount {
+    pub installed: u64,
+    pub skipped: u64,
+    pub indeterminate: u64,
+    /// Installed, by mode.
+    pub modes: BTreeMap<String, u64>,
+}
+
+/// What one run came to.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Results {
+    /// `true`, `false` or `"unknown"`.
+    pub valid: Json,
+    pub workload: String,
+    pub nemeses: Vec<String>,
+    pub nodes: usize,
+    pub seed: u64,
+    pub rate: u64,
+    pub profile: String,
+    /// Seconds of the main phase, as asked for.
+    pub asked_seconds: u64,
+    /// Of the source the runner was called in; empty outside a repository.
+    pub commit: String,
+    /// SHA-256 of the binary under test.
+    pub binary: String,
+    /// Clients' operations by `ok`, `fail` and `info`.
+    pub ops: BTreeMap<String, u64>,
+    pub faults: BTreeMap<String, FaultCount>,
+    pub recovery_seconds: Option<f64>,
+    pub exits: Vec<Exit>,
+    /// What the suite could not do: then nothing was proved.
+    pub harness_failures: Vec<String>,
+    pub verdicts: Vec<Verdict>,
+    /// Seconds since 1970.
+    pub began: u64,
+    /// Of the whole run.
+    pub seconds: f64,
+    /// Of these, the checkers'.
+    pub check_seconds: f64,
+    /// One-minute load of the machine at the end.
+    pub host_load: String,
+    /// Calls the run again.
+    pub repeat: String,
+}
+
+impl Results {
+    /// Writes the history, lets all checkers judge it, and writes the results and the ledger's line.
+    pub(super) fn judge(
+        cell: &CellOptions,
+        field: &Field,
+        workload: &dyn Workload,
+        recorder: &Recorder,
+        asked: &[(&'static str, Vec<&'static str>)],
+        ran: Ran,
+        began: SystemTime,
+    ) -> anyhow::Result<Results> {
+        let history = recorder.ops();
+        let dir = &cell.dir;
+        write_history(dir, &history)?;
+        let checking = std::time::Instant::now();
+        let mut failures = ran.failures;
+        if ran.interrupted {
+            failures.push("the run was interrupted".to_owned());
+        }
+        let faults = count_faults(&history);
+        let mut verdicts = vec![health::faults(&faults, asked), health::nodes(field, &ran.anomalies)];
+        verdicts.extend(workload.check(&history, dir));
+        let check_seconds = checking.elapsed().as_secs_f64();
+        let results = Results {
+            valid: valid(&verdicts, &failures),
+            workload: cell.workload.clone(),
+            nemeses: cell.nemeses.clone(),
+            nodes: cell.nodes,
+            seed: cell.seed,
+            rate: cell.rate,
+            profile: cell.profile.clone(),
+            asked_seconds: cell.seconds,
+            commit: commit(),
+            binary: hash(&cell.binary)?,
+            ops: count_ops(&history),
+            faults,
+            recovery_seconds: ran.recovery.map(|took| took.as_secs_f64()),
+            exits: field.exits(),
+            harness_failures: failures,
+            verdicts,
+            began: began.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+            seconds: began.elapsed().map_or(0.0, |took| took.as_secs_f64()),
+            check_seconds,
+            host_load: std::fs::read_to_string("/proc/loadavg").unwrap_or_default().trim().to_owned(),
+            repeat: repeat(cell),
+        };
+        std::fs::write(dir.join("results.json"), serde_json::to_string_pretty(&results)?)?;
+        ledger::append(dir, &results)?;
+        Ok(results)
+    }
+}
+
+fn write_history(dir: &Path, history: &[Op]) -> anyhow::Result<()> {
+    let lines: Result<Vec<String>, _> = history.iter().map(serde_json::to_string).collect();
+    Ok(std::fs::write(dir.join("history.jsonl"), lines?.join("\n") + "\n")?)
+}
+
+/// A run proves nothing if the suite itself failed, and that is not a pass.
+fn valid(verdicts: &[Verdict], failures: &[String]) -> Json {
+    let worst = verdicts.iter().map(|verdict| verdict.valid).max().unwrap_or(Validity::Unknown);
+    match (worst, failures.is_empty()) {
+        (Validity::Invalid, _) => Json::Bool(false),
+        (Validity::Valid, true) => Json::Bool(true),
+        _ => json!("unknown"),
+    }
+}
+
+fn count_ops(history: &[Op]) -> BTreeMap<String, u64> {
+    let mut counts = BTreeMap::new();
+    for op in history.iter().filter(|op| matches!(op.process, Process::Client(_))) {
+        let name = match op.kind {
+            Kind::Invoke => continue,
+            Kind::Ok => "ok",
+            Kind::Fail => "fail",
+            Kind::Info => "info",
+        };
+        *counts.entry(name.to_owned()).or_insert(0) += 1;
+    }
+    counts
+}
+
+fn count_faults(history: &[Op]) -> BTreeMap<String, FaultCount> {
+    let mut counts: BTreeMap<String, FaultCount> = BTreeMap::new();
+    for op in history.iter().filter(|op| matches!(op.process, Process::Nemesis(_))) {
+        let Some(name) = op.f.strip_prefix("start-") else { continue };
+        let count = counts.entry(name.to_owned()).or_default();
+        match op.value["status"].as_str() {
+            Some("installed") => {
+                count.installed += 1;
+                *count
+                    .modes
+                    .entry(op.value["mode"].as_str().unwrap_or_default().to_owned())
+                    .or_insert(0) += 1;
+            }
+            Some("skipped") => count.skipped += 1,
+            _ => count.indeterminate += 1,
+        }
+    }
+    counts
+}
+
+fn commit() -> String {
+    let said = std::process::Command::new("git").args(["rev-parse", "HEAD"]).output();
+    said.map_or(String::new(), |said| String::from_utf8_lossy(&said.stdout).trim().to_owned())
+}
+
+fn hash(binary: &Path) -> anyhow::Result<String> {
+    let mut hasher = Sha256::new();
+    std::io::copy(&mut std::fs::File::open(binary)?, &mut hasher)?;
+    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn repeat(cell: &CellOptions) -> String {
+    let nemeses = match cell.nemeses.is_empty() {
+        true => String::new(),
+        false => format!(" --nemesis {}", cell.nemeses.join(",")),
+    };
+    format!(
+        "jepsen test --workload {}{nemeses} --nodes {} --seconds {} --seed {} --rate {} --profile {}",
+        cell.workload, cell.nodes, cell.seconds, cell.seed, cell.rate, cell.profile
+    )
+}

@@ -1,0 +1,165 @@
+//! When faults begin and end: each on a schedule of its own, drawn from the run's seed and the fault's name.
+
+use crate::field::Field;
+use crate::history::Recorder;
+use crate::nemesis::{Chosen, Outcome};
+use crate::seeded::Random;
+use serde_json::json;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+/// Shortest time a fault lasts.
+const SHORTEST_MS: u64 = 1_000;
+/// Pause before a fault that was not there is tried again.
+const AFTER_SKIPPED_MS: u64 = 700;
+/// A fault begins and ends within this, or the suite is broken.
+const LONGEST_STEP: Duration = Duration::from_secs(90);
+
+/// Faults that have not begun.
+pub struct Schedules {
+    all: Vec<(Chosen, Random)>,
+    seconds: u64,
+}
+
+/// Faults under way.
+pub struct Running {
+    tasks: Vec<JoinHandle<Result<(), String>>>,
+    end: watch::Sender<bool>,
+    failed: watch::Receiver<bool>,
+}
+
+impl Schedules {
+    pub fn new(chosen: Vec<Chosen>, seed: u64, seconds: u64) -> Schedules {
+        let random = |spec: &str| Random::new(spec.bytes().fold(seed, |mixed, byte| mixed.rotate_left(9) ^ u64::from(byte)));
+        let all = chosen.into_iter().map(|one| {
+            let random = random(&one.spec);
+            (one, random)
+        });
+        Schedules {
+            all: all.collect(),
+            seconds,
+        }
+    }
+
+    pub fn start(self, field: Arc<Field>, recorder: Recorder) -> Running {
+        let (end, ending) = watch::channel(false);
+        let (fail, failed) = watch::channel(false);
+        let seconds = self.seconds;
+        let tasks = self.all.into_iter().map(|(chosen, random)| {
+            let one = OneSchedule {
+                field: field.clone(),
+                recorder: recorder.clone(),
+                ending: ending.clone(),
+                longest_ms: (chosen.longest_seconds * 1_000).min(seconds * 1_000 / 4).max(SHORTEST_MS + 1),
+                chosen,
+                random,
+            };
+            let fail = fail.clone();
+            let runtime = tokio::runtime::Handle::current();
+            tokio::task::spawn_blocking(move || {
+                let ended = runtime.block_on(one.run());
+                if ended.is_err() {
+                    let _ = fail.send(true);
+                }
+                ended
+            })
+        });
+        Running {
+            tasks: tasks.collect(),
+            end,
+            failed,
+        }
+    }
+}
+
+impl Running {
+    /// Returns when a fault could not be done or undone because the suite is broken.
+    pub async fn failed(&self) {
+        let mut failed = self.failed.clone();
+        if failed.wait_for(|failed| *failed).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Ends all faults; returns what failed.
+    pub async fn end(self) -> Vec<String> {
+        let _ = self.end.send(true);
+        let mut failures = Vec::new();
+        for task in self.tasks {
+            match task.await {
+                Ok(Ok(())) => {}
+                Ok(Err(failure)) => failures.push(failure),
+                Err(error) => failures.push(format!("a schedule failed: {error}")),
+            }
+        }
+        failures
+    }
+}
+
+struct OneSchedule {
+    field: Arc<Field>,
+    recorder: Recorder,
+    ending: watch::Receiver<bool>,
+    chosen: Chosen,
+    random: Random,
+    longest_ms: u64,
+}
+
+impl OneSchedule {
+    async fn run(mut self) -> Result<(), String> {
+        let mut pause_ms = 500 + self.random.below(2_000);
+        while !self.wait(pause_ms).await {
+            let installed = self.begin().await?;
+            if installed {
+                let on_ms = SHORTEST_MS + self.random.below(self.longest_ms - SHORTEST_MS);
+                self.wait(on_ms).await;
+            }
+            self.undo().await?;
+            pause_ms = match installed {
+                true => 1_000 + self.random.below(3_000),
+                false => AFTER_SKIPPED_MS,
+            };
+        }
+        Ok(())
+    }
+
+    /// Waits, but not beyond the end; whether that has come.
+    async fn wait(&mut self, ms: u64) -> bool {
+        let ended = timeout(Duration::from_millis(ms), self.ending.wait_for(|end| *end)).await;
+        ended.is_ok()
+    }
+
+    /// Whether the fault is there.
+    async fn begin(&mut self) -> Result<bool, String> {
+        let name = self.chosen.name;
+        let began = timeout(LONGEST_STEP, self.chosen.nemesis.start(&self.field, &mut self.random)).await;
+        let outcome = match began {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(error)) => {
+                let failure = format!("{name} cannot be done: {error:#}");
+                // Half of it may be there.
+                let _ = self.undo().await;
+                return Err(failure);
+            }
+            Err(_) => return Err(format!("{name} was not there after {} s", LONGEST_STEP.as_secs())),
+        };
+        let value = serde_json::to_value(&outcome).map_err(|error| error.to_string())?;
+        self.recorder.fault(&format!("start-{name}"), value);
+        Ok(!matches!(outcome, Outcome::Skipped { .. }))
+    }
+
+    async fn undo(&mut self) -> Result<(), String> {
+        let name = self.chosen.name;
+        let undone = timeout(LONGEST_STEP, self.chosen.nemesis.stop(&self.field, &mut self.random)).await;
+        let evidence = match undone {
+            Ok(Ok(evidence)) => evidence,
+            Ok(Err(error)) => return Err(format!("{name} cannot be undone: {error:#}")),
+            Err(_) => return Err(format!("{name} was not undone after {} s", LONGEST_STEP.as_secs())),
+        };
+        self.recorder.fault(&format!("stop-{name}"), json!({"evidence": evidence}));
+        Ok(())
+    }
+}

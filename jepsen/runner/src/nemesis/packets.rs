@@ -1,0 +1,160 @@
+//! Packets that are lost, late or out of order, and a narrow link.
+//!
+//! The kernel here has no netem: packets leave through a queue to `jepsen-netq`, which holds, drops and reorders them, and
+//! counts. Should it die, they pass.
+
+use super::modes::Modes;
+use super::targets::{names, take};
+use super::{Nemesis, Outcome};
+use crate::doctor;
+use crate::field::Field;
+use crate::field::network::Network;
+use crate::field::process::{Process, Start};
+use crate::seeded::Random;
+use anyhow::Context;
+use async_trait::async_trait;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Packets are harmed within this.
+const SEEN: Duration = Duration::from_secs(4);
+
+pub struct Packets {
+    modes: Modes,
+    mode: &'static str,
+    taken: Vec<usize>,
+    daemons: Vec<Process>,
+}
+
+impl Packets {
+    pub fn new(modes: Modes) -> Packets {
+        Packets {
+            modes,
+            mode: "",
+            taken: Vec::new(),
+            daemons: Vec::new(),
+        }
+    }
+
+    /// Starts the daemon at a node and sends what leaves it through the daemon.
+    fn divert(&mut self, field: &Field, network: &Network, node: usize, harm: &[String]) -> anyhow::Result<()> {
+        let name = field.name(node);
+        let counts = counts_file(field, node);
+        let _ = std::fs::remove_file(&counts);
+        let start = Start {
+            name: format!("netq-{name}"),
+            binary: doctor::netq().context("jepsen-netq does not lie beside the runner")?,
+            arguments: harm
+                .iter()
+                .cloned()
+                .chain(["--counts".to_owned(), counts.display().to_string()])
+                .collect(),
+            environment: Vec::new(),
+            log: field.dir().join("logs").join(format!("netq-{name}.log")),
+        };
+        self.daemons.push(field.start_tool(node, &start)?);
+        let rule = ["-A", "OUTPUT", "-o", "eth0", "-j", "NFQUEUE", "--queue-num", "0", "--queue-bypass"];
+        network.tool(node + 1, "iptables", &rule).map(drop)
+    }
+}
+
+fn counts_file(field: &Field, node: usize) -> PathBuf {
+    field.dir().join("preload").join(format!("{}.netq", field.name(node)))
+}
+
+/// Packets the daemon of a node has harmed so far: it rewrites its counts a few times a second.
+fn harmed(field: &Field, node: usize) -> u64 {
+    let text = std::fs::read_to_string(counts_file(field, node)).unwrap_or_default();
+    let count = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
+    count("harmed").unwrap_or(0)
+}
+
+/// Arguments of the daemon for a mode.
+fn harm(mode: &str, random: &mut Random) -> Vec<String> {
+    let (loss, delay, jitter) = match mode {
+        "loss" => (*random.pick(&[5, 20, 50]), 0, 0),
+        "delay" => (0, 20 + random.below(280), random.below(50)),
+        // What is held for a random time is overtaken.
+        _ => (0, 1, 30 + random.below(170)),
+    };
+    let pair = |name: &str, value: u64| [name.to_owned(), value.to_string()];
+    let pairs = [
+        pair("--loss-percent", loss),
+        pair("--delay-ms", delay),
+        pair("--jitter-ms", jitter),
+        pair("--seed", random.number() >> 1),
+    ];
+    pairs.into_iter().flatten().collect()
+}
+
+#[async_trait(?Send)]
+impl Nemesis for Packets {
+    async fn start(&mut self, field: &Field, random: &mut Random) -> anyhow::Result<Outcome> {
+        let network = field.network().context("packets need namespaces")?;
+        self.mode = self.modes.next(random);
+        let whom = *random.pick(&["leader", "one", "all"]);
+        let wanted = match take(field, "packets", whom, false, random).await {
+            Ok(taken) => taken,
+            Err(skipped) => {
+                self.modes.put_back(self.mode);
+                return Ok(skipped);
+            }
+        };
+        // The network of a node may be bad while another fault has the node itself.
+        field.release(&wanted);
+        self.taken = wanted;
+        if self.mode == "bandwidth" {
+            let rate = format!("{}kbit", 64 + random.below(448));
+            for node in &self.taken {
+                let arguments = [
+                    "qdisc", "replace", "dev", "eth0", "root", "tbf", "rate", &rate, "burst", "4kb", "latency", "400ms",
+                ];
+                network.tool(node + 1, "tc", &arguments)?;
+            }
+            let shown = network.tool(self.taken[0] + 1, "tc", &["qdisc", "show", "dev", "eth0"])?;
+            return Ok(Outcome::installed(self.mode, field, &self.taken, shown.trim().to_owned()));
+        }
+        let harm = harm(self.mode, random);
+        for node in self.taken.clone() {
+            self.divert(field, network, node, &harm)?;
+        }
+        let taken = &self.taken;
+        let seen = field.wait_for("packets are harmed", SEEN, async || {
+            Some(taken.iter().map(|node| harmed(field, *node)).sum::<u64>()).filter(|count| *count > 0)
+        });
+        match seen.await {
+            Ok(count) => Ok(Outcome::installed(
+                self.mode,
+                field,
+                taken,
+                format!("{}: {count} packets so far", harm[..6].join(" ")),
+            )),
+            Err(_) => Ok(Outcome::Indeterminate {
+                why: format!("no packet of {} was harmed in {} s", names(field, taken), SEEN.as_secs()),
+            }),
+        }
+    }
+
+    async fn stop(&mut self, field: &Field, _: &mut Random) -> anyhow::Result<String> {
+        let network = field.network().context("packets need namespaces")?;
+        let taken = std::mem::take(&mut self.taken);
+        for node in &taken {
+            match self.mode {
+                "bandwidth" => network.tool(node + 1, "tc", &["qdisc", "del", "dev", "eth0", "root"])?,
+                _ => {
+                    // Absent if it could not be set.
+                    let rule = ["-D", "OUTPUT", "-o", "eth0", "-j", "NFQUEUE", "--queue-num", "0", "--queue-bypass"];
+                    network.tool(node + 1, "iptables", &rule).unwrap_or_default()
+                }
+            };
+        }
+        let counts: Vec<u64> = taken.iter().map(|node| harmed(field, *node)).collect();
+        for daemon in self.daemons.drain(..) {
+            daemon.kill()?;
+        }
+        Ok(format!(
+            "the links of {} are whole again; {counts:?} packets were harmed",
+            names(field, &taken)
+        ))
+    }
+}

@@ -1,0 +1,80 @@
+//! SIGSTOP, or the freezer of control groups, for longer than a lease.
+
+use super::modes::Modes;
+use super::targets::{names, take};
+use super::{Nemesis, Outcome};
+use crate::field::Field;
+use crate::seeded::Random;
+use async_trait::async_trait;
+
+pub struct Pause {
+    modes: Modes,
+    frozen: bool,
+    taken: Vec<usize>,
+}
+
+impl Pause {
+    pub fn new(modes: Modes) -> Pause {
+        Pause {
+            modes,
+            frozen: false,
+            taken: Vec::new(),
+        }
+    }
+}
+
+/// Stops a node; what shows that it stands.
+async fn stand_still(field: &Field, node: usize, frozen: bool) -> anyhow::Result<String> {
+    let name = field.name(node);
+    if let (true, Some(cgroups)) = (frozen, &field.node(node).cgroups) {
+        cgroups.freeze(true)?;
+        return Ok(format!("{name} is {}", cgroups.freezer_state()?));
+    }
+    field.pause(node).await?;
+    let state = field
+        .node(node)
+        .process_state()
+        .map_or("absent".to_owned(), |state| state.to_string());
+    Ok(format!("{name} is in state {state}"))
+}
+
+async fn go_on(field: &Field, node: usize, frozen: bool) -> anyhow::Result<()> {
+    match (frozen, &field.node(node).cgroups) {
+        (true, Some(cgroups)) => cgroups.freeze(false),
+        _ => field.resume(node).await,
+    }
+}
+
+#[async_trait(?Send)]
+impl Nemesis for Pause {
+    async fn start(&mut self, field: &Field, random: &mut Random) -> anyhow::Result<Outcome> {
+        let mode = self.modes.next(random);
+        self.frozen = mode == "freezer";
+        if self.frozen && field.network().is_none() {
+            return Ok(Outcome::skipped("plain processes are not in a freezer"));
+        }
+        let whom = if self.frozen { "leader" } else { mode };
+        self.taken = match take(field, "pause", whom, false, random).await {
+            Ok(taken) => taken,
+            Err(skipped) => {
+                self.modes.put_back(mode);
+                return Ok(skipped);
+            }
+        };
+        let mut stands = Vec::new();
+        for node in &self.taken {
+            stands.push(stand_still(field, *node, self.frozen).await?);
+        }
+        Ok(Outcome::installed(mode, field, &self.taken, stands.join(", ")))
+    }
+
+    async fn stop(&mut self, field: &Field, _: &mut Random) -> anyhow::Result<String> {
+        let taken = std::mem::take(&mut self.taken);
+        for node in &taken {
+            // One that ended meanwhile is noted as such.
+            let _ = go_on(field, *node, self.frozen).await;
+        }
+        field.release(&taken);
+        Ok(format!("{} go on", names(field, &taken)))
+    }
+}

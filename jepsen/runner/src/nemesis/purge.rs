@@ -1,0 +1,190 @@
+//! A follower is away until the log it needs is gone, and must be sent a checkpoint; in some modes it dies at a step of
+//! taking it in, or the one that sends it does, or it is away again right after.
+
+use super::modes::Modes;
+use super::targets::take;
+use super::{Nemesis, Outcome};
+use crate::field::Field;
+use crate::seeded::Random;
+use anyhow::Context;
+use async_trait::async_trait;
+use std::time::Duration;
+
+/// `cut` and `twice` cut the network; all others kill, and are failpoints of the receiver but for the sender's.
+pub const MODES: &[&str] = &[
+    "cut",
+    "twice",
+    "snapshot_send_piece",
+    "snapshot_receive_chunk",
+    "snapshot_receive_file",
+    "snapshot_received",
+    "install_before",
+    "install_named",
+    "install_activated",
+    "install_after",
+];
+/// Load makes the others purge within this.
+const PURGED: Duration = Duration::from_secs(30);
+/// A checkpoint is sent and taken in within this.
+const CAUGHT_UP: Duration = Duration::from_secs(40);
+/// A step of taking it in is come to within this.
+const DIES: Duration = Duration::from_secs(20);
+
+pub struct Purge {
+    modes: Modes,
+    mode: &'static str,
+    victim: Option<Victim>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Victim {
+    node: usize,
+    /// What it had applied when it went away.
+    had: u64,
+}
+
+impl Purge {
+    pub fn new(modes: Modes) -> Purge {
+        Purge {
+            modes,
+            mode: "",
+            victim: None,
+        }
+    }
+
+    fn is_cut(&self) -> bool {
+        ["cut", "twice"].contains(&self.mode)
+    }
+
+    async fn away(&self, field: &Field, victim: Victim) -> anyhow::Result<()> {
+        match self.is_cut() {
+            true => cut_off(field, victim.node, true),
+            false => field.kill(victim.node).await,
+        }
+    }
+
+    /// Brings the victim back; what happened on the way.
+    async fn back(&self, field: &Field, victim: Victim) -> anyhow::Result<String> {
+        if self.is_cut() {
+            cut_off(field, victim.node, false)?;
+            return Ok("its network is whole again".to_owned());
+        }
+        let mut dying = victim.node;
+        if self.mode == "snapshot_send_piece" {
+            dying = field.leader().await.unwrap_or(victim.node);
+            let armed = dying != victim.node && field.claim_all("purge", &[dying], true);
+            if armed {
+                let _ = field.arm(dying, "snapshot_send_piece=panic").await;
+            }
+            field.start(victim.node).await?;
+        } else {
+            field.start_with(victim.node, &[], &format!("{}=panic", self.mode))?;
+        }
+        let died = field.wait_for("the node dies", DIES, async || {
+            let _ = field.look_for_exits();
+            (!field.node(dying).is_running()).then_some(())
+        });
+        let died = died.await.is_ok();
+        if field.node(dying).is_running() {
+            let _ = field.arm(dying, &format!("{}=off", self.mode)).await;
+        }
+        field.start(dying).await?;
+        if dying != victim.node {
+            field.release(&[dying]);
+        }
+        let name = field.name(dying);
+        Ok(if died {
+            format!("{name} died at {}", self.mode)
+        } else {
+            format!("{name} did not come to {}", self.mode)
+        })
+    }
+}
+
+/// Cuts a node's network to all other nodes, or makes it whole.
+fn cut_off(field: &Field, node: usize, cut: bool) -> anyhow::Result<()> {
+    let network = field.network().context("cutting needs namespaces")?;
+    let others: Vec<usize> = (1..=field.total()).filter(|place| cut && *place != node + 1).collect();
+    network.cut(node + 1, &others, &others)
+}
+
+/// Waits until the leader's log no longer has what the victim needs; from where on it has it.
+pub async fn wait_purged(field: &Field, node: usize, had: u64) -> anyhow::Result<u64> {
+    let purged = field.wait_for("the leader has purged what the victim needs", PURGED, async || {
+        let leader = field.leader().await.filter(|leader| *leader != node)?;
+        let purged = field.raft_state(leader).await?.purged;
+        (purged > had + 1).then_some(purged)
+    });
+    purged.await
+}
+
+/// Waits until a node has a state it was sent: the audit log then says that a later state was found.
+pub async fn wait_installed(field: &Field, node: usize, had: u64) -> anyhow::Result<u64> {
+    let audit = field.audit_log(node);
+    let installed = field.wait_for("a checkpoint is taken in", CAUGHT_UP, async || {
+        let text = std::fs::read_to_string(&audit).unwrap_or_default();
+        let mut loaded = text
+            .lines()
+            .rev()
+            .filter_map(|line| line.strip_prefix("loaded ")?.split(' ').next()?.parse::<u64>().ok());
+        loaded.next().filter(|index| *index > had)
+    });
+    installed.await
+}
+
+#[async_trait(?Send)]
+impl Nemesis for Purge {
+    async fn start(&mut self, field: &Field, random: &mut Random) -> anyhow::Result<Outcome> {
+        self.mode = self.modes.next(random);
+        let node = match take(field, "purge", "follower", true, random).await {
+            Ok(taken) => taken[0],
+            Err(skipped) => {
+                self.modes.put_back(self.mode);
+                return Ok(skipped);
+            }
+        };
+        let Some(state) = field.raft_state(node).await else {
+            field.release(&[node]);
+            self.modes.put_back(self.mode);
+            return Ok(Outcome::skipped(format!("{} does not answer", field.name(node))));
+        };
+        let mut victim = Victim { node, had: state.last };
+        self.victim = Some(victim);
+        self.away(field, victim).await?;
+        let mut purged = wait_purged(field, node, victim.had).await;
+        if self.mode == "twice" && purged.is_ok() {
+            cut_off(field, node, false)?;
+            if let Ok(installed) = wait_installed(field, node, victim.had).await {
+                victim.had = installed;
+                self.victim = Some(victim);
+                self.away(field, victim).await?;
+                let state = field.raft_state(node).await;
+                victim.had = state.map_or(installed, |state| state.last.max(installed));
+                self.victim = Some(victim);
+                purged = wait_purged(field, node, victim.had).await;
+            }
+        }
+        match purged {
+            Ok(purged) => {
+                let evidence = format!(
+                    "{} had up to {}, the leader's log begins after {purged}",
+                    field.name(node),
+                    victim.had
+                );
+                Ok(Outcome::installed(self.mode, field, &[node], evidence))
+            }
+            Err(error) => Ok(Outcome::Indeterminate { why: format!("{error:#}") }),
+        }
+    }
+
+    async fn stop(&mut self, field: &Field, _: &mut Random) -> anyhow::Result<String> {
+        let Some(victim) = self.victim.take() else {
+            return Ok("nothing was done".to_owned());
+        };
+        let back = self.back(field, victim).await;
+        let installed = wait_installed(field, victim.node, victim.had).await;
+        field.release(&[victim.node]);
+        let installed = installed.map_or_else(|error| format!("{error:#}"), |index| format!("it was sent the state at {index}"));
+        Ok(format!("{}; {installed}", back?))
+    }
+}

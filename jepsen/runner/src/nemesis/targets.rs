@@ -1,0 +1,43 @@
+//! Which nodes a fault is done to.
+
+use super::Outcome;
+use crate::field::Field;
+use crate::seeded::Random;
+
+/// Takes the nodes a mode names, as far as no other fault has them: `one`, `leader`, `follower`, `minority`, `all`.
+pub async fn take(field: &Field, fault: &str, mode: &str, may_end: bool, random: &mut Random) -> Result<Vec<usize>, Outcome> {
+    let free = field.unclaimed();
+    let running: Vec<usize> = free.into_iter().filter(|node| field.node(*node).is_running()).collect();
+    let wanted = match mode {
+        "all" => running,
+        "minority" => random.choose((field.size() - 1) / 2, &running),
+        "leader" => field.leader().await.into_iter().collect(),
+        "follower" => {
+            let leader = field.leader().await.ok_or_else(|| Outcome::skipped("nobody leads"))?;
+            let others: Vec<usize> = running.into_iter().filter(|node| *node != leader).collect();
+            random.choose(1, &others)
+        }
+        _ => random.choose(1, &running),
+    };
+    let taken = field.claim(fault, &wanted, may_end);
+    match (wanted.is_empty(), taken.is_empty()) {
+        (true, _) => Err(Outcome::skipped(format!("there is no {mode} that another fault does not have"))),
+        (false, true) => Err(Outcome::skipped(format!("another fault has the {mode}"))),
+        (false, false) => Ok(taken),
+    }
+}
+
+pub fn names(field: &Field, nodes: &[usize]) -> String {
+    let names: Vec<String> = nodes.iter().map(|node| field.name(*node)).collect();
+    names.join(", ")
+}
+
+/// Starts those that do not run; which these are.
+pub async fn start_all(field: &Field, nodes: &[usize]) -> anyhow::Result<Vec<usize>> {
+    field.look_for_exits()?;
+    let ended: Vec<usize> = nodes.iter().copied().filter(|node| !field.node(*node).is_running()).collect();
+    for node in &ended {
+        field.start(*node).await?;
+    }
+    Ok(ended)
+}

@@ -1,0 +1,96 @@
+//! Leadership is handed over: to the best candidate, to any peer, to one that is dead.
+
+use super::modes::Modes;
+use super::{Nemesis, Outcome};
+use crate::field::Field;
+use crate::seeded::Random;
+use async_trait::async_trait;
+use quorate_tests::native::{call, channel};
+use quorate_wire::quorate::v1::TransferLeaderRequest;
+use quorate_wire::quorate::v1::admin_client::AdminClient;
+use std::time::Duration;
+
+/// Somebody leads within this.
+const LEADS: Duration = Duration::from_secs(10);
+
+pub struct Transfer {
+    modes: Modes,
+    /// Killed to be the target.
+    dead: Option<usize>,
+}
+
+impl Transfer {
+    pub fn new(modes: Modes) -> Transfer {
+        Transfer { modes, dead: None }
+    }
+}
+
+/// Asks the leader to hand over; what it says.
+async fn hand_over(field: &Field, leader: usize, to_peer: u64) -> String {
+    let mut request = call(TransferLeaderRequest { to_peer });
+    if let Ok(token) = field.token().parse() {
+        request.metadata_mut().insert("quorate-token", token);
+    }
+    match AdminClient::new(channel(&field.control(leader))).transfer_leader(request).await {
+        Ok(reply) => format!("peer {} leads", reply.into_inner().leader_id),
+        Err(status) => format!("refused: {}", status.message()),
+    }
+}
+
+#[async_trait(?Send)]
+impl Nemesis for Transfer {
+    async fn start(&mut self, field: &Field, random: &mut Random) -> anyhow::Result<Outcome> {
+        let mode = self.modes.next(random);
+        let statuses = field.statuses().await;
+        let leader = field.leader().await;
+        let Some(leader) = leader.filter(|leader| statuses[*leader].is_some()) else {
+            self.modes.put_back(mode);
+            return Ok(Outcome::skipped("nobody leads"));
+        };
+        let others: Vec<usize> = (0..field.size())
+            .filter(|node| *node != leader && statuses[*node].is_some())
+            .collect();
+        if others.is_empty() {
+            return Ok(Outcome::skipped("there is nobody to hand over to"));
+        }
+        let target = *random.pick(&others);
+        let id = statuses[target].as_ref().map_or(0, |status| status.peer_id);
+        if mode == "dead" {
+            if !field.claim_all("transfer", &[target], false) {
+                self.modes.put_back(mode);
+                return Ok(Outcome::skipped(format!("another fault has {}", field.name(target))));
+            }
+            self.dead = Some(target);
+            field.kill(target).await?;
+        }
+        let said = hand_over(field, leader, if mode == "best" { 0 } else { id }).await;
+        let before = statuses[leader].as_ref().map_or(0, |status| status.term);
+        let now = field.wait_for("somebody leads", LEADS, async || {
+            let next = field.leader().await?;
+            let term = field.statuses().await[next].as_ref()?.term;
+            Some((next, term))
+        });
+        match now.await {
+            Ok((next, term)) => {
+                let evidence = format!(
+                    "{said}; {} led in term {before}, {} leads in term {term}",
+                    field.name(leader),
+                    field.name(next)
+                );
+                Ok(Outcome::installed(mode, field, &[leader, target], evidence))
+            }
+            Err(_) => Ok(Outcome::Indeterminate {
+                why: format!("{said}; nobody led within {} s", LEADS.as_secs()),
+            }),
+        }
+    }
+
+    async fn stop(&mut self, field: &Field, _: &mut Random) -> anyhow::Result<String> {
+        let Some(dead) = self.dead.take() else {
+            return Ok("nothing to undo".to_owned());
+        };
+        let started = field.start(dead).await;
+        field.release(&[dead]);
+        started.map(|()| format!("started {}", field.name(dead)))
+    }
+}
