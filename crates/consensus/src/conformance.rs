@@ -38,7 +38,7 @@ fn adapters(log: impl LogStore, state: impl StateEngine, inline: bool) -> (LogAd
         ApplyHandle::spawn(applier).expect("a thread starts")
     };
     (
-        LogAdapter::new(Arc::new(log), Arc::default(), Arc::default()),
+        LogAdapter::new(Arc::new(log), Arc::default(), Arc::default(), Arc::default()),
         StateAdapter::new(apply, Arc::default()),
     )
 }

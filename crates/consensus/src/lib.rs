@@ -25,6 +25,7 @@ pub mod env;
 #[cfg(feature = "failpoints")]
 pub mod failpoints;
 mod forward;
+mod kept_tail;
 mod lanes;
 mod log_adapter;
 pub mod maintenance;

@@ -2,6 +2,7 @@
 
 use crate::append_latency::AppendLatency;
 use crate::convert;
+use crate::kept_tail::KeptTail;
 use crate::types::{Entry, LogId, TypeConfig, Vote};
 use crate::write_path::WritePath;
 use futures::Stream;
@@ -22,11 +23,12 @@ pub struct LogAdapter {
     log: Arc<dyn LogStore>,
     latency: Arc<AppendLatency>,
     path: Arc<WritePath>,
+    kept: Arc<KeptTail>,
 }
 
 impl LogAdapter {
-    pub fn new(log: Arc<dyn LogStore>, latency: Arc<AppendLatency>, path: Arc<WritePath>) -> LogAdapter {
-        LogAdapter { log, latency, path }
+    pub fn new(log: Arc<dyn LogStore>, latency: Arc<AppendLatency>, path: Arc<WritePath>, kept: Arc<KeptTail>) -> LogAdapter {
+        LogAdapter { log, latency, path, kept }
     }
 
     fn read(&self, range: impl RangeBounds<u64>, budget: usize) -> io::Result<Vec<Entry>> {
@@ -146,6 +148,7 @@ impl RaftLogStorage<TypeConfig> for LogAdapter {
         let last = entries.last().map(|entry| entry.log_id.index);
         if let (Some(first), Some(last)) = (entries.first(), last) {
             path.appended(first.log_id.index, last, started);
+            self.kept.make_place(self.log.as_ref(), first.log_id.index)?;
         }
         let done = move |result| {
             fail::fail_point!("log_append_after");
@@ -159,7 +162,7 @@ impl RaftLogStorage<TypeConfig> for LogAdapter {
     async fn truncate_after(&mut self, last: Option<LogId>) -> Result<(), io::Error> {
         fail::fail_point!("log_truncate_before");
         let last = last.as_ref().map(convert::log_id_to_disk);
-        wait(|done| self.log.truncate_after(last, done)).await?;
+        wait(|done| self.kept.truncate_after(self.log.as_ref(), last, done)).await?;
         fail::fail_point!("log_truncate_after");
         Ok(())
     }
@@ -168,6 +171,7 @@ impl RaftLogStorage<TypeConfig> for LogAdapter {
         fail::fail_point!("log_purge_before");
         let upto = convert::log_id_to_disk(&upto);
         wait(|done| self.log.purge(upto, done)).await?;
+        self.kept.purged(upto.index);
         fail::fail_point!("log_purge_after");
         Ok(())
     }

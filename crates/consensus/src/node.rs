@@ -5,6 +5,7 @@ use crate::append_latency::AppendLatency;
 use crate::applier::{AppliedState, Applier, ApplyHandle, Audit};
 use crate::content_scan::ContentScan;
 use crate::disk::{DiskSpace, DiskWatch};
+use crate::kept_tail::KeptTail;
 use crate::lanes::Lanes;
 use crate::log_adapter::LogAdapter;
 use crate::network::NetworkFactory;
@@ -69,6 +70,8 @@ pub struct Core {
     pub append_latency: Arc<AppendLatency>,
     /// Where recent entries spent their time here.
     pub write_path: Arc<WritePath>,
+    /// Entries that stay until an install has made them superfluous.
+    pub kept_tail: Arc<KeptTail>,
     /// What every peer has acknowledged to this one while it led.
     pub acknowledged: Arc<Acknowledged>,
     /// Whether this peer itself has lost what it had acknowledged.
@@ -120,6 +123,7 @@ impl Node {
         let state_adapter = StateAdapter::new(apply, write_path.clone());
         let is_new = parts.log.state().last.is_none();
         let append_latency = Arc::new(AppendLatency::default());
+        let kept_tail = Arc::<KeptTail>::default();
         let core_cell = Arc::<OnceLock<Weak<Core>>>::default();
         let (acknowledged, own_log) = (Arc::<Acknowledged>::default(), Arc::<OwnLog>::default());
         let network = NetworkFactory {
@@ -134,7 +138,7 @@ impl Node {
             parts.peer.0,
             Arc::new(config),
             network,
-            LogAdapter::new(parts.log.clone(), append_latency.clone(), write_path.clone()),
+            LogAdapter::new(parts.log.clone(), append_latency.clone(), write_path.clone(), kept_tail.clone()),
             state_adapter.clone(),
         )
         .await
@@ -157,6 +161,7 @@ impl Node {
             content_scan: ContentScan::default(),
             append_latency: append_latency.clone(),
             write_path: write_path.clone(),
+            kept_tail,
             acknowledged,
             own_log,
             health: maintenance::Health::default(),

@@ -392,9 +392,10 @@ async fn receive_and_install(core: &Core, mut chunks: impl Stream<Item = wire::I
     };
     // A task of its own: the caller may hang up, but nobody may touch the files until openraft has installed them.
     let raft = core.raft().clone();
+    let kept = core.kept_tail.installing(log_id.index);
     let installing = tokio::spawn(async move {
         let reply = raft.install_full_snapshot(vote, snapshot).await;
-        drop(one_at_a_time);
+        drop((kept, one_at_a_time));
         reply
     });
     let reply = installing
