@@ -99,7 +99,7 @@ impl KeptTail {
 mod tests {
     use super::*;
     use quorate_storage::codec::{LeaderId, LogEntry, Payload};
-    use quorate_storage::log::MemoryLog;
+    use quorate_storage::log::{Completion, MemoryLog};
 
     fn id(term: u64, index: u64) -> LogId {
         LogId {
@@ -121,7 +121,7 @@ mod tests {
 
     /// A log of entries 0 to 9 of term 1.
     fn log() -> MemoryLog {
-        let log = MemoryLog::default();
+        let log = MemoryLog::new(Completion::Automatic);
         log.append((0..10).map(|index| blank(1, index)).collect(), ignored())
             .expect("they follow each other");
         log

@@ -89,6 +89,15 @@ impl Reader for CachedReader<'_> {
         Ok(value)
     }
 
+    fn look_at(&self, key: &[u8], look: &mut dyn FnMut(Option<&[u8]>)) -> Result<(), StoreError> {
+        if let Some(value) = self.cache.borrow().rows.get(key) {
+            look(value.as_deref());
+            return Ok(());
+        }
+        look(self.get(key)?.as_deref());
+        Ok(())
+    }
+
     fn cursor<'a>(&'a self, start: &[u8], end: &[u8]) -> Result<Box<dyn Cursor + 'a>, StoreError> {
         self.base.cursor(start, end)
     }

@@ -114,9 +114,11 @@ pub fn write(context: &mut ApplyContext<'_, '_>, scope: ScopeId, name: &str, val
 /// Looks an attribute up. Its index row says where the newest version of a live one is, so that costs one point read; only an
 /// attribute that was deleted or never set in this scope needs a seek, and the scopes it is inherited from.
 pub fn current(reader: &dyn Reader, scope: ScopeId, name: &str) -> Result<Current, StoreError> {
-    let indexed = reader.get(&index_key(name, scope))?;
-    if let Some(revision) = indexed.as_deref().and_then(|bytes| bytes.try_into().ok()).map(u64::from_be_bytes) {
-        let revision = Revision(revision);
+    let mut indexed = None;
+    reader.look_at(&index_key(name, scope), &mut |value| {
+        indexed = value.and_then(|bytes| bytes.try_into().ok()).map(u64::from_be_bytes);
+    })?;
+    if let Some(revision) = indexed.map(Revision) {
         return Ok(Current {
             newest: Some(revision),
             live: Some(Level { scope, revision }),

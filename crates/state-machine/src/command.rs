@@ -175,13 +175,12 @@ impl<'a, 'base> ApplyContext<'a, 'base> {
 
 /// Reads and decodes one row of any reader.
 pub fn read_record<M: prost::Message + Default>(reader: &dyn Reader, key: &[u8]) -> Result<Option<M>, StoreError> {
-    match reader.get(key)? {
-        None => Ok(None),
-        Some(value) => decode_record(key, value).map(Some),
-    }
+    let mut record = Ok(None);
+    reader.look_at(key, &mut |value| record = value.map(|value| decode_record(key, value)).transpose())?;
+    record
 }
 
 /// Decodes a row's value; one that does not decode is damage.
-pub fn decode_record<M: prost::Message + Default>(key: &[u8], value: Bytes) -> Result<M, StoreError> {
+pub fn decode_record<M: prost::Message + Default>(key: &[u8], value: impl bytes::Buf) -> Result<M, StoreError> {
     M::decode(value).map_err(|error| StoreError(format!("row {key:02x?} does not decode as {}: {error}", std::any::type_name::<M>())))
 }

@@ -21,6 +21,13 @@ pub trait Cursor {
 pub trait Reader {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError>;
 
+    /// As [`Reader::get`] for who only looks at the value: what lies in memory is not copied or shared. `look` is called at
+    /// most once, exactly once unless an error is returned, and must not read from this reader.
+    fn look_at(&self, key: &[u8], look: &mut dyn FnMut(Option<&[u8]>)) -> Result<(), StoreError> {
+        look(self.get(key)?.as_deref());
+        Ok(())
+    }
+
     /// A cursor over keys in `start..end`, standing on the first.
     fn cursor<'a>(&'a self, start: &[u8], end: &[u8]) -> Result<Box<dyn Cursor + 'a>, StoreError>;
 

@@ -39,8 +39,16 @@ impl<'a> View<'a> {
                     "a fresh key existed: {:02x?}",
                     row.key().as_ref()
                 );
-                let before = if fresh { None } else { self.base.get(row.key())? };
-                account(row.key(), before.as_deref(), value.as_deref());
+                let mut account = Some(account);
+                let mut tell = |before: Option<&[u8]>| {
+                    if let Some(account) = account.take() {
+                        account(row.key(), before, value.as_deref());
+                    }
+                };
+                match fresh {
+                    true => tell(None),
+                    false => self.base.look_at(row.key(), &mut tell)?,
+                }
                 row.insert(value);
             }
         }
@@ -64,6 +72,14 @@ impl Reader for View<'_> {
             Some(value) => Ok(value.clone()),
             None => self.base.get(key),
         }
+    }
+
+    fn look_at(&self, key: &[u8], look: &mut dyn FnMut(Option<&[u8]>)) -> Result<(), StoreError> {
+        match self.writes.get(key) {
+            Some(value) => look(value.as_deref()),
+            None => self.base.look_at(key, look)?,
+        }
+        Ok(())
     }
 
     fn cursor<'b>(&'b self, start: &[u8], end: &[u8]) -> Result<Box<dyn Cursor + 'b>, StoreError> {

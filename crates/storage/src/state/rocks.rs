@@ -65,6 +65,11 @@ impl Generation {
     }
 }
 
+/// What a row costs in a batch beside its key and value, at most.
+const ROW_OVERHEAD_BYTES: usize = 16;
+/// Header of a batch and Raft's own rows; a membership may take more and makes the batch grow.
+const RAFT_ROWS_BYTES: usize = 128;
+
 /// RocksDB handles open in this process.
 static OPEN_HANDLES: AtomicU64 = AtomicU64::new(0);
 
@@ -268,7 +273,11 @@ impl StateEngine for RocksState {
     }
 
     fn commit(&self, writes: &[(Bytes, Option<Bytes>)], applied: LogId, membership: Option<&StoredMembership>) -> io::Result<()> {
-        let mut batch = WriteBatch::default();
+        let bytes: usize = writes
+            .iter()
+            .map(|(key, value)| key.len() + value.as_ref().map_or(0, Bytes::len) + ROW_OVERHEAD_BYTES)
+            .sum();
+        let mut batch = WriteBatch::with_capacity_bytes(bytes + RAFT_ROWS_BYTES);
         for (key, value) in writes {
             match value {
                 Some(value) => batch.put(key, value),
