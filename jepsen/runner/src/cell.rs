@@ -35,6 +35,8 @@ const HEALED_LOAD: Duration = Duration::from_secs(4);
 const LOAD_ENDS: Duration = Duration::from_secs(30);
 /// Reading everything through every node.
 const FINAL_READS: Duration = Duration::from_secs(120);
+/// What has the nodes when they are asked to end.
+pub const STOP: &str = "stop";
 /// A node that was asked to end.
 const NODE_ENDS: Duration = Duration::from_secs(30);
 
@@ -138,7 +140,7 @@ async fn final_reads(field: &Arc<Field>, workload: &Arc<dyn Workload>, stage: &S
 async fn stop_nodes(field: &Arc<Field>, ran: &mut Ran) {
     let known = field.exits().len();
     let all: Vec<usize> = (0..field.total()).filter(|node| field.node(*node).is_running()).collect();
-    field.claim("stop", &all, true);
+    field.claim(STOP, &all, true);
     for node in &all {
         let _ = field.terminate(*node);
     }

@@ -48,15 +48,8 @@ pub fn checks() -> Vec<Check> {
         missing: (!Path::new("/dev/loop-control").exists()).then(|| "no /dev/loop-control".to_owned()),
     });
     checks.push(Check {
-        what: "libfaketime",
-        why: "clocks that jump",
-        missing: preload::faketime()
-            .is_none()
-            .then(|| "install the Debian package libfaketime".to_owned()),
-    });
-    checks.push(Check {
-        what: "sync shim",
-        why: "slow, hung and failing syncs",
+        what: "shim",
+        why: "slow, hung and failing syncs, and wrong clocks",
         missing: preload::shim().is_none().then(|| "cargo build -p quorate-jepsen-shim".to_owned()),
     });
     checks.push(Check {
@@ -73,8 +66,7 @@ pub fn missing_for(chosen: &Chosen, ground: Ground) -> Vec<String> {
         return vec!["plain processes on loopback can only be killed and paused".to_owned()];
     }
     let concerns = |check: &Check| match check.what {
-        "libfaketime" => chosen.needs.clocks != preload::Clocks::True,
-        "sync shim" => chosen.needs.shim,
+        "shim" => chosen.needs.shim,
         "netq" => chosen.needs.netq,
         _ => ground == Ground::Namespaces,
     };
@@ -86,7 +78,7 @@ pub fn missing_for(chosen: &Chosen, ground: Ground) -> Vec<String> {
 
 /// What a ground needs whatever is done on it.
 pub fn missing_for_ground(ground: Ground) -> Vec<String> {
-    let always = |check: &Check| !matches!(check.what, "libfaketime" | "sync shim" | "netq");
+    let always = |check: &Check| !matches!(check.what, "shim" | "netq");
     let missing = checks().into_iter().filter(|check| ground == Ground::Namespaces && always(check));
     missing
         .filter_map(|check| check.missing.map(|how| format!("{}: {how}", check.what)))

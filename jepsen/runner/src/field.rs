@@ -24,7 +24,7 @@ pub use claims::Exit;
 use disk::Disk;
 use network::Network;
 pub use node::Node;
-use preload::{ClockFile, Clocks, ControlPage};
+use preload::ControlPage;
 use process::{Process, Start};
 use quorate_tests::cluster::{TOKEN, write_secret};
 use quorate_tests::ports::free_address;
@@ -55,8 +55,7 @@ pub struct FieldOptions {
     pub binary: PathBuf,
     /// Timing of elections: `lan` or `wan`.
     pub profile: String,
-    pub clocks: Clocks,
-    /// Whether the nodes' syncs can be harmed.
+    /// Whether the nodes' syncs and clocks can be harmed.
     pub shim: bool,
     /// Further environment of every node.
     pub environment: Vec<(String, String)>,
@@ -387,13 +386,9 @@ fn make_node(
         true => Some(ControlPage::make(&options.dir.join("preload").join(format!("{name}.page")))?),
         false => None,
     };
-    let clock = match options.clocks {
-        Clocks::True => None,
-        _ => Some(ClockFile::make(&options.dir.join("preload").join(format!("{name}.clock")))?),
-    };
     Ok(Node::new(node::Parts {
         audit: options.dir.join("audit").join(format!("{name}.log")),
-        start: server_start(options, &name, &data_dir, addresses, founders, page.as_ref(), clock.as_ref())?,
+        start: server_start(options, &name, &data_dir, addresses, founders, page.as_ref())?,
         public: addresses.public.clone(),
         control: addresses.control.clone(),
         peer: addresses.peer.clone(),
@@ -403,7 +398,6 @@ fn make_node(
         disk,
         cgroups,
         page,
-        clock,
     }))
 }
 
@@ -414,7 +408,6 @@ fn server_start(
     addresses: &Addresses,
     founders: &str,
     page: Option<&ControlPage>,
-    clock: Option<&ClockFile>,
 ) -> anyhow::Result<Start> {
     let path = |name: &str| options.dir.join(name).display().to_string();
     let arguments = [
@@ -440,18 +433,10 @@ fn server_start(
     ];
     let arguments = arguments.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]);
     let mut environment = options.environment.clone();
-    let mut libraries = Vec::new();
     if let Some(page) = page {
-        libraries.push(preload::shim().context("libquorate_jepsen_shim.so does not lie beside the runner; build quorate-jepsen-shim")?);
+        let shim = preload::shim().context("libquorate_jepsen_shim.so does not lie beside the runner; build quorate-jepsen-shim")?;
         environment.push(("QUORATE_SHIM_PAGE".to_owned(), page.path().display().to_string()));
-    }
-    if let Some(clock) = clock {
-        libraries.push(preload::faketime().context("libfaketime is not installed")?);
-        environment.extend(clock.environment(options.clocks));
-    }
-    if !libraries.is_empty() {
-        let libraries: Vec<String> = libraries.iter().map(|path| path.display().to_string()).collect();
-        environment.push(("LD_PRELOAD".to_owned(), libraries.join(":")));
+        environment.push(("LD_PRELOAD".to_owned(), shim.display().to_string()));
     }
     Ok(Start {
         name: name.to_owned(),

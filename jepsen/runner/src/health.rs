@@ -1,7 +1,7 @@
 //! Two verdicts of the runner itself: that the faults that were asked for were there, and that no node was in trouble that
 //! its faults do not explain.
 
-use crate::cell::FaultCount;
+use crate::cell::{FaultCount, STOP};
 use crate::field::Field;
 use crate::verdict::Verdict;
 use serde_json::json;
@@ -36,7 +36,11 @@ pub fn faults(counts: &BTreeMap<String, FaultCount>, asked: &[(&'static str, Vec
 /// No node may end by itself unless a fault says that it may; none may panic but where a failpoint tells it to.
 pub fn nodes(field: &Field, anomalies: &[String]) -> Verdict {
     let mut signs = anomalies.to_vec();
-    let exits = field.exits();
+    let exits: Vec<_> = field
+        .exits()
+        .into_iter()
+        .filter(|exit| exit.allowed_by.as_deref() != Some(STOP))
+        .collect();
     let surprising = exits.iter().filter(|exit| exit.allowed_by.is_none());
     signs.extend(surprising.map(|exit| format!("{} ended by itself, by {}: {}", exit.node, exit.how, exit.last_said)));
     signs.extend(field.anomalies());
@@ -48,7 +52,7 @@ pub fn nodes(field: &Field, anomalies: &[String]) -> Verdict {
     match signs.is_empty() {
         true => Verdict::valid(
             "nodes",
-            format!("{} nodes ended by themselves, all where their fault allows it", exits.len()),
+            format!("{} ends of nodes by themselves, all where a fault allows it", exits.len()),
         ),
         false => Verdict::invalid("nodes", None, signs.join("\n")).with(json!({"exits": exits})),
     }

@@ -23,7 +23,6 @@ mod transfer;
 mod workers;
 
 use crate::field::Field;
-use crate::field::preload::Clocks;
 use crate::seeded::Random;
 use async_trait::async_trait;
 use modes::Modes;
@@ -73,8 +72,8 @@ pub trait Nemesis: Send {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Needs {
     pub namespaces: bool,
+    /// Nodes whose syncs and clocks can be harmed.
     pub shim: bool,
-    pub clocks: Clocks,
     /// Nodes that can be taken in.
     pub spares: usize,
     pub workers: usize,
@@ -111,7 +110,6 @@ struct Kind {
 const PLAIN: Needs = Needs {
     namespaces: false,
     shim: false,
-    clocks: Clocks::True,
     spares: 0,
     workers: 0,
     nodes: 3,
@@ -148,7 +146,7 @@ const KINDS: &[Kind] = &[
     Kind {
         name: "partition",
         modes: partition::MODES,
-        only_named: &["ring", "bridge"],
+        only_named: &[],
         longest_seconds: 10,
         needs: ROOTED,
         make: |modes| Box::new(partition::Partition::new(modes)),
@@ -163,25 +161,19 @@ const KINDS: &[Kind] = &[
     },
     Kind {
         name: "clock",
-        modes: clock::MODES,
+        modes: clock::WALL,
         only_named: &[],
         longest_seconds: 8,
-        needs: Needs {
-            clocks: Clocks::Wall,
-            ..ROOTED
-        },
-        make: |modes| Box::new(clock::Clock::new(modes)),
+        needs: Needs { shim: true, ..ROOTED },
+        make: |modes| Box::new(clock::Clock::wall(modes)),
     },
     Kind {
         name: "clock-monotonic",
-        modes: clock::MODES,
+        modes: clock::MONOTONIC,
         only_named: &[],
         longest_seconds: 8,
-        needs: Needs {
-            clocks: Clocks::Monotonic,
-            ..ROOTED
-        },
-        make: |modes| Box::new(clock::Clock::new(modes)),
+        needs: Needs { shim: true, ..ROOTED },
+        make: |modes| Box::new(clock::Clock::both(modes)),
     },
     Kind {
         name: "power",
@@ -277,13 +269,13 @@ pub fn by_name(spec: &str, nodes: usize) -> anyhow::Result<Chosen> {
         let known = kind.modes.iter().chain(kind.only_named).find(|known| **known == mode);
         required.push(*known.ok_or_else(|| anyhow::anyhow!("\"{mode}\" is no mode of {name}; there are {}", names().join(", ")))?);
     }
-    if required.iter().any(|mode| ["ring", "bridge"].contains(mode)) {
+    if required.iter().any(|mode| partition::NEED_FIVE.contains(mode)) {
         anyhow::ensure!(nodes >= 5, "{spec} needs five nodes");
     }
-    let modes = if required.is_empty() {
-        kind.modes.to_vec()
-    } else {
-        required.clone()
+    let possible = |mode: &&'static str| nodes >= 5 || !partition::NEED_FIVE.contains(mode);
+    let modes = match required.is_empty() {
+        true => kind.modes.iter().copied().filter(possible).collect(),
+        false => required.clone(),
     };
     Ok(Chosen {
         spec: spec.to_owned(),

@@ -5,7 +5,8 @@ use crate::verdict::Verdict;
 use crate::workload::{Stage, Workload};
 use async_trait::async_trait;
 use quorate_tests::{http, native};
-use quorate_wire::quorate::v1::PutAttributeRequest;
+use quorate_wire::quorate::v1::metadata_client::MetadataClient;
+use quorate_wire::quorate::v1::{Attribute, GetAttributeRequest, PutAttributeRequest};
 use serde_json::json;
 use std::path::Path;
 use std::time::Duration;
@@ -18,6 +19,27 @@ pub struct Trivial;
 
 pub fn by_name(name: &str) -> Option<Box<dyn Workload>> {
     (name == "trivial").then(|| Box::new(Trivial) as Box<dyn Workload>)
+}
+
+fn with_token<T>(stage: &Stage, message: T) -> tonic::Request<T> {
+    let mut request = native::call(message);
+    request
+        .metadata_mut()
+        .insert("quorate-token", stage.field.token().parse().expect("a token"));
+    request
+}
+
+async fn read(
+    stage: &Stage,
+    client: &mut MetadataClient<tonic::transport::Channel>,
+    name: String,
+) -> Result<Option<Attribute>, tonic::Status> {
+    let message = GetAttributeRequest {
+        instance_id: INSTANCE.into(),
+        name,
+        ..Default::default()
+    };
+    Ok(client.get_attribute(with_token(stage, message)).await?.into_inner().attribute)
 }
 
 async fn client(stage: Stage, number: u64) {
@@ -41,7 +63,7 @@ async fn client(stage: Stage, number: u64) {
                 value: format!("{number}-{value}").into_bytes().into(),
                 if_revision: None,
             };
-            let result = timeout(Duration::from_secs(1), metadata.put_attribute(native::call(message))).await;
+            let result = timeout(Duration::from_secs(1), metadata.put_attribute(with_token(&stage, message))).await;
             let (kind, revision) = match result {
                 Ok(Ok(reply)) => (Kind::Ok, Some(reply.into_inner().revision)),
                 _ => (Kind::Info, None),
@@ -57,7 +79,7 @@ async fn client(stage: Stage, number: u64) {
             }
         } else {
             stage.recorder.invoke(process, "read", json!([key, null]));
-            let result = timeout(Duration::from_secs(1), native::get(&mut metadata, INSTANCE, &format!("k{key}"))).await;
+            let result = timeout(Duration::from_secs(1), read(&stage, &mut metadata, format!("k{key}"))).await;
             let (kind, revision) = match result {
                 Ok(Ok(found)) => (Kind::Ok, found.map(|found| found.revision)),
                 _ => (Kind::Fail, None),
@@ -102,7 +124,9 @@ impl Workload for Trivial {
 
     async fn read_all(&self, stage: &Stage) -> anyhow::Result<()> {
         for node in 0..stage.field.size() {
-            native::list(&stage.field.public(node), INSTANCE).await?;
+            for key in 0..10 {
+                read(stage, &mut native::metadata(&stage.field.public(node)), format!("k{key}")).await?;
+            }
         }
         Ok(())
     }

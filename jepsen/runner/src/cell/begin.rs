@@ -4,7 +4,6 @@ use super::results::Results;
 use super::schedule::Schedules;
 use super::{Ran, run_phases, stop_nodes};
 use crate::doctor;
-use crate::field::preload::Clocks;
 use crate::field::{Field, FieldOptions, Ground, belongings};
 use crate::history::Recorder;
 use crate::nemesis::{self, Chosen};
@@ -83,18 +82,7 @@ impl CellOptions {
     }
 
     fn field_options(&self, chosen: &[Chosen]) -> anyhow::Result<FieldOptions> {
-        let mut clocks = Clocks::True;
         for one in chosen {
-            let wanted = one.needs.clocks;
-            if clocks != Clocks::True && wanted != Clocks::True && clocks != wanted {
-                bail!(
-                    "a run moves the wall clock or both clocks, not both ways: {}",
-                    self.nemeses.join(", ")
-                );
-            }
-            if wanted != Clocks::True {
-                clocks = wanted;
-            }
             if self.nodes < one.needs.nodes {
                 bail!("{} needs {} nodes", one.spec, one.needs.nodes);
             }
@@ -113,7 +101,6 @@ impl CellOptions {
             dir: self.dir.clone(),
             binary: self.binary.clone(),
             profile: self.profile.clone(),
-            clocks,
             shim: chosen.iter().any(|one| one.needs.shim),
             environment: self.environment.iter().filter_map(pair).collect(),
         })

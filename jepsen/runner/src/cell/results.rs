@@ -1,6 +1,6 @@
 //! `results.json`: what one run came to; and its line in the ledger.
 
-use super::{CellOptions, Ran};
+use super::{CellOptions, Ran, STOP};
 use crate::field::{Exit, Field};
 use crate::history::{Kind, Op, Process, Recorder};
 use crate::verdict::{Validity, Verdict};
@@ -97,7 +97,11 @@ impl Results {
             ops: count_ops(&history),
             faults,
             recovery_seconds: ran.recovery.map(|took| took.as_secs_f64()),
-            exits: field.exits(),
+            exits: field
+                .exits()
+                .into_iter()
+                .filter(|exit| exit.allowed_by.as_deref() != Some(STOP))
+                .collect(),
             harness_failures: failures,
             verdicts,
             began: began.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs()),

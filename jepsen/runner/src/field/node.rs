@@ -4,7 +4,7 @@ use super::belongings::Belongings;
 use super::cgroups::Cgroups;
 use super::disk::Disk;
 use super::network::Network;
-use super::preload::{ClockFile, ControlPage, SyncFault};
+use super::preload::{ClockFault, ControlPage, SyncFault};
 use super::process::{Process, Start, tail};
 use anyhow::Context;
 use rustix::process::Signal;
@@ -28,7 +28,6 @@ pub struct Parts {
     pub disk: Option<Disk>,
     pub cgroups: Option<Cgroups>,
     pub page: Option<ControlPage>,
-    pub clock: Option<ClockFile>,
 }
 
 pub struct Node {
@@ -41,7 +40,6 @@ pub struct Node {
     pub disk: Option<Disk>,
     pub cgroups: Option<Cgroups>,
     pub page: Option<ControlPage>,
-    pub clock: Option<ClockFile>,
     start: Start,
     state: Mutex<State>,
 }
@@ -65,7 +63,6 @@ impl Node {
             disk: parts.disk,
             cgroups: parts.cgroups,
             page: parts.page,
-            clock: parts.clock,
             start: parts.start,
             state: Mutex::new(State {
                 process: None,
@@ -168,10 +165,8 @@ impl Node {
     /// Takes everything away that slows, stops or misleads it.
     pub fn unharm(&self) -> anyhow::Result<()> {
         if let Some(page) = &self.page {
-            page.set(SyncFault::None)?;
-        }
-        if let Some(clock) = &self.clock {
-            clock.set("+0")?;
+            page.harm_syncs(SyncFault::None)?;
+            page.harm_clocks(ClockFault::default())?;
         }
         if let Some(cgroups) = &self.cgroups {
             cgroups.freeze(false)?;

@@ -1,31 +1,11 @@
-//! What is loaded into a node's process before its own libraries: the shim in front of its syncs, and a clock of its own.
+//! What is loaded into a node's process before its own libraries: the shim in front of its syncs and clocks, and the page of
+//! shared memory that tells it what to do. The layout is that of `jepsen/shim`.
 
 use anyhow::Context;
+use rustix::time::{ClockId, clock_gettime};
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-
-/// Which clocks of a node can be moved. Decided at its start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Clocks {
-    #[default]
-    True,
-    /// The wall clock alone.
-    Wall,
-    /// The monotonic clock as well, which no real machine does.
-    Monotonic,
-}
-
-/// Where Debian has libfaketime.
-const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
-
-/// Path of libfaketime, if it is installed.
-pub fn faketime() -> Option<PathBuf> {
-    let arch = format!("/usr/lib/{}-linux-gnu/faketime/libfaketimeMT.so.1", std::env::consts::ARCH);
-    [PathBuf::from(FAKETIME), PathBuf::from(arch)]
-        .into_iter()
-        .find(|path| path.exists())
-}
 
 /// Path of our shim: it lies beside the runner.
 pub fn shim() -> Option<PathBuf> {
@@ -34,7 +14,7 @@ pub fn shim() -> Option<PathBuf> {
     path.exists().then_some(path)
 }
 
-/// What the shim does to each `fsync` and `fdatasync`. The numbers are those of `jepsen/shim`.
+/// What is done to each `fsync` and `fdatasync`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SyncFault {
     None,
@@ -52,13 +32,33 @@ pub enum SyncFault {
     Lie,
 }
 
-/// The page the shim reads and counts in: `mode`, `microseconds`, `calls`, `harmed`, eight bytes each.
-pub struct ControlPage {
-    path: PathBuf,
-    file: File,
+/// How wrong a node's clocks are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClockFault {
+    pub wall_offset_ms: i64,
+    /// Added for good: a monotonic clock does not go back.
+    pub monotonic_jump_ms: i64,
+    /// Thousandths; 0 is right, as 1000 is.
+    pub rate_permille: i64,
+    /// Whether the rate is the monotonic clock's as well.
+    pub moves_monotonic: bool,
 }
 
 const PAGE_BYTES: u64 = 4_096;
+const MODE: u64 = 0;
+const MICROSECONDS: u64 = 8;
+const HARMED: u64 = 24;
+const SETTING: u64 = 32;
+const WRONG_READINGS: u64 = 40;
+const SETTINGS: [u64; 2] = [48, 88];
+const MILLISECOND_NS: i64 = 1_000_000;
+
+/// The page of one node. It outlives the node's process, and so do its settings.
+#[derive(Clone)]
+pub struct ControlPage {
+    path: PathBuf,
+    file: std::sync::Arc<File>,
+}
 
 impl ControlPage {
     pub fn make(path: &Path) -> anyhow::Result<ControlPage> {
@@ -67,7 +67,7 @@ impl ControlPage {
         file.set_len(PAGE_BYTES)?;
         Ok(ControlPage {
             path: path.to_owned(),
-            file,
+            file: file.into(),
         })
     }
 
@@ -75,61 +75,101 @@ impl ControlPage {
         &self.path
     }
 
-    pub fn set(&self, fault: SyncFault) -> anyhow::Result<()> {
+    pub fn harm_syncs(&self, fault: SyncFault) -> anyhow::Result<()> {
         let (mode, microseconds) = match fault {
             SyncFault::None => (0, 0),
             SyncFault::Slow { ms } => (1, ms * 1_000),
             SyncFault::Hang => (2, 0),
             SyncFault::Fail => (3, 0),
             SyncFault::FailOnce => (4, 0),
-            SyncFault::Lie => (5, 0_u64),
+            SyncFault::Lie => (5, 0),
         };
-        self.file.write_all_at(&microseconds.to_ne_bytes(), 8)?;
-        self.file.write_all_at(&u64::to_ne_bytes(mode), 0)?;
-        Ok(())
+        self.write(MICROSECONDS, microseconds)?;
+        self.write(MODE, mode)
     }
 
-    /// Calls so far, and how many of them a fault was done to.
-    pub fn counts(&self) -> anyhow::Result<(u64, u64)> {
-        let at = |offset| -> anyhow::Result<u64> {
-            let mut bytes = [0; 8];
-            self.file.read_exact_at(&mut bytes, offset)?;
-            Ok(u64::from_ne_bytes(bytes))
+    /// Syncs so far that a fault was done to.
+    pub fn harmed_syncs(&self) -> anyhow::Result<u64> {
+        self.read(HARMED)
+    }
+
+    /// Makes clocks wrong from now on, or right but for what the monotonic one has gained.
+    pub fn harm_clocks(&self, fault: ClockFault) -> anyhow::Result<()> {
+        let current = self.read(SETTING)? % 2;
+        let (from, into) = (SETTINGS[current as usize], SETTINGS[1 - current as usize]);
+        let now = clock_gettime(ClockId::Monotonic);
+        let now_ns = now.tv_sec * 1_000_000_000 + now.tv_nsec;
+        let rate = self.read_signed(from + 24)?;
+        let gained = match (rate, self.read(from + 32)?) {
+            (0 | 1_000, _) | (_, 0) => 0,
+            (rate, _) => (now_ns - self.read_signed(from + 16)?) / 1_000 * (rate - 1_000),
         };
-        Ok((at(16)?, at(24)?))
-    }
-}
-
-/// The file libfaketime reads the time from at each call.
-#[derive(Clone)]
-pub struct ClockFile {
-    path: PathBuf,
-}
-
-impl ClockFile {
-    pub fn make(path: &Path) -> anyhow::Result<ClockFile> {
-        let clock = ClockFile { path: path.to_owned() };
-        clock.set("+0")?;
-        Ok(clock)
-    }
-
-    /// `+300`, `-2.5`, `+0 x5`: an offset in seconds and how much faster it goes. Replaced as a whole.
-    pub fn set(&self, what: &str) -> anyhow::Result<()> {
-        let next = self.path.with_extension("next");
-        std::fs::write(&next, format!("{what}\n"))?;
-        std::fs::rename(&next, &self.path).with_context(|| self.path.display().to_string())
-    }
-
-    /// Environment of a process whose clocks this file moves.
-    pub fn environment(&self, clocks: Clocks) -> Vec<(String, String)> {
-        let pair = |name: &str, value: String| (name.to_owned(), value);
-        let mut environment = vec![
-            pair("FAKETIME_TIMESTAMP_FILE", self.path.display().to_string()),
-            pair("FAKETIME_NO_CACHE", "1".to_owned()),
+        let monotonic = self.read_signed(from + 8)? + gained + fault.monotonic_jump_ms * MILLISECOND_NS;
+        let numbers = [
+            fault.wall_offset_ms * MILLISECOND_NS,
+            monotonic,
+            now_ns,
+            fault.rate_permille,
+            i64::from(fault.moves_monotonic),
         ];
-        if clocks == Clocks::Wall {
-            environment.push(pair("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()));
+        for (position, number) in (0..).zip(numbers) {
+            self.file.write_all_at(&number.to_ne_bytes(), into + 8 * position)?;
         }
-        environment
+        self.write(SETTING, 1 - current)
+    }
+
+    /// Readings of clocks so far that were wrong.
+    pub fn wrong_readings(&self) -> anyhow::Result<u64> {
+        self.read(WRONG_READINGS)
+    }
+
+    fn write(&self, offset: u64, number: u64) -> anyhow::Result<()> {
+        Ok(self.file.write_all_at(&number.to_ne_bytes(), offset)?)
+    }
+
+    fn read(&self, offset: u64) -> anyhow::Result<u64> {
+        let mut bytes = [0; 8];
+        self.file.read_exact_at(&mut bytes, offset)?;
+        Ok(u64::from_ne_bytes(bytes))
+    }
+
+    fn read_signed(&self, offset: u64) -> anyhow::Result<i64> {
+        Ok(self.read(offset)?.cast_signed())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_monotonic_clock_gained_stays_when_all_is_right_again() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let page = ControlPage::make(&dir.path().join("page")).expect("made");
+        let jump = ClockFault {
+            wall_offset_ms: -5,
+            monotonic_jump_ms: 3,
+            ..ClockFault::default()
+        };
+        page.harm_clocks(jump).expect("set");
+        let holds = |page: &ControlPage| SETTINGS[page.read(SETTING).expect("read") as usize];
+        let at = holds(&page);
+        assert_eq!(page.read_signed(at).expect("read"), -5 * MILLISECOND_NS);
+        assert_eq!(page.read_signed(at + 8).expect("read"), 3 * MILLISECOND_NS);
+        let fast = ClockFault {
+            rate_permille: 5_000,
+            moves_monotonic: true,
+            ..ClockFault::default()
+        };
+        page.harm_clocks(fast).expect("set");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+        page.harm_clocks(ClockFault::default()).expect("set");
+        let at = holds(&page);
+        assert_eq!(page.read_signed(at).expect("read"), 0, "the wall clock is right again");
+        assert!(
+            page.read_signed(at + 8).expect("read") >= 43 * MILLISECOND_NS,
+            "10 ms at five times the rate gain 40"
+        );
+        assert_eq!(page.read_signed(at + 24).expect("read"), 0);
     }
 }

@@ -35,7 +35,7 @@ impl Fsync {
 fn harmed(field: &Field, nodes: &[usize]) -> anyhow::Result<u64> {
     let mut sum = 0;
     for node in nodes {
-        sum += field.node(*node).page.as_ref().context("the nodes have no shim")?.counts()?.1;
+        sum += field.node(*node).page.as_ref().context("the nodes have no shim")?.harmed_syncs()?;
     }
     Ok(sum)
 }
@@ -43,7 +43,7 @@ fn harmed(field: &Field, nodes: &[usize]) -> anyhow::Result<u64> {
 fn set(field: &Field, nodes: &[usize], fault: SyncFault) -> anyhow::Result<()> {
     nodes
         .iter()
-        .try_for_each(|node| field.node(*node).page.as_ref().context("the nodes have no shim")?.set(fault))
+        .try_for_each(|node| field.node(*node).page.as_ref().context("the nodes have no shim")?.harm_syncs(fault))
 }
 
 #[async_trait(?Send)]
@@ -115,7 +115,7 @@ impl Fsync {
                 let _ = field.look_for_exits();
                 (!field.node(*node).is_running()).then_some(())
             });
-            if ended.await.is_err() && page.counts()?.1 > 0 && field.is_ready(*node).await {
+            if ended.await.is_err() && page.harmed_syncs()? > 0 && field.is_ready(*node).await {
                 field.note_anomaly(format!(
                     "{} serves on though each of its syncs failed for {} s: {}",
                     field.name(*node),

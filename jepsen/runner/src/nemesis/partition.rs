@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
-/// `ring` and `bridge` need five nodes.
+/// All shapes.
 pub const MODES: &[&str] = &[
     "leader-in-minority",
     "halves",
@@ -31,6 +31,8 @@ pub const MODES: &[&str] = &[
     "ring",
     "bridge",
 ];
+/// Of these, those that are something else, or nothing, among three nodes.
+pub const NEED_FIVE: [&str; 2] = ["ring", "bridge"];
 /// Traffic between nodes that are cut is seen to be dropped within this.
 const SEEN: Duration = Duration::from_secs(4);
 
@@ -66,9 +68,6 @@ impl Nemesis for Partition {
     async fn start(&mut self, field: &Field, random: &mut Random) -> anyhow::Result<Outcome> {
         let network = field.network().context("partitions need namespaces")?;
         self.mode = self.modes.next(random);
-        if ["ring", "bridge"].contains(&self.mode) && field.size() < 5 {
-            return Ok(Outcome::skipped(format!("a {} needs five nodes", self.mode)));
-        }
         let Some(leader) = field.leader().await.map(|leader| leader + 1) else {
             self.modes.put_back(self.mode);
             return Ok(Outcome::skipped("nobody leads"));

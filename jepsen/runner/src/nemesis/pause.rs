@@ -6,6 +6,10 @@ use super::{Nemesis, Outcome};
 use crate::field::Field;
 use crate::seeded::Random;
 use async_trait::async_trait;
+use std::time::Duration;
+
+/// A stopped process shows as such within this.
+const STANDS: Duration = Duration::from_secs(5);
 
 pub struct Pause {
     modes: Modes,
@@ -31,11 +35,11 @@ async fn stand_still(field: &Field, node: usize, frozen: bool) -> anyhow::Result
         return Ok(format!("{name} is {}", cgroups.freezer_state()?));
     }
     field.pause(node).await?;
-    let state = field
-        .node(node)
-        .process_state()
-        .map_or("absent".to_owned(), |state| state.to_string());
-    Ok(format!("{name} is in state {state}"))
+    let stands = field.wait_for("the node stands", STANDS, async || {
+        (field.node(node).process_state() == Some('T')).then_some(())
+    });
+    stands.await?;
+    Ok(format!("{name} is in state T"))
 }
 
 async fn go_on(field: &Field, node: usize, frozen: bool) -> anyhow::Result<()> {

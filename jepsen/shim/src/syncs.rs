@@ -1,0 +1,75 @@
+//! `fsync` and `fdatasync`.
+
+use crate::page::page;
+use libc::{c_int, c_void};
+use std::sync::atomic::Ordering;
+
+const SLOW: u64 = 1;
+const HANG: u64 = 2;
+const FAIL: u64 = 3;
+const FAIL_ONCE: u64 = 4;
+const LIE: u64 = 5;
+/// How often a call that hangs looks whether it may go on.
+const LOOK_AGAIN_US: u64 = 5_000;
+
+/// Takes the place of libc's.
+///
+/// # Safety
+/// As libc's: any number may be passed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fsync(fd: c_int) -> c_int {
+    sync(fd, libc::SYS_fsync)
+}
+
+/// Takes the place of libc's.
+///
+/// # Safety
+/// As libc's: any number may be passed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fdatasync(fd: c_int) -> c_int {
+    sync(fd, libc::SYS_fdatasync)
+}
+
+fn sync(fd: c_int, call: libc::c_long) -> c_int {
+    // A process that was to be harmed and has no page fails: that is noticed, a fault that is not there is not.
+    let Some(page) = page() else { return fail() };
+    page.syncs.fetch_add(1, Ordering::Relaxed);
+    let mode = page.mode.load(Ordering::SeqCst);
+    // Whoever takes the mode back is the one that fails.
+    let failing_one = mode == FAIL_ONCE && page.mode.compare_exchange(FAIL_ONCE, 0, Ordering::SeqCst, Ordering::SeqCst).is_ok();
+    if failing_one || matches!(mode, SLOW | HANG | FAIL | LIE) {
+        page.harmed.fetch_add(1, Ordering::Relaxed);
+    }
+    match mode {
+        SLOW => sleep(page.microseconds.load(Ordering::SeqCst)),
+        HANG => {
+            while page.mode.load(Ordering::SeqCst) == HANG {
+                sleep(LOOK_AGAIN_US);
+            }
+        }
+        FAIL => return fail(),
+        FAIL_ONCE if failing_one => return fail(),
+        LIE => return 0,
+        _ => {}
+    }
+    // SAFETY: a system call that takes any number.
+    unsafe { libc::syscall(call, fd) as c_int }
+}
+
+/// What a disk says that cannot do it.
+fn fail() -> c_int {
+    // SAFETY: the location of this thread's errno is always valid.
+    unsafe { *libc::__errno_location() = libc::EIO };
+    -1
+}
+
+/// The system call itself, so that no clock of ours makes a slow disk fast.
+fn sleep(microseconds: u64) {
+    let wait = libc::timespec {
+        tv_sec: (microseconds / 1_000_000) as libc::time_t,
+        tv_nsec: (microseconds % 1_000_000 * 1_000) as libc::c_long,
+    };
+    let none = std::ptr::null::<c_void>();
+    // SAFETY: no sets and no mask are passed, and `wait` lives until the call returns.
+    unsafe { libc::syscall(libc::SYS_pselect6, 0, none, none, none, &raw const wait, none) };
+}
