@@ -9,6 +9,7 @@
 
 mod begin;
 mod final_state;
+mod interrupt;
 mod results;
 mod schedule;
 mod watch;
@@ -20,6 +21,7 @@ use crate::field::Field;
 use crate::history::{Phase, Recorder};
 use crate::workload::{Stage, Workload};
 use anyhow::Context;
+use interrupt::Interrupt;
 use schedule::Schedules;
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,24 +55,42 @@ pub struct Ran {
     pub interrupted: bool,
 }
 
+/// What a run is done with.
+struct Cast<'a> {
+    field: &'a Arc<Field>,
+    workload: &'a Arc<dyn Workload>,
+    stage: &'a Stage,
+    interrupt: Interrupt,
+}
+
 /// Runs all phases; whatever goes wrong is in the result.
-async fn run_phases(cell: &CellOptions, field: &Arc<Field>, workload: &Arc<dyn Workload>, stage: &Stage, schedules: Schedules) -> Ran {
+async fn run_phases(seconds: u64, cast: &Cast<'_>, schedules: Schedules) -> Ran {
+    let Cast {
+        field,
+        workload,
+        stage,
+        interrupt,
+    } = cast;
     let mut ran = Ran::default();
-    if let Err(error) = bootstrap(field, workload, stage).await {
+    let began = tokio::select! {
+        began = bootstrap(field, workload, stage) => began,
+        () = interrupt.asked() => Err(anyhow::anyhow!("interrupted")),
+    };
+    if let Err(error) = began {
         ran.failures.push(format!("bootstrap: {error:#}"));
         return ran;
     }
-    let watch = watch::start(field.clone());
+    let watch = watch::start((*field).clone());
     stage.recorder.enter(Phase::Main);
     let load = {
-        let (workload, stage) = (workload.clone(), stage.clone());
+        let (workload, stage) = ((*workload).clone(), (*stage).clone());
         field.client_runtime().spawn(async move { workload.run(&stage).await })
     };
-    let running = schedules.start(field.clone(), stage.recorder.clone());
+    let running = schedules.start((*field).clone(), stage.recorder.clone());
     tokio::select! {
-        () = sleep(Duration::from_secs(cell.seconds)) => {}
+        () = sleep(Duration::from_secs(seconds)) => {}
         () = running.failed() => {}
-        _ = tokio::signal::ctrl_c() => ran.interrupted = true,
+        () = interrupt.asked() => ran.interrupted = true,
     }
     stage.recorder.enter(Phase::Heal);
     ran.failures.extend(running.end().await);

@@ -425,7 +425,7 @@ fn server_start(
         ("--workers", "1".to_owned()),
         // Snapshots are sent, and logs purged, by ordinary load.
         ("--checkpoint-log-entries", "100".to_owned()),
-        ("--log-segment-bytes", (1 << 20).to_string()),
+        ("--log-segment-bytes", (64 << 10).to_string()),
         ("--content-scan-seconds", "20".to_owned()),
         ("--disk-low-bytes", (32 << 20).to_string()),
         ("--disk-low-percent", "0".to_owned()),

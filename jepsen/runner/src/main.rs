@@ -6,6 +6,8 @@ mod field;
 mod health;
 mod history;
 mod ledger;
+mod many;
+mod matrix;
 mod nemesis;
 mod seeded;
 mod trivial;
@@ -16,6 +18,7 @@ use anyhow::{Context, bail};
 use cell::{CellOptions, Results};
 use clap::{Args, Parser, Subcommand};
 use field::{Ground, belongings};
+use many::ManyArguments;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -32,6 +35,15 @@ enum Verb {
     Doctor,
     /// Run one cell: a workload under faults.
     Test(TestArguments),
+    /// Run the fixed cells of the matrix, about five minutes.
+    Smoke(ManyArguments),
+    /// Run random cells of the matrix for hours.
+    Soak {
+        #[arg(long)]
+        hours: f64,
+        #[command(flatten)]
+        many: ManyArguments,
+    },
     /// Take away what a runner that is gone has left.
     Clean,
 }
@@ -114,6 +126,8 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().verb {
         Verb::Doctor => say_what_is_missing(),
         Verb::Test(arguments) => arguments.cell().and_then(|cell| cell.run()).map(|results| tell(&results)),
+        Verb::Smoke(many) => many::smoke(&many),
+        Verb::Soak { hours, many } => many::soak(&many, hours),
         Verb::Clean => belongings::clean().map(|count| {
             println!("{count} things of runners that are gone were taken away");
             ExitCode::SUCCESS

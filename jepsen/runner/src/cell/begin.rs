@@ -1,8 +1,9 @@
 //! What a run is asked for, and its way from there to results.
 
+use super::interrupt::Interrupt;
 use super::results::Results;
 use super::schedule::Schedules;
-use super::{Ran, run_phases, stop_nodes};
+use super::{Cast, Ran, run_phases, stop_nodes};
 use crate::doctor;
 use crate::field::{Field, FieldOptions, Ground, belongings};
 use crate::history::Recorder;
@@ -59,12 +60,22 @@ impl CellOptions {
         let field = Field::make(options)?;
         let stage = Stage::new(field.clone(), recorder.clone(), self.seed, self.rate);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        let mut ran = runtime.block_on(async {
-            let mut ran = run_phases(self, &field, &workload, &stage, schedules).await;
+        let ran = runtime.block_on(async {
+            let cast = Cast {
+                field: &field,
+                workload: &workload,
+                stage: &stage,
+                interrupt: Interrupt::listen(field.clone())?,
+            };
+            let mut ran = run_phases(self.seconds, &cast, schedules).await;
             stop_nodes(&field, &mut ran).await;
-            ran
+            anyhow::Ok(ran)
         });
         drop(runtime);
+        let mut ran = ran.unwrap_or_else(|error| Ran {
+            failures: vec![format!("{error:#}")],
+            ..Ran::default()
+        });
         self.tear_down(&field, &mut ran);
         Results::judge(self, &field, workload.as_ref(), &recorder, &asked, ran, began)
     }

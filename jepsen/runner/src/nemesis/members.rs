@@ -9,6 +9,9 @@ use std::time::Duration;
 
 /// A newcomer is sent a checkpoint and becomes a voter within this, with other faults around.
 pub const JOINS: Duration = Duration::from_secs(75);
+/// Attempts of a removal, and the pause between them.
+const REMOVALS: usize = 5;
+const BETWEEN_REMOVALS: Duration = Duration::from_millis(500);
 /// A removed peer is told so, and ends, within this.
 pub const ENDS: Duration = Duration::from_secs(15);
 
@@ -34,14 +37,25 @@ pub async fn wait_voter(field: &Field, node: usize, not: u64, within: Duration) 
 
 /// Takes a member out; what the leader says to it.
 pub async fn remove(field: &Field, peer_id: u64) -> anyhow::Result<String> {
-    let leader = field.leader().await.context("nobody leads")?;
-    let mut request = call(RemoveMemberRequest {
-        peer_id,
-        ..Default::default()
-    });
-    request.metadata_mut().insert("quorate-token", field.token().parse()?);
-    let reply = AdminClient::new(channel(&field.control(leader))).remove_member(request).await?;
-    Ok(reply.into_inner().explanation)
+    let mut refused = None;
+    for _ in 0..REMOVALS {
+        let leader = field.leader().await.context("nobody leads")?;
+        let mut request = call(RemoveMemberRequest {
+            peer_id,
+            ..Default::default()
+        });
+        request.metadata_mut().insert("quorate-token", field.token().parse()?);
+        match AdminClient::new(channel(&field.control(leader))).remove_member(request).await {
+            Ok(reply) => return Ok(reply.into_inner().explanation),
+            // A leader that is to leave hands over and says so: the next one takes it out.
+            Err(status) => refused = Some(status),
+        }
+        tokio::time::sleep(BETWEEN_REMOVALS).await;
+    }
+    anyhow::bail!(
+        "peer {peer_id} is not removed: {}",
+        refused.map_or_else(String::new, |status| status.message().to_owned())
+    )
 }
 
 /// Waits until a node has ended by itself.

@@ -5,6 +5,10 @@ use super::{Nemesis, Outcome};
 use crate::field::Field;
 use crate::seeded::Random;
 use async_trait::async_trait;
+use std::time::Duration;
+
+/// A stopped process shows as such within this.
+const STANDS: Duration = Duration::from_secs(5);
 
 pub struct Workers {
     modes: Modes,
@@ -35,6 +39,17 @@ impl Nemesis for Workers {
         match self.mode {
             "kill" => field.kill_worker(which).await?,
             _ => field.pause_worker(which).await?,
+        }
+        let stopped = self.mode != "pause" || {
+            let stands = field.wait_for("the worker stands", STANDS, async || {
+                (field.worker_state(which) == Some('T')).then_some(())
+            });
+            stands.await.is_ok()
+        };
+        if !stopped {
+            return Ok(Outcome::Indeterminate {
+                why: format!("worker {} does not stand", which + 1),
+            });
         }
         let after = field
             .worker_state(which)

@@ -1,0 +1,233 @@
+//! Runs of several cells: `jepsen smoke`, the fixed ones of the matrix, and `jepsen soak`, random ones for hours. Each cell is a
+//! process of its own, so that none can harm the next.
+
+use crate::doctor;
+use crate::field::{Ground, belongings};
+use crate::matrix::{Matrix, MatrixCell};
+use crate::nemesis;
+use crate::seeded::Random;
+use anyhow::Context;
+use clap::Args;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value as Json;
+use std::path::{Path, PathBuf};
+use std::process::{ExitCode, Stdio};
+use std::time::{Duration, Instant};
+use tokio::signal::unix::{SignalKind, signal};
+
+#[derive(Args, Clone)]
+pub struct ManyArguments {
+    /// Directory of the runs and of ledger.jsonl [default: target/jepsen].
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// The server under test [default: quorate beside this program].
+    #[arg(long)]
+    binary: Option<PathBuf>,
+    /// File with the cells [default: the matrix this program was built with].
+    #[arg(long)]
+    matrix: Option<PathBuf>,
+    /// Decides everything that is random; drawn when absent.
+    #[arg(long)]
+    seed: Option<u64>,
+}
+
+/// What a cell came to.
+struct Outcome {
+    title: String,
+    /// `true`, `false`, `"unknown"`; null when there are no results.
+    valid: Json,
+    what: String,
+}
+
+/// The fixed cells, once.
+pub fn smoke(arguments: &ManyArguments) -> anyhow::Result<ExitCode> {
+    let matrix = Matrix::read(arguments.matrix.as_deref())?;
+    let seed = arguments.seed.unwrap_or_else(drawn_seed);
+    let mut skipped = Vec::new();
+    let mut cells = Vec::new();
+    let ground = match doctor::missing_for_ground(Ground::Namespaces) {
+        missing if missing.is_empty() => Ground::Namespaces,
+        missing => {
+            skipped.push(format!("networks and disks of their own: {}", missing.join("; ")));
+            Ground::Processes
+        }
+    };
+    for mut cell in matrix.smoke {
+        cell.nemeses.retain(|spec| match can_be_done(spec, cell.nodes, ground) {
+            Ok(()) => true,
+            Err(why) => {
+                skipped.push(format!("{spec} with {}: {why}", cell.workload));
+                false
+            }
+        });
+        cells.push(cell);
+    }
+    for what in &skipped {
+        eprintln!("SKIPPED, NOT TESTED HERE: {what}");
+    }
+    let mut seeds = Random::new(seed);
+    let cells = cells.into_iter().map(|cell| (cell, seeds.below(1_000_000_007)));
+    run(cells, arguments, ground, "smoke")
+}
+
+/// Random cells until so many hours are over.
+pub fn soak(arguments: &ManyArguments, hours: f64) -> anyhow::Result<ExitCode> {
+    let missing = doctor::missing_for_ground(Ground::Namespaces);
+    anyhow::ensure!(missing.is_empty(), "a soak needs everything: {}", missing.join("; "));
+    let matrix = Matrix::read(arguments.matrix.as_deref())?;
+    for name in &matrix.soak.faults {
+        can_be_done(name, 7, Ground::Namespaces).map_err(|why| anyhow::anyhow!("{name}: {why}"))?;
+    }
+    let mut random = Random::new(arguments.seed.unwrap_or_else(drawn_seed));
+    let end = Instant::now() + Duration::from_secs_f64(hours * 3_600.0);
+    let cells = std::iter::from_fn(|| (Instant::now() < end).then(|| (matrix.soak.draw(&mut random), random.below(1_000_000_007))));
+    run(cells, arguments, Ground::Namespaces, "soak")
+}
+
+fn drawn_seed() -> u64 {
+    let since = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
+    since.as_nanos() as u64 % 1_000_000_007
+}
+
+fn can_be_done(spec: &str, nodes: usize, ground: Ground) -> Result<(), String> {
+    let chosen = nemesis::by_name(spec, nodes).map_err(|error| error.to_string())?;
+    match doctor::missing_for(&chosen, ground) {
+        missing if missing.is_empty() => Ok(()),
+        missing => Err(missing.join("; ")),
+    }
+}
+
+fn run(cells: impl Iterator<Item = (MatrixCell, u64)>, arguments: &ManyArguments, ground: Ground, name: &str) -> anyhow::Result<ExitCode> {
+    belongings::clean().context("what an earlier run left cannot be taken away")?;
+    let own = std::env::current_exe()?;
+    let beside = own.parent().context("this program lies in a directory")?;
+    let out = arguments
+        .out
+        .clone()
+        .unwrap_or_else(|| beside.parent().unwrap_or(beside).join("jepsen"));
+    let out = std::path::absolute(out)?;
+    std::fs::create_dir_all(&out)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let began = Instant::now();
+    let (mut outcomes, mut interrupted) = (Vec::new(), false);
+    for (number, (cell, seed)) in cells.enumerate() {
+        let dir = out.join(format!("{name}-{}-{}-{seed}", started_at(), cell.workload));
+        let (outcome, ended) = runtime.block_on(run_cell(&own, arguments, ground, &cell, seed, &dir))?;
+        println!(
+            "{:3}  {:9}  {}  {}",
+            number + 1,
+            outcome.valid.to_string(),
+            outcome.title,
+            outcome.what
+        );
+        outcomes.push(outcome);
+        interrupted = ended;
+        if interrupted {
+            break;
+        }
+    }
+    Ok(summary(&outcomes, interrupted, began.elapsed()))
+}
+
+fn started_at() -> u64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}
+
+fn summary(outcomes: &[Outcome], interrupted: bool, took: Duration) -> ExitCode {
+    let held = outcomes.iter().filter(|outcome| outcome.valid == Json::Bool(true)).count();
+    let broken = outcomes.iter().filter(|outcome| outcome.valid == Json::Bool(false)).count();
+    let unknown = outcomes.len() - held - broken;
+    println!(
+        "{} cells in {} s: {held} held, {broken} did not, {unknown} proved nothing{}",
+        outcomes.len(),
+        took.as_secs(),
+        if interrupted { "; interrupted" } else { "" }
+    );
+    match (broken, unknown, interrupted) {
+        (0, 0, false) if held > 0 => ExitCode::SUCCESS,
+        (0, ..) => ExitCode::from(2),
+        _ => ExitCode::FAILURE,
+    }
+}
+
+/// Runs one cell; whether somebody asked for the end meanwhile.
+async fn run_cell(
+    own: &Path,
+    arguments: &ManyArguments,
+    ground: Ground,
+    cell: &MatrixCell,
+    seed: u64,
+    dir: &Path,
+) -> anyhow::Result<(Outcome, bool)> {
+    let mut command = tokio::process::Command::new(own);
+    command.args(["test", "--workload", &cell.workload]);
+    if !cell.nemeses.is_empty() {
+        command.args(["--nemesis", &cell.nemeses.join(",")]);
+    }
+    let ground_name = if ground == Ground::Namespaces { "namespaces" } else { "processes" };
+    let numbers = [
+        ("--nodes", cell.nodes as u64),
+        ("--seconds", cell.seconds),
+        ("--seed", seed),
+        ("--rate", cell.rate),
+        ("--workers", cell.workers as u64),
+    ];
+    for (flag, number) in numbers {
+        command.args([flag.to_owned(), number.to_string()]);
+    }
+    command.args(["--ground", ground_name, "--out"]).arg(dir);
+    if let Some(binary) = &arguments.binary {
+        command.arg("--binary").arg(binary);
+    }
+    let log_path = dir.with_extension("log");
+    let log = std::fs::File::create(&log_path).with_context(|| log_path.display().to_string())?;
+    command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+    // Ctrl-C is handed on, once.
+    command.process_group(0);
+    let mut child = command.spawn()?;
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut interrupted = false;
+    loop {
+        tokio::select! {
+            status = child.wait() => {
+                let status = status?;
+                let outcome = read_outcome(cell, seed, dir, &log_path, status.code());
+                return Ok((outcome, interrupted));
+            }
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        interrupted = true;
+        if let Some(pid) = child.id().and_then(|id| Pid::from_raw(id.cast_signed())) {
+            let _ = kill_process(pid, Signal::INT);
+        }
+    }
+}
+
+fn read_outcome(cell: &MatrixCell, seed: u64, dir: &Path, log: &Path, code: Option<i32>) -> Outcome {
+    let title = format!(
+        "{} x {} on {} nodes, seed {seed}",
+        cell.workload,
+        cell.nemeses.join("+"),
+        cell.nodes
+    );
+    let text = std::fs::read_to_string(dir.join("results.json")).unwrap_or_default();
+    let results: Json = serde_json::from_str(&text).unwrap_or_default();
+    let what = match results["valid"] {
+        Json::Null => {
+            let said = std::fs::read_to_string(log).unwrap_or_default();
+            format!("no results, exit code {code:?}: {}", said.lines().last().unwrap_or_default())
+        }
+        Json::Bool(true) => format!("{} ok, {:.0} s", results["ops"]["ok"], results["seconds"].as_f64().unwrap_or(0.0)),
+        _ => format!("see {}", dir.display()),
+    };
+    Outcome {
+        title,
+        valid: results["valid"].clone(),
+        what,
+    }
+}

@@ -1,0 +1,109 @@
+//! `matrix.toml`: which cells there are.
+
+use crate::seeded::Random;
+use anyhow::Context;
+use serde::Deserialize;
+use std::path::Path;
+
+/// The file as it was when this program was built; another can be named.
+const BUILT_IN: &str = include_str!("../../matrix.toml");
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Matrix {
+    pub smoke: Vec<MatrixCell>,
+    pub soak: Soak,
+}
+
+/// One cell, but for its seed.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MatrixCell {
+    pub workload: String,
+    pub nemeses: Vec<String>,
+    pub nodes: usize,
+    pub seconds: u64,
+    #[serde(default = "default_rate")]
+    pub rate: u64,
+    #[serde(default)]
+    pub workers: usize,
+}
+
+fn default_rate() -> u64 {
+    300
+}
+
+/// What random cells are drawn from.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Soak {
+    pub workloads: Vec<String>,
+    pub nodes: Vec<usize>,
+    pub seconds: Vec<u64>,
+    pub rate: Vec<u64>,
+    pub most_faults: usize,
+    pub faults: Vec<String>,
+    /// Of each list, one at most is in a cell.
+    pub apart: Vec<Vec<String>>,
+}
+
+impl Matrix {
+    pub fn read(path: Option<&Path>) -> anyhow::Result<Matrix> {
+        let text = match path {
+            Some(path) => std::fs::read_to_string(path).with_context(|| path.display().to_string())?,
+            None => BUILT_IN.to_owned(),
+        };
+        toml::from_str(&text).context("the matrix")
+    }
+}
+
+impl Soak {
+    /// A cell by chance.
+    pub fn draw(&self, random: &mut Random) -> MatrixCell {
+        let count = 1 + random.below(self.most_faults as u64) as usize;
+        let mut nemeses = random.choose(count, &self.faults);
+        for apart in &self.apart {
+            let mut kept = false;
+            nemeses.retain(|name| !apart.contains(name) || !std::mem::replace(&mut kept, true));
+        }
+        let workload = random.pick(&self.workloads).clone();
+        let workers = if workload == "copies" { 2 } else { 0 };
+        MatrixCell {
+            workload,
+            nemeses,
+            nodes: *random.pick(&self.nodes),
+            seconds: *random.pick(&self.seconds),
+            rate: *random.pick(&self.rate),
+            workers,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nemesis;
+
+    #[test]
+    fn every_cell_of_the_matrix_can_be_run_and_every_fault_is_drawn() {
+        let matrix = Matrix::read(None).expect("the built-in file is right");
+        for cell in &matrix.smoke {
+            for spec in &cell.nemeses {
+                nemesis::by_name(spec, cell.nodes).expect("a fault there is");
+            }
+        }
+        let mut drawn = std::collections::BTreeSet::new();
+        for seed in 0..500 {
+            let cell = matrix.soak.draw(&mut Random::new(seed));
+            assert!(!cell.nemeses.is_empty());
+            for apart in &matrix.soak.apart {
+                assert!(cell.nemeses.iter().filter(|name| apart.contains(name)).count() <= 1, "{cell:?}");
+            }
+            drawn.extend(cell.nemeses);
+        }
+        for name in &drawn {
+            nemesis::by_name(name, 3).expect("a fault there is");
+        }
+        assert_eq!(drawn.len(), nemesis::names().len(), "the soak leaves a fault out");
+    }
+}
