@@ -276,6 +276,13 @@ impl Metadata for FakePeer {
         Ok(self.reply(wire::DeleteAttributeReply { revision, existed }))
     }
 
+    async fn append_attributes(
+        &self,
+        _: Request<wire::AppendAttributesRequest>,
+    ) -> Result<Response<wire::AppendAttributesReply>, Status> {
+        Err(Status::unimplemented("nothing here appends"))
+    }
+
     async fn get_attribute(&self, request: Request<wire::GetAttributeRequest>) -> Result<Response<wire::GetAttributeReply>, Status> {
         self.enter(request.metadata(), false).await?;
         let reply = {

@@ -91,6 +91,7 @@ pub const ROUTES: &[Route] = &[
     get("/api/v1/instances/{instance_id}/attributes/{name}", "Metadata.GetAttribute"),
     put("/api/v1/instances/{instance_id}/attributes/{name}", "Metadata.PutAttribute"),
     delete("/api/v1/instances/{instance_id}/attributes/{name}", "Metadata.DeleteAttribute"),
+    post("/api/v1/attributes/append", "Metadata.AppendAttributes"),
     post("/api/v1/instances/{instance_id}/databases", "Catalog.CreateDatabase"),
     get("/api/v1/instances/{instance_id}/databases", "Catalog.ListDatabases"),
     get("/api/v1/instances/{instance_id}/databases/{name}", "Catalog.DescribeDatabase"),

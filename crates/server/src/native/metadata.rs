@@ -3,7 +3,7 @@
 use super::call::{Calls, TokenRule};
 use crate::app::App;
 use quorate_state_machine::Reader;
-use quorate_state_machine::commands::{CloseSession, DeleteAttribute, Numbered, OpenSession, PutAttribute};
+use quorate_state_machine::commands::{AppendAttributes, CloseSession, DeleteAttribute, Numbered, OpenSession, PutAttribute};
 use quorate_state_machine::queries::{attributes, instance_list};
 use quorate_wire::quorate::v1 as wire;
 use std::sync::Arc;
@@ -59,6 +59,13 @@ impl wire::metadata_server::Metadata for MetadataService {
         request: Request<wire::DeleteAttributeRequest>,
     ) -> Result<Response<wire::DeleteAttributeReply>, Status> {
         self.calls.write::<DeleteAttribute>(request).await
+    }
+
+    async fn append_attributes(
+        &self,
+        request: Request<wire::AppendAttributesRequest>,
+    ) -> Result<Response<wire::AppendAttributesReply>, Status> {
+        self.calls.write::<AppendAttributes>(request).await
     }
 
     async fn get_attribute(&self, request: Request<wire::GetAttributeRequest>) -> Result<Response<wire::GetAttributeReply>, Status> {

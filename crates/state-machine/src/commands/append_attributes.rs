@@ -8,6 +8,12 @@ use crate::limits;
 
 use bytes::{Bytes, BytesMut};
 use quorate_model::{ErrorCode, MetaError, ScopeId};
+use quorate_wire::quorate::v1::AppendAttributesRequest;
+use quorate_wire::quorate::v1::append_attributes_reply::Appended;
+use quorate_wire::quorate::v1::append_attributes_request::Append;
+
+/// What it answers is the call's reply.
+pub use quorate_wire::quorate::v1::AppendAttributesReply;
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct AppendAttributes {
@@ -26,33 +32,16 @@ pub struct AppendAttribute {
     pub suffix: Bytes,
 }
 
-#[derive(Clone, PartialEq, prost::Message)]
-pub struct AppendAttributesReply {
-    /// In the order of the request.
-    #[prost(message, repeated, tag = "1")]
-    pub attributes: Vec<AppendedAttribute>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-pub struct AppendedAttribute {
-    #[prost(bytes = "bytes", tag = "1")]
-    pub value: Bytes,
-    /// Of the write that set it; 0 if it was only read and is absent.
-    #[prost(uint64, tag = "2")]
-    pub revision: u64,
-}
-
-/// What a caller asks for; there is no message for it in the public API.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct AppendAttributesRequest {
-    pub appends: Vec<AppendAttribute>,
-}
-
 impl Prepare for AppendAttributes {
     type Request = AppendAttributesRequest;
 
     fn prepare(request: AppendAttributesRequest, _context: &PrepareContext<'_>) -> Result<AppendAttributes, MetaError> {
-        let appends = request.appends;
+        let append = |append: Append| AppendAttribute {
+            instance_id: append.instance_id,
+            name: append.name,
+            suffix: append.suffix,
+        };
+        let appends: Vec<AppendAttribute> = request.appends.into_iter().map(append).collect();
         for append in &appends {
             attributes::check_names(&append.instance_id, &append.name)?;
             attributes::check_value(&append.name, append.suffix.len())?;
@@ -118,7 +107,7 @@ impl Command for AppendAttributes {
                 attributes::write(context, step.scope, &append.name, Some(&step.value), step.current);
                 revision = context.revision().0;
             }
-            reply.attributes.push(AppendedAttribute {
+            reply.attributes.push(Appended {
                 value: step.value,
                 revision,
             });

@@ -46,7 +46,7 @@ fn appending_nothing_reads_and_takes_no_revision() {
     };
     assert_eq!(
         bench.run(&read).expect("read").attributes,
-        vec![AppendedAttribute {
+        vec![Appended {
             value: Bytes::new(),
             revision: 0
         }]
@@ -80,10 +80,15 @@ fn values_and_answers_are_bounded() {
     );
     let all = ["a", "b", "c"].map(|name| append(INSTANCE, name, b"")).to_vec();
     assert_eq!(bench.refusal(&AppendAttributes { appends: all }), ErrorCode::TooLarge);
-    let many = (0..17).map(|number| append(INSTANCE, &number.to_string(), b"x")).collect();
+    let asked = |append: AppendAttribute| Append {
+        instance_id: append.instance_id,
+        name: append.name,
+        suffix: append.suffix,
+    };
+    let many = (0..17).map(|number| asked(append(INSTANCE, &number.to_string(), b"x"))).collect();
     let refused = prepare::<AppendAttributes>(AppendAttributesRequest { appends: many }).map_err(|error| error.code);
     assert_eq!(refused, Err(ErrorCode::InvalidArgument));
-    let large = ["a", "b", "c"].map(|name| append(INSTANCE, name, &long)).to_vec();
+    let large = ["a", "b", "c"].map(|name| asked(append(INSTANCE, name, &long))).to_vec();
     let refused = prepare::<AppendAttributes>(AppendAttributesRequest { appends: large }).map_err(|error| error.code);
     assert_eq!(refused, Err(ErrorCode::TooLarge));
 }
