@@ -20,15 +20,36 @@ pub struct AuditLog {
     pub checkpoints: usize,
 }
 
-/// One command of an entry.
+/// One command of an entry, as it was executed the first time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Executed {
-    session: u64,
-    number: u64,
-    command: u64,
-    hash: u64,
-    revision: u64,
-    result: u64,
+pub struct Executed {
+    pub session: u64,
+    pub number: u64,
+    /// Number of the command in the product's table.
+    pub command: u64,
+    pub hash: u64,
+    /// The revision it took; that of the state it saw if it changed nothing.
+    pub revision: u64,
+    /// 0, or the number of the error it was refused with.
+    pub result: u64,
+}
+
+/// All that the peers executed.
+#[derive(Debug, Default)]
+pub struct Executions {
+    pub by_request: HashMap<(u64, u64), Executed>,
+    /// Those that changed something, in the order of their revisions: revision r is at position r - 1.
+    pub writes: Vec<Executed>,
+    /// Commands that came again and got their first answer.
+    pub repeats: usize,
+}
+
+impl Executions {
+    /// Whether a command took the revision it was answered with.
+    pub fn took_revision(&self, executed: &Executed) -> bool {
+        let position = executed.revision.checked_sub(1).map(|position| position as usize);
+        position.and_then(|position| self.writes.get(position)) == Some(executed)
+    }
 }
 
 impl AuditLog {
@@ -91,6 +112,18 @@ impl AuditLog {
 
 /// Checks all peers against each other; returns how many commands were repeats. The peers together must have every entry.
 pub fn check(logs: &[AuditLog], acknowledged: &[AcknowledgedRequest]) -> Result<usize, String> {
+    let executions = executions(logs)?;
+    for write in acknowledged {
+        let executed = executions.by_request.get(&(write.session, write.number));
+        if executed.is_none_or(|executed| executed.revision != write.revision || executed.result != 0) {
+            return Err(format!("acknowledged was {write:?}, executed {executed:?}"));
+        }
+    }
+    Ok(executions.repeats)
+}
+
+/// What the peers, checked against each other, have executed. Together they must have every entry.
+pub fn executions(logs: &[AuditLog]) -> Result<Executions, String> {
     let mut all: BTreeMap<u64, &str> = BTreeMap::new();
     for log in logs {
         for (index, entry) in &log.entries {
@@ -100,34 +133,34 @@ pub fn check(logs: &[AuditLog], acknowledged: &[AcknowledgedRequest]) -> Result<
             }
         }
     }
-    let mut first_answers: HashMap<(u64, u64), Executed> = HashMap::new();
-    let (mut revision, mut repeats) = (0, 0);
+    let mut executions = Executions::default();
     for (position, (index, entry)) in (0..).zip(&all) {
         if *index != position {
             return Err(format!("entry {position} is at no peer, entry {index} is"));
         }
         for command in entry.split(' ').skip(1) {
-            let command = parse_command(command)?;
-            let request = (command.session, command.number);
-            match first_answers.get(&request).filter(|_| command.session != 0) {
-                Some(first) if *first == command => repeats += 1,
-                Some(first) => return Err(format!("entry {index} executed or answered {first:?} again: {command:?}")),
-                None if command.revision == revision => drop(first_answers.insert(request, command)),
-                None if command.revision == revision + 1 && command.result == 0 => {
-                    revision += 1;
-                    first_answers.insert(request, command);
-                }
-                None => return Err(format!("entry {index} follows revision {revision}: {command:?}")),
+            executions.add(*index, parse_command(command)?)?;
+        }
+    }
+    Ok(executions)
+}
+
+impl Executions {
+    fn add(&mut self, index: u64, command: Executed) -> Result<(), String> {
+        let request = (command.session, command.number);
+        let revision = self.writes.len() as u64;
+        match self.by_request.get(&request).filter(|_| command.session != 0) {
+            Some(first) if *first == command => self.repeats += 1,
+            Some(first) => return Err(format!("entry {index} executed or answered {first:?} again: {command:?}")),
+            None if command.revision == revision => drop(self.by_request.insert(request, command)),
+            None if command.revision == revision + 1 && command.result == 0 => {
+                self.writes.push(command);
+                self.by_request.insert(request, command);
             }
+            None => return Err(format!("entry {index} follows revision {revision}: {command:?}")),
         }
+        Ok(())
     }
-    for write in acknowledged {
-        let executed = first_answers.get(&(write.session, write.number));
-        if executed.is_none_or(|executed| executed.revision != write.revision || executed.result != 0) {
-            return Err(format!("acknowledged was {write:?}, executed {executed:?}"));
-        }
-    }
-    Ok(repeats)
 }
 
 fn number(text: &str) -> Result<u64, String> {
@@ -178,6 +211,15 @@ mod tests {
         assert_eq!(away.checkpoints, 1);
         let whole = AuditLog::parse(GOOD).expect("sound");
         assert_eq!(check(&[whole, away], &[acknowledged(1, 2)]), Ok(0));
+    }
+
+    #[test]
+    fn what_changed_something_is_told_from_what_did_not() {
+        let log = AuditLog::parse(&format!("{GOOD}3 1.1 7.3:3:ad:3:0 7.2:3:ac:3:0 7.4:3:ae:3:21 .\n")).expect("sound");
+        let executions = executions(&[log]).expect("sound");
+        let took = |number| executions.took_revision(&executions.by_request[&(7, number)]);
+        assert_eq!([took(1), took(2), took(3), took(4)], [true, true, false, false]);
+        assert_eq!((executions.writes.len(), executions.repeats), (3, 1));
     }
 
     #[test]
