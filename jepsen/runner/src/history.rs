@@ -6,6 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
+use std::io::{BufRead, BufWriter, Write};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -172,5 +174,55 @@ impl Recorder {
             error: reply.error,
         };
         recorded.ops.push(op);
+    }
+}
+
+/// Writes both forms of a history into a run's directory.
+pub fn write(dir: &Path, history: &[Op]) -> std::io::Result<()> {
+    let create = |name: &str| std::fs::File::create(dir.join(name)).map(BufWriter::new);
+    let (mut lines, mut edn) = (create("history.jsonl")?, create("history.edn")?);
+    for op in history {
+        serde_json::to_writer(&mut lines, op)?;
+        lines.write_all(b"\n")?;
+        writeln!(edn, "{}", crate::edn::line(op))?;
+    }
+    lines.flush()?;
+    edn.flush()
+}
+
+/// Reads a history back; an error names its line.
+pub fn read(dir: &Path) -> anyhow::Result<Vec<Op>> {
+    use anyhow::Context as _;
+    let path = dir.join("history.jsonl");
+    let file = std::fs::File::open(&path).with_context(|| path.display().to_string())?;
+    let mut history = Vec::new();
+    for (number, line) in (1..).zip(std::io::BufReader::new(file).lines()) {
+        let line = line?;
+        history.push(serde_json::from_str(&line).with_context(|| format!("{}:{number}", path.display()))?);
+    }
+    Ok(history)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_history_is_read_back_as_it_was_written() {
+        let recorder = Recorder::default();
+        let process = recorder.new_process();
+        recorder.invoke(process, "write", json!([1, 2]));
+        let reply = Reply {
+            revision: Some(9),
+            request: Some("3-4".to_owned()),
+            ..Reply::default()
+        };
+        recorder.complete(process, Kind::Ok, "write", json!([1, 2]), reply);
+        recorder.fault("start-kill", json!({"status": "skipped", "why": "no leader"}));
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        write(dir.path(), &recorder.ops()).expect("written");
+        assert_eq!(read(dir.path()).expect("read"), recorder.ops());
+        assert_eq!(recorder.ops()[2].process, Process::Nemesis(NemesisMark::Nemesis));
     }
 }

@@ -1,7 +1,11 @@
 //! `jepsen`: breaks a cluster on purpose and says what held.
 
 mod cell;
+mod checker;
+mod client;
+mod contract;
 mod doctor;
+mod edn;
 mod field;
 mod health;
 mod history;
@@ -9,8 +13,8 @@ mod ledger;
 mod many;
 mod matrix;
 mod nemesis;
+mod operation;
 mod seeded;
-mod trivial;
 mod verdict;
 mod workload;
 
@@ -19,8 +23,9 @@ use cell::{CellOptions, Results};
 use clap::{Args, Parser, Subcommand};
 use field::{Ground, belongings};
 use many::ManyArguments;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use verdict::Validity;
 
 #[derive(Parser)]
 #[command(name = "jepsen", about = "Fault tests of Quorate", version)]
@@ -44,8 +49,16 @@ enum Verb {
         #[command(flatten)]
         many: ManyArguments,
     },
+    /// Ask all checkers again what they say of a run, from its directory alone.
+    Check {
+        /// The run's directory.
+        dir: PathBuf,
+    },
     /// Take away what a runner that is gone has left.
     Clean,
+    /// The search for a linearization, in a process that may use so much memory and time; `check` starts it.
+    #[command(hide = true)]
+    Wgl { file: PathBuf },
 }
 
 #[derive(Args, Clone)]
@@ -128,6 +141,8 @@ fn main() -> ExitCode {
         Verb::Test(arguments) => arguments.cell().and_then(|cell| cell.run()).map(|results| tell(&results)),
         Verb::Smoke(many) => many::smoke(&many),
         Verb::Soak { hours, many } => many::soak(&many, hours),
+        Verb::Check { dir } => check_again(&dir),
+        Verb::Wgl { file } => checker::wgl::child(&file).map(|()| ExitCode::SUCCESS),
         Verb::Clean => belongings::clean().map(|count| {
             println!("{count} things of runners that are gone were taken away");
             ExitCode::SUCCESS
@@ -148,6 +163,18 @@ fn say_what_is_missing() -> anyhow::Result<ExitCode> {
     }
     println!("faults: {}", nemesis::names().join(", "));
     Ok(if all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn check_again(dir: &Path) -> anyhow::Result<ExitCode> {
+    let verdicts = checker::again(dir)?;
+    for verdict in &verdicts {
+        println!("{:?} {}: {}", verdict.valid, verdict.checker, verdict.what);
+    }
+    Ok(match verdicts.iter().map(|verdict| verdict.valid).max() {
+        Some(Validity::Valid) => ExitCode::SUCCESS,
+        Some(Validity::Invalid) => ExitCode::FAILURE,
+        _ => ExitCode::from(2),
+    })
 }
 
 /// 0 for a run that held, 1 for one that did not, 2 for one that proved nothing.

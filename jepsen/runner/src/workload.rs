@@ -1,10 +1,22 @@
 //! What clients do during a run, and what must be true of the answers.
 
+pub mod append;
+pub mod churn;
+pub mod copies;
+pub mod keys;
+pub mod register;
+pub mod sessions;
+pub mod set;
+pub mod setup;
+pub mod snapshots;
+pub mod topology;
+
 use crate::field::Field;
 use crate::history::{Op, Recorder};
 use crate::seeded::Random;
 use crate::verdict::Verdict;
 use async_trait::async_trait;
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -62,4 +74,67 @@ pub trait Workload: Send + Sync {
     /// What this workload's own rules say of the history. Needs nothing but the run's directory, so that `jepsen check DIR`
     /// can ask again.
     fn check(&self, history: &[Op], dir: &std::path::Path) -> Vec<Verdict>;
+}
+
+/// Client processes of a workload: the value-only checker can search through the operations of so many at once.
+pub const CLIENTS: u64 = 10;
+
+/// The names of all workloads.
+pub const NAMES: &[&str] = &["register", "append", "set", "topology", "snapshots", "copies", "sessions", "churn"];
+
+pub fn by_name(name: &str) -> Option<Box<dyn Workload>> {
+    Some(match name {
+        "register" => Box::new(register::Register::default()),
+        "append" => Box::new(append::Append::default()),
+        "set" => Box::new(set::Set::default()),
+        "topology" => Box::new(topology::Topology::default()),
+        "snapshots" => Box::new(snapshots::Snapshots::default()),
+        "copies" => Box::new(copies::Copies::default()),
+        "sessions" => Box::new(sessions::Sessions::default()),
+        "churn" => Box::new(churn::Churn::default()),
+        _ => return None,
+    })
+}
+
+/// Further attempts of a client's writes: half of the clients repeat what was not answered, at other nodes under the same
+/// request id.
+pub fn repeats(number: u64) -> usize {
+    if number.is_multiple_of(2) { 3 } else { 0 }
+}
+
+/// Runs all clients of a workload, numbered from 0, in the clients' network.
+pub async fn in_clients<F>(stage: &Stage, client: impl Fn(Stage, u64) -> F) -> anyhow::Result<()>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let within = stage.field.client_runtime();
+    let clients: Vec<_> = (0..CLIENTS).map(|number| within.spawn(client(stage.clone(), number))).collect();
+    for client in clients {
+        client.await?;
+    }
+    Ok(())
+}
+
+/// Runs one client per node, one after the other.
+pub async fn at_every_node<F>(stage: &Stage, client: impl Fn(Stage, usize) -> F) -> anyhow::Result<()>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    for node in 0..stage.field.size() {
+        stage.field.client_runtime().spawn(client(stage.clone(), node)).await?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_workload_is_found_by_its_name() {
+        for name in NAMES {
+            assert_eq!(by_name(name).map(|workload| workload.name()), Some(*name));
+        }
+        assert!(by_name("rgister").is_none());
+    }
 }

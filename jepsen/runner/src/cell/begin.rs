@@ -8,7 +8,7 @@ use crate::doctor;
 use crate::field::{Field, FieldOptions, Ground, belongings};
 use crate::history::Recorder;
 use crate::nemesis::{self, Chosen};
-use crate::workload::{Stage, Workload};
+use crate::workload::{self, Stage, Workload};
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -40,7 +40,7 @@ impl CellOptions {
     /// Runs it. An error says why it could not begin; everything later is in the results.
     pub fn run(&self) -> anyhow::Result<Results> {
         belongings::clean().context("what an earlier run left cannot be taken away")?;
-        let workload = crate::trivial::by_name(&self.workload).with_context(|| format!("\"{}\" is no workload", self.workload))?;
+        let workload = workload::by_name(&self.workload).with_context(|| format!("\"{}\" is no workload", self.workload))?;
         let workload: Arc<dyn Workload> = Arc::from(workload);
         let chosen: Vec<Chosen> = self
             .nemeses

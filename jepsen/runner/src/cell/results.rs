@@ -5,7 +5,7 @@ use crate::field::{Exit, Field};
 use crate::history::{Kind, Op, Process, Recorder};
 use crate::verdict::{Validity, Verdict};
 use crate::workload::Workload;
-use crate::{health, ledger};
+use crate::{checker, health, history, ledger};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 use sha2::{Digest, Sha256};
@@ -73,7 +73,7 @@ impl Results {
     ) -> anyhow::Result<Results> {
         let history = recorder.ops();
         let dir = &cell.dir;
-        write_history(dir, &history)?;
+        history::write(dir, &history)?;
         let checking = std::time::Instant::now();
         let mut failures = ran.failures;
         if ran.interrupted {
@@ -81,6 +81,7 @@ impl Results {
         }
         let faults = count_faults(&history);
         let mut verdicts = vec![health::faults(&faults, asked), health::nodes(field, &ran.anomalies)];
+        verdicts.extend(checker::common(&history, dir));
         verdicts.extend(workload.check(&history, dir));
         let check_seconds = checking.elapsed().as_secs_f64();
         let results = Results {
@@ -114,11 +115,6 @@ impl Results {
         ledger::append(dir, &results)?;
         Ok(results)
     }
-}
-
-fn write_history(dir: &Path, history: &[Op]) -> anyhow::Result<()> {
-    let lines: Result<Vec<String>, _> = history.iter().map(serde_json::to_string).collect();
-    Ok(std::fs::write(dir.join("history.jsonl"), lines?.join("\n") + "\n")?)
 }
 
 /// A run proves nothing if the suite itself failed, and that is not a pass.

@@ -1,0 +1,77 @@
+//! Checkers. Each reads a history, and what else a run left in its directory, and says valid, invalid or unknown.
+
+pub mod agreement;
+pub mod availability;
+pub mod copies;
+pub mod coverage;
+pub mod cycles;
+pub mod fates;
+pub mod final_ops;
+pub mod graph;
+pub mod lifecycle;
+pub mod session_reads;
+pub mod set_full;
+pub mod topology;
+pub mod well_formed;
+pub mod wgl;
+pub mod witness;
+
+use crate::history::{self, Op};
+use crate::verdict::Verdict;
+use crate::workload;
+use anyhow::Context as _;
+use fates::Fates;
+use serde::Deserialize;
+use std::path::Path;
+
+/// What a run was asked for, as far as checkers need it; a part of `cell.json`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Asked {
+    pub workload: String,
+    #[serde(default)]
+    pub nemeses: Vec<String>,
+    pub nodes: usize,
+    /// Length of the main phase.
+    pub seconds: u64,
+    /// Operations a second.
+    pub rate: u64,
+}
+
+impl Asked {
+    pub fn read(dir: &Path) -> anyhow::Result<Asked> {
+        let path = dir.join("cell.json");
+        let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        serde_json::from_str(&text).with_context(|| path.display().to_string())
+    }
+
+    /// Whether a nemesis was asked for, with whatever modes.
+    pub fn has(&self, nemesis: &str) -> bool {
+        self.nemeses.iter().any(|asked| asked.split(':').next() == Some(nemesis))
+    }
+}
+
+/// The checkers that every workload has.
+pub fn common(history: &[Op], dir: &Path) -> Vec<Verdict> {
+    let asked = match Asked::read(dir) {
+        Ok(asked) => asked,
+        Err(error) => return vec![Verdict::unknown("asked", format!("{error:#}"))],
+    };
+    let fates = Fates::read(dir);
+    let fates = fates.as_ref().map_err(String::as_str);
+    vec![
+        well_formed::check(history),
+        agreement::check_audit(history, fates),
+        agreement::check_digests(dir, &asked),
+        availability::check(history),
+        coverage::check(history, &asked, fates),
+        final_ops::check(history, &asked),
+    ]
+}
+
+/// Asks all checkers again, from a run's directory alone.
+pub fn again(dir: &Path) -> anyhow::Result<Vec<Verdict>> {
+    let history = history::read(dir)?;
+    let asked = Asked::read(dir)?;
+    let workload = workload::by_name(&asked.workload).with_context(|| format!("there is no workload {:?}", asked.workload))?;
+    Ok([common(&history, dir), workload.check(&history, dir)].concat())
+}

@@ -1,0 +1,338 @@
+//! One client process: one operation at a time, one attempt each unless it is told to repeat, everything recorded.
+//!
+//! Each client has a session of its own and numbers its writes, so that a write can be repeated and its fate be looked up in
+//! the peers' audit logs. After an operation without an answer the client goes on under a new process number.
+
+use crate::contract::{self, Failed, Outcome, judge, timeout};
+use crate::history::{Kind, Recorder, Reply};
+use crate::seeded::Random;
+use crate::workload::Stage;
+use quorate_wire::quorate::v1::OpenSessionRequest;
+use quorate_wire::quorate::v1::metadata_client::MetadataClient;
+use serde_json::Value as Json;
+use std::future::Future;
+use std::time::Duration;
+use tokio::time::Instant;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Response, Status};
+
+/// How long an attempt may take.
+pub const TIMEOUT: Duration = Duration::from_secs(1);
+/// In the last phase everything works, if slowly.
+pub const FINAL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Told to the peer: it shall say what it knows before we stop listening.
+const PEERS_SHARE: f64 = 0.9;
+/// A list of many instances or segments.
+pub const MAX_MESSAGE_BYTES: usize = 16 << 20;
+
+/// What an operation may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    Reads,
+    Writes,
+}
+
+/// Where a client's calls go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Home {
+    Node(usize),
+    /// Another node each time.
+    Anywhere,
+}
+
+/// An answer with what its metadata say.
+#[derive(Clone, Debug)]
+pub struct Answered<T> {
+    pub body: T,
+    pub revision: Option<u64>,
+    pub term: Option<u64>,
+}
+
+/// An operation that was begun and must be ended.
+#[must_use]
+#[derive(Clone, Debug)]
+pub struct Open {
+    f: &'static str,
+    value: Json,
+    effect: Effect,
+    node: usize,
+    /// Of a write, when a session was there for it.
+    request: Option<(u64, u64)>,
+}
+
+/// A process of a workload.
+pub struct Client {
+    stage: Stage,
+    recorder: Recorder,
+    pub random: Random,
+    process: u64,
+    home: Home,
+    /// By node; made when it is used, and anew after it broke: a connection that was cut waits long before it tries again.
+    links: Vec<Option<Channel>>,
+    session: Option<u64>,
+    number: u64,
+    /// Further attempts for a write whose outcome is unknown, each at another node under the same request id.
+    pub repeats: usize,
+    pub timeout: Duration,
+    /// When the next operation is due.
+    due: Instant,
+}
+
+impl Client {
+    pub fn new(stage: &Stage, home: Home) -> Client {
+        let process = stage.recorder.new_process();
+        Client {
+            stage: stage.clone(),
+            recorder: stage.recorder.clone(),
+            random: stage.random(process),
+            process,
+            home,
+            links: vec![None; stage.field.size()],
+            session: None,
+            number: 0,
+            repeats: 0,
+            timeout: TIMEOUT,
+            due: Instant::now(),
+        }
+    }
+
+    /// A client of the last phase, bound to a node.
+    pub fn patient(stage: &Stage, node: usize) -> Client {
+        let mut client = Client::new(stage, Home::Node(node));
+        client.timeout = FINAL_TIMEOUT;
+        client
+    }
+
+    pub fn process(&self) -> u64 {
+        self.process
+    }
+
+    pub fn nodes(&self) -> usize {
+        self.links.len()
+    }
+
+    /// Waits for this client's turn among `clients` that share the stage's rate. False when the run stops.
+    pub async fn turn(&mut self, clients: u64) -> bool {
+        let every = Duration::from_secs(clients).div_f64(self.stage.rate.max(1) as f64);
+        self.due += every.mul_f64(0.5 + self.random.below(1_000) as f64 / 1_000.0);
+        let now = Instant::now();
+        // Whoever was held up does not make up for it: that would be a burst at the moment of healing.
+        self.due = self.due.max(now.checked_sub(every).unwrap_or(now));
+        while !self.stage.is_stopping() && Instant::now() < self.due {
+            tokio::time::sleep_until(self.due.min(Instant::now() + Duration::from_millis(100))).await;
+        }
+        !self.stage.is_stopping()
+    }
+
+    /// Records that an operation begins.
+    pub async fn begin(&mut self, f: &'static str, value: Json, effect: Effect) -> Open {
+        let node = match self.home {
+            Home::Node(node) => node,
+            Home::Anywhere => self.random.below(self.links.len() as u64) as usize,
+        };
+        if effect == Effect::Writes && self.session.is_none() {
+            self.session = self.open_session(node).await;
+        }
+        let request = match (effect, self.session) {
+            (Effect::Writes, Some(session)) => {
+                self.number += 1;
+                Some((session, self.number))
+            }
+            _ => None,
+        };
+        self.recorder.invoke(self.process, f, value.clone());
+        Open {
+            f,
+            value,
+            effect,
+            node,
+            request,
+        }
+    }
+
+    /// Makes the attempt, or attempts, of an operation.
+    pub async fn call<Q, R, F>(&mut self, open: &mut Open, message: Q, send: impl Fn(Channel, Request<Q>) -> F) -> Result<Answered<R>, Failed>
+    where
+        Q: Clone,
+        F: Future<Output = Result<Response<R>, Status>>,
+    {
+        self.call_judged(open, message, &[], send, |_| None).await
+    }
+
+    /// As [`Client::call`], with further metadata, and with a look into the body for a refusal.
+    pub async fn call_judged<Q, R, F>(
+        &mut self,
+        open: &mut Open,
+        message: Q,
+        metadata: &[(&'static str, u64)],
+        send: impl Fn(Channel, Request<Q>) -> F,
+        refusal: impl Fn(&R) -> Option<Failed>,
+    ) -> Result<Answered<R>, Failed>
+    where
+        Q: Clone,
+        F: Future<Output = Result<Response<R>, Status>>,
+    {
+        if open.effect == Effect::Writes && open.request.is_none() {
+            return Err(Failed {
+                outcome: Outcome::NotApplied,
+                error: "no session could be opened: nothing was sent".to_owned(),
+                is_broken: false,
+            });
+        }
+        let attempts = if open.effect == Effect::Writes { 1 + self.repeats } else { 1 };
+        let mut doubt = None;
+        for attempt in 1.. {
+            let request = self.dress(message.clone(), open.request, metadata);
+            let failed = match self.attempt(open.node, request, &send).await {
+                Ok(answered) => match refusal(&answered.body) {
+                    None => return Ok(answered),
+                    Some(failed) => failed,
+                },
+                Err(failed) => failed,
+            };
+            self.forget_session_if_gone(&failed);
+            match failed.outcome {
+                // What the state decided is the answer to every attempt; what else a peer says is about its own.
+                Outcome::Refused => return Err(failed),
+                Outcome::NotApplied if doubt.is_none() => return Err(failed),
+                _ => {}
+            }
+            let doubt = doubt.get_or_insert(failed);
+            if attempt >= attempts || self.stage.is_stopping() {
+                return Err(doubt.clone());
+            }
+            open.node = (open.node + 1) % self.links.len();
+        }
+        unreachable!("the last attempt returns")
+    }
+
+    /// Records a good end.
+    pub fn ok<T>(&mut self, open: Open, value: Json, answered: &Answered<T>) {
+        self.ok_at(open, value, answered.revision, answered.term);
+    }
+
+    /// As [`Client::ok`], at a revision that the body tells.
+    pub fn ok_at(&mut self, open: Open, value: Json, revision: Option<u64>, term: Option<u64>) {
+        let reply = self.reply(&open, revision, term, None);
+        self.recorder.complete(self.process, Kind::Ok, open.f, value, reply);
+    }
+
+    /// Records a bad end, as the error contract has it.
+    pub fn failed(&mut self, open: Open, failed: Failed) {
+        let kind = match (open.effect, failed.outcome) {
+            (Effect::Writes, Outcome::Unknown) => Kind::Info,
+            _ => Kind::Fail,
+        };
+        let reply = self.reply(&open, None, None, Some(failed.error));
+        self.recorder.complete(self.process, kind, open.f, open.value, reply);
+        if kind == Kind::Info {
+            self.process = self.recorder.new_process();
+        }
+    }
+
+    /// Records an answer that no rule of the product allows; checkers make the run fail for it.
+    pub fn unexpected(&mut self, open: Open, what: &str) {
+        let failed = Failed {
+            outcome: Outcome::Unknown,
+            error: format!("{UNEXPECTED}{what}"),
+            is_broken: false,
+        };
+        self.failed(open, failed);
+    }
+
+    fn reply(&self, open: &Open, revision: Option<u64>, term: Option<u64>, error: Option<String>) -> Reply {
+        Reply {
+            revision,
+            term,
+            node: Some(self.stage.field.name(open.node)),
+            request: open.request.map(|(session, number)| format!("{session}-{number}")),
+            error,
+        }
+    }
+
+    fn dress<Q>(&self, message: Q, id: Option<(u64, u64)>, metadata: &[(&'static str, u64)]) -> Request<Q> {
+        let mut request = Request::new(message);
+        request.set_timeout(self.timeout.mul_f64(PEERS_SHARE));
+        let map = request.metadata_mut();
+        if let Some((session, number)) = id {
+            map.insert("quorate-session", session.into());
+            map.insert("quorate-request", number.into());
+        }
+        for (name, value) in metadata {
+            map.insert(*name, (*value).into());
+        }
+        if let Ok(token) = self.stage.field.token().parse() {
+            map.insert("quorate-token", token);
+        }
+        request
+    }
+
+    async fn attempt<Q, R, F>(&mut self, node: usize, request: Request<Q>, send: impl Fn(Channel, Request<Q>) -> F) -> Result<Answered<R>, Failed>
+    where
+        F: Future<Output = Result<Response<R>, Status>>,
+    {
+        let link = self.link(node);
+        let failed = match tokio::time::timeout(self.timeout, send(link, request)).await {
+            Ok(Ok(response)) => {
+                let number = |name: &str| response.metadata().get(name).and_then(|value| value.to_str().ok()?.parse().ok());
+                let (revision, term) = (number("quorate-revision"), number("quorate-term"));
+                let body = response.into_inner();
+                return Ok(Answered { body, revision, term });
+            }
+            Ok(Err(status)) => judge(&status),
+            Err(_) => timeout(),
+        };
+        if failed.is_broken {
+            self.links[node] = None;
+        }
+        Err(failed)
+    }
+
+    fn link(&mut self, node: usize) -> Channel {
+        let address = self.stage.field.public(node);
+        let connect = || {
+            let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address of a node is a valid URI");
+            endpoint.connect_timeout(TIMEOUT).tcp_nodelay(true).connect_lazy()
+        };
+        self.links[node].get_or_insert_with(connect).clone()
+    }
+
+    /// Not part of the history: which sessions there are makes no difference to what is read.
+    async fn open_session(&mut self, node: usize) -> Option<u64> {
+        self.number = 0;
+        for step in 0..self.links.len() {
+            let node = (node + step) % self.links.len();
+            let request = self.dress(OpenSessionRequest {}, None, &[]);
+            let opened = self
+                .attempt(node, request, |link, request| async move { MetadataClient::new(link).open_session(request).await })
+                .await;
+            if let Ok(opened) = opened {
+                return Some(opened.body.session_id);
+            }
+        }
+        None
+    }
+
+    fn forget_session_if_gone(&mut self, failed: &Failed) {
+        if failed.error.starts_with("session_expired") {
+            self.session = None;
+        }
+    }
+}
+
+/// Prefix of the error of an operation whose answer is none that the product may give.
+pub const UNEXPECTED: &str = "unexpected: ";
+
+/// Gives a Doris response's own status to the contract.
+pub fn refusal_in(status: Option<&quorate_wire::doris::MetaServiceResponseStatus>) -> Option<Failed> {
+    let Some(status) = status else { return contract::judge_doris(i32::MIN, "a response without a status") };
+    contract::judge_doris(status.code.unwrap_or_default(), status.msg())
+}
+
+/// Calls with a gRPC client as [`Client::call`] wants them: `send!(MetadataClient, get_attribute)`.
+#[macro_export]
+macro_rules! send {
+    ($client:ident, $method:ident) => {
+        |link, request| async move { $client::new(link).max_decoding_message_size($crate::client::MAX_MESSAGE_BYTES).$method(request).await }
+    };
+}

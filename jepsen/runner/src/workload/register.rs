@@ -1,0 +1,227 @@
+//! W1: registers. One attribute each, read, written, and compared and set by its revision.
+//!
+//! Values are never used twice, so "the attribute of that revision" and "the attribute with that value" mean the same: the
+//! history speaks of values, `[key [old new]]`, as Jepsen's tools want it.
+
+use super::keys::Keys;
+use super::{CLIENTS, in_clients, setup};
+use crate::checker::fates::Fates;
+use crate::checker::witness::{self, Role, Rules};
+use crate::checker::wgl;
+use crate::client::{Answered, Client, Effect, Home};
+use crate::history::Op;
+use crate::operation::Operation;
+use crate::send;
+use crate::verdict::Verdict;
+use crate::workload::{Stage, Workload};
+use async_trait::async_trait;
+use quorate_wire::quorate::v1::metadata_client::MetadataClient;
+use quorate_wire::quorate::v1::{Attribute, GetAttributeReply, GetAttributeRequest, PutAttributeRequest};
+use serde_json::{Value as Json, json};
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+const INSTANCE: &str = "jepsen-register";
+/// Registers in use at once.
+const KEYS: usize = 4;
+/// Operations on one register before another takes its place: what the value-only checker can search through.
+const OPERATIONS_PER_KEY: u64 = 200;
+
+#[derive(Default)]
+pub struct Register {
+    keys: Arc<Keys>,
+}
+
+/// A client and the registers as it last saw them: value and revision.
+struct Registers {
+    client: Client,
+    keys: Arc<Keys>,
+    seen: HashMap<u64, (Json, u64)>,
+}
+
+impl Registers {
+    fn new(client: Client, keys: &Arc<Keys>) -> Registers {
+        Registers {
+            client,
+            keys: keys.clone(),
+            seen: HashMap::new(),
+        }
+    }
+
+    async fn read(&mut self, key: u64) {
+        let mut open = self.client.begin("read", json!([key, null]), Effect::Reads).await;
+        let message = GetAttributeRequest {
+            instance_id: INSTANCE.into(),
+            name: name(key),
+            ..GetAttributeRequest::default()
+        };
+        match self.client.call(&mut open, message, send!(MetadataClient, get_attribute)).await {
+            Err(failed) => self.client.failed(open, failed),
+            Ok(answered) => match value_of(&answered) {
+                Err(what) => self.client.unexpected(open, &what),
+                Ok((value, revision)) => {
+                    self.client.ok(open, json!([key, value]), &answered);
+                    self.seen.insert(key, (value, revision));
+                }
+            },
+        }
+    }
+
+    async fn write(&mut self, key: u64) {
+        let value = self.keys.value();
+        let mut open = self.client.begin("write", json!([key, value]), Effect::Writes).await;
+        let message = put(key, value, None);
+        match self.client.call(&mut open, message, send!(MetadataClient, put_attribute)).await {
+            Err(failed) => self.client.failed(open, failed),
+            Ok(answered) => {
+                self.client.ok(open, json!([key, value]), &answered);
+                self.seen.insert(key, (json!(value), answered.body.revision));
+            }
+        }
+    }
+
+    /// Compares with what this client saw last, which may have been overwritten since.
+    async fn compare_and_set(&mut self, key: u64) {
+        let (old, revision) = self.seen.get(&key).cloned().unwrap_or((Json::Null, 0));
+        let value = self.keys.value();
+        let mut open = self.client.begin("cas", json!([key, [old, value]]), Effect::Writes).await;
+        let message = put(key, value, Some(revision));
+        match self.client.call(&mut open, message, send!(MetadataClient, put_attribute)).await {
+            Err(failed) => {
+                self.client.failed(open, failed);
+                self.seen.remove(&key);
+            }
+            Ok(answered) => {
+                self.client.ok(open, json!([key, [old, value]]), &answered);
+                self.seen.insert(key, (json!(value), answered.body.revision));
+            }
+        }
+    }
+
+    async fn run(mut self) {
+        while self.client.turn(CLIENTS).await {
+            let key = self.keys.pick(&mut self.client.random);
+            match self.client.random.below(100) {
+                0..45 => self.read(key).await,
+                45..75 => self.write(key).await,
+                _ => self.compare_and_set(key).await,
+            }
+        }
+    }
+}
+
+fn name(key: u64) -> String {
+    format!("register-{key:06}")
+}
+
+fn put(key: u64, value: u64, if_revision: Option<u64>) -> PutAttributeRequest {
+    PutAttributeRequest {
+        instance_id: INSTANCE.into(),
+        name: name(key),
+        value: value.to_string().into_bytes().into(),
+        if_revision,
+    }
+}
+
+/// The register's value and the revision it was written at; null and 0 if it was never written.
+fn value_of(answered: &Answered<GetAttributeReply>) -> Result<(Json, u64), String> {
+    let Some(Attribute { value, revision, .. }) = &answered.body.attribute else {
+        return Ok((Json::Null, 0));
+    };
+    let value: u64 = std::str::from_utf8(value)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .ok_or_else(|| format!("a register holds {value:?}"))?;
+    match *revision > answered.body.revision {
+        true => Err(format!("written at {revision}, read at {}", answered.body.revision)),
+        false => Ok((json!(value), *revision)),
+    }
+}
+
+#[async_trait]
+impl Workload for Register {
+    fn name(&self) -> &'static str {
+        "register"
+    }
+
+    async fn prepare(&self, stage: &Stage) -> anyhow::Result<()> {
+        self.keys.begin(KEYS, OPERATIONS_PER_KEY);
+        setup::instance(stage, INSTANCE).await
+    }
+
+    async fn run(&self, stage: &Stage) -> anyhow::Result<()> {
+        let keys = self.keys.clone();
+        in_clients(stage, move |stage, number| {
+            let mut client = Client::new(&stage, home(&stage, number));
+            client.repeats = super::repeats(number);
+            Registers::new(client, &keys).run()
+        })
+        .await
+    }
+
+    async fn read_all(&self, stage: &Stage) -> anyhow::Result<()> {
+        let keys = self.keys.clone();
+        super::at_every_node(stage, move |stage, node| {
+            let keys = keys.clone();
+            async move {
+                let mut registers = Registers::new(Client::patient(&stage, node), &keys);
+                for key in keys.active() {
+                    registers.write(key).await;
+                }
+                for key in keys.all() {
+                    registers.read(key).await;
+                }
+            }
+        })
+        .await
+    }
+
+    fn check(&self, history: &[Op], dir: &Path) -> Vec<Verdict> {
+        let fates = Fates::read(dir);
+        let witness = witness::check("witness", &RegisterRules, history, fates.as_ref().map_err(String::as_str));
+        vec![witness, wgl::check(history, dir)]
+    }
+}
+
+/// Two of three clients stay at a node each, the others roam.
+pub fn home(stage: &Stage, number: u64) -> Home {
+    match number % 3 {
+        2 => Home::Anywhere,
+        _ => Home::Node((number % stage.field.size() as u64) as usize),
+    }
+}
+
+/// The meaning of registers: `[key value]`, `[key [old new]]`.
+pub struct RegisterRules;
+
+impl Rules for RegisterRules {
+    type State = HashMap<Json, Json>;
+
+    fn role(&self, operation: &Operation<'_>, _: Option<&Json>) -> Role {
+        match operation.f() {
+            "write" | "cas" => Role::Write,
+            "read" => Role::Read,
+            "stale-read" | "read-since" => Role::Stale,
+            _ => Role::Other,
+        }
+    }
+
+    fn step(&self, state: &mut Self::State, operation: &Operation<'_>, output: Option<&Json>, _: u64) -> Result<(), String> {
+        let key = &operation.input()[0];
+        let current = state.get(key).cloned().unwrap_or(Json::Null);
+        match (operation.f(), output) {
+            ("write", _) => drop(state.insert(key.clone(), operation.input()[1].clone())),
+            ("cas", _) if operation.input()[1][0] != current => return Err(format!("the register held {current}")),
+            ("cas", _) => drop(state.insert(key.clone(), operation.input()[1][1].clone())),
+            (_, Some(output)) if output[1] != current => return Err(format!("{} was read, the register held {current}", output[1])),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn explains(&self, state: &Self::State, operation: &Operation<'_>) -> bool {
+        let key = &operation.input()[0];
+        operation.f() != "cas" || operation.input()[1][0] != *state.get(key).unwrap_or(&Json::Null)
+    }
+}

@@ -1,0 +1,221 @@
+//! W3: a set of instances. Created and dropped under unique names, and listed.
+//!
+//! Names begin with their set's, `set-000003-`, so that a list is one page at one revision; a set that has had so many
+//! creations gives way to a new one. A name is never used twice.
+
+use super::keys::Keys;
+use super::register::home;
+use super::{CLIENTS, Stage, Workload, in_clients};
+use crate::checker::fates::Fates;
+use crate::checker::set_full;
+use crate::checker::witness::{self, Role, Rules};
+use crate::client::{Client, Effect, refusal_in};
+use crate::history::Op;
+use crate::operation::Operation;
+use crate::send;
+use crate::verdict::Verdict;
+use async_trait::async_trait;
+use quorate_wire::doris::alter_instance_request::Operation as Change;
+use quorate_wire::doris::meta_service_client::MetaServiceClient;
+use quorate_wire::doris::{AlterInstanceRequest, CreateInstanceRequest};
+use quorate_wire::quorate::v1::metadata_client::MetadataClient;
+use quorate_wire::quorate::v1::{ListInstancesReply, ListInstancesRequest};
+use serde_json::{Value as Json, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+const SETS: usize = 2;
+const OPERATIONS_PER_SET: u64 = 200;
+
+#[derive(Default)]
+pub struct Set {
+    sets: Arc<Keys>,
+}
+
+struct Elements {
+    client: Client,
+    sets: Arc<Keys>,
+    /// What this client created and may drop.
+    own: Vec<(u64, u64)>,
+}
+
+impl Elements {
+    fn new(client: Client, sets: &Arc<Keys>) -> Elements {
+        Elements {
+            client,
+            sets: sets.clone(),
+            own: Vec::new(),
+        }
+    }
+
+    async fn run(mut self) {
+        while self.client.turn(CLIENTS).await {
+            let set = self.sets.pick(&mut self.client.random);
+            match self.client.random.below(100) {
+                0..45 => self.add(set).await,
+                45..60 => self.remove().await,
+                _ => self.read(set).await,
+            }
+        }
+    }
+
+    async fn add(&mut self, set: u64) {
+        let element = self.sets.value();
+        let mut open = self.client.begin("add", json!([set, element]), Effect::Writes).await;
+        let message = CreateInstanceRequest {
+            instance_id: Some(name(set, element)),
+            user_id: Some("jepsen".to_owned()),
+            ..CreateInstanceRequest::default()
+        };
+        let call = self.client.call_judged(&mut open, message, &[], send!(MetaServiceClient, create_instance), |reply| refusal_in(reply.status.as_ref()));
+        match call.await {
+            Err(failed) => self.client.failed(open, failed),
+            Ok(answered) => {
+                self.client.ok(open, json!([set, element]), &answered);
+                self.own.push((set, element));
+            }
+        }
+    }
+
+    async fn remove(&mut self) {
+        if self.own.is_empty() {
+            return;
+        }
+        let chosen = self.client.random.below(self.own.len() as u64) as usize;
+        let (set, element) = self.own.swap_remove(chosen);
+        let mut open = self.client.begin("remove", json!([set, element]), Effect::Writes).await;
+        let message = AlterInstanceRequest {
+            instance_id: Some(name(set, element)),
+            op: Some(Change::Drop as i32),
+            ..AlterInstanceRequest::default()
+        };
+        let call = self.client.call_judged(&mut open, message, &[], send!(MetaServiceClient, alter_instance), |reply| refusal_in(reply.status.as_ref()));
+        match call.await {
+            Err(failed) => self.client.failed(open, failed),
+            Ok(answered) => self.client.ok(open, json!([set, element]), &answered),
+        }
+    }
+
+    async fn read(&mut self, set: u64) {
+        let mut open = self.client.begin("list", json!([set, null]), Effect::Reads).await;
+        let message = ListInstancesRequest {
+            prefix: prefix(set),
+            ..ListInstancesRequest::default()
+        };
+        match self.client.call(&mut open, message, send!(MetadataClient, list_instances)).await {
+            Err(failed) => self.client.failed(open, failed),
+            Ok(answered) => match elements(set, &answered.body) {
+                Ok(found) => self.client.ok(open, json!([set, found]), &answered),
+                Err(what) => self.client.unexpected(open, &what),
+            },
+        }
+    }
+}
+
+fn prefix(set: u64) -> String {
+    format!("set-{set:06}-")
+}
+
+fn name(set: u64, element: u64) -> String {
+    format!("{}{element:08}", prefix(set))
+}
+
+fn elements(set: u64, reply: &ListInstancesReply) -> Result<Vec<u64>, String> {
+    if !reply.next_page_token.is_empty() {
+        return Err("a small list came as several pages".to_owned());
+    }
+    let element = |id: &str| id.strip_prefix(&prefix(set))?.parse().ok();
+    let ids = reply.instances.iter().map(|instance| instance.instance_id.as_str());
+    ids.map(|id| element(id).ok_or_else(|| format!("instance {id:?} is listed"))).collect()
+}
+
+#[async_trait]
+impl Workload for Set {
+    fn name(&self) -> &'static str {
+        "set"
+    }
+
+    async fn prepare(&self, _: &Stage) -> anyhow::Result<()> {
+        self.sets.begin(SETS, OPERATIONS_PER_SET);
+        Ok(())
+    }
+
+    async fn run(&self, stage: &Stage) -> anyhow::Result<()> {
+        let sets = self.sets.clone();
+        in_clients(stage, move |stage, number| {
+            let mut client = Client::new(&stage, home(&stage, number));
+            client.repeats = super::repeats(number);
+            Elements::new(client, &sets).run()
+        })
+        .await
+    }
+
+    async fn read_all(&self, stage: &Stage) -> anyhow::Result<()> {
+        let sets = self.sets.clone();
+        super::at_every_node(stage, move |stage, node| {
+            let sets = sets.clone();
+            async move {
+                let mut elements = Elements::new(Client::patient(&stage, node), &sets);
+                for set in sets.active() {
+                    elements.add(set).await;
+                }
+                for set in sets.all() {
+                    elements.read(set).await;
+                }
+            }
+        })
+        .await
+    }
+
+    fn check(&self, history: &[Op], dir: &Path) -> Vec<Verdict> {
+        let fates = Fates::read(dir);
+        let witness = witness::check("witness", &SetRules, history, fates.as_ref().map_err(String::as_str));
+        vec![witness, set_full::check(history)]
+    }
+}
+
+/// The meaning of sets: `[set element]`, `[set elements]`.
+pub struct SetRules;
+
+impl Rules for SetRules {
+    type State = BTreeMap<u64, BTreeSet<u64>>;
+
+    fn role(&self, operation: &Operation<'_>, _: Option<&Json>) -> Role {
+        match operation.f() {
+            "add" | "remove" => Role::Write,
+            "list" => Role::Read,
+            _ => Role::Other,
+        }
+    }
+
+    fn step(&self, state: &mut Self::State, operation: &Operation<'_>, output: Option<&Json>, _: u64) -> Result<(), String> {
+        let number = |value: &Json| value.as_u64().unwrap_or(u64::MAX);
+        let set = state.entry(number(&operation.input()[0])).or_default();
+        match (operation.f(), output) {
+            ("add", _) if !set.insert(number(&operation.input()[1])) => Err("it was there already".to_owned()),
+            ("remove", _) if !set.remove(&number(&operation.input()[1])) => Err("it was not there".to_owned()),
+            ("list", Some(output)) => {
+                let listed: Vec<u64> = output[1].as_array().into_iter().flatten().map(number).collect();
+                let missing: Vec<_> = set.iter().filter(|element| !listed.contains(element)).take(5).collect();
+                let surplus: Vec<_> = listed.iter().filter(|element| !set.contains(element)).take(5).collect();
+                match missing.is_empty() && surplus.is_empty() && listed.len() == set.len() {
+                    true => Ok(()),
+                    false => Err(format!("{} listed of {}, missing {missing:?}, surplus {surplus:?}", listed.len(), set.len())),
+                }
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Names are unique, and only who created one drops it.
+    fn explains(&self, state: &Self::State, operation: &Operation<'_>) -> bool {
+        let [set, element] = [0, 1].map(|position| operation.input()[position].as_u64().unwrap_or(u64::MAX));
+        let is_there = state.get(&set).is_some_and(|set| set.contains(&element));
+        match operation.f() {
+            "add" => is_there,
+            "remove" => !is_there,
+            _ => true,
+        }
+    }
+}
