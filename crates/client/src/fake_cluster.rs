@@ -276,10 +276,7 @@ impl Metadata for FakePeer {
         Ok(self.reply(wire::DeleteAttributeReply { revision, existed }))
     }
 
-    async fn append_attributes(
-        &self,
-        _: Request<wire::AppendAttributesRequest>,
-    ) -> Result<Response<wire::AppendAttributesReply>, Status> {
+    async fn append_attributes(&self, _: Request<wire::AppendAttributesRequest>) -> Result<Response<wire::AppendAttributesReply>, Status> {
         Err(Status::unimplemented("nothing here appends"))
     }
 

@@ -107,10 +107,6 @@ impl Client {
         self.process
     }
 
-    pub fn nodes(&self) -> usize {
-        self.links.len()
-    }
-
     /// Waits for this client's turn among `clients` that share the stage's rate. False when the run stops.
     pub async fn turn(&mut self, clients: u64) -> bool {
         let every = Duration::from_secs(clients).div_f64(self.stage.rate.max(1) as f64);
@@ -151,7 +147,12 @@ impl Client {
     }
 
     /// Makes the attempt, or attempts, of an operation.
-    pub async fn call<Q, R, F>(&mut self, open: &mut Open, message: Q, send: impl Fn(Channel, Request<Q>) -> F) -> Result<Answered<R>, Failed>
+    pub async fn call<Q, R, F>(
+        &mut self,
+        open: &mut Open,
+        message: Q,
+        send: impl Fn(Channel, Request<Q>) -> F,
+    ) -> Result<Answered<R>, Failed>
     where
         Q: Clone,
         F: Future<Output = Result<Response<R>, Status>>,
@@ -267,7 +268,12 @@ impl Client {
         request
     }
 
-    async fn attempt<Q, R, F>(&mut self, node: usize, request: Request<Q>, send: impl Fn(Channel, Request<Q>) -> F) -> Result<Answered<R>, Failed>
+    async fn attempt<Q, R, F>(
+        &mut self,
+        node: usize,
+        request: Request<Q>,
+        send: impl Fn(Channel, Request<Q>) -> F,
+    ) -> Result<Answered<R>, Failed>
     where
         F: Future<Output = Result<Response<R>, Status>>,
     {
@@ -304,7 +310,9 @@ impl Client {
             let node = (node + step) % self.links.len();
             let request = self.dress(OpenSessionRequest {}, None, &[]);
             let opened = self
-                .attempt(node, request, |link, request| async move { MetadataClient::new(link).open_session(request).await })
+                .attempt(node, request, |link, request| async move {
+                    MetadataClient::new(link).open_session(request).await
+                })
                 .await;
             if let Ok(opened) = opened {
                 return Some(opened.body.session_id);
@@ -325,7 +333,9 @@ pub const UNEXPECTED: &str = "unexpected: ";
 
 /// Gives a Doris response's own status to the contract.
 pub fn refusal_in(status: Option<&quorate_wire::doris::MetaServiceResponseStatus>) -> Option<Failed> {
-    let Some(status) = status else { return contract::judge_doris(i32::MIN, "a response without a status") };
+    let Some(status) = status else {
+        return contract::judge_doris(i32::MIN, "a response without a status");
+    };
     contract::judge_doris(status.code.unwrap_or_default(), status.msg())
 }
 
@@ -333,6 +343,11 @@ pub fn refusal_in(status: Option<&quorate_wire::doris::MetaServiceResponseStatus
 #[macro_export]
 macro_rules! send {
     ($client:ident, $method:ident) => {
-        |link, request| async move { $client::new(link).max_decoding_message_size($crate::client::MAX_MESSAGE_BYTES).$method(request).await }
+        |link, request| async move {
+            $client::new(link)
+                .max_decoding_message_size($crate::client::MAX_MESSAGE_BYTES)
+                .$method(request)
+                .await
+        }
     };
 }

@@ -42,7 +42,9 @@ const DECIDED_BY_THE_STATE: [ErrorCode; 4] = [
 /// Judges the status of an attempt.
 pub fn judge(status: &Status) -> Failed {
     let text = |key: &str| status.metadata().get(key).and_then(|value| value.to_str().ok());
-    let Some(name) = text("quorate-error") else { return judge_transport(status) };
+    let Some(name) = text("quorate-error") else {
+        return judge_transport(status);
+    };
     let code = ErrorCode::from_name(name);
     let outcome = match text("quorate-outcome") {
         Some("not_applied") if code.is_some_and(|code| DECIDED_BY_THE_STATE.contains(&code)) => Outcome::Refused,
@@ -90,7 +92,8 @@ pub fn judge_doris(code: i32, message: &str) -> Option<Failed> {
     let rows: Vec<_> = ERROR_TABLE.iter().filter(|row| row.doris_number == code).collect();
     // Several errors share a number: what one of them leaves open is open.
     let is_open = rows.is_empty() || rows.iter().any(|row| row.outcome == quorate_model::Outcome::Unknown);
-    let is_decided = rows.iter().any(|row| DECIDED_BY_THE_STATE.contains(&row.code)) || code == ErrorCode::InvalidArgument.row().doris_number;
+    let is_decided =
+        rows.iter().any(|row| DECIDED_BY_THE_STATE.contains(&row.code)) || code == ErrorCode::InvalidArgument.row().doris_number;
     let outcome = match () {
         () if is_open => Outcome::Unknown,
         () if is_decided => Outcome::Refused,
@@ -140,16 +143,29 @@ mod tests {
             let failed = answered(row.name, Some(row.outcome.name()));
             let is_open = failed.outcome == Outcome::Unknown;
             assert_eq!(is_open, row.outcome == quorate_model::Outcome::Unknown, "{}", row.name);
-            assert_eq!(answered(row.name, None).outcome, Outcome::Unknown, "{} without a word on its outcome", row.name);
+            assert_eq!(
+                answered(row.name, None).outcome,
+                Outcome::Unknown,
+                "{} without a word on its outcome",
+                row.name
+            );
         }
         let refused = answered("precondition_failed", Some("not_applied"));
-        assert_eq!((refused.outcome, refused.error.as_str()), (Outcome::Refused, "refused: precondition_failed: text"));
+        assert_eq!(
+            (refused.outcome, refused.error.as_str()),
+            (Outcome::Refused, "refused: precondition_failed: text")
+        );
         assert_eq!(answered("no_leader", Some("not_applied")).outcome, Outcome::NotApplied);
     }
 
     #[test]
     fn a_broken_connection_leaves_a_write_open() {
-        for status in [Status::unavailable("reset"), Status::internal("h2"), Status::deadline_exceeded("late"), Status::unknown("?")] {
+        for status in [
+            Status::unavailable("reset"),
+            Status::internal("h2"),
+            Status::deadline_exceeded("late"),
+            Status::unknown("?"),
+        ] {
             assert_eq!((judge(&status).outcome, judge(&status).is_broken), (Outcome::Unknown, true));
         }
         assert_eq!(timeout().outcome, Outcome::Unknown);
@@ -164,7 +180,11 @@ mod tests {
         let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{address}")).expect("an address");
         let mut client = MetadataClient::new(endpoint.connect_lazy());
         let status = client.open_session(OpenSessionRequest {}).await.expect_err("nobody listens");
-        assert_eq!((judge(&status).outcome, judge(&status).is_broken), (Outcome::NotApplied, true), "{status:?}");
+        assert_eq!(
+            (judge(&status).outcome, judge(&status).is_broken),
+            (Outcome::NotApplied, true),
+            "{status:?}"
+        );
     }
 
     #[test]

@@ -11,7 +11,13 @@ use std::fmt::Write as _;
 /// One line, without its end.
 pub fn line(op: &Op) -> String {
     let mut line = format!("{{:index {}, :time {}, :process {}, ", op.index, op.time, keyword(&op.process));
-    let _ = write!(line, ":type {}, :f :{}, :value {}", keyword(&op.kind), op.f, value(&op.f, &op.value));
+    let _ = write!(
+        line,
+        ":type {}, :f :{}, :value {}",
+        keyword(&op.kind),
+        op.f,
+        value(&op.f, &op.value)
+    );
     for (name, number) in [("revision", op.revision), ("term", op.term)] {
         if let Some(number) = number {
             let _ = write!(line, ", :{name} {number}");

@@ -125,10 +125,6 @@ impl Recorder {
         self.recorded().phase = phase;
     }
 
-    pub fn phase(&self) -> Phase {
-        self.recorded().phase
-    }
-
     pub fn invoke(&self, process: u64, f: &str, value: Json) {
         self.write(Process::Client(process), Kind::Invoke, f, value, Reply::default());
     }

@@ -74,7 +74,9 @@ impl<'a> Operation<'a> {
 
     /// Index at which its effect, if any, was there for certain. What nobody answered has no such index.
     pub fn to(&self) -> u64 {
-        self.ended.filter(|ended| ended.kind != Kind::Info).map_or(u64::MAX, |ended| ended.index)
+        self.ended
+            .filter(|ended| ended.kind != Kind::Info)
+            .map_or(u64::MAX, |ended| ended.index)
     }
 
     /// A few words that find it in the history.
@@ -199,6 +201,10 @@ mod tests {
         let kinds: Vec<_> = all.iter().map(|operation| (operation.process(), operation.kind())).collect();
         assert_eq!(kinds, [(0, Kind::Info), (1, Kind::Ok), (2, Kind::Info)]);
         assert_eq!((all[1].revision(), all[1].request(), all[1].to()), (Some(3), Some((7, 2)), 2));
-        assert_eq!((all[0].to(), all[2].to()), (u64::MAX, u64::MAX), "what was not answered may take effect later");
+        assert_eq!(
+            (all[0].to(), all[2].to()),
+            (u64::MAX, u64::MAX),
+            "what was not answered may take effect later"
+        );
     }
 }

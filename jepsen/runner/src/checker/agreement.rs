@@ -29,12 +29,18 @@ pub fn check_audit(history: &[Op], fates: Result<&Fates, &str>) -> Verdict {
         let broken = |what: String| Verdict::invalid(AUDIT, Some(operation.from()), format!("{} {what}", operation.name()));
         match (operation.kind(), fate) {
             (Kind::Ok, Some(Fate::Applied(revision) | Fate::Unchanged(revision))) if operation.revision() != Some(revision) => {
-                return broken(format!("was answered with revision {:?}, executed at {revision}", operation.revision()));
+                return broken(format!(
+                    "was answered with revision {:?}, executed at {revision}",
+                    operation.revision()
+                ));
             }
             (Kind::Ok, Some(Fate::Applied(_) | Fate::Unchanged(_))) => acknowledged += 1,
             (Kind::Ok, fate) => return broken(format!("was acknowledged; its fate was {fate:?}")),
             (Kind::Fail, Some(Fate::Applied(revision))) => {
-                return broken(format!("failed ({}), but was applied at {revision}", operation.error().unwrap_or_default()));
+                return broken(format!(
+                    "failed ({}), but was applied at {revision}",
+                    operation.error().unwrap_or_default()
+                ));
             }
             _ => {}
         }
@@ -83,16 +89,27 @@ fn compare(nodes: Vec<Final>, expected: usize) -> Verdict {
         for (index, digests) in &node.digests {
             let (other, told) = known.entry(*index).or_insert((&node.node, digests));
             if *told != digests {
-                return Verdict::invalid(DIGESTS, None, format!("at index {index} {other} has {told:?}, {} has {digests:?}", node.node));
+                return Verdict::invalid(
+                    DIGESTS,
+                    None,
+                    format!("at index {index} {other} has {told:?}, {} has {digests:?}", node.node),
+                );
             }
         }
     }
     let last = nodes[0].applied;
     let tell_last = nodes.iter().filter(|node| node.digests.contains_key(&last)).count();
     if tell_last < nodes.len() {
-        return Verdict::unknown(DIGESTS, format!("{tell_last} nodes of {} told the digests of the last entry", nodes.len()));
+        return Verdict::unknown(
+            DIGESTS,
+            format!("{tell_last} nodes of {} told the digests of the last entry", nodes.len()),
+        );
     }
-    let what = format!("{} nodes have the same digests at the last entry {last}, and at {} others", nodes.len(), known.len() - 1);
+    let what = format!(
+        "{} nodes have the same digests at the last entry {last}, and at {} others",
+        nodes.len(),
+        known.len() - 1
+    );
     Verdict::valid(DIGESTS, what).with(json!({"nodes": nodes.len(), "compared": known.len()}))
 }
 
@@ -108,12 +125,17 @@ mod tests {
     fn good() -> Story {
         let mut story = Story::default();
         let mut write = |number, revision| {
-            story.done(0, "write", json!([1, number]), json!([1, number]), revision).under(7, number);
+            story
+                .done(0, "write", json!([1, number]), json!([1, number]), revision)
+                .under(7, number);
         };
         write(1, 1);
         write(2, 1);
         story.invoke(0, "write", json!([1, 3])).info(0, "write", json!([1, 3])).under(7, 3);
-        story.invoke(1, "write", json!([1, 4])).fail(1, "write", json!([1, 4]), "no_leader: ").under(7, 4);
+        story
+            .invoke(1, "write", json!([1, 4]))
+            .fail(1, "write", json!([1, 4]), "no_leader: ")
+            .under(7, 4);
         story
     }
 

@@ -21,14 +21,23 @@ pub fn check(history: &[Op]) -> Verdict {
     for (index, moment, next) in &quiet {
         for is_write in [false, true] {
             let begun = |operation: &&Operation<'_>| operation.invoked.time >= *moment && operation.request().is_some() == is_write;
-            let first = all.iter().filter(begun).filter(|operation| operation.is_ok()).filter_map(|operation| operation.ended).map(|ended| ended.time).min();
+            let first = all
+                .iter()
+                .filter(begun)
+                .filter(|operation| operation.is_ok())
+                .filter_map(|operation| operation.ended)
+                .map(|ended| ended.time)
+                .min();
             let kind = if is_write { "write" } else { "read" };
             match first {
                 Some(first) if first - moment <= RECOVERY_NS => recoveries.push(first - moment),
                 // The next fault came before the bound was over: nothing was promised.
                 _ if next.is_some_and(|next| next - moment < RECOVERY_NS) => {}
                 Some(first) => {
-                    let what = format!("the first {kind} after the faults had ended succeeded after {} ms", (first - moment) / 1_000_000);
+                    let what = format!(
+                        "the first {kind} after the faults had ended succeeded after {} ms",
+                        (first - moment) / 1_000_000
+                    );
                     return Verdict::invalid(NAME, Some(*index), what);
                 }
                 None if was_watched(history, *moment) => {
@@ -44,7 +53,10 @@ pub fn check(history: &[Op]) -> Verdict {
         return Verdict::unknown(NAME, "there was no moment at which recovery could be measured").with(details);
     }
     let slowest = recoveries.iter().max().copied().unwrap_or(0) / 1_000_000;
-    let what = format!("reads and writes succeeded again within {slowest} ms at each of {} moments without faults", quiet.len());
+    let what = format!(
+        "reads and writes succeeded again within {slowest} ms at each of {} moments without faults",
+        quiet.len()
+    );
     Verdict::valid(NAME, what).with(details)
 }
 
@@ -74,7 +86,9 @@ fn quiet_moments(history: &[Op]) -> Vec<(u64, u64, Option<u64>)> {
 
 /// Whether clients went on for as long as the bound after a moment.
 fn was_watched(history: &[Op], moment: u64) -> bool {
-    let clients = history.iter().filter(|op| matches!(op.process, Process::Client(_)) && op.kind == Kind::Invoke);
+    let clients = history
+        .iter()
+        .filter(|op| matches!(op.process, Process::Client(_)) && op.kind == Kind::Invoke);
     clients.map(|op| op.time).max().is_some_and(|last| last > moment + RECOVERY_NS)
 }
 
@@ -150,7 +164,9 @@ mod tests {
         successes(&mut never, 1);
         fault(&mut never, "start-kill", 1_000);
         fault(&mut never, "stop-kill", 2_000);
-        never.invoke(1, "read", json!([1, null])).fail(1, "read", json!([1, null]), "timeout");
+        never
+            .invoke(1, "read", json!([1, null]))
+            .fail(1, "read", json!([1, null]), "timeout");
         never.ops.iter_mut().rev().take(2).for_each(|op| op.time = 13_000 * MS);
         assert_eq!(check(&never.ops).valid, Validity::Invalid);
     }

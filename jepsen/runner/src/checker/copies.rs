@@ -33,7 +33,10 @@ struct Job {
 
 pub fn check(history: &[Op], dir: &Path, files: u64) -> Vec<Verdict> {
     let fates = Fates::read(dir);
-    vec![check_jobs(history, fates.as_ref().map_err(String::as_str)), check_files(history, files)]
+    vec![
+        check_jobs(history, fates.as_ref().map_err(String::as_str)),
+        check_files(history, files),
+    ]
 }
 
 fn check_jobs(history: &[Op], fates: Result<&Fates, &str>) -> Verdict {
@@ -59,12 +62,17 @@ fn check_jobs(history: &[Op], fates: Result<&Fates, &str>) -> Verdict {
     let count = |state: &str| jobs.iter().filter(|job| job.target.is_some() && job.state == state).count();
     let (completed, cancelled) = (count("completed"), count("cancelled"));
     let tasks: u64 = jobs.iter().map(|job| job.tasks).sum();
-    let what = format!("{completed} restores completed and {cancelled} were cancelled, each once; {} completions accepted for {tasks} tasks", fates.applied(COMPLETE_TASK));
+    let what = format!(
+        "{completed} restores completed and {cancelled} were cancelled, each once; {} completions accepted for {tasks} tasks",
+        fates.applied(COMPLETE_TASK)
+    );
     Verdict::valid(NAME, what).with(json!({"completed": completed, "cancelled": cancelled, "tasks": tasks}))
 }
 
 fn last_list<'a>(all: &[Operation<'a>]) -> Option<Operation<'a>> {
-    all.iter().rfind(|operation| operation.f() == "jobs" && operation.is_ok() && operation.phase() == Phase::Final).copied()
+    all.iter()
+        .rfind(|operation| operation.f() == "jobs" && operation.is_ok() && operation.phase() == Phase::Final)
+        .copied()
 }
 
 fn jobs(list: Operation<'_>) -> Vec<Job> {
@@ -81,7 +89,9 @@ fn jobs(list: Operation<'_>) -> Vec<Job> {
 fn check_submissions(all: &[Operation<'_>], jobs: &[Job], fates: &Fates) -> Result<(), Broken> {
     let mut by_target: HashMap<u64, Vec<&Job>> = HashMap::new();
     for job in jobs {
-        job.target.into_iter().for_each(|target| by_target.entry(target).or_default().push(job));
+        job.target
+            .into_iter()
+            .for_each(|target| by_target.entry(target).or_default().push(job));
     }
     let mut given: HashMap<u64, u64> = HashMap::new();
     let mut submitted: HashSet<u64> = HashSet::new();
@@ -123,7 +133,10 @@ fn rank(state: &str) -> u8 {
 
 /// In the order of the revisions of the lists, no job goes back or changes its end.
 fn check_states(all: &[Operation<'_>]) -> Result<(), Broken> {
-    let mut lists: Vec<&Operation<'_>> = all.iter().filter(|operation| operation.f() == "jobs" && operation.is_ok()).collect();
+    let mut lists: Vec<&Operation<'_>> = all
+        .iter()
+        .filter(|operation| operation.f() == "jobs" && operation.is_ok())
+        .collect();
     lists.sort_by_key(|list| (list.revision(), list.from()));
     let mut seen: HashMap<u64, String> = HashMap::new();
     for list in lists {
@@ -135,7 +148,10 @@ fn check_states(all: &[Operation<'_>]) -> Result<(), Broken> {
         for job in jobs {
             if let Some(before) = seen.get(&job.id) {
                 if rank(&job.state) < rank(before) || (rank(before) == 2 && job.state != *before) {
-                    return Err((list.from(), format!("{}: job {} is {}, it had been {before}", list.name(), job.id, job.state)));
+                    return Err((
+                        list.from(),
+                        format!("{}: job {} is {}, it had been {before}", list.name(), job.id, job.state),
+                    ));
                 }
             }
             seen.insert(job.id, job.state);
@@ -145,7 +161,9 @@ fn check_states(all: &[Operation<'_>]) -> Result<(), Broken> {
 }
 
 fn check_ends(all: &[Operation<'_>], last: Operation<'_>, jobs: &[Job], fates: &Fates) -> Result<(), Broken> {
-    let was_cancelled = |operation: &&Operation<'_>| operation.f() == "cancel" && (operation.is_ok() || matches!(fates.of_operation(operation), Some(Fate::Applied(_))));
+    let was_cancelled = |operation: &&Operation<'_>| {
+        operation.f() == "cancel" && (operation.is_ok() || matches!(fates.of_operation(operation), Some(Fate::Applied(_))))
+    };
     let cancelled: BTreeMap<u64, u64> = all
         .iter()
         .filter(was_cancelled)
@@ -171,11 +189,20 @@ fn check_counts(last: Operation<'_>, jobs: &[Job], fates: &Fates) -> Result<(), 
     let possible = needed + tasks(&|job| job.state != "completed");
     let accepted = fates.applied(COMPLETE_TASK) as u64;
     if accepted < needed || accepted > possible {
-        return Err((last.from(), format!("{accepted} completions were accepted, of {needed} to {possible} tasks")));
+        return Err((
+            last.from(),
+            format!("{accepted} completions were accepted, of {needed} to {possible} tasks"),
+        ));
     }
-    let (published, completed) = (fates.applied(PUBLISH_JOB), jobs.iter().filter(|job| job.state == "completed").count());
+    let (published, completed) = (
+        fates.applied(PUBLISH_JOB),
+        jobs.iter().filter(|job| job.state == "completed").count(),
+    );
     if published != completed {
-        return Err((last.from(), format!("{published} publications were applied, {completed} jobs completed")));
+        return Err((
+            last.from(),
+            format!("{published} publications were applied, {completed} jobs completed"),
+        ));
     }
     Ok(())
 }
@@ -186,8 +213,15 @@ fn check_files(history: &[Op], files: u64) -> Verdict {
     let Some(last) = last_list(&all) else {
         return Verdict::unknown(FILES, "the jobs were not listed in the end");
     };
-    let completed: BTreeSet<u64> = jobs(last).into_iter().filter(|job| job.state == "completed").filter_map(|job| job.target).collect();
-    let compared: Vec<&Operation<'_>> = all.iter().filter(|operation| operation.f() == "files" && operation.is_ok()).collect();
+    let completed: BTreeSet<u64> = jobs(last)
+        .into_iter()
+        .filter(|job| job.state == "completed")
+        .filter_map(|job| job.target)
+        .collect();
+    let compared: Vec<&Operation<'_>> = all
+        .iter()
+        .filter(|operation| operation.f() == "files" && operation.is_ok())
+        .collect();
     let broken = compared
         .iter()
         .find_map(|operation| check_copy(operation, &completed, files).err())
@@ -240,11 +274,20 @@ fn check_unique(compared: &[&Operation<'_>]) -> Option<Broken> {
         }
         let first = *names.get_or_insert(&found["names"]);
         if found["names"] != *first {
-            return Some((operation.from(), format!("{}: the names of its files differ from another copy's", operation.name())));
+            return Some((
+                operation.from(),
+                format!("{}: the names of its files differ from another copy's", operation.name()),
+            ));
         }
-        for thing in ["ids", "paths"].iter().flat_map(|what| found[*what].as_array().into_iter().flatten()) {
+        for thing in ["ids", "paths"]
+            .iter()
+            .flat_map(|what| found[*what].as_array().into_iter().flatten())
+        {
             if let Some(other) = owners.insert(thing.to_string(), operation.from()) {
-                return Some((operation.from(), format!("{}: {thing} is also of the copy at {other}", operation.name())));
+                return Some((
+                    operation.from(),
+                    format!("{}: {thing} is also of the copy at {other}", operation.name()),
+                ));
             }
         }
     }
@@ -260,7 +303,9 @@ fn check_look(operation: &Operation<'_>, completed: &BTreeSet<u64>, files: u64) 
     let target = operation.input()[0].as_u64().unwrap_or(u64::MAX);
     let shown = operation.output().map_or(&Json::Null, |output| &output[1]);
     match shown["segments"].as_u64() {
-        None if operation.phase() == Phase::Final && completed.contains(&target) => broken("its job has completed, and it is not there".to_owned()),
+        None if operation.phase() == Phase::Final && completed.contains(&target) => {
+            broken("its job has completed, and it is not there".to_owned())
+        }
         None => Ok(()),
         Some(_) if !completed.contains(&target) => broken("it is seen, and its job does not complete".to_owned()),
         Some(segments) if segments != files => broken(format!("{segments} segments are seen of {files}")),
@@ -272,11 +317,16 @@ fn check_look(operation: &Operation<'_>, completed: &BTreeSet<u64>, files: u64) 
 fn check_same(all: &[Operation<'_>]) -> Option<Broken> {
     let mut known: HashMap<u64, &Json> = HashMap::new();
     for operation in all.iter().filter(|operation| operation.f() == "look") {
-        let Some(shown) = operation.output().map(|output| &output[1]).filter(|shown| !shown.is_null()) else { continue };
+        let Some(shown) = operation.output().map(|output| &output[1]).filter(|shown| !shown.is_null()) else {
+            continue;
+        };
         let target = operation.input()[0].as_u64().unwrap_or(u64::MAX);
         let first = *known.entry(target).or_insert(shown);
         if first != shown {
-            return Some((operation.from(), format!("{}: {shown} is seen, before it was {first}", operation.name())));
+            return Some((
+                operation.from(),
+                format!("{}: {shown} is seen, before it was {first}", operation.name()),
+            ));
         }
     }
     None

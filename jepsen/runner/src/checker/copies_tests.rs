@@ -6,7 +6,15 @@ use crate::operation::by_hand::Story;
 use crate::verdict::Validity;
 
 /// Two jobs of two tasks each, one cancelled before it did any; commands: 130 create, 135 complete, 137 publish, 138 cancel.
-const LOG: &[&str] = &["7.1:130:1:0", "8.1:130:2:0", "8.2:138:3:0", "9.1:135:4:0", "9.2:135:5:0", "9.3:135:5:0", "9.4:137:6:0"];
+const LOG: &[&str] = &[
+    "7.1:130:1:0",
+    "8.1:130:2:0",
+    "8.2:138:3:0",
+    "9.1:135:4:0",
+    "9.2:135:5:0",
+    "9.3:135:5:0",
+    "9.4:137:6:0",
+];
 
 fn job(id: u64, target: u64, state: &str) -> Json {
     json!({"job": id, "is_restore": true, "target": target, "state": state, "tasks": 2, "done": 0, "reason": ""})
@@ -88,7 +96,17 @@ fn a_lost_job_and_one_that_nobody_asked_for_are_found() {
 
 #[test]
 fn a_task_that_was_completed_twice_is_found() {
-    let twice = ["7.1:130:1:0", "8.1:130:2:0", "8.2:138:3:0", "9.1:135:4:0", "9.2:135:5:0", "9.3:135:6:0", "9.4:135:7:0", "9.5:135:8:0", "9.6:137:9:0"];
+    let twice = [
+        "7.1:130:1:0",
+        "8.1:130:2:0",
+        "8.2:138:3:0",
+        "9.1:135:4:0",
+        "9.2:135:5:0",
+        "9.3:135:6:0",
+        "9.4:135:7:0",
+        "9.5:135:8:0",
+        "9.6:137:9:0",
+    ];
     assert_jobs(&ended(), &twice, "5 completions were accepted, of 2 to 4 tasks");
     let published = [LOG, &["9.5:137:7:0"]].concat();
     assert_jobs(&ended(), &published, "2 publications were applied, 1 jobs completed");
@@ -96,8 +114,16 @@ fn a_task_that_was_completed_twice_is_found() {
 
 #[test]
 fn a_job_ends_once_and_ends_at_all() {
-    assert_jobs(&listed(json!([job(11, 1, "completed"), job(22, 2, "running")])), LOG, "has not ended");
-    assert_jobs(&listed(json!([job(11, 1, "completed"), job(22, 2, "completed")])), LOG, "its cancellation was acknowledged");
+    assert_jobs(
+        &listed(json!([job(11, 1, "completed"), job(22, 2, "running")])),
+        LOG,
+        "has not ended",
+    );
+    assert_jobs(
+        &listed(json!([job(11, 1, "completed"), job(22, 2, "completed")])),
+        LOG,
+        "its cancellation was acknowledged",
+    );
     assert_jobs(&listed(json!([job(11, 1, "completed"), job(22, 2, "failed")])), LOG, "has failed");
     let mut back = ended();
     let last = back.ops.last().expect("the list").value.clone();
@@ -122,14 +148,24 @@ fn a_part_of_a_copy_is_never_seen() {
 fn a_copy_that_differs_is_short_or_is_somebody_elses_is_found() {
     let replaced = |found: Json| {
         let mut story = ended();
-        let position = story.ops.iter().position(|op| op.f == "files" && op.kind == Kind::Ok).expect("a comparison");
+        let position = story
+            .ops
+            .iter()
+            .position(|op| op.f == "files" && op.kind == Kind::Ok)
+            .expect("a comparison");
         story.ops[position].value = json!([1, found]);
         story
     };
     assert_files(&replaced(copy([5, 6], &["p/5/a differs"])), "p/5/a differs");
     assert_files(&replaced(Json::Null), "it is not there");
-    assert_files(&replaced(json!({"equal": 1, "names": "aa", "wrong": [], "ids": [5], "paths": ["p/5"]})), "the source has 2");
-    assert_files(&replaced(json!({"equal": 2, "names": "aa", "wrong": [], "ids": [5, 5], "paths": ["p/5"]})), "the source has 2");
+    assert_files(
+        &replaced(json!({"equal": 1, "names": "aa", "wrong": [], "ids": [5], "paths": ["p/5"]})),
+        "the source has 2",
+    );
+    assert_files(
+        &replaced(json!({"equal": 2, "names": "aa", "wrong": [], "ids": [5, 5], "paths": ["p/5"]})),
+        "the source has 2",
+    );
 }
 
 #[test]

@@ -51,7 +51,13 @@ pub fn check(history: &[Op], asked: &Asked, fates: Result<&Fates, &str>) -> Verd
     }
     let details = json!({"ok_of_begun": told, "rate": rate, "terms": terms.len(), "checkpoints_installed": checkpoints});
     let verdict = match missing.is_empty() {
-        true => Verdict::valid(NAME, format!("{rate} operations a second, {} terms, {checkpoints} checkpoints installed", terms.len())),
+        true => Verdict::valid(
+            NAME,
+            format!(
+                "{rate} operations a second, {} terms, {checkpoints} checkpoints installed",
+                terms.len()
+            ),
+        ),
         false => Verdict::unknown(NAME, missing.join("; ")),
     };
     verdict.with(details)
@@ -135,7 +141,10 @@ mod tests {
         assert_eq!(verdict(&one_term, &[]).valid, Validity::Valid);
         unknown(&one_term, &["kill"], "no leader changed");
         let mut refused = good();
-        refused.enter(Phase::Main).invoke(1, "cas", json!([1, [2, 3]])).fail(1, "cas", json!([1, [2, 3]]), "refused: x");
+        refused
+            .enter(Phase::Main)
+            .invoke(1, "cas", json!([1, [2, 3]]))
+            .fail(1, "cas", json!([1, [2, 3]]), "refused: x");
         unknown(&refused, &[], "cas succeeded 0 times of 1");
         let mut slow = good();
         slow.ops.drain(20..120);

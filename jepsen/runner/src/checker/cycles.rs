@@ -52,7 +52,10 @@ pub fn check(history: &[Op]) -> Verdict {
     let graph = graph(&all, &lists, history);
     if let Some(cycle) = graph.worst_cycle() {
         let first = cycle.nodes.iter().map(|node| all[*node].operation.from()).min();
-        let steps: Vec<String> = cycle.steps().map(|(node, edge)| format!("{} -{}->", all[node].operation.name(), edge.name())).collect();
+        let steps: Vec<String> = cycle
+            .steps()
+            .map(|(node, edge)| format!("{} -{}->", all[node].operation.name(), edge.name()))
+            .collect();
         return Verdict::invalid(NAME, first, format!("{}: {}", cycle.class(), steps.join(" ")));
     }
     let values: usize = lists.longest.values().map(Vec::len).sum();
@@ -74,7 +77,11 @@ fn transaction(operation: Operation<'_>) -> Transaction<'_> {
     let micro_operations = operation.output().unwrap_or(operation.input()).as_array();
     let (mut appends, mut reads) = (Vec::new(), Vec::new());
     for micro_operation in micro_operations.into_iter().flatten() {
-        let (f, key, value) = (micro_operation[0].as_str(), micro_operation[1].as_u64().unwrap_or(u64::MAX), &micro_operation[2]);
+        let (f, key, value) = (
+            micro_operation[0].as_str(),
+            micro_operation[1].as_u64().unwrap_or(u64::MAX),
+            &micro_operation[2],
+        );
         match f {
             Some("append") => appends.push((key, value.as_u64().unwrap_or(u64::MAX))),
             _ if operation.is_ok() => reads.push((key, values(value))),
@@ -85,7 +92,11 @@ fn transaction(operation: Operation<'_>) -> Transaction<'_> {
 }
 
 fn values(list: &Json) -> Vec<Value> {
-    list.as_array().into_iter().flatten().map(|value| value.as_u64().unwrap_or(u64::MAX)).collect()
+    list.as_array()
+        .into_iter()
+        .flatten()
+        .map(|value| value.as_u64().unwrap_or(u64::MAX))
+        .collect()
 }
 
 fn lists(all: &[Transaction<'_>], history: &[Op]) -> Result<Lists, Broken> {
@@ -102,9 +113,14 @@ fn lists(all: &[Transaction<'_>], history: &[Op]) -> Result<Lists, Broken> {
         .collect();
     for transaction in all {
         for (key, list) in &transaction.reads {
-            check_list(*key, list, &lists, &given_up).map_err(|what| (transaction.operation.from(), format!("{}: {what}", transaction.operation.name())))?;
+            check_list(*key, list, &lists, &given_up)
+                .map_err(|what| (transaction.operation.from(), format!("{}: {what}", transaction.operation.name())))?;
             let longest = lists.longest.entry(*key).or_default();
-            let (short, long) = if list.len() < longest.len() { (&list[..], &longest[..]) } else { (&longest[..], &list[..]) };
+            let (short, long) = if list.len() < longest.len() {
+                (&list[..], &longest[..])
+            } else {
+                (&longest[..], &list[..])
+            };
             if !long.starts_with(short) {
                 let what = format!("incompatible order: list {key} was read as {list:?} and as {longest:?}");
                 return Err((transaction.operation.from(), what));
@@ -139,7 +155,10 @@ fn check_own(transaction: &Transaction<'_>) -> Result<(), String> {
     for (key, value) in &transaction.appends {
         for (_, list) in transaction.reads.iter().filter(|(read, _)| read == key) {
             if list.last() != Some(value) {
-                return Err(format!("internal: {} does not see its own append to list {key} as the last", transaction.operation.name()));
+                return Err(format!(
+                    "internal: {} does not see its own append to list {key} as the last",
+                    transaction.operation.name()
+                ));
             }
         }
     }
@@ -172,7 +191,11 @@ fn graph(all: &[Transaction<'_>], lists: &Lists, history: &[Op]) -> Graph {
             }
             match lists.longest.get(key).and_then(|longest| longest.get(list.len())) {
                 Some(next) => graph.add(reader, lists.writers[&(*key, *next)], Edge::Rw),
-                None => unseen.get(key).into_iter().flatten().for_each(|later| graph.add(reader, *later, Edge::Rw)),
+                None => unseen
+                    .get(key)
+                    .into_iter()
+                    .flatten()
+                    .for_each(|later| graph.add(reader, *later, Edge::Rw)),
             }
         }
     }
@@ -183,8 +206,16 @@ fn graph(all: &[Transaction<'_>], lists: &Lists, history: &[Op]) -> Graph {
 /// A chain of moments beside the transactions: each end leads to the next moment, and each moment to what begins after it.
 /// So much for an edge between any two transactions of which one ended before the other began.
 fn add_real_time(graph: &mut Graph, all: &[Transaction<'_>], history: &[Op]) {
-    let begins: HashMap<u64, usize> = all.iter().enumerate().map(|(position, transaction)| (transaction.operation.from(), position)).collect();
-    let ends: HashMap<u64, usize> = all.iter().enumerate().map(|(position, transaction)| (transaction.operation.to(), position)).collect();
+    let begins: HashMap<u64, usize> = all
+        .iter()
+        .enumerate()
+        .map(|(position, transaction)| (transaction.operation.from(), position))
+        .collect();
+    let ends: HashMap<u64, usize> = all
+        .iter()
+        .enumerate()
+        .map(|(position, transaction)| (transaction.operation.to(), position))
+        .collect();
     let mut moment = None;
     for op in history {
         if let Some(position) = begins.get(&op.index) {

@@ -101,13 +101,18 @@ fn two_that_missed_each_other_are_g2() {
 #[test]
 fn lists_that_disagree_about_the_order_are_found() {
     let (ten, eleven) = ([append(1, 10)], [append(1, 11)]);
-    assert_invalid(&at_once(&[&ten, &eleven, &[read(1, &[10, 11])], &[read(1, &[11])]]), "incompatible order");
+    assert_invalid(
+        &at_once(&[&ten, &eleven, &[read(1, &[10, 11])], &[read(1, &[11])]]),
+        "incompatible order",
+    );
 }
 
 #[test]
 fn what_failed_or_was_appended_by_nobody_must_not_be_read() {
     let mut failed = good();
-    failed.invoke(3, "txn", json!([append(1, 12)])).fail(3, "txn", json!([append(1, 12)]), "no_leader: nobody");
+    failed
+        .invoke(3, "txn", json!([append(1, 12)]))
+        .fail(3, "txn", json!([append(1, 12)]), "no_leader: nobody");
     assert_eq!(check(&failed.ops).valid, Validity::Valid);
     done(&mut failed, 3, &[read(1, &[10, 11, 12])]);
     assert_invalid(&failed, "G1a");
@@ -119,7 +124,9 @@ fn what_failed_or_was_appended_by_nobody_must_not_be_read() {
 #[test]
 fn what_was_not_answered_counts_when_it_is_seen() {
     let mut story = good();
-    story.invoke(3, "txn", json!([append(1, 12), append(2, 22)])).info(3, "txn", json!([append(1, 12), append(2, 22)]));
+    story
+        .invoke(3, "txn", json!([append(1, 12), append(2, 22)]))
+        .info(3, "txn", json!([append(1, 12), append(2, 22)]));
     done(&mut story, 4, &[read(1, &[10, 11])]);
     assert_eq!(check(&story.ops).valid, Validity::Valid, "it may be late, or never come");
     done(&mut story, 4, &[read(1, &[10, 11, 12]), read(2, &[20, 21, 22])]);
@@ -193,7 +200,8 @@ fn some_order_does(all: &[Transaction<'_>], done: &mut Vec<usize>) -> bool {
         return explains(all, done);
     }
     for next in 0..all.len() {
-        let comes_too_early = |other: usize| !done.contains(&other) && other != next && all[other].operation.to() < all[next].operation.from();
+        let comes_too_early =
+            |other: usize| !done.contains(&other) && other != next && all[other].operation.to() < all[next].operation.from();
         if done.contains(&next) || (0..all.len()).any(comes_too_early) {
             continue;
         }
@@ -212,7 +220,11 @@ fn explains(all: &[Transaction<'_>], order: &[usize]) -> bool {
         for (key, value) in &transaction.appends {
             state.entry(*key).or_default().push(*value);
         }
-        if transaction.reads.iter().any(|(key, list)| state.get(key).map_or(&[][..], Vec::as_slice) != list.as_slice()) {
+        if transaction
+            .reads
+            .iter()
+            .any(|(key, list)| state.get(key).map_or(&[][..], Vec::as_slice) != list.as_slice())
+        {
             return false;
         }
     }

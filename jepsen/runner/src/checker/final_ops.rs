@@ -15,7 +15,11 @@ pub fn check(history: &[Op], asked: &Asked) -> Verdict {
         if !operation.is_ok() {
             let error = operation.error().unwrap_or("no answer");
             let node = operation.node().unwrap_or("some node");
-            return Verdict::invalid(NAME, Some(operation.from()), format!("{} at {node}, after everything was healed: {error}", operation.name()));
+            return Verdict::invalid(
+                NAME,
+                Some(operation.from()),
+                format!("{} at {node}, after everything was healed: {error}", operation.name()),
+            );
         }
         *by_node.entry(operation.node().unwrap_or_default().to_owned()).or_default() += 1;
     }
@@ -34,7 +38,10 @@ mod tests {
 
     fn verdict(nodes: &[&str], fails: bool) -> Verdict {
         let mut story = Story::default();
-        story.invoke(0, "read", json!(1)).fail(0, "read", json!(1), "timeout").enter(Phase::Final);
+        story
+            .invoke(0, "read", json!(1))
+            .fail(0, "read", json!(1), "timeout")
+            .enter(Phase::Final);
         for node in nodes {
             story.done(0, "read", json!(1), json!(2), 3).at(node);
         }

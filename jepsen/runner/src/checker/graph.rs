@@ -125,7 +125,10 @@ impl Graph {
         let mut came: Vec<Option<(usize, Edge)>> = vec![None; self.next.len()];
         let mut queue = VecDeque::from([start]);
         while let Some(node) = queue.pop_front() {
-            for (to, edge) in self.next[node].iter().filter(|(to, edge)| inside.contains(to) && kinds.contains(edge)) {
+            for (to, edge) in self.next[node]
+                .iter()
+                .filter(|(to, edge)| inside.contains(to) && kinds.contains(edge))
+            {
                 if *to == start {
                     came[start] = Some((node, *edge));
                     return Some(self.circle(start, &came));
@@ -240,9 +243,16 @@ mod tests {
         let class = |edges: &[(usize, usize, Edge)]| graph(6, edges).worst_cycle().map(|cycle| cycle.class());
         let g2 = [(0, 1, Rw), (1, 0, Rw)];
         assert_eq!(class(&g2).as_deref(), Some("G2"));
-        assert_eq!(class(&[&g2[..], &[(2, 3, Wr), (3, 2, Rw)]].concat()).as_deref(), Some("G2"), "both are cycles with rw");
+        assert_eq!(
+            class(&[&g2[..], &[(2, 3, Wr), (3, 2, Rw)]].concat()).as_deref(),
+            Some("G2"),
+            "both are cycles with rw"
+        );
         assert_eq!(class(&[(2, 3, Wr), (3, 2, Rw)]).as_deref(), Some("G-single"));
-        assert_eq!(class(&[&g2[..], &[(2, 3, Wr), (3, 4, Ww), (4, 2, Ww)]].concat()).as_deref(), Some("G1c"));
+        assert_eq!(
+            class(&[&g2[..], &[(2, 3, Wr), (3, 4, Ww), (4, 2, Ww)]].concat()).as_deref(),
+            Some("G1c")
+        );
         assert_eq!(class(&[&g2[..], &[(4, 5, Ww), (5, 4, Ww)]].concat()).as_deref(), Some("G0"));
         assert_eq!(class(&[(0, 1, Rw), (1, 2, Rt), (2, 0, Wr)]).as_deref(), Some("G-single-realtime"));
     }

@@ -77,12 +77,16 @@ impl Rules for SnapshotRules {
     }
 
     fn explains(&self, lives: &Lives, operation: &Operation<'_>) -> bool {
-        obstacle(lives, operation).is_some()
+        // Whether the reconciler has committed yet, only a list tells: until then a pin may be refused.
+        let is_pending = || lives.get(&text(operation, 1)).is_some_and(|life| life.state == "pending");
+        obstacle(lives, operation).is_some() || (operation.f() == "pin-snapshot" && is_pending())
     }
 }
 
 fn create(lives: &mut Lives, operation: &Operation<'_>, output: Option<&Json>, revision: u64) -> Result<(), String> {
-    let id = output.and_then(|output| output[2].as_str()).map_or_else(|| id_of(revision), str::to_owned);
+    let id = output
+        .and_then(|output| output[2].as_str())
+        .map_or_else(|| id_of(revision), str::to_owned);
     let life = Life {
         is_image: operation.f() == "begin-image",
         place: operation.input()[0].as_u64().unwrap_or(u64::MAX),
@@ -103,7 +107,11 @@ fn create(lives: &mut Lives, operation: &Operation<'_>, output: Option<&Json>, r
 /// Why an operation cannot be done in this state. A reconciler commits at some time: whether it has, only a list tells.
 fn obstacle(lives: &Lives, operation: &Operation<'_>) -> Option<String> {
     let life = lives.get(&text(operation, 1));
-    let is_taken = || lives.values().any(|life| !life.is_image && life.place == operation.input()[0] && life.name == text(operation, 1));
+    let is_taken = || {
+        lives
+            .values()
+            .any(|life| !life.is_image && life.place == operation.input()[0] && life.name == text(operation, 1))
+    };
     match (operation.f(), life) {
         ("create-snapshot", _) => is_taken().then(|| "the name was taken".to_owned()),
         ("begin-image" | "list-snapshots" | "list-images" | "unpin-snapshot", _) => None,
@@ -151,8 +159,13 @@ fn unpin(lives: &mut Lives, operation: &Operation<'_>, output: Option<&Json>) ->
 
 fn compare(lives: &mut Lives, operation: &Operation<'_>, output: &Json) -> Result<(), String> {
     let (is_images, place) = (operation.f() == "list-images", operation.input()[0].as_u64().unwrap_or(u64::MAX));
-    let listed: BTreeMap<&str, &Json> = entries(output).map(|entry| (entry[0].as_str().unwrap_or_default(), entry)).collect();
-    for (id, life) in lives.iter_mut().filter(|(_, life)| life.is_image == is_images && life.place == place) {
+    let listed: BTreeMap<&str, &Json> = entries(output)
+        .map(|entry| (entry[0].as_str().unwrap_or_default(), entry))
+        .collect();
+    for (id, life) in lives
+        .iter_mut()
+        .filter(|(_, life)| life.is_image == is_images && life.place == place)
+    {
         let Some(entry) = listed.get(id.as_str()) else {
             return Err(format!("{id} is not listed, it was {}", life.state));
         };
@@ -160,7 +173,11 @@ fn compare(lives: &mut Lives, operation: &Operation<'_>, output: &Json) -> Resul
             life.state = "committed";
         }
         if entry[2] != life.state || entry[3].as_u64() != Some(life.pins()) {
-            return Err(format!("{id} is listed as {entry}, it was {} with {} pins", life.state, life.pins()));
+            return Err(format!(
+                "{id} is listed as {entry}, it was {} with {} pins",
+                life.state,
+                life.pins()
+            ));
         }
     }
     let is_known = |id: &&str| lives.get(*id).is_some_and(|life| life.is_image == is_images && life.place == place);
@@ -187,7 +204,9 @@ type Broken = (u64, String);
 /// The life of each snapshot by what was answered, in real time.
 pub fn check(history: &[Op]) -> Verdict {
     let all = operations(history);
-    let made = all.iter().filter(|operation| operation.is_ok() && matches!(operation.f(), "create-snapshot" | "begin-image"));
+    let made = all
+        .iter()
+        .filter(|operation| operation.is_ok() && matches!(operation.f(), "create-snapshot" | "begin-image"));
     let mut ids: HashMap<&str, &Operation<'_>> = HashMap::new();
     for operation in made {
         let id = operation.output().and_then(|output| output[2].as_str()).unwrap_or_default();
@@ -196,11 +215,17 @@ pub fn check(history: &[Op]) -> Verdict {
             return Verdict::invalid(NAME, Some(operation.from()), what);
         }
     }
-    let lists: Vec<&Operation<'_>> = all.iter().filter(|operation| operation.is_ok() && operation.f().starts_with("list-")).collect();
+    let lists: Vec<&Operation<'_>> = all
+        .iter()
+        .filter(|operation| operation.is_ok() && operation.f().starts_with("list-"))
+        .collect();
     if ids.is_empty() || lists.is_empty() {
         return Verdict::unknown(NAME, format!("{} snapshots were made, {} lists read", ids.len(), lists.len()));
     }
-    let broken = check_states(&lists).or_else(|| check_drops(&all, &lists)).or_else(|| check_ends(&all)).or_else(|| check_pins(&all));
+    let broken = check_states(&lists)
+        .or_else(|| check_drops(&all, &lists))
+        .or_else(|| check_ends(&all))
+        .or_else(|| check_pins(&all));
     match broken {
         Some((index, what)) => Verdict::invalid(NAME, Some(index), what),
         None => {
@@ -243,7 +268,10 @@ fn check_drops(all: &[Operation<'_>], lists: &[&Operation<'_>]) -> Option<Broken
     for operation in all.iter().filter(|operation| did_drop(operation)) {
         let id = operation.input()[1].as_str().unwrap_or_default();
         if let Some(other) = dropped.insert(id, operation) {
-            return Some((operation.from(), format!("{} and {} both dropped it", other.name(), operation.name())));
+            return Some((
+                operation.from(),
+                format!("{} and {} both dropped it", other.name(), operation.name()),
+            ));
         }
     }
     lists.iter().find_map(|list| {
@@ -262,12 +290,18 @@ fn did_drop(operation: &Operation<'_>) -> bool {
 /// Of commit and abort one is acknowledged.
 fn check_ends(all: &[Operation<'_>]) -> Option<Broken> {
     let mut ends: HashMap<&str, &Operation<'_>> = HashMap::new();
-    for operation in all.iter().filter(|operation| operation.is_ok() && matches!(operation.f(), "commit-image" | "abort-image")) {
+    for operation in all
+        .iter()
+        .filter(|operation| operation.is_ok() && matches!(operation.f(), "commit-image" | "abort-image"))
+    {
         let id = operation.input()[1].as_str().unwrap_or_default();
         match ends.insert(id, operation) {
             // Aborting twice is allowed; committing twice is not.
             Some(other) if other.f() != operation.f() || operation.f() == "commit-image" => {
-                return Some((operation.from(), format!("{} and {} were both acknowledged", other.name(), operation.name())));
+                return Some((
+                    operation.from(),
+                    format!("{} and {} were both acknowledged", other.name(), operation.name()),
+                ));
             }
             _ => {}
         }
@@ -279,13 +313,19 @@ fn check_ends(all: &[Operation<'_>]) -> Option<Broken> {
 fn check_pins(all: &[Operation<'_>]) -> Option<Broken> {
     let is_pin = |operation: &&Operation<'_>| operation.is_ok() && operation.f() == "pin-snapshot";
     let pins: Vec<(&Operation<'_>, &Json)> = all.iter().filter(is_pin).filter_map(|pin| Some((pin, &pin.output()?[2]))).collect();
-    let unpins: Vec<&Operation<'_>> = all.iter().filter(|operation| operation.f() == "unpin-snapshot" && operation.kind() != Kind::Fail).collect();
+    let unpins: Vec<&Operation<'_>> = all
+        .iter()
+        .filter(|operation| operation.f() == "unpin-snapshot" && operation.kind() != Kind::Fail)
+        .collect();
     for operation in all.iter().filter(|operation| did_drop(operation)) {
         let id = &operation.input()[1];
         for (pin, number) in pins.iter().filter(|(pin, _)| pin.input()[1] == *id && pin.to() < operation.from()) {
             let may_be_gone = |unpin: &&Operation<'_>| unpin.input()[2] == **number && unpin.from() < operation.to();
             if !unpins.iter().any(|unpin| may_be_gone(&unpin)) {
-                return Some((operation.from(), format!("{} was done while {} held it", operation.name(), pin.name())));
+                return Some((
+                    operation.from(),
+                    format!("{} was done while {} held it", operation.name(), pin.name()),
+                ));
             }
         }
     }

@@ -17,14 +17,18 @@ fn good() -> Story {
     story.done(1, "list-snapshots", json!([1, null]), json!([1, [[id(1), "s", "pending", 0]]]), 1);
     story.done(0, "pin-snapshot", json!([1, id(1)]), json!([1, id(1), 99]), 3);
     story.done(1, "list-snapshots", json!([1, null]), json!([1, [[id(1), "s", "committed", 1]]]), 3);
-    story.invoke(2, "drop-snapshot", json!([1, id(1)])).fail(2, "drop-snapshot", json!([1, id(1)]), "refused: precondition_failed: pinned");
+    story
+        .invoke(2, "drop-snapshot", json!([1, id(1)]))
+        .fail(2, "drop-snapshot", json!([1, id(1)]), "refused: precondition_failed: pinned");
     story.done(0, "unpin-snapshot", json!([1, id(1), 99]), json!([1, id(1), 99, true]), 4);
     story.done(2, "drop-snapshot", json!([1, id(1)]), json!([1, id(1), true]), 5);
     story.done(0, "unpin-snapshot", json!([1, id(1), 99]), json!([1, id(1), 99, false]), 5);
     story.done(2, "drop-snapshot", json!([1, id(1)]), json!([1, id(1), false]), 5);
     story.done(3, "begin-image", json!([7, "i"]), json!([7, "i", id(6)]), 6);
     story.done(3, "commit-image", json!([7, id(6)]), json!([7, id(6)]), 7);
-    story.invoke(4, "abort-image", json!([7, id(6)])).fail(4, "abort-image", json!([7, id(6)]), "refused: doris 1001: committed");
+    story
+        .invoke(4, "abort-image", json!([7, id(6)]))
+        .fail(4, "abort-image", json!([7, id(6)]), "refused: doris 1001: committed");
     story.done(1, "list-images", json!([7, null]), json!([7, [[id(6), "i", "committed", 0]]]), 7);
     story.done(3, "drop-image", json!([7, id(6)]), json!([7, id(6)]), 8);
     story.done(1, "list-images", json!([7, null]), json!([7, []]), 8);
@@ -39,7 +43,13 @@ fn both(story: &Story) -> (Verdict, Verdict) {
 /// The replay and the look at values both find it, each in its words.
 fn assert_invalid(story: &Story, by_revision: &str, by_values: &str) {
     let (witness, values) = both(story);
-    assert_eq!((witness.valid, values.valid), (Validity::Invalid, Validity::Invalid), "{} | {}", witness.what, values.what);
+    assert_eq!(
+        (witness.valid, values.valid),
+        (Validity::Invalid, Validity::Invalid),
+        "{} | {}",
+        witness.what,
+        values.what
+    );
     assert!(witness.what.contains(by_revision), "{}", witness.what);
     assert!(values.what.contains(by_values), "{}", values.what);
 }
@@ -47,7 +57,13 @@ fn assert_invalid(story: &Story, by_revision: &str, by_values: &str) {
 #[test]
 fn good_lives_pass_and_no_lives_prove_nothing() {
     let (witness, values) = both(&good());
-    assert_eq!((witness.valid, values.valid), (Validity::Valid, Validity::Valid), "{} | {}", witness.what, values.what);
+    assert_eq!(
+        (witness.valid, values.valid),
+        (Validity::Valid, Validity::Valid),
+        "{} | {}",
+        witness.what,
+        values.what
+    );
     assert_eq!(check(&[]).valid, Validity::Unknown);
 }
 
@@ -97,7 +113,12 @@ fn an_id_is_given_out_once_and_a_drop_is_done_once() {
 fn a_refusal_and_a_count_of_pins_must_be_true() {
     let mut refused = good();
     refused.ops.truncate(4);
-    refused.invoke(2, "drop-snapshot", json!([1, id(1)])).fail(2, "drop-snapshot", json!([1, id(1)]), "refused: precondition_failed: pinned");
+    refused.invoke(2, "drop-snapshot", json!([1, id(1)])).fail(
+        2,
+        "drop-snapshot",
+        json!([1, id(1)]),
+        "refused: precondition_failed: pinned",
+    );
     assert_eq!(both(&refused).0.valid, Validity::Invalid, "nobody had pinned it");
     let mut counted = good();
     counted.ops.truncate(6);

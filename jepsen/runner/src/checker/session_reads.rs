@@ -11,16 +11,35 @@ const NAME: &str = "session-reads";
 
 pub fn check(history: &[Op]) -> Verdict {
     let all = operations(history);
-    let of = |f: &str| all.iter().filter(|operation| operation.f() == f && operation.is_ok()).collect::<Vec<_>>();
+    let of = |f: &str| {
+        all.iter()
+            .filter(|operation| operation.f() == f && operation.is_ok())
+            .collect::<Vec<_>>()
+    };
     let (since, stale) = (of("read-since"), of("stale-read"));
     if since.is_empty() || stale.is_empty() {
-        return Verdict::unknown(NAME, format!("{} reads since a revision and {} stale ones were answered", since.len(), stale.len()));
+        return Verdict::unknown(
+            NAME,
+            format!(
+                "{} reads since a revision and {} stale ones were answered",
+                since.len(),
+                stale.len()
+            ),
+        );
     }
-    let broken = since.iter().find_map(|read| check_since(read)).or_else(|| check_nodes(&stale)).or_else(|| check_own_writes(&all));
+    let broken = since
+        .iter()
+        .find_map(|read| check_since(read))
+        .or_else(|| check_nodes(&stale))
+        .or_else(|| check_own_writes(&all));
     if let Some((index, what)) = broken {
         return Verdict::invalid(NAME, Some(index), what);
     }
-    let what = format!("{} reads since a revision are not older, {} stale ones never went back at their node", since.len(), stale.len());
+    let what = format!(
+        "{} reads since a revision are not older, {} stale ones never went back at their node",
+        since.len(),
+        stale.len()
+    );
     Verdict::valid(NAME, what).with(json!({"since": since.len(), "stale": stale.len()}))
 }
 
@@ -37,7 +56,10 @@ fn check_nodes(stale: &[&Operation<'_>]) -> Option<(u64, String)> {
     for read in stale {
         by_node.entry(read.node().unwrap_or_default()).or_default().push(read);
     }
-    by_node.into_iter().filter_map(|(node, reads)| goes_back(&reads).map(|(index, what)| (index, format!("node {node}: {what}")))).min()
+    by_node
+        .into_iter()
+        .filter_map(|(node, reads)| goes_back(&reads).map(|(index, what)| (index, format!("node {node}: {what}"))))
+        .min()
 }
 
 fn goes_back(reads: &[&Operation<'_>]) -> Option<(u64, String)> {
@@ -54,7 +76,10 @@ fn goes_back(reads: &[&Operation<'_>]) -> Option<(u64, String)> {
         }
         if let Some(highest) = highest.filter(|highest| highest.revision() > read.revision()) {
             let (was, is) = (highest.revision().unwrap_or(0), read.revision().unwrap_or(0));
-            return Some((read.from(), format!("{} saw revision {is}, {} had seen {was}", read.name(), highest.name())));
+            return Some((
+                read.from(),
+                format!("{} saw revision {is}, {} had seen {was}", read.name(), highest.name()),
+            ));
         }
     }
     None

@@ -30,7 +30,10 @@ type Broken = (u64, String);
 
 pub fn check(history: &[Op]) -> Verdict {
     let all = operations(history);
-    let lists: Vec<&Operation<'_>> = all.iter().filter(|operation| operation.f() == "list" && operation.is_ok()).collect();
+    let lists: Vec<&Operation<'_>> = all
+        .iter()
+        .filter(|operation| operation.f() == "list" && operation.is_ok())
+        .collect();
     if lists.is_empty() {
         return Verdict::unknown(NAME, "nothing was listed");
     }
@@ -44,15 +47,23 @@ pub fn check(history: &[Op]) -> Verdict {
     }
     let last = lists.iter().map(|list| list.from()).max().unwrap_or(0);
     let never_read = elements.iter().filter(|((set, _), element)| {
-        let is_read = |list: &&&Operation<'_>| list.input()[0].as_u64() == Some(*set) && element.there.is_some_and(|there| list.from() > there);
+        // The list that showed it first is one that was read.
+        let looks = |list: &&&Operation<'_>| element.there.is_some_and(|there| list.from() > there || list.to() == there);
+        let is_read = |list: &&&Operation<'_>| list.input()[0].as_u64() == Some(*set) && looks(list);
         element.there.is_some() && lists.iter().find(is_read).is_none()
     });
     let never_read = never_read.count();
     if never_read > 0 {
         return Verdict::unknown(NAME, format!("{never_read} elements were created and no list was read afterwards"));
     }
-    let (added, removed) = (count(&elements, |element| element.there.is_some()), count(&elements, |element| element.gone.is_some()));
-    let what = format!("{added} elements were there in every list after their creation, until {removed} were removed and stayed away ({} lists)", lists.len());
+    let (added, removed) = (
+        count(&elements, |element| element.there.is_some()),
+        count(&elements, |element| element.gone.is_some()),
+    );
+    let what = format!(
+        "{added} elements were there in every list after their creation, until {removed} were removed and stayed away ({} lists)",
+        lists.len()
+    );
     Verdict::valid(NAME, what).with(json!({"added": added, "removed": removed, "lists": lists.len(), "last_list": last}))
 }
 
@@ -143,7 +154,9 @@ mod tests {
     /// 10 and 20 are created, 30 is not answered, 20 is removed.
     fn good() -> Story {
         let mut story = Story::default();
-        story.done(0, "add", json!([1, 10]), json!([1, 10]), 1).done(0, "add", json!([1, 20]), json!([1, 20]), 2);
+        story
+            .done(0, "add", json!([1, 10]), json!([1, 10]), 1)
+            .done(0, "add", json!([1, 20]), json!([1, 20]), 2);
         read(&mut story, &[10, 20]);
         story.invoke(1, "add", json!([1, 30])).info(1, "add", json!([1, 30]));
         story.invoke(0, "remove", json!([1, 20]));
@@ -194,7 +207,9 @@ mod tests {
         read(&mut nowhere, &[10, 77]);
         assert_invalid(&nowhere, "created by nobody");
         let mut failed = good();
-        failed.invoke(2, "add", json!([1, 50])).fail(2, "add", json!([1, 50]), "connect: refused");
+        failed
+            .invoke(2, "add", json!([1, 50]))
+            .fail(2, "add", json!([1, 50]), "connect: refused");
         read(&mut failed, &[10, 50]);
         assert_invalid(&failed, "had failed");
     }

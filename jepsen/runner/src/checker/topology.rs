@@ -15,14 +15,22 @@ type Broken = (u64, String);
 
 pub fn check(history: &[Op]) -> Verdict {
     let all = operations(history);
-    let reads: Vec<&Operation<'_>> = all.iter().filter(|operation| operation.f() == "topology" && operation.is_ok()).collect();
+    let reads: Vec<&Operation<'_>> = all
+        .iter()
+        .filter(|operation| operation.f() == "topology" && operation.is_ok())
+        .collect();
     let Some(last) = reads.iter().rfind(|read| read.phase() == Phase::Final) else {
         return Verdict::unknown(NAME, "the topology was not read at the end");
     };
     // When each cluster began to be added: absent, it must not be shown.
     let mut added: HashMap<&str, u64> = HashMap::new();
-    for operation in all.iter().filter(|operation| operation.f() == "add-cluster" && operation.kind() != Kind::Fail) {
-        added.entry(operation.input()[0].as_str().unwrap_or_default()).or_insert(operation.from());
+    for operation in all
+        .iter()
+        .filter(|operation| operation.f() == "add-cluster" && operation.kind() != Kind::Fail)
+    {
+        added
+            .entry(operation.input()[0].as_str().unwrap_or_default())
+            .or_insert(operation.from());
     }
     for read in &reads {
         if let Err((index, what)) = check_read(read, &added) {
@@ -37,7 +45,9 @@ pub fn check(history: &[Op]) -> Verdict {
 }
 
 fn shown(read: &Operation<'_>) -> BTreeMap<String, Vec<u64>> {
-    read.output().and_then(|output| serde_json::from_value(output.clone()).ok()).unwrap_or_default()
+    read.output()
+        .and_then(|output| serde_json::from_value(output.clone()).ok())
+        .unwrap_or_default()
 }
 
 fn check_read(read: &Operation<'_>, added: &HashMap<&str, u64>) -> Result<(), Broken> {
@@ -57,7 +67,10 @@ fn check_read(read: &Operation<'_>, added: &HashMap<&str, u64>) -> Result<(), Br
             }
         }
     }
-    match (0..CLUSTERS).map(|cluster| format!("base-{cluster}")).find(|cluster| !shown.contains_key(cluster)) {
+    match (0..CLUSTERS)
+        .map(|cluster| format!("base-{cluster}"))
+        .find(|cluster| !shown.contains_key(cluster))
+    {
         Some(cluster) => broken(format!("cluster {cluster} is gone, and nobody drops it")),
         None => Ok(()),
     }
@@ -79,7 +92,9 @@ fn check_idle(last: &Operation<'_>, all: &[Operation<'_>]) -> Result<(), Broken>
                     back = back.max(operation.is_ok().then_some(operation.from()));
                 }
                 "drop-nodes" if names(operation, node) => gone = gone.max(operation.to()),
-                "drop-cluster" if operation.input()[0].as_str().is_some_and(|cluster| carriers.contains(cluster)) => gone = gone.max(operation.to()),
+                "drop-cluster" if operation.input()[0].as_str().is_some_and(|cluster| carriers.contains(cluster)) => {
+                    gone = gone.max(operation.to())
+                }
                 _ => {}
             }
         }

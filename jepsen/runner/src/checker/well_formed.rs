@@ -95,18 +95,20 @@ mod tests {
             ("has index", |story| story.ops[3].index = 7),
             ("time goes back", |story| story.ops[3].time = 0),
             ("while read is open", |story| {
-story.invoke(0, "read", json!(1)).invoke(0, "read", json!(1));
-}),
+                story.invoke(0, "read", json!(1)).invoke(0, "read", json!(1));
+            }),
             ("without having begun", |story| {
-story.ok(0, "read", json!(1), 1);
-}),
+                story.ok(0, "read", json!(1), 1);
+            }),
             ("but began", |story| {
-story.invoke(0, "read", json!(1)).ok(0, "write", json!(1), 1);
-}),
+                story.invoke(0, "read", json!(1)).ok(0, "write", json!(1), 1);
+            }),
             ("goes on after", |story| {
-story.invoke(1, "read", json!(1));
-}),
-            ("no known shape", |story| story.ops[5].error = Some("unexpected: garbage".to_owned())),
+                story.invoke(1, "read", json!(1));
+            }),
+            ("no known shape", |story| {
+                story.ops[5].error = Some("unexpected: garbage".to_owned())
+            }),
             ("with an error", |story| story.ops[5].error = Some("timeout".to_owned())),
         ];
         for (rule, damage) in damaged {

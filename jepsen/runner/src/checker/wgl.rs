@@ -93,12 +93,22 @@ pub fn check(history: &[Op], dir: &Path) -> Verdict {
 
 fn verdict(found: Found, registers: &Registers, count: usize, history: &[Op]) -> Verdict {
     match found {
-        Found::Linearizable => Verdict::valid(NAME, format!("{count} operations on {} registers are linearizable by their values alone", registers.len())),
+        Found::Linearizable => Verdict::valid(
+            NAME,
+            format!(
+                "{count} operations on {} registers are linearizable by their values alone",
+                registers.len()
+            ),
+        ),
         Found::Unknown { why } => Verdict::unknown(NAME, why),
         Found::Illegal { register } => {
             let first = registers.get(&register).and_then(|spans| spans.iter().map(|span| span.from).min());
             let first = first.and_then(|first| history.get(first as usize)).map(|op| op.index);
-            Verdict::invalid(NAME, first, format!("no order of the operations on register {register} explains their answers"))
+            Verdict::invalid(
+                NAME,
+                first,
+                format!("no order of the operations on register {register} explains their answers"),
+            )
         }
     }
 }
@@ -123,7 +133,12 @@ fn registers(history: &[Op], fates: Option<&Fates>) -> Registers {
 fn action(operation: &Operation<'_>, fates: Option<&Fates>) -> Option<Action> {
     let input = &operation.input()[1];
     // The logs shorten the search: what no peer executed did not happen.
-    let may_be = || !matches!(fates.and_then(|fates| fates.of_operation(operation)), Some(Fate::Never | Fate::Refused(..)));
+    let may_be = || {
+        !matches!(
+            fates.and_then(|fates| fates.of_operation(operation)),
+            Some(Fate::Never | Fate::Refused(..))
+        )
+    };
     let refused = || operation.error().is_some_and(|error| error.starts_with(REFUSED));
     match (operation.f(), operation.kind()) {
         ("read", Kind::Ok) => Some(Action::Read(operation.output()?[1].as_u64())),
@@ -140,7 +155,12 @@ fn in_a_child(registers: &Registers, dir: &Path) -> anyhow::Result<Found> {
     let file = dir.join("registers.json");
     std::fs::write(&file, serde_json::to_vec(registers)?).with_context(|| file.display().to_string())?;
     let program = std::env::current_exe()?;
-    let mut child = Command::new(program).arg("wgl").arg(&file).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+    let mut child = Command::new(program)
+        .arg("wgl")
+        .arg(&file)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()?;
     let deadline = Instant::now() + Duration::from_secs(SECONDS) + GRACE;
     let status = loop {
         if let Some(status) = child.try_wait()? {
@@ -149,12 +169,16 @@ fn in_a_child(registers: &Registers, dir: &Path) -> anyhow::Result<Found> {
         if Instant::now() > deadline {
             child.kill()?;
             child.wait()?;
-            return Ok(Found::Unknown { why: format!("the search did not end within {SECONDS} s") });
+            return Ok(Found::Unknown {
+                why: format!("the search did not end within {SECONDS} s"),
+            });
         }
         std::thread::sleep(Duration::from_millis(20));
     };
     if !status.success() {
-        return Ok(Found::Unknown { why: format!("the search ended with {status}: more than {MEMORY_BYTES} bytes?") });
+        return Ok(Found::Unknown {
+            why: format!("the search ended with {status}: more than {MEMORY_BYTES} bytes?"),
+        });
     }
     let mut said = String::new();
     std::io::Read::read_to_string(&mut child.stdout.take().context("the child has an output")?, &mut said)?;
@@ -181,7 +205,11 @@ fn search(registers: &Registers, within: Duration) -> Found {
         let left = deadline.saturating_duration_since(Instant::now());
         match check_operations_timeout(&operations, left) {
             CheckResult::Ok => {}
-            CheckResult::Illegal => return Found::Illegal { register: register.clone() },
+            CheckResult::Illegal => {
+                return Found::Illegal {
+                    register: register.clone(),
+                };
+            }
             CheckResult::Unknown => {
                 let why = format!("no answer within {within:?}; register {register} has {} operations", spans.len());
                 return Found::Unknown { why };
@@ -216,9 +244,15 @@ mod tests {
         let mut story = Story::default();
         story.done(0, "write", json!([1, 10]), json!([1, 10]), 1);
         story.invoke(0, "write", json!([1, 20])).invoke(1, "read", json!([1, null]));
-        story.ok(1, "read", json!([1, 10]), 1).done(1, "read", json!([1, null]), json!([1, 20]), 2);
-        story.ok(0, "write", json!([1, 20]), 2).done(2, "cas", json!([1, [20, 30]]), json!([1, [20, 30]]), 3);
-        story.invoke(3, "cas", json!([1, [20, 40]])).fail(3, "cas", json!([1, [20, 40]]), "refused: precondition_failed");
+        story
+            .ok(1, "read", json!([1, 10]), 1)
+            .done(1, "read", json!([1, null]), json!([1, 20]), 2);
+        story
+            .ok(0, "write", json!([1, 20]), 2)
+            .done(2, "cas", json!([1, [20, 30]]), json!([1, [20, 30]]), 3);
+        story
+            .invoke(3, "cas", json!([1, [20, 40]]))
+            .fail(3, "cas", json!([1, [20, 40]]), "refused: precondition_failed");
         story
     }
 
@@ -245,7 +279,9 @@ mod tests {
     #[test]
     fn a_write_that_took_effect_twice_is_illegal() {
         let mut story = good();
-        story.done(4, "write", json!([1, 50]), json!([1, 50]), 4).done(4, "write", json!([1, 60]), json!([1, 60]), 5);
+        story
+            .done(4, "write", json!([1, 50]), json!([1, 50]), 4)
+            .done(4, "write", json!([1, 60]), json!([1, 60]), 5);
         story.done(4, "read", json!([1, null]), json!([1, 50]), 6);
         assert_eq!(found(&story), Found::Illegal { register: "1".to_owned() });
     }
@@ -253,32 +289,50 @@ mod tests {
     #[test]
     fn a_refusal_that_no_state_explains_is_illegal() {
         let mut story = good();
-        story.invoke(4, "cas", json!([1, [30, 70]])).fail(4, "cas", json!([1, [30, 70]]), "refused: precondition_failed");
+        story
+            .invoke(4, "cas", json!([1, [30, 70]]))
+            .fail(4, "cas", json!([1, [30, 70]]), "refused: precondition_failed");
         assert_eq!(found(&story), Found::Illegal { register: "1".to_owned() });
     }
 
     #[test]
     fn what_may_have_happened_explains_an_answer_unless_the_logs_say_it_did_not() {
         let mut story = good();
-        story.invoke(4, "write", json!([1, 80])).info(4, "write", json!([1, 80])).under(7, 1);
+        story
+            .invoke(4, "write", json!([1, 80]))
+            .info(4, "write", json!([1, 80]))
+            .under(7, 1);
         story.done(5, "read", json!([1, null]), json!([1, 80]), 4);
         assert_eq!(found(&story), Found::Linearizable);
         let with_logs = registers(&story.ops, Some(&fates(&["7.2:20:1:0"])));
-        assert_eq!(search(&with_logs, Duration::from_secs(10)), Found::Illegal { register: "1".to_owned() });
+        assert_eq!(
+            search(&with_logs, Duration::from_secs(10)),
+            Found::Illegal { register: "1".to_owned() }
+        );
     }
 
     #[test]
     fn a_search_without_time_has_proved_nothing() {
         let found = search(&registers(&good().ops, None), Duration::ZERO);
         assert!(matches!(found, Found::Unknown { .. } | Found::Linearizable), "{found:?}");
-        let verdict = verdict(Found::Unknown { why: "late".to_owned() }, &registers(&good().ops, None), 7, &good().ops);
+        let verdict = verdict(
+            Found::Unknown { why: "late".to_owned() },
+            &registers(&good().ops, None),
+            7,
+            &good().ops,
+        );
         assert_eq!(verdict.valid, crate::verdict::Validity::Unknown);
     }
 
     #[test]
     fn the_first_operation_on_an_illegal_register_is_named() {
         let story = good();
-        let verdict = verdict(Found::Illegal { register: "1".to_owned() }, &registers(&story.ops, None), 7, &story.ops);
+        let verdict = verdict(
+            Found::Illegal { register: "1".to_owned() },
+            &registers(&story.ops, None),
+            7,
+            &story.ops,
+        );
         assert_eq!((verdict.first_bad, verdict.valid), (Some(0), crate::verdict::Validity::Invalid));
     }
 }

@@ -88,7 +88,8 @@ pub fn check<R: Rules>(name: &str, rules: &R, history: &[Op], fates: Result<&Fat
                 order.resolved,
                 order.refusals.len()
             );
-            let details = json!({"operations": order.placed.len(), "writes": writes, "resolved": order.resolved, "refusals": order.refusals.len()});
+            let details =
+                json!({"operations": order.placed.len(), "writes": writes, "resolved": order.resolved, "refusals": order.refusals.len()});
             Verdict::valid(name, what).with(details)
         }
     }
@@ -99,7 +100,9 @@ type Broken = (u64, String);
 fn prove<'a, R: Rules>(rules: &R, history: &[Op], all: &[Operation<'a>], fates: &Fates) -> Result<Order<'a>, Broken> {
     let floors = floors(rules, history, all);
     let mut order = place(rules, all, fates, &floors)?;
-    order.placed.sort_by_key(|placed| (placed.revision, placed.role != Role::Write, placed.operation.from()));
+    order
+        .placed
+        .sort_by_key(|placed| (placed.revision, placed.role != Role::Write, placed.operation.from()));
     check_revisions(&order.placed, &floors)?;
     replay(rules, &order)?;
     Ok(order)
@@ -133,12 +136,17 @@ fn place<'a, R: Rules>(rules: &R, all: &[Operation<'a>], fates: &Fates, floors: 
             continue;
         }
         if operation.error().is_some_and(|error| error.starts_with(UNEXPECTED)) {
-            return Err((operation.from(), format!("{}: {}", operation.name(), operation.error().unwrap_or_default())));
+            return Err((
+                operation.from(),
+                format!("{}: {}", operation.name(), operation.error().unwrap_or_default()),
+            ));
         }
         let fate = fates.of_operation(operation);
         match (operation.kind(), fate) {
             (Kind::Ok, _) => {
-                let revision = operation.revision().ok_or_else(|| (operation.from(), format!("{} was answered without a revision", operation.name())))?;
+                let revision = operation
+                    .revision()
+                    .ok_or_else(|| (operation.from(), format!("{} was answered without a revision", operation.name())))?;
                 // What found nothing to change took no revision: it saw one.
                 let role = match (role, fate) {
                     (Role::Write, Some(Fate::Unchanged(_))) => Role::Read,
@@ -153,7 +161,10 @@ fn place<'a, R: Rules>(rules: &R, all: &[Operation<'a>], fates: &Fates, floors: 
             }
             (Kind::Fail, Some(Fate::Applied(revision))) => {
                 let error = operation.error().unwrap_or_default();
-                return Err((operation.from(), format!("{} failed (\"{error}\"), but was applied at revision {revision}", operation.name())));
+                return Err((
+                    operation.from(),
+                    format!("{} failed (\"{error}\"), but was applied at revision {revision}", operation.name()),
+                ));
             }
             (Kind::Fail, fate) if operation.error().is_some_and(|error| error.starts_with(REFUSED)) => {
                 let floor = floors.get(&operation.from()).copied().unwrap_or(0);
@@ -161,7 +172,11 @@ fn place<'a, R: Rules>(rules: &R, all: &[Operation<'a>], fates: &Fates, floors: 
                     Some(Fate::Refused(revision, _)) => (revision, true),
                     _ => (floor, false),
                 };
-                order.refusals.push(Refusal { operation: *operation, from, exactly });
+                order.refusals.push(Refusal {
+                    operation: *operation,
+                    from,
+                    exactly,
+                });
             }
             (Kind::Info | Kind::Invoke, Some(Fate::Applied(revision))) => {
                 order.resolved += 1;
@@ -190,13 +205,19 @@ fn check_revisions(placed: &[Placed<'_>], floors: &BTreeMap<u64, u64>) -> Result
                     return Err((operation.from(), what));
                 }
                 if revision <= floor {
-                    let what = format!("{} has revision {revision}, but {floor} was answered before it began", operation.name());
+                    let what = format!(
+                        "{} has revision {revision}, but {floor} was answered before it began",
+                        operation.name()
+                    );
                     return Err((operation.from(), what));
                 }
                 last_write = Some(here);
             }
             Role::Read if revision < floor => {
-                let what = format!("stale: {} saw revision {revision}, but {floor} was answered before it began", operation.name());
+                let what = format!(
+                    "stale: {} saw revision {revision}, but {floor} was answered before it began",
+                    operation.name()
+                );
                 return Err((operation.from(), what));
             }
             _ => {}
@@ -221,7 +242,12 @@ fn replay<R: Rules>(rules: &R, order: &Order<'_>) -> Result<(), Broken> {
         }
         rules
             .step(&mut state, &placed.operation, placed.output, placed.revision)
-            .map_err(|what| (placed.operation.from(), format!("{} at revision {}: {what}", placed.operation.name(), placed.revision)))?;
+            .map_err(|what| {
+                (
+                    placed.operation.from(),
+                    format!("{} at revision {}: {what}", placed.operation.name(), placed.revision),
+                )
+            })?;
     }
     waiting.extend(coming);
     waiting.retain(|refusal| !rules.explains(&state, &refusal.operation));
@@ -243,7 +269,11 @@ fn settle<R: Rules>(rules: &R, state: &R::State, waiting: &mut Vec<&Refusal<'_>>
 
 fn unexplained(refusal: &Refusal<'_>) -> Broken {
     let error = refusal.operation.error().unwrap_or_default();
-    let what = format!("{} was answered \"{error}\", which was not so in any state from revision {} on", refusal.operation.name(), refusal.from);
+    let what = format!(
+        "{} was answered \"{error}\", which was not so in any state from revision {} on",
+        refusal.operation.name(),
+        refusal.from
+    );
     (refusal.operation.from(), what)
 }
 

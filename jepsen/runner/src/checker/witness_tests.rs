@@ -13,12 +13,23 @@ const LOG: &[&str] = &["7.1:20:1:0", "7.2:20:2:0", "8.1:20:3:0", "9.1:20:3:21"];
 /// Two writes, a compare-and-set, one refused, a read on each side.
 fn good() -> Story {
     let mut story = Story::default();
-    story.invoke(0, "write", json!([1, 10])).ok(0, "write", json!([1, 10]), 1).under(7, 1);
+    story
+        .invoke(0, "write", json!([1, 10]))
+        .ok(0, "write", json!([1, 10]), 1)
+        .under(7, 1);
     story.invoke(0, "write", json!([1, 20])).invoke(1, "read", json!([1, null]));
-    story.ok(1, "read", json!([1, 10]), 1).done(1, "read", json!([1, null]), json!([1, 20]), 2);
+    story
+        .ok(1, "read", json!([1, 10]), 1)
+        .done(1, "read", json!([1, null]), json!([1, 20]), 2);
     story.ok(0, "write", json!([1, 20]), 2).under(7, 2);
-    story.invoke(2, "cas", json!([1, [20, 30]])).ok(2, "cas", json!([1, [20, 30]]), 3).under(8, 1);
-    story.invoke(3, "cas", json!([1, [20, 40]])).fail(3, "cas", json!([1, [20, 40]]), "refused: precondition_failed").under(9, 1);
+    story
+        .invoke(2, "cas", json!([1, [20, 30]]))
+        .ok(2, "cas", json!([1, [20, 30]]), 3)
+        .under(8, 1);
+    story
+        .invoke(3, "cas", json!([1, [20, 40]]))
+        .fail(3, "cas", json!([1, [20, 40]]), "refused: precondition_failed")
+        .under(9, 1);
     story.done(1, "read", json!([1, null]), json!([1, 30]), 3);
     story
 }
@@ -42,7 +53,10 @@ fn a_good_history_is_proved() {
 #[test]
 fn nothing_proves_nothing() {
     assert_eq!(verdict(&Story::default(), LOG).valid, Validity::Unknown);
-    assert_eq!(check("witness", &RegisterRules, &good().ops, Err("no logs")).valid, Validity::Unknown);
+    assert_eq!(
+        check("witness", &RegisterRules, &good().ops, Err("no logs")).valid,
+        Validity::Unknown
+    );
 }
 
 #[test]
@@ -62,7 +76,10 @@ fn a_stale_read_that_lies_about_its_revision_is_found_by_its_value() {
 #[test]
 fn a_lost_write_is_found_by_the_next_read() {
     let mut story = good();
-    story.invoke(4, "write", json!([1, 50])).ok(4, "write", json!([1, 50]), 4).under(8, 2);
+    story
+        .invoke(4, "write", json!([1, 50]))
+        .ok(4, "write", json!([1, 50]), 4)
+        .under(8, 2);
     story.done(4, "read", json!([1, null]), json!([1, 30]), 4);
     assert_invalid(&story, &[LOG, &["8.2:20:4:0"]].concat(), "30 was read, the register held 50");
 }
@@ -75,26 +92,37 @@ fn two_writes_never_share_a_revision_and_none_takes_an_old_one() {
     twice.ok(5, "write", json!([2, 60]), 4).ok(6, "write", json!([2, 70]), 4);
     assert_invalid(&twice, LOG, "both have revision 4");
     let mut old = good();
-    old.done(4, "write", json!([2, 60]), json!([2, 60]), 3);
-    assert_invalid(&old, LOG, "but 3 was answered before it began");
+    old.done(1, "read", json!([1, null]), json!([1, 30]), 7)
+        .done(4, "write", json!([2, 60]), json!([2, 60]), 5);
+    assert_invalid(&old, LOG, "but 7 was answered before it began");
 }
 
 #[test]
 fn an_unanswered_write_is_where_the_logs_say() {
     let mut story = good();
-    story.invoke(4, "write", json!([1, 50])).info(4, "write", json!([1, 50])).under(8, 2);
+    story
+        .invoke(4, "write", json!([1, 50]))
+        .info(4, "write", json!([1, 50]))
+        .under(8, 2);
     story.done(5, "read", json!([1, null]), json!([1, 30]), 3);
     assert_eq!(verdict(&story, LOG).valid, Validity::Valid, "nobody executed it");
     story.done(5, "read", json!([1, null]), json!([1, 50]), 4);
     let with = [LOG, &["8.2:20:4:0"]].concat();
-    assert_eq!(verdict(&story, &with).valid, Validity::Valid, "executed after the first read, before the second");
+    assert_eq!(
+        verdict(&story, &with).valid,
+        Validity::Valid,
+        "executed after the first read, before the second"
+    );
     assert_invalid(&story, LOG, "50 was read, the register held 30");
 }
 
 #[test]
 fn what_failed_must_not_have_happened() {
     let mut story = good();
-    story.invoke(4, "write", json!([1, 50])).fail(4, "write", json!([1, 50]), "no_leader: nobody").under(8, 2);
+    story
+        .invoke(4, "write", json!([1, 50]))
+        .fail(4, "write", json!([1, 50]), "no_leader: nobody")
+        .under(8, 2);
     assert_eq!(verdict(&story, LOG).valid, Validity::Valid);
     assert_invalid(&story, &[LOG, &["8.2:20:4:0"]].concat(), "but was applied at revision 4");
 }
@@ -102,15 +130,28 @@ fn what_failed_must_not_have_happened() {
 #[test]
 fn a_refusal_must_be_true_of_some_state_while_it_was_made() {
     let mut story = good();
-    story.invoke(4, "cas", json!([1, [30, 80]])).fail(4, "cas", json!([1, [30, 80]]), "refused: precondition_failed").under(9, 2);
+    story
+        .invoke(4, "cas", json!([1, [30, 80]]))
+        .fail(4, "cas", json!([1, [30, 80]]), "refused: precondition_failed")
+        .under(9, 2);
     assert_invalid(&story, LOG, "which was not so in any state");
     story.done(5, "write", json!([1, 90]), json!([1, 90]), 4);
     assert_invalid(&story, LOG, "which was not so in any state");
     let mut overlapping = good();
-    overlapping.invoke(4, "cas", json!([1, [30, 80]])).invoke(5, "write", json!([1, 90])).ok(5, "write", json!([1, 90]), 4).under(8, 2);
-    overlapping.fail(4, "cas", json!([1, [30, 80]]), "refused: precondition_failed").under(9, 2);
+    overlapping
+        .invoke(4, "cas", json!([1, [30, 80]]))
+        .invoke(5, "write", json!([1, 90]))
+        .ok(5, "write", json!([1, 90]), 4)
+        .under(8, 2);
+    overlapping
+        .fail(4, "cas", json!([1, [30, 80]]), "refused: precondition_failed")
+        .under(9, 2);
     let log = [LOG, &["8.2:20:4:0"]].concat();
-    assert_eq!(verdict(&overlapping, &log).valid, Validity::Valid, "the other write may have come first");
+    assert_eq!(
+        verdict(&overlapping, &log).valid,
+        Validity::Valid,
+        "the other write may have come first"
+    );
     let refused_before = [LOG, &["9.2:20:3:21", "8.2:20:4:0"]].concat();
     assert_invalid(&overlapping, &refused_before, "which was not so in any state");
 }
@@ -118,7 +159,9 @@ fn a_refusal_must_be_true_of_some_state_while_it_was_made() {
 #[test]
 fn an_answer_of_no_known_shape_is_a_finding() {
     let mut story = good();
-    story.invoke(4, "read", json!([1, null])).fail(4, "read", json!([1, null]), "unexpected: a register holds \"x\"");
+    story
+        .invoke(4, "read", json!([1, null]))
+        .fail(4, "read", json!([1, null]), "unexpected: a register holds \"x\"");
     assert_invalid(&story, LOG, "a register holds");
 }
 

@@ -86,7 +86,9 @@ impl Lists {
     /// Reads a list and those of its instance whose names begin alike.
     async fn list(&mut self, key: u64) {
         let decade = key / DECADE;
-        let together: Vec<u64> = (decade * DECADE..(decade + 1) * DECADE).filter(|other| other % INSTANCES == key % INSTANCES).collect();
+        let together: Vec<u64> = (decade * DECADE..(decade + 1) * DECADE)
+            .filter(|other| other % INSTANCES == key % INSTANCES)
+            .collect();
         let input: Vec<Json> = together.iter().map(|key| micro_operation(*key, None)).collect();
         let mut open = self.client.begin("txn", json!(input), Effect::Reads).await;
         let message = ListAttributesRequest {
@@ -149,7 +151,10 @@ fn listed(together: &[u64], reply: &ListAttributesReply) -> Result<Json, String>
     for attribute in &reply.attributes {
         found.insert(attribute.name.as_str(), list_of(&attribute.value)?);
     }
-    let lists = together.iter().map(|key| json!(["r", key, found.remove(name(*key).as_str()).unwrap_or_default()])).collect();
+    let lists = together
+        .iter()
+        .map(|key| json!(["r", key, found.remove(name(*key).as_str()).unwrap_or_default()]))
+        .collect();
     match found.is_empty() {
         true => Ok(Json::Array(lists)),
         false => Err(format!("lists that were not asked for: {:?}", found.keys())),
@@ -159,7 +164,9 @@ fn listed(together: &[u64], reply: &ListAttributesReply) -> Result<Json, String>
 fn list_of(bytes: &[u8]) -> Result<Vec<u64>, String> {
     let malformed = || format!("a list holds {:?}", String::from_utf8_lossy(bytes));
     let text = std::str::from_utf8(bytes).map_err(|_| malformed())?;
-    text.split_terminator(',').map(|value| value.parse().map_err(|_| malformed())).collect()
+    text.split_terminator(',')
+        .map(|value| value.parse().map_err(|_| malformed()))
+        .collect()
 }
 
 #[async_trait]
@@ -181,7 +188,11 @@ impl Workload for Append {
         in_clients(stage, move |stage, number| {
             let mut client = Client::new(&stage, home(&stage, number));
             client.repeats = super::repeats(number);
-            Lists { client, keys: keys.clone() }.run()
+            Lists {
+                client,
+                keys: keys.clone(),
+            }
+            .run()
         })
         .await
     }
@@ -192,7 +203,10 @@ impl Workload for Append {
             let keys = keys.clone();
             async move {
                 let client = Client::patient(&stage, node);
-                let mut lists = Lists { client, keys: keys.clone() };
+                let mut lists = Lists {
+                    client,
+                    keys: keys.clone(),
+                };
                 lists.transact(&keys.active(), 100).await;
                 // One of each instance shows all whose names begin alike.
                 let last = keys.all().len() as u64;

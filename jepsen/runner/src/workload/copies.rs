@@ -21,9 +21,9 @@ use quorate_wire::quorate::v1::catalog_client::CatalogClient;
 use quorate_wire::quorate::v1::jobs_client::JobsClient;
 use quorate_wire::quorate::v1::snapshots_client::SnapshotsClient;
 use quorate_wire::quorate::v1::{
-    CancelJobRequest, CommitSegmentsRequest, CreateCollectionRequest, CreateSnapshotRequest, DescribeSnapshotRequest, FileKind, Job, JobKind, JobState,
-    ListJobsRequest, ListSegmentsReply, ListSegmentsRequest, PrepareSegmentsRequest, RestoreSnapshotRequest, Segment, SegmentContent, SegmentFile,
-    SnapshotRef, SnapshotState,
+    CancelJobRequest, CommitSegmentsRequest, CreateCollectionRequest, CreateSnapshotRequest, DescribeSnapshotRequest, FileKind, Job,
+    JobKind, JobState, ListJobsRequest, ListSegmentsReply, ListSegmentsRequest, PrepareSegmentsRequest, RestoreSnapshotRequest, Segment,
+    SegmentContent, SegmentFile, SnapshotRef, SnapshotState,
 };
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
@@ -116,7 +116,11 @@ impl Restorer {
     }
 
     async fn cancel(&mut self, active: &BTreeMap<u64, u64>) {
-        let known: Vec<(u64, u64)> = active.iter().map(|(target, job)| (*target, *job)).filter(|(_, job)| *job != 0).collect();
+        let known: Vec<(u64, u64)> = active
+            .iter()
+            .map(|(target, job)| (*target, *job))
+            .filter(|(_, job)| *job != 0)
+            .collect();
         if known.is_empty() {
             return;
         }
@@ -135,7 +139,11 @@ impl Restorer {
     /// All jobs there are; the number of those that have not ended, if it is known.
     async fn jobs(&mut self) -> Option<usize> {
         let mut open = self.client.begin("jobs", Json::Null, Effect::Reads).await;
-        match self.client.call(&mut open, ListJobsRequest::default(), send!(JobsClient, list_jobs)).await {
+        match self
+            .client
+            .call(&mut open, ListJobsRequest::default(), send!(JobsClient, list_jobs))
+            .await
+        {
             Err(failed) => {
                 self.client.failed(open, failed);
                 None
@@ -159,9 +167,15 @@ impl Restorer {
     /// How many segments a target shows; nothing while it is not there.
     async fn look(&mut self, target: u64) {
         let mut open = self.client.begin("look", json!([target, null]), Effect::Reads).await;
-        match self.client.call(&mut open, segments_of(&collection(target)), send!(CatalogClient, list_segments)).await {
+        match self
+            .client
+            .call(&mut open, segments_of(&collection(target)), send!(CatalogClient, list_segments))
+            .await
+        {
             Ok(answered) => self.client.ok(open, json!([target, shown(&answered.body)]), &answered),
-            Err(failed) if failed.error.starts_with(&format!("{REFUSED}not_found")) => self.client.ok_at(open, json!([target, null]), None, None),
+            Err(failed) if failed.error.starts_with(&format!("{REFUSED}not_found")) => {
+                self.client.ok_at(open, json!([target, null]), None, None)
+            }
             Err(failed) => self.client.failed(open, failed),
         }
     }
@@ -169,14 +183,18 @@ impl Restorer {
     /// Compares what a target shows with the source, on the disk.
     async fn compare(&mut self, target: u64, vault: &Path, source: &Path) {
         let mut open = self.client.begin("files", json!([target, null]), Effect::Reads).await;
-        let answer: Result<Answered<ListSegmentsReply>, _> =
-            self.client.call(&mut open, segments_of(&collection(target)), send!(CatalogClient, list_segments)).await;
+        let answer: Result<Answered<ListSegmentsReply>, _> = self
+            .client
+            .call(&mut open, segments_of(&collection(target)), send!(CatalogClient, list_segments))
+            .await;
         match answer {
             Ok(answered) => {
                 let found = compared(&answered.body.segments, vault, source);
                 self.client.ok(open, json!([target, found]), &answered);
             }
-            Err(failed) if failed.error.starts_with(&format!("{REFUSED}not_found")) => self.client.ok_at(open, json!([target, null]), None, None),
+            Err(failed) if failed.error.starts_with(&format!("{REFUSED}not_found")) => {
+                self.client.ok_at(open, json!([target, null]), None, None)
+            }
             Err(failed) => self.client.failed(open, failed),
         }
     }
@@ -229,7 +247,12 @@ fn segments_of(collection: &str) -> ListSegmentsRequest {
 fn shown(reply: &ListSegmentsReply) -> Json {
     let mut files: Vec<String> = Vec::new();
     for segment in &reply.segments {
-        files.extend(segment.files.iter().map(|file| format!("{}/{}:{}:{:x}\n", segment.path, file.name, file.size_bytes, file.checksum)));
+        files.extend(
+            segment
+                .files
+                .iter()
+                .map(|file| format!("{}/{}:{}:{:x}\n", segment.path, file.name, file.size_bytes, file.checksum)),
+        );
     }
     files.sort();
     json!({"segments": reply.segments.len(), "checksum": format!("{:016x}", Crc64::of(files.concat().as_bytes()).0)})
@@ -242,7 +265,9 @@ fn compared(segments: &[Segment], vault: &Path, source: &Path) -> Json {
         for file in &segment.files {
             let copy = vault.join(&segment.path).join(&file.name);
             match (std::fs::read(&copy), std::fs::read(source.join(&file.name))) {
-                (Ok(copied), Ok(original)) if copied == original && Crc64::of(&copied).0 == file.checksum && copied.len() as u64 == file.size_bytes => {
+                (Ok(copied), Ok(original))
+                    if copied == original && Crc64::of(&copied).0 == file.checksum && copied.len() as u64 == file.size_bytes =>
+                {
                     equal.push(&file.name);
                 }
                 (Ok(_), Ok(_)) => wrong.push(format!("{} differs", copy.display())),
@@ -267,7 +292,11 @@ fn content(number: u32) -> Vec<u8> {
 }
 
 /// Writes the source's files beside the vault, and into it where the cluster says; answers what is to be committed.
-fn write_source(prepared: &[quorate_wire::quorate::v1::PreparedSegment], vault: &Path, source: &Path) -> std::io::Result<Vec<SegmentContent>> {
+fn write_source(
+    prepared: &[quorate_wire::quorate::v1::PreparedSegment],
+    vault: &Path,
+    source: &Path,
+) -> std::io::Result<Vec<SegmentContent>> {
     std::fs::create_dir_all(source)?;
     let mut contents = Vec::new();
     for (number, segment) in (0..).zip(prepared) {
@@ -304,27 +333,39 @@ async fn make_source(stage: &Stage) -> anyhow::Result<String> {
         name: SOURCE.into(),
         ..CreateCollectionRequest::default()
     };
-    setup::until(stage, "create the source", message, |link, request| async move { CatalogClient::new(link).create_collection(request).await }).await?;
+    setup::until(stage, "create the source", message, |link, request| async move {
+        CatalogClient::new(link).create_collection(request).await
+    })
+    .await?;
     let message = PrepareSegmentsRequest {
         instance_id: INSTANCE.into(),
         collection: SOURCE.into(),
         count: SEGMENTS,
         ..PrepareSegmentsRequest::default()
     };
-    let prepared = setup::until(stage, "prepare segments", message, |link, request| async move { CatalogClient::new(link).prepare_segments(request).await }).await?;
+    let prepared = setup::until(stage, "prepare segments", message, |link, request| async move {
+        CatalogClient::new(link).prepare_segments(request).await
+    })
+    .await?;
     let segments = write_source(&prepared.segments, &stage.field.vault_dir(), &source_dir(stage)).context("the source's files")?;
     let message = CommitSegmentsRequest {
         instance_id: INSTANCE.into(),
         segments,
     };
-    setup::until(stage, "commit segments", message, |link, request| async move { CatalogClient::new(link).commit_segments(request).await }).await?;
+    setup::until(stage, "commit segments", message, |link, request| async move {
+        CatalogClient::new(link).commit_segments(request).await
+    })
+    .await?;
     let message = CreateSnapshotRequest {
         instance_id: INSTANCE.into(),
         collection: SOURCE.into(),
         name: "first".into(),
         ..CreateSnapshotRequest::default()
     };
-    let made = setup::until(stage, "create a snapshot", message, |link, request| async move { SnapshotsClient::new(link).create_snapshot(request).await }).await?;
+    let made = setup::until(stage, "create a snapshot", message, |link, request| async move {
+        SnapshotsClient::new(link).create_snapshot(request).await
+    })
+    .await?;
     let deadline = Instant::now() + ENDS_WITHIN;
     loop {
         let message = DescribeSnapshotRequest {
@@ -335,7 +376,10 @@ async fn make_source(stage: &Stage) -> anyhow::Result<String> {
             }),
             ..DescribeSnapshotRequest::default()
         };
-        let seen = setup::until(stage, "describe a snapshot", message, |link, request| async move { SnapshotsClient::new(link).describe_snapshot(request).await }).await?;
+        let seen = setup::until(stage, "describe a snapshot", message, |link, request| async move {
+            SnapshotsClient::new(link).describe_snapshot(request).await
+        })
+        .await?;
         if seen.state() == SnapshotState::Committed && seen.manifests >= seen.segments {
             return Ok(made.snapshot_id);
         }
@@ -361,7 +405,11 @@ impl Workload for Copies {
         in_clients(stage, move |stage, number| {
             let mut client = Client::new(&stage, home(&stage, number));
             client.repeats = stage.field.size();
-            Restorer { client, board: board.clone() }.run()
+            Restorer {
+                client,
+                board: board.clone(),
+            }
+            .run()
         })
         .await
     }
@@ -373,7 +421,10 @@ impl Workload for Copies {
             let board = board.clone();
             async move {
                 let client = Client::patient(&stage, node);
-                let mut restorer = Restorer { client, board: board.clone() };
+                let mut restorer = Restorer {
+                    client,
+                    board: board.clone(),
+                };
                 if node == 0 {
                     restorer.submit().await;
                 }

@@ -6,8 +6,8 @@
 use super::keys::Keys;
 use super::{CLIENTS, in_clients, setup};
 use crate::checker::fates::Fates;
-use crate::checker::witness::{self, Role, Rules};
 use crate::checker::wgl;
+use crate::checker::witness::{self, Role, Rules};
 use crate::client::{Answered, Client, Effect, Home};
 use crate::history::Op;
 use crate::operation::Operation;

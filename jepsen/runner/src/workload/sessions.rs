@@ -96,7 +96,11 @@ impl Reader {
             at_revision: 0,
         };
         let metadata: Vec<(&'static str, u64)> = since.map(|since| ("quorate-min-revision", since)).into_iter().collect();
-        match self.client.call_judged(&mut open, message, &metadata, send!(MetadataClient, get_attribute), |_| None).await {
+        match self
+            .client
+            .call_judged(&mut open, message, &metadata, send!(MetadataClient, get_attribute), |_| None)
+            .await
+        {
             Err(failed) => self.client.failed(open, failed),
             Ok(answered) => match value_of(&answered.body) {
                 Err(what) => self.client.unexpected(open, &what),
@@ -113,7 +117,9 @@ impl Reader {
 fn value_of(reply: &GetAttributeReply) -> Result<Json, String> {
     let Some(attribute) = &reply.attribute else { return Ok(Json::Null) };
     let value = std::str::from_utf8(&attribute.value).ok().and_then(|text| text.parse::<u64>().ok());
-    value.map(|value| json!(value)).ok_or_else(|| format!("a register holds {:?}", attribute.value))
+    value
+        .map(|value| json!(value))
+        .ok_or_else(|| format!("a register holds {:?}", attribute.value))
 }
 
 #[async_trait]

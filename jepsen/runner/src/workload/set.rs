@@ -68,7 +68,11 @@ impl Elements {
             user_id: Some("jepsen".to_owned()),
             ..CreateInstanceRequest::default()
         };
-        let call = self.client.call_judged(&mut open, message, &[], send!(MetaServiceClient, create_instance), |reply| refusal_in(reply.status.as_ref()));
+        let call = self
+            .client
+            .call_judged(&mut open, message, &[], send!(MetaServiceClient, create_instance), |reply| {
+                refusal_in(reply.status.as_ref())
+            });
         match call.await {
             Err(failed) => self.client.failed(open, failed),
             Ok(answered) => {
@@ -90,7 +94,11 @@ impl Elements {
             op: Some(Change::Drop as i32),
             ..AlterInstanceRequest::default()
         };
-        let call = self.client.call_judged(&mut open, message, &[], send!(MetaServiceClient, alter_instance), |reply| refusal_in(reply.status.as_ref()));
+        let call = self
+            .client
+            .call_judged(&mut open, message, &[], send!(MetaServiceClient, alter_instance), |reply| {
+                refusal_in(reply.status.as_ref())
+            });
         match call.await {
             Err(failed) => self.client.failed(open, failed),
             Ok(answered) => self.client.ok(open, json!([set, element]), &answered),
@@ -127,7 +135,8 @@ fn elements(set: u64, reply: &ListInstancesReply) -> Result<Vec<u64>, String> {
     }
     let element = |id: &str| id.strip_prefix(&prefix(set))?.parse().ok();
     let ids = reply.instances.iter().map(|instance| instance.instance_id.as_str());
-    ids.map(|id| element(id).ok_or_else(|| format!("instance {id:?} is listed"))).collect()
+    ids.map(|id| element(id).ok_or_else(|| format!("instance {id:?} is listed")))
+        .collect()
 }
 
 #[async_trait]
@@ -201,7 +210,11 @@ impl Rules for SetRules {
                 let surplus: Vec<_> = listed.iter().filter(|element| !set.contains(element)).take(5).collect();
                 match missing.is_empty() && surplus.is_empty() && listed.len() == set.len() {
                     true => Ok(()),
-                    false => Err(format!("{} listed of {}, missing {missing:?}, surplus {surplus:?}", listed.len(), set.len())),
+                    false => Err(format!(
+                        "{} listed of {}, missing {missing:?}, surplus {surplus:?}",
+                        listed.len(),
+                        set.len()
+                    )),
                 }
             }
             _ => Ok(()),

@@ -39,7 +39,12 @@ pub async fn instance(stage: &Stage, instance_id: &str) -> anyhow::Result<()> {
 
 /// Repeats a call, at one node after the other, until it is answered; what exists already counts as answered well only if
 /// the caller says so.
-pub async fn until<Q, R, F>(stage: &Stage, what: &str, message: Q, send: impl Fn(Channel, Request<Q>) -> F + Send + Sync + 'static) -> anyhow::Result<R>
+pub async fn until<Q, R, F>(
+    stage: &Stage,
+    what: &str,
+    message: Q,
+    send: impl Fn(Channel, Request<Q>) -> F + Send + Sync + 'static,
+) -> anyhow::Result<R>
 where
     Q: Clone + Send + Sync + 'static,
     R: Send + 'static,
@@ -73,6 +78,11 @@ where
 fn is_final(code: Code) -> bool {
     matches!(
         code,
-        Code::InvalidArgument | Code::NotFound | Code::AlreadyExists | Code::FailedPrecondition | Code::Unauthenticated | Code::Unimplemented
+        Code::InvalidArgument
+            | Code::NotFound
+            | Code::AlreadyExists
+            | Code::FailedPrecondition
+            | Code::Unauthenticated
+            | Code::Unimplemented
     )
 }

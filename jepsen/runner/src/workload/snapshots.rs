@@ -22,8 +22,8 @@ use quorate_wire::doris::{AbortSnapshotRequest, BeginSnapshotRequest, CommitSnap
 use quorate_wire::quorate::v1::catalog_client::CatalogClient;
 use quorate_wire::quorate::v1::snapshots_client::SnapshotsClient;
 use quorate_wire::quorate::v1::{
-    CreateCollectionRequest, CreateSnapshotRequest, DropSnapshotRequest, ListSnapshotsReply, ListSnapshotsRequest, PinSnapshotRequest, Snapshot,
-    SnapshotRef, SnapshotState, UnpinSnapshotRequest,
+    CreateCollectionRequest, CreateSnapshotRequest, DropSnapshotRequest, ListSnapshotsReply, ListSnapshotsRequest, PinSnapshotRequest,
+    Snapshot, SnapshotRef, SnapshotState, UnpinSnapshotRequest,
 };
 use serde_json::{Value as Json, json};
 use std::path::Path;
@@ -107,14 +107,17 @@ impl Actor {
             Ok(answered) => {
                 let Snapshot { snapshot_id, revision, .. } = answered.body;
                 // The answer may wait until the snapshot is committed; the command's own revision is the one it shows.
-                self.client.ok_at(open, json!([shelf, name, snapshot_id]), Some(revision), answered.term);
+                self.client
+                    .ok_at(open, json!([shelf, name, snapshot_id]), Some(revision), answered.term);
                 remember(&self.board.snapshots, (shelf, snapshot_id));
             }
         }
     }
 
     async fn drop_snapshot(&mut self) {
-        let Some((shelf, id)) = self.any(|board| &board.snapshots) else { return };
+        let Some((shelf, id)) = self.any(|board| &board.snapshots) else {
+            return;
+        };
         let mut open = self.client.begin("drop-snapshot", json!([shelf, id]), Effect::Writes).await;
         let message = DropSnapshotRequest {
             instance_id: INSTANCE.into(),
@@ -127,7 +130,9 @@ impl Actor {
     }
 
     async fn pin(&mut self) {
-        let Some((shelf, id)) = self.any(|board| &board.snapshots) else { return };
+        let Some((shelf, id)) = self.any(|board| &board.snapshots) else {
+            return;
+        };
         let mut open = self.client.begin("pin-snapshot", json!([shelf, id]), Effect::Writes).await;
         let message = PinSnapshotRequest {
             instance_id: INSTANCE.into(),
@@ -145,7 +150,9 @@ impl Actor {
     }
 
     async fn unpin(&mut self) {
-        let Some((shelf, id, pin)) = self.any(|board| &board.pins) else { return };
+        let Some((shelf, id, pin)) = self.any(|board| &board.pins) else {
+            return;
+        };
         let mut open = self.client.begin("unpin-snapshot", json!([shelf, id, pin]), Effect::Writes).await;
         let message = UnpinSnapshotRequest {
             instance_id: INSTANCE.into(),
@@ -190,7 +197,11 @@ impl Actor {
             ttl_seconds: Some(36_000),
             ..BeginSnapshotRequest::default()
         };
-        let call = self.client.call_judged(&mut open, message, &[], send!(MetaServiceClient, begin_snapshot), |reply| refusal_in(reply.status.as_ref()));
+        let call = self
+            .client
+            .call_judged(&mut open, message, &[], send!(MetaServiceClient, begin_snapshot), |reply| {
+                refusal_in(reply.status.as_ref())
+            });
         match call.await {
             Err(failed) => self.client.failed(open, failed),
             Ok(answered) => {
@@ -203,7 +214,9 @@ impl Actor {
 
     /// Commits, aborts or drops an image that somebody began.
     async fn end_image(&mut self, f: &'static str) {
-        let Some((place, id)) = self.any(|board| &board.images) else { return };
+        let Some((place, id)) = self.any(|board| &board.images) else {
+            return;
+        };
         let mut open = self.client.begin(f, json!([place, id]), Effect::Writes).await;
         let done = match f {
             "commit-image" => self.commit(&mut open, place, &id).await,
@@ -223,7 +236,11 @@ impl Actor {
             last_journal_id: Some(1),
             ..CommitSnapshotRequest::default()
         };
-        let call = self.client.call_judged(open, message, &[], send!(MetaServiceClient, commit_snapshot), |reply| refusal_in(reply.status.as_ref()));
+        let call = self
+            .client
+            .call_judged(open, message, &[], send!(MetaServiceClient, commit_snapshot), |reply| {
+                refusal_in(reply.status.as_ref())
+            });
         call.await.map(|answered| (answered.revision, answered.term))
     }
 
@@ -233,7 +250,11 @@ impl Actor {
             snapshot_id: Some(id.to_owned()),
             ..AbortSnapshotRequest::default()
         };
-        let call = self.client.call_judged(open, message, &[], send!(MetaServiceClient, abort_snapshot), |reply| refusal_in(reply.status.as_ref()));
+        let call = self
+            .client
+            .call_judged(open, message, &[], send!(MetaServiceClient, abort_snapshot), |reply| {
+                refusal_in(reply.status.as_ref())
+            });
         call.await.map(|answered| (answered.revision, answered.term))
     }
 
@@ -243,7 +264,11 @@ impl Actor {
             snapshot_id: Some(id.to_owned()),
             ..DropImageRequest::default()
         };
-        let call = self.client.call_judged(open, message, &[], send!(MetaServiceClient, drop_snapshot), |reply| refusal_in(reply.status.as_ref()));
+        let call = self
+            .client
+            .call_judged(open, message, &[], send!(MetaServiceClient, drop_snapshot), |reply| {
+                refusal_in(reply.status.as_ref())
+            });
         call.await.map(|answered| (answered.revision, answered.term))
     }
 }
@@ -280,18 +305,31 @@ fn listed(reply: &ListSnapshotsReply) -> Result<Vec<Json>, String> {
         SnapshotState::Aborted => Ok("aborted"),
         other => Err(format!("snapshot {} is listed as {}", snapshot.snapshot_id, other.as_str_name())),
     };
-    snapshots.into_iter().map(|snapshot| Ok(json!([snapshot.snapshot_id, snapshot.name, state(snapshot)?, snapshot.pins]))).collect()
+    snapshots
+        .into_iter()
+        .map(|snapshot| Ok(json!([snapshot.snapshot_id, snapshot.name, state(snapshot)?, snapshot.pins])))
+        .collect()
 }
 
 /// A store that nobody reaches: images are written by Doris's frontends, and nobody plays them here.
-const STORE: &str = r#""ak":"a","sk":"s","bucket":"b","prefix":"p","endpoint":"127.0.0.1:9","external_endpoint":"127.0.0.1:9","region":"r","provider":"S3""#;
+const STORE: &str = r#""ak":"a","sk":"s","bucket":"b","prefix":"p","endpoint":"127.0.0.1:9","external_endpoint":"127.0.0.1:9","region":"r","provider":"S3","use_path_style":true"#;
 
 /// An instance that images can be made of.
 async fn make_album(stage: &Stage, place: u64) -> anyhow::Result<()> {
     let id = album(place);
-    doris(stage, "create_instance", &format!("{{\"instance_id\":\"{id}\",\"user_id\":\"u\",\"obj_info\":{{{STORE}}}}}")).await?;
+    doris(
+        stage,
+        "create_instance",
+        &format!("{{\"instance_id\":\"{id}\",\"user_id\":\"u\",\"obj_info\":{{{STORE}}}}}"),
+    )
+    .await?;
     for status in ["MULTI_VERSION_WRITE_ONLY", "MULTI_VERSION_READ_WRITE"] {
-        doris(stage, &format!("set_multi_version_status?instance_id={id}&multi_version_status={status}"), "").await?;
+        doris(
+            stage,
+            &format!("set_multi_version_status?instance_id={id}&multi_version_status={status}"),
+            "",
+        )
+        .await?;
     }
     let properties = format!("{{\"instance_id\":\"{id}\",\"properties\":{{\"status\":\"ENABLED\"}}}}");
     doris(stage, "set_snapshot_property", &properties).await
@@ -342,7 +380,11 @@ impl Workload for Snapshots {
         in_clients(stage, move |stage, number| {
             let mut client = Client::new(&stage, home(&stage, number));
             client.repeats = super::repeats(number);
-            Actor { client, board: board.clone() }.run()
+            Actor {
+                client,
+                board: board.clone(),
+            }
+            .run()
         })
         .await
     }
@@ -353,7 +395,10 @@ impl Workload for Snapshots {
             let board = board.clone();
             async move {
                 let client = Client::patient(&stage, node);
-                let mut actor = Actor { client, board: board.clone() };
+                let mut actor = Actor {
+                    client,
+                    board: board.clone(),
+                };
                 actor.create(node as u64).await;
                 actor.begin_image(node as u64).await;
                 for shelf in board.shelves.all().into_iter().filter(|shelf| *shelf < SHELVES) {

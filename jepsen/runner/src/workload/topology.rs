@@ -80,14 +80,21 @@ impl Mover {
             ..GetInstanceRequest::default()
         };
         let refusal = |reply: &GetInstanceResponse| refusal_in(reply.status.as_ref());
-        match self.client.call_judged(&mut open, message, &[], send!(MetaServiceClient, get_instance), refusal).await {
+        match self
+            .client
+            .call_judged(&mut open, message, &[], send!(MetaServiceClient, get_instance), refusal)
+            .await
+        {
             Err(failed) => self.client.failed(open, failed),
             Ok(answered) => match shown(&answered.body) {
                 Err(what) => self.client.unexpected(open, &what),
                 Ok(found) => {
                     // A list, not a map of sets: a node that is twice in a cluster must stay visible.
                     self.client.ok(open, json!(found), &answered);
-                    self.seen = found.into_iter().map(|(cluster, nodes)| (cluster, nodes.into_iter().collect())).collect();
+                    self.seen = found
+                        .into_iter()
+                        .map(|(cluster, nodes)| (cluster, nodes.into_iter().collect()))
+                        .collect();
                 }
             },
         }
@@ -114,7 +121,9 @@ impl Mover {
 
     /// Takes nodes out of a cluster and puts them into another, or puts those in that are in none.
     async fn move_nodes(&mut self) {
-        let idle: Vec<u64> = (0..NODES).filter(|node| !self.seen.values().any(|nodes| nodes.contains(node))).collect();
+        let idle: Vec<u64> = (0..NODES)
+            .filter(|node| !self.seen.values().any(|nodes| nodes.contains(node)))
+            .collect();
         let count = 1 + self.client.random.below(MAX_MOVED) as usize;
         let names: Vec<String> = self.seen.keys().cloned().collect();
         if names.is_empty() {
@@ -135,7 +144,9 @@ impl Mover {
     }
 
     async fn add_cluster(&mut self) {
-        let idle: Vec<u64> = (0..NODES).filter(|node| !self.seen.values().any(|nodes| nodes.contains(node))).collect();
+        let idle: Vec<u64> = (0..NODES)
+            .filter(|node| !self.seen.values().any(|nodes| nodes.contains(node)))
+            .collect();
         let nodes = self.client.random.choose(MAX_MOVED as usize, &idle);
         let name = format!("spare-{:06}", self.next.fetch_add(1, Ordering::Relaxed));
         if self.seen.len() < 2 * CLUSTERS as usize {
@@ -156,7 +167,10 @@ impl Mover {
         let mut open = self.client.begin(f, json!([cluster, nodes]), Effect::Writes).await;
         let message = request(change, cluster, nodes);
         let refusal = |reply: &AlterClusterResponse| refusal_in(reply.status.as_ref());
-        let answer: Result<Answered<_>, Failed> = self.client.call_judged(&mut open, message, &[], send!(MetaServiceClient, alter_cluster), refusal).await;
+        let answer: Result<Answered<_>, Failed> = self
+            .client
+            .call_judged(&mut open, message, &[], send!(MetaServiceClient, alter_cluster), refusal)
+            .await;
         match answer {
             Err(failed) => {
                 self.client.failed(open, failed);
@@ -245,7 +259,9 @@ impl Workload for Topology {
             let mut all_made = true;
             for cluster in 0..CLUSTERS {
                 let nodes: Vec<u64> = (0..NODES).filter(|node| node % CLUSTERS == cluster).collect();
-                all_made &= mover.change("add-cluster", Change::AddCluster, &format!("base-{cluster}"), &nodes).await;
+                all_made &= mover
+                    .change("add-cluster", Change::AddCluster, &format!("base-{cluster}"), &nodes)
+                    .await;
             }
             all_made
         });
@@ -298,7 +314,12 @@ fn cluster_of(operation: &Operation<'_>) -> String {
 }
 
 fn nodes_of(value: &Json) -> Vec<u64> {
-    value.as_array().into_iter().flatten().map(|node| node.as_u64().unwrap_or(u64::MAX)).collect()
+    value
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|node| node.as_u64().unwrap_or(u64::MAX))
+        .collect()
 }
 
 /// Why a change cannot be made in this state.
@@ -333,7 +354,10 @@ impl Rules for TopologyRules {
         match (operation.f(), output) {
             ("topology", Some(output)) => {
                 let shown: BTreeMap<String, Vec<u64>> = serde_json::from_value(output.clone()).map_err(|error| error.to_string())?;
-                let expected: BTreeMap<String, Vec<u64>> = state.iter().map(|(name, nodes)| (name.clone(), nodes.iter().copied().collect())).collect();
+                let expected: BTreeMap<String, Vec<u64>> = state
+                    .iter()
+                    .map(|(name, nodes)| (name.clone(), nodes.iter().copied().collect()))
+                    .collect();
                 if shown != expected {
                     return Err(format!("{} was shown, it was {}", json!(shown), json!(expected)));
                 }
@@ -431,10 +455,14 @@ mod tests {
     fn a_refusal_that_no_state_explains_is_found() {
         let mut story = good();
         let value = json!(["b", [1]]);
-        story.invoke(0, "add-nodes", value.clone()).fail(0, "add-nodes", value, "refused: doris 1001: taken");
+        story
+            .invoke(0, "add-nodes", value.clone())
+            .fail(0, "add-nodes", value, "refused: doris 1001: taken");
         assert_eq!(check(&story).valid, Validity::Valid, "node 1 is in a cluster");
         let value = json!(["b", [3]]);
-        story.invoke(0, "drop-nodes", value.clone()).fail(0, "drop-nodes", value, "refused: doris 3001: not found");
+        story
+            .invoke(0, "drop-nodes", value.clone())
+            .fail(0, "drop-nodes", value, "refused: doris 3001: not found");
         assert_invalid(&story, "which was not so in any state");
     }
 }
