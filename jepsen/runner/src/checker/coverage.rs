@@ -18,11 +18,6 @@ const LEAST_OF_A_KIND: usize = 5;
 const LEAST_RATE_PERCENT: u64 = 10;
 /// Kinds that are meant to be refused most of the time.
 const RARE: [&str; 2] = ["cancel", "abort-image"];
-/// Faults that take leadership from whoever has it, if there are enough of them.
-const UNSEAT: [&str; 4] = ["kill", "pause", "partition", "power"];
-/// A main phase of so many seconds must have seen a leader go.
-const LONG_ENOUGH: u64 = 30;
-
 pub fn check(history: &[Op], asked: &Asked, fates: Result<&Fates, &str>) -> Verdict {
     let all = operations(history);
     let mut counts: BTreeMap<(Phase, &str), (usize, usize)> = BTreeMap::new();
@@ -37,9 +32,8 @@ pub fn check(history: &[Op], asked: &Asked, fates: Result<&Fates, &str>) -> Verd
         missing.push(format!("{rate} operations a second were begun, {} were asked for", asked.rate));
     }
     let terms: BTreeSet<u64> = all.iter().filter_map(Operation::term).collect();
-    let unseats = UNSEAT.iter().any(|nemesis| asked.has(nemesis)) && asked.seconds >= LONG_ENOUGH;
-    if unseats && terms.len() < 2 {
-        missing.push("no leader changed".to_owned());
+    if lost_leader(history) && terms.len() < 2 {
+        missing.push("no leader changed, though it was killed".to_owned());
     }
     let checkpoints = fates.map_or(0, |fates| fates.checkpoints);
     if ["purge", "snapshot"].iter().any(|nemesis| asked.has(nemesis)) && checkpoints == 0 {
@@ -82,6 +76,15 @@ fn kinds(counts: &BTreeMap<(Phase, &str), (usize, usize)>) -> Vec<String> {
         missing.push("nothing was read in the end".to_owned());
     }
     missing
+}
+
+/// Whether a fault took the leader away while there was load.
+fn lost_leader(history: &[Op]) -> bool {
+    let takes_it =
+        |op: &Op| matches!(op.f.as_str(), "start-kill" | "start-power") && matches!(op.value["mode"].as_str(), Some("leader" | "all"));
+    history
+        .iter()
+        .any(|op| takes_it(op) && op.value["status"] == "installed" && op.phase == Phase::Main)
 }
 
 /// Operations begun a second, in the main phase.
@@ -139,6 +142,12 @@ mod tests {
         let mut one_term = good();
         one_term.ops.iter_mut().for_each(|op| op.term = op.term.map(|_| 1));
         assert_eq!(verdict(&one_term, &[]).valid, Validity::Valid);
+        one_term.ops[9] = crate::history::Op {
+            process: crate::history::Process::Nemesis(crate::history::NemesisMark::Nemesis),
+            f: "start-kill".to_owned(),
+            value: json!({"status": "installed", "mode": "leader"}),
+            ..one_term.ops[9].clone()
+        };
         unknown(&one_term, &["kill"], "no leader changed");
         let mut refused = good();
         refused
