@@ -80,7 +80,7 @@ async fn run_phases(seconds: u64, cast: &Cast<'_>, schedules: Schedules) -> Ran 
         ran.failures.push(format!("bootstrap: {error:#}"));
         return ran;
     }
-    let watch = watch::start((*field).clone());
+    let watch = watch::start((*field).clone(), stage.recorder.clone());
     stage.recorder.enter(Phase::Main);
     let load = {
         let (workload, stage) = ((*workload).clone(), (*stage).clone());

@@ -14,6 +14,7 @@ mod many;
 mod matrix;
 mod nemesis;
 mod operation;
+mod report;
 mod seeded;
 mod verdict;
 mod workload;
@@ -53,6 +54,11 @@ enum Verb {
     Check {
         /// The run's directory.
         dir: PathBuf,
+    },
+    /// Write `report/index.html` over all runs of a ledger.
+    Report {
+        /// Directory of the ledger, and of the runs [default: target/jepsen beside this program's].
+        dir: Option<PathBuf>,
     },
     /// Take away what a runner that is gone has left.
     Clean,
@@ -100,6 +106,16 @@ struct TestArguments {
     env: Vec<String>,
 }
 
+/// `target/jepsen`, where this program is `target/PROFILE/jepsen`.
+fn runs_dir() -> anyhow::Result<PathBuf> {
+    let own = std::env::current_exe().context("the path of this program")?;
+    Ok(own
+        .ancestors()
+        .nth(2)
+        .context("this program lies in target/PROFILE")?
+        .join("jepsen"))
+}
+
 impl TestArguments {
     fn cell(self) -> anyhow::Result<CellOptions> {
         let own = std::env::current_exe().context("the path of this program")?;
@@ -116,7 +132,7 @@ impl TestArguments {
             .duration_since(std::time::UNIX_EPOCH)
             .unwrap_or_default();
         let seed = self.seed.unwrap_or(seconds_since.as_nanos() as u64 % 1_000_000_007);
-        let runs = beside.parent().unwrap_or(beside).join("jepsen");
+        let runs = runs_dir()?;
         let name = format!("{}-{}-{seed}", seconds_since.as_secs(), self.workload);
         Ok(CellOptions {
             dir: std::path::absolute(self.out.unwrap_or_else(|| runs.join(name)))?,
@@ -143,6 +159,11 @@ fn main() -> ExitCode {
         Verb::Soak { hours, many } => many::soak(&many, hours),
         Verb::Check { dir } => check_again(&dir),
         Verb::Wgl { file } => checker::wgl::child(&file).map(|()| ExitCode::SUCCESS),
+    },
+        Verb::Report { dir } => dir.map_or_else(runs_dir, Ok).and_then(|dir| report::write(&dir)).map(|path| {
+            println!("{}", path.display());
+            ExitCode::SUCCESS
+        }),
         Verb::Clean => belongings::clean().map(|count| {
             println!("{count} things of runners that are gone were taken away");
             ExitCode::SUCCESS

@@ -1,6 +1,7 @@
 //! Looks at the nodes all through a run: who leads, who ended by itself, how much memory each takes.
 
 use crate::field::Field;
+use crate::history::Recorder;
 use serde_json::json;
 use std::fs::File;
 use std::io::Write;
@@ -8,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 const LOOK_AGAIN: Duration = Duration::from_millis(400);
 
@@ -17,25 +18,24 @@ pub struct Watch {
     task: JoinHandle<()>,
 }
 
-/// Begins to write `nodes.jsonl`: a line per look with, per node, whether it runs, who leads for it in which term, how far
+/// Begins to write `nodes.jsonl`: a line per look with its time as in the history and, per node, whether it runs, who leads for it in which term, how far
 /// it has applied, and its resident kilobytes.
-pub fn start(field: Arc<Field>) -> Watch {
+pub fn start(field: Arc<Field>, recorder: Recorder) -> Watch {
     let (end, mut ending) = watch::channel(false);
     let task = tokio::spawn(async move {
-        let began = Instant::now();
         let Ok(mut file) = File::create(field.dir().join("nodes.jsonl")) else {
             return;
         };
         while timeout(LOOK_AGAIN, ending.wait_for(|end| *end)).await.is_err() {
             let _ = field.look_for_exits();
-            let line = look(&field, began).await;
+            let line = look(&field, &recorder).await;
             let _ = writeln!(file, "{line}");
         }
     });
     Watch { end, task }
 }
 
-async fn look(field: &Field, began: Instant) -> serde_json::Value {
+async fn look(field: &Field, recorder: &Recorder) -> serde_json::Value {
     let statuses = field.statuses().await;
     let nodes = statuses.iter().enumerate().map(|(position, status)| {
         let node = field.node(position);
@@ -49,7 +49,7 @@ async fn look(field: &Field, began: Instant) -> serde_json::Value {
             "resident_kb": node.pid().and_then(resident_kb),
         })
     });
-    json!({"ms": began.elapsed().as_millis() as u64, "nodes": nodes.collect::<Vec<_>>()})
+    json!({"time": recorder.now(), "nodes": nodes.collect::<Vec<_>>()})
 }
 
 fn resident_kb(pid: u32) -> Option<u64> {

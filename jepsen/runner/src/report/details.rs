@@ -1,0 +1,159 @@
+//! One run in full: the picture, figures, faults with their evidence, verdicts, and what surrounds the first anomaly.
+
+use super::runs::Run;
+use super::timeline::timeline;
+use crate::history::{Kind, Op, Phase, Process};
+use crate::verdict::Validity;
+use maud::{Markup, html};
+use std::collections::BTreeMap;
+
+/// Operations shown before and after the first anomaly.
+const AROUND: usize = 20;
+
+/// How the operations of one name ended, and how long those took that were answered.
+#[derive(Default)]
+struct Figures {
+    ok: Vec<u64>,
+    fail: u64,
+    info: u64,
+}
+
+impl Figures {
+    fn quantile(&self, share: f64) -> String {
+        match self.ok.is_empty() {
+            true => "\u{2013}".to_owned(),
+            false => format!("{:.1}", self.ok[((self.ok.len() - 1) as f64 * share) as usize] as f64 / 1e6),
+        }
+    }
+}
+
+fn figures(history: &[Op]) -> BTreeMap<(Phase, String), Figures> {
+    let mut open: BTreeMap<u64, &Op> = BTreeMap::new();
+    let mut all: BTreeMap<(Phase, String), Figures> = BTreeMap::new();
+    for op in history {
+        let Process::Client(process) = op.process else { continue };
+        if op.kind == Kind::Invoke {
+            open.insert(process, op);
+            continue;
+        }
+        let Some(invoked) = open.remove(&process) else { continue };
+        let figures = all.entry((invoked.phase, op.f.clone())).or_default();
+        match op.kind {
+            Kind::Ok => figures.ok.push(op.time - invoked.time),
+            Kind::Fail => figures.fail += 1,
+            _ => figures.info += 1,
+        }
+    }
+    all.values_mut().for_each(|figures| figures.ok.sort_unstable());
+    all
+}
+
+pub fn details(run: &Run, open: bool) -> Markup {
+    let (results, ending) = (&run.results, run.line.ending());
+    html! {
+        details.run id=(run.line.anchor()) open[open] {
+            summary {
+                span.verdict class=(ending.shown().0) { (ending.shown().1) }
+                " " b { (results.workload) }
+                " under " (run.line.fault_names().join(", ")) ", " (results.nodes) " nodes, seed " (results.seed)
+            }
+            (timeline(run))
+            p.note {
+                span.key.ok {} " answered  " span.key.fail {} " refused, certainly without effect  " span.key.info {} " no answer  "
+                "dashed: a leader  shaded: a fault"
+            }
+            dl.facts {
+                dt { "took" } dd { (format!("{:.0} s", results.seconds)) ", of which checking " (format!("{:.1} s", results.check_seconds)) }
+                dt { "after healing" } dd {
+                    @match results.recovery_seconds {
+                        Some(seconds) => (format!("every node served again within {seconds:.1} s")),
+                        None => "not every node served again",
+                    }
+                }
+                dt { "commit" } dd { code { (results.commit) } }
+                dt { "binary" } dd { code { (results.binary.get(..16).unwrap_or(&results.binary)) } }
+                dt { "again" } dd { code { (results.repeat) } }
+            }
+            (verdicts(run))
+            (operations(&run.history))
+            (faults(&run.history))
+        }
+    }
+}
+
+fn verdicts(run: &Run) -> Markup {
+    let class = |validity| match validity {
+        Validity::Valid => ("held", "\u{2713}"),
+        Validity::Unknown => ("unknown", "?"),
+        Validity::Invalid => ("broken", "\u{2717}"),
+    };
+    let first_bad = run.results.verdicts.iter().filter_map(|verdict| verdict.first_bad).min();
+    html! {
+        h4 { "What the checkers say" }
+        table { tbody {
+            @for verdict in &run.results.verdicts { tr {
+                td class=(class(verdict.valid).0) { (class(verdict.valid).1) }
+                th { (verdict.checker) }
+                td { (verdict.what) }
+            } }
+            @for failure in &run.results.harness_failures { tr { td.unknown { "?" } th { "harness" } td { (failure) } } }
+        } }
+        @if let Some(first) = first_bad { (anomaly(&run.history, first)) }
+    }
+}
+
+fn anomaly(history: &[Op], first: u64) -> Markup {
+    let at = history.iter().position(|op| op.index >= first).unwrap_or(history.len());
+    let (from, until) = (at.saturating_sub(AROUND), (at + AROUND + 1).min(history.len()));
+    html! {
+        h4 { "The first anomaly, and what surrounds it" }
+        div.wide { table.ops { tbody {
+            @for op in &history[from..until] { tr.bad[op.index == first] {
+                td { (op.index) }
+                td { (format!("{:.3} s", op.time as f64 / 1e9)) }
+                td { @match op.process { Process::Client(client) => (client), Process::Nemesis(_) => "nemesis" } }
+                td { (format!("{:?}", op.kind).to_lowercase()) }
+                td { (op.f) }
+                td { code { (op.value.to_string()) } }
+                td { @if let Some(revision) = op.revision { "revision " (revision) } }
+                td { (op.node.as_deref().unwrap_or_default()) }
+                td { (op.error.as_deref().unwrap_or_default()) }
+            } }
+        } } }
+    }
+}
+
+fn operations(history: &[Op]) -> Markup {
+    html! {
+        h4 { "Operations" }
+        table.figures {
+            thead { tr { th { "phase" } th { "operation" } th { "answered" } th { "refused" } th { "no answer" } th { "median ms" } th { "p99 ms" } th { "slowest ms" } } }
+            tbody { @for ((phase, name), figures) in figures(history) { tr {
+                td { (format!("{phase:?}").to_lowercase()) }
+                td { (name) }
+                td.number { (figures.ok.len()) }
+                td.number { (figures.fail) }
+                td.number { (figures.info) }
+                td.number { (figures.quantile(0.5)) }
+                td.number { (figures.quantile(0.99)) }
+                td.number { (figures.quantile(1.0)) }
+            } } }
+        }
+    }
+}
+
+fn faults(history: &[Op]) -> Markup {
+    let faults: Vec<&Op> = history.iter().filter(|op| matches!(op.process, Process::Nemesis(_))).collect();
+    html! {
+        @if !faults.is_empty() {
+            details {
+                summary { "Faults and their evidence (" (faults.iter().filter(|op| op.f.starts_with("start-")).count()) ")" }
+                div.wide { table { tbody { @for op in faults { tr {
+                    td { (format!("{:.1} s", op.time as f64 / 1e9)) }
+                    th { (op.f) }
+                    td { code { (op.value.to_string()) } }
+                } } } } }
+            }
+        }
+    }
+}

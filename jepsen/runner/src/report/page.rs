@@ -1,0 +1,180 @@
+//! The page itself.
+
+use super::details::details;
+use super::matrix::matrix;
+use super::runs::{Ending, Line, Mutant, Run};
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+use std::collections::BTreeSet;
+
+/// What a green page does not say; design of the suite, section 7.10.
+const LIMITS: [&str; 5] = [
+    "One kernel, one disk and one clock source carry all nodes; faults of real network cards and disk firmware are not among the faults.",
+    "A disk that lies about syncs, or damage on a majority, is outside what Raft promises; both are used as controls only.",
+    "Runs on real processes cannot be replayed, only their schedules can; the simulation replays byte for byte.",
+    "Which faults this machine cannot do, `jepsen doctor` says; a run that asked for one of them did not hold.",
+    "Held means: no anomaly was found under these faults. It is not a proof.",
+];
+
+/// Everything the ledger adds up to.
+#[derive(Debug, Default, PartialEq)]
+struct Totals {
+    runs: usize,
+    held: usize,
+    unknown: usize,
+    broken: usize,
+    seconds: f64,
+    operations: u64,
+    faults: u64,
+    seeds: usize,
+    commits: usize,
+}
+
+impl Totals {
+    fn of(lines: &[Line]) -> Totals {
+        let count = |ending| lines.iter().filter(|line| line.ending() == ending).count();
+        Totals {
+            runs: lines.len(),
+            held: count(Ending::Held),
+            unknown: count(Ending::Unknown),
+            broken: count(Ending::Broken),
+            seconds: lines.iter().map(|line| line.seconds).sum(),
+            operations: lines.iter().flat_map(|line| line.ops.values()).sum(),
+            faults: lines
+                .iter()
+                .flat_map(|line| line.faults.values())
+                .map(|faults| faults.installed)
+                .sum(),
+            seeds: lines.iter().map(|line| line.seed).collect::<BTreeSet<_>>().len(),
+            commits: lines.iter().map(|line| line.commit.as_str()).collect::<BTreeSet<_>>().len(),
+        }
+    }
+}
+
+pub fn page(lines: &[Line], detailed: &[Run], mutants: &[Mutant]) -> Markup {
+    let totals = Totals::of(lines);
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                title { "Quorate: fault tests" }
+                style { (PreEscaped(include_str!("style.css"))) }
+            }
+            body {
+                header {
+                    h1 { "Quorate: fault tests" }
+                    (headline(&totals))
+                }
+                main {
+                    section { h2 { "Workloads and faults" } (matrix(lines)) }
+                    @if !mutants.is_empty() { section { h2 { "Deliberate defects" } (mutant_table(mutants)) } }
+                    section {
+                        h2 { "Runs" }
+                        @for (position, run) in detailed.iter().enumerate() { (details(run, position == 0)) }
+                        (others(lines, detailed))
+                    }
+                    section { h2 { "What this does not say" } ul { @for limit in LIMITS { li { (limit) } } } }
+                }
+            }
+        }
+    }
+}
+
+fn headline(totals: &Totals) -> Markup {
+    let (class, sentence) = match (totals.broken, totals.unknown) {
+        (0, 0) => ("held", format!("All {} runs held.", totals.runs)),
+        (0, unknown) => (
+            "unknown",
+            format!("{unknown} of {} runs proved nothing; no anomaly was found.", totals.runs),
+        ),
+        (broken, _) => ("broken", format!("{broken} of {} runs found an anomaly.", totals.runs)),
+    };
+    let figures = [
+        (format!("{:.2}", totals.seconds / 3_600.0), "hours under test"),
+        (totals.operations.to_string(), "operations"),
+        (totals.faults.to_string(), "faults installed"),
+        (totals.seeds.to_string(), "seeds"),
+        (totals.commits.to_string(), "commits"),
+        (totals.held.to_string(), "runs held"),
+        (totals.unknown.to_string(), "unknown"),
+        (totals.broken.to_string(), "broken"),
+    ];
+    html! {
+        p.headline class=(class) { (sentence) }
+        dl.totals { @for (figure, what) in figures { div { dd { (figure) } dt { (what) } } } }
+    }
+}
+
+fn mutant_table(mutants: &[Mutant]) -> Markup {
+    let caught = mutants.iter().filter(|mutant| mutant.caught).count();
+    html! {
+        p { (caught) " of " (mutants.len()) " deliberate defects of the product were caught. A suite that catches none proves nothing." }
+        div.wide { table {
+            thead { tr { th {} th { "defect" } th { "what it breaks" } th { "caught by" } th { "after" } th { "allowed" } } }
+            tbody { @for mutant in mutants { tr {
+                @match mutant.caught { true => td.held { "\u{2713}" }, false => td.broken { "\u{2717}" } }
+                th { (mutant.name) }
+                td { (mutant.breaks) }
+                td { (mutant.caught_by) }
+                td.number { @if let Some(seconds) = mutant.seconds { (format!("{seconds:.1} s")) } }
+                td.number { (format!("{:.0} s", mutant.within_seconds)) }
+            } } }
+        } }
+    }
+}
+
+/// Runs of which only the ledger is left.
+fn others(lines: &[Line], detailed: &[Run]) -> Markup {
+    let shown: BTreeSet<String> = detailed.iter().map(|run| run.line.anchor()).collect();
+    let rest: Vec<&Line> = lines.iter().rev().filter(|line| !shown.contains(&line.anchor())).collect();
+    html! {
+        @if !rest.is_empty() {
+            details {
+                summary { (rest.len()) " more runs, of which the ledger tells" }
+                table { tbody { @for line in rest { tr id=(line.anchor()) {
+                    td class=(line.ending().shown().0) { (line.ending().shown().1) }
+                    th { (line.workload) }
+                    td { (line.fault_names().join(", ")) }
+                    td.number { (line.nodes) " nodes" }
+                    td.number { (format!("{:.0} s", line.seconds)) }
+                    td.number { "seed " (line.seed) }
+                } } } }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn totals_are_the_ledgers_and_one_broken_run_is_the_headline() {
+        let line = |valid: serde_json::Value, seed: u64| -> Line {
+            serde_json::from_value(json!({
+                "began": seed, "seconds": 1800.0, "valid": valid, "workload": "<set>", "nemeses": ["kill"], "nodes": 3, "seed": seed,
+                "commit": "c", "ops": {"ok": 10, "info": 1}, "faults": {"kill": {"installed": 3, "skipped": 1}}, "dir": "/gone",
+            }))
+            .expect("a line")
+        };
+        let lines = [line(json!(true), 1), line(json!(false), 2), line(json!("unknown"), 2)];
+        let totals = Totals::of(&lines);
+        let expected = Totals {
+            runs: 3,
+            held: 1,
+            unknown: 1,
+            broken: 1,
+            seconds: 5400.0,
+            operations: 33,
+            faults: 9,
+            seeds: 2,
+            commits: 1,
+        };
+        assert_eq!(totals, expected);
+        let page = page(&lines, &[], &[]).into_string();
+        assert!(page.contains("1 of 3 runs found an anomaly.") && page.contains("1.50"), "{page}");
+        assert!(page.contains("&lt;set&gt;") && !page.contains("<set>"), "text is escaped");
+    }
+}

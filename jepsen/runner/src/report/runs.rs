@@ -1,0 +1,232 @@
+//! What the page is made of: the ledger's lines, and the directories of runs.
+
+use crate::cell::Results;
+use crate::history::{self, Op};
+use anyhow::Context as _;
+use serde::Deserialize;
+use serde_json::Value as Json;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// How often a fault was there, as the ledger has it.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Faults {
+    pub installed: u64,
+    pub skipped: u64,
+    pub indeterminate: u64,
+}
+
+/// One run, as the ledger has it.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Line {
+    /// Seconds since 1970.
+    pub began: u64,
+    pub seconds: f64,
+    /// `true`, `false` or `"unknown"`.
+    pub valid: Json,
+    pub workload: String,
+    #[serde(default)]
+    pub nemeses: Vec<String>,
+    pub nodes: usize,
+    pub seed: u64,
+    #[serde(default)]
+    pub commit: String,
+    #[serde(default)]
+    pub ops: BTreeMap<String, u64>,
+    #[serde(default)]
+    pub faults: BTreeMap<String, Faults>,
+    pub dir: PathBuf,
+}
+
+/// What a run came to, from good to bad.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Ending {
+    Held,
+    Unknown,
+    Broken,
+}
+
+impl Ending {
+    pub fn of(valid: &Json) -> Ending {
+        match valid {
+            Json::Bool(true) => Ending::Held,
+            Json::Bool(false) => Ending::Broken,
+            _ => Ending::Unknown,
+        }
+    }
+
+    /// The word and sign by which it is shown; colour alone would not do for everybody.
+    pub fn shown(self) -> (&'static str, &'static str) {
+        match self {
+            Ending::Held => ("held", "\u{2713} held"),
+            Ending::Unknown => ("unknown", "? unknown"),
+            Ending::Broken => ("broken", "\u{2717} broken"),
+        }
+    }
+}
+
+impl Line {
+    pub fn ending(&self) -> Ending {
+        Ending::of(&self.valid)
+    }
+
+    /// Where the page shows this run.
+    pub fn anchor(&self) -> String {
+        format!("run-{}-{}-{}", self.began, self.workload, self.seed)
+    }
+
+    /// Names of the faults, without their modes.
+    pub fn fault_names(&self) -> Vec<&str> {
+        let names = self.nemeses.iter().map(|nemesis| nemesis.split(':').next().unwrap_or(nemesis));
+        match self.nemeses.is_empty() {
+            true => vec!["none"],
+            false => names.collect(),
+        }
+    }
+}
+
+/// A run whose directory is still there.
+pub struct Run {
+    pub line: Line,
+    pub results: Results,
+    pub history: Vec<Op>,
+    /// Who led in which term from which nanosecond on.
+    pub leaders: Vec<LeaderChange>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaderChange {
+    pub time: u64,
+    pub term: u64,
+    pub node: String,
+}
+
+/// A deliberate defect and how long the suite took to find it.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Mutant {
+    pub name: String,
+    #[serde(default)]
+    pub breaks: String,
+    #[serde(default)]
+    pub caught_by: String,
+    #[serde(default)]
+    pub within_seconds: f64,
+    #[serde(default)]
+    pub seconds: Option<f64>,
+    pub caught: bool,
+}
+
+/// All runs, oldest first. A last line that a crash cut off is left out.
+pub fn read_ledger(path: &Path) -> anyhow::Result<Vec<Line>> {
+    let text = fs::read_to_string(path).with_context(|| format!("{}: no run was made here yet", path.display()))?;
+    let mut lines = Vec::new();
+    let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+    for (number, line) in (1..).zip(whole.lines()) {
+        lines.push(serde_json::from_str(line).with_context(|| format!("{}:{number}", path.display()))?);
+    }
+    Ok(lines)
+}
+
+/// None if nobody has tried the mutants yet.
+pub fn read_mutants(path: &Path) -> anyhow::Result<Vec<Mutant>> {
+    match fs::read(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        read => serde_json::from_slice(&read?).with_context(|| path.display().to_string()),
+    }
+}
+
+/// Those that did not hold, then the newest; of those whose directory is gone only the ledger's line is left.
+pub fn choose(lines: &[Line], most: usize) -> Vec<Run> {
+    let mut ordered: Vec<&Line> = lines.iter().rev().collect();
+    ordered.sort_by_key(|line| line.ending() == Ending::Held);
+    let mut chosen: Vec<Run> = ordered.into_iter().filter_map(|line| read_run(line).ok()).take(most).collect();
+    chosen.sort_by_key(|run| std::cmp::Reverse((run.line.ending(), run.line.began)));
+    chosen
+}
+
+fn read_run(line: &Line) -> anyhow::Result<Run> {
+    let results: Results = serde_json::from_slice(&fs::read(line.dir.join("results.json"))?)?;
+    Ok(Run {
+        results,
+        history: history::read(&line.dir)?,
+        leaders: read_leaders(&line.dir.join("nodes.jsonl")),
+        line: line.clone(),
+    })
+}
+
+/// A look at the nodes, as the runner wrote it.
+#[derive(Deserialize)]
+struct Look {
+    time: u64,
+    nodes: Vec<LookedAt>,
+}
+
+#[derive(Deserialize)]
+struct LookedAt {
+    node: String,
+    peer: Option<u64>,
+    leader: Option<u64>,
+    term: Option<u64>,
+}
+
+/// A peer that says it leads itself, in a term nobody led before.
+fn read_leaders(path: &Path) -> Vec<LeaderChange> {
+    let mut changes: Vec<LeaderChange> = Vec::new();
+    for line in fs::read_to_string(path).unwrap_or_default().lines() {
+        let Ok(look) = serde_json::from_str::<Look>(line) else { continue };
+        for node in look.nodes {
+            let (Some(peer), Some(leader), Some(term)) = (node.peer, node.leader, node.term) else {
+                continue;
+            };
+            let newer = changes.last().is_none_or(|last| last.term < term);
+            if peer == leader && newer {
+                changes.push(LeaderChange {
+                    time: look.time,
+                    term,
+                    node: node.node,
+                });
+            }
+        }
+    }
+    changes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_torn_last_line_is_left_out_and_a_bad_one_is_named() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("ledger.jsonl");
+        let line = r#"{"began":1,"seconds":2.5,"valid":"unknown","workload":"set","nodes":3,"seed":4,"dir":"/gone"}"#;
+        fs::write(&path, format!("{line}\n{}", &line[..20])).expect("written");
+        let lines = read_ledger(&path).expect("one whole line");
+        assert_eq!((lines.len(), lines[0].ending()), (1, Ending::Unknown));
+        assert_eq!(lines[0].fault_names(), ["none"]);
+        fs::write(&path, format!("{line}\nnonsense\n")).expect("written");
+        let error = format!("{:#}", read_ledger(&path).expect_err("not JSON"));
+        assert!(error.contains("ledger.jsonl:2"), "{error}");
+    }
+
+    #[test]
+    fn a_leader_counts_once_per_term_and_only_by_its_own_word() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("nodes.jsonl");
+        let look = |time: u64, nodes: &str| format!(r#"{{"time":{time},"nodes":[{nodes}]}}"#);
+        let says = |node: &str, peer: u64, leader: u64, term: u64| {
+            format!(r#"{{"node":"{node}","peer":{peer},"leader":{leader},"term":{term},"runs":true}}"#)
+        };
+        let looks = [
+            look(1, &says("n2", 2, 1, 4)),
+            look(2, &says("n1", 1, 1, 4)),
+            look(3, &says("n1", 1, 1, 4)),
+            look(4, &format!("{},{}", says("n1", 1, 1, 4), says("n2", 2, 2, 6))),
+        ];
+        fs::write(&path, looks.join("\n")).expect("written");
+        let led: Vec<(u64, u64)> = read_leaders(&path).iter().map(|change| (change.time, change.term)).collect();
+        assert_eq!(led, [(2, 4), (4, 6)]);
+    }
+}
