@@ -159,7 +159,6 @@ fn main() -> ExitCode {
         Verb::Soak { hours, many } => many::soak(&many, hours),
         Verb::Check { dir } => check_again(&dir),
         Verb::Wgl { file } => checker::wgl::child(&file).map(|()| ExitCode::SUCCESS),
-    },
         Verb::Report { dir } => dir.map_or_else(runs_dir, Ok).and_then(|dir| report::write(&dir)).map(|path| {
             println!("{}", path.display());
             ExitCode::SUCCESS
