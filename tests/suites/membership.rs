@@ -136,6 +136,24 @@ async fn a_cluster_grows_to_five_and_shrinks_to_three_others_while_writes_go_on(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn the_id_of_a_founder_that_left_before_anybody_joined_is_not_given_out_again() {
+    let mut cluster = Cluster::start(3).await;
+    let mut ids = Vec::new();
+    for peer in 0..3 {
+        ids.push(id_of(&cluster, peer).await);
+    }
+    let last = ids.iter().position(|id| *id == 3).expect("founders have the ids 1 to 3");
+    ok(&cluster, &["member", "remove", "3", "--yes"]).await;
+    cluster.peers[last].wait_refusal().await.assert_says(&["was removed from cluster"]);
+    fs::remove_dir_all(&cluster.peers[last].data_dir).expect("its directory is moved away");
+    let known = cluster.peers[(last + 1) % 3].peer_address.clone();
+    cluster.peers[last].start_joining(&known);
+    cluster.wait_ready().await;
+    let id = id_of(&cluster, last).await;
+    assert!(id > 3, "it came back as peer {id}, an id that somebody else has voted under");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_dead_peer_is_replaced_under_load_and_a_healthy_one_cannot_be_removed_before() {
     let mut cluster = Cluster::start(3).await;
     cluster.create_instance("i").await;

@@ -241,6 +241,7 @@ impl Node {
             let text = format!("peer {peer} led and has handed leadership to peer {leader}, which can remove it");
             return Err(MetaError::new(ErrorCode::NotLeader, text));
         }
+        self.count_id(peer, deadline).await?;
         let change = match plan.is_voter {
             true => ChangeMembers::RemoveVoters(BTreeSet::from([peer.0])),
             false => ChangeMembers::RemoveNodes(BTreeSet::from([peer.0])),
@@ -259,6 +260,26 @@ impl Node {
                 Err(MetaError::new(ErrorCode::OutcomeUnknown, text))
             }
         }
+    }
+
+    /// The state did not give out the founders' ids: it counts on from the highest member there is when one is asked for.
+    /// So before the highest leaves, the count goes past it, at the price of an id that nobody gets.
+    async fn count_id(&self, peer: PeerId, deadline: Deadline) -> Result<(), MetaError> {
+        let metrics = self.core.metrics();
+        let members: BTreeMap<u64, u64> = metrics
+            .membership_config
+            .nodes()
+            .map(|(member, node)| (*member, node.incarnation))
+            .collect();
+        let highest = members.last_key_value().map(|(member, incarnation)| (*member, *incarnation));
+        if let Some((highest_member, incarnation)) = highest.filter(|(highest, _)| *highest == peer.0) {
+            let count = AllocatePeer {
+                highest_member,
+                incarnation,
+            };
+            self.execute(&count, None, deadline).await?;
+        }
+        Ok(())
     }
 
     fn demand_leader(&self) -> Result<(), MetaError> {

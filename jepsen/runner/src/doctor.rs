@@ -63,7 +63,7 @@ pub fn checks() -> Vec<Check> {
 /// What a fault needs and this machine has not.
 pub fn missing_for(chosen: &Chosen, ground: Ground) -> Vec<String> {
     if chosen.needs.namespaces && ground == Ground::Processes {
-        return vec!["plain processes on loopback can only be killed and paused".to_owned()];
+        return vec!["it needs networks and disks of its own, which plain processes have not".to_owned()];
     }
     let concerns = |check: &Check| match check.what {
         "shim" => chosen.needs.shim,

@@ -14,6 +14,9 @@ use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+/// A node writes less than this in a run.
+const BYTES_PER_NODE: u64 = 1 << 29;
+
 /// One run, as it was asked for. Written to `cell.json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CellOptions {
@@ -48,7 +51,7 @@ impl CellOptions {
             .map(|spec| nemesis::by_name(spec, self.nodes))
             .collect::<anyhow::Result<_>>()?;
         let options = self.field_options(&chosen)?;
-        std::fs::create_dir_all(&self.dir).with_context(|| self.dir.display().to_string())?;
+        self.make_dir()?;
         std::fs::write(self.dir.join("cell.json"), serde_json::to_string_pretty(self)?)?;
         let began = std::time::SystemTime::now();
         let recorder = Recorder::default();
@@ -78,6 +81,21 @@ impl CellOptions {
         });
         self.tear_down(&field, &mut ran);
         Results::judge(self, &field, workload.as_ref(), &recorder, &asked, ran, began)
+    }
+
+    /// The run's directory: a new one, with room for what nodes write.
+    fn make_dir(&self) -> anyhow::Result<()> {
+        let shown = self.dir.display();
+        if std::fs::read_dir(&self.dir).is_ok_and(|mut entries| entries.next().is_some()) {
+            bail!("{shown} is not empty; name another directory, or take it away");
+        }
+        std::fs::create_dir_all(&self.dir).with_context(|| shown.to_string())?;
+        let facts = rustix::fs::statvfs(&self.dir)?;
+        let (free, needed) = (facts.f_bavail * facts.f_frsize, BYTES_PER_NODE * self.nodes as u64);
+        if free < needed {
+            bail!("{} MiB are free at {shown}, the run may need {}; name another directory", free >> 20, needed >> 20);
+        }
+        Ok(())
     }
 
     /// What is left goes, whatever happened before.
