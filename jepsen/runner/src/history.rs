@@ -133,7 +133,8 @@ impl Recorder {
         self.write(Process::Client(process), kind, f, value, reply);
     }
 
-    /// A fault that begins or ends: `f` is `start-NAME` or `stop-NAME`.
+    /// A fault: `f` is `begin-NAME` before anything is done, `start-NAME` when it is known what came of that, and `stop-NAME`
+    /// when it is undone, unless it was skipped.
     pub fn fault(&self, f: &str, value: Json) {
         self.write(Process::Nemesis(NemesisMark::Nemesis), Kind::Info, f, value, Reply::default());
     }

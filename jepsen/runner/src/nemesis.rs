@@ -147,7 +147,7 @@ const KINDS: &[Kind] = &[
         name: "partition",
         modes: partition::MODES,
         only_named: &[],
-        longest_seconds: 10,
+        longest_seconds: 15,
         needs: ROOTED,
         make: |modes| Box::new(partition::Partition::new(modes)),
     },

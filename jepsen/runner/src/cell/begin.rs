@@ -93,7 +93,11 @@ impl CellOptions {
         let facts = rustix::fs::statvfs(&self.dir)?;
         let (free, needed) = (facts.f_bavail * facts.f_frsize, BYTES_PER_NODE * self.nodes as u64);
         if free < needed {
-            bail!("{} MiB are free at {shown}, the run may need {}; name another directory", free >> 20, needed >> 20);
+            bail!(
+                "{} MiB are free at {shown}, the run may need {}; name another directory",
+                free >> 20,
+                needed >> 20
+            );
         }
         Ok(())
     }

@@ -13,8 +13,12 @@ use tokio::time::timeout;
 
 /// Shortest time a fault lasts.
 const SHORTEST_MS: u64 = 1_000;
-/// Pause before a fault that was not there is tried again.
-const AFTER_SKIPPED_MS: u64 = 700;
+/// Pause before a fault that could not be done is tried again.
+const AFTER_SKIPPED_MS: u64 = 1_200;
+/// Shortest pause between two faults of a kind. The longest grows with the number of kinds: the cluster is to serve most of
+/// the time, or little is written that could be lost.
+const SHORTEST_PAUSE_MS: u64 = 2_000;
+const PAUSE_MS_PER_KIND: u64 = 2_000;
 /// A fault begins and ends within this, or the suite is broken.
 const LONGEST_STEP: Duration = Duration::from_secs(90);
 
@@ -48,12 +52,14 @@ impl Schedules {
         let (end, ending) = watch::channel(false);
         let (fail, failed) = watch::channel(false);
         let seconds = self.seconds;
+        let pauses_ms = PAUSE_MS_PER_KIND * self.all.len() as u64;
         let tasks = self.all.into_iter().map(|(chosen, random)| {
             let one = OneSchedule {
                 field: field.clone(),
                 recorder: recorder.clone(),
                 ending: ending.clone(),
-                longest_ms: (chosen.longest_seconds * 1_000).min(seconds * 1_000 / 4).max(SHORTEST_MS + 1),
+                longest_ms: (chosen.longest_seconds * 1_000).min(seconds * 1_000 / 3).max(SHORTEST_MS + 1),
+                pauses_ms,
                 chosen,
                 random,
             };
@@ -106,6 +112,8 @@ struct OneSchedule {
     chosen: Chosen,
     random: Random,
     longest_ms: u64,
+    /// By how much a pause is longer than the shortest, at most.
+    pauses_ms: u64,
 }
 
 impl OneSchedule {
@@ -117,9 +125,9 @@ impl OneSchedule {
                 let on_ms = SHORTEST_MS + self.random.below(self.longest_ms - SHORTEST_MS);
                 self.wait(on_ms).await;
             }
-            self.undo().await?;
+            self.undo(installed).await?;
             pause_ms = match installed {
-                true => 1_000 + self.random.below(3_000),
+                true => SHORTEST_PAUSE_MS + self.random.below(self.pauses_ms),
                 false => AFTER_SKIPPED_MS,
             };
         }
@@ -135,13 +143,15 @@ impl OneSchedule {
     /// Whether the fault is there.
     async fn begin(&mut self) -> Result<bool, String> {
         let name = self.chosen.name;
+        // Harm is there before what shows it.
+        self.recorder.fault(&format!("begin-{name}"), serde_json::Value::Null);
         let began = timeout(LONGEST_STEP, self.chosen.nemesis.start(&self.field, &mut self.random)).await;
         let outcome = match began {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(error)) => {
                 let failure = format!("{name} cannot be done: {error:#}");
                 // Half of it may be there.
-                let _ = self.undo().await;
+                let _ = self.undo(true).await;
                 return Err(failure);
             }
             Err(_) => return Err(format!("{name} was not there after {} s", LONGEST_STEP.as_secs())),
@@ -151,7 +161,8 @@ impl OneSchedule {
         Ok(!matches!(outcome, Outcome::Skipped { .. }))
     }
 
-    async fn undo(&mut self) -> Result<(), String> {
+    /// Nothing is recorded of one that was never there.
+    async fn undo(&mut self, installed: bool) -> Result<(), String> {
         let name = self.chosen.name;
         let undone = timeout(LONGEST_STEP, self.chosen.nemesis.stop(&self.field, &mut self.random)).await;
         let evidence = match undone {
@@ -159,7 +170,9 @@ impl OneSchedule {
             Ok(Err(error)) => return Err(format!("{name} cannot be undone: {error:#}")),
             Err(_) => return Err(format!("{name} was not undone after {} s", LONGEST_STEP.as_secs())),
         };
-        self.recorder.fault(&format!("stop-{name}"), json!({"evidence": evidence}));
+        if installed {
+            self.recorder.fault(&format!("stop-{name}"), json!({"evidence": evidence}));
+        }
         Ok(())
     }
 }

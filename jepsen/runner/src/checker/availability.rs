@@ -62,26 +62,43 @@ pub fn check(history: &[Op]) -> Verdict {
 
 /// Moments from which no fault is there: index and time, and when the next one begins. The begin of the load is one, too.
 fn quiet_moments(history: &[Op]) -> Vec<(u64, u64, Option<u64>)> {
-    let mut moments: Vec<(u64, u64, Option<u64>)> = Vec::new();
-    let mut there = 0usize;
-    if let Some(first) = history.iter().find(|op| op.phase == Phase::Main) {
-        moments.push((first.index, first.time, None));
-    }
+    let spans = spans(history);
+    let main = history.iter().find(|op| op.phase == Phase::Main).map(|op| (op.index, op.time));
+    let ends = spans.iter().filter_map(|span| span.end);
+    let quiet = |moment: u64| {
+        let there = |span: &Span| span.begin <= moment && span.end.is_none_or(|(_, end)| end > moment);
+        !spans.iter().any(there)
+    };
+    let next = |moment: u64| spans.iter().map(|span| span.begin).filter(|begin| *begin > moment).min();
+    let moments = main.into_iter().chain(ends).filter(|(_, moment)| quiet(*moment));
+    moments.map(|(index, moment)| (index, moment, next(moment))).collect()
+}
+
+/// From before a fault was done until after it was undone.
+struct Span {
+    begin: u64,
+    /// Index and time.
+    end: Option<(u64, u64)>,
+}
+
+fn spans(history: &[Op]) -> Vec<Span> {
+    let mut under_way: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut spans = Vec::new();
     for op in history.iter().filter(|op| matches!(op.process, Process::Nemesis(_))) {
-        let was_done = op.value["status"].as_str().is_none_or(|status| status != "skipped");
-        if op.f.starts_with("start-") && was_done {
-            there += 1;
-            if let Some((_, _, next @ None)) = moments.last_mut() {
-                *next = Some(op.time);
+        let Some((what, name)) = op.f.split_once('-') else { continue };
+        match what {
+            "begin" => drop(under_way.insert(name, op.time)),
+            "start" if op.value["status"] == "skipped" => drop(under_way.remove(name)),
+            "start" => drop(under_way.entry(name).or_insert(op.time)),
+            "stop" => {
+                let end = Some((op.index, op.time));
+                spans.extend(under_way.remove(name).map(|begin| Span { begin, end }));
             }
-        } else if op.f.starts_with("stop-") && there > 0 {
-            there -= 1;
-            if there == 0 {
-                moments.push((op.index, op.time, None));
-            }
+            _ => {}
         }
     }
-    moments
+    spans.extend(under_way.into_values().map(|begin| Span { begin, end: None }));
+    spans
 }
 
 /// Whether clients went on for as long as the bound after a moment.
@@ -141,9 +158,11 @@ mod tests {
     fn recovery_is_measured_from_the_end_of_the_last_fault() {
         let mut story = Story::default();
         successes(&mut story, 1);
-        fault(&mut story, "start-kill", 1_000);
-        fault(&mut story, "start-pause", 1_500);
+        fault(&mut story, "begin-kill", 1_000);
+        fault(&mut story, "start-kill", 2_000);
+        fault(&mut story, "begin-pause", 19_000);
         fault(&mut story, "stop-kill", 20_000);
+        fault(&mut story, "start-pause", 21_000);
         fault(&mut story, "stop-pause", 30_000);
         successes(&mut story, 33_000);
         let verdict = check(&story.ops);

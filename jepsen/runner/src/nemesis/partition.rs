@@ -30,9 +30,10 @@ pub const MODES: &[&str] = &[
     "clients",
     "ring",
     "bridge",
+    "weak-bridge",
 ];
 /// Of these, those that are something else, or nothing, among three nodes.
-pub const NEED_FIVE: [&str; 2] = ["ring", "bridge"];
+pub const NEED_FIVE: [&str; 3] = ["ring", "bridge", "weak-bridge"];
 /// Traffic between nodes that are cut is seen to be dropped within this.
 const SEEN: Duration = Duration::from_secs(4);
 
@@ -249,6 +250,24 @@ fn cuts(mode: &str, leader: usize, nodes: usize, random: &mut Random) -> (String
             let ring: Vec<usize> = [leader].into_iter().chain(shuffled).collect();
             (format!("each hears its neighbours in {ring:?}"), ring_of(&ring))
         }
+        // The leader reaches one node only, without which nobody else is a majority (openraft issue 2080).
+        "weak-bridge" => {
+            let (bridge, lonely) = (shuffled[0], shuffled[1]);
+            let cut = |place: usize| {
+                let hears = |other: &usize| match (place, *other) {
+                    (place, _) | (_, place) if place == lonely => false,
+                    (place, other) => place != leader && other != leader || [place, other].contains(&bridge),
+                };
+                let away: Vec<usize> = apart(place).into_iter().filter(|other| !hears(other)).collect();
+                Cut {
+                    place,
+                    from: away.clone(),
+                    to: away,
+                }
+            };
+            let shape = format!("n{leader} leads and hears n{bridge} only, n{lonely} is alone");
+            (shape, all.iter().copied().map(cut).collect())
+        }
         // The leader on one side, and one node that both sides reach.
         _ => {
             let (near, rest) = shuffled.split_at(1);
@@ -320,6 +339,11 @@ mod tests {
             degrees.sort_unstable();
             assert_eq!(degrees, [3, 3, 3, 3, 5], "{bridge:?}");
             assert_eq!(degree(&bridge, leader), 3, "the leader is not the bridge");
+            let weak = cuts("weak-bridge", leader, 5, random).1;
+            let mut degrees: Vec<usize> = (1..=5).map(|node| degree(&weak, node)).collect();
+            assert_eq!(degree(&weak, leader), 2);
+            degrees.sort_unstable();
+            assert_eq!(degrees, [1, 2, 3, 3, 4], "{weak:?}");
             let scatter = cuts("scatter", leader, 5, random).1;
             assert!((1..=5).all(|node| degree(&scatter, node) == 1));
             let deaf = cuts("deaf", leader, 5, random).1;

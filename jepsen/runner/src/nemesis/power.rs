@@ -35,10 +35,6 @@ impl Nemesis for Power {
                 return Ok(skipped);
             }
         };
-        if mode == "all" && self.taken.len() < field.size() {
-            // Those that are left are dead or away by another fault; all that is on goes off.
-            eprintln!("power of all: {}", names(field, &self.taken));
-        }
         for node in &self.taken {
             field.node(*node).disk.as_ref().context("power cuts need disks")?.cut_power()?;
         }

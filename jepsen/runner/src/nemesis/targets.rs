@@ -19,6 +19,9 @@ pub async fn take(field: &Field, fault: &str, mode: &str, may_end: bool, random:
         }
         _ => random.choose(1, &running),
     };
+    if mode == "all" && wanted.len() < field.size() {
+        return Err(Outcome::skipped("another fault has some of them, or they do not run"));
+    }
     let taken = field.claim(fault, &wanted, may_end);
     match (wanted.is_empty(), taken.is_empty()) {
         (true, _) => Err(Outcome::skipped(format!("there is no {mode} that another fault does not have"))),
