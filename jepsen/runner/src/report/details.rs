@@ -53,7 +53,7 @@ pub fn details(run: &Run, open: bool) -> Markup {
     html! {
         details.run id=(run.line.anchor()) open[open] {
             summary {
-                span.verdict class=(ending.shown().0) { (ending.shown().1) }
+                span.verdict.(ending.shown().0) { (ending.shown().1) }
                 " " b { (results.workload) }
                 " under " (run.line.fault_names().join(", ")) ", " (results.nodes) " nodes, seed " (results.seed)
             }

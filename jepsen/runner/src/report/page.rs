@@ -101,7 +101,7 @@ fn headline(totals: &Totals) -> Markup {
         (totals.broken.to_string(), "broken"),
     ];
     html! {
-        p.headline class=(class) { (sentence) }
+        p.headline.(class) { (sentence) }
         dl.totals { @for (figure, what) in figures { div { dd { (figure) } dt { (what) } } } }
     }
 }

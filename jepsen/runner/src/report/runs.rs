@@ -148,6 +148,7 @@ pub fn choose(lines: &[Line], most: usize) -> Vec<Run> {
 
 fn read_run(line: &Line) -> anyhow::Result<Run> {
     let results: Results = serde_json::from_slice(&fs::read(line.dir.join("results.json"))?)?;
+    anyhow::ensure!(results.began == line.began, "another run has taken its directory");
     Ok(Run {
         results,
         history: history::read(&line.dir)?,
