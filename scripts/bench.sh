@@ -7,6 +7,8 @@
 #                                    `quorate-bench compare --help`
 #   scripts/bench.sh --instances ... 10,000 instances of 10 clusters of 20 nodes instead, without etcd; further options as in
 #                                    `quorate-bench instances --help`
+#   scripts/bench.sh --jobs ...      snapshots and copy jobs beside cp instead, without etcd; further options as in
+#                                    `quorate-bench jobs --help`
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -42,7 +44,8 @@ while [ $# -gt 0 ]; do
         --dir) directory="${2:?--dir needs a directory}"; shift 2 ;;
         --json) json="${2:?--json needs a file}"; shift 2 ;;
         --instances) verb=instances; shift ;;
-        -h | --help) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 0 ;;
+        --jobs) verb=jobs; shift ;;
+        -h | --help) sed -n '2,11s/^# \{0,1\}//p' "$0"; exit 0 ;;
         *) options+=("$1"); shift ;;
     esac
 done

@@ -22,6 +22,8 @@ pub enum Verb {
     Compare(CompareArguments),
     /// Start three peers of Quorate, fill them with instances, clusters and nodes, and measure the calls of Doris.
     Instances(InstancesArguments),
+    /// Start three peers of Quorate and measure snapshots and jobs, copies beside `cp`.
+    Jobs(JobsArguments),
 }
 
 #[derive(Debug, Args)]
@@ -113,6 +115,31 @@ pub struct InstancesArguments {
     /// Measured seconds.
     #[arg(long, default_value_t = 10.0)]
     pub seconds: f64,
+    /// Write the result as JSON to this file.
+    #[arg(long)]
+    pub json: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct JobsArguments {
+    /// The `quorate` binary.
+    #[arg(long)]
+    pub quorate_bin: PathBuf,
+    /// Directory for data, files and logs; must be empty or absent. 30 GiB at the defaults.
+    #[arg(long)]
+    pub dir: PathBuf,
+    /// Files of 64 KiB.
+    #[arg(long, default_value_t = 10_000)]
+    pub small_files: u64,
+    /// Files of 256 MiB.
+    #[arg(long, default_value_t = 20)]
+    pub large_files: u64,
+    /// Segments of the large collection.
+    #[arg(long, default_value_t = 1_000_000)]
+    pub segments: u64,
+    /// Copies by cp and by a restore, in turn.
+    #[arg(long, default_value_t = 2)]
+    pub runs: usize,
     /// Write the result as JSON to this file.
     #[arg(long)]
     pub json: Option<PathBuf>,

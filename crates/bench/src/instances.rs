@@ -5,7 +5,7 @@ use crate::args::InstancesArguments;
 use crate::driver::{Driver, System, connect_lazy};
 use crate::http::Connection;
 use crate::machine::{self, cpu_seconds};
-use crate::quorate::{TOKEN, create_instance};
+use crate::quorate::TOKEN;
 use crate::random::Random;
 use crate::recovery::{largest_memory, restart_all};
 use crate::report::{table, write_json};
@@ -123,8 +123,7 @@ async fn fill(endpoints: &[String], shape: Shape, writers: u64) -> anyhow::Resul
 }
 
 /// A restarted peer counts as serving once it answers a read of the key that the other workloads begin with.
-async fn write_what_is_read_after_the_restart(endpoint: &str) -> anyhow::Result<()> {
-    create_instance(endpoint).await?;
+pub async fn write_what_is_read_after_the_restart(endpoint: &str) -> anyhow::Result<()> {
     let driver = Driver::new(System::Quorate, connect_lazy(endpoint)?);
     driver.put(0, Random::new(0).value()).await.context("one attribute")
 }

@@ -16,6 +16,8 @@ pub mod etcd_api;
 pub mod failover;
 pub mod http;
 pub mod instances;
+pub mod job_files;
+pub mod jobs;
 pub mod load;
 pub mod machine;
 pub mod processes;

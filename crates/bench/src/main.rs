@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use quorate_bench::args::{Arguments, Verb};
-use quorate_bench::{compare, instances, processes, run};
+use quorate_bench::{compare, instances, jobs, processes, run};
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -37,5 +37,6 @@ async fn work(arguments: &Arguments) -> anyhow::Result<()> {
         Verb::Run(arguments) => run::run(arguments).await,
         Verb::Compare(arguments) => compare::run(arguments).await,
         Verb::Instances(arguments) => instances::run(arguments).await,
+        Verb::Jobs(arguments) => jobs::run(arguments).await,
     }
 }

@@ -31,11 +31,15 @@ impl Random {
     }
 
     pub fn value(&mut self) -> Bytes {
-        let mut value = Vec::with_capacity(VALUE_BYTES);
-        while value.len() < VALUE_BYTES {
-            value.extend_from_slice(&self.next_u64().to_le_bytes());
-        }
+        let mut value = vec![0; VALUE_BYTES];
+        self.fill(&mut value);
         Bytes::from(value)
+    }
+
+    pub fn fill(&mut self, bytes: &mut [u8]) {
+        for word in bytes.chunks_mut(8) {
+            word.copy_from_slice(&self.next_u64().to_le_bytes()[..word.len()]);
+        }
     }
 }
 

@@ -1,0 +1,467 @@
+//! Snapshots and jobs: how long a snapshot of a large collection takes, how fast restores copy beside `cp`, what a task
+//! costs beside its copying, how evenly jobs share the workers, and how soon the work of a killed leader is taken over.
+
+use crate::args::JobsArguments;
+use crate::driver::{System, connect_lazy};
+use crate::job_files::{Tree, copy_with_cp};
+use crate::machine;
+use crate::recovery::largest_memory;
+use crate::report::{table, write_json};
+use crate::system::Cluster;
+use crate::workload::INSTANCE;
+use anyhow::Context;
+use quorate_wire::quorate::v1::catalog_client::CatalogClient;
+use quorate_wire::quorate::v1::jobs_client::JobsClient;
+use quorate_wire::quorate::v1::snapshots_client::SnapshotsClient;
+use quorate_wire::quorate::v1::{self as v1, JobState, TaskState};
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+use tonic::transport::Channel;
+
+/// How often a job is looked at.
+const LOOK: Duration = Duration::from_millis(10);
+/// A job that takes longer has failed in some other way.
+const LONGEST_JOB: Duration = Duration::from_secs(900);
+/// Segments of one prepare and commit.
+const SEGMENTS_PER_CALL: u64 = 1_000;
+/// Clients that register segments.
+const WRITERS: u64 = 8;
+const SNAPSHOTS: usize = 5;
+const PAGES: usize = 100;
+const JOBS_AT_ONCE: usize = 10;
+/// Part of a job that is done when its leader is killed.
+const KILL_AT_PERCENT: u32 = 25;
+const MANY: &str = "many";
+
+/// Seconds of a copy by `cp -r` and `sync -f`, and by a restore of the same files.
+#[derive(Debug, Serialize)]
+struct Copying {
+    files: u64,
+    file_bytes: u64,
+    cp_seconds: Vec<f64>,
+    restore_seconds: Vec<f64>,
+}
+
+impl Copying {
+    /// Speed of the restore as a part of cp's: of the means.
+    fn ratio(&self) -> f64 {
+        self.cp_seconds.iter().sum::<f64>() / self.restore_seconds.iter().sum::<f64>()
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Takeover {
+    /// Tasks that were claimed when the leader died.
+    claimed: usize,
+    /// Until all of them were claimed again or done.
+    seconds: f64,
+    /// Until the job had ended.
+    job_seconds: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct Metadata {
+    segments: u64,
+    register_seconds: f64,
+    snapshot_ms: Vec<f64>,
+    page_ms: Vec<f64>,
+    /// Of a compaction that copies rows and no files.
+    rows_tasks: u64,
+    rows_seconds: f64,
+    largest_rss_bytes: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct JobsResult {
+    machine: String,
+    copying: Vec<Copying>,
+    /// Progress of the other jobs when the first of them ended.
+    percent_when_first_ended: Vec<u32>,
+    takeover: Takeover,
+    metadata: Metadata,
+}
+
+/// The native API at one peer.
+#[derive(Clone)]
+struct Api(Channel);
+
+impl Api {
+    fn catalog(&self) -> CatalogClient<Channel> {
+        CatalogClient::new(self.0.clone())
+    }
+
+    async fn create_collection(&self, name: &str) -> anyhow::Result<()> {
+        let request = v1::CreateCollectionRequest {
+            instance_id: INSTANCE.to_owned(),
+            name: name.to_owned(),
+            ..Default::default()
+        };
+        self.catalog().create_collection(request).await?;
+        Ok(())
+    }
+
+    async fn prepare(&self, collection: &str, count: u64) -> anyhow::Result<Vec<v1::PreparedSegment>> {
+        let request = v1::PrepareSegmentsRequest {
+            instance_id: INSTANCE.to_owned(),
+            collection: collection.to_owned(),
+            count: count as u32,
+            ..Default::default()
+        };
+        Ok(self.catalog().prepare_segments(request).await?.into_inner().segments)
+    }
+
+    async fn commit(&self, segments: Vec<v1::SegmentContent>) -> anyhow::Result<()> {
+        let request = v1::CommitSegmentsRequest {
+            instance_id: INSTANCE.to_owned(),
+            segments,
+        };
+        self.catalog().commit_segments(request).await?;
+        Ok(())
+    }
+
+    /// Id of a new snapshot; of the whole instance when no collection is named.
+    async fn snapshot(&self, collection: &str, name: &str) -> anyhow::Result<String> {
+        let request = v1::CreateSnapshotRequest {
+            instance_id: INSTANCE.to_owned(),
+            collection: collection.to_owned(),
+            name: name.to_owned(),
+            ..Default::default()
+        };
+        let made = SnapshotsClient::new(self.0.clone()).create_snapshot(request).await?.into_inner();
+        anyhow::ensure!(
+            made.state == v1::SnapshotState::Committed as i32,
+            "snapshot {name} is not committed"
+        );
+        Ok(made.snapshot_id)
+    }
+
+    async fn restore(&self, snapshot_id: &str, target: &str) -> anyhow::Result<u64> {
+        let request = v1::RestoreSnapshotRequest {
+            instance_id: INSTANCE.to_owned(),
+            snapshot: Some(v1::SnapshotRef {
+                snapshot_id: snapshot_id.to_owned(),
+                ..Default::default()
+            }),
+            target_collection: target.to_owned(),
+            ..Default::default()
+        };
+        Ok(SnapshotsClient::new(self.0.clone())
+            .restore_snapshot(request)
+            .await?
+            .into_inner()
+            .job_id)
+    }
+
+    async fn job(&self, job_id: u64) -> anyhow::Result<v1::Job> {
+        let request = v1::DescribeJobRequest {
+            job_id,
+            ..Default::default()
+        };
+        Ok(JobsClient::new(self.0.clone()).describe_job(request).await?.into_inner())
+    }
+
+    async fn tasks(&self, job_id: u64) -> anyhow::Result<Vec<v1::Task>> {
+        let request = v1::ListTasksRequest {
+            job_id,
+            ..Default::default()
+        };
+        Ok(JobsClient::new(self.0.clone()).list_tasks(request).await?.into_inner().tasks)
+    }
+
+    /// Waits until a job has completed.
+    async fn completed(&self, job_id: u64) -> anyhow::Result<v1::Job> {
+        let deadline = Instant::now() + LONGEST_JOB;
+        loop {
+            let job = self.job(job_id).await?;
+            match job.state() {
+                JobState::JobCompleted => return Ok(job),
+                JobState::JobFailed | JobState::JobCancelled => anyhow::bail!("job {job_id} ended as {:?}: {}", job.state(), job.reason),
+                _ => anyhow::ensure!(Instant::now() < deadline, "job {job_id} did not end within {LONGEST_JOB:?}"),
+            }
+            sleep(LOOK).await;
+        }
+    }
+}
+
+/// Writes the files of a tree where the catalog says, and commits them.
+async fn import(api: &Api, vault: &Path, collection: &str, tree: Tree) -> anyhow::Result<Vec<PathBuf>> {
+    api.create_collection(collection).await?;
+    let mut directories = Vec::new();
+    for (number, segment) in (0..).zip(api.prepare(collection, tree.segments()).await?) {
+        let directory = vault.join(&segment.path);
+        api.commit(vec![v1::SegmentContent {
+            segment_id: segment.segment_id,
+            rows: 1,
+            files: tree.write_segment(number, &directory)?,
+        }])
+        .await?;
+        directories.push(directory);
+    }
+    Ok(directories)
+}
+
+/// The same files by `cp` and by a restore, in turn.
+async fn copying(api: &Api, dir: &Path, collection: &str, tree: Tree, runs: usize) -> anyhow::Result<Copying> {
+    eprintln!("copying {} files of {} KiB", tree.files, tree.file_bytes >> 10);
+    let directories = import(api, &dir.join("dev/vault"), collection, tree).await?;
+    let snapshot = api.snapshot(collection, "source").await?;
+    let mut copying = Copying {
+        files: tree.files,
+        file_bytes: tree.file_bytes,
+        cp_seconds: Vec::new(),
+        restore_seconds: Vec::new(),
+    };
+    for run in 0..runs {
+        copying
+            .cp_seconds
+            .push(copy_with_cp(&directories, &dir.join(format!("cp-{collection}-{run}")))?);
+        let started = Instant::now();
+        let job = api.restore(&snapshot, &format!("{collection}_{run}")).await?;
+        api.completed(job).await?;
+        copying.restore_seconds.push(started.elapsed().as_secs_f64());
+    }
+    Ok(copying)
+}
+
+/// Percent of the other jobs when the first of several that were started together has ended.
+async fn fairness(api: &Api, snapshot: &str) -> anyhow::Result<Vec<u32>> {
+    eprintln!("{JOBS_AT_ONCE} jobs at once");
+    let mut jobs = Vec::new();
+    for number in 0..JOBS_AT_ONCE {
+        jobs.push(api.restore(snapshot, &format!("together_{number}")).await?);
+    }
+    let mut percents = None;
+    for job in &jobs {
+        while percents.is_none() {
+            let mut now = Vec::new();
+            for job in &jobs {
+                now.push(api.job(*job).await?);
+            }
+            if now.iter().any(|job| job.state() == JobState::JobCompleted) {
+                let others = now.iter().filter(|job| job.state() != JobState::JobCompleted);
+                percents = Some(others.map(percent_of_bytes).collect());
+            }
+            sleep(LOOK).await;
+        }
+        api.completed(*job).await?;
+    }
+    percents.context("a job has ended")
+}
+
+fn percent_of_bytes(job: &v1::Job) -> u32 {
+    let progress = job.progress.unwrap_or_default();
+    (progress.bytes_done * 100 / progress.bytes_total.max(1)) as u32
+}
+
+/// Kills the leader while a job runs, and waits until others have what it had claimed.
+async fn takeover(cluster: &mut Cluster, snapshot: &str) -> anyhow::Result<Takeover> {
+    eprintln!("the leader dies while it copies");
+    let leader = cluster.leader().await?;
+    let api = Api(connect_lazy(&cluster.endpoints()[(leader + 1) % cluster.peers.len()])?);
+    let job = api.restore(snapshot, "taken_over").await?;
+    while percent_of_bytes(&api.job(job).await?) < KILL_AT_PERCENT {
+        sleep(LOOK).await;
+    }
+    let claims = |tasks: Vec<v1::Task>| tasks.into_iter().filter(|task| task.state() == TaskState::TaskClaimed);
+    let claimed: Vec<(u32, u64)> = claims(api.tasks(job).await?).map(|task| (task.task, task.fence)).collect();
+    cluster.kill(leader).await?;
+    let died = Instant::now();
+    let seconds = loop {
+        // While there is no leader there is no answer.
+        if let Ok(tasks) = api.tasks(job).await
+            && !claims(tasks).any(|task| claimed.contains(&(task.task, task.fence)))
+        {
+            break died.elapsed().as_secs_f64();
+        }
+        anyhow::ensure!(died.elapsed() < LONGEST_JOB, "nobody took over");
+        sleep(LOOK).await;
+    };
+    api.completed(job).await?;
+    let job_seconds = died.elapsed().as_secs_f64();
+    cluster.restart(leader)?;
+    cluster.wait_serving(leader).await?;
+    Ok(Takeover {
+        claimed: claimed.len(),
+        seconds,
+        job_seconds,
+    })
+}
+
+/// Registers segments without any file behind them.
+async fn register(api: &Api, segments: u64) -> anyhow::Result<f64> {
+    let started = Instant::now();
+    api.create_collection(MANY).await?;
+    let calls = segments.div_ceil(SEGMENTS_PER_CALL);
+    let mut writers = JoinSet::new();
+    for writer in 0..WRITERS {
+        let api = api.clone();
+        writers.spawn(async move {
+            for call in (writer..calls).step_by(WRITERS as usize) {
+                let count = SEGMENTS_PER_CALL.min(segments - call * SEGMENTS_PER_CALL);
+                let contents = api.prepare(MANY, count).await?.into_iter().map(|segment| v1::SegmentContent {
+                    segment_id: segment.segment_id,
+                    rows: 1_000,
+                    files: vec![Tree::nominal_file()],
+                });
+                api.commit(contents.collect()).await?;
+            }
+            anyhow::Ok(())
+        });
+    }
+    while let Some(writer) = writers.join_next().await {
+        writer.context("a writer ended early")??;
+    }
+    Ok(started.elapsed().as_secs_f64())
+}
+
+async fn metadata(cluster: &Cluster, api: &Api, segments: u64) -> anyhow::Result<Metadata> {
+    eprintln!("registering {segments} segments");
+    let register_seconds = register(api, segments).await?;
+    let mut page_ms = Vec::new();
+    let mut page_token = String::new();
+    for _ in 0..PAGES {
+        let request = v1::ListSegmentsRequest {
+            instance_id: INSTANCE.to_owned(),
+            collection: MANY.to_owned(),
+            page_token,
+            ..Default::default()
+        };
+        let started = Instant::now();
+        let page = api.catalog().list_segments(request).await?.into_inner();
+        page_ms.push(started.elapsed().as_secs_f64() * 1e3);
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    eprintln!("a compaction of rows without files");
+    let whole = api.snapshot("", "whole").await?;
+    let (rows_tasks, rows_seconds) = compact_rows(api, &whole).await?;
+    let mut snapshot_ms = Vec::new();
+    for number in 0..SNAPSHOTS {
+        let started = Instant::now();
+        api.snapshot(MANY, &format!("number-{number}")).await?;
+        snapshot_ms.push(started.elapsed().as_secs_f64() * 1e3);
+    }
+    Ok(Metadata {
+        segments,
+        register_seconds,
+        snapshot_ms,
+        page_ms,
+        rows_tasks,
+        rows_seconds,
+        largest_rss_bytes: largest_memory(cluster)?.rss_bytes,
+    })
+}
+
+/// Tasks and seconds of a clone's compaction that leaves the files where they are.
+async fn compact_rows(api: &Api, snapshot_id: &str) -> anyhow::Result<(u64, f64)> {
+    let clone = v1::CloneInstanceRequest {
+        instance_id: INSTANCE.to_owned(),
+        snapshot_id: snapshot_id.to_owned(),
+        new_instance_id: "bench-clone".to_owned(),
+        kind: v1::CloneKind::Writable.into(),
+        ..Default::default()
+    };
+    let mut snapshots = SnapshotsClient::new(api.0.clone());
+    snapshots.clone_instance(clone).await?;
+    let started = Instant::now();
+    let compact = v1::CompactCloneRequest {
+        instance_id: "bench-clone".to_owned(),
+        keep_files: true,
+    };
+    let job = snapshots.compact_clone(compact).await?.into_inner().job_id;
+    let done = api.completed(job).await?;
+    Ok((done.progress.unwrap_or_default().tasks_total, started.elapsed().as_secs_f64()))
+}
+
+/// Starts three peers and measures everything in one run.
+pub async fn run(arguments: &JobsArguments) -> anyhow::Result<()> {
+    anyhow::ensure!(arguments.segments > 0 && arguments.runs > 0, "segments and runs start at 1");
+    let mut cluster = Cluster::start(System::Quorate, &arguments.quorate_bin, &arguments.dir).await?;
+    crate::instances::write_what_is_read_after_the_restart(&cluster.endpoints()[0]).await?;
+    let api = Api(connect_lazy(&cluster.endpoints()[0])?);
+    let (small, large) = (Tree::small(arguments.small_files), Tree::large(arguments.large_files));
+    let copying = vec![
+        copying(&api, &arguments.dir, "small", small, arguments.runs).await?,
+        copying(&api, &arguments.dir, "large", large, arguments.runs).await?,
+    ];
+    let percent_when_first_ended = fairness(&api, &api.snapshot("small", "shared").await?).await?;
+    let takeover = takeover(&mut cluster, &api.snapshot("large", "orphaned").await?).await?;
+    let result = JobsResult {
+        machine: machine::describe(),
+        copying,
+        percent_when_first_ended,
+        takeover,
+        metadata: metadata(&cluster, &api, arguments.segments).await?,
+    };
+    println!("{}", shown(&result));
+    arguments.json.as_ref().map_or(Ok(()), |path| write_json(path, &result))
+}
+
+fn seconds(all: &[f64]) -> String {
+    let all: Vec<String> = all.iter().map(|seconds| format!("{seconds:.2}")).collect();
+    all.join(", ")
+}
+
+/// Median and worst.
+fn spread(milliseconds: &[f64]) -> String {
+    let mut sorted = milliseconds.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    match sorted.last() {
+        Some(worst) => format!("{:.1} / {worst:.1}", sorted[sorted.len() / 2]),
+        None => "-".to_owned(),
+    }
+}
+
+fn shown(result: &JobsResult) -> comfy_table::Table {
+    let mut rows = table(&["measure", "value"]);
+    for copying in &result.copying {
+        let what = format!("{} files of {} KiB", copying.files, copying.file_bytes >> 10);
+        rows.add_row([format!("{what}: cp -r and sync -f, s"), seconds(&copying.cp_seconds)]);
+        rows.add_row([
+            format!("{what}: restored, read back and published, s"),
+            seconds(&copying.restore_seconds),
+        ]);
+        rows.add_row(["restore against cp".to_owned(), format!("{:.2}x", copying.ratio())]);
+    }
+    let percents = &result.percent_when_first_ended;
+    rows.add_row([
+        format!("{JOBS_AT_ONCE} jobs: the others' progress when the first ended, %"),
+        format!(
+            "{} to {}",
+            percents.iter().min().unwrap_or(&100),
+            percents.iter().max().unwrap_or(&100)
+        ),
+    ]);
+    rows.add_row([
+        format!(
+            "leader killed: until its part of {} claimed tasks was taken over, s",
+            result.takeover.claimed
+        ),
+        format!("{:.2}", result.takeover.seconds),
+    ]);
+    let metadata = &result.metadata;
+    rows.add_row([
+        format!("register {} segments, s", metadata.segments),
+        format!("{:.1}", metadata.register_seconds),
+    ]);
+    rows.add_row(["snapshot of them, ms: median / worst".to_owned(), spread(&metadata.snapshot_ms)]);
+    rows.add_row(["list page of 1,000, ms: median / worst".to_owned(), spread(&metadata.page_ms)]);
+    let per_task = metadata.rows_seconds * 1e3 / metadata.rows_tasks.max(1) as f64;
+    rows.add_row([
+        format!(
+            "a task of 256 rows without files, of {}: claim, copy, stage, complete, ms",
+            metadata.rows_tasks
+        ),
+        format!("{per_task:.1}"),
+    ]);
+    rows.add_row([
+        "largest peer at the end, MiB".to_owned(),
+        format!("{}", metadata.largest_rss_bytes >> 20),
+    ]);
+    rows
+}
