@@ -343,7 +343,7 @@ async fn metadata(cluster: &Cluster, api: &Api, segments: u64) -> anyhow::Result
     let mut snapshot_ms = Vec::new();
     for number in 0..SNAPSHOTS {
         let started = Instant::now();
-        api.snapshot(MANY, &format!("number-{number}")).await?;
+        api.snapshot(MANY, &format!("number_{number}")).await?;
         snapshot_ms.push(started.elapsed().as_secs_f64() * 1e3);
     }
     Ok(Metadata {
