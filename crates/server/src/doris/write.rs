@@ -5,8 +5,8 @@ use super::query_string::QueryString;
 use crate::cluster_settings::Sender;
 use futures::future::BoxFuture;
 use prost::{Message, Name};
-use quorate_consensus::env;
-use quorate_model::{MetaError, Revision};
+use quorate_consensus::{Node, env};
+use quorate_model::{MetaError, RequestId, Revision};
 use quorate_state_machine::command::{Prepare, PrepareContext};
 use quorate_state_machine::commands::Numbered;
 use quorate_state_machine::commands::create_instance::CreateInstanceCall;
@@ -136,11 +136,16 @@ plain_requests! {
 /// A number no other call gets. A call that is repeated under its request id gets the same one again, at every peer:
 /// otherwise it would be another request, and the repetition would be refused.
 pub(super) fn unique_number(call: &Call) -> u128 {
-    let Some(request) = call.info.request else {
+    number_of_request(&call.node, call.info.request)
+}
+
+/// As [`unique_number`], for calls of the other front.
+pub(crate) fn number_of_request(node: &Node, request: Option<RequestId>) -> u128 {
+    let Some(request) = request else {
         return env::random_u128();
     };
     let mut hash = Sha256::new();
-    hash.update(call.node.core().cluster.0.to_be_bytes());
+    hash.update(node.core().cluster.0.to_be_bytes());
     hash.update(request.session.0.to_be_bytes());
     hash.update(request.number.to_be_bytes());
     let digest = hash.finalize();

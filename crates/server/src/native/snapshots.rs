@@ -1,12 +1,13 @@
 //! `quorate.v1.Snapshots`: snapshots, restores and clones.
 
 use super::call::{Calls, TokenRule, before_read, query};
-use super::reply::CallInfo;
+use super::reply::{CallInfo, request_id};
 use super::vaults::vault_error;
 use crate::app::App;
+use crate::doris::write::number_of_request;
 use crate::jobs::PeerVaults;
 use crate::limits::{AWAITED_MANIFESTS, SNAPSHOT_RESERVE};
-use quorate_consensus::{Node, env};
+use quorate_consensus::Node;
 use quorate_jobs::Vaults as _;
 use quorate_model::{ErrorCode, MetaError, Revision};
 use quorate_state_machine::command::Prepare;
@@ -122,9 +123,11 @@ impl wire::snapshots_server::Snapshots for SnapshotsService {
     }
 
     async fn pin_snapshot(&self, request: Request<wire::PinSnapshotRequest>) -> Result<Response<wire::PinSnapshotReply>, Status> {
-        let ask = |request| PinSnapshotCall {
+        let (app, id) = (self.calls.app.clone(), request_id(request.metadata()).ok().flatten());
+        // A number of the receiver's own would make a repetition another request.
+        let ask = move |request| PinSnapshotCall {
             request,
-            random: env::random_u64(),
+            random: app.node().map_or(0, |node| number_of_request(node, id) as u64),
         };
         let answer = |reply: <PinSnapshot as quorate_state_machine::Command>::Reply| wire::PinSnapshotReply {
             pin_id: reply.pin_id,

@@ -297,6 +297,32 @@ async fn a_snapshot_is_committed_when_its_creation_answers_and_is_restored_as_a_
 }
 
 #[tokio::test]
+async fn a_pin_that_is_asked_for_again_is_the_same_pin() {
+    let root = tempfile::tempdir().expect("a directory");
+    let peer = Peer::alone_configured(|config| config.local_vault = Some(root.path().to_owned())).await;
+    let peer = with_instance(peer).await;
+    let (_stop, stopped) = watch::channel(false);
+    let _work = crate::jobs::start(&peer.app, peer.node(), stopped).expect("started");
+    ok(&peer, "POST", COLLECTIONS, Some(json!({"name": "c"}))).await;
+    let snapshot = Some(json!({"name": "s", "collection": "c"}));
+    let made = ok(&peer, "POST", "/instances/i/snapshots", snapshot).await;
+    let id = made["snapshot_id"].as_str().expect("an id");
+    let session = ok(&peer, "POST", "/sessions", Some(json!({}))).await["session_id"].clone();
+    let pin = || {
+        HttpRequest::post(format!("/api/v1/instances/i/snapshots/{id}/pins"))
+            .header("content-type", "application/json")
+            .header("quorate-session", session.as_str().expect("a number as text"))
+            .header("quorate-request", "1")
+            .body(Body::from("{}"))
+            .expect("well-formed")
+    };
+    let first = peer.send(pin()).await;
+    assert_eq!(first.status.as_u16(), 200, "{}", first.body);
+    let again = peer.send(pin()).await;
+    assert_eq!((again.status.as_u16(), again.json()), (200, first.json()), "{}", again.body);
+}
+
+#[tokio::test]
 async fn jobs_that_are_not_there_are_not_found() {
     let peer = with_instance(Peer::alone().await).await;
     for path in ["/jobs/99", "/jobs/99/tasks"] {
