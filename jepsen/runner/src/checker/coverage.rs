@@ -16,8 +16,8 @@ const NAME: &str = "coverage";
 const LEAST_OF_A_KIND: usize = 5;
 /// Share of the asked rate, in percent, at which operations must have been begun: faults hold clients up.
 const LEAST_RATE_PERCENT: u64 = 10;
-/// Kinds that are meant to be refused most of the time.
-const RARE: [&str; 2] = ["cancel", "abort-image"];
+/// Kinds that are meant to be refused most of the time, or of which there is little to do.
+const RARE: [&str; 5] = ["cancel", "commit-image", "abort-image", "drop-image", "drop-cluster"];
 pub fn check(history: &[Op], asked: &Asked, fates: Result<&Fates, &str>) -> Verdict {
     let all = operations(history);
     let mut counts: BTreeMap<(Phase, &str), (usize, usize)> = BTreeMap::new();
