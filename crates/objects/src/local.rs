@@ -115,7 +115,7 @@ impl LocalVault {
         listing::list(Arc::clone(self), prefix)
     }
 
-    /// Removes files; those that do not exist are fine. Done when a crash cannot bring them back.
+    /// Removes files, and directories that are left empty; those that do not exist are fine. Done when a crash cannot bring them back.
     pub(crate) async fn delete_many(self: &Arc<Self>, paths: Vec<ObjectPath>) -> Result<()> {
         let vault = Arc::clone(self);
         blocking(move || {
@@ -124,31 +124,27 @@ impl LocalVault {
             for path in &paths {
                 let file = vault.file(path);
                 match std::fs::remove_file(&file) {
-                    Ok(()) => directories.extend(file.parent().map(PathBuf::from)),
-                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                    Err(error) => return Err(ObjectError::io("delete", file.display(), &error)),
+                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                        return Err(ObjectError::io("delete", file.display(), &error));
+                    }
+                    // Of one that is gone already the directory may have stayed, if who deleted it died in between.
+                    _ => directories.extend(file.parent().map(PathBuf::from)),
                 }
             }
-            directories.iter().try_for_each(|directory| durable::sync_directory(directory))
+            durable::remove_empty(&vault.place.root, directories)
         })
         .await
     }
 
-    /// Removes everything below `prefix`, unfinished files included; returns how many files there were.
+    /// Removes everything below `prefix`, unfinished files included, and directories that are left empty; returns how many files there
+    /// were.
     pub(crate) async fn delete_prefix(self: &Arc<Self>, prefix: &ObjectPath) -> Result<u64> {
         let (vault, prefix) = (Arc::clone(self), prefix.clone());
         blocking(move || {
             vault.guard()?;
             let directory = vault.file(&prefix);
             let count = listing::remove_below(&directory)?;
-            let parents = directory.ancestors().skip(1);
-            match parents
-                .take_while(|parent| parent.starts_with(&vault.place.root))
-                .find(|parent| parent.is_dir())
-            {
-                Some(parent) if count > 0 => durable::sync_directory(parent)?,
-                _ => {}
-            }
+            durable::remove_empty(&vault.place.root, directory.parent().map(PathBuf::from).into_iter().collect())?;
             Ok(count)
         })
         .await

@@ -115,6 +115,74 @@ async fn what_is_put_is_listed_read_and_deleted() {
     assert!(!dir.path().join("source/a").exists());
 }
 
+/// Directories below the root of a vault.
+fn directories_below(root: &Path) -> Vec<String> {
+    let mut found = vec![root.to_owned()];
+    let mut at = 0;
+    while let Some(directory) = found.get(at) {
+        let entries = std::fs::read_dir(directory)
+            .expect("directory")
+            .map(|entry| entry.expect("entry").path());
+        let below: Vec<PathBuf> = entries.filter(|entry| entry.is_dir()).collect();
+        found.extend(below);
+        at += 1;
+    }
+    let mut names: Vec<String> = found[1..]
+        .iter()
+        .map(|name| name.strip_prefix(root).expect("below").display().to_string())
+        .collect();
+    names.sort();
+    names
+}
+
+#[tokio::test]
+async fn directories_that_are_left_empty_go_and_all_others_stay() {
+    let (dir, vault, _) = two_vaults().await;
+    let root = dir.path().join("source");
+    for name in ["s1/c2/p3/g4/a", "s1/c2/p3/g4/b", "s1/c2/p3/g5/a", "s1/c6/p7/g8/a"] {
+        put(&vault, name, content(1, 10)).await;
+    }
+    vault.delete(&path("s1/c2/p3/g4/a")).await.expect("delete");
+    assert!(root.join("s1/c2/p3/g4/b").exists(), "a directory with a file stays");
+    vault.delete_many(&[path("s1/c2/p3/g4/b")]).await.expect("delete");
+    assert_eq!(
+        directories_below(&root),
+        ["s1", "s1/c2", "s1/c2/p3", "s1/c2/p3/g5", "s1/c6", "s1/c6/p7", "s1/c6/p7/g8"]
+    );
+    vault.delete_prefix(&path("s1/c6/p7")).await.expect("delete");
+    assert_eq!(directories_below(&root), ["s1", "s1/c2", "s1/c2/p3", "s1/c2/p3/g5"]);
+    // Who deleted before died before it had removed the directory.
+    std::fs::remove_file(root.join("s1/c2/p3/g5/a")).expect("removed");
+    vault.delete(&path("s1/c2/p3/g5/a")).await.expect("delete");
+    assert_eq!(directories_below(&root), Vec::<String>::new());
+    assert_eq!(files_below(&root), [root.join(".quorate-vault")], "the root stays, with its marker");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_directory_that_is_removed_while_somebody_writes_there_fails_no_write() {
+    let (_dir, source, target) = two_vaults().await;
+    let original = put(&source, "original", content(1, 10)).await;
+    let rounds = |number: usize| {
+        let (source, target, original) = (source.clone(), target.clone(), original.clone());
+        tokio::spawn(async move {
+            for round in 0..200 {
+                let written = path(&format!("s1/c2/p3/put{number}-{round}"));
+                let copied = path(&format!("s1/c2/p3/copy{number}-{round}"));
+                target.put(&written, content(round, 10), Existing::Refuse).await.expect("put");
+                let file = FileCopy {
+                    target_path: copied.clone(),
+                    ..original.clone()
+                };
+                copy(&source, &target, &[file]).await.expect("copied");
+                target.delete_many(&[written, copied]).await.expect("deleted");
+            }
+        })
+    };
+    for ended in futures::future::join_all((0..4).map(rounds)).await {
+        ended.expect("no call failed");
+    }
+}
+
 #[tokio::test]
 async fn a_conditional_put_never_replaces_and_concurrent_ones_have_one_winner() {
     let (_dir, vault, _) = two_vaults().await;

@@ -3,7 +3,7 @@
 //! A copy is bytes read and written, never a link: a copy must survive damage of its source. The checksum is taken between read and write,
 //! so that what is compared is what was written. All files of a task are synced together, then read back.
 
-use super::durable::{Already, FileSystem, create_parents, remove_quietly};
+use super::durable::{Already, FileSystem, create_file, remove_quietly};
 use super::{LocalVault, blocking, open_object, reading_back};
 use crate::checksum::{Crc64, Crc64Hasher};
 use crate::copy::{Copied, CopiedBytes, CopyOptions, FileCopy, ReadBack, Ticker};
@@ -183,7 +183,7 @@ fn copy_one(task: &Task, file: &FileCopy, buffer: &mut [u8]) -> Result<Copied> {
     let wrong = |error: std::io::Error| ObjectError::io("read", source_name.display(), &error);
     file.check_size(source.metadata().map_err(wrong)?.len(), source_name.display())?;
     let target_name = task.target.file(&file.target_path);
-    let target = create_target(&target_name)?;
+    let target = create_file(&target_name).map_err(|error| ObjectError::io("write", target_name.display(), &error))?;
     let outcome = copy_bytes(task, file, (&source, &source_name), (&target, &target_name), buffer).and_then(|checksum| {
         // With few files their syncs run beside each other and beside the next file's reads.
         if task.files.len() <= SYNC_EACH_UP_TO_FILES {
@@ -197,18 +197,6 @@ fn copy_one(task: &Task, file: &FileCopy, buffer: &mut [u8]) -> Result<Copied> {
         remove_quietly(&target_name);
     }
     outcome
-}
-
-/// Creates a file that must not exist, and its directories only when they are found missing: looking first would cost a call per file.
-fn create_target(name: &std::path::Path) -> Result<File> {
-    let created = match File::create_new(name) {
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            create_parents(name)?;
-            File::create_new(name)
-        }
-        created => created,
-    };
-    created.map_err(|error| ObjectError::io("write", name.display(), &error))
 }
 
 fn copy_bytes(

@@ -10,8 +10,12 @@ use crate::path::PARTIAL_SUFFIX;
 use rustix::fs::{CWD, RenameFlags};
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
+
+/// How often a file's directories are made before their absence is an error. Each try but the first needs somebody who has just removed
+/// one of them.
+const CREATE_TRIES: usize = 16;
 
 /// Whether a written file may take the place of one that exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,19 +93,48 @@ pub(crate) fn publish(root: &Path, partial: &Path, target: &Path, mode: Durable)
         .try_for_each(sync_directory)
 }
 
-/// Creates the directories a file needs.
-pub(crate) fn create_parents(target: &Path) -> Result<()> {
-    match target.parent() {
-        Some(parent) => std::fs::create_dir_all(parent).map_err(|error| ObjectError::io("create", parent.display(), &error)),
-        None => Ok(()),
+/// Creates a file that must not exist, and the directories it needs only when they are found missing: looking first would cost a call
+/// for each file. Whoever deletes removes directories that are empty, perhaps between the two steps here, so they are taken again.
+pub(crate) fn create_file(name: &Path) -> std::io::Result<File> {
+    for _ in 1..CREATE_TRIES {
+        match File::create_new(name) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            created => return created,
+        }
+        match name.parent().map_or(Ok(()), std::fs::create_dir_all) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            made => made?,
+        }
     }
+    File::create_new(name)
+}
+
+/// Removes directories that are empty, upwards from each of `directories` to below `root`, and makes that durable together with the
+/// removal of the files that were in them. What is not empty stays, and so does what the system does not let go, such as a directory
+/// that something is mounted on: only the files matter.
+pub(crate) fn remove_empty(root: &Path, directories: BTreeSet<PathBuf>) -> Result<()> {
+    let mut changed = BTreeSet::new();
+    for directory in directories {
+        let remaining = directory.ancestors().take_while(|above| above.starts_with(root)).find(|above| {
+            let is_root = *above == root;
+            is_root || std::fs::remove_dir(above).is_err_and(|error| error.kind() != ErrorKind::NotFound)
+        });
+        changed.extend(remaining.map(Path::to_owned));
+    }
+    for directory in changed {
+        match File::open(&directory).and_then(|opened| opened.sync_all()) {
+            // It was emptied and removed after it was noted: then the one above it was noted too, here or by who removed it.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            synced => synced.map_err(|error| ObjectError::io("sync", directory.display(), &error))?,
+        }
+    }
+    Ok(())
 }
 
 /// Writes a whole file so that a crash leaves either nothing of it or all.
 pub(crate) fn write_durable(root: &Path, target: &Path, bytes: &[u8], mode: Durable) -> Result<()> {
-    create_parents(target)?;
     let partial = partial_name(target)?;
-    let written = File::create_new(&partial)
+    let written = create_file(&partial)
         .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_data()))
         .map_err(|error| ObjectError::io("write", target.display(), &error))
         .and_then(|()| publish(root, &partial, target, mode));
@@ -115,7 +148,7 @@ pub(crate) fn write_durable(root: &Path, target: &Path, bytes: &[u8], mode: Dura
 pub(crate) fn remove_quietly(file: &Path) {
     match std::fs::remove_file(file) {
         Ok(()) => {}
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => tracing::warn!(file = %file.display(), %error, "an unfinished file stays"),
     }
 }

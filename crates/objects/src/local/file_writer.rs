@@ -1,6 +1,6 @@
 //! Writes one object of a local vault in pieces. It has its name only when all of it is on disk.
 
-use super::durable::{Durable, create_parents, partial_name, publish, remove_quietly};
+use super::durable::{Durable, create_file, partial_name, publish, remove_quietly};
 use super::{LocalVault, blocking};
 use crate::checksum::Crc64Hasher;
 use crate::error::{ObjectError, Result};
@@ -41,9 +41,8 @@ impl LocalWriter {
         let (guarded, wanted) = (Arc::clone(&vault), target.clone());
         let partial = blocking(move || {
             guarded.guard()?;
-            create_parents(&wanted)?;
             let path = partial_name(&wanted)?;
-            let file = File::create_new(&path).map_err(|error| ObjectError::io("write", wanted.display(), &error))?;
+            let file = create_file(&path).map_err(|error| ObjectError::io("write", wanted.display(), &error))?;
             Ok(Partial { path, file })
         })
         .await?;
