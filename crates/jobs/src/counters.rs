@@ -1,5 +1,6 @@
-//! What this process has done, for its metrics.
+//! What this process has done and met, for its metrics and for `status`.
 
+use crate::vault_health::VaultHealth;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Counted since the start.
@@ -9,6 +10,7 @@ pub struct Counters {
     pub files_copied: AtomicU64,
     pub files_deleted: AtomicU64,
     pub delete_errors: AtomicU64,
+    pub vaults: VaultHealth,
 }
 
 impl Counters {

@@ -44,12 +44,9 @@ const OF_A_SNAPSHOT: &[&str] = &[
 async fn a_restore_completes_though_its_runner_dies_at_any_step() {
     for site in OF_A_RESTORE {
         let scenario = FailScenario::setup();
-        let mut world = World::new().await;
-        let source = world.snapshot("source", 4, 10_000);
-        let job = world.restore(&source, "copy", 0).expect("started");
+        let (mut world, source, job) = World::restoring(4, 10_000).await;
         fail::cfg(*site, "1*panic->off").expect("a site");
-        world.start(Part::Reconciler);
-        world.start(Part::Worker);
+        world.start_all();
         let (shown, mut deaths) = world.end_of(job).await;
         tokio::time::sleep(Duration::from_secs(2)).await;
         deaths += world.revive().await;
@@ -70,11 +67,8 @@ async fn a_restore_completes_though_its_runner_dies_at_any_step() {
 async fn a_clean_up_leaves_nothing_though_its_runner_dies_at_any_step() {
     for site in OF_A_CLEANUP {
         let scenario = FailScenario::setup();
-        let mut world = World::new().await;
-        let source = world.snapshot("source", 4, 10_000);
-        let job = world.restore(&source, "copy", 0).expect("started");
-        world.start(Part::Reconciler);
-        world.start(Part::Worker);
+        let (mut world, source, job) = World::restoring(4, 10_000).await;
+        world.start_all();
         world
             .state
             .wait("a task", |state| state.describe(job).progress.expect("shown").tasks_running > 0)
@@ -104,8 +98,7 @@ async fn a_snapshot_is_written_and_deleted_though_its_runner_dies_at_any_step() 
         let mut world = World::new().await;
         let files = world.collection("source", 4, 10_000);
         fail::cfg(*site, "1*panic->off").expect("a site");
-        world.start(Part::Reconciler);
-        world.start(Part::Worker);
+        world.start_all();
         let create = CreateSnapshotRequest {
             instance_id: INSTANCE.to_owned(),
             collection: "source".to_owned(),

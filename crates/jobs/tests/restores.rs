@@ -9,12 +9,9 @@ use support::{Part, World, sorted};
 
 #[tokio::test(start_paused = true)]
 async fn a_restore_copies_every_file_and_appears_when_all_is_there() {
-    let mut world = World::new().await;
-    let source = world.snapshot("source", 7, 100_000);
-    let job = world.restore(&source, "copy", 0).expect("started");
+    let (mut world, source, job) = World::restoring(7, 100_000).await;
     assert_eq!(world.visible_files("copy"), None);
-    world.start(Part::Reconciler);
-    world.start(Part::Worker);
+    world.start_all();
     let (shown, _) = world.end_of(job).await;
     assert_eq!(shown.state(), JobState::JobCompleted, "{}", shown.reason);
     assert_eq!(sorted(world.visible_files("copy").expect("visible")), source.contents());
@@ -26,9 +23,7 @@ async fn a_restore_copies_every_file_and_appears_when_all_is_there() {
 
 #[tokio::test(start_paused = true)]
 async fn a_collection_without_segments_is_restored_too() {
-    let mut world = World::new().await;
-    let source = world.snapshot("source", 0, 0);
-    let job = world.restore(&source, "copy", 0).expect("started");
+    let (mut world, source, job) = World::restoring(0, 0).await;
     world.start(Part::Reconciler);
     assert_eq!(world.end_of(job).await.0.state(), JobState::JobCompleted);
     assert_eq!(world.visible_files("copy"), Some(Vec::new()));
@@ -36,20 +31,15 @@ async fn a_collection_without_segments_is_restored_too() {
 
 #[tokio::test(start_paused = true)]
 async fn a_thousand_small_segments_are_restored() {
-    let mut world = World::new().await;
-    let source = world.snapshot("source", 1_000, 10);
-    let job = world.restore(&source, "copy", 0).expect("started");
-    world.start(Part::Reconciler);
-    world.start(Part::Worker);
+    let (mut world, source, job) = World::restoring(1_000, 10).await;
+    world.start_all();
     assert_eq!(world.end_of(job).await.0.state(), JobState::JobCompleted);
     assert_eq!(sorted(world.visible_files("copy").expect("visible")), source.contents());
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_claim_of_a_worker_that_died_is_taken_over() {
-    let mut world = World::new().await;
-    let source = world.snapshot("source", 3, 1_000);
-    let job = world.restore(&source, "copy", 0).expect("started");
+    let (mut world, source, job) = World::restoring(3, 1_000).await;
     world.start(Part::Reconciler);
     world
         .state
@@ -91,8 +81,7 @@ async fn a_source_file_with_other_content_fails_the_job_at_once() {
 
 async fn failed_at_once(world: &mut World, source: &support::Source, reason: &str, left: usize) {
     let job = world.restore(source, "copy", 0).expect("started");
-    world.start(Part::Reconciler);
-    world.start(Part::Worker);
+    world.start_all();
     let began = tokio::time::Instant::now();
     let (shown, _) = world.end_of(job).await;
     assert_eq!(shown.state(), JobState::JobFailed);
@@ -110,8 +99,7 @@ async fn a_vault_that_cannot_be_used_is_tried_again_and_then_ends_the_job() {
     let source = world.snapshot("source", 1, 1_000);
     world.vaults.close();
     let job = world.restore(&source, "copy", 0).expect("started");
-    world.start(Part::Reconciler);
-    world.start(Part::Worker);
+    world.start_all();
     let began = tokio::time::Instant::now();
     let (shown, _) = world.end_of(job).await;
     assert_eq!(shown.state(), JobState::JobFailed);
@@ -131,8 +119,7 @@ async fn a_vault_that_comes_back_in_time_is_used() {
     let source = world.snapshot("source", 1, 1_000);
     world.vaults.close();
     let job = world.restore(&source, "copy", 0).expect("started");
-    world.start(Part::Reconciler);
-    world.start(Part::Worker);
+    world.start_all();
     tokio::time::sleep(Duration::from_secs(5)).await;
     world.vaults.open_again();
     assert_eq!(world.end_of(job).await.0.state(), JobState::JobCompleted);
@@ -140,11 +127,8 @@ async fn a_vault_that_comes_back_in_time_is_used() {
 
 #[tokio::test(start_paused = true)]
 async fn a_job_that_is_cancelled_while_it_copies_leaves_nothing() {
-    let mut world = World::new().await;
-    let source = world.snapshot("source", 300, 1_000);
-    let job = world.restore(&source, "copy", 0).expect("started");
-    world.start(Part::Reconciler);
-    world.start(Part::Worker);
+    let (mut world, source, job) = World::restoring(300, 1_000).await;
+    world.start_all();
     world
         .state
         .wait("a claim", |state| state.describe(job).progress.expect("shown").tasks_running > 0)
@@ -179,14 +163,12 @@ async fn ten_jobs_end_though_their_leader_and_their_worker_change() {
     let jobs: Vec<u64> = (0..10)
         .map(|number| world.restore(&source, &format!("copy{number}"), 0).expect("started"))
         .collect();
-    world.start(Part::Reconciler);
-    world.start(Part::Worker);
+    world.start_all();
     for _ in 0..5 {
         tokio::time::sleep(Duration::from_millis(200)).await;
         world.kill(Part::Reconciler).await;
         world.kill(Part::Worker).await;
-        world.start(Part::Reconciler);
-        world.start(Part::Worker);
+        world.start_all();
     }
     for (number, job) in jobs.iter().enumerate() {
         let (shown, _) = world.end_of(*job).await;

@@ -3,7 +3,7 @@
 //! Messages name the vault's place (directory, or bucket) and the object. They are built from the store's error *code* and *message*,
 //! never from whole requests or replies, so that no credential can get into them.
 
-use quorate_model::{ErrorCode, MetaError};
+use quorate_model::{ErrorCode, MetaError, RetryClass};
 
 /// The kinds callers decide by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -60,12 +60,15 @@ impl ObjectError {
         ObjectError::new(ObjectErrorKind::Malformed, message)
     }
 
-    /// Whether the same call can succeed later without anybody correcting anything but the store.
+    /// Whether the same call can succeed later without anybody correcting anything but the store: what its code says.
     pub fn can_retry(&self) -> bool {
-        matches!(
-            self.kind,
-            ObjectErrorKind::StoreDown | ObjectErrorKind::Busy | ObjectErrorKind::DiskFull
-        )
+        self.kind.code().row().retry != RetryClass::Never
+    }
+
+    /// Whether it says that the vault as a whole cannot be used now, whatever object was meant.
+    pub fn concerns_the_vault(&self) -> bool {
+        use ObjectErrorKind::{Busy, StoreDown, WrongMarker};
+        matches!(self.kind, StoreDown | Busy | WrongMarker)
     }
 
     /// Whether waiting seconds is likely to be enough; a full disk needs somebody to make room.
@@ -94,9 +97,10 @@ impl ObjectError {
     }
 }
 
-impl From<ObjectError> for MetaError {
-    fn from(error: ObjectError) -> MetaError {
-        let code = match error.kind {
+impl ObjectErrorKind {
+    /// What callers of the cluster are told.
+    fn code(self) -> ErrorCode {
+        match self {
             ObjectErrorKind::NotFound => ErrorCode::NotFound,
             ObjectErrorKind::AlreadyExists => ErrorCode::AlreadyExists,
             ObjectErrorKind::Invalid => ErrorCode::InvalidArgument,
@@ -108,38 +112,30 @@ impl From<ObjectError> for MetaError {
             | ObjectErrorKind::WrongMarker
             | ObjectErrorKind::Malformed => ErrorCode::PreconditionFailed,
             ObjectErrorKind::Failed => ErrorCode::Internal,
-        };
-        MetaError::new(code, error.message)
+        }
+    }
+}
+
+impl From<ObjectError> for MetaError {
+    fn from(error: ObjectError) -> MetaError {
+        MetaError::new(error.kind.code(), error.message)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use quorate_model::RetryClass;
 
     #[test]
-    fn what_can_be_retried_has_a_retry_class_that_says_so() {
+    fn what_the_store_may_get_over_is_tried_again_and_nothing_else() {
         use ObjectErrorKind::*;
-        for kind in [
-            NotFound,
-            AlreadyExists,
-            PermissionDenied,
-            StoreDown,
-            Busy,
-            DiskFull,
-            SizeMismatch,
-            ChecksumMismatch,
-            Invalid,
-            WrongMarker,
-            Malformed,
-            Failed,
-        ] {
-            let error = ObjectError::new(kind, "x");
-            let can_retry = error.can_retry();
-            let meta = MetaError::from(error);
-            assert_eq!(meta.code.row().retry != RetryClass::Never, can_retry, "{kind:?}");
-        }
+        let can_retry = |kind| ObjectError::new(kind, "x").can_retry();
+        assert!([StoreDown, Busy, DiskFull].into_iter().all(can_retry));
+        assert!(
+            ![NotFound, AlreadyExists, PermissionDenied, SizeMismatch, Invalid, WrongMarker]
+                .into_iter()
+                .any(can_retry)
+        );
     }
 
     #[test]

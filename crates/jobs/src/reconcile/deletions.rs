@@ -9,7 +9,7 @@ use super::{Access, Round, StepError};
 use crate::counters::Counters;
 use crate::settings::{BATCHES_PER_ROUND, DELETIONS_PER_BATCH, VAULT_PAUSE};
 use crate::vaults::Vaults;
-use quorate_objects::{ObjectError, ObjectErrorKind, ObjectPath, Vault};
+use quorate_objects::{ObjectError, ObjectPath, Vault};
 use quorate_state_machine::access::{Propose, Query};
 use quorate_state_machine::commands::FinishDeletion;
 use quorate_state_machine::condemned::{self, DeletionKey};
@@ -69,7 +69,9 @@ impl Deleter {
             if self.paused.contains_key(&vault) {
                 continue;
             }
-            if let Err(error) = delete_all(access, &vault, rows, &mut deletions).await {
+            let deleted = delete_all(access, &vault, rows, &mut deletions).await;
+            access.counters.vaults.note(vault.0, &vault.1, &deleted);
+            if let Err(error) = deleted {
                 Counters::add(&access.counters.delete_errors, 1);
                 access.complaints.log("delete condemned files", &error);
                 self.paused.insert(vault, now + VAULT_PAUSE);
@@ -84,12 +86,6 @@ impl Deleter {
     }
 }
 
-/// Whether an error says that the vault as a whole cannot be used now, so that its other rows need not be tried.
-fn concerns_the_vault(error: &ObjectError) -> bool {
-    use ObjectErrorKind::{Busy, StoreDown, WrongMarker};
-    matches!(error.kind, StoreDown | Busy | WrongMarker)
-}
-
 /// Deletes what rows of one vault name; `done` grows with each row that is finished. A row that fails by itself stays and is
 /// tried again with the next pass over the queue.
 async fn delete_all<N, V: Vaults>(
@@ -102,7 +98,7 @@ async fn delete_all<N, V: Vaults>(
     for (key, record) in rows {
         match delete(&vault, &record).await {
             Ok(count) => Counters::add(&access.counters.files_deleted, count),
-            Err(error) if concerns_the_vault(&error) => return Err(error),
+            Err(error) if error.concerns_the_vault() => return Err(error),
             Err(error) => {
                 Counters::add(&access.counters.delete_errors, 1);
                 access.complaints.log("delete condemned files", &error);

@@ -58,6 +58,12 @@ impl SnapshotSteps {
                 continue;
             }
             if let Err(error) = self.advance(access, &snapshot, now).await {
+                if let StepError::Object(error) = &error {
+                    access
+                        .counters
+                        .vaults
+                        .note(key.0, &snapshot.record.vault, &Err::<(), _>(error.clone()));
+                }
                 access.complaints.log("work on a snapshot", &error);
                 self.paused.insert(key, now + VAULT_PAUSE);
             }

@@ -3,7 +3,7 @@
 use super::{Done, Failure, Work};
 use crate::vaults::Vaults;
 use crate::work_source::WorkSource;
-use quorate_objects::{CopiedBytes, CopyOptions, Crc64, FileCopy, ObjectPath, copy_files};
+use quorate_objects::{CopiedBytes, CopyOptions, Crc64, FileCopy, ObjectErrorKind, ObjectPath, copy_files};
 use quorate_state_machine::jobs::translate::{SegmentCopy, translate};
 use quorate_wire::quorate::v1::{SegmentFile, SourceRow};
 use std::collections::BTreeMap;
@@ -32,7 +32,12 @@ async fn copy_all<S: WorkSource, V: Vaults>(work: &Work<S, V>, segments: &[Segme
             files.push(file_copy(segment, file)?);
         }
     }
-    let open = async |scope, name: &str| work.vaults.open(scope, name).await.map_err(Failure::of_vault);
+    let health = &work.counters.vaults;
+    let open = async |scope, name: &str| {
+        let opened = work.vaults.open(scope, name).await;
+        health.note(scope, name, &opened);
+        opened.map_err(Failure::of_vault)
+    };
     let target = open(work.task.target_scope, &work.task.target_vault).await?;
     let mut before = CopiedBytes::default();
     for ((scope, name), files) in by_source {
@@ -44,12 +49,35 @@ async fn copy_all<S: WorkSource, V: Vaults>(work: &Work<S, V>, segments: &[Segme
             work.progress.files.store(before.files + copied.files, Ordering::Relaxed);
             work.progress.bytes.store(before.bytes + copied.bytes, Ordering::Relaxed);
         };
-        copy_files(&source, &target, &files, CopyOptions::default(), &progress).await?;
+        if let Err(error) = copy_files(&source, &target, &files, CopyOptions::default(), &progress).await {
+            if error.concerns_the_vault() {
+                // The error does not say which of the two.
+                health.note(scope, name, &source.head(&files[0].source_path).await);
+                health.note(
+                    work.task.target_scope,
+                    &work.task.target_vault,
+                    &target.head(&files[0].target_path).await,
+                );
+            }
+            return Err(match error.kind {
+                ObjectErrorKind::NotFound if has_moved(work, segments).await? => Failure::moved(error),
+                _ => error.into(),
+            });
+        }
         before.files += files.len() as u64;
         before.bytes += files.iter().map(|file| file.size).sum::<u64>();
     }
     fail::fail_point!("job_copy_synced", |_| Err(Failure::for_good("injected".to_owned())));
     Ok(())
+}
+
+/// Whether the files lie elsewhere by now than where this claim was told to look. While the claim worked, a clone that it reads through may
+/// have been compacted and decoupled, and the files it was told of deleted: the state is asked again, and knows of it.
+async fn has_moved<S: WorkSource, V: Vaults>(work: &Work<S, V>, segments: &[SegmentCopy]) -> Result<bool, Failure> {
+    let rows = work.source.read(&work.task).await?;
+    let now = translate(&work.task, &rows)?.copies;
+    let place = |segment: &SegmentCopy| (segment.owner_scope, segment.vault.clone(), segment.path.clone());
+    Ok(!now.iter().map(place).eq(segments.iter().map(place)))
 }
 
 fn file_copy(segment: &SegmentCopy, file: &SegmentFile) -> Result<FileCopy, Failure> {

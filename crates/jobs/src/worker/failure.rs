@@ -16,6 +16,14 @@ impl Failure {
         Failure { reason, can_retry: false }
     }
 
+    /// A file is not where it was, and the state says by now that it is elsewhere: the next claim is told where.
+    pub fn moved(error: ObjectError) -> Failure {
+        Failure {
+            reason: format!("{}; its segment was moved meanwhile", error.message),
+            can_retry: true,
+        }
+    }
+
     /// A vault that cannot be opened may come back: a share that is not mounted, a store that is down.
     pub fn of_vault(error: ObjectError) -> Failure {
         Failure {
@@ -28,7 +36,7 @@ impl Failure {
 impl From<ObjectError> for Failure {
     fn from(error: ObjectError) -> Failure {
         let can_retry = match error.kind {
-            // The source is gone or is not what was recorded, or the call is wrong: it stays so.
+            // The source is gone from where the state says it is, or is not what was recorded, or the call is wrong: it stays so.
             ObjectErrorKind::NotFound
             | ObjectErrorKind::SizeMismatch
             | ObjectErrorKind::ChecksumMismatch

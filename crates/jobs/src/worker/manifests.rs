@@ -16,6 +16,7 @@ use std::sync::atomic::Ordering;
 
 pub(super) async fn write<S: WorkSource, V: Vaults>(work: &Work<S, V>, rows: &[SourceRow]) -> Result<Done, Failure> {
     let opened = work.vaults.open(work.task.target_scope, &work.task.target_vault).await;
+    work.counters.vaults.note(work.task.target_scope, &work.task.target_vault, &opened);
     let vault = opened.map_err(Failure::of_vault)?;
     fail::fail_point!("job_manifests_before", |_| Err(Failure::for_good("injected".to_owned())));
     let rows = rows.to_vec();

@@ -221,6 +221,20 @@ impl World {
         }
     }
 
+    /// A world in which a restore of a snapshot of so many segments of one file each, into `copy`, has been asked for.
+    pub async fn restoring(segments: u32, file_bytes: usize) -> (World, Source, u64) {
+        let world = World::new().await;
+        let source = world.snapshot("source", segments, file_bytes);
+        let job = world.restore(&source, "copy", 0).expect("started");
+        (world, source, job)
+    }
+
+    /// Starts one of each.
+    pub fn start_all(&mut self) {
+        self.start(Part::Reconciler);
+        self.start(Part::Worker);
+    }
+
     pub fn start(&mut self, part: Part) {
         let handle = match part {
             Part::Reconciler => tokio::spawn(Reconciler::new(self.state.clone(), self.vaults.clone(), self.counters.clone()).run()),
@@ -385,11 +399,16 @@ impl World {
 
     /// The files of a collection that callers can see; `None` when they see no such collection.
     pub fn visible_files(&self, collection: &str) -> Option<Vec<Vec<u8>>> {
+        self.files_in(1, collection)
+    }
+
+    /// The same for the instance of a scope.
+    pub fn files_in(&self, scope: u64, collection: &str) -> Option<Vec<Vec<u8>>> {
         self.state.read(|reader| {
             use quorate_state_machine::keys::VersionedTable;
             use quorate_state_machine::record::SegmentRecord;
             use quorate_state_machine::versioned::{Lineage, LineageScan, PageLimit};
-            let lineage = Lineage::of(reader, ScopeId(1), Revision(u64::MAX)).expect("reads");
+            let lineage = Lineage::of(reader, ScopeId(scope), Revision(u64::MAX)).expect("reads");
             let found = quorate_state_machine::catalog::find_collection(reader, &lineage, "default", collection).ok()?;
             let scan = LineageScan {
                 table: VersionedTable::Segment,

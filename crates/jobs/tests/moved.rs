@@ -1,0 +1,184 @@
+//! Files that move while a worker is at them: a clone that a restore reads through is compacted, and the files of its source go.
+
+mod support;
+
+use bytes::{BufMut, Bytes};
+use prost::Message;
+use quorate_jobs::{LocalWork, Settings, WorkSource, Worker};
+use quorate_model::{MetaError, Revision, ScopeId};
+use quorate_state_machine::commands::compact_snapshot::CompactSnapshotCall;
+use quorate_state_machine::commands::{CompactSnapshot, CreatePin, CreateRestore};
+use quorate_state_machine::keys::{self, RecordTable};
+use quorate_state_machine::record::{ParentRecord, SnapshotRecord};
+use quorate_state_machine::versioned::lineage;
+use quorate_state_machine::versioned::pins::PinKind;
+use quorate_wire::quorate::v1::*;
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use support::testing::OTHER_INSTANCE;
+use support::{Part, State, World, sorted};
+use tokio::sync::{Notify, watch};
+
+const CLONE_SCOPE: u64 = 2;
+const BASE_SCOPE: u64 = 4;
+
+/// A worker's source that stops between the first reading of a restore's task and the copying.
+#[derive(Clone)]
+struct Stopping {
+    work: LocalWork<State>,
+    has_read: Arc<AtomicBool>,
+    go_on: Arc<Notify>,
+}
+
+impl WorkSource for Stopping {
+    async fn claim(&self, worker: &str, tasks: u32) -> Result<Vec<TaskAssignment>, MetaError> {
+        self.work.claim(worker, tasks).await
+    }
+
+    async fn renew(&self, worker: &str, claims: Vec<ClaimProgress>) -> Result<Vec<ClaimProgress>, MetaError> {
+        self.work.renew(worker, claims).await
+    }
+
+    async fn read(&self, task: &TaskAssignment) -> Result<Vec<SourceRow>, MetaError> {
+        let rows = self.work.read(task).await;
+        if task.kind() == JobKind::Restore && !self.has_read.swap(true, Ordering::SeqCst) {
+            self.go_on.notified().await;
+        }
+        rows
+    }
+
+    async fn complete(&self, result: CompleteTaskRequest) -> Result<bool, MetaError> {
+        self.work.complete(result).await
+    }
+
+    async fn fail(&self, report: FailTaskRequest) -> Result<bool, MetaError> {
+        self.work.fail(report).await
+    }
+}
+
+/// Makes the other instance a clone of the first as of now.
+fn make_clone(state: &State) {
+    let pin = CreatePin {
+        scope: 1,
+        kind: PinKind::Clone as i32,
+        ..CreatePin::default()
+    };
+    let pin = state.apply(&pin).expect("pinned");
+    let parent = ParentRecord {
+        source_scope: 1,
+        source_revision: pin.revision,
+        source_pin: pin.pin,
+        base_scope: BASE_SCOPE,
+        created_at: pin.revision,
+        depth: 1,
+        ..ParentRecord::default()
+    };
+    let mut bench = state.bench();
+    let base = keys::record_in_scope(RecordTable::Scope, ScopeId(BASE_SCOPE)).freeze();
+    bench.store.rows.insert(base, Bytes::from_static(OTHER_INSTANCE.as_bytes()));
+    let row = lineage::parent_key(ScopeId(CLONE_SCOPE));
+    bench.store.rows.insert(row, parent.encode_to_vec().into());
+    bench.set_counters(|counters| counters.next_scope = BASE_SCOPE + 1);
+}
+
+/// A committed snapshot of what the clone inherits of a collection; its revision.
+fn snapshot_of_clone(state: &State, collection: &str) -> u64 {
+    let pin = CreatePin {
+        scope: CLONE_SCOPE,
+        kind: PinKind::Snapshot as i32,
+        ..CreatePin::default()
+    };
+    let pin = state.apply(&pin).expect("pinned");
+    let mut bench = state.bench();
+    let lineage = lineage::Lineage::of(&bench.store, ScopeId(CLONE_SCOPE), Revision(u64::MAX)).expect("reads");
+    let found = quorate_state_machine::catalog::find_collection(&bench.store, &lineage, "default", collection).expect("inherited");
+    let record = SnapshotRecord {
+        name: "s".to_owned(),
+        state: SnapshotState::Committed as i32,
+        collection_id: found.id,
+        collection: collection.to_owned(),
+        database: "default".to_owned(),
+        pin: pin.pin,
+        ..SnapshotRecord::default()
+    };
+    let mut key = keys::record_in_scope(RecordTable::Snapshot, ScopeId(CLONE_SCOPE));
+    key.put_u64(pin.revision);
+    bench.store.rows.insert(key.freeze(), record.encode_to_vec().into());
+    bench.adopt_rows();
+    pin.revision
+}
+
+fn restore(state: &State, revision: u64) -> u64 {
+    let request = RestoreSnapshotRequest {
+        instance_id: OTHER_INSTANCE.to_owned(),
+        snapshot: Some(SnapshotRef {
+            snapshot_id: format!("{revision:016x}0000"),
+            ..SnapshotRef::default()
+        }),
+        target_collection: "copy".to_owned(),
+        ..RestoreSnapshotRequest::default()
+    };
+    state.call::<CreateRestore>(request).expect("started").job_id
+}
+
+fn compact(state: &State) -> u64 {
+    let call = CompactSnapshotCall::Native(CompactCloneRequest {
+        instance_id: OTHER_INSTANCE.to_owned(),
+        keep_files: false,
+    });
+    state.call::<CompactSnapshot>(call).expect("started").job
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_was_moved_meanwhile_is_copied_from_where_it_is_now() {
+    let mut world = World::new().await;
+    let files = world.collection("source", 3, 1_000);
+    make_clone(&world.state);
+    let revision = snapshot_of_clone(&world.state, "source");
+    let job = restore(&world.state, revision);
+    world.start(Part::Reconciler);
+
+    // A worker is told of the source's files, and is slow.
+    let source = Stopping {
+        work: LocalWork::new(world.state.clone()),
+        has_read: Arc::default(),
+        go_on: Arc::default(),
+    };
+    let (_stop, stopped) = watch::channel(false);
+    let slow = Worker::new(
+        "slow".to_owned(),
+        source.clone(),
+        world.vaults.clone(),
+        Settings { tasks_at_once: 1 },
+        world.counters.clone(),
+    );
+    let slow = tokio::spawn(slow.run(stopped));
+    world.state.wait("a reading", |_| source.has_read.load(Ordering::SeqCst)).await;
+
+    // Meanwhile the clone gets copies of its own, and the source's files are deleted.
+    let compaction = compact(&world.state);
+    world.start(Part::Worker);
+    let (shown, _) = world.end_of(compaction).await;
+    assert_eq!(shown.state(), JobState::JobCompleted, "{}", shown.reason);
+    for (name, _) in &files {
+        fs::remove_file(world.vaults.path().join(name)).expect("deleted");
+    }
+    source.go_on.notify_one();
+
+    let (shown, _) = world.end_of(job).await;
+    assert_eq!(shown.state(), JobState::JobCompleted, "{}", shown.reason);
+    let expected = sorted(files.into_iter().map(|(_, content)| content).collect());
+    assert_eq!(sorted(world.files_in(CLONE_SCOPE, "copy").expect("visible")), expected);
+    let request = ListTasksRequest {
+        job_id: job,
+        ..ListTasksRequest::default()
+    };
+    let tasks = quorate_state_machine::queries::jobs::list_tasks(&world.state.bench().store, &request).expect("listed");
+    let reasons: Vec<&str> = tasks.tasks.iter().map(|task| task.reason.as_str()).collect();
+    assert!(
+        reasons.iter().any(|reason| reason.ends_with("its segment was moved meanwhile")),
+        "{reasons:?}"
+    );
+    slow.abort();
+}
