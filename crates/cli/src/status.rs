@@ -98,6 +98,10 @@ fn render(status: &StatusReply) -> String {
     let voters = status.peers.iter().filter(|peer| peer.voter).count();
     let reachable = status.peers.iter().filter(|peer| peer.voter && peer.reachable).count();
     let health = match (status.leader_id, wrong(status)) {
+        (0, _) if status.last_leader_id != 0 => format!(
+            "The cluster has no leader: writes wait. {reachable} of {voters} voters answer; peer {} led last.",
+            status.last_leader_id
+        ),
         (0, _) => "The cluster has no leader: writes wait.".to_owned(),
         (leader, 0) => format!("Healthy: peer {leader} leads, all {voters} voters answer."),
         (leader, findings) => format!("Peer {leader} leads, {reachable} of {voters} voters answer, {findings} finding(s)."),
@@ -112,10 +116,11 @@ fn render(status: &StatusReply) -> String {
     table.set_header(["PEER", "ROLE", "ADDRESS", "STATE", "APPLIED", "BEHIND", "DISK FREE", "VERSION"]);
     let most = status.peers.iter().map(|peer| peer.applied_index).max().unwrap_or(0);
     for peer in &status.peers {
-        let role = match (peer.peer_id == status.leader_id, peer.voter) {
-            (true, _) => "leader",
-            (false, true) => "voter",
-            (false, false) => "learner",
+        let role = match peer.voter {
+            _ if peer.peer_id == status.leader_id => "leader",
+            true if peer.peer_id == status.last_leader_id => "led last",
+            true => "voter",
+            false => "learner",
         };
         let state = match (peer.reachable, peer.diverged, peer.disk_low) {
             (false, _, _) => "unreachable",
@@ -170,5 +175,27 @@ mod tests {
         status.findings.push(finding("warning"));
         assert!(render(&status).contains("1 finding(s)"), "{}", render(&status));
         assert_eq!(wrong(&status), 1);
+    }
+
+    #[test]
+    fn who_led_last_is_not_shown_as_the_leader() {
+        let peer = |peer_id: u64| quorate_wire::quorate::v1::PeerStatus {
+            peer_id,
+            voter: true,
+            reachable: peer_id == 1,
+            ..Default::default()
+        };
+        let status = StatusReply {
+            last_leader_id: 2,
+            peers: (1..=3).map(peer).collect(),
+            ..Default::default()
+        };
+        let shown = render(&status);
+        assert!(shown.starts_with("The cluster has no leader"), "{shown}");
+        assert!(
+            shown.contains("1 of 3 voters answer; peer 2 led last") && shown.contains("led last"),
+            "{shown}"
+        );
+        assert!(!shown.contains(" leader  "), "{shown}");
     }
 }

@@ -56,7 +56,7 @@ impl Node {
                 last_contact_ms: if own { Some(0) } else { core.health.last_contact_ms(*peer) },
             });
         }
-        let leader = metrics.current_leader.unwrap_or(0);
+        let (leader, last_leader) = leadership(metrics.current_leader, &peers);
         let mut findings = findings(leader, &peers, core.settings.timing.heartbeat_ms);
         findings.extend(cluster_findings(core));
         findings.sort_by_key(|finding| finding.severity != "critical");
@@ -69,8 +69,23 @@ impl Node {
             peers,
             findings,
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            last_leader_id: last_leader,
         }
     }
+}
+
+/// Who leads, and while nobody can, who did when that was last heard of. openraft goes on naming the last leader it followed.
+fn leadership(known: Option<u64>, peers: &[wire::PeerStatus]) -> (u64, u64) {
+    let known = known.unwrap_or(0);
+    let (reachable, needed) = quorum(peers);
+    if reachable >= needed { (known, 0) } else { (0, known) }
+}
+
+/// Voters that answer, and how many must.
+fn quorum(peers: &[wire::PeerStatus]) -> (usize, usize) {
+    let voters = peers.iter().filter(|peer| peer.voter);
+    let reachable = voters.clone().filter(|peer| peer.reachable).count();
+    (reachable, voters.count() / 2 + 1)
 }
 
 fn finding(critical: bool, object: String, text: String, advice: &str) -> wire::Finding {
@@ -118,11 +133,10 @@ fn no_leader(voters: usize, reachable: usize, needed: usize) -> wire::Finding {
 /// What the peers' own words say needs an operator's attention.
 fn findings(leader: u64, peers: &[wire::PeerStatus], heartbeat_ms: u64) -> Vec<wire::Finding> {
     let mut found = Vec::new();
-    let voters: Vec<&wire::PeerStatus> = peers.iter().filter(|peer| peer.voter).collect();
-    let reachable = voters.iter().filter(|peer| peer.reachable).count();
-    let needed = voters.len() / 2 + 1;
+    let voters = peers.iter().filter(|peer| peer.voter).count();
+    let (reachable, needed) = quorum(peers);
     if leader == 0 {
-        found.push(no_leader(voters.len(), reachable, needed));
+        found.push(no_leader(voters, reachable, needed));
     }
     let most_applied = peers.iter().map(|peer| peer.applied_index).max().unwrap_or(0);
     for peer in peers {

@@ -2,11 +2,11 @@
 
 use crate::cluster_settings::ClusterSettings;
 use crate::config::ServerConfig;
-use crate::doris_grpc;
 use crate::limits::{DEFAULT_DEADLINE, MAX_IN_FLIGHT};
 use crate::metrics::Metrics;
 use crate::secrets::SecretBox;
 use crate::slow::{Answered, DEFAULT_SLOW_REQUEST_MS, SlowLog};
+use crate::{doris_grpc, jobs};
 use quorate_consensus::{Deadline, Node};
 use quorate_model::{ErrorCode, MetaError, RequestId};
 use quorate_state_machine::command::{PrepareContext, PrepareSettings};
@@ -88,6 +88,7 @@ impl App {
     pub fn status(&self) -> Result<StatusReply, MetaError> {
         let mut status = self.node()?.status();
         status.findings.extend(doris_grpc::finding(&self.config));
+        status.findings.extend(jobs::vault_findings(self, self.node()?));
         Ok(status)
     }
 

@@ -3,6 +3,7 @@
 use crate::app::App;
 use crate::config::ConfigError;
 use quorate_consensus::Node;
+use quorate_jobs::vault_health::Trouble;
 use quorate_jobs::{Counters, LocalWork, Reconciler, Settings, Vaults, Worker};
 use quorate_model::ScopeId;
 use quorate_objects::{BucketStyle, Http, LocalPlace, ObjectError, ObjectErrorKind, Patience, S3Place, Secret, Vault, VaultPlace};
@@ -11,9 +12,9 @@ use quorate_state_machine::catalog::storage::{self, StoredVault};
 use quorate_state_machine::command::ApplyError;
 use quorate_state_machine::commands::{MarkLocalVault, mark_local_vault};
 use quorate_state_machine::keys::{self, RecordTable};
-use quorate_state_machine::{Reader, StoreError, jobs, object_stores, store};
+use quorate_state_machine::{Reader, StoreError, instances, jobs, object_stores, store};
 use quorate_wire::doris::ObjectStoreInfoPb;
-use quorate_wire::quorate::v1::JobState;
+use quorate_wire::quorate::v1::{Finding, JobState};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -186,6 +187,30 @@ impl Vaults for PeerVaults {
         let place = self.place(scope, vault)?;
         Vault::open(&place, Patience::default()).await
     }
+}
+
+/// Vaults that the work of this peer cannot use now.
+pub fn vault_findings(app: &App, node: &Node) -> Vec<Finding> {
+    let troubles = app.job_counters.vaults.troubles();
+    let finding = |trouble: Trouble| {
+        let owner = Query::read(node, |reader| instances::id_of_scope(reader, ScopeId(trouble.scope)));
+        let of = owner.map_or_else(|_| format!("scope {}", trouble.scope), |instance| format!("instance {instance}"));
+        Finding {
+            severity: "warning".to_owned(),
+            object: match trouble.vault.as_str() {
+                "" => format!("local vault, for {of}"),
+                vault => format!("vault {vault} of {of}"),
+            },
+            text: format!(
+                "peer {} cannot use it since {} s: {}",
+                node.peer(),
+                trouble.lasts.as_secs(),
+                trouble.reason
+            ),
+            advice: "bring the store or the mount back, or mend the vault's credentials; jobs and deletions go on by themselves".to_owned(),
+        }
+    };
+    troubles.into_iter().map(finding).collect()
 }
 
 /// Brings the metrics of jobs up to date.

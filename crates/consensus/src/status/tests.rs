@@ -1,6 +1,6 @@
 //! Each fault that an operator can meet has one finding that names the object and says what to do.
 
-use super::{LAGGING_ENTRIES, findings, lost};
+use super::{LAGGING_ENTRIES, findings, leadership, lost};
 use crate::maintenance::MAX_CLOCK_OFFSET_MS;
 use quorate_wire::quorate::v1 as wire;
 
@@ -173,4 +173,18 @@ fn a_peer_that_must_not_come_back_is_told_how_it_may() {
     let finding = lost(2);
     assert_eq!((finding.severity.as_str(), finding.object.as_str()), ("critical", "peer 2"));
     assert!(finding.advice.contains("--replace"), "{}", finding.advice);
+}
+
+#[test]
+fn who_led_is_not_taken_for_who_leads_when_a_majority_is_gone() {
+    let mut peers = healthy();
+    assert_eq!(leadership(Some(1), &peers), (1, 0));
+    peers[1].reachable = false;
+    assert_eq!(leadership(Some(1), &peers), (1, 0), "two of three are a majority");
+    peers[2].reachable = false;
+    assert_eq!(leadership(Some(1), &peers), (0, 1));
+    assert_eq!(leadership(None, &peers), (0, 0));
+    // A learner that answers is no voter.
+    peers[0].voter = false;
+    assert_eq!(leadership(Some(1), &peers), (0, 1));
 }
