@@ -42,6 +42,14 @@ pub fn database_name(name: String) -> Result<String, MetaError> {
     Ok(name)
 }
 
+/// The database of the collection a request means; instance, database and collection checked.
+pub fn database_of_collection(instance_id: &str, database: String, collection: &str) -> Result<String, MetaError> {
+    check_instance(instance_id)?;
+    let database = database_name(database)?;
+    check_name("collection", collection)?;
+    Ok(database)
+}
+
 /// The partition a request means, checked.
 pub fn partition_name(name: String) -> Result<String, MetaError> {
     let name = if name.is_empty() { DEFAULT_PARTITION.to_owned() } else { name };
@@ -149,13 +157,17 @@ pub fn check_content(content: &SegmentContent) -> Result<(), MetaError> {
     Ok(())
 }
 
-/// A name is a path below the segment's directory that cannot lead out of it, in any store.
-fn check_file(segment_id: u64, file: &SegmentFile) -> Result<(), MetaError> {
-    let name = &file.name;
+/// Whether a name is a path below the segment's directory that cannot lead out of it, in any store.
+pub fn is_file_name(name: &str) -> bool {
     // The last two are names that vaults keep for themselves.
     let is_part = |part: &str| !matches!(part, "" | "." | ".." | ".quorate-vault") && !part.ends_with(".quorate-partial");
     let is_plain = |byte: char| !byte.is_control() && byte != '\\';
-    if name.len() <= limits::MAX_NAME_BYTES && name.split('/').all(is_part) && name.chars().all(is_plain) {
+    name.len() <= limits::MAX_NAME_BYTES && name.split('/').all(is_part) && name.chars().all(is_plain)
+}
+
+fn check_file(segment_id: u64, file: &SegmentFile) -> Result<(), MetaError> {
+    let name = &file.name;
+    if is_file_name(name) {
         return Ok(());
     }
     let message = format!(

@@ -2,12 +2,14 @@
 
 use super::source::{segment_stats, tables};
 use super::{ActiveJob, claim_directory, sum};
+use crate::catalog::bounds;
 use crate::command::{ApplyContext, ApplyError};
 use crate::keys::VersionedTable;
 use crate::record::{SegmentRecord, StatsRecord, TaskRecord};
-use crate::versioned;
+use crate::store::Reader;
+use crate::versioned::{self, Lineage};
 use prost::Message;
-use quorate_model::{MetaError, ScopeId};
+use quorate_model::{MetaError, Revision, ScopeId};
 use quorate_wire::quorate::v1::{JobKind, StagedRow};
 
 /// Stages a task's rows. Refuses, and writes nothing, unless they are what the task is about.
@@ -22,6 +24,12 @@ pub fn stage(
         job,
         directory: claim_directory(&job.record, job.id, number, task.fence),
         task,
+        source: Lineage::of(
+            context.reader(),
+            ScopeId(job.record.source_scope),
+            Revision(job.record.source_revision),
+        )?,
+        reader: context.reader(),
     };
     match job.record.kind() {
         JobKind::Manifests | JobKind::Unspecified if rows.is_empty() => return Ok(()),
@@ -60,20 +68,28 @@ struct Place<'a> {
     job: &'a ActiveJob,
     directory: String,
     task: &'a TaskRecord,
+    source: Lineage,
+    reader: &'a dyn Reader,
 }
 
 impl Place<'_> {
     /// Checks one row; returns what it adds to the sums.
-    fn check(&self, number: u32, table: VersionedTable, row: &StagedRow) -> Result<StatsRecord, MetaError> {
+    fn check(&self, number: u32, table: VersionedTable, row: &StagedRow) -> Result<StatsRecord, ApplyError> {
         let is_restore = self.job.record.kind() == JobKind::Restore;
         let in_place = match is_restore {
             true => self.is_restored_key(&row.key),
             false => (self.task.first_key.as_ref()..=self.task.last_key.as_ref()).contains(&row.key.as_ref()),
         };
         if !in_place {
-            return Err(refused(number, "one of its rows lies outside of what it may write"));
+            return Err(refused(number, "one of its rows lies outside of what it may write").into());
         }
         if table != VersionedTable::Segment {
+            // Such rows are copied as they are. One that does not decode would be met by every peer that reads it, once it is visible.
+            let source = self.source.get(self.reader, table, &row.key)?;
+            if source.is_none_or(|source| source.value != row.value) {
+                let text = format!("a row of table {} is not what the source holds", row.table);
+                return Err(refused(number, &text).into());
+            }
             return Ok(StatsRecord {
                 segments: 1,
                 ..StatsRecord::default()
@@ -90,10 +106,10 @@ impl Place<'_> {
             }
             false => segment.owner_scope != 0,
         };
-        match files_in_place {
-            true => Ok(segment_stats(&segment)),
-            false => Err(refused(number, "one of its segments names files that are not its own")),
+        if !files_in_place || !segment.files.iter().all(|file| bounds::is_file_name(&file.name)) {
+            return Err(refused(number, "one of its segments names files that are not its own").into());
         }
+        Ok(segment_stats(&segment))
     }
 
     /// Within the hidden collection, one of its partitions, and the ids that were reserved for the task.

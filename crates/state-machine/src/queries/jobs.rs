@@ -2,6 +2,7 @@
 
 use super::QueryError;
 use crate::command::decode_record;
+use crate::instances;
 use crate::jobs::{self, rows, source::Source, tasks};
 use crate::keys::VersionedTable;
 use crate::limits;
@@ -13,7 +14,7 @@ use quorate_model::job_states::job_has_ended;
 use quorate_model::{MetaError, Revision};
 use quorate_wire::quorate::v1::{
     DescribeJobRequest, Job, JobProgress, JobState, ListJobsReply, ListJobsRequest, ListTasksReply, ListTasksRequest, ReadTaskReply,
-    ReadTaskRequest, SourceRow, Task,
+    ReadTaskRequest, SourceRow, Task, TaskState,
 };
 use std::collections::BTreeSet;
 
@@ -34,6 +35,10 @@ pub fn list_jobs(reader: &dyn Reader, request: &ListJobsRequest) -> Result<ListJ
             && named(&request.collection, &record.target_collection)
             && !(request.only_active && job_has_ended(record.state()))
     };
+    // Of an instance that was dropped there may still be jobs, and its id stays taken.
+    if !request.instance_id.is_empty() && instances::find(reader, &request.instance_id)?.is_none() {
+        return Err(MetaError::not_found(format!("instance {} does not exist", request.instance_id)).into());
+    }
     let prefix = rows::all_jobs();
     let before = page_token(&request.page_token)?;
     let start = before.map_or_else(|| prefix.clone(), |before| rows::job(before.saturating_sub(1)));
@@ -57,9 +62,7 @@ pub fn list_jobs(reader: &dyn Reader, request: &ListJobsRequest) -> Result<ListJ
 
 pub fn list_tasks(reader: &dyn Reader, request: &ListTasksRequest) -> Result<ListTasksReply, QueryError> {
     let job = request.job_id;
-    if jobs::find(reader, job)?.is_none() {
-        return Err(jobs::missing(job).into());
-    }
+    let has_ended = job_has_ended(jobs::find(reader, job)?.ok_or_else(|| jobs::missing(job))?.state());
     let prefix = rows::tasks_of(job);
     let after = page_token(&request.page_token)?.map_or(0, |after| after.min(u64::from(u32::MAX) - 1) as u32);
     let mut cursor = reader.cursor(&rows::task(job, after + 1), &prefix_end(&prefix))?;
@@ -67,7 +70,7 @@ pub fn list_tasks(reader: &dyn Reader, request: &ListTasksRequest) -> Result<Lis
     while let Some((key, value)) = cursor.row() {
         let number = rows::task_of(key)?;
         let record: TaskRecord = decode_record(key, Bytes::copy_from_slice(value))?;
-        reply.tasks.push(task(job, number, record));
+        reply.tasks.push(task(job, number, record, has_ended));
         cursor.next()?;
         if reply.tasks.len() >= rows_per_page(request.page_size) && cursor.row().is_some() {
             reply.next_page_token = number.to_string();
@@ -185,13 +188,18 @@ fn percent(state: JobState, progress: &JobProgress) -> u32 {
     }
 }
 
-fn task(job: u64, number: u32, record: TaskRecord) -> Task {
+/// The records of a job's tasks stay as they are when it ends; nobody has a claim then, whatever they say.
+fn task(job: u64, number: u32, record: TaskRecord, job_has_ended: bool) -> Task {
     let expected = record.expected.unwrap_or_default();
+    let (state, worker) = match record.state() {
+        TaskState::TaskOpen | TaskState::TaskClaimed if job_has_ended => (TaskState::TaskCancelled, String::new()),
+        state => (state, record.worker),
+    };
     Task {
         job_id: job,
         task: number,
-        state: record.state,
-        worker: record.worker,
+        state: state as i32,
+        worker,
         fence: record.fence,
         attempts: record.attempts,
         reason: record.reason,

@@ -262,6 +262,103 @@ fn a_compacted_clone_reads_its_base_layer() {
 }
 
 #[test]
+fn rows_that_are_not_the_sources_fail_the_job_and_are_never_seen() {
+    let of_table = |bench: &mut Bench, table: VersionedTable| {
+        let tasks = claim(bench, "w", 16);
+        let rows = tasks
+            .into_iter()
+            .map(|task| (translate(&task, &fixture::source_rows(bench, &task)).expect("fits").rows, task));
+        rows.into_iter()
+            .find(|(rows, _)| rows.iter().any(|row| row.table == table as u32))
+            .expect("has one")
+    };
+    type Tampering = fn(&mut StagedRow);
+    let tampered: [(VersionedTable, Tampering); 4] = [
+        (VersionedTable::Database, |row| {
+            row.value = bytes::Bytes::from_static(b"\xff\xff no record")
+        }),
+        (VersionedTable::Collection, |row| {
+            let mut record = CollectionRecord::decode(row.value.clone()).expect("decodes");
+            record.database_id += 1;
+            row.value = record.encode_to_vec().into();
+        }),
+        (VersionedTable::Segment, |row| {
+            row.value = bytes::Bytes::from_static(b"\xff\xff no record")
+        }),
+        (VersionedTable::Segment, |row| {
+            let mut record = SegmentRecord::decode(row.value.clone()).expect("decodes");
+            record.files[0].name = "../../elsewhere".to_owned();
+            row.value = record.encode_to_vec().into();
+        }),
+    ];
+    for (table, tamper) in tampered {
+        let (mut bench, job) = started(JobKind::CompactClone, 2);
+        let (mut rows, task) = of_table(&mut bench, table);
+        tamper(&mut rows[0]);
+        let complete = CompleteTask {
+            job,
+            task: task.task,
+            fence: task.fence,
+            rows,
+            files: task.files,
+            bytes: task.bytes,
+        };
+        let before = bench.store.rows.len();
+        let error = bench.run(&complete).expect_err("refused");
+        let start = format!("the result of task {} does not fit: ", task.task);
+        assert!(
+            error.code == ErrorCode::InvalidArgument && error.message.starts_with(&start),
+            "{table:?}: {error}"
+        );
+        assert_eq!(bench.store.rows.len(), before, "{table:?}: nothing is staged");
+        // What a worker does with such an answer.
+        let report = FailTask {
+            job,
+            task: task.task,
+            fence: task.fence,
+            reason: error.message.clone(),
+            can_retry: false,
+        };
+        assert!(bench.run(&report).expect("reported").accepted);
+        let shown = describe(&bench, job);
+        assert!(
+            shown.state() == JobState::JobFailed && shown.reason.contains(&error.message),
+            "{}",
+            shown.reason
+        );
+        let parent = lineage::parent(&bench.store, ScopeId(CLONE_SCOPE))
+            .expect("reads")
+            .expect("a clone");
+        assert!(!parent.base_complete);
+        invariants::check(&bench);
+    }
+}
+
+#[test]
+fn no_task_of_an_ended_job_is_shown_as_claimed() {
+    let (mut bench, job) = started(JobKind::Restore, 1);
+    let tasks = claim(&mut bench, "w", 2);
+    assert!(complete(&mut bench, &tasks[0]));
+    let cancel = CancelJob {
+        job,
+        reason: String::new(),
+    };
+    bench.run(&cancel).expect("cancelled");
+    let request = ListTasksRequest {
+        job_id: job,
+        ..ListTasksRequest::default()
+    };
+    let shown = queries::jobs::list_tasks(&bench.store, &request).expect("listed").tasks;
+    let states: Vec<TaskState> = shown.iter().map(Task::state).collect();
+    assert_eq!(states[0], TaskState::TaskCompleted);
+    assert!(
+        states.len() == SEGMENTS as usize && states[1..].iter().all(|state| *state == TaskState::TaskCancelled),
+        "{states:?}"
+    );
+    assert_eq!((shown[0].worker.as_str(), shown[1].worker.as_str()), ("w", ""));
+}
+
+#[test]
 fn segments_of_dropped_collections_and_partitions_are_not_copied() {
     let mut bench = fixture::bench();
     let partition = id_key(&[COLLECTION_ID, PARTITION_IDS[0]]);
@@ -419,6 +516,12 @@ fn jobs_are_listed_newest_first_by_page_and_filter() {
         (count("c0", false), count("c0", true), count("c1", true), count("x", false)),
         (3, 2, 2, 0)
     );
+    let nobody = ListJobsRequest {
+        instance_id: "nobody".to_owned(),
+        ..ListJobsRequest::default()
+    };
+    let error = queries::jobs::list_jobs(&bench.store, &nobody).expect_err("no such instance");
+    assert!(error.to_string().contains("instance nobody does not exist"), "{error}");
     let wrong = ListJobsRequest {
         page_token: "x".to_owned(),
         ..ListJobsRequest::default()
