@@ -47,22 +47,19 @@ impl Connection {
     }
 
     /// Writes, at most once however often it is tried.
-    pub async fn change(&self, method: Method, path: &str, body: Option<&Json>) -> anyhow::Result<Answer> {
-        let session = self.open_session().await?;
-        let body = body.map(Json::to_string).unwrap_or_default();
-        let answer = self.send(&outgoing(method, path.to_owned(), body), Some(session)).await;
-        // What is left open ends by itself an hour later.
-        let _ = self.close_session(session).await;
-        answer
-    }
-
     pub async fn post(&self, path: &str, body: &Json) -> anyhow::Result<Answer> {
-        self.change(Method::POST, path, Some(body)).await
+        self.perform(&posting(path, body)).await
     }
+}
 
-    pub async fn delete(&self, path: &str) -> anyhow::Result<Answer> {
-        self.change(Method::DELETE, path, None).await
-    }
+/// A change by `POST`.
+pub fn posting(path: &str, body: &Json) -> Outgoing {
+    outgoing(Method::POST, path.to_owned(), body.to_string())
+}
+
+/// A change by `DELETE`.
+pub fn deleting(path: &str) -> Outgoing {
+    outgoing(Method::DELETE, path.to_owned(), String::new())
 }
 
 fn outgoing(method: Method, uri: String, body: String) -> Outgoing {
@@ -71,6 +68,7 @@ fn outgoing(method: Method, uri: String, body: String) -> Outgoing {
         uri,
         body,
         dialect: Dialect::Api,
+        dry_run: false,
     }
 }
 

@@ -124,10 +124,12 @@ pub async fn run(verb: ClusterVerb, context: &Context) -> anyhow::Result<()> {
                 status(&cluster),
                 list(&cluster, "nodes").len()
             );
-            if !confirm::agreed(&confirm, &what)? {
-                return Ok(());
+            let body = json!({"instance_id": instance, "cluster": {"cluster_id": id}});
+            let change = connection.writing("drop_cluster", &body);
+            if let Some(answer) = confirm::change(&connection, &confirm, &what, change).await? {
+                output::done(&context.output, &format!("cluster {id} dropped"), &answer.revision);
             }
-            ("drop_cluster", instance, json!({"cluster_id": id}), format!("cluster {id} dropped"))
+            return Ok(());
         }
     };
     let body = json!({"instance_id": instance, "cluster": cluster});

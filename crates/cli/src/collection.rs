@@ -1,6 +1,7 @@
 //! `quorate collection`: what holds segments of files.
 
 use crate::amounts::{bytes, counted, distance, number};
+use crate::api::deleting;
 use crate::confirm::{self, ConfirmArguments};
 use crate::context::Context;
 use crate::database::{dropped, properties};
@@ -137,11 +138,9 @@ pub async fn run(verb: CollectionVerb, context: &Context) -> anyhow::Result<()> 
                 database.database,
                 content(&shown["stats"])
             );
-            if !confirm::agreed(&confirm, &what)? {
-                return Ok(());
+            if let Some(answer) = confirm::change(&connection, &confirm, &what, deleting(&path)).await? {
+                output::done(&context.output, &dropped(&answer.result, "collection", &name), &answer.revision);
             }
-            let answer = connection.delete(&path).await?;
-            output::done(&context.output, &dropped(&answer.result, "collection", &name), &answer.revision);
         }
     }
     Ok(())

@@ -1,16 +1,44 @@
-//! Asking before something is removed.
+//! Asking before something is removed. With --dry-run the cluster is asked instead: it checks the change as if it were made, and
+//! changes nothing.
 
+use crate::doris::{Answer, Connection, Outgoing};
+use anyhow::Context as _;
 use clap::Args;
 use std::io::{BufRead, Write};
 
 #[derive(Clone, Args)]
 pub struct ConfirmArguments {
-    /// Say what would be done and change nothing.
+    /// Say what would be done, or why the cluster would refuse it, and change nothing.
     #[arg(long)]
     dry_run: bool,
     /// Do not ask.
     #[arg(long, short)]
     yes: bool,
+}
+
+/// Makes a change, once `what` has been said and agreed to. With --dry-run nothing is changed, and a change that the cluster would refuse is
+/// an error all the same. `None`: there was nothing to do but to say so.
+pub async fn change(connection: &Connection, arguments: &ConfirmArguments, what: &str, change: Outgoing) -> anyhow::Result<Option<Answer>> {
+    if !arguments.dry_run {
+        return match agreed(arguments, what)? {
+            true => connection.anew().perform(&change).await.map(Some),
+            false => Ok(None),
+        };
+    }
+    eprintln!("{what}");
+    preview(connection, change).await.map(|()| None)
+}
+
+/// Says what the cluster would answer to a change; one that it would refuse is an error.
+pub async fn preview(connection: &Connection, change: Outgoing) -> anyhow::Result<()> {
+    let answer = connection.anew().perform_dry(change).await;
+    let answer = answer.context("--dry-run: nothing was changed, and this would be refused")?;
+    let said = match answer.result["existed"].as_bool() {
+        Some(false) => "there is nothing to change",
+        _ => "the cluster would do this",
+    };
+    eprintln!("--dry-run: nothing was changed; {said}");
+    Ok(())
 }
 
 /// Whether to go on, once `what` has been said. Asks on standard error and reads the answer from standard input: no answer

@@ -1,6 +1,7 @@
 //! `quorate database`: what groups the collections of an instance.
 
 use crate::amounts::{counted, distance, number};
+use crate::api::deleting;
 use crate::confirm::{self, ConfirmArguments};
 use crate::context::Context;
 use crate::names::{self, PastArguments, key_and_value};
@@ -99,11 +100,10 @@ pub async fn run(verb: DatabaseVerb, context: &Context) -> anyhow::Result<()> {
                     counted(held as u64, "collection")
                 ),
             };
-            if !confirm::agreed(&confirm, &what)? {
-                return Ok(());
+            let change = deleting(&names::database(&instance, &name));
+            if let Some(answer) = confirm::change(&connection, &confirm, &what, change).await? {
+                output::done(&context.output, &dropped(&answer.result, "database", &name), &answer.revision);
             }
-            let answer = connection.delete(&names::database(&instance, &name)).await?;
-            output::done(&context.output, &dropped(&answer.result, "database", &name), &answer.revision);
         }
     }
     Ok(())

@@ -62,16 +62,18 @@ pub struct Connection {
 }
 
 /// A request over HTTP, the same at every try.
-pub(crate) struct Outgoing {
+pub struct Outgoing {
     pub method: http::Method,
     pub uri: String,
     pub body: String,
     /// Doris's routes, or the API's.
     pub dialect: Dialect,
+    /// Of a write: only what it would come to.
+    pub dry_run: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Dialect {
+pub enum Dialect {
     /// The token is in the query, an answer in `result`.
     Doris,
     /// The token is in a header, an answer is the body.
@@ -153,22 +155,41 @@ impl Connection {
 
     /// Writes, at most once however often it is tried.
     pub async fn write(&self, route: &str, body: &Json) -> anyhow::Result<Answer> {
+        self.perform(&self.writing(route, body)).await
+    }
+
+    /// A write through one of Doris's routes.
+    pub fn writing(&self, route: &str, body: &Json) -> Outgoing {
+        self.outgoing(route, "", &body.to_string())
+    }
+
+    /// Makes a change, at most once however often it is tried.
+    pub async fn perform(&self, change: &Outgoing) -> anyhow::Result<Answer> {
         let session = self.open_session().await?;
-        let answer = self.call(route, "", &body.to_string(), Some(session)).await;
+        let answer = self.send(change, Some(session)).await;
         // What is left open ends by itself an hour later.
         let _ = self.close_session(session).await;
         answer
     }
 
+    /// Asks what a change would come to; changes nothing.
+    pub async fn perform_dry(&self, change: Outgoing) -> anyhow::Result<Answer> {
+        self.send(&Outgoing { dry_run: true, ..change }, None).await
+    }
+
     async fn call(&self, route: &str, query: &str, body: &str, session: Option<u64>) -> anyhow::Result<Answer> {
+        self.send(&self.outgoing(route, query, body), session).await
+    }
+
+    fn outgoing(&self, route: &str, query: &str, body: &str) -> Outgoing {
         let token = utf8_percent_encode(&self.token, NON_ALPHANUMERIC);
-        let outgoing = Outgoing {
+        Outgoing {
             method: http::Method::POST,
             uri: format!("/MetaService/http/{route}?token={token}{query}"),
             body: body.to_owned(),
             dialect: Dialect::Doris,
-        };
-        self.send(&outgoing, session).await
+            dry_run: false,
+        }
     }
 
     /// Asks one peer after the other until one answers. With a session the request is a write, under that session's first number.
@@ -213,6 +234,9 @@ impl Connection {
         };
         let wait = until.saturating_duration_since(Instant::now());
         match tokio::time::timeout_at(until, self.exchange(channel, outgoing, session, wait)).await {
+            Ok(Ok(reply)) if outgoing.dry_run && reply.status == 200 && !reply.was_dry_run => Try::Refused(anyhow!(
+                "the peer at {endpoint} does not know dry runs and may have made the change; look, and upgrade it"
+            )),
             Ok(Ok(reply)) => verdict(&reply, outgoing.dialect),
             Ok(Err(error)) => Try::Unknown(error.context("the connection broke")),
             Err(_) => Try::Unknown(anyhow!("no answer in time")),
@@ -285,11 +309,15 @@ pub(crate) const WRONG_TOKEN: &str = "the cluster does not accept this token; ch
 /// Said of a write that may have happened.
 const UNKNOWN: &str = "it is not known whether the change was made; look before you repeat the command";
 
+/// Asks for a dry run, and says in a reply that it was one.
+const DRY_RUN: &str = "quorate-dry-run";
+
 struct Reply {
     status: u16,
     error: String,
     outcome: String,
     revision: String,
+    was_dry_run: bool,
     body: Bytes,
 }
 
@@ -302,6 +330,9 @@ impl Connection {
             .header("quorate-deadline-ms", wait_ms);
         if let Some(session) = session {
             request = request.header("quorate-session", session).header("quorate-request", 1);
+        }
+        if outgoing.dry_run {
+            request = request.header(DRY_RUN, "1");
         }
         if outgoing.dialect == Dialect::Api {
             request = request.header(http::header::CONTENT_TYPE, "application/json");
@@ -327,6 +358,7 @@ async fn read_reply(response: http::Response<Body>) -> anyhow::Result<Reply> {
         error: text("quorate-error"),
         outcome: text("quorate-outcome"),
         revision: text("quorate-revision"),
+        was_dry_run: text(DRY_RUN) == "1",
         body,
     })
 }
@@ -398,6 +430,7 @@ mod tests {
             error: error.to_owned(),
             outcome: outcome.to_owned(),
             revision: "7".to_owned(),
+            was_dry_run: false,
             body: Bytes::copy_from_slice(body.as_bytes()),
         }
     }

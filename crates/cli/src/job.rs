@@ -1,7 +1,7 @@
 //! `quorate job`: restores, compactions of clones and manifests, as long as they take.
 
 use crate::amounts::{bytes, counted, distance, number};
-use crate::api::path;
+use crate::api::{path, posting};
 use crate::confirm::{self, ConfirmArguments};
 use crate::context::Context;
 use crate::doris::Connection;
@@ -66,9 +66,9 @@ pub async fn run(verb: JobVerb, context: &Context) -> anyhow::Result<ExitCode> {
         }
         JobVerb::Cancel { id, reason, confirm } => {
             let shown = describe(&connection, id).await?;
-            if confirm::agreed(&confirm, &format!("This ends {}; what it made so far is deleted.", title(&shown)))? {
-                let path = path(&["jobs", &id.to_string(), "cancel"]);
-                let answer = connection.anew().post(&path, &json!({"reason": reason})).await?;
+            let what = format!("This ends {}; what it made so far is deleted.", title(&shown));
+            let change = posting(&path(&["jobs", &id.to_string(), "cancel"]), &json!({"reason": reason}));
+            if let Some(answer) = confirm::change(&connection, &confirm, &what, change).await? {
                 output::done(&context.output, &format!("job {id} cancelled"), &answer.revision);
             }
         }

@@ -81,7 +81,7 @@ impl NodeArguments {
 
 pub async fn run(verb: NodeVerb, context: &Context) -> anyhow::Result<()> {
     let connection = context.open()?;
-    let (is_drop, instance, cluster_id, node, confirm) = match verb {
+    let (instance, cluster_id, node, confirm) = match verb {
         NodeVerb::List { instance, cluster } => {
             let clusters = match &cluster {
                 Some(id) => json!([cluster::read(&connection, &instance, id).await?]),
@@ -94,13 +94,13 @@ pub async fn run(verb: NodeVerb, context: &Context) -> anyhow::Result<()> {
             });
             return Ok(());
         }
-        NodeVerb::Add { instance, cluster, node } => (false, instance, cluster, node, None),
+        NodeVerb::Add { instance, cluster, node } => (instance, cluster, node, None),
         NodeVerb::Drop {
             instance,
             cluster,
             node,
             confirm,
-        } => (true, instance, cluster, node, Some(confirm)),
+        } => (instance, cluster, node, Some(confirm)),
     };
     let cluster = cluster::read(&connection, &instance, &cluster_id).await?;
     let cluster_type = match text(&cluster, "type").as_str() {
@@ -108,25 +108,28 @@ pub async fn run(verb: NodeVerb, context: &Context) -> anyhow::Result<()> {
         "COMPUTE" => ClusterType::Compute,
         other => bail!("cluster {cluster_id} is of type {other}, which has no nodes of its own"),
     };
-    if let Some(confirm) = confirm {
-        let what = format!(
-            "This removes node {} at {}:{} from cluster {cluster_id} of instance {instance}, which has {} nodes.",
-            node.node_id,
-            node.ip,
-            node.port,
-            list(&cluster, "nodes").len()
-        );
-        if !confirm::agreed(&confirm, &what)? {
-            return Ok(());
-        }
-    }
-    let (route, word) = if is_drop { ("drop_node", "dropped") } else { ("add_node", "added") };
     let given = json!({
         "cluster_id": cluster_id, "cluster_name": text(&cluster, "cluster_name"), "type": cluster_type.wire_name(),
         "nodes": [node.message(cluster_type)]
     });
-    let answer = connection.write(route, &json!({"instance_id": instance, "cluster": given})).await?;
-    output::done(&context.output, &format!("node {} {word}", node.node_id), &answer.revision);
+    let body = json!({"instance_id": instance, "cluster": given});
+    let (answer, word) = match confirm {
+        None => (Some(connection.write("add_node", &body).await?), "added"),
+        Some(confirm) => {
+            let what = format!(
+                "This removes node {} at {}:{} from cluster {cluster_id} of instance {instance}, which has {} nodes.",
+                node.node_id,
+                node.ip,
+                node.port,
+                list(&cluster, "nodes").len()
+            );
+            let change = connection.writing("drop_node", &body);
+            (confirm::change(&connection, &confirm, &what, change).await?, "dropped")
+        }
+    };
+    if let Some(answer) = answer {
+        output::done(&context.output, &format!("node {} {word}", node.node_id), &answer.revision);
+    }
     Ok(())
 }
 

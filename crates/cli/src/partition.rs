@@ -1,138 +1,121 @@
 //! `quorate partition`: the parts of a collection that come and go as a whole.
 
 use crate::amounts::{counted, distance, number};
+use crate::api::deleting;
 use crate::confirm::{self, ConfirmArguments};
 use crate::context::Context;
 use crate::database::dropped;
+use crate::doris::Answer;
 use crate::names::{self, DatabaseArguments, PastArguments};
 use crate::output::{self, Sheet, text};
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use serde_json::{Value as Json, json};
 
 #[derive(Subcommand)]
 pub enum PartitionVerb {
     /// Create a partition.
     Create {
-        instance: String,
-        collection: String,
-        name: String,
         #[command(flatten)]
-        database: DatabaseArguments,
+        which: Which,
     },
     /// Show a partition.
     Describe {
-        instance: String,
-        collection: String,
-        name: String,
         #[command(flatten)]
-        database: DatabaseArguments,
+        which: Which,
         #[command(flatten)]
         past: PastArguments,
     },
     /// List the partitions of a collection.
     List {
-        instance: String,
-        collection: String,
         #[command(flatten)]
-        database: DatabaseArguments,
+        of: OfCollection,
         #[command(flatten)]
         past: PastArguments,
     },
     /// Change a partition's name.
     Rename {
-        instance: String,
-        collection: String,
-        name: String,
-        new_name: String,
         #[command(flatten)]
-        database: DatabaseArguments,
+        which: Which,
+        new_name: String,
     },
     /// Drop a partition with all that is in it.
     Drop {
-        instance: String,
-        collection: String,
-        name: String,
         #[command(flatten)]
-        database: DatabaseArguments,
+        which: Which,
         #[command(flatten)]
         confirm: ConfirmArguments,
     },
 }
 
+/// Which collection's partitions.
+#[derive(Args)]
+pub struct OfCollection {
+    instance: String,
+    collection: String,
+    #[command(flatten)]
+    database: DatabaseArguments,
+}
+
+impl OfCollection {
+    fn path(&self) -> String {
+        names::partitions(&self.instance, &self.database.database, &self.collection)
+    }
+}
+
+/// Which partition.
+#[derive(Args)]
+pub struct Which {
+    #[command(flatten)]
+    of: OfCollection,
+    name: String,
+}
+
+impl Which {
+    fn path(&self) -> String {
+        names::partition(&self.of.instance, &self.of.database.database, &self.of.collection, &self.name)
+    }
+}
+
 pub async fn run(verb: PartitionVerb, context: &Context) -> anyhow::Result<()> {
     let connection = context.open_with_token_if_any()?;
+    let done = |sentence: String, answer: &Answer| output::done(&context.output, &sentence, &answer.revision);
     match verb {
-        PartitionVerb::Create {
-            instance,
-            collection,
-            name,
-            database,
-        } => {
-            let path = names::partitions(&instance, &database.database, &collection);
-            let answer = connection.post(&path, &json!({"name": name})).await?;
-            output::done(&context.output, &format!("partition {name} created"), &answer.revision);
+        PartitionVerb::Create { which } => {
+            let answer = connection.post(&which.of.path(), &json!({"name": which.name})).await?;
+            done(format!("partition {} created", which.name), &answer);
         }
-        PartitionVerb::Describe {
-            instance,
-            collection,
-            name,
-            database,
-            past,
-        } => {
-            let path = names::partition(&instance, &database.database, &collection, &name);
-            let shown = connection.get(&path, &[past.parameter()]).await?;
+        PartitionVerb::Describe { which, past } => {
+            let shown = connection.get(&which.path(), &[past.parameter()]).await?;
             output::show(&context.output, shown, |shown| {
                 (
-                    format!("Partition {} of collection {collection}.", text(shown, "name")),
+                    format!("Partition {} of collection {}.", text(shown, "name"), which.of.collection),
                     sheet(std::slice::from_ref(shown)),
                 )
             });
         }
-        PartitionVerb::List {
-            instance,
-            collection,
-            database,
-            past,
-        } => {
-            let path = names::partitions(&instance, &database.database, &collection);
-            let found = connection.all(&path, &[past.parameter()], "partitions").await?;
+        PartitionVerb::List { of, past } => {
+            let found = connection.all(&of.path(), &[past.parameter()], "partitions").await?;
             output::show(&context.output, Json::Array(found), |found| {
                 let found = found.as_array().map_or(&[][..], Vec::as_slice);
                 (
-                    format!("Collection {collection} has {}.", counted(found.len() as u64, "partition")),
+                    format!("Collection {} has {}.", of.collection, counted(found.len() as u64, "partition")),
                     sheet(found),
                 )
             });
         }
-        PartitionVerb::Rename {
-            instance,
-            collection,
-            name,
-            new_name,
-            database,
-        } => {
-            let path = names::partition(&instance, &database.database, &collection, &name) + "/rename";
-            let answer = connection.post(&path, &json!({"new_name": new_name})).await?;
-            output::done(
-                &context.output,
-                &format!("partition {name} renamed to {new_name}"),
-                &answer.revision,
-            );
+        PartitionVerb::Rename { which, new_name } => {
+            let body = json!({"new_name": new_name});
+            let answer = connection.post(&(which.path() + "/rename"), &body).await?;
+            done(format!("partition {} renamed to {new_name}", which.name), &answer);
         }
-        PartitionVerb::Drop {
-            instance,
-            collection,
-            name,
-            database,
-            confirm,
-        } => {
-            let what = format!("This drops partition {name} of collection {collection} with all its segments. What snapshots show stays.");
-            if !confirm::agreed(&confirm, &what)? {
-                return Ok(());
+        PartitionVerb::Drop { which, confirm } => {
+            let what = format!(
+                "This drops partition {} of collection {} with all its segments. What snapshots show stays.",
+                which.name, which.of.collection
+            );
+            if let Some(answer) = confirm::change(&connection, &confirm, &what, deleting(&which.path())).await? {
+                done(dropped(&answer.result, "partition", &which.name), &answer);
             }
-            let path = names::partition(&instance, &database.database, &collection, &name);
-            let answer = connection.delete(&path).await?;
-            output::done(&context.output, &dropped(&answer.result, "partition", &name), &answer.revision);
         }
     }
     Ok(())

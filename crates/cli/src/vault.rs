@@ -2,7 +2,7 @@
 
 use crate::confirm::{self, ConfirmArguments};
 use crate::context::{Context, caller_of};
-use crate::doris::Connection;
+use crate::doris::{Answer, Connection};
 use crate::output::{self, Sheet, list, text};
 use crate::store::{AccessArguments, StoreArguments};
 use anyhow::{Context as _, bail};
@@ -137,10 +137,10 @@ pub async fn run(verb: VaultVerb, context: &Context) -> anyhow::Result<()> {
             ("alter_s3_vault", instance, vault, false, format!("vault {name} altered"))
         }
         VaultVerb::Drop { instance, name, confirm } => {
-            let Some((route, vault)) = confirmed_drop(&connection, &instance, &name, &confirm).await? else {
-                return Ok(());
-            };
-            (route, instance, vault, false, format!("vault {name} dropped"))
+            if let Some(answer) = drop_vault(&connection, &instance, &name, &confirm).await? {
+                output::done(&context.output, &format!("vault {name} dropped"), &answer.revision);
+            }
+            return Ok(());
         }
     };
     let mut body = json!({"cloud_unique_id": caller_of(&instance)?, "vault": vault});
@@ -164,21 +164,15 @@ fn altered(name: &str, rename: Option<String>, access: &AccessArguments) -> anyh
     Ok(vault)
 }
 
-/// Route and message of a drop that was agreed to; an S3 vault is sent to its own route, which says why it stays.
-async fn confirmed_drop(
-    connection: &Connection,
-    instance: &str,
-    name: &str,
-    confirm: &ConfirmArguments,
-) -> anyhow::Result<Option<(&'static str, Json)>> {
+/// Drops a vault when that was agreed to; an S3 vault is sent to its own route, which says why it stays.
+async fn drop_vault(connection: &Connection, instance: &str, name: &str, confirm: &ConfirmArguments) -> anyhow::Result<Option<Answer>> {
     let stores = read(connection, instance).await?;
     let vault = find(&stores, instance, name)?;
-    if !confirm::agreed(confirm, &what_goes(instance, &vault, &stores))? {
-        return Ok(None);
-    }
+    let what = what_goes(instance, &vault, &stores);
     let is_s3 = vault.get("obj_info").is_some();
     let route = if is_s3 { "drop_s3_vault" } else { "drop_hdfs_vault" };
-    Ok(Some((route, vault)))
+    let body = json!({"cloud_unique_id": caller_of(instance)?, "vault": vault});
+    confirm::change(connection, confirm, &what, connection.writing(route, &body)).await
 }
 
 fn hdfs(fs_name: &str, prefix: &str, user: Option<String>, confs: &[(String, String)]) -> Json {

@@ -95,6 +95,7 @@ async fn run(app: &Arc<App>, rpc: &'static Rpc, path: &str, query: QueryString, 
     let _permit = app.admit()?;
     let node = app.node()?.clone();
     let info = CallInfo::of(app, request.headers())?;
+    let dry_run = info.dry_run;
     if let Some(leader) = redirect_to(&node, &info, rpc) {
         let secured = request.extensions().get::<Secured>().is_some();
         return Ok(Reply::redirect(rpc, &node, Leader { address: &leader, secured }, request.uri()));
@@ -112,7 +113,7 @@ async fn run(app: &Arc<App>, rpc: &'static Rpc, path: &str, query: QueryString, 
         info,
     };
     match rpc.work {
-        Work::Command(handler) | Work::Query(handler) => Ok(Reply::success(rpc, handler(call).await?)),
+        Work::Command(handler) | Work::Query(handler) => Ok(Reply::success(rpc, handler(call).await?).of_dry_run(dry_run)),
         Work::MissingBehind(check) => check(call).await.map(|()| Reply::not_available(rpc)),
         Work::Missing => Ok(Reply::not_available(rpc)),
     }

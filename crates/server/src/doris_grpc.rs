@@ -346,12 +346,14 @@ impl From<reply::CallInfo> for CallInfo {
             deadline,
             redirect,
             min_revision,
+            dry_run,
         } = info;
         CallInfo {
             request,
             deadline,
             redirect,
             min_revision,
+            dry_run,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The native API, package `quorate.v1`, on the public port: as gRPC, and as HTTP+JSON through [`crate::api`].
 
 pub mod admin;
-mod call;
+pub mod call;
 pub mod catalog;
 pub mod jobs;
 pub mod metadata;

@@ -35,6 +35,7 @@ pub mod nodes;
 pub mod object_ids;
 pub mod object_store_keys;
 pub mod object_stores;
+pub mod preview;
 pub mod queries;
 pub mod rate_limits;
 pub mod record;

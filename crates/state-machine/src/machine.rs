@@ -1,5 +1,6 @@
 //! The machine: a group of log entries becomes one batch of writes, one answer per command and new digests.
 
+use crate::changes::{Change, ChangeList};
 use crate::command::{Answer, ApplyContext, ApplyError, read_record};
 use crate::digest::{self, Digests};
 use crate::frame::{self, Frame};
@@ -9,7 +10,7 @@ use crate::session::{self, Admission};
 use crate::store::{Reader, StoreError};
 use crate::versioned::rows::cleanup_row;
 use crate::view::View;
-use crate::{changes::Change, commands, limits};
+use crate::{commands, limits};
 use bytes::Bytes;
 use prost::Message;
 use quorate_model::{ErrorCode, MetaError, Revision, StampedTime};
@@ -189,19 +190,9 @@ impl Machine {
             number: frame.number,
         })?;
         let (changes, counters) = (std::mem::take(&mut context.changes), context.counters);
-        let body = match result {
+        let body = match result.and_then(|body| check_extent(&changes).map(|()| body).map_err(ApplyError::from)) {
             Err(ApplyError::Store(error)) => return Err(error.into()),
             Err(ApplyError::Refused(error)) => Err(error),
-            Ok(_) if changes.len() > limits::MAX_ROWS_PER_COMMAND || changes.bytes() > limits::MAX_BYTES_PER_COMMAND => {
-                let message = format!(
-                    "the command changes {} rows and {} bytes, limit {} rows and {} bytes; split the request",
-                    changes.len(),
-                    changes.bytes(),
-                    limits::MAX_ROWS_PER_COMMAND,
-                    limits::MAX_BYTES_PER_COMMAND
-                );
-                Err(MetaError::new(ErrorCode::TooLarge, message))
-            }
             Ok(body) if !work.has_room(changes.len(), changes.bytes() + body.len()) => return Ok(None),
             Ok(body) => {
                 self.counters = counters;
@@ -237,6 +228,21 @@ impl Machine {
         work.link.write(&change.key, change.value.as_deref());
         view.write(change, |key, before, after| self.digests.row_changed(key, before, after))
     }
+}
+
+/// Refuses what is more than one command may change.
+pub(crate) fn check_extent(changes: &ChangeList) -> Result<(), MetaError> {
+    if changes.len() <= limits::MAX_ROWS_PER_COMMAND && changes.bytes() <= limits::MAX_BYTES_PER_COMMAND {
+        return Ok(());
+    }
+    let message = format!(
+        "the command changes {} rows and {} bytes, limit {} rows and {} bytes; split the request",
+        changes.len(),
+        changes.bytes(),
+        limits::MAX_ROWS_PER_COMMAND,
+        limits::MAX_BYTES_PER_COMMAND
+    );
+    Err(MetaError::new(ErrorCode::TooLarge, message))
 }
 
 /// What comes together while one entry is applied. It must not depend on how entries are grouped.

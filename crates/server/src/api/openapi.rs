@@ -224,6 +224,13 @@ const HEADERS: &[(&str, bool, bool, &str, &str)] = &[
         "string",
         "Number of the write in its session, from 1; repeated, it gets the first answer.",
     ),
+    (
+        "quorate-dry-run",
+        false,
+        true,
+        "string",
+        "1: the write is checked and answered as if it were made now, and nothing is changed; the reply carries the same header.",
+    ),
 ];
 
 fn header_names(is_read: bool) -> impl Iterator<Item = &'static str> {

@@ -102,6 +102,54 @@ async fn a_repeated_request_id_gets_the_first_answer_and_a_closed_session_is_tol
 }
 
 #[tokio::test]
+async fn a_dry_run_says_what_the_write_would_and_changes_nothing() {
+    let peer = with_instance().await;
+    let dry = async |method: &str, path: &str, body: Option<Json>| {
+        let mut request = request(method, path, body.as_ref());
+        request.headers_mut().insert("quorate-dry-run", "1".parse().expect("a header"));
+        peer.send(request).await
+    };
+    let databases = "/api/v1/instances/i/databases";
+    let before = peer.node().applied().revision;
+    let made = dry("POST", databases, Some(json!({"name": "d"}))).await;
+    assert_eq!(made.header("quorate-dry-run"), "1");
+    assert_eq!(ok(made)["name"], "d");
+    let absent = ok(dry("DELETE", &format!("{databases}/d"), None).await);
+    assert_eq!(absent["existed"], false);
+    let job = dry("POST", "/api/v1/jobs/7/cancel", Some(json!({}))).await;
+    assert_eq!((job.status.as_u16(), job.header("quorate-error")), (404, "not_found"));
+    for path in ["decouple", "compact"] {
+        let refused = dry("POST", &format!("/api/v1/instances/i/{path}"), Some(json!({}))).await;
+        assert_eq!(
+            (refused.status.as_u16(), refused.header("quorate-error")),
+            (400, "invalid_argument")
+        );
+        assert!(refused.body.contains("instance i is no clone"), "{}", refused.body);
+    }
+    assert_eq!(peer.node().applied().revision, before, "nothing was written");
+
+    // What it says comes true.
+    ok(call(&peer, "POST", databases, Some(json!({"name": "d"}))).await);
+    let collections = format!("{databases}/d/collections");
+    ok(call(&peer, "POST", &collections, Some(json!({"name": "c"}))).await);
+    let held = dry("DELETE", &format!("{databases}/d"), None).await;
+    let told = call(&peer, "DELETE", &format!("{databases}/d"), None).await;
+    assert_eq!((held.status, held.json()), (told.status, told.json()));
+    assert_eq!(held.header("quorate-error"), "precondition_failed", "{}", held.body);
+
+    // A value that could be taken for no is refused, and so is a call that has no dry run.
+    let mut unclear = request("DELETE", &format!("{collections}/c"), None);
+    unclear.headers_mut().insert("quorate-dry-run", "true".parse().expect("a header"));
+    assert_eq!(peer.send(unclear).await.header("quorate-error"), "invalid_argument");
+    ok(call(&peer, "GET", &format!("{collections}/c"), None).await);
+    let mut transfer = request("POST", "/api/v1/leader", Some(&json!({})));
+    for (name, value) in [("quorate-dry-run", "1"), ("quorate-token", TOKEN)] {
+        transfer.headers_mut().insert(name, value.parse().expect("a header"));
+    }
+    assert_eq!(peer.send(transfer).await.header("quorate-error"), "invalid_argument");
+}
+
+#[tokio::test]
 async fn instances_are_listed_in_pages() {
     let peer = with_instance().await;
     peer.ok("create_instance", r#"{"instance_id":"j","name":"two","user_id":"me"}"#)

@@ -3,9 +3,10 @@
 use super::query_string::QueryString;
 use crate::app::App;
 use crate::limits::MAX_DEADLINE;
+use crate::native::reply::{DRY_RUN, asks_for_dry_run};
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use prost::{Message, Name};
 use quorate_consensus::{Deadline, Node};
 use quorate_model::{ErrorCode, MetaError, RequestId, Revision, SessionId, proto_json};
@@ -60,6 +61,8 @@ pub struct CallInfo {
     pub redirect: bool,
     /// A read of this revision or a later one will do.
     pub min_revision: Option<Revision>,
+    /// Say what a write would come to, and change nothing.
+    pub dry_run: bool,
 }
 
 impl CallInfo {
@@ -71,6 +74,7 @@ impl CallInfo {
             deadline: wait.map_or_else(|| app.default_deadline(), |wait| Instant::now() + wait),
             redirect: headers.get("quorate-redirect").is_some_and(|value| value == "1"),
             min_revision: number(headers, "quorate-min-revision")?.map(Revision),
+            dry_run: asks_for_dry_run(headers.get(DRY_RUN).map(HeaderValue::as_bytes))?,
         })
     }
 }

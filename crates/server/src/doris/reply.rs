@@ -2,6 +2,7 @@
 
 use super::call::Success;
 use crate::app::App;
+use crate::native::reply::DRY_RUN;
 use crate::rpc_table::{ReplyForm, Rpc, Work};
 use axum::body::Body;
 use axum::response::Response;
@@ -57,6 +58,14 @@ impl Reply {
             revision: Some(success.revision),
             ..reply
         }
+    }
+
+    /// Says in a header that nothing was changed, if that was asked for.
+    pub fn of_dry_run(mut self, dry_run: bool) -> Reply {
+        if dry_run {
+            self.set(DRY_RUN, HeaderValue::from_static("1"));
+        }
+        self
     }
 
     pub fn error(rpc: &Rpc, error: &MetaError) -> Reply {

@@ -3,6 +3,7 @@
 use super::call::{Call, Success};
 use super::query_string::QueryString;
 use crate::cluster_settings::Sender;
+use crate::native::call::dry_run;
 use futures::future::BoxFuture;
 use prost::{Message, Name};
 use quorate_consensus::{Node, env};
@@ -167,6 +168,9 @@ where
         None => Vec::new(),
     };
     let command = prepare::<C>(C::Request::receive(body, call), call)?;
+    if call.info.dry_run {
+        return dry_run(&call.node, &command, call.info.deadline).await;
+    }
     call.node
         .execute_asked(&command, call.info.request, asked, call.info.deadline)
         .await
@@ -198,7 +202,10 @@ where
     C::Request: QueryRequest,
 {
     let command = prepare::<C>(C::Request::receive(&call.query), call)?;
-    let (revision, _) = call.node.execute(&command, call.info.request, call.info.deadline).await?;
+    let (revision, _) = match call.info.dry_run {
+        true => dry_run(&call.node, &command, call.info.deadline).await?,
+        false => call.node.execute(&command, call.info.request, call.info.deadline).await?,
+    };
     Ok(Success {
         revision,
         message: C::Request::SUCCESS_MESSAGE,

@@ -26,6 +26,10 @@ impl AdminService {
     {
         require_token(&self.app, request.metadata()).map_err(|error| status(&self.app, error))?;
         let info = call_info(&self.app, request.metadata()).map_err(|error| status(&self.app, error))?;
+        if info.dry_run {
+            let error = MetaError::invalid("this call has no dry run by header; what it would do, `quorate member --dry-run` says");
+            return Err(status(&self.app, error));
+        }
         let node = self.app.node().map_err(|error| status(&self.app, error))?;
         match work(node.clone(), request.into_inner(), info).await {
             Ok(reply) => Ok(response(&self.app, reply, node.applied().revision)),

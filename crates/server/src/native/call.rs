@@ -1,18 +1,21 @@
 //! What surrounds every call of the native services: admission, token, request metadata, redirect, metrics; and the three shapes
 //! calls have: a write, a read, a page of a list.
 
-use super::reply::{CallInfo, call_info, check_redirect, check_token, request_id, require_token, response, status};
+use super::reply::{CallInfo, DRY_RUN, call_info, check_redirect, check_token, request_id, require_token, response, status};
 use crate::app::App;
-use quorate_consensus::Node;
+use quorate_consensus::{Deadline, Node};
 use quorate_model::{MetaError, Revision};
 use quorate_state_machine::Reader;
+use quorate_state_machine::access::Query;
 use quorate_state_machine::command::{ApplyError, Prepare, read_record};
 use quorate_state_machine::commands::{CreatePin, Numbered};
 use quorate_state_machine::keys::COUNTERS_KEY;
+use quorate_state_machine::preview::preview;
 use quorate_state_machine::record::Counters;
 use quorate_wire::quorate::v1 as wire;
 use std::sync::Arc;
 use tokio::time::Instant;
+use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status};
 
 /// Who may call.
@@ -59,7 +62,11 @@ impl Calls {
             check_redirect(app, &info)?;
             let node = app.node().map_err(|error| status(app, error))?.clone();
             let (revision, reply) = work(node, request.into_inner(), info).await.map_err(|error| status(app, error))?;
-            Ok(response(app, reply, revision))
+            let mut response = response(app, reply, revision);
+            if info.dry_run {
+                response.metadata_mut().insert(DRY_RUN, MetadataValue::from_static("1"));
+            }
+            Ok(response)
         }
         .await;
         app.served(call, if result.is_ok() { "ok" } else { "error" }, id, started);
@@ -82,7 +89,7 @@ impl Calls {
         let app = self.app.clone();
         self.around(C::NAME, request, |node, request, info| async move {
             let command = C::prepare(ask(request), &app.prepare_context())?;
-            let (revision, reply) = node.execute(&command, info.request, info.deadline).await?;
+            let (revision, reply) = decide(&node, &command, &info).await?;
             Ok((revision, answer(reply)))
         })
         .await
@@ -124,6 +131,20 @@ impl Calls {
         })
         .await
     }
+}
+
+/// Has a command decided: in the log or, for a caller who only wants to know, on the state as it is.
+pub async fn decide<C: Numbered>(node: &Node, command: &C, info: &CallInfo) -> Result<(Revision, C::Reply), MetaError> {
+    match info.dry_run {
+        true => dry_run(node, command, info.deadline).await,
+        false => node.execute(command, info.request, info.deadline).await,
+    }
+}
+
+/// What a command would come to now, with the revision of the state that says so. Changes nothing.
+pub async fn dry_run<C: Numbered>(node: &Node, command: &C, deadline: Deadline) -> Result<(Revision, C::Reply), MetaError> {
+    node.read_barrier(deadline).await?;
+    at_one_revision(node, |reader| preview(reader, command, Query::now(node)))
 }
 
 /// Makes the local state fresh enough for a read.

@@ -1,6 +1,6 @@
 //! `quorate.v1.Metadata`: sessions and attributes.
 
-use super::call::{Calls, TokenRule};
+use super::call::{Calls, TokenRule, decide};
 use crate::app::App;
 use quorate_state_machine::Reader;
 use quorate_state_machine::commands::{AppendAttributes, CloseSession, DeleteAttribute, Numbered, OpenSession, PutAttribute};
@@ -27,7 +27,7 @@ impl wire::metadata_server::Metadata for MetadataService {
     async fn open_session(&self, request: Request<wire::OpenSessionRequest>) -> Result<Response<wire::OpenSessionReply>, Status> {
         self.calls
             .around(OpenSession::NAME, request, |node, _, info| async move {
-                let (revision, reply) = node.execute(&OpenSession {}, info.request, info.deadline).await?;
+                let (revision, reply) = decide(&node, &OpenSession {}, &info).await?;
                 Ok((revision, wire::OpenSessionReply { session_id: reply.session }))
             })
             .await
@@ -36,15 +36,10 @@ impl wire::metadata_server::Metadata for MetadataService {
     async fn close_session(&self, request: Request<wire::CloseSessionRequest>) -> Result<Response<wire::CloseSessionReply>, Status> {
         self.calls
             .around(CloseSession::NAME, request, |node, request, info| async move {
-                let (revision, _) = node
-                    .execute(
-                        &CloseSession {
-                            session: request.session_id,
-                        },
-                        info.request,
-                        info.deadline,
-                    )
-                    .await?;
+                let command = CloseSession {
+                    session: request.session_id,
+                };
+                let (revision, _) = decide(&node, &command, &info).await?;
                 Ok((revision, wire::CloseSessionReply {}))
             })
             .await

@@ -19,6 +19,20 @@ pub struct CallInfo {
     /// Answer with the leader's address instead of forwarding.
     pub redirect: bool,
     pub min_revision: Option<Revision>,
+    /// Of a write: say what it would come to, and change nothing.
+    pub dry_run: bool,
+}
+
+/// Asks for a dry run; in a reply it says that it was one.
+pub const DRY_RUN: &str = "quorate-dry-run";
+
+/// Whether a header asks for a dry run. What is neither yes nor no is refused: taken for no it would be the deed itself.
+pub fn asks_for_dry_run(value: Option<&[u8]>) -> Result<bool, MetaError> {
+    match value {
+        None | Some(b"0") => Ok(false),
+        Some(b"1") => Ok(true),
+        Some(_) => Err(MetaError::invalid(format!("{DRY_RUN} is neither 0 nor 1"))),
+    }
 }
 
 fn number(metadata: &MetadataMap, name: &str) -> Result<Option<u64>, MetaError> {
@@ -59,6 +73,7 @@ pub fn call_info(app: &App, metadata: &MetadataMap) -> Result<CallInfo, MetaErro
         deadline,
         redirect: metadata.get("quorate-redirect").is_some_and(|value| value == "1"),
         min_revision: number(metadata, "quorate-min-revision")?.map(Revision),
+        dry_run: asks_for_dry_run(metadata.get(DRY_RUN).map(|value| value.as_bytes()))?,
     })
 }
 

@@ -1,7 +1,7 @@
 //! `quorate.v1.Work`: what worker processes ask for. They read and write the data of all instances, so they need the token
 //! wherever they are.
 
-use super::call::{Calls, TokenRule, before_read, query};
+use super::call::{Calls, TokenRule, before_read, decide, query};
 use super::reply::CallInfo;
 use super::vaults::{described, vault_error};
 use crate::app::App;
@@ -59,9 +59,9 @@ async fn claim(node: &Node, command: &ClaimTasks, info: &CallInfo, until: Instan
         node.check_serving()?;
         let seen = node.applied().revision;
         if any_open(node)? {
-            let (revision, reply) = node.execute(command, info.request, info.deadline).await?;
+            let (revision, reply) = decide(node, command, info).await?;
             // Under a caller's own request id the answer stays what it was the first time.
-            if !reply.tasks.is_empty() || info.request.is_some() {
+            if !reply.tasks.is_empty() || info.request.is_some() || info.dry_run {
                 return Ok((revision, reply));
             }
         }
