@@ -4,10 +4,13 @@
 //! walk -> groups -> per batch: prepare (ids and paths) -> write -> sync -> commit (all visible at once)
 //! ```
 //!
-//! A batch that does not get as far as its commit is given up; one that is cut off is given up by the cluster a day later. So an
-//! import that ends in between leaves whole segments, and files that nobody sees and that go by themselves.
+//! What does not get as far as its commit is given up; what is cut off is given up by the cluster a day later. So an import that ends
+//! in between leaves whole segments, and files that nobody sees and that go by themselves. The same command run again leaves out the
+//! files that are in those segments ([`present`]).
 
-use crate::amounts::{bytes, counted};
+mod present;
+
+use crate::amounts::{bytes, counted, number};
 use crate::api::path;
 use crate::context::Context;
 use crate::doris::Connection;
@@ -18,6 +21,7 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use indicatif::{ProgressBar, ProgressStyle};
+use present::Present;
 use quorate_objects::{Existing, ObjectPath, Vault};
 use serde_json::{Value as Json, json};
 use std::path::{Path, PathBuf};
@@ -46,6 +50,9 @@ pub struct ImportArguments {
     /// Make one segment of each directory directly below those that are named, and one of the files beside them.
     #[arg(long)]
     by_directory: bool,
+    /// Import all files, also those that the partition has already with the same name, size and checksum.
+    #[arg(long)]
+    again: bool,
     /// Rows of each file, if the cluster is to know.
     #[arg(long, default_value_t = 0)]
     rows_per_file: u64,
@@ -62,9 +69,20 @@ struct Source {
     size: u64,
 }
 
+/// What an import has made visible so far.
+#[derive(Default)]
+struct Imported {
+    segments: Vec<Json>,
+    files: usize,
+    bytes: u64,
+    revision: String,
+}
+
 pub async fn run(arguments: ImportArguments, connection: &Connection, context: &Context) -> anyhow::Result<()> {
-    let groups = arguments.groups()?;
+    let sources = arguments.sources()?;
     let collection = connection.get(&arguments.place.collection(), &[]).await?;
+    let mut present = arguments.present(connection).await?;
+    let groups = arguments.groups(sources, &mut present)?;
     let vault = vault_access::open(
         connection,
         &arguments.place.instance,
@@ -72,66 +90,131 @@ pub async fn run(arguments: ImportArguments, connection: &Connection, context: &
         &arguments.access,
     )
     .await?;
-    let total: u64 = groups.iter().flatten().map(|source| source.size).sum();
-    let bar = ProgressBar::new(total);
+    let bar = ProgressBar::new(groups.iter().flatten().map(|source| source.size).sum());
     bar.set_style(
         ProgressStyle::with_template("Import [{bar:32}] {percent:>3}% {bytes} of {total_bytes}, {bytes_per_sec}")?.progress_chars("=> "),
     );
-    let (mut segments, mut files, mut revision) = (Vec::new(), 0, String::new());
+    let mut imported = Imported::default();
     for batch in groups.chunks(SEGMENTS_PER_BATCH) {
-        let prepared = connection
-            .anew()
-            .post(&arguments.place.segments(&[]), &json!({"count": batch.len()}))
-            .await?
-            .result;
-        let prepared = list(&prepared, "segments").to_vec();
-        let outcome = arguments.write(connection, &vault, batch, &prepared, &bar).await;
-        match outcome {
-            Ok(committed) => revision = committed,
-            Err(error) => {
-                bar.finish_and_clear();
-                arguments.give_up(connection, &prepared).await;
-                let done = counted(segments.len() as u64, "segment");
-                return Err(error.context(format!("{done} are imported; of the one that failed and those after it nothing is")));
-            }
+        if let Err(error) = arguments.import(connection, &vault, batch, &bar, &mut imported).await {
+            bar.finish_and_clear();
+            return Err(error.context(imported.so_far()));
         }
-        segments.extend(prepared.iter().map(|segment| segment["segment_id"].clone()));
-        files += batch.iter().map(Vec::len).sum::<usize>();
     }
     bar.finish_and_clear();
-    let (collection, count) = (&arguments.place.collection, segments.len() as u64);
-    let result = json!({
-        "collection": collection, "segments": segments, "files": files.to_string(), "bytes": total.to_string(), "revision": revision
-    });
-    output::show(&context.output, result, |_| {
-        let (files, total) = (counted(files as u64, "file"), bytes(total));
-        (
-            format!("{files}, {total}, imported into {collection} as {}.", counted(count, "segment")),
-            Sheet::new([]),
-        )
-    });
+    imported.show(&arguments, &present, context);
     Ok(())
 }
 
+impl Imported {
+    /// Said of an import that failed.
+    fn so_far(&self) -> String {
+        let done = match self.segments.as_slice() {
+            [] => "nothing is imported".to_owned(),
+            segments => {
+                let ids: Vec<String> = segments.iter().map(plain).collect();
+                format!("imported so far: {} ({})", counted(ids.len() as u64, "segment"), ids.join(", "))
+            }
+        };
+        format!("{done}; the same command run again imports the rest")
+    }
+
+    fn show(self, arguments: &ImportArguments, present: &Present, context: &Context) {
+        let collection = &arguments.place.collection;
+        let already: Vec<&String> = present.segments.iter().collect();
+        let result = json!({
+            "collection": collection, "segments": self.segments, "files": self.files.to_string(), "bytes": self.bytes.to_string(),
+            "revision": self.revision, "present_files": present.files.to_string(), "present_segments": already
+        });
+        output::show(&context.output, result, |_| {
+            let there = match present.files {
+                0 => String::new(),
+                count => {
+                    let ids: Vec<&str> = already.iter().map(|id| id.as_str()).collect();
+                    let files = counted(count as u64, "file");
+                    format!(
+                        " Left out: {files} that it has already, in {} ({}).",
+                        counted(ids.len() as u64, "segment"),
+                        ids.join(", ")
+                    )
+                }
+            };
+            let (files, total, count) = (counted(self.files as u64, "file"), bytes(self.bytes), self.segments.len() as u64);
+            (
+                format!(
+                    "{files}, {total}, imported into {collection} as {}.{there}",
+                    counted(count, "segment")
+                ),
+                Sheet::new([]),
+            )
+        });
+    }
+}
+
+/// An id as people write it.
+fn plain(id: &Json) -> String {
+    id.as_str().map_or_else(|| id.to_string(), str::to_owned)
+}
+
 impl ImportArguments {
-    /// What goes into each segment.
-    fn groups(&self) -> anyhow::Result<Vec<Vec<Source>>> {
-        let mut groups = Vec::new();
+    /// All files, directory by directory.
+    fn sources(&self) -> anyhow::Result<Vec<Vec<Source>>> {
+        let mut all = Vec::new();
         for directory in &self.directories {
             let mut sources = Vec::new();
             walk(directory, directory, &mut sources)?;
             if sources.is_empty() {
                 bail!("there is no file below {}", directory.display());
             }
+            all.push(sources);
+        }
+        Ok(all)
+    }
+
+    /// What the partition has already, unless that does not matter.
+    async fn present(&self, connection: &Connection) -> anyhow::Result<Present> {
+        if self.again {
+            return Ok(Present::default());
+        }
+        let parameters = [("partition", self.place.partition_or_default().to_owned())];
+        let segments = connection.anew().all(&self.place.all_segments(), &parameters, "segments").await?;
+        Ok(Present::of(&segments))
+    }
+
+    /// What goes into each segment.
+    fn groups(&self, sources: Vec<Vec<Source>>, present: &mut Present) -> anyhow::Result<Vec<Vec<Source>>> {
+        let mut groups = Vec::new();
+        for of_directory in sources {
+            let missing = present.leave_out(of_directory)?;
             groups.extend(match self.by_directory {
-                true => by_directory(sources)?,
-                false => by_count(sources, usize::from(self.files_per_segment)),
+                true => by_directory(missing)?,
+                false => by_count(missing, usize::from(self.files_per_segment)),
             });
         }
         Ok(groups)
     }
 
-    /// Writes the files of a batch and makes its segments visible; answers the revision.
+    /// Imports a batch. What of it does not become visible is given up.
+    async fn import(
+        &self,
+        connection: &Connection,
+        vault: &Vault,
+        batch: &[Vec<Source>],
+        bar: &ProgressBar,
+        imported: &mut Imported,
+    ) -> anyhow::Result<()> {
+        let count = json!({"count": batch.len()});
+        let prepared = connection.anew().post(&self.place.segments(&[]), &count).await?.result;
+        let prepared = list(&prepared, "segments");
+        let outcome = self.write(connection, vault, batch, prepared, bar, imported).await;
+        if outcome.is_err() {
+            let is_left = |segment: &&Json| !imported.segments.contains(&segment["segment_id"]);
+            self.give_up(connection, prepared.iter().filter(is_left)).await;
+        }
+        outcome
+    }
+
+    /// Writes the files of a batch and makes its segments visible.
     async fn write(
         &self,
         connection: &Connection,
@@ -139,7 +222,8 @@ impl ImportArguments {
         batch: &[Vec<Source>],
         prepared: &[Json],
         bar: &ProgressBar,
-    ) -> anyhow::Result<String> {
+        imported: &mut Imported,
+    ) -> anyhow::Result<()> {
         if prepared.len() != batch.len() {
             bail!("{} segments were asked for and {} prepared", batch.len(), prepared.len());
         }
@@ -157,12 +241,17 @@ impl ImportArguments {
         }
         // What is visible must survive a crash.
         vault.sync(&written).await?;
-        let mut revision = String::new();
         for part in commits(contents) {
             let path = path(&["instances", &self.place.instance, "segments", "commit"]);
-            revision = connection.anew().post(&path, &json!({"segments": part})).await?.revision;
+            imported.revision = connection.anew().post(&path, &json!({"segments": part})).await?.revision;
+            for content in &part {
+                let files = list(content, "files");
+                imported.segments.push(content["segment_id"].clone());
+                imported.files += files.len();
+                imported.bytes += files.iter().map(|file| number(file, "size_bytes")).sum::<u64>();
+            }
         }
-        Ok(revision)
+        Ok(())
     }
 
     fn with_rows(&self, mut file: Json) -> Json {
@@ -171,8 +260,8 @@ impl ImportArguments {
     }
 
     /// Has the files of segments that were not committed deleted soon instead of a day later.
-    async fn give_up(&self, connection: &Connection, prepared: &[Json]) {
-        let ids: Vec<&Json> = prepared.iter().map(|segment| &segment["segment_id"]).collect();
+    async fn give_up(&self, connection: &Connection, prepared: impl Iterator<Item = &Json>) {
+        let ids: Vec<&Json> = prepared.map(|segment| &segment["segment_id"]).collect();
         let path = path(&["instances", &self.place.instance, "segments", "abort"]);
         if let Err(error) = connection.anew().post(&path, &json!({"segment_ids": ids})).await {
             eprintln!("what was written is not given up yet ({error:#}); the cluster does so a day from now");
@@ -287,7 +376,6 @@ fn commits(contents: Vec<Json>) -> Vec<Vec<Json>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::amounts::number;
 
     fn source(name: &str) -> Source {
         Source {

@@ -1,7 +1,7 @@
 //! `quorate segment`: the units in which files come and go.
 
 use crate::amounts::{bytes, counted, distance, number};
-use crate::api::path;
+use crate::api::{path, posting};
 use crate::confirm::{self, ConfirmArguments};
 use crate::context::Context;
 use crate::import::{self, ImportArguments};
@@ -69,8 +69,16 @@ impl Place {
 
     /// The path of a partition's segments, and what is below it.
     pub fn segments(&self, parts: &[&str]) -> String {
-        let partition = if self.partition.is_empty() { "_default" } else { &self.partition };
-        self.below_collection(&[&["partitions", partition, "segments"], parts].concat())
+        self.below_collection(&[&["partitions", self.partition_or_default(), "segments"], parts].concat())
+    }
+
+    pub fn partition_or_default(&self) -> &str {
+        if self.partition.is_empty() { "_default" } else { &self.partition }
+    }
+
+    /// The path of the list of a collection's segments.
+    pub fn all_segments(&self) -> String {
+        self.below_collection(&["segments"])
     }
 
     pub fn collection(&self) -> String {
@@ -90,9 +98,7 @@ pub async fn run(verb: SegmentVerb, context: &Context) -> anyhow::Result<()> {
         }
         SegmentVerb::List { place, past } => {
             let parameters = [past.parameter(), ("partition", place.partition.clone())];
-            let found = connection
-                .all(&place.below_collection(&["segments"]), &parameters, "segments")
-                .await?;
+            let found = connection.all(&place.all_segments(), &parameters, "segments").await?;
             output::show(&context.output, Json::Array(found), |found| list_sheet(&place.collection, found));
         }
         SegmentVerb::Drop {
@@ -101,14 +107,12 @@ pub async fn run(verb: SegmentVerb, context: &Context) -> anyhow::Result<()> {
             confirm,
         } => {
             let count = counted(segment_ids.len() as u64, "segment");
-            if !confirm::agreed(&confirm, &format!("This drops {count} of collection {}.", place.collection))? {
-                return Ok(());
+            let what = format!("This drops {count} of collection {}.", place.collection);
+            let change = posting(&place.segments(&["drop"]), &json!({"segment_ids": segment_ids}));
+            if let Some(answer) = confirm::change(&connection, &confirm, &what, change).await? {
+                let dropped = counted(number(&answer.result, "dropped"), "segment");
+                output::done(&context.output, &format!("{dropped} dropped"), &answer.revision);
             }
-            let answer = connection
-                .post(&place.segments(&["drop"]), &json!({"segment_ids": segment_ids}))
-                .await?;
-            let dropped = counted(number(&answer.result, "dropped"), "segment");
-            output::done(&context.output, &format!("{dropped} dropped"), &answer.revision);
         }
     }
     Ok(())
