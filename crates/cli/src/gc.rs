@@ -14,7 +14,7 @@ use std::process::ExitCode;
 
 #[derive(Subcommand)]
 pub enum GcVerb {
-    /// Say what would be deleted, when and why. Changes nothing.
+    /// Say what will be deleted, when and why: what is decided, then what was dropped and can still be seen. Changes nothing.
     Plan,
     /// Compare a vault with what the cluster knows of it: files that are missing, and files that nothing refers to. Changes nothing;
     /// the exit code is 1 when something is missing.
@@ -32,7 +32,9 @@ pub async fn run(verb: GcVerb, context: &Context) -> anyhow::Result<ExitCode> {
     let connection = context.open_with_token_if_any()?;
     match verb {
         GcVerb::Plan => {
-            let deletions = connection.all(&path(&["deletions"]), &[], "deletions").await?;
+            let deletions = connection
+                .all(&path(&["deletions"]), &[("include_waiting", "true".to_owned())], "deletions")
+                .await?;
             output::show(&context.output, Json::Array(deletions), plan_sheet);
             Ok(ExitCode::SUCCESS)
         }
@@ -160,26 +162,50 @@ fn plan_sheet(found: &Json) -> (String, Sheet) {
     let found = found.as_array().map_or(&[][..], Vec::as_slice);
     let mut sheet = Sheet::new(["INSTANCE", "VAULT", "DIRECTORY", "FILES", "WHEN", "WHY"]);
     for deletion in found {
-        let files = match list(deletion, "files").len() {
-            0 => "all".to_owned(),
-            count => count.to_string(),
-        };
-        let when = distance(number(deletion, "not_before_ms"));
         sheet.row([
             text(deletion, "instance_id"),
             text(deletion, "vault"),
             text(deletion, "path"),
-            files,
-            if when.ends_with("ago") { "now".to_owned() } else { when },
+            files(deletion),
+            when(deletion),
             text(deletion, "reason"),
         ]);
     }
-    let sentence = match found.len() {
-        0 => "Nothing is to be deleted.".to_owned(),
-        1 => "1 directory is to be deleted, whole or in part.".to_owned(),
-        count => format!("{count} directories are to be deleted, whole or in part."),
+    let decided = found.iter().filter(|deletion| text(deletion, "state") == "CONDEMNED").count();
+    let waiting = match found.len() - decided {
+        0 => "nothing else was dropped".to_owned(),
+        count => format!(
+            "{} can still be seen or wait to be collected",
+            counted(count as u64, "dropped object")
+        ),
+    };
+    let sentence = match decided {
+        0 => format!("Nothing is to be deleted now; {waiting}."),
+        1 => format!("1 directory is to be deleted, whole or in part; {waiting}."),
+        count => format!("{count} directories are to be deleted, whole or in part; {waiting}."),
     };
     (sentence, sheet)
+}
+
+fn files(deletion: &Json) -> String {
+    match (list(deletion, "files").len(), number(deletion, "file_count")) {
+        (0, 0) if text(deletion, "state") == "CONDEMNED" => "all".to_owned(),
+        (0, 0) => String::new(),
+        (0, count) => count.to_string(),
+        (count, _) => count.to_string(),
+    }
+}
+
+/// From when on its files can go, or who keeps them.
+fn when(deletion: &Json) -> String {
+    let time = distance(number(deletion, "not_before_ms"));
+    let pinned_by: Vec<&str> = list(deletion, "pinned_by").iter().filter_map(Json::as_str).collect();
+    match text(deletion, "state").as_str() {
+        "PINNED" => format!("after {}", pinned_by.join(", ")),
+        "COLLECTING" => "soon".to_owned(),
+        _ if time.ends_with("ago") => "now".to_owned(),
+        _ => time,
+    }
 }
 
 fn verify_sheet(compared: &Json) -> (String, Sheet) {
@@ -201,6 +227,24 @@ fn verify_sheet(compared: &Json) -> (String, Sheet) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_plan_says_when_each_goes_and_who_keeps_the_others() {
+        let found = json!([
+            {"state": "CONDEMNED", "path": "s1/j7", "not_before_ms": "1", "reason": "job 7 ended without being published"},
+            {"state": "IN_HISTORY", "not_before_ms": "99999999999999", "file_count": "3"},
+            {"state": "PINNED", "not_before_ms": "1", "pinned_by": ["snapshot at revision 5"], "files": ["a"]},
+        ]);
+        assert_eq!(
+            plan_sheet(&found).0,
+            "1 directory is to be deleted, whole or in part; 2 dropped objects can still be seen or wait to be collected."
+        );
+        let shown = |at: usize| (files(&found[at]), when(&found[at]));
+        assert_eq!(shown(0), ("all".to_owned(), "now".to_owned()));
+        assert!(shown(1).0 == "3" && shown(1).1.starts_with("in "), "{:?}", shown(1));
+        assert_eq!(shown(2), ("1".to_owned(), "after snapshot at revision 5".to_owned()));
+        assert_eq!(plan_sheet(&json!([])).0, "Nothing is to be deleted now; nothing else was dropped.");
+    }
 
     #[test]
     fn missing_damaged_and_unreferenced_files_are_told_apart() {

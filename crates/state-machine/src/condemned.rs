@@ -31,6 +31,12 @@ pub fn add(context: &mut ApplyContext<'_, '_>, record: &CondemnedRecord) {
     let not_before_ms = record.not_before_ms.max(context.now().0);
     let record = CondemnedRecord {
         not_before_ms,
+        // What is swept again was decided before.
+        condemned_ms: if record.condemned_ms == 0 {
+            context.now().0
+        } else {
+            record.condemned_ms
+        },
         ..record.clone()
     };
     context.put_record(key(DeletionKey { not_before_ms, number }), &record);

@@ -15,7 +15,7 @@ use crate::catalog::row_keys;
 use crate::changes::SupersededVersion;
 use crate::command::{ApplyContext, decode_record};
 use crate::keys::{self, RecordTable, VersionedTable};
-use crate::record::DroppedRecord;
+use crate::record::{CondemnedCause, DroppedRecord};
 use crate::store::{Reader, StoreError, prefix_end};
 use crate::versioned::cleanup;
 use crate::versioned::rows::Superseded;
@@ -95,7 +95,7 @@ pub fn collect(context: &mut ApplyContext<'_, '_>, keys: usize) -> Result<Outcom
     while let Some((row, value)) = objects.row() {
         let row = Bytes::copy_from_slice(row);
         let record: DroppedRecord = decode_record(&row, Bytes::copy_from_slice(value))?;
-        let scope = scope_of(&row)?;
+        let scope = ScopeId(numbers_of(&row)?[0]);
         if let Some(resume_at) = collection.remove_rows(context, scope, &record)? {
             context.put_record(row, &DroppedRecord { resume_at, ..record });
             collection.outcome.more = true;
@@ -111,10 +111,10 @@ pub fn collect(context: &mut ApplyContext<'_, '_>, keys: usize) -> Result<Outcom
     Ok(collection.outcome)
 }
 
-fn scope_of(row: &[u8]) -> Result<ScopeId, StoreError> {
+/// Scope, revision of the drop, collection and partition of a row's key.
+pub fn numbers_of(row: &[u8]) -> Result<[u64; 4], StoreError> {
     let head = keys::record_prefix(RecordTable::Dropped).len();
-    let numbers = row_keys::read_numbers::<4>(row.get(head..).unwrap_or_default())?;
-    Ok(ScopeId(numbers[0]))
+    row_keys::read_numbers::<4>(row.get(head..).unwrap_or_default())
 }
 
 /// One run's bookkeeping.
@@ -146,7 +146,7 @@ impl Collection {
                 }
                 self.keys_left -= 1;
                 if self.removed.insert(row.clone()) {
-                    remove_version(context, scope, row, &Bytes::copy_from_slice(value), record.files_condemned)?;
+                    remove_version(context, scope, row, &Bytes::copy_from_slice(value), record)?;
                     self.outcome.removed += 1;
                 }
                 rows.next()?;
@@ -176,19 +176,28 @@ fn ranges(scope: ScopeId, record: &DroppedRecord) -> Vec<(Vec<u8>, Vec<u8>)> {
     tables.iter().map(range).collect()
 }
 
+/// What the files of a dropped object are condemned for.
+fn cause(scope: ScopeId, record: &DroppedRecord) -> (CondemnedCause, u64) {
+    match (record.collection_id, record.partition_id) {
+        (0, _) => (CondemnedCause::Scope, scope.0),
+        (collection, 0) => (CondemnedCause::Collection, collection),
+        (_, partition) => (CondemnedCause::Partition, partition),
+    }
+}
+
 fn remove_version(
     context: &mut ApplyContext<'_, '_>,
     scope: ScopeId,
     row: Bytes,
     stored: &Bytes,
-    files_condemned: bool,
+    record: &DroppedRecord,
 ) -> Result<(), StoreError> {
     let (table, head) = (row.get(1).copied(), keys::versioned_scope(VersionedTable::Attribute, scope).len());
     if table == Some(VersionedTable::Segment as u8)
-        && !files_condemned
+        && !record.files_condemned
         && let Some(value) = versioned::decode_value(&row, stored)?
     {
-        cleanup::condemn_segment(context, scope, &row, value)?;
+        cleanup::condemn_segment(context, scope, &row, value, cause(scope, record))?;
     }
     if table == Some(VersionedTable::Attribute as u8)
         && let Some((name, _)) = keys::take_escaped(&row[head..])

@@ -5,7 +5,8 @@ pub mod job;
 pub mod snapshot;
 
 pub use catalog::{
-    CollectionRecord, CondemnedRecord, DatabaseRecord, DroppedRecord, NameRecord, PartitionRecord, SegmentRecord, StatsRecord, UploadRecord,
+    CollectionRecord, CondemnedCause, CondemnedRecord, DatabaseRecord, DroppedRecord, NameRecord, PartitionRecord, SegmentRecord,
+    StatsRecord, UploadRecord,
 };
 pub use job::{JobProgressRecord, JobRecord, LocalVaultRecord, PartitionMapping, TaskRecord};
 use prost::Message;

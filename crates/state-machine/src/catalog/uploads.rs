@@ -8,7 +8,7 @@
 use super::row_keys;
 use crate::command::{ApplyContext, read_record};
 use crate::keys::{self, RecordTable};
-use crate::record::{CondemnedRecord, UploadRecord};
+use crate::record::{CondemnedCause, CondemnedRecord, UploadRecord};
 use crate::store::{Reader, StoreError, prefix_end};
 use crate::{condemned, limits};
 use bytes::Bytes;
@@ -41,6 +41,8 @@ pub fn give_up(context: &mut ApplyContext<'_, '_>, scope: ScopeId, segment_id: u
         vault: record.vault,
         path: record.path,
         sweeps_left: limits::UPLOAD_SWEEPS,
+        cause: CondemnedCause::Upload as i32,
+        cause_id: segment_id,
         ..CondemnedRecord::default()
     };
     condemned::add(context, &directory);

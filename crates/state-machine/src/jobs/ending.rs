@@ -4,7 +4,7 @@
 use super::publication::{compacting_instance, reserved_name};
 use super::{ActiveJob, rows};
 use crate::command::{ApplyContext, ApplyError};
-use crate::record::{CondemnedRecord, DroppedRecord, JobRecord};
+use crate::record::{CondemnedCause, CondemnedRecord, DroppedRecord, JobRecord};
 use crate::versioned::pins::{self, PinKind};
 use crate::{condemned, dropped, instances, limits, snapshots};
 use bytes::Bytes;
@@ -37,7 +37,7 @@ pub fn discard(context: &mut ApplyContext<'_, '_>, job: ActiveJob, state: JobSta
         JobKind::Manifests | JobKind::Unspecified => {}
     }
     if record.copies_files {
-        condemn_directory(context, record, job.directory());
+        condemn_directory(context, &job, job.directory(), CondemnedCause::Job);
     }
     end(context, job, state, reason)
 }
@@ -60,16 +60,18 @@ pub fn condemn_earlier_claims(context: &mut ApplyContext<'_, '_>, job: &ActiveJo
     }
     for earlier in 1..fence {
         let path = super::claim_directory(&job.record, job.id, number, earlier);
-        condemn_directory(context, &job.record, path);
+        condemn_directory(context, job, path, CondemnedCause::Claim);
     }
 }
 
-fn condemn_directory(context: &mut ApplyContext<'_, '_>, record: &JobRecord, path: String) {
+fn condemn_directory(context: &mut ApplyContext<'_, '_>, job: &ActiveJob, path: String, cause: CondemnedCause) {
     let condemned = CondemnedRecord {
-        scope: record.target_scope,
-        vault: record.target_vault.clone(),
+        scope: job.record.target_scope,
+        vault: job.record.target_vault.clone(),
         path,
         sweeps_left: SWEEPS,
+        cause: cause as i32,
+        cause_id: job.id,
         ..CondemnedRecord::default()
     };
     condemned::add(context, &condemned);

@@ -1,4 +1,6 @@
-//! What is to be deleted from vaults, in the order in which it goes.
+//! What is to be deleted from vaults, in the order in which it goes; if asked for, then what was dropped and will be.
+
+mod waiting;
 
 use super::QueryError;
 use crate::command::decode_record;
@@ -6,14 +8,26 @@ use crate::condemned;
 use crate::instances;
 use crate::keys::{RecordTable, record_prefix};
 use crate::limits;
-use crate::record::CondemnedRecord;
+use crate::record::{CondemnedCause, CondemnedRecord};
+use crate::snapshots;
 use crate::store::{Reader, prefix_end};
 use bytes::Bytes;
-use quorate_model::{MetaError, ScopeId};
-use quorate_wire::quorate::v1::{Deletion, ListDeletionsReply, ListDeletionsRequest};
+use quorate_model::{MetaError, Revision, ScopeId};
+use quorate_wire::quorate::v1::{Deletion, DeletionState, ListDeletionsReply, ListDeletionsRequest};
 
 /// One page. What is deleted between two pages is not shown twice, and nothing else is left out.
 pub fn list_deletions(reader: &dyn Reader, request: &ListDeletionsRequest) -> Result<ListDeletionsReply, QueryError> {
+    let rows = match request.page_size as usize {
+        0 => limits::MAX_PAGE_ROWS,
+        rows => rows.min(limits::MAX_PAGE_ROWS),
+    };
+    if let Some(at) = waiting::At::parse(&request.page_token).filter(|_| request.include_waiting) {
+        let (deletions, next) = waiting::page(reader, at, rows)?;
+        return Ok(ListDeletionsReply {
+            deletions,
+            next_page_token: next.map_or_else(String::new, |next| next.token()),
+        });
+    }
     let prefix = record_prefix(RecordTable::Condemned);
     let mut start = prefix.to_vec();
     if !request.page_token.is_empty() {
@@ -21,10 +35,6 @@ pub fn list_deletions(reader: &dyn Reader, request: &ListDeletionsRequest) -> Re
         // Behind the row that the token names.
         start.push(0);
     }
-    let rows = match request.page_size as usize {
-        0 => limits::MAX_PAGE_ROWS,
-        rows => rows.min(limits::MAX_PAGE_ROWS),
-    };
     let mut reply = ListDeletionsReply::default();
     let mut cursor = reader.cursor(&start, &prefix_end(&prefix))?;
     let mut bytes = 0;
@@ -42,34 +52,36 @@ pub fn list_deletions(reader: &dyn Reader, request: &ListDeletionsRequest) -> Re
             files: record.files,
             not_before_ms: place.not_before_ms,
             sweeps_left: record.sweeps_left,
+            state: DeletionState::Condemned as i32,
+            condemned_ms: record.condemned_ms,
+            ..Deletion::default()
         });
         cursor.next()?;
         if (reply.deletions.len() >= rows || bytes > limits::MAX_PAGE_BYTES) && cursor.row().is_some() {
             reply.next_page_token = format!("{}-{}", place.not_before_ms, place.number);
-            break;
+            return Ok(reply);
         }
+    }
+    if request.include_waiting {
+        reply.next_page_token = waiting::At::START.token();
     }
     Ok(reply)
 }
 
-/// The record does not say why; the path tells whose files it names.
+/// What the record says the files were condemned for.
 fn reason(record: &CondemnedRecord) -> String {
-    let mut parts = record.path.split('/');
-    let of_job = parts.find(|part| is_numbered(part, 'j'));
-    match (of_job, record.files.is_empty()) {
-        (Some(job), true) => format!("what job {} wrote and nothing refers to", &job[1..]),
-        (Some(job), false) => format!(
-            "segments that job {} made were dropped, and nothing can see them any more",
-            &job[1..]
-        ),
-        (None, true) => "uploads that were given up, or a collection that nothing can see any more".to_owned(),
-        (None, false) => "segments were dropped, and nothing can see them any more".to_owned(),
+    let id = record.cause_id;
+    match CondemnedCause::try_from(record.cause).unwrap_or(CondemnedCause::Unspecified) {
+        CondemnedCause::Upload => format!("segment {id} was prepared and given up"),
+        CondemnedCause::Claim => format!("a task of job {id} was done again under a later claim"),
+        CondemnedCause::Job => format!("job {id} ended without being published"),
+        CondemnedCause::Snapshot => format!("snapshot {} was dropped or given up", snapshots::id::text(Revision(id))),
+        CondemnedCause::Segment => format!("segment {id} was dropped, and nothing sees it any more"),
+        CondemnedCause::Collection => format!("collection {id} was dropped, and nothing sees it any more"),
+        CondemnedCause::Partition => format!("partition {id} was dropped, and nothing sees it any more"),
+        CondemnedCause::Scope => "its instance was dropped, and nothing sees it any more".to_owned(),
+        CondemnedCause::Unspecified => "an older version condemned it and did not record what for".to_owned(),
     }
-}
-
-fn is_numbered(part: &str, letter: char) -> bool {
-    let digits = part.strip_prefix(letter).unwrap_or_default();
-    !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn from_token(text: &str) -> Result<condemned::DeletionKey, MetaError> {
@@ -81,21 +93,4 @@ fn from_token(text: &str) -> Result<condemned::DeletionKey, MetaError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_deletion_says_why() {
-        let reason_of = |path: &str, files: &[&str]| {
-            reason(&CondemnedRecord {
-                path: path.to_owned(),
-                files: files.iter().map(|name| (*name).to_owned()).collect(),
-                ..CondemnedRecord::default()
-            })
-        };
-        assert_eq!(reason_of("s1/j7", &[]), "what job 7 wrote and nothing refers to");
-        assert!(reason_of("s1/j7/t1-f1/g9", &["a"]).starts_with("segments that job 7 made"));
-        assert!(reason_of("s1/c2/p3/g4", &["a"]).starts_with("segments were dropped"));
-        assert!(reason_of("s1/c2", &[]).starts_with("uploads that were given up"));
-    }
-}
+mod tests;

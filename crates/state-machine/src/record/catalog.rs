@@ -129,6 +129,36 @@ pub struct CondemnedRecord {
     /// Times it is to be swept again, each later than the one before: a worker that lost its claim may still write.
     #[prost(uint32, tag = "6")]
     pub sweeps_left: u32,
+    /// A `CondemnedCause`.
+    #[prost(int32, tag = "7")]
+    pub cause: i32,
+    /// Of the job, segment, collection, partition or scope; the revision of a snapshot.
+    #[prost(uint64, tag = "8")]
+    pub cause_id: u64,
+    /// When that was decided.
+    #[prost(uint64, tag = "9")]
+    pub condemned_ms: u64,
+}
+
+/// What files were condemned for. Numbers are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, prost::Enumeration)]
+#[repr(i32)]
+pub enum CondemnedCause {
+    /// Condemned before causes were recorded.
+    Unspecified = 0,
+    /// A segment was prepared and given up.
+    Upload = 1,
+    /// A task of a job was done under a later claim.
+    Claim = 2,
+    /// A job ended without being published.
+    Job = 3,
+    Snapshot = 4,
+    /// A segment was dropped by itself.
+    Segment = 5,
+    Collection = 6,
+    Partition = 7,
+    /// All of an instance, or of the base layer of a clone.
+    Scope = 8,
 }
 
 /// What an object that nobody can see any more leaves to be collected: its rows, one by one.

@@ -19,7 +19,7 @@ use super::pins::Blockers;
 use super::rows::{self, CleanupBatch, Superseded};
 use crate::command::{ApplyContext, ApplyError, decode_record, read_record};
 use crate::keys::{COUNTERS_KEY, VersionedTable, space};
-use crate::record::{CondemnedRecord, Counters, SegmentRecord};
+use crate::record::{CondemnedCause, CondemnedRecord, Counters, SegmentRecord};
 use crate::store::{Cursor, Reader, StoreError, prefix_end};
 use crate::view::View;
 use crate::{condemned, dropped, limits};
@@ -57,7 +57,7 @@ pub fn is_due(reader: &dyn Reader, now: StampedTime) -> Result<bool, StoreError>
 }
 
 /// The clean-up queue from where earlier runs left it. Rows only join at its end, so nothing is before that.
-fn queue<'a>(reader: &'a dyn Reader, counters: &Counters) -> Result<Box<dyn Cursor + 'a>, StoreError> {
+pub(crate) fn queue<'a>(reader: &'a dyn Reader, counters: &Counters) -> Result<Box<dyn Cursor + 'a>, StoreError> {
     reader.cursor(
         &rows::numbers(space::CLEANUP, &[counters.queue_worked_off]),
         &prefix_end(&[space::CLEANUP]),
@@ -86,8 +86,15 @@ fn out_of_window(superseded_ms: u64, now: StampedTime) -> bool {
     now.0.saturating_sub(superseded_ms) >= limits::HISTORY_WINDOW_MS
 }
 
-/// Condemns the files of a segment's version that goes. Those of another scope are not its own: the version held them only.
-pub(crate) fn condemn_segment(context: &mut ApplyContext<'_, '_>, scope: ScopeId, row: &[u8], value: Bytes) -> Result<(), StoreError> {
+/// Condemns the files of a segment's version that goes, with what it goes for. Those of another scope are not its own: the version held
+/// them only.
+pub(crate) fn condemn_segment(
+    context: &mut ApplyContext<'_, '_>,
+    scope: ScopeId,
+    row: &[u8],
+    value: Bytes,
+    (cause, cause_id): (CondemnedCause, u64),
+) -> Result<(), StoreError> {
     let segment: SegmentRecord = decode_record(row, value)?;
     if segment.owner_scope != 0 {
         return Ok(());
@@ -97,6 +104,8 @@ pub(crate) fn condemn_segment(context: &mut ApplyContext<'_, '_>, scope: ScopeId
         vault: segment.vault,
         path: segment.path,
         files: segment.files.into_iter().map(|file| file.name).collect(),
+        cause: cause as i32,
+        cause_id,
         ..CondemnedRecord::default()
     };
     condemned::add(context, &files);
@@ -215,7 +224,9 @@ impl Sweep<'_, '_> {
                 return Ok(());
             };
             if let Some(value) = super::decode_value(&version, &stored)? {
-                condemn_segment(context, superseded.scope, &version, value)?;
+                let segment = superseded.user_key()?.last_chunk::<8>().map_or(0, |id| u64::from_be_bytes(*id));
+                let cause = (CondemnedCause::Segment, segment);
+                condemn_segment(context, superseded.scope, &version, value, cause)?;
             }
         }
         context.changes().remove(version.clone());

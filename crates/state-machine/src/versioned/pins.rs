@@ -8,13 +8,17 @@
 //! revision that is readable, so "there is a pin at r" says just that.
 
 use super::rows;
-use crate::command::{ApplyContext, ApplyError, read_record};
+use crate::command::{ApplyContext, ApplyError, decode_record, read_record};
+use crate::instances;
 use crate::keys::{COUNTERS_KEY, space};
 use crate::limits;
 use crate::record::{Counters, HoldRecord, PinRecord};
 use crate::store::{Cursor, Reader, StoreError, prefix_end};
 use bytes::Bytes;
 use quorate_model::{ErrorCode, MetaError, Revision, ScopeId};
+
+/// Holders of one revision that a text names.
+const HOLDERS_NAMED: usize = 5;
 
 /// Who needs a revision. Numbers are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Enumeration)]
@@ -92,6 +96,47 @@ fn seek_pinned(cursor: &mut dyn Cursor, space: u8, scope: ScopeId, from: Revisio
     };
     let [found, revision, _] = rows::read_numbers::<3>(row)?;
     Ok((found == scope.0).then_some(Revision(revision)))
+}
+
+/// Who keeps a revision, in words; a few where there are many.
+pub fn holders(reader: &dyn Reader, scope: ScopeId, revision: Revision) -> Result<Vec<String>, StoreError> {
+    let mut found = Vec::new();
+    for space in [space::PIN, space::HOLD] {
+        let prefix = rows::numbers(space, &[scope.0, revision.0]);
+        let mut cursor = reader.cursor(&prefix, &prefix_end(&prefix))?;
+        while let Some((row, value)) = cursor.row().filter(|_| found.len() < HOLDERS_NAMED) {
+            let [.., id] = rows::read_numbers::<3>(row)?;
+            found.push(match space {
+                space::HOLD => format!(
+                    "files held by {} at revision {revision}",
+                    instances::id_of_scope(reader, ScopeId(id))?
+                ),
+                _ => {
+                    let record: PinRecord = decode_record(row, Bytes::copy_from_slice(value))?;
+                    format!(
+                        "{} at revision {revision}",
+                        PinKind::try_from(record.kind).unwrap_or(PinKind::Unspecified).word()
+                    )
+                }
+            });
+            cursor.next()?;
+        }
+    }
+    Ok(found)
+}
+
+impl PinKind {
+    fn word(self) -> &'static str {
+        match self {
+            PinKind::Snapshot => "snapshot",
+            PinKind::Clone => "clone",
+            PinKind::Hold => "hold",
+            PinKind::Job => "job",
+            PinKind::Backup => "backup",
+            PinKind::Read => "list that is being read",
+            PinKind::Unspecified => "pin",
+        }
+    }
 }
 
 /// Pins a revision of a scope that is readable; returns the pin's id. `expires_ms` is a stamped time, 0: it must be ended.

@@ -4,7 +4,7 @@
 //! decodes a user's key, so it works for every table, also for one that a later version added.
 
 use crate::command::decode_record;
-use crate::keys::{REVISION_BYTES, space};
+use crate::keys::{REVISION_BYTES, space, take_escaped};
 use crate::record::{CleanupRecord, SupersededRecord};
 use crate::store::StoreError;
 use bytes::{BufMut, Bytes, BytesMut};
@@ -41,6 +41,12 @@ impl Superseded {
             superseded_at,
             superseded_ms,
         })
+    }
+
+    /// The user's key in its name.
+    pub fn user_key(&self) -> Result<Vec<u8>, StoreError> {
+        let escaped = self.name.get(NAME_HEAD_BYTES..).and_then(take_escaped);
+        escaped.map(|(key, _)| key).ok_or_else(|| damaged(&self.name))
     }
 
     /// What its parked row holds.

@@ -258,8 +258,21 @@ fn waiting_records() -> Vec<Golden> {
                 files: vec![text("f"), text("g")],
                 not_before_ms: 2,
                 sweeps_left: 3,
+                cause: 0,
+                cause_id: 0,
+                condemned_ms: 0,
             },
             "08ac021201761a017022016622016728023003",
+        ),
+        record(
+            CondemnedRecord {
+                scope: 300,
+                cause: CondemnedCause::Collection as i32,
+                cause_id: 300,
+                condemned_ms: 2,
+                ..CondemnedRecord::default()
+            },
+            "08ac02380640ac024802",
         ),
         record(
             DroppedRecord {
