@@ -1,7 +1,7 @@
 //! `quorate instance`: warehouses.
 
-use crate::amounts::counted;
-use crate::api::path;
+use crate::amounts::{counted, number};
+use crate::api::{path, posting};
 use crate::confirm::{self, ConfirmArguments};
 use crate::context::Context;
 use crate::doris::Connection;
@@ -70,6 +70,9 @@ pub enum InstanceVerb {
         /// Watch it until it has ended; the exit code is its outcome.
         #[arg(long)]
         wait: bool,
+        /// Say whether the cluster would do it, or why not, and change nothing.
+        #[arg(long, conflicts_with = "wait")]
+        dry_run: bool,
     },
     /// Cut a compacted clone from its source, whose snapshot may be dropped afterwards.
     Decouple {
@@ -125,14 +128,24 @@ async fn run_clone_verb(verb: InstanceVerb, context: &Context) -> anyhow::Result
             let answer = connection.post(&path, &body).await?;
             output::done(&context.output, &format!("instance {new_id} is a clone of {id}"), &answer.revision);
         }
-        InstanceVerb::Compact { id, keep_files, wait } => {
-            let answer = connection.post(&of(&id, "compact"), &json!({"keep_files": keep_files})).await?;
+        InstanceVerb::Compact {
+            id,
+            keep_files,
+            wait,
+            dry_run,
+        } => {
+            let change = posting(&of(&id, "compact"), &json!({"keep_files": keep_files}));
+            if dry_run {
+                confirm::preview(&connection, change).await?;
+                return Ok(Ok(ExitCode::SUCCESS));
+            }
+            let answer = connection.perform(&change).await?;
             return Ok(Ok(job::show_or_wait(&connection, context, answer.result, wait).await?));
         }
         InstanceVerb::Decouple { id, confirm } => {
             let what = format!("This cuts clone {id} from its source. There is no way back.");
-            if confirm::agreed(&confirm, &what)? {
-                let answer = connection.post(&of(&id, "decouple"), &json!({})).await?;
+            let change = posting(&of(&id, "decouple"), &json!({}));
+            if let Some(answer) = confirm::change(&connection, &confirm, &what, change).await? {
                 let files = match answer.result["holds_files"].as_bool() {
                     Some(true) => "; it goes on using files of its former source, which are kept",
                     _ => "",
@@ -169,8 +182,14 @@ async fn run_doris_verb(verb: InstanceVerb, context: &Context) -> anyhow::Result
             return Ok(());
         }
         InstanceVerb::Show { id } => {
-            let answer = connection.read_query("get_instance", &[("instance_id", &id)]).await?;
-            output::show(&context.output, answer.result, sheet);
+            let mut shown = connection.read_query("get_instance", &[("instance_id", &id)]).await?.result;
+            // Doris's message forgets a clone's source when it is cut from it; the list knows whose files it still uses.
+            let summaries = listed(&connection.anew(), &id, true).await?;
+            let summary = summaries.into_iter().find(|summary| text(summary, "instance_id") == id);
+            if let Some(clone) = summary.map(|mut summary| summary["clone"].take()).filter(Json::is_object) {
+                shown["clone"] = clone;
+            }
+            output::show(&context.output, shown, sheet);
             return Ok(());
         }
         InstanceVerb::Create { id, name, user_id, store } => {
@@ -195,10 +214,11 @@ async fn run_doris_verb(verb: InstanceVerb, context: &Context) -> anyhow::Result
         InstanceVerb::Drop { id, confirm } => {
             let shown = connection.read_query("get_instance", &[("instance_id", &id)]).await?.result;
             let contents = contents(&connection, &id).await?;
-            if !confirm::agreed(&confirm, &what_goes(&id, &shown, &contents))? {
-                return Ok(());
+            let change = connection.writing("drop_instance", &json!({"instance_id": id}));
+            if let Some(answer) = confirm::change(&connection, &confirm, &what_goes(&id, &shown, &contents), change).await? {
+                output::done(&context.output, &format!("instance {id} dropped"), &answer.revision);
             }
-            ("drop_instance", json!({"instance_id": id}), format!("instance {id} dropped"))
+            return Ok(());
         }
         InstanceVerb::Clone { .. } | InstanceVerb::Compact { .. } | InstanceVerb::Decouple { .. } => return Ok(()),
     };
@@ -285,6 +305,10 @@ fn sheet(shown: &Json) -> (String, Sheet) {
         text(shown, "name"),
         format!("owner {:?}", text(shown, "user_id")),
     ]);
+    if shown["clone"].is_object() {
+        let clone = &shown["clone"];
+        sheet.row(["clone of".to_owned(), text(clone, "source_instance_id"), clone_facts(clone)]);
+    }
     for cluster in list(shown, "clusters") {
         let facts = format!(
             "{} {}, {} nodes",
@@ -304,4 +328,46 @@ fn sheet(shown: &Json) -> (String, Sheet) {
         sheet.row(["vault".to_owned(), name, if is_default { "default" } else { "" }.to_owned()]);
     }
     (sentence, sheet)
+}
+
+/// How far a clone is on its way from its source.
+fn clone_facts(clone: &Json) -> String {
+    let is = |name: &str| clone[name].as_bool() == Some(true);
+    let snapshot = text(clone, "source_snapshot_id");
+    let files = if is("holds_files") {
+        ", goes on using its source's files"
+    } else {
+        ""
+    };
+    let state = match (is("compacted"), is("decoupled"), number(clone, "compaction_job")) {
+        (_, true, _) => "decoupled".to_owned(),
+        (true, false, _) => "compacted, can be decoupled".to_owned(),
+        (false, false, 0) => "reads through it".to_owned(),
+        (false, false, job) => format!("reads through it; job {job} was started to compact it"),
+    };
+    format!("snapshot {snapshot}, {state}{files}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clone_says_of_what_it_is_one_and_how_far_it_has_come() {
+        let mut clone = json!({"source_instance_id": "a", "source_snapshot_id": "0a", "compaction_job": "0"});
+        assert_eq!(clone_facts(&clone), "snapshot 0a, reads through it");
+        clone["compaction_job"] = json!("7");
+        assert_eq!(
+            clone_facts(&clone),
+            "snapshot 0a, reads through it; job 7 was started to compact it"
+        );
+        clone["compacted"] = json!(true);
+        clone["holds_files"] = json!(true);
+        assert_eq!(
+            clone_facts(&clone),
+            "snapshot 0a, compacted, can be decoupled, goes on using its source's files"
+        );
+        clone["decoupled"] = json!(true);
+        assert_eq!(clone_facts(&clone), "snapshot 0a, decoupled, goes on using its source's files");
+    }
 }

@@ -6,7 +6,7 @@ use clap::Args;
 /// Which database, for nouns below it.
 #[derive(Clone, Args)]
 pub struct DatabaseArguments {
-    /// Database; it exists as soon as it is used.
+    /// Database of the collection. `default` is always there; others are made with `quorate database create`.
     #[arg(long, short, default_value = "default")]
     pub database: String,
 }

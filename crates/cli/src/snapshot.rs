@@ -1,12 +1,13 @@
 //! `quorate snapshot`: states of a collection or a whole instance that are kept.
 
 use crate::amounts::{counted, distance, number, seconds};
-use crate::api::path;
+use crate::api::{deleting, path};
 use crate::collection::content;
 use crate::confirm::{self, ConfirmArguments};
 use crate::context::Context;
 use crate::doris::{Connection, ROUND_PAUSE};
 use crate::job;
+use crate::names;
 use crate::output::{self, Sheet, list, text};
 use anyhow::bail;
 use clap::{Args, Subcommand};
@@ -20,22 +21,7 @@ const ID_DIGITS: usize = 20;
 #[derive(Subcommand)]
 pub enum SnapshotVerb {
     /// Keep the state of a collection, or of the whole instance, as it is now. Nothing is copied.
-    Create {
-        instance: String,
-        /// Unique among the snapshots of the collection.
-        name: String,
-        /// Collection; the whole instance when absent.
-        #[arg(long, short, default_value = "")]
-        collection: String,
-        /// The collection's database; `default` when absent.
-        #[arg(long, short, default_value = "", requires = "collection")]
-        database: String,
-        #[arg(long, default_value = "")]
-        description: String,
-        /// Drop it by itself after this long, such as 12h or 30d; it is kept until it is dropped when absent.
-        #[arg(long, value_parser = seconds)]
-        ttl: Option<u64>,
-    },
+    Create(CreateArguments),
     /// Show a snapshot.
     Describe {
         instance: String,
@@ -48,7 +34,7 @@ pub enum SnapshotVerb {
         /// Only those of this collection, which may be dropped by now.
         #[arg(long, short, default_value = "")]
         collection: String,
-        /// The collection's database.
+        /// Database of the collection; of any database when absent.
         #[arg(long, short, default_value = "", requires = "collection")]
         database: String,
     },
@@ -65,7 +51,8 @@ pub enum SnapshotVerb {
         instance: String,
         #[command(flatten)]
         which: Which,
-        /// End the pin by itself after this long, up to 30d; it stays until it is taken away when absent.
+        /// End the pin by itself after this long: a number with s, m, h or d, such as 12h, up to 30d; without a letter seconds.
+        /// It stays until it is taken away when absent.
         #[arg(long, value_parser = seconds)]
         ttl: Option<u64>,
     },
@@ -76,29 +63,51 @@ pub enum SnapshotVerb {
         pin_id: u64,
     },
     /// Copy a snapshot of a collection into a new collection, which appears when all is copied and verified.
-    Restore {
-        instance: String,
-        #[command(flatten)]
-        which: Which,
-        /// Name of the new collection.
-        #[arg(long)]
-        to: String,
-        /// Database of the new collection.
-        #[arg(long, default_value = "default")]
-        to_database: String,
-        /// Instance of the new collection; the same when absent.
-        #[arg(long, default_value = "")]
-        to_instance: String,
-        /// Vault for its files; the source collection's when absent, in another instance that one's default.
-        #[arg(long, default_value = "")]
-        to_vault: String,
-        /// Give up after this long; 24h when absent.
-        #[arg(long, value_parser = seconds)]
-        give_up_after: Option<u64>,
-        /// Watch it until it has ended; the exit code is its outcome.
-        #[arg(long)]
-        wait: bool,
-    },
+    Restore(RestoreArguments),
+}
+
+#[derive(Args)]
+pub struct CreateArguments {
+    instance: String,
+    /// Unique among the snapshots of the collection.
+    name: String,
+    /// Collection; the whole instance when absent.
+    #[arg(long, short, default_value = "")]
+    collection: String,
+    /// Database of the collection; `default` when absent.
+    #[arg(long, short, default_value = "", requires = "collection")]
+    database: String,
+    #[arg(long, default_value = "")]
+    description: String,
+    /// Drop it by itself after this long: a number with s, m, h or d, such as 90s, 12h or 30d, up to 3650d; without a letter seconds.
+    /// It is kept until it is dropped when absent.
+    #[arg(long, value_parser = seconds)]
+    ttl: Option<u64>,
+}
+
+#[derive(Args)]
+pub struct RestoreArguments {
+    instance: String,
+    #[command(flatten)]
+    which: Which,
+    /// Name of the new collection.
+    #[arg(long)]
+    to: String,
+    /// Database of the new collection.
+    #[arg(long, default_value = "default")]
+    to_database: String,
+    /// Instance of the new collection; the same when absent.
+    #[arg(long, default_value = "")]
+    to_instance: String,
+    /// Vault for its files; the source collection's when absent, in another instance that one's default.
+    #[arg(long, default_value = "")]
+    to_vault: String,
+    /// Give up after this long: a number with s, m, h or d, such as 90m; without a letter seconds. 24h when absent.
+    #[arg(long, value_parser = seconds)]
+    give_up_after: Option<u64>,
+    /// Watch it until it has ended; the exit code is its outcome.
+    #[arg(long)]
+    wait: bool,
 }
 
 /// Which snapshot.
@@ -109,7 +118,7 @@ pub struct Which {
     /// Collection of a snapshot that is named; needed only if several collections have one of that name.
     #[arg(long, short, default_value = "")]
     collection: String,
-    /// The collection's database.
+    /// Database of the collection; any when absent.
     #[arg(long, short, default_value = "")]
     database: String,
 }
@@ -117,22 +126,7 @@ pub struct Which {
 pub async fn run(verb: SnapshotVerb, context: &Context) -> anyhow::Result<ExitCode> {
     let connection = context.open_with_token_if_any()?;
     match verb {
-        SnapshotVerb::Create {
-            instance,
-            name,
-            collection,
-            database,
-            description,
-            ttl,
-        } => {
-            let body = json!({
-                "name": name, "collection": collection, "database": database, "description": description,
-                "ttl_seconds": ttl.unwrap_or_default()
-            });
-            let made = connection.post(&path(&["instances", &instance, "snapshots"]), &body).await?.result;
-            let made = until_committed(&connection, &instance, made).await?;
-            output::show(&context.output, made, describe);
-        }
+        SnapshotVerb::Create(arguments) => create(arguments, &connection, context).await?,
         SnapshotVerb::Describe { instance, which } => {
             let shown = find(&connection, &instance, &which).await?;
             output::show(&context.output, shown, describe);
@@ -143,79 +137,99 @@ pub async fn run(verb: SnapshotVerb, context: &Context) -> anyhow::Result<ExitCo
             database,
         } => {
             let found = all(&connection, &instance, &collection, &database).await?;
+            if found.is_empty() && !collection.is_empty() {
+                // A collection that has none must at least be there.
+                let database = if database.is_empty() { "default" } else { &database };
+                connection
+                    .anew()
+                    .get(&names::collection(&instance, database, &collection), &[])
+                    .await?;
+            }
             output::show(&context.output, Json::Array(found), |found| list_sheet(&instance, found));
         }
-        SnapshotVerb::Drop { instance, which, confirm } => {
-            let shown = find(&connection, &instance, &which).await?;
-            let (pins, clones) = (number(&shown, "pins"), list(&shown, "clones").len() as u64);
-            let refused = match pins + clones {
-                0 => String::new(),
-                _ => format!(
-                    " It has {} and {}, and is not dropped before these are gone.",
-                    counted(pins, "pin"),
-                    counted(clones, "clone")
-                ),
-            };
-            let what = format!(
-                "This drops {}, made {}.{refused}",
-                title(&shown),
-                distance(number(&shown, "created_ms"))
-            );
-            if confirm::agreed(&confirm, &what)? {
-                let id = text(&shown, "snapshot_id");
-                let answer = connection.delete(&path(&["instances", &instance, "snapshots", &id])).await?;
-                output::done(
-                    &context.output,
-                    &crate::database::dropped(&answer.result, "snapshot", &id),
-                    &answer.revision,
-                );
-            }
-        }
-        SnapshotVerb::Pin { instance, which, ttl } => {
-            let id = text(&find(&connection, &instance, &which).await?, "snapshot_id");
-            let body = json!({"ttl_seconds": ttl.unwrap_or_default()});
-            let answer = connection
-                .post(&path(&["instances", &instance, "snapshots", &id, "pins"]), &body)
-                .await?;
-            output::show(&context.output, answer.result, |pin| {
-                let until = match number(pin, "expires_ms") {
-                    0 => "until it is taken away".to_owned(),
-                    expires_ms => format!("and ends {}", distance(expires_ms)),
-                };
-                (format!("Pin {} keeps snapshot {id} {until}.", text(pin, "pin_id")), Sheet::new([]))
-            });
-        }
+        SnapshotVerb::Drop { instance, which, confirm } => drop_snapshot(&instance, &which, &confirm, &connection, context).await?,
+        SnapshotVerb::Pin { instance, which, ttl } => pin(&instance, &which, ttl, &connection, context).await?,
         SnapshotVerb::Unpin { instance, pin_id } => {
-            let answer = connection
-                .delete(&path(&["instances", &instance, "pins", &pin_id.to_string()]))
-                .await?;
+            let change = deleting(&path(&["instances", &instance, "pins", &pin_id.to_string()]));
+            let answer = connection.perform(&change).await?;
             let sentence = match answer.result["existed"].as_bool() {
                 Some(true) => format!("pin {pin_id} taken away"),
                 _ => format!("there was no pin {pin_id}"),
             };
             output::done(&context.output, &sentence, &answer.revision);
         }
-        SnapshotVerb::Restore {
-            instance,
-            which,
-            to,
-            to_database,
-            to_instance,
-            to_vault,
-            give_up_after,
-            wait,
-        } => {
-            let id = text(&find(&connection, &instance, &which).await?, "snapshot_id");
-            let body = json!({
-                "target_collection": to, "target_database": to_database, "target_instance_id": to_instance, "target_vault": to_vault,
-                "timeout_seconds": give_up_after.unwrap_or_default()
-            });
-            let path = path(&["instances", &instance, "snapshots", &id, "restore"]);
-            let started = connection.anew().post(&path, &body).await?.result;
-            return job::show_or_wait(&connection, context, started, wait).await;
-        }
+        SnapshotVerb::Restore(arguments) => return restore(arguments, &connection, context).await,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn create(arguments: CreateArguments, connection: &Connection, context: &Context) -> anyhow::Result<()> {
+    let instance = &arguments.instance;
+    let body = json!({
+        "name": arguments.name, "collection": arguments.collection, "database": arguments.database,
+        "description": arguments.description, "ttl_seconds": arguments.ttl.unwrap_or_default()
+    });
+    let made = connection.post(&path(&["instances", instance, "snapshots"]), &body).await?.result;
+    let made = until_committed(connection, instance, made).await?;
+    output::show(&context.output, made, describe);
+    Ok(())
+}
+
+async fn drop_snapshot(
+    instance: &str,
+    which: &Which,
+    confirm: &ConfirmArguments,
+    connection: &Connection,
+    context: &Context,
+) -> anyhow::Result<()> {
+    let shown = find(connection, instance, which).await?;
+    let (pins, clones) = (number(&shown, "pins"), clones(&shown).len() as u64);
+    let refused = match pins + clones {
+        0 => String::new(),
+        _ => format!(
+            " It has {} and {}, and is not dropped before these are gone.",
+            counted(pins, "pin"),
+            counted(clones, "clone")
+        ),
+    };
+    let what = format!(
+        "This drops {}, made {}.{refused}",
+        title(&shown),
+        distance(number(&shown, "created_ms"))
+    );
+    let id = text(&shown, "snapshot_id");
+    let change = deleting(&path(&["instances", instance, "snapshots", &id]));
+    if let Some(answer) = confirm::change(connection, confirm, &what, change).await? {
+        let sentence = crate::database::dropped(&answer.result, "snapshot", &id);
+        output::done(&context.output, &sentence, &answer.revision);
+    }
+    Ok(())
+}
+
+async fn pin(instance: &str, which: &Which, ttl: Option<u64>, connection: &Connection, context: &Context) -> anyhow::Result<()> {
+    let id = text(&find(connection, instance, which).await?, "snapshot_id");
+    let body = json!({"ttl_seconds": ttl.unwrap_or_default()});
+    let pins = path(&["instances", instance, "snapshots", &id, "pins"]);
+    let answer = connection.post(&pins, &body).await?;
+    output::show(&context.output, answer.result, |pin| {
+        let until = match number(pin, "expires_ms") {
+            0 => "until it is taken away".to_owned(),
+            expires_ms => format!("and ends {}", distance(expires_ms)),
+        };
+        (format!("Pin {} keeps snapshot {id} {until}.", text(pin, "pin_id")), Sheet::new([]))
+    });
+    Ok(())
+}
+
+async fn restore(arguments: RestoreArguments, connection: &Connection, context: &Context) -> anyhow::Result<ExitCode> {
+    let id = text(&find(connection, &arguments.instance, &arguments.which).await?, "snapshot_id");
+    let body = json!({
+        "target_collection": arguments.to, "target_database": arguments.to_database, "target_instance_id": arguments.to_instance,
+        "target_vault": arguments.to_vault, "timeout_seconds": arguments.give_up_after.unwrap_or_default()
+    });
+    let path = path(&["instances", &arguments.instance, "snapshots", &id, "restore"]);
+    let started = connection.anew().post(&path, &body).await?.result;
+    job::show_or_wait(connection, context, started, arguments.wait).await
 }
 
 /// The server answers when the snapshot is committed, or with its state when its time is over.
@@ -263,6 +277,15 @@ async fn find(connection: &Connection, instance: &str, which: &Which) -> anyhow:
     }
 }
 
+/// The clones that keep a snapshot, with a word about those that were dropped and wait to be collected.
+fn clones(snapshot: &Json) -> Vec<String> {
+    let named = |field| list(snapshot, field).iter().filter_map(Json::as_str);
+    let alive = named("clones").map(str::to_owned);
+    alive
+        .chain(named("dropped_clones").map(|clone| format!("{clone} (dropped)")))
+        .collect()
+}
+
 fn title(snapshot: &Json) -> String {
     let (name, collection) = (text(snapshot, "name"), text(snapshot, "collection"));
     // Nobody counts what a whole instance holds: no sums would be better than sums of nothing.
@@ -283,7 +306,6 @@ fn describe(shown: &Json) -> (String, Sheet) {
         0 => "no".to_owned(),
         expires_ms => distance(expires_ms),
     };
-    let clones: Vec<&str> = list(shown, "clones").iter().filter_map(Json::as_str).collect();
     for (what, value) in [
         ("id", text(shown, "snapshot_id")),
         ("description", text(shown, "description")),
@@ -293,7 +315,7 @@ fn describe(shown: &Json) -> (String, Sheet) {
         ("metadata file", text(shown, "location")),
         ("manifests", format!("{} of {}", text(shown, "manifests"), text(shown, "segments"))),
         ("pins", text(shown, "pins")),
-        ("clones", clones.join(", ")),
+        ("clones", clones(shown).join(", ")),
     ] {
         if !value.is_empty() {
             sheet.row([what.to_owned(), value]);
@@ -317,12 +339,7 @@ fn list_sheet(instance: &str, found: &Json) -> (String, Sheet) {
         if number(snapshot, "pins") > 0 {
             users.push(counted(number(snapshot, "pins"), "pin"));
         }
-        users.extend(
-            list(snapshot, "clones")
-                .iter()
-                .filter_map(Json::as_str)
-                .map(|clone| format!("clone {clone}")),
-        );
+        users.extend(clones(snapshot).iter().map(|clone| format!("clone {clone}")));
         let collection = match text(snapshot, "collection") {
             collection if collection.is_empty() => "(instance)".to_owned(),
             collection => format!("{}.{collection}", text(snapshot, "database")),

@@ -109,6 +109,22 @@ pub fn hold_files(context: &mut ApplyContext<'_, '_>, clone: ScopeId, record: &P
     Ok(())
 }
 
+/// Refusal of a call about a clone that does not exist.
+pub fn no_such_instance(instance_id: &str, native: bool) -> MetaError {
+    MetaError::not_found(match native {
+        true => format!("instance {instance_id} does not exist"),
+        false => format!("instance not found, instance_id={instance_id}"),
+    })
+}
+
+/// Refusal of a call about a clone that names an instance which is none; `verb` is what was to be done to it.
+pub fn no_clone(instance_id: &str, verb: &str, native: bool) -> MetaError {
+    MetaError::invalid(match native {
+        true => format!("instance {instance_id} is no clone, or was decoupled before: there is nothing to {verb}"),
+        false => format!("instance {instance_id} was not a cloned instance (created via clone_instance)"),
+    })
+}
+
 /// Cuts a compacted clone from its source.
 pub fn decouple(context: &mut ApplyContext<'_, '_>, clone: ScopeId, record: &ParentRecord) -> Result<(), StoreError> {
     unpin_source(context, clone, record)?;

@@ -9,6 +9,7 @@ use futures::future::BoxFuture;
 use quorate_model::{MetaError, Revision};
 use quorate_state_machine::commands::clone_instance::CloneInstanceCall;
 use quorate_state_machine::commands::compact_snapshot::CompactSnapshotCall;
+use quorate_state_machine::commands::decouple_instance::DecoupleInstanceCall;
 use quorate_state_machine::commands::drop_instance_snapshot::DropInstanceSnapshotCall;
 use quorate_state_machine::commands::{BeginInstanceSnapshot, CloneInstance};
 use quorate_state_machine::object_stores;
@@ -17,7 +18,6 @@ use quorate_wire::doris::{
     BeginSnapshotRequest, BeginSnapshotResponse, CloneInstanceRequest, CloneInstanceResponse, CompactSnapshotRequest, DropSnapshotRequest,
     ListSnapshotRequest, ListSnapshotResponse, ObjectStoreInfoPb,
 };
-use quorate_wire::quorate::v1::DecoupleCloneRequest;
 
 impl QueryRequest for DropInstanceSnapshotCall {
     const SUCCESS_MESSAGE: &'static str = "";
@@ -40,11 +40,11 @@ impl QueryRequest for CompactSnapshotCall {
     }
 }
 
-impl QueryRequest for DecoupleCloneRequest {
+impl QueryRequest for DecoupleInstanceCall {
     const SUCCESS_MESSAGE: &'static str = "";
 
-    fn receive(query: &QueryString) -> DecoupleCloneRequest {
-        DecoupleCloneRequest {
+    fn receive(query: &QueryString) -> DecoupleInstanceCall {
+        DecoupleInstanceCall::Http {
             instance_id: query.text("instance_id"),
         }
     }

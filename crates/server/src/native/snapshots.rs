@@ -1,6 +1,6 @@
 //! `quorate.v1.Snapshots`: snapshots, restores and clones.
 
-use super::call::{Calls, TokenRule, before_read, query};
+use super::call::{Calls, TokenRule, before_read, decide, query};
 use super::reply::{CallInfo, request_id};
 use super::vaults::vault_error;
 use crate::app::App;
@@ -13,6 +13,7 @@ use quorate_model::{ErrorCode, MetaError, Revision};
 use quorate_state_machine::command::Prepare;
 use quorate_state_machine::commands::clone_instance::CloneInstanceCall;
 use quorate_state_machine::commands::compact_snapshot::CompactSnapshotCall;
+use quorate_state_machine::commands::decouple_instance::DecoupleInstanceCall;
 use quorate_state_machine::commands::pin_snapshot::PinSnapshotCall;
 use quorate_state_machine::commands::{
     CloneInstance, CompactSnapshot, CreateRestore, CreateSnapshot, DecoupleInstance, DropSnapshot, Numbered, PinSnapshot, UnpinSnapshot,
@@ -94,10 +95,13 @@ impl wire::snapshots_server::Snapshots for SnapshotsService {
         let work = |node: Node, request: wire::CreateSnapshotRequest, info: CallInfo| async move {
             let instance_id = request.instance_id.clone();
             let command = CreateSnapshot::prepare(request, &app.prepare_context())?;
-            let (_, reply) = node.execute(&command, info.request, info.deadline).await?;
+            let (revision, reply) = decide(&node, &command, &info).await?;
             let made = reply
                 .snapshot
                 .ok_or_else(|| MetaError::internal("the snapshot is made and was not shown"))?;
+            if info.dry_run {
+                return Ok((revision, made));
+            }
             Ok(settled(&node, made, instance_id, &info).await)
         };
         self.calls.around(CreateSnapshot::NAME, request, work).await
@@ -151,7 +155,7 @@ impl wire::snapshots_server::Snapshots for SnapshotsService {
             for (scope, vault) in vaults {
                 PeerVaults::new(&app, &node).open(scope.0, &vault).await.map_err(vault_error)?;
             }
-            node.execute(&command, info.request, info.deadline).await
+            decide(&node, &command, &info).await
         };
         self.calls.around(CreateRestore::NAME, request, work).await
     }
@@ -177,7 +181,15 @@ impl wire::snapshots_server::Snapshots for SnapshotsService {
         let app = self.calls.app.clone();
         let work = |node: Node, request, info: CallInfo| async move {
             let command = CompactSnapshot::prepare(CompactSnapshotCall::Native(request), &app.prepare_context())?;
-            let (revision, reply) = node.execute(&command, info.request, info.deadline).await?;
+            let (revision, reply) = decide(&node, &command, &info).await?;
+            if info.dry_run {
+                let planned = wire::Job {
+                    kind: wire::JobKind::CompactClone as i32,
+                    state: wire::JobState::JobPlanning as i32,
+                    ..wire::Job::default()
+                };
+                return Ok((revision, planned));
+            }
             // The command was answered by the leader: this peer may not have applied it yet.
             node.wait_revision(revision, info.deadline).await?;
             let request = wire::DescribeJobRequest {
@@ -207,7 +219,7 @@ impl wire::snapshots_server::Snapshots for SnapshotsService {
             holds_files: reply.holds_files,
         };
         self.calls
-            .write_as::<DecoupleInstance, _, _>(request, |request| request, answer)
+            .write_as::<DecoupleInstance, _, _>(request, DecoupleInstanceCall::Native, answer)
             .await
     }
 }

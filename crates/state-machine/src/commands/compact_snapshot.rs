@@ -81,11 +81,10 @@ impl Command for CompactSnapshot {
         };
         let found = instances::find(reader, &instance_id)?.filter(|instance| !instance.is_dropped());
         let Some(mut instance) = found else {
-            return Err(MetaError::not_found(format!("instance not found, instance_id={instance_id}")).into());
+            return Err(clones::no_such_instance(&instance_id, self.is_native()).into());
         };
         let Some(record) = parent(reader, instance.scope)? else {
-            let text = format!("instance {instance_id} was not a cloned instance (created via clone_instance)");
-            return Err(MetaError::invalid(text).into());
+            return Err(clones::no_clone(&instance_id, "compact", self.is_native()).into());
         };
         if instance.info.snapshot_compact_status() != SnapshotCompactUnknown {
             return Ok(CompactSnapshotReply { job: record.job });
@@ -93,7 +92,11 @@ impl Command for CompactSnapshot {
         let source = ScopeId(record.source_scope);
         if clones::reads_through(reader, source)? {
             let source = instances::id_of_scope(reader, source)?;
-            let text = format!("source instance {source} is a clone that has not been compacted; compact it first");
+            let next = match self.is_native() {
+                true => format!("compact that first (`quorate instance compact {source} --wait`)"),
+                false => "compact it first".to_owned(),
+            };
+            let text = format!("source instance {source} is a clone that has not been compacted; {next}");
             return Err(MetaError::invalid(text).into());
         }
         let job = self.start(context, &instance, &record)?;
@@ -104,6 +107,11 @@ impl Command for CompactSnapshot {
 }
 
 impl CompactSnapshot {
+    /// Whether the native API asked: it always says what becomes of the files, and Doris's fronts never do.
+    fn is_native(&self) -> bool {
+        self.keep_files.is_some()
+    }
+
     fn start(&self, context: &mut ApplyContext<'_, '_>, instance: &Instance, record: &ParentRecord) -> Result<u64, ApplyError> {
         // What an earlier job staged is being deleted: nothing of it may be taken for this one's.
         let base_scope = if record.job == 0 { record.base_scope } else { clones::base_scope(context, instance.info.instance_id()) };

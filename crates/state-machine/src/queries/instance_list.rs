@@ -9,10 +9,11 @@ use crate::instances::Instance;
 use crate::keys::COUNTERS_KEY;
 use crate::record::Counters;
 use crate::store::{Reader, StoreError, prefix_end};
-use crate::{clusters, instances, limits, text_bounds};
-use quorate_model::MetaError;
+use crate::versioned::lineage;
+use crate::{clusters, instances, limits, snapshots, text_bounds};
+use quorate_model::{MetaError, Revision, ScopeId};
 use quorate_wire::doris::instance_info_pb::Status;
-use quorate_wire::quorate::v1::{InstanceSummary, ListInstancesReply, ListInstancesRequest, instance_summary};
+use quorate_wire::quorate::v1::{CloneSummary, InstanceSummary, ListInstancesReply, ListInstancesRequest, instance_summary};
 
 /// One page. Counting clusters costs a row each: a page ends early rather than look at more than its bound.
 pub fn list_instances(reader: &dyn Reader, request: &ListInstancesRequest) -> Result<ListInstancesReply, QueryError> {
@@ -65,7 +66,27 @@ fn summary(reader: &dyn Reader, instance: &Instance) -> Result<InstanceSummary, 
         name: instance.info.name().to_owned(),
         status: status as i32,
         clusters: u32::try_from(clusters).unwrap_or(u32::MAX),
+        clone: clone_summary(reader, instance)?,
     })
+}
+
+/// What an instance is a clone of, as long as it has anything to do with its source.
+fn clone_summary(reader: &dyn Reader, instance: &Instance) -> Result<Option<CloneSummary>, StoreError> {
+    let Some(parent) = lineage::parent(reader, instance.scope)? else {
+        return Ok(None);
+    };
+    let decoupled = instance.info.source_instance_id().is_empty();
+    if decoupled && !parent.holds_files {
+        return Ok(None);
+    }
+    Ok(Some(CloneSummary {
+        source_instance_id: instances::id_of_scope(reader, ScopeId(parent.source_scope))?,
+        source_snapshot_id: snapshots::id::text(Revision(parent.source_revision)),
+        compacted: parent.base_complete,
+        decoupled,
+        holds_files: parent.holds_files,
+        compaction_job: parent.job,
+    }))
 }
 
 fn token(last_id: &str) -> String {

@@ -2,9 +2,10 @@
 
 use super::{Snapshot, clones, erase, id, pins, save};
 use crate::command::{ApplyContext, ApplyError};
+use crate::jobs::publication::live_instance;
 use crate::keys::{self, RecordTable};
 use crate::limits;
-use crate::record::{CondemnedRecord, SnapshotCountRecord, SnapshotRecord};
+use crate::record::{CondemnedCause, CondemnedRecord, SnapshotCountRecord, SnapshotRecord};
 use crate::store::{Reader, StoreError};
 use crate::versioned::pins::{self as versioned_pins, PinKind};
 use crate::{condemned, instances};
@@ -58,9 +59,16 @@ pub fn check_unused(reader: &dyn Reader, snapshot: &Snapshot, now_ms: u64) -> Re
     Ok(())
 }
 
-/// Ids of the instances that clones belong to; at most as many as a text should name.
+/// Ids of the instances that clones belong to, with a word about those that were dropped; at most as many as a text should name.
 pub fn clone_names(reader: &dyn Reader, clones: &[ScopeId]) -> Result<Vec<String>, StoreError> {
-    clones.iter().take(20).map(|clone| instances::id_of_scope(reader, *clone)).collect()
+    let name = |clone: &ScopeId| {
+        let id = instances::id_of_scope(reader, *clone)?;
+        Ok(match live_instance(reader, *clone)? {
+            Some(_) => id,
+            None => format!("{id} (dropped)"),
+        })
+    };
+    clones.iter().take(20).map(name).collect()
 }
 
 /// Gives the name back and hands the files to the reconciler. The caller has found that nobody uses it.
@@ -122,6 +130,9 @@ fn condemn(context: &mut ApplyContext<'_, '_>, snapshot: &Snapshot, path: String
         files,
         not_before_ms: context.now().0.saturating_add(limits::CLAIM_LEASE_MS),
         sweeps_left: SWEEPS,
+        cause: CondemnedCause::Snapshot as i32,
+        cause_id: snapshot.revision.0,
+        condemned_ms: 0,
     };
     condemned::add(context, &record);
 }

@@ -268,7 +268,11 @@ impl Pair {
         };
         self.bench.run(&plan).expect("planned");
         self.bench.run(&PublishJob { job }).expect("published");
-        self.bench.run(&DecoupleInstance { instance_id: name.clone() }).expect("decoupled");
+        let decouple = DecoupleInstance {
+            instance_id: name.clone(),
+            native: true,
+        };
+        self.bench.run(&decouple).expect("decoupled");
         for one in self.snapshots.values_mut() {
             one.clones.remove(&name);
         }

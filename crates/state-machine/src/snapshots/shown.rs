@@ -1,6 +1,7 @@
 //! A snapshot as callers of the native API see it.
 
 use super::{Snapshot, clones, id, pins};
+use crate::jobs::publication::live_instance;
 use crate::store::{Reader, StoreError};
 use crate::{instances, jobs};
 use quorate_wire::quorate::v1;
@@ -9,10 +10,13 @@ use quorate_wire::quorate::v1;
 pub fn show(reader: &dyn Reader, snapshot: &Snapshot, now_ms: u64) -> Result<v1::Snapshot, StoreError> {
     let mut shown = show_record(snapshot);
     shown.pins = pins::live(reader, snapshot.scope, snapshot.revision, now_ms)?.len() as u32;
-    shown.clones = clones(reader, snapshot.scope, snapshot.revision)?
-        .into_iter()
-        .map(|clone| instances::id_of_scope(reader, clone))
-        .collect::<Result<_, _>>()?;
+    for clone in clones(reader, snapshot.scope, snapshot.revision)? {
+        let id = instances::id_of_scope(reader, clone)?;
+        match live_instance(reader, clone)? {
+            Some(_) => shown.clones.push(id),
+            None => shown.dropped_clones.push(id),
+        }
+    }
     if shown.manifests == 0 && snapshot.record.manifest_job != 0 {
         let progress = jobs::active_progress(reader, snapshot.record.manifest_job)?;
         shown.manifests = progress.and_then(|progress| progress.done).map_or(0, |done| done.segments);
@@ -43,5 +47,6 @@ pub fn show_record(snapshot: &Snapshot) -> v1::Snapshot {
         manifests: if record.manifests_complete { stats.segments } else { 0 },
         pins: 0,
         clones: Vec::new(),
+        dropped_clones: Vec::new(),
     }
 }

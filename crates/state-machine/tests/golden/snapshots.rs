@@ -144,7 +144,20 @@ pub fn clone_commands() -> Vec<Golden> {
             },
             "0a01691201751801",
         ),
-        command(DecoupleInstance { instance_id: "i".into() }, "0a0169"),
+        command(
+            DecoupleInstance {
+                instance_id: "i".into(),
+                native: false,
+            },
+            "0a0169",
+        ),
+        command(
+            DecoupleInstance {
+                instance_id: "i".into(),
+                native: true,
+            },
+            "0a01691001",
+        ),
     ]
 }
 

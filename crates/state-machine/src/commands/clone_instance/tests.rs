@@ -2,6 +2,7 @@ use super::*;
 use crate::commands::begin_instance_snapshot::BeginInstanceSnapshotReply;
 use crate::commands::compact_snapshot::CompactSnapshotCall;
 use crate::commands::create_instance::CreateInstanceCall;
+use crate::commands::decouple_instance::DecoupleInstanceCall;
 use crate::commands::drop_instance_snapshot::DropInstanceSnapshotCall;
 use crate::commands::set_multi_version_status::SetMultiVersionStatusCall;
 use crate::commands::*;
@@ -146,10 +147,48 @@ fn compact(bench: &mut Bench, instance_id: &str) -> Result<u64, MetaError> {
 }
 
 fn decouple(bench: &mut Bench, instance_id: &str) -> Result<bool, MetaError> {
-    let request = DecoupleCloneRequest {
+    let call = DecoupleInstanceCall::Http {
         instance_id: instance_id.into(),
     };
-    bench.run(&prepare::<DecoupleInstance>(request)?).map(|reply| reply.holds_files)
+    bench.run(&prepare::<DecoupleInstance>(call)?).map(|reply| reply.holds_files)
+}
+
+/// What the native API says instead of doing it.
+fn native_refusals(bench: &mut Bench, instance_id: &str) -> [String; 2] {
+    let decouple = DecoupleInstanceCall::Native(DecoupleCloneRequest {
+        instance_id: instance_id.into(),
+    });
+    let compact = CompactSnapshotCall::Native(CompactCloneRequest {
+        instance_id: instance_id.into(),
+        keep_files: false,
+    });
+    let decouple = bench.run(&prepare::<DecoupleInstance>(decouple).expect("well-formed")).expect_err("refused");
+    let compact = bench.run(&prepare::<CompactSnapshot>(compact).expect("well-formed"));
+    [decouple.message, compact.err().map(|error| error.message).unwrap_or_default()]
+}
+
+#[test]
+fn a_caller_of_the_native_api_is_told_what_to_do_next() {
+    let mut bench = bench();
+    let nobody = "instance x does not exist".to_owned();
+    assert_eq!(native_refusals(&mut bench, "x"), [nobody.clone(), nobody]);
+    let [decouple, compact] = native_refusals(&mut bench, "a");
+    assert_eq!(decouple, "instance a is no clone, or was decoupled before: there is nothing to decouple");
+    assert_eq!(compact, "instance a is no clone, or was decoupled before: there is nothing to compact");
+    let snapshot = snapshot_of(&mut bench, "a");
+    clone(&mut bench, CloneInstanceRequest {
+        obj_info: Some(store("other")),
+        ..request("a", &snapshot, "c", CloneType::Writable)
+    })
+    .expect("cloned");
+    let [decouple, _] = native_refusals(&mut bench, "c");
+    assert_eq!(
+        decouple,
+        "clone c still reads through its source; compact it first (`quorate instance compact c --wait`)"
+    );
+    // The second question has started the job.
+    let [decouple, _] = native_refusals(&mut bench, "c");
+    assert!(decouple.starts_with("clone c is being compacted by job ") && decouple.contains("quorate job watch"), "{decouple}");
 }
 
 /// What the planner and workers make of an empty source: nothing, completely.
