@@ -118,23 +118,30 @@ pub async fn run(config: ServerConfig, stop: watch::Receiver<bool>, ready: impl 
     let work = crate::jobs::start(&app, &node, stop.clone())?;
     ready(&node);
     tokio::select! {
-        refused = check_root_keys(&app, &node) => return Err(refused),
         _ = stopped.wait_for(|stop| *stop) => {}
-        () = node.core().health.removed() => {
-            let text = format!(
-                "peer {} was removed from cluster {}; to come back, move {} away and start it with --replace",
-                place.peer, place.cluster, config.data_dir.display()
-            );
-            return Err(StartError::Place(text));
-        }
-        failure = node.failed() => return Err(StartError::Failed { peer: place.peer, failure }),
-        loss = node.core().own_log.lost() => return Err(retire(&config.data_dir, &loss)),
+        reason = reason_to_end(&app, &node, &place) => return Err(reason),
     }
     tracing::info!(peer = place.peer.0, "stopping");
     drop(work);
     node.shutdown().await;
     let _ = serving.await;
     Ok(())
+}
+
+/// Waits for what makes a peer end by itself.
+async fn reason_to_end(app: &App, node: &Node, place: &Settled) -> StartError {
+    let data_dir = &app.config.data_dir;
+    tokio::select! {
+        refused = check_root_keys(app, node) => refused,
+        () = node.core().health.removed() => StartError::Place(format!(
+            "peer {} was removed from cluster {}; to come back, move {} away and start it with --replace",
+            place.peer,
+            place.cluster,
+            data_dir.display()
+        )),
+        failure = node.failed() => StartError::Failed { peer: place.peer, failure },
+        loss = node.core().own_log.lost() => retire(data_dir, &loss),
+    }
 }
 
 /// Sees to it that this data directory never takes part again.

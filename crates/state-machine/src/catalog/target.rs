@@ -1,5 +1,6 @@
 //! The instance a command writes to.
 
+use super::find::{self, FoundCollection};
 use crate::command::{ApplyContext, ApplyError};
 use crate::keys::VersionedTable;
 use crate::store::{Reader, StoreError};
@@ -21,6 +22,18 @@ impl Target {
         let scope = instances::writable_scope(reader, instance_id)?;
         let lineage = Lineage::of(reader, scope, Revision(u64::MAX))?;
         Ok(Target { scope, lineage })
+    }
+
+    /// The same with one of its collections; refuses one that is absent.
+    pub fn of_collection(
+        reader: &dyn Reader,
+        instance_id: &str,
+        database: &str,
+        collection: &str,
+    ) -> Result<(Target, FoundCollection), ApplyError> {
+        let target = Target::of(reader, instance_id)?;
+        let collection = find::find_collection(reader, &target.lineage, database, collection)?;
+        Ok((target, collection))
     }
 
     /// Sets a key, whatever it was.

@@ -29,9 +29,7 @@ impl Prepare for CreatePartition {
             collection,
             name,
         } = request;
-        bounds::check_instance(&instance_id)?;
-        let database = bounds::database_name(database)?;
-        bounds::check_name("collection", &collection)?;
+        let database = bounds::database_of_collection(&instance_id, database, &collection)?;
         bounds::check_name("partition", &name)?;
         Ok(CreatePartition {
             instance_id,
@@ -46,8 +44,7 @@ impl Command for CreatePartition {
     type Reply = Partition;
 
     fn apply(&self, context: &mut ApplyContext<'_, '_>) -> Result<Partition, ApplyError> {
-        let target = Target::of(context.reader(), &self.instance_id)?;
-        let mut collection = find::find_collection(context.reader(), &target.lineage, &self.database, &self.collection)?;
+        let (target, mut collection) = Target::of_collection(context.reader(), &self.instance_id, &self.database, &self.collection)?;
         if find::look_up_partition(context.reader(), &target.lineage, collection.id, &self.name)?.is_some() {
             let message = format!("partition {:?} of collection {:?} exists", self.name, self.collection);
             return Err(MetaError::exists(message).into());

@@ -8,11 +8,12 @@ use crate::jobs::{self, restore};
 use crate::limits;
 use crate::object_ids;
 use crate::queries;
-use crate::record::{CollectionRecord, JobRecord, SnapshotPinRecord};
+use crate::record::{CollectionRecord, JobRecord, PartitionMapping, SnapshotPinRecord, SnapshotRecord};
 use crate::snapshots;
+use crate::store::Reader;
 use crate::versioned::Lineage;
 use crate::{attributes, text_bounds};
-use quorate_model::{ErrorCode, MetaError};
+use quorate_model::{ErrorCode, MetaError, Revision, ScopeId};
 use quorate_wire::quorate::v1::{Job, JobKind, JobState, RestoreSnapshotRequest, SnapshotRef};
 
 /// Longest time a restore may be given, in seconds: 30 days.
@@ -88,31 +89,10 @@ impl Command for CreateRestore {
 
     fn apply(&self, context: &mut ApplyContext<'_, '_>) -> Result<Job, ApplyError> {
         jobs::check_room(context)?;
-        let reader = context.reader();
-        let source_scope = attributes::live_scope(reader, &self.instance_id)?;
-        let found = snapshots::names::require(reader, source_scope, &self.snapshot.clone().unwrap_or_default())?;
-        snapshots::check_usable(&found)?;
-        let (revision, snapshot) = (found.revision, found.record);
-        if snapshot.collection_id == 0 {
-            let message = format!("snapshot {} is of a whole instance; clone the instance instead", snapshot.name);
-            return Err(MetaError::new(ErrorCode::PreconditionFailed, message).into());
-        }
-        let target_id = match self.target_instance_id.as_str() {
-            "" => &self.instance_id,
-            target_id => target_id,
-        };
-        attributes::live_scope(reader, target_id)?;
-        let target = instances::find(reader, target_id)?.ok_or_else(|| MetaError::not_found(format!("instance {target_id:?} does not exist")))?;
-        let database = if self.target_database.is_empty() { DEFAULT_DATABASE } else { &self.target_database };
-        let lineage = Lineage::of(reader, source_scope, revision)?;
-        let source = restore::source_collection(reader, &lineage, snapshot.collection_id)?;
-        let same_instance = (target.scope == source_scope).then_some(&source);
-        let vault = restore::vault_of(reader, &target, &self.target_vault, same_instance)?;
-        let place = Target::of(reader, target_id)?;
-        let database_id = create::database_to_use(context, &place, database)?;
-        create::check_collection_name_free(reader, &place, database, database_id, &self.target_collection)?;
+        let source = self.source(context.reader())?;
+        let target = self.target(context, &source)?;
         let collection_id = object_ids::next(context);
-        let partitions = restore::stage_partitions(context, &lineage, snapshot.collection_id, target.scope, collection_id)?;
+        let partitions = restore::stage_partitions(context, &source.lineage, source.snapshot.collection_id, target.scope, collection_id)?;
         let deadline_ms = match self.timeout_ms {
             0 => 0,
             timeout_ms => context.now().0.saturating_add(timeout_ms),
@@ -120,38 +100,16 @@ impl Command for CreateRestore {
         // The job's id, and that of its pin on the snapshot, are the next number.
         let job = context.counters.last_object + 1;
         let pin = SnapshotPinRecord {
-            scope: source_scope.0,
-            revision: revision.0,
+            scope: source.scope.0,
+            revision: source.revision.0,
             expires_ms: 0,
             job,
         };
         let record = JobRecord {
-            kind: JobKind::Restore as i32,
-            source_scope: source_scope.0,
-            source_revision: revision.0,
-            source_collection_id: snapshot.collection_id,
-            target_scope: target.scope.0,
             target_collection_id: collection_id,
-            target_vault: vault.clone(),
-            copies_files: true,
-            snapshot_revision: revision.0,
             snapshot_pin: snapshots::pins::add(context, job as i64, pin)?,
-            snapshot_name: snapshot.name,
-            source_instance_id: self.instance_id.clone(),
-            source_collection: snapshot.collection,
-            target_instance_id: target_id.to_owned(),
-            target_database: database.to_owned(),
-            target_collection: self.target_collection.clone(),
-            collection_row: Some(CollectionRecord {
-                database_id,
-                name: self.target_collection.clone(),
-                vault,
-                partitions: partitions.len() as u64,
-                ..source
-            }),
-            partitions,
             deadline_ms,
-            ..JobRecord::default()
+            ..self.order(source, target, partitions)
         };
         let started = jobs::start(context, record.clone())?;
         debug_assert_eq!(started, job, "a job takes the next id");
@@ -163,6 +121,100 @@ impl Command for CreateRestore {
             ..record
         };
         Ok(queries::jobs::just_started(job, &shown))
+    }
+}
+
+/// What is restored.
+struct Source {
+    scope: ScopeId,
+    revision: Revision,
+    snapshot: SnapshotRecord,
+    lineage: Lineage,
+    collection: CollectionRecord,
+}
+
+/// Where it goes; the name is free there.
+struct Destination {
+    instance_id: String,
+    scope: ScopeId,
+    database: String,
+    database_id: u64,
+    /// Id of the vault.
+    vault: String,
+}
+
+impl CreateRestore {
+    fn source(&self, reader: &dyn Reader) -> Result<Source, ApplyError> {
+        let scope = attributes::live_scope(reader, &self.instance_id)?;
+        let found = snapshots::names::require(reader, scope, &self.snapshot.clone().unwrap_or_default())?;
+        snapshots::check_usable(&found)?;
+        let (revision, snapshot) = (found.revision, found.record);
+        if snapshot.collection_id == 0 {
+            let message = format!("snapshot {} is of a whole instance; clone the instance instead", snapshot.name);
+            return Err(MetaError::new(ErrorCode::PreconditionFailed, message).into());
+        }
+        let lineage = Lineage::of(reader, scope, revision)?;
+        let collection = restore::source_collection(reader, &lineage, snapshot.collection_id)?;
+        Ok(Source {
+            scope,
+            revision,
+            snapshot,
+            lineage,
+            collection,
+        })
+    }
+
+    fn target(&self, context: &mut ApplyContext<'_, '_>, source: &Source) -> Result<Destination, ApplyError> {
+        let reader = context.reader();
+        let instance_id = match self.target_instance_id.as_str() {
+            "" => &self.instance_id,
+            target_id => target_id,
+        };
+        attributes::live_scope(reader, instance_id)?;
+        let instance = instances::find(reader, instance_id)?;
+        let instance = instance.ok_or_else(|| MetaError::not_found(format!("instance {instance_id:?} does not exist")))?;
+        let database = if self.target_database.is_empty() { DEFAULT_DATABASE } else { &self.target_database };
+        let same_instance = (instance.scope == source.scope).then_some(&source.collection);
+        let vault = restore::vault_of(reader, &instance, &self.target_vault, same_instance)?;
+        let place = Target::of(reader, instance_id)?;
+        let database_id = create::database_to_use(context, &place, database)?;
+        create::check_collection_name_free(reader, &place, database, database_id, &self.target_collection)?;
+        Ok(Destination {
+            instance_id: instance_id.to_owned(),
+            scope: instance.scope,
+            database: database.to_owned(),
+            database_id,
+            vault,
+        })
+    }
+
+    /// The job, but for what is given out when it starts.
+    fn order(&self, source: Source, target: Destination, partitions: Vec<PartitionMapping>) -> JobRecord {
+        JobRecord {
+            kind: JobKind::Restore as i32,
+            source_scope: source.scope.0,
+            source_revision: source.revision.0,
+            source_collection_id: source.snapshot.collection_id,
+            target_scope: target.scope.0,
+            target_vault: target.vault.clone(),
+            copies_files: true,
+            snapshot_revision: source.revision.0,
+            snapshot_name: source.snapshot.name,
+            source_instance_id: self.instance_id.clone(),
+            source_collection: source.snapshot.collection,
+            target_instance_id: target.instance_id,
+            target_database: target.database,
+            target_collection: self.target_collection.clone(),
+            collection_row: Some(CollectionRecord {
+                database_id: target.database_id,
+                name: self.target_collection.clone(),
+                vault: target.vault,
+                partitions: partitions.len() as u64,
+                ..source.collection
+            }),
+            partitions,
+            ..JobRecord::default()
+        }
     }
 }
 

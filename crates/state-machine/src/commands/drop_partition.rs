@@ -28,9 +28,7 @@ impl Prepare for DropPartition {
             collection,
             name,
         } = request;
-        bounds::check_instance(&instance_id)?;
-        let database = bounds::database_name(database)?;
-        bounds::check_name("collection", &collection)?;
+        let database = bounds::database_of_collection(&instance_id, database, &collection)?;
         bounds::check_name("partition", &name)?;
         Ok(DropPartition {
             instance_id,
@@ -45,8 +43,7 @@ impl Command for DropPartition {
     type Reply = DropReply;
 
     fn apply(&self, context: &mut ApplyContext<'_, '_>) -> Result<DropReply, ApplyError> {
-        let target = Target::of(context.reader(), &self.instance_id)?;
-        let collection = find::find_collection(context.reader(), &target.lineage, &self.database, &self.collection)?;
+        let (target, collection) = Target::of_collection(context.reader(), &self.instance_id, &self.database, &self.collection)?;
         let Some(partition) = find::look_up_partition(context.reader(), &target.lineage, collection.id, &self.name)? else {
             return Ok(DropReply {
                 existed: false,

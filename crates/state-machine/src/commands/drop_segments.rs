@@ -32,9 +32,7 @@ impl Prepare for DropSegments {
             partition,
             segment_ids,
         } = request;
-        bounds::check_instance(&instance_id)?;
-        let database = bounds::database_name(database)?;
-        bounds::check_name("collection", &collection)?;
+        let database = bounds::database_of_collection(&instance_id, database, &collection)?;
         let partition = bounds::partition_name(partition)?;
         bounds::check_segment_ids(&segment_ids)?;
         Ok(DropSegments {
@@ -51,8 +49,7 @@ impl Command for DropSegments {
     type Reply = DropSegmentsReply;
 
     fn apply(&self, context: &mut ApplyContext<'_, '_>) -> Result<DropSegmentsReply, ApplyError> {
-        let target = Target::of(context.reader(), &self.instance_id)?;
-        let collection = find::find_collection(context.reader(), &target.lineage, &self.database, &self.collection)?;
+        let (target, collection) = Target::of_collection(context.reader(), &self.instance_id, &self.database, &self.collection)?;
         let partition = find::find_partition(context.reader(), &target.lineage, &collection, &self.partition)?;
         let mut lost = StatsRecord::default();
         for segment_id in &self.segment_ids {

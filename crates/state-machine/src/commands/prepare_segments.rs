@@ -33,9 +33,7 @@ impl Prepare for PrepareSegments {
             partition,
             count,
         } = request;
-        bounds::check_instance(&instance_id)?;
-        let database = bounds::database_name(database)?;
-        bounds::check_name("collection", &collection)?;
+        let database = bounds::database_of_collection(&instance_id, database, &collection)?;
         let partition = bounds::partition_name(partition)?;
         let limit = limits::MAX_SEGMENTS_PER_COMMAND;
         if count == 0 || count as usize > limit {
@@ -55,8 +53,7 @@ impl Command for PrepareSegments {
     type Reply = PrepareSegmentsReply;
 
     fn apply(&self, context: &mut ApplyContext<'_, '_>) -> Result<PrepareSegmentsReply, ApplyError> {
-        let target = Target::of(context.reader(), &self.instance_id)?;
-        let collection = find::find_collection(context.reader(), &target.lineage, &self.database, &self.collection)?;
+        let (target, collection) = Target::of_collection(context.reader(), &self.instance_id, &self.database, &self.collection)?;
         let partition = find::find_partition(context.reader(), &target.lineage, &collection, &self.partition)?;
         let instance = instances::require(context.reader(), &self.instance_id, Route::Read)?;
         storage::resolve_usable(context.reader(), &instance, &collection.record.vault)?;

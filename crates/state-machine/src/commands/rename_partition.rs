@@ -32,9 +32,7 @@ impl Prepare for RenamePartition {
             name,
             new_name,
         } = request;
-        bounds::check_instance(&instance_id)?;
-        let database = bounds::database_name(database)?;
-        bounds::check_name("collection", &collection)?;
+        let database = bounds::database_of_collection(&instance_id, database, &collection)?;
         let name = bounds::partition_name(name)?;
         bounds::check_name("new partition", &new_name)?;
         Ok(RenamePartition {
@@ -51,8 +49,7 @@ impl Command for RenamePartition {
     type Reply = Partition;
 
     fn apply(&self, context: &mut ApplyContext<'_, '_>) -> Result<Partition, ApplyError> {
-        let target = Target::of(context.reader(), &self.instance_id)?;
-        let collection = find::find_collection(context.reader(), &target.lineage, &self.database, &self.collection)?;
+        let (target, collection) = Target::of_collection(context.reader(), &self.instance_id, &self.database, &self.collection)?;
         let mut found = find::find_partition(context.reader(), &target.lineage, &collection, &self.name)?;
         if find::look_up_partition(context.reader(), &target.lineage, collection.id, &self.new_name)?.is_some() {
             let message = format!("partition {:?} of collection {:?} exists", self.new_name, self.collection);

@@ -18,13 +18,7 @@ use quorate_wire::quorate::v1::{
 
 /// By name.
 pub fn list_databases(reader: &dyn Reader, request: &ListDatabasesRequest) -> Result<ListPage<ListDatabasesReply>, QueryError> {
-    let listing = open(
-        reader,
-        &request.instance_id,
-        request.page_size,
-        &request.page_token,
-        request.at_revision,
-    )?;
+    let listing = Listing::open(reader, &request.into())?;
     let page = scan(reader, &listing, VersionedTable::Database, b"")?;
     let mut databases = Vec::with_capacity(page.rows.len());
     for row in &page.rows {
@@ -46,13 +40,7 @@ pub fn list_databases(reader: &dyn Reader, request: &ListDatabasesRequest) -> Re
 
 /// By name, without schemas and sums.
 pub fn list_collections(reader: &dyn Reader, request: &ListCollectionsRequest) -> Result<ListPage<ListCollectionsReply>, QueryError> {
-    let listing = open(
-        reader,
-        &request.instance_id,
-        request.page_size,
-        &request.page_token,
-        request.at_revision,
-    )?;
+    let listing = Listing::open(reader, &request.into())?;
     let database = bounds::database_name(request.database.clone())?;
     let place = &listing.place;
     let (mut collections, mut resume_after) = (Vec::new(), None);
@@ -92,13 +80,7 @@ pub fn list_collections(reader: &dyn Reader, request: &ListCollectionsRequest) -
 
 /// By name.
 pub fn list_partitions(reader: &dyn Reader, request: &ListPartitionsRequest) -> Result<ListPage<ListPartitionsReply>, QueryError> {
-    let listing = open(
-        reader,
-        &request.instance_id,
-        request.page_size,
-        &request.page_token,
-        request.at_revision,
-    )?;
+    let listing = Listing::open(reader, &request.into())?;
     let place = &listing.place;
     let (_, collection) = collection(reader, place, &request.database, &request.collection)?;
     let page = scan(
@@ -123,13 +105,7 @@ pub fn list_partitions(reader: &dyn Reader, request: &ListPartitionsRequest) -> 
 
 /// By partition and id, of one partition or of all.
 pub fn list_segments(reader: &dyn Reader, request: &ListSegmentsRequest) -> Result<ListPage<ListSegmentsReply>, QueryError> {
-    let listing = open(
-        reader,
-        &request.instance_id,
-        request.page_size,
-        &request.page_token,
-        request.at_revision,
-    )?;
+    let listing = Listing::open(reader, &request.into())?;
     let place = &listing.place;
     let (_, collection) = collection(reader, place, &request.database, &request.collection)?;
     let partitions = if request.partition.is_empty() {
@@ -222,15 +198,23 @@ fn segments_of(
     Ok((rows, None))
 }
 
-fn open(reader: &dyn Reader, instance_id: &str, page_size: u32, page_token: &str, at_revision: u64) -> Result<Listing, QueryError> {
-    let request = ListRequest {
-        instance_id,
-        page_size,
-        page_token,
-        at_revision,
+/// What every request for a list has.
+macro_rules! list_requests {
+    ($($request:ident)*) => {
+        $(impl<'a> From<&'a $request> for ListRequest<'a> {
+            fn from(request: &'a $request) -> ListRequest<'a> {
+                ListRequest {
+                    instance_id: &request.instance_id,
+                    page_size: request.page_size,
+                    page_token: &request.page_token,
+                    at_revision: request.at_revision,
+                }
+            }
+        })*
     };
-    Listing::open(reader, &request)
 }
+
+list_requests! { ListDatabasesRequest ListCollectionsRequest ListPartitionsRequest ListSegmentsRequest }
 
 fn scan(reader: &dyn Reader, listing: &Listing, table: VersionedTable, prefix: &[u8]) -> Result<LineagePage, QueryError> {
     let scan = LineageScan {
