@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 use support::testing::INSTANCE;
-use support::{Part, World, sorted};
+use support::{World, sorted};
 
 /// Sites that a restore passes.
 const OF_A_RESTORE: &[&str] = &[

@@ -23,7 +23,7 @@ async fn a_restore_copies_every_file_and_appears_when_all_is_there() {
 
 #[tokio::test(start_paused = true)]
 async fn a_collection_without_segments_is_restored_too() {
-    let (mut world, source, job) = World::restoring(0, 0).await;
+    let (mut world, _, job) = World::restoring(0, 0).await;
     world.start(Part::Reconciler);
     assert_eq!(world.end_of(job).await.0.state(), JobState::JobCompleted);
     assert_eq!(world.visible_files("copy"), Some(Vec::new()));
