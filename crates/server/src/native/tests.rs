@@ -332,7 +332,7 @@ async fn jobs_that_are_not_there_are_not_found() {
     refused(&peer, "POST", "/jobs/99/cancel", Some(json!({})), ErrorCode::NotFound).await;
     assert_eq!(ok(&peer, "GET", "/jobs", None).await["jobs"], json!([]));
     let told = refused(&peer, "POST", "/instances/i/compact", Some(json!({})), ErrorCode::InvalidArgument).await;
-    assert!(told.contains("not a cloned instance"), "{told}");
+    assert!(told.contains("instance i is no clone"), "{told}");
     refused(&peer, "POST", "/instances/i/decouple", Some(json!({})), ErrorCode::InvalidArgument).await;
 }
 
