@@ -242,6 +242,8 @@ async fn wrong_input_is_refused_with_a_clear_error_and_changes_nothing() {
     let archive = Archive::start(4, 1_000).await;
     archive.import_and_snapshot("logs").await;
     archive.ok(&["collection", "create", INSTANCE, "taken"]).await;
+    archive.ok(&["database", "create", INSTANCE, "held"]).await;
+    archive.ok(&["collection", "create", INSTANCE, "c", "--database", "held"]).await;
     let unknown = "00000000000000ff0000";
     let table: &[(&[&str], &[&str])] = &[
         (&["snapshot", "restore", INSTANCE, "never", "--to", "x"], &["has no snapshot never"]),
@@ -288,8 +290,30 @@ async fn wrong_input_is_refused_with_a_clear_error_and_changes_nothing() {
         ),
         (&["job", "show", "99999"], &["99999"]),
         (&["job", "cancel", "99999", "--yes"], &["99999"]),
-        (&["instance", "compact", INSTANCE], &["not a cloned instance"]),
-        (&["instance", "decouple", INSTANCE, "--yes"], &["not a cloned instance"]),
+        (&["instance", "compact", INSTANCE], &["is no clone", "nothing to compact"]),
+        (
+            &["instance", "decouple", INSTANCE, "--yes"],
+            &["is no clone", "nothing to decouple"],
+        ),
+        (&["snapshot", "list", INSTANCE, "--collection", "none"], &["none", "not_found"]),
+        (&["job", "list", "--instance", "none"], &["none", "not_found"]),
+        (&["job", "cancel", "99999", "--dry-run"], &["99999"]),
+        (
+            &["instance", "compact", INSTANCE, "--dry-run"],
+            &["--dry-run: nothing was changed", "is no clone"],
+        ),
+        (
+            &["instance", "decouple", INSTANCE, "--dry-run"],
+            &["--dry-run: nothing was changed", "is no clone"],
+        ),
+        (
+            &["partition", "drop", INSTANCE, "none", "p", "--dry-run"],
+            &["--dry-run: nothing was changed", "none"],
+        ),
+        (
+            &["database", "drop", INSTANCE, "held", "--dry-run"],
+            &["--dry-run: nothing was changed", "collection"],
+        ),
         (&["instance", "clone", INSTANCE, "copy", "--snapshot", unknown], &["snapshot"]),
     ];
     let before = state_of(&archive).await;
@@ -297,6 +321,49 @@ async fn wrong_input_is_refused_with_a_clear_error_and_changes_nothing() {
         cli::refused(&archive.cluster, arguments, "", parts).await;
     }
     assert_eq!(state_of(&archive).await, before);
+
+    phase("a dry run of what would be done changes nothing either");
+    for arguments in [
+        &["collection", "drop", INSTANCE, "logs", "--dry-run"][..],
+        &["partition", "drop", INSTANCE, "logs", "_default", "--dry-run"],
+        &["snapshot", "drop", INSTANCE, "first", "--dry-run"],
+        &["instance", "drop", INSTANCE, "--dry-run"],
+    ] {
+        let said = cli::ok(&archive.cluster, arguments).await;
+        assert!(
+            said.err.contains("--dry-run: nothing was changed; the cluster would do this"),
+            "{said:?}"
+        );
+    }
+    assert_eq!(state_of(&archive).await, before);
+
+    phase("an import that fails names what it committed, and goes on when it is run again");
+    let files = tempfile::tempdir().expect("a directory");
+    for number in 0..64 {
+        std::fs::write(files.path().join(format!("{number:02}")), format!("content {number}")).expect("written");
+    }
+    let wrong = files.path().join("a\nb");
+    std::fs::write(&wrong, b"x").expect("written");
+    archive.ok(&["collection", "create", INSTANCE, "imported"]).await;
+    let directory = files.path().to_str().expect("UTF-8");
+    let to = ["--collection", "imported", "--files-per-segment", "1"];
+    let import = [&["segment", "import", INSTANCE, directory][..], &to].concat();
+    cli::refused(&archive.cluster, &import, "", &["imported so far: 64 segments (", "run again"]).await;
+    std::fs::rename(&wrong, files.path().join("right")).expect("renamed");
+    let rest = archive.json(&import).await;
+    let count = |told: &Json, name: &str| told[name].as_str().map(str::to_owned).expect("a number");
+    assert_eq!(
+        (count(&rest, "files"), count(&rest, "present_files")),
+        ("1".to_owned(), "64".to_owned()),
+        "{rest}"
+    );
+    assert_eq!(archive.verified(INSTANCE, "imported").await.len(), 65);
+    let all = archive.json(&[&import[..], &["--again"]].concat()).await;
+    assert_eq!(
+        (count(&all, "files"), count(&all, "present_files")),
+        ("65".to_owned(), "0".to_owned()),
+        "{all}"
+    );
 
     phase("a vault whose directory is gone, or is another one, is not restored into");
     let marker = archive.vault.path().join(".quorate-vault");
