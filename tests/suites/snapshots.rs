@@ -322,6 +322,22 @@ async fn wrong_input_is_refused_with_a_clear_error_and_changes_nothing() {
     }
     assert_eq!(state_of(&archive).await, before);
 
+    dry_runs_change_nothing(&archive, &before).await;
+    a_failed_import_goes_on(&archive).await;
+    phase("a vault whose directory is gone, or is another one, is not restored into");
+    let marker = archive.vault.path().join(".quorate-vault");
+    let hidden = archive.vault.path().join("hidden");
+    std::fs::rename(&marker, &hidden).expect("renamed");
+    let restore: &[&str] = &["snapshot", "restore", INSTANCE, "first", "--to", "x"];
+    cli::refused(&archive.cluster, restore, "", &["no marker file"]).await;
+    std::fs::write(&marker, "cluster = another\nvault = local\n").expect("written");
+    cli::refused(&archive.cluster, restore, "", &["belongs to another vault"]).await;
+    std::fs::rename(&hidden, &marker).expect("renamed");
+    assert_eq!(state_of(&archive).await, before);
+    assert_eq!(archive.files_of_jobs(), Vec::<PathBuf>::new());
+}
+
+async fn dry_runs_change_nothing(archive: &Archive, before: &[Json]) {
     phase("a dry run of what would be done changes nothing either");
     for arguments in [
         &["collection", "drop", INSTANCE, "logs", "--dry-run"][..],
@@ -335,8 +351,10 @@ async fn wrong_input_is_refused_with_a_clear_error_and_changes_nothing() {
             "{said:?}"
         );
     }
-    assert_eq!(state_of(&archive).await, before);
+    assert_eq!(state_of(archive).await, before);
+}
 
+async fn a_failed_import_goes_on(archive: &Archive) {
     phase("an import that fails names what it committed, and goes on when it is run again");
     let files = tempfile::tempdir().expect("a directory");
     for number in 0..64 {
@@ -364,18 +382,7 @@ async fn wrong_input_is_refused_with_a_clear_error_and_changes_nothing() {
         ("65".to_owned(), "0".to_owned()),
         "{all}"
     );
-
-    phase("a vault whose directory is gone, or is another one, is not restored into");
-    let marker = archive.vault.path().join(".quorate-vault");
-    let hidden = archive.vault.path().join("hidden");
-    std::fs::rename(&marker, &hidden).expect("renamed");
-    let restore: &[&str] = &["snapshot", "restore", INSTANCE, "first", "--to", "x"];
-    cli::refused(&archive.cluster, restore, "", &["no marker file"]).await;
-    std::fs::write(&marker, "cluster = another\nvault = local\n").expect("written");
-    cli::refused(&archive.cluster, restore, "", &["belongs to another vault"]).await;
-    std::fs::rename(&hidden, &marker).expect("renamed");
-    assert_eq!(state_of(&archive).await, before);
-    assert_eq!(archive.files_of_jobs(), Vec::<PathBuf>::new());
+    archive.ok(&["collection", "drop", INSTANCE, "imported", "--yes"]).await;
 }
 
 /// What could have changed: collections, snapshots and restores.
