@@ -523,14 +523,22 @@ async fn a_clone_is_written_to_compacted_cut_off_and_outlives_its_source() {
         &archive.cluster,
         &["instance", "decouple", "copy", "--yes"],
         "",
-        &["SNAPSHOT_COMPACT_DONE"],
+        &["compact it first", "quorate instance compact copy"],
     )
     .await;
+    let shown = cli::ok(&archive.cluster, &["instance", "show", "copy"]).await;
+    assert!(
+        shown.out.contains("clone of") && shown.out.contains(INSTANCE) && shown.out.contains("reads through it"),
+        "{}",
+        shown.out
+    );
 
     phase("compact, decouple, drop the source's snapshot and the source");
     let compacted = cli::ok(&archive.cluster, &["instance", "compact", "copy", "--wait"]).await;
     assert!(compacted.out.contains("completed"), "{}", compacted.out);
     archive.ok(&["instance", "decouple", "copy", "--yes"]).await;
+    let shown = archive.json(&["instance", "show", "copy"]).await;
+    assert!(shown.get("clone").is_none(), "it has copies of its own: {shown}");
     archive.ok(&drop_snapshot).await;
     archive.ok(&["collection", "drop", INSTANCE, "logs", "--yes"]).await;
     archive.ok(&["instance", "drop", INSTANCE, "--yes"]).await;
