@@ -103,7 +103,7 @@ fn check_submissions(all: &[Operation<'_>], jobs: &[Job], fates: &Fates) -> Resu
             return broken(format!("it made {} jobs: {found:?}", found.len()));
         }
         let was_applied = operation.is_ok() || matches!(fates.of_operation(operation), Some(Fate::Applied(_)));
-        if was_applied != !found.is_empty() {
+        if was_applied == found.is_empty() {
             let applied = if was_applied { "was executed" } else { "was not executed" };
             return broken(format!("it {applied}, and there are {} jobs for it", found.len()));
         }
@@ -146,13 +146,10 @@ fn check_states(all: &[Operation<'_>]) -> Result<(), Broken> {
             return Err((list.from(), format!("{}: job {gone} is not listed any more", list.name())));
         }
         for job in jobs {
-            if let Some(before) = seen.get(&job.id) {
-                if rank(&job.state) < rank(before) || (rank(before) == 2 && job.state != *before) {
-                    return Err((
-                        list.from(),
-                        format!("{}: job {} is {}, it had been {before}", list.name(), job.id, job.state),
-                    ));
-                }
+            let goes_back = |before: &&String| rank(&job.state) < rank(before) || (rank(before) == 2 && job.state != **before);
+            if let Some(before) = seen.get(&job.id).filter(goes_back) {
+                let what = format!("{}: job {} is {}, it had been {before}", list.name(), job.id, job.state);
+                return Err((list.from(), what));
             }
             seen.insert(job.id, job.state);
         }

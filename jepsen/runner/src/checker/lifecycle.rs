@@ -321,7 +321,7 @@ fn check_pins(all: &[Operation<'_>]) -> Option<Broken> {
         let id = &operation.input()[1];
         for (pin, number) in pins.iter().filter(|(pin, _)| pin.input()[1] == *id && pin.to() < operation.from()) {
             let may_be_gone = |unpin: &&Operation<'_>| unpin.input()[2] == **number && unpin.from() < operation.to();
-            if !unpins.iter().any(|unpin| may_be_gone(&unpin)) {
+            if !unpins.iter().any(may_be_gone) {
                 return Some((
                     operation.from(),
                     format!("{} was done while {} held it", operation.name(), pin.name()),

@@ -91,7 +91,8 @@ mod tests {
 
     #[test]
     fn every_fault_of_form_is_found() {
-        let damaged: [(&str, fn(&mut Story)); 8] = [
+        type Damage = fn(&mut Story);
+        let damaged: [(&str, Damage); 8] = [
             ("has index", |story| story.ops[3].index = 7),
             ("time goes back", |story| story.ops[3].time = 0),
             ("while read is open", |story| {
