@@ -171,11 +171,16 @@ async fn check_root_keys(app: &App, node: &Node) -> StartError {
     for key_id in app.secrets.key_ids() {
         let check_value = app.secrets.check_value(key_id).unwrap_or_default().as_bytes().to_vec();
         let command = RegisterRootKey { key_id, check_value };
+        let mut said = None;
         loop {
             match node.execute(&command, None, app.default_deadline()).await {
                 Ok(_) => break,
                 Err(error) if error.code == ErrorCode::AlreadyExists => return StartError::Place(error.message),
-                Err(error) => tracing::info!(%error, "root keys are not compared yet"),
+                Err(error) if said == Some(error.code) => {}
+                Err(error) => {
+                    tracing::info!(%error, "root keys are not compared yet");
+                    said = Some(error.code);
+                }
             }
             tokio::time::sleep(JOIN_RETRY).await;
         }
