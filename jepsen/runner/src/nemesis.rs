@@ -16,6 +16,7 @@ mod partition;
 mod pause;
 mod power;
 mod purge;
+mod shapes;
 mod space;
 mod starve;
 mod targets;
@@ -145,7 +146,7 @@ const KINDS: &[Kind] = &[
     },
     Kind {
         name: "partition",
-        modes: partition::MODES,
+        modes: shapes::MODES,
         only_named: &[],
         longest_seconds: 15,
         needs: ROOTED,
@@ -269,10 +270,10 @@ pub fn by_name(spec: &str, nodes: usize) -> anyhow::Result<Chosen> {
         let known = kind.modes.iter().chain(kind.only_named).find(|known| **known == mode);
         required.push(*known.ok_or_else(|| anyhow::anyhow!("\"{mode}\" is no mode of {name}; there are {}", names().join(", ")))?);
     }
-    if required.iter().any(|mode| partition::NEED_FIVE.contains(mode)) {
+    if required.iter().any(|mode| shapes::NEED_FIVE.contains(mode)) {
         anyhow::ensure!(nodes >= 5, "{spec} needs five nodes");
     }
-    let possible = |mode: &&'static str| nodes >= 5 || !partition::NEED_FIVE.contains(mode);
+    let possible = |mode: &&'static str| nodes >= 5 || !shapes::NEED_FIVE.contains(mode);
     let modes = match required.is_empty() {
         true => kind.modes.iter().copied().filter(possible).collect(),
         false => required.clone(),

@@ -43,7 +43,10 @@ impl CellOptions {
     /// Runs it. An error says why it could not begin; everything later is in the results.
     pub fn run(&self) -> anyhow::Result<Results> {
         belongings::clean().context("what an earlier run left cannot be taken away")?;
-        let workload = workload::by_name(&self.workload).with_context(|| format!("\"{}\" is no workload", self.workload))?;
+        let workload = workload::by_name(&self.workload).with_context(|| {
+            let known = workload::NAMES.join(", ");
+            format!("\"{}\" is no workload; there are {known}", self.workload)
+        })?;
         let workload: Arc<dyn Workload> = Arc::from(workload);
         let chosen: Vec<Chosen> = self
             .nemeses
