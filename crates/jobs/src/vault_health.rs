@@ -50,7 +50,14 @@ impl VaultHealth {
         self.lock().remove(&(scope, vault.to_owned()));
     }
 
-    /// Notes what an outcome says of a vault. Whatever does not concern the vault as a whole shows that it answers.
+    /// Notes that a vault could not be opened. That one could is no sign yet: an object store is not asked before the first call.
+    pub fn opened<T>(&self, scope: u64, vault: &str, outcome: &Result<T, ObjectError>) {
+        if let Err(error) = outcome {
+            self.failed(scope, vault, error);
+        }
+    }
+
+    /// Notes what the outcome of a call says of a vault. Whatever does not concern the vault as a whole shows that it answers.
     pub fn note<T>(&self, scope: u64, vault: &str, outcome: &Result<T, ObjectError>) {
         match outcome {
             Err(error) if error.concerns_the_vault() => self.failed(scope, vault, error),
@@ -93,6 +100,8 @@ mod tests {
         health.note(1, "v", &down);
         let told = health.troubles();
         assert_eq!((told.len(), told[0].lasts.as_secs(), told[0].reason.as_str()), (1, 40, "no route"));
+        health.opened(1, "v", &Ok(()));
+        assert_eq!(health.troubles().len(), 1, "nothing was asked of it yet");
         health.note(1, "v", &Ok(()));
         assert!(health.troubles().is_empty());
         health.note(1, "v", &down);

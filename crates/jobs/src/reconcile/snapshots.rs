@@ -201,6 +201,7 @@ async fn write_metadata<N: Query, V: Vaults>(
         }
     }
     writer.finish(LAYOUT_REFERENCED).await?;
+    access.counters.vaults.worked(snapshot.scope.0, &snapshot.record.vault);
     Ok(())
 }
 
@@ -299,8 +300,13 @@ fn partitions(reader: &dyn Reader, lineage: &Lineage, collection_id: u64) -> Res
 /// be opened, perhaps for ever, does not keep the snapshot and all that its pin keeps.
 async fn remove<N: Query + Propose, V: Vaults>(access: &Access<N, V>, snapshot: &Snapshot) -> Result<(), StepError> {
     access.node.confirm().await?;
-    match access.vaults.open(snapshot.scope.0, &snapshot.record.vault).await {
-        Ok(vault) => delete_files(&vault, snapshot).await?,
+    let opened = access.vaults.open(snapshot.scope.0, &snapshot.record.vault).await;
+    access.counters.vaults.opened(snapshot.scope.0, &snapshot.record.vault, &opened);
+    match opened {
+        Ok(vault) => {
+            delete_files(&vault, snapshot).await?;
+            access.counters.vaults.worked(snapshot.scope.0, &snapshot.record.vault);
+        }
         Err(error) => access.complaints.log("delete the files of a snapshot", &error),
     }
     fail::fail_point!("snapshot_files_deleted", |_| Ok(()));

@@ -35,7 +35,7 @@ async fn copy_all<S: WorkSource, V: Vaults>(work: &Work<S, V>, segments: &[Segme
     let health = &work.counters.vaults;
     let open = async |scope, name: &str| {
         let opened = work.vaults.open(scope, name).await;
-        health.note(scope, name, &opened);
+        health.opened(scope, name, &opened);
         opened.map_err(Failure::of_vault)
     };
     let target = open(work.task.target_scope, &work.task.target_vault).await?;
@@ -64,6 +64,8 @@ async fn copy_all<S: WorkSource, V: Vaults>(work: &Work<S, V>, segments: &[Segme
                 _ => error.into(),
             });
         }
+        health.worked(scope, name);
+        health.worked(work.task.target_scope, &work.task.target_vault);
         before.files += files.len() as u64;
         before.bytes += files.iter().map(|file| file.size).sum::<u64>();
     }

@@ -16,7 +16,8 @@ use std::sync::atomic::Ordering;
 
 pub(super) async fn write<S: WorkSource, V: Vaults>(work: &Work<S, V>, rows: &[SourceRow]) -> Result<Done, Failure> {
     let opened = work.vaults.open(work.task.target_scope, &work.task.target_vault).await;
-    work.counters.vaults.note(work.task.target_scope, &work.task.target_vault, &opened);
+    let health = &work.counters.vaults;
+    health.opened(work.task.target_scope, &work.task.target_vault, &opened);
     let vault = opened.map_err(Failure::of_vault)?;
     fail::fail_point!("job_manifests_before", |_| Err(Failure::for_good("injected".to_owned())));
     let rows = rows.to_vec();
@@ -28,6 +29,7 @@ pub(super) async fn write<S: WorkSource, V: Vaults>(work: &Work<S, V>, rows: &[S
             std::future::ready(Ok(()))
         })
         .await?;
+    health.worked(work.task.target_scope, &work.task.target_vault);
     fail::fail_point!("job_manifests_after", |_| Err(Failure::for_good("injected".to_owned())));
     Ok(Done {
         rows: Vec::new(),
