@@ -3,7 +3,7 @@
 use super::members::{JOINS, begin_anew, member, wait_voter};
 use super::modes::Modes;
 use super::purge::wait_purged;
-use super::targets::take;
+use super::targets::take_of_minority;
 use super::{Nemesis, Outcome};
 use crate::field::Field;
 use crate::seeded::Random;
@@ -105,8 +105,9 @@ async fn receive(field: &Field, node: usize, had: u64) -> anyhow::Result<()> {
 impl Nemesis for Corrupt {
     async fn start(&mut self, field: &Field, random: &mut Random) -> anyhow::Result<Outcome> {
         let mode = self.modes.next(random);
-        let node = match take(field, "corrupt", if mode == "snapshot" { "follower" } else { "one" }, true, random).await {
-            Ok(taken) => taken[0],
+        let whom = if mode == "snapshot" { "follower" } else { "one" };
+        let node = match take_of_minority(field, "corrupt", whom, random).await {
+            Ok(node) => node,
             Err(skipped) => {
                 self.modes.put_back(mode);
                 return Ok(skipped);

@@ -2,7 +2,7 @@
 //! taking it in, or the one that sends it does, or it is away again right after.
 
 use super::modes::Modes;
-use super::targets::take;
+use super::targets::take_of_minority;
 use super::{Nemesis, Outcome};
 use crate::field::Field;
 use crate::seeded::Random;
@@ -41,6 +41,8 @@ struct Victim {
     node: usize,
     /// What it had applied when it went away.
     had: u64,
+    /// Whether what it needs is gone.
+    purged: bool,
 }
 
 impl Purge {
@@ -136,8 +138,8 @@ pub async fn wait_installed(field: &Field, node: usize, had: u64) -> anyhow::Res
 impl Nemesis for Purge {
     async fn start(&mut self, field: &Field, random: &mut Random) -> anyhow::Result<Outcome> {
         self.mode = self.modes.next(random);
-        let node = match take(field, "purge", "follower", true, random).await {
-            Ok(taken) => taken[0],
+        let node = match take_of_minority(field, "purge", "follower", random).await {
+            Ok(node) => node,
             Err(skipped) => {
                 self.modes.put_back(self.mode);
                 return Ok(skipped);
@@ -148,7 +150,11 @@ impl Nemesis for Purge {
             self.modes.put_back(self.mode);
             return Ok(Outcome::skipped(format!("{} does not answer", field.name(node))));
         };
-        let mut victim = Victim { node, had: state.last };
+        let mut victim = Victim {
+            node,
+            had: state.last,
+            purged: false,
+        };
         self.victim = Some(victim);
         self.away(field, victim).await?;
         let mut purged = wait_purged(field, node, victim.had).await;
@@ -164,6 +170,8 @@ impl Nemesis for Purge {
                 purged = wait_purged(field, node, victim.had).await;
             }
         }
+        victim.purged = purged.is_ok();
+        self.victim = Some(victim);
         match purged {
             Ok(purged) => {
                 let evidence = format!(
@@ -181,6 +189,12 @@ impl Nemesis for Purge {
         let Some(victim) = self.victim.take() else {
             return Ok("nothing was done".to_owned());
         };
+        if !victim.purged {
+            cut_off(field, victim.node, false)?;
+            field.start(victim.node).await?;
+            field.release(&[victim.node]);
+            return Ok("it is back, and needs no checkpoint".to_owned());
+        }
         let back = self.back(field, victim).await;
         let installed = wait_installed(field, victim.node, victim.had).await;
         field.release(&[victim.node]);

@@ -30,6 +30,22 @@ pub async fn take(field: &Field, fault: &str, mode: &str, may_end: bool, random:
     }
 }
 
+/// As [`take`] of one node, when all that other faults leave alone are a majority without it: for faults that need the others
+/// to go on. Those that are gone from the cluster count as left out.
+pub async fn take_of_minority(field: &Field, fault: &str, mode: &str, random: &mut Random) -> Result<usize, Outcome> {
+    let node = take(field, fault, mode, true, random).await?[0];
+    let left = field
+        .unclaimed()
+        .into_iter()
+        .filter(|other| field.node(*other).is_running())
+        .count();
+    if left <= field.size() / 2 {
+        field.release(&[node]);
+        return Err(Outcome::skipped("other faults leave no majority that goes on without it"));
+    }
+    Ok(node)
+}
+
 pub fn names(field: &Field, nodes: &[usize]) -> String {
     let names: Vec<String> = nodes.iter().map(|node| field.name(*node)).collect();
     names.join(", ")
