@@ -95,5 +95,6 @@ fn gained_ns(setting: &Clocks) -> i64 {
     // SAFETY: it lives until the call returns.
     unsafe { libc::syscall(libc::SYS_clock_gettime, libc::CLOCK_MONOTONIC, &raw mut now) };
     let since = now.tv_sec * SECOND_NS + now.tv_nsec - setting.since_ns.load(Ordering::Relaxed);
-    since / RIGHT * (rate - RIGHT)
+    // Rounded down to the nanosecond, and nothing before it began: in larger steps a slow clock would tick back.
+    (i128::from(since.max(0)) * i128::from(rate - RIGHT)).div_euclid(i128::from(RIGHT)) as i64
 }

@@ -24,9 +24,11 @@ const HUB: usize = 254;
 const TABLE: &str = "table inet fault {
     set from { type ipv4_addr; }
     set to { type ipv4_addr; }
+    set away_from { type ipv4_addr; }
+    set away_to { type ipv4_addr; }
     counter dropped { }
-    chain input { type filter hook input priority 0; ip saddr @from counter name dropped drop; }
-    chain output { type filter hook output priority 0; ip daddr @to counter name dropped drop; }
+    chain input { type filter hook input priority 0; ip saddr @from counter name dropped drop; ip saddr @away_from counter name dropped drop; }
+    chain output { type filter hook output priority 0; ip daddr @to counter name dropped drop; ip daddr @away_to counter name dropped drop; }
 }
 ";
 
@@ -119,8 +121,18 @@ impl Network {
 
     /// From now on a namespace hears nothing from `from` and says nothing to `to`; empty lists end that.
     pub fn cut(&self, place: usize, from: &[usize], to: &[usize]) -> anyhow::Result<()> {
-        let mut commands = "flush set inet fault from\nflush set inet fault to\n".to_owned();
-        for (set, places) in [("from", from), ("to", to)] {
+        self.fill_sets(place, [("from", from), ("to", to)])
+    }
+
+    /// As [`Network::cut`], both ways, and independent of it: partitions come and go while one node is away.
+    pub fn away(&self, place: usize, others: &[usize]) -> anyhow::Result<()> {
+        self.fill_sets(place, [("away_from", others), ("away_to", others)])
+    }
+
+    fn fill_sets(&self, place: usize, sets: [(&str, &[usize]); 2]) -> anyhow::Result<()> {
+        let mut commands = String::new();
+        for (set, places) in sets {
+            commands += &format!("flush set inet fault {set}\n");
             let addresses: Vec<String> = places.iter().map(|place| data_address(*place)).collect();
             if !addresses.is_empty() {
                 commands += &format!("add element inet fault {set} {{ {} }}\n", addresses.join(", "));
@@ -145,9 +157,11 @@ impl Network {
     /// Takes every harm away that a fault may have left in a namespace.
     pub fn restore(&self, place: usize) -> anyhow::Result<()> {
         self.cut(place, &[], &[])?;
+        self.away(place, &[])?;
         if place != CLIENTS {
             self.plug(place, true)?;
             self.tool(place, "iptables", &["-F", "OUTPUT"])?;
+            self.tool(place, "iptables", &["-t", "mangle", "-F", "POSTROUTING"])?;
             // There is nothing to delete when nothing was slowed.
             let _ = self.tool(place, "tc", &["qdisc", "del", "dev", "eth0", "root"]);
         }

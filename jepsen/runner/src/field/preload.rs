@@ -52,6 +52,8 @@ const SETTING: u64 = 32;
 const WRONG_READINGS: u64 = 40;
 const SETTINGS: [u64; 2] = [48, 88];
 const MILLISECOND_NS: i64 = 1_000_000;
+/// Longer than it takes to write a setting.
+const MOMENT_NS: i64 = 20 * MILLISECOND_NS;
 
 /// The page of one node. It outlives the node's process, and so do its settings.
 #[derive(Clone)]
@@ -100,15 +102,18 @@ impl ControlPage {
         let now = clock_gettime(ClockId::Monotonic);
         let now_ns = now.tv_sec * 1_000_000_000 + now.tv_nsec;
         let rate = self.read_signed(from + 24)?;
+        // What is written now holds a moment later: the clock of that moment must not go back.
+        let then_ns = if rate > 1_000 { now_ns + MOMENT_NS } else { now_ns };
         let gained = match (rate, self.read(from + 32)?) {
             (0 | 1_000, _) | (_, 0) => 0,
-            (rate, _) => (now_ns - self.read_signed(from + 16)?) / 1_000 * (rate - 1_000),
+            (rate, _) => (then_ns - self.read_signed(from + 16)?).max(0) / 1_000 * (rate - 1_000),
         };
+        let since_ns = if fault.rate_permille < 1_000 { now_ns + MOMENT_NS } else { now_ns };
         let monotonic = self.read_signed(from + 8)? + gained + fault.monotonic_jump_ms * MILLISECOND_NS;
         let numbers = [
             fault.wall_offset_ms * MILLISECOND_NS,
             monotonic,
-            now_ns,
+            since_ns,
             fault.rate_permille,
             i64::from(fault.moves_monotonic),
         ];

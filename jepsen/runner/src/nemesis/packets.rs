@@ -53,9 +53,25 @@ impl Packets {
             log: field.dir().join("logs").join(format!("netq-{name}.log")),
         };
         self.daemons.push(field.start_tool(node, &start)?);
-        let rule = ["-A", "OUTPUT", "-o", "eth0", "-j", "NFQUEUE", "--queue-num", "0", "--queue-bypass"];
-        network.tool(node + 1, "iptables", &rule).map(drop)
+        network.tool(node + 1, "iptables", &queue_rule("-A")).map(drop)
     }
+}
+
+/// The rule that sends what leaves a node through the daemon, after all that could refuse it.
+fn queue_rule(verb: &str) -> [&str; 11] {
+    [
+        "-t",
+        "mangle",
+        verb,
+        "POSTROUTING",
+        "-o",
+        "eth0",
+        "-j",
+        "NFQUEUE",
+        "--queue-num",
+        "0",
+        "--queue-bypass",
+    ]
 }
 
 fn counts_file(field: &Field, node: usize) -> PathBuf {
@@ -143,8 +159,7 @@ impl Nemesis for Packets {
                 "bandwidth" => network.tool(node + 1, "tc", &["qdisc", "del", "dev", "eth0", "root"])?,
                 _ => {
                     // Absent if it could not be set.
-                    let rule = ["-D", "OUTPUT", "-o", "eth0", "-j", "NFQUEUE", "--queue-num", "0", "--queue-bypass"];
-                    network.tool(node + 1, "iptables", &rule).unwrap_or_default()
+                    network.tool(node + 1, "iptables", &queue_rule("-D")).unwrap_or_default()
                 }
             };
         }

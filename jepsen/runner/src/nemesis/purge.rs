@@ -107,7 +107,7 @@ impl Purge {
 fn cut_off(field: &Field, node: usize, cut: bool) -> anyhow::Result<()> {
     let network = field.network().context("cutting needs namespaces")?;
     let others: Vec<usize> = (1..=field.total()).filter(|place| cut && *place != node + 1).collect();
-    network.cut(node + 1, &others, &others)
+    network.away(node + 1, &others)
 }
 
 /// Waits until the leader's log no longer has what the victim needs; from where on it has it.
