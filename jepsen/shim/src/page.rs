@@ -28,13 +28,15 @@ pub struct Clocks {
 }
 
 impl Clocks {
-    const TRUE: Clocks = Clocks {
-        wall_offset_ns: AtomicI64::new(0),
-        monotonic_offset_ns: AtomicI64::new(0),
-        since_ns: AtomicI64::new(0),
-        rate_permille: AtomicI64::new(0),
-        moves_monotonic: AtomicI64::new(0),
-    };
+    const fn right() -> Clocks {
+        Clocks {
+            wall_offset_ns: AtomicI64::new(0),
+            monotonic_offset_ns: AtomicI64::new(0),
+            since_ns: AtomicI64::new(0),
+            rate_permille: AtomicI64::new(0),
+            moves_monotonic: AtomicI64::new(0),
+        }
+    }
 }
 
 /// The page of a process that is to be left alone.
@@ -45,7 +47,7 @@ static NO_HARM: Page = Page {
     harmed: AtomicU64::new(0),
     setting: AtomicU64::new(0),
     wrong_readings: AtomicU64::new(0),
-    settings: [Clocks::TRUE; 2],
+    settings: [Clocks::right(), Clocks::right()],
 };
 
 static PAGE: AtomicPtr<Page> = AtomicPtr::new(null_mut());
