@@ -45,6 +45,13 @@ pub enum Place {
     Stranger { cluster: String, at: String },
 }
 
+/// What a peer answers whose node does not run yet. One that has a place says nothing: it cannot say who else has one, and if it
+/// said that it has none, an emptied peer that starts at the same time, after a power cut say, would take it for a founder
+/// and found a second cluster.
+pub fn hello_before_start(newcomer: &Newcomer, has_place: bool) -> Option<wire::HelloReply> {
+    (!has_place).then(|| hello_while_empty(newcomer))
+}
+
 /// What an empty peer answers while it looks for its place.
 pub fn hello_while_empty(newcomer: &Newcomer) -> wire::HelloReply {
     wire::HelloReply {
@@ -180,4 +187,28 @@ pub async fn found(node: &Node, newcomer: &Newcomer, transport: &Arc<dyn Transpo
         .initialize(members)
         .await
         .map_err(|error| MetaError::internal(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_peer_without_a_place_says_that_it_has_none() {
+        let newcomer = Newcomer {
+            incarnation: Incarnation(7),
+            peer_address: "a:1".to_owned(),
+            public_address: "a:2".to_owned(),
+            peers: Vec::new(),
+            replace: false,
+            join: false,
+        };
+        let said = hello_before_start(&newcomer, false).expect("it may found a cluster with others");
+        assert!(!said.in_cluster && said.incarnation == 7);
+        assert_eq!(
+            hello_before_start(&newcomer, true),
+            None,
+            "an emptied peer must not take it for a founder"
+        );
+    }
 }

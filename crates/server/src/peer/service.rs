@@ -10,7 +10,8 @@ use futures::stream::BoxStream;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::service::TowerToHyperService;
 use quorate_consensus::Node;
-use quorate_consensus::bootstrap::{Newcomer, hello_while_empty};
+use quorate_consensus::bootstrap::{Newcomer, hello_before_start};
+use quorate_model::mutant;
 use quorate_wire::quorate::peer as wire;
 use quorate_wire::quorate::peer::peer_server::{Peer, PeerServer};
 use std::net::SocketAddr;
@@ -115,6 +116,7 @@ where
 fn admit(port: &PeerPort, caller: Identity) -> Result<(), String> {
     let Ok(node) = port.app.node() else { return Ok(()) };
     match node.core().node_of(caller.peer) {
+        Some(_) if mutant!("emptied-disk-under-old-id") => Ok(()),
         Some(member) if caller.peer != 0 && member.incarnation != caller.incarnation.0 => Err(format!(
             "peer {} is data directory {:016x}, the caller's is {}: an emptied or copied directory needs a new peer id",
             caller.peer, member.incarnation, caller.incarnation
@@ -192,7 +194,10 @@ impl Peer for PeerService {
     async fn hello(&self, request: Request<wire::HelloRequest>) -> Result<Response<wire::HelloReply>, Status> {
         let reply = match self.port.app.node() {
             Ok(node) => node.handle_hello(&request.into_inner()),
-            Err(_) => hello_while_empty(&self.port.newcomer),
+            Err(error) => {
+                let has_place = self.port.own.get().peer != 0;
+                hello_before_start(&self.port.newcomer, has_place).ok_or_else(|| Status::unavailable(error.message))?
+            }
         };
         Ok(Response::new(reply))
     }
