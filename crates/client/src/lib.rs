@@ -27,6 +27,7 @@
 mod attempts;
 mod backoff;
 mod client;
+mod connector;
 mod error;
 mod options;
 mod peers;
@@ -40,6 +41,7 @@ mod fake_cluster;
 mod tests;
 
 pub use client::Client;
+pub use connector::{Connection, Connector};
 pub use error::{ClientError, Failure};
 pub use options::{Answer, ClientOptions, ListPage, Read};
 pub use quorate_model::{ErrorCode, Outcome};

@@ -1,5 +1,6 @@
 //! Settings of a client, and the shapes its calls take and give.
 
+use crate::connector::Connector;
 use crate::tls::TlsOptions;
 use quorate_wire::quorate::v1::{Attribute, Consistency};
 use std::fmt;
@@ -12,6 +13,8 @@ pub struct ClientOptions {
     pub token: Option<String>,
     /// For endpoints that begin with `https://`.
     pub tls: TlsOptions,
+    /// Opens the connections instead of TCP sockets of this process. Default none.
+    pub connector: Option<Connector>,
     /// How long a call may take, all its tries together. Default 10 s.
     pub deadline: Duration,
     /// How long one try may take before another peer is asked. Default 2 s: several elections.
@@ -29,6 +32,7 @@ impl fmt::Debug for ClientOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClientOptions")
             .field("tls", &self.tls)
+            .field("connector", &self.connector)
             .field("deadline", &self.deadline)
             .field("attempt_timeout", &self.attempt_timeout)
             .field("connect_timeout", &self.connect_timeout)
@@ -43,6 +47,7 @@ impl Default for ClientOptions {
         ClientOptions {
             token: None,
             tls: TlsOptions::default(),
+            connector: None,
             deadline: Duration::from_secs(10),
             attempt_timeout: Duration::from_secs(2),
             connect_timeout: Duration::from_secs(1),

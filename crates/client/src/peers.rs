@@ -164,7 +164,11 @@ fn connect(address: &str, options: &ClientOptions, tls: Option<&ClientTlsConfig>
     if let Some(tls) = tls {
         endpoint = endpoint.tls_config(tls.clone()).map_err(unusable)?;
     }
-    let channel = endpoint.connect_timeout(options.connect_timeout).tcp_nodelay(true).connect_lazy();
+    let endpoint = endpoint.connect_timeout(options.connect_timeout).tcp_nodelay(true);
+    let channel = match &options.connector {
+        None => endpoint.connect_lazy(),
+        Some(connector) => endpoint.connect_with_connector_lazy(connector.clone()),
+    };
     Ok(Peer {
         address: bare.to_owned(),
         channel,
