@@ -180,6 +180,11 @@ pub fn print(text: &str) {
 }
 
 fn main() -> ExitCode {
+    #[cfg(feature = "mutants")]
+    if let Err(why) = quorate_model::mutants::check() {
+        eprintln!("quorate: {why}");
+        return ExitCode::from(2);
+    }
     match run(Arguments::parse().verb) {
         Ok(code) => code,
         Err(error) => {

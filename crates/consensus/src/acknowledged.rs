@@ -11,6 +11,7 @@
 use crate::convert;
 use crate::transport::{Channel, Transport};
 use crate::types::{LogId, Vote};
+use quorate_model::mutant;
 use quorate_storage::log::LogStore;
 use quorate_storage::state::StateEngine;
 use quorate_wire::quorate::peer as wire;
@@ -165,6 +166,9 @@ fn lacks(log: &dyn LogStore, mark: &Mark) -> io::Result<Option<String>> {
     }
     // Looked at after the entry: who had it truncated meanwhile has had its vote saved before.
     let state = log.state();
+    if mutant!("lost-entries-not-noticed") {
+        return Ok(None);
+    }
     let purged = state.purged.is_some_and(|purged| purged.index >= acknowledged.index);
     let outvoted = state.vote.is_some_and(|own| convert::vote_from_disk(own) > mark.vote);
     if purged || outvoted {

@@ -7,6 +7,7 @@ use crate::types::{Entry, LogId, TypeConfig, Vote};
 use crate::write_path::WritePath;
 use futures::Stream;
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
+use quorate_model::mutant;
 use quorate_storage::log::LogStore;
 use std::fmt::Debug;
 use std::io;
@@ -156,6 +157,10 @@ impl RaftLogStorage<TypeConfig> for LogAdapter {
             last.into_iter().for_each(|last| path.synced(last));
             callback.io_completed(result);
         };
+        if mutant!("reply-before-sync") {
+            done(Ok(()));
+            return self.log.append(entries, Box::new(drop));
+        }
         self.log.append(entries, Box::new(done))
     }
 
@@ -169,7 +174,10 @@ impl RaftLogStorage<TypeConfig> for LogAdapter {
 
     async fn purge(&mut self, upto: LogId) -> Result<(), io::Error> {
         fail::fail_point!("log_purge_before");
-        let upto = convert::log_id_to_disk(&upto);
+        let upto = match self.log.state().committed {
+            Some(committed) if mutant!("purge-beyond-checkpoint") => committed,
+            _ => convert::log_id_to_disk(&upto),
+        };
         wait(|done| self.log.purge(upto, done)).await?;
         self.kept.purged(upto.index);
         fail::fail_point!("log_purge_after");

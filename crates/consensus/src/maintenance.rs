@@ -8,7 +8,7 @@ use crate::node::{Core, Node};
 use crate::settings::{HELLO_INTERVAL, LEADER_RETRY};
 use crate::transport::Channel;
 use crate::types::PeerNode;
-use quorate_model::StampedTime;
+use quorate_model::{StampedTime, mutant};
 use quorate_state_machine::commands::{CollectVersions, ExpireSessions};
 use quorate_state_machine::digest::Digests;
 use quorate_state_machine::versioned::cleanup;
@@ -211,7 +211,7 @@ async fn purge(core: &Core) {
     let metrics = core.metrics();
     let purged = metrics.purged.map_or(0, |id| id.index);
     let log_is_long = core.log.stored_bytes() > core.settings.max_log_bytes;
-    if core.state_adapter.checkpoint_in_use() && !log_is_long {
+    if core.state_adapter.checkpoint_in_use() && !log_is_long && !mutant!("purge-during-transfer") {
         return;
     }
     for peer in metrics
@@ -223,6 +223,7 @@ async fn purge(core: &Core) {
         // A peer that cannot be reached has no claim once the log is long: it gets a checkpoint when it comes back.
         if let Some(reply) = core.health.recent(peer)
             && !log_is_long
+            && !mutant!("purge-during-transfer")
         {
             upto = upto.min(reply.last_log_index);
         }

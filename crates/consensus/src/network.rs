@@ -17,6 +17,7 @@ use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult, TransferLeaderRequest, TransferLeaderResponse,
     VoteRequest, VoteResponse,
 };
+use quorate_model::mutant;
 use quorate_storage::codec;
 use quorate_storage::state::{Checkpoint, CheckpointFile};
 use quorate_wire::quorate::peer as wire;
@@ -208,6 +209,9 @@ impl RaftNetworkV2<TypeConfig> for Network {
 
     async fn pre_vote(&mut self, request: VoteRequest<TypeConfig>, option: RPCOption) -> Result<VoteResponse<TypeConfig>, RpcError> {
         self.may_campaign()?;
+        if mutant!("elected-by-pre-vote-default") {
+            return Ok(VoteResponse::new(request.vote, request.last_log_id, true));
+        }
         let reply = within(&option, self.client.pre_vote(vote_to_wire(&request))).await?;
         vote_reply(reply).map_err(unreachable_peer)
     }

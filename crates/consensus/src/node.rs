@@ -20,7 +20,7 @@ use bytes::Bytes;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::{Raft, RaftMetrics, ServerState};
 use prost::Message;
-use quorate_model::{ClusterId, ErrorCode, Incarnation, MetaError, PeerId, RequestId, Revision, SessionId};
+use quorate_model::{ClusterId, ErrorCode, Incarnation, MetaError, PeerId, RequestId, Revision, SessionId, mutant};
 use quorate_state_machine::commands::{Numbered, OpenSession, open_session::OpenSessionReply};
 use quorate_state_machine::frame::{self, Frame};
 use quorate_state_machine::{Answer, Reader, limits};
@@ -171,7 +171,7 @@ impl Node {
             read_barrier,
             lanes: Lanes::default(),
             opening_session: tokio::sync::Mutex::default(),
-            caught_up: AtomicBool::new(is_new),
+            caught_up: AtomicBool::new(is_new || mutant!("serves-before-caught-up")),
             stopping: AtomicBool::new(false),
             tasks: Mutex::default(),
         });
@@ -334,7 +334,7 @@ impl Node {
                 ProposeFailure::NotLeader { .. } => {}
             }
             if Instant::now() + LEADER_RETRY >= deadline || self.core.is_stopping() {
-                return Err(match doubt {
+                return Err(match doubt.filter(|_| !mutant!("unknown-reported-as-refused")) {
                     Some(why) => MetaError::new(ErrorCode::OutcomeUnknown, format!("the write may have been applied: {why}")),
                     None => MetaError::new(
                         ErrorCode::NoLeader,
@@ -590,6 +590,14 @@ impl Core {
             .nodes()
             .find(|(id, _)| **id == peer)
             .map(|(_, node)| node.clone())
+    }
+
+    /// Everybody in the membership, learners included.
+    pub fn members(&self) -> Vec<(u64, PeerNode)> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let members = metrics.membership_config.nodes();
+        members.map(|(peer, node)| (*peer, node.clone())).collect()
     }
 
     pub fn is_voter(&self, peer: u64) -> bool {

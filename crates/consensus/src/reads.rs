@@ -7,7 +7,7 @@
 use crate::node::Core;
 use crate::settings::{LEADER_RETRY, READ_INDEX_TIMEOUT};
 use openraft::ReadPolicy;
-use quorate_model::{ErrorCode, MetaError};
+use quorate_model::{ErrorCode, MetaError, mutant};
 use quorate_wire::quorate::peer as wire;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
@@ -32,6 +32,9 @@ pub async fn run(core: Arc<Core>, mut waiting: mpsc::Receiver<oneshot::Sender<Re
 /// Asks until there is an answer or nobody waits for it any more: each reader brings its own deadline.
 async fn ask(core: &Core, readers: &mut Vec<oneshot::Sender<ReadIndexResult>>) -> ReadIndexResult {
     loop {
+        if mutant!("leader-local-reads") && core.leader() == Some(core.peer) {
+            return Ok(core.applier.applied().index);
+        }
         let result = match core.leader() {
             Some(leader) if leader == core.peer => ask_here(core).await,
             Some(leader) => tokio::select! {
@@ -53,7 +56,11 @@ async fn ask(core: &Core, readers: &mut Vec<oneshot::Sender<ReadIndexResult>>) -
 
 /// The leader's own question: confirms leadership with a quorum after the call began.
 pub async fn ask_here(core: &Core) -> ReadIndexResult {
-    let asked = tokio::time::timeout(READ_INDEX_TIMEOUT, core.raft().get_read_log_id(ReadPolicy::ReadIndex)).await;
+    let policy = match mutant!("lease-reads") {
+        true => ReadPolicy::LeaseRead,
+        false => ReadPolicy::ReadIndex,
+    };
+    let asked = tokio::time::timeout(READ_INDEX_TIMEOUT, core.raft().get_read_log_id(policy)).await;
     match asked {
         Ok(Ok((read, _))) => Ok(read.index()),
         Ok(Err(error)) => Err(MetaError::new(

@@ -11,7 +11,7 @@ use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
 use openraft::raft::{AppendEntriesRequest, StreamAppendError, StreamAppendResult, TransferLeaderRequest, VoteRequest};
 use openraft::storage::Snapshot;
-use quorate_model::ErrorCode;
+use quorate_model::{ErrorCode, mutant};
 use quorate_state_machine::{frame, limits};
 use quorate_storage::codec;
 use quorate_storage::state::RaftRows;
@@ -238,7 +238,10 @@ impl Node {
         let known = metrics
             .membership_config
             .nodes()
-            .find(|(_, node)| request.incarnation != 0 && node.incarnation == request.incarnation);
+            .find(|(_, node)| match mutant!("emptied-disk-under-old-id") {
+                true => node.peer_address == request.peer_address,
+                false => request.incarnation != 0 && node.incarnation == request.incarnation,
+            });
         let (disk, disk_low) = core.own_disk();
         let acknowledged = known.and_then(|(peer, _)| core.acknowledged.mark_of(*peer));
         wire::HelloReply {

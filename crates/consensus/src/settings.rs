@@ -1,6 +1,7 @@
 //! Timing and bounds of the Raft group, each with its reason.
 
 use crate::disk::DiskBounds;
+use quorate_model::mutant;
 use std::time::Duration;
 
 /// Timing of elections. Detection takes up to `election_max` plus a random time in `election_min..election_max`,
@@ -82,10 +83,10 @@ impl Settings {
             heartbeat_interval: self.timing.heartbeat_ms,
             election_timeout_min: self.timing.election_min_ms,
             election_timeout_max: self.timing.election_max_ms,
-            quorum_loss_probe_interval: Some(self.timing.quorum_loss_probe_ms),
-            enable_pre_vote: Some(true),
+            quorum_loss_probe_interval: Some(self.timing.quorum_loss_probe_ms).filter(|_| !mutant!("no-quorum-probe")),
+            enable_pre_vote: Some(!mutant!("no-pre-vote")),
             // A restarted leader that resumes could serve reads older than its acknowledged writes.
-            enable_leader_restore: Some(false),
+            enable_leader_restore: Some(mutant!("leader-restore")),
             // The default is 0.2 s of load: a busy follower would be sent a checkpoint again and again.
             replication_lag_threshold: u64::MAX,
             // Checkpoints and purges are ours (maintenance).

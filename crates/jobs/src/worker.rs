@@ -13,7 +13,8 @@ use crate::settings::{Settings, WORK_RETRY};
 use crate::vaults::Vaults;
 use crate::work_source::WorkSource;
 use failure::Failure;
-use quorate_model::{ErrorCode, MetaError, Outcome, RetryClass};
+use quorate_model::{ErrorCode, MetaError, Outcome, RetryClass, mutant};
+use quorate_objects::ObjectPath;
 use quorate_state_machine::limits::{CLAIM_LEASE_MS, MAX_CLAIMS};
 use quorate_wire::quorate::v1::{ClaimProgress, CompleteTaskRequest, FailTaskRequest, JobKind, StagedRow, TaskAssignment};
 use std::collections::BTreeMap;
@@ -248,6 +249,9 @@ impl<S: WorkSource, V: Vaults> Work<S, V> {
             match self.source.complete(result.clone()).await {
                 Ok(accepted) => {
                     fail::fail_point!("job_complete_after", |_| Ok(()));
+                    if !accepted && mutant!("deleted-without-condemning") {
+                        self.delete_own_files().await;
+                    }
                     if accepted {
                         Counters::add(&self.counters.files_copied, files);
                         Counters::add(&self.counters.bytes_copied, bytes);
@@ -260,6 +264,14 @@ impl<S: WorkSource, V: Vaults> Work<S, V> {
                 }
                 Err(error) => return Err(Failure::for_good(error.message)),
             }
+        }
+    }
+
+    /// A defect: what was written under a claim that does not hold is taken away here, not condemned.
+    async fn delete_own_files(&self) {
+        let vault = self.vaults.open(self.task.target_scope, &self.task.target_vault).await;
+        if let (Ok(vault), Ok(directory)) = (vault, ObjectPath::new(self.task.target_path.as_str())) {
+            drop(vault.delete_prefix(&directory).await);
         }
     }
 

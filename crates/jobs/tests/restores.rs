@@ -2,8 +2,8 @@
 
 mod support;
 
-use quorate_state_machine::commands::{CancelJob, ClaimTasks};
-use quorate_wire::quorate::v1::JobState;
+use quorate_state_machine::commands::{CancelJob, ClaimTasks, RenewClaims};
+use quorate_wire::quorate::v1::{ClaimProgress, JobState};
 use std::time::Duration;
 use support::{Part, World, sorted};
 
@@ -59,6 +59,66 @@ async fn the_claim_of_a_worker_that_died_is_taken_over() {
     assert_eq!(sorted(world.visible_files("copy").expect("visible")), source.contents());
     world.cleaned_up().await;
     assert_eq!(world.vaults.files().len(), 6);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_outlives_a_jump_of_the_wall_clock() {
+    let mut world = World::new().await;
+    let source = world.snapshot("source", 3, 1_000);
+    let job = world.restore(&source, "copy", 0).expect("started");
+    world.start(Part::Reconciler);
+    world
+        .state
+        .wait("a plan", |state| state.describe(job).progress.expect("shown").tasks_total > 0)
+        .await;
+    let claim = ClaimTasks {
+        worker: "slow".to_owned(),
+        max: 16,
+    };
+    let claims = world
+        .state
+        .apply(&claim)
+        .expect("claimed")
+        .tasks
+        .into_iter()
+        .map(|task| ClaimProgress {
+            job_id: task.job_id,
+            task: task.task,
+            fence: task.fence,
+            ..ClaimProgress::default()
+        });
+    let claims: Vec<_> = claims.collect();
+    assert!(!claims.is_empty());
+    let renew = RenewClaims {
+        worker: "slow".to_owned(),
+        claims,
+    };
+    // The leader has seen the claims; then somebody sets the clock.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    world.state.jump(Duration::from_secs(300));
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(world.state.apply(&renew).expect("renewed").lost.is_empty(), "its lease is not over");
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    assert!(
+        !world.state.apply(&renew).expect("answered").lost.is_empty(),
+        "a lease without a renewal is over"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_result_whose_answer_was_lost_keeps_its_files() {
+    let mut world = World::new().await;
+    let source = world.snapshot("source", 3, 1_000);
+    let job = world.restore(&source, "copy", 0).expect("started");
+    world.state.lose_a_result();
+    world.start(Part::Reconciler);
+    world.start(Part::Worker);
+    let (shown, _) = world.end_of(job).await;
+    assert_eq!(shown.state(), JobState::JobCompleted, "{}", shown.reason);
+    assert_eq!(world.state.results_to_lose(), 0, "an answer was lost");
+    // The worker says it again, and is told that it did not count.
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(sorted(world.visible_files("copy").expect("visible")), source.contents());
 }
 
 #[tokio::test(start_paused = true)]

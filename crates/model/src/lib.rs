@@ -5,6 +5,7 @@
 pub mod error;
 pub mod ids;
 pub mod job_states;
+pub mod mutants;
 pub mod proto_json;
 
 pub use error::{ErrorCode, MetaError, Outcome, RetryClass};

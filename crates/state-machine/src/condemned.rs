@@ -13,7 +13,7 @@ use crate::limits::{CLAIM_LEASE_MS, SWEEP_DELAYS_MS};
 use crate::record::CondemnedRecord;
 use crate::store::{Reader, StoreError, prefix_end};
 use bytes::{BufMut, Bytes};
-use quorate_model::StampedTime;
+use quorate_model::{StampedTime, mutant};
 
 /// Which row: its time and its number.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, prost::Message)]
@@ -64,7 +64,8 @@ pub fn due(
     let mut found = Vec::new();
     while let Some((row, value)) = cursor.row() {
         let place = read_key(row)?;
-        if place.not_before_ms > now.0 || found.len() == limit {
+        let is_due = place.not_before_ms <= now.0 || mutant!("condemned-too-early");
+        if !is_due || found.len() == limit {
             break;
         }
         found.push((place, decode_record(row, Bytes::copy_from_slice(value))?));
@@ -102,4 +103,31 @@ pub fn finish(context: &mut ApplyContext<'_, '_>, place: DeletionKey) -> Result<
         add(context, &again);
     }
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::MapStore;
+    use prost::Message as _;
+
+    #[test]
+    fn files_are_due_in_order_and_not_before_their_time() {
+        let mut store = MapStore::default();
+        for (not_before_ms, number) in [(5_000, 1), (3_000, 2)] {
+            let record = CondemnedRecord {
+                not_before_ms,
+                ..CondemnedRecord::default()
+            };
+            let place = DeletionKey { not_before_ms, number };
+            store.write(&[(key(place), Some(record.encode_to_vec().into()))]);
+        }
+        let due_at = |now| -> Vec<u64> {
+            let rows = due(&store, StampedTime(now), None, 10).expect("readable");
+            rows.into_iter().map(|(place, _)| place.number).collect()
+        };
+        assert_eq!(due_at(2_999), [0; 0]);
+        assert_eq!(due_at(4_999), [2]);
+        assert_eq!(due_at(5_000), [2, 1]);
+    }
 }

@@ -11,7 +11,7 @@ use crate::store::{Reader, StoreError, prefix_end};
 use crate::view::View;
 use crate::{keys, limits};
 use bytes::Bytes;
-use quorate_model::{ErrorCode, MetaError, RequestId, Revision, SessionId, StampedTime};
+use quorate_model::{ErrorCode, MetaError, RequestId, Revision, SessionId, StampedTime, mutant};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// What the session says about a write before it is executed.
@@ -59,13 +59,16 @@ fn slot_key(request: RequestId) -> Bytes {
 pub fn admit(view: &View<'_>, frame: &Frame, now: StampedTime) -> Result<Admission, StoreError> {
     let request = frame.request;
     let Some(session) = read_record::<SessionRecord>(view, &keys::session(request.session))? else {
+        if mutant!("expired-session-executes") {
+            return Ok(Admission::Execute { touch: None });
+        }
         return Ok(Admission::Refuse(expired(request, "is not open")));
     };
     let touch = (now.0.saturating_sub(session.used_ms) > limits::SESSION_TOUCH_MS).then_some(SessionRecord { used_ms: now.0, ..session });
     let Some(slot) = read_record::<SlotRecord>(view, &slot_key(request))? else {
         return Ok(Admission::Execute { touch });
     };
-    if slot.number < request.number {
+    if slot.number < request.number || mutant!("no-request-dedup") {
         return Ok(Admission::Execute { touch });
     }
     if slot.number > request.number {

@@ -6,6 +6,7 @@
 use crate::changes::Change;
 use crate::store::{Cursor, Reader, StoreError, prefix_end};
 use bytes::Bytes;
+use quorate_model::mutant;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::ops::Bound::{Excluded, Included};
@@ -68,7 +69,7 @@ impl<'a> View<'a> {
 
 impl Reader for View<'_> {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        match self.writes.get(key) {
+        match self.writes.get(key).filter(|_| !mutant!("apply-without-overlay")) {
             Some(value) => Ok(value.clone()),
             None => self.base.get(key),
         }

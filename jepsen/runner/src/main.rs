@@ -12,10 +12,12 @@ mod history;
 mod ledger;
 mod many;
 mod matrix;
+mod mutants;
 mod nemesis;
 mod operation;
 mod report;
 mod seeded;
+mod sim;
 mod verdict;
 mod workload;
 
@@ -60,6 +62,14 @@ enum Verb {
         /// Directory of the ledger, and of the runs [default: target/jepsen beside this program's].
         dir: Option<PathBuf>,
     },
+    /// Run seeds of the simulation: `jepsen sim --seeds 100 --from 1`.
+    #[command(disable_help_flag = true)]
+    Sim {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Try every deliberate defect: each must be caught in its time, and the control must not.
+    Mutants(mutants::MutantArguments),
     /// Take away what a runner that is gone has left.
     Clean,
     /// The search for a linearization, in a process that may use so much memory and time; `check` starts it.
@@ -163,6 +173,8 @@ fn main() -> ExitCode {
             println!("{}", path.display());
             ExitCode::SUCCESS
         }),
+        Verb::Sim { arguments } => sim::run(&arguments),
+        Verb::Mutants(arguments) => mutants::run(&arguments),
         Verb::Clean => belongings::clean().map(|count| {
             println!("{count} things of runners that are gone were taken away");
             ExitCode::SUCCESS

@@ -2,12 +2,14 @@
 //! given to another worker. The clock starts when this leader sees the claim first, so a lease can be longer than said, never shorter.
 
 use super::{Access, Round, StepError};
+use quorate_model::{StampedTime, mutant};
 use quorate_state_machine::StoreError;
 use quorate_state_machine::access::{Propose, Query};
 use quorate_state_machine::commands::ExpireClaim;
 use quorate_state_machine::jobs::{self, tasks};
 use quorate_state_machine::limits::CLAIM_LEASE_MS;
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -24,9 +26,19 @@ struct Seen {
     since: Instant,
 }
 
+/// The leader's own clock, which no change of the time of day moves.
+fn clock<N: Query>(node: &N) -> Instant {
+    if mutant!("wall-clock-leases") {
+        static BEGAN: OnceLock<(Instant, StampedTime)> = OnceLock::new();
+        let (began, wall) = *BEGAN.get_or_init(|| (Instant::now(), node.now()));
+        return began + Duration::from_millis(node.now().0.saturating_sub(wall.0));
+    }
+    Instant::now()
+}
+
 impl ClaimWatch {
     pub(super) async fn step<N: Query + Propose, V>(&mut self, access: &Access<N, V>) -> Result<Round, StepError> {
-        let now = Instant::now();
+        let now = clock(&access.node);
         let current = access.node.read(|reader| {
             let mut claims = Vec::new();
             for (job, progress) in jobs::all_active(reader)? {

@@ -8,7 +8,7 @@ pub mod testing;
 use bytes::{BufMut, Bytes};
 use prost::Message;
 use quorate_jobs::{Counters, LocalWork, Reconciler, Settings, Vaults, Worker};
-use quorate_model::{MetaError, Revision, ScopeId, StampedTime};
+use quorate_model::{ErrorCode, MetaError, Revision, ScopeId, StampedTime};
 use quorate_objects::{Crc64, LocalPlace, ObjectError, ObjectErrorKind, Patience, Vault, VaultPlace};
 use quorate_state_machine::Reader;
 use quorate_state_machine::access::{Propose, Query};
@@ -21,6 +21,7 @@ use quorate_state_machine::versioned::pins::PinKind;
 use quorate_wire::quorate::v1::*;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use testing::{Bench, INSTANCE};
@@ -38,6 +39,10 @@ pub struct State {
     applied: Arc<watch::Sender<Revision>>,
     began: Instant,
     began_ms: u64,
+    /// How far the time of day has been moved.
+    jumped_ms: Arc<AtomicU64>,
+    /// Results of tasks that are executed and whose answer is lost.
+    lost_results: Arc<AtomicU64>,
 }
 
 impl State {
@@ -51,7 +56,23 @@ impl State {
             bench: Arc::new(Mutex::new(bench)),
             applied: Arc::new(watch::Sender::new(Revision(0))),
             began: Instant::now(),
+            jumped_ms: Arc::default(),
+            lost_results: Arc::default(),
         }
+    }
+
+    /// Moves the time of day, and no timer.
+    pub fn jump(&self, by: Duration) {
+        self.jumped_ms.fetch_add(by.as_millis() as u64, Ordering::Relaxed);
+    }
+
+    /// The next answer to the result of a task gets lost on its way back.
+    pub fn lose_a_result(&self) {
+        self.lost_results.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn results_to_lose(&self) -> u64 {
+        self.lost_results.load(Ordering::Relaxed)
     }
 
     pub fn bench(&self) -> MutexGuard<'_, Bench> {
@@ -110,7 +131,7 @@ impl Query for State {
     }
 
     fn now(&self) -> StampedTime {
-        StampedTime(self.began_ms + self.began.elapsed().as_millis() as u64)
+        StampedTime(self.began_ms + self.began.elapsed().as_millis() as u64 + self.jumped_ms.load(Ordering::Relaxed))
     }
 }
 
@@ -118,7 +139,12 @@ impl Propose for State {
     async fn propose<C: Numbered + Sync>(&self, command: &C) -> Result<<C as Command>::Reply, MetaError> {
         // As long as an entry takes: others come in between.
         tokio::time::sleep(Duration::from_millis(1)).await;
-        self.apply(command)
+        let reply = self.apply(command);
+        if C::NUMBER == CompleteTask::NUMBER && self.lost_results.load(Ordering::Relaxed) > 0 {
+            self.lost_results.fetch_sub(1, Ordering::Relaxed);
+            return Err(MetaError::new(ErrorCode::OutcomeUnknown, "the answer was lost"));
+        }
+        reply
     }
 }
 

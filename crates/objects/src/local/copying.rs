@@ -9,6 +9,7 @@ use crate::checksum::{Crc64, Crc64Hasher};
 use crate::copy::{Copied, CopiedBytes, CopyOptions, FileCopy, ReadBack, Ticker};
 use crate::error::{ObjectError, ObjectErrorKind, Result};
 use crate::limits::{BUFFER_BYTES, FILES, FILES_AT_ONCE, SYNC_EACH_UP_TO_FILES};
+use quorate_model::mutant;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::path::PathBuf;
@@ -190,6 +191,10 @@ fn copy_one(task: &Task, file: &FileCopy, buffer: &mut [u8]) -> Result<Copied> {
             target
                 .sync_data()
                 .map_err(|error| ObjectError::io("sync", target_name.display(), &error))?;
+        }
+        if mutant!("hard-link-copies") {
+            let linked = std::fs::remove_file(&target_name).and_then(|()| std::fs::hard_link(&source_name, &target_name));
+            linked.map_err(|error| ObjectError::io("link", target_name.display(), &error))?;
         }
         Ok(file.copied(checksum))
     });

@@ -3,6 +3,7 @@
 use crate::command::{ApplyContext, ApplyError, Command};
 use crate::keys::{RecordTable, record_prefix};
 use bytes::BufMut;
+use quorate_model::mutant;
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct AllocatePeer {
@@ -30,10 +31,34 @@ impl Command for AllocatePeer {
         if let Some(reply) = context.record::<AllocatePeerReply>(&key)? {
             return Ok(reply);
         }
-        let peer = context.counters.last_peer.max(self.highest_member) + 1;
+        let highest = if mutant!("peer-id-reused") { 0 } else { context.counters.last_peer };
+        let peer = highest.max(self.highest_member) + 1;
         context.counters.last_peer = peer;
         let reply = AllocatePeerReply { peer };
         context.put_record(key, &reply);
         Ok(reply)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Bench;
+
+    #[test]
+    fn an_id_is_given_once_whoever_has_left_and_again_only_to_its_owner() {
+        let mut bench = Bench::new();
+        let mut give = |incarnation, highest_member| {
+            let command = AllocatePeer {
+                highest_member,
+                incarnation,
+            };
+            bench.run(&command).expect("given").peer
+        };
+        assert_eq!(give(71, 3), 4);
+        assert_eq!(give(71, 3), 4, "the answer was lost");
+        // Peer 4 has left: the highest member is 3 again.
+        assert_eq!(give(72, 3), 5);
+        assert_eq!(give(73, 9), 10);
     }
 }

@@ -3,7 +3,7 @@
 use crate::{attributes, instances};
 use crate::command::{ApplyContext, ApplyError, Command, Prepare, PrepareContext};
 use bytes::Bytes;
-use quorate_model::MetaError;
+use quorate_model::{MetaError, mutant};
 use quorate_wire::quorate::v1::{PutAttributeReply, PutAttributeRequest};
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -46,7 +46,9 @@ impl Command for PutAttribute {
     fn apply(&self, context: &mut ApplyContext<'_, '_>) -> Result<PutAttributeReply, ApplyError> {
         let scope = instances::writable_scope(context.reader(), &self.instance_id)?;
         let current = attributes::current(context.reader(), scope, &self.name)?;
-        attributes::check_revision(&self.name, current, self.if_revision)?;
+        if !mutant!("blind-compare-and-set") {
+            attributes::check_revision(&self.name, current, self.if_revision)?;
+        }
         attributes::write(context, scope, &self.name, Some(&self.value), current);
         Ok(PutAttributeReply {
             revision: context.revision().0,

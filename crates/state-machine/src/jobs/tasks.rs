@@ -7,7 +7,7 @@ use crate::record::{JobProgressRecord, JobRecord, TaskRecord};
 use crate::store::{Reader, StoreError};
 use bytes::Bytes;
 use quorate_model::job_states::task_may_become;
-use quorate_model::{ErrorCode, MetaError};
+use quorate_model::{ErrorCode, MetaError, mutant};
 use quorate_wire::quorate::v1::{JobKind, PartitionPair, TaskAssignment, TaskState};
 
 /// A claim that holds: of a job that has not ended, under the task's newest fence.
@@ -32,7 +32,8 @@ pub fn claim(reader: &dyn Reader, job: u64, task: u32, fence: u64) -> Result<Opt
     let Some(progress) = active_progress(reader, job)? else {
         return Ok(None);
     };
-    let task = find(reader, job, task)?.filter(|task| task.state() == TaskState::TaskClaimed && task.fence == fence);
+    let task = find(reader, job, task)?
+        .filter(|task| task.state() == TaskState::TaskClaimed && (task.fence == fence || mutant!("stale-fence-accepted")));
     Ok(task.map(|task| Claim { progress, task }))
 }
 
@@ -166,6 +167,9 @@ pub fn claimed(reader: &dyn Reader, job: u64) -> Result<Vec<(u32, TaskRecord)>, 
 
 /// Everything a job's publication waits for.
 pub fn all_done(job: &ActiveJob) -> bool {
+    if mutant!("job-published-early") {
+        return job.progress.tasks_done > 0;
+    }
     job.progress.tasks_done == job.progress.tasks_planned
         && job.progress.done.unwrap_or_default() == job.progress.planned.unwrap_or_default()
 }

@@ -3,6 +3,7 @@
 
 use super::LogState;
 use crate::codec::{LogEntry, LogId, Vote};
+use quorate_model::mutant;
 use std::io;
 
 /// One change of the log, as it waits in a queue and as it stands in a file.
@@ -21,6 +22,15 @@ impl Change {
             Change::Append(entries) => entries.iter().map(LogEntry::weight).sum(),
             Change::Vote(_) | Change::TruncateAfter(_) | Change::Purge(_) => 64,
         }
+    }
+}
+
+/// A defect: the request counts as durable before it is.
+pub(crate) fn forgets_sync(change: &Change) -> bool {
+    match change {
+        Change::Append(_) => mutant!("log-without-sync"),
+        Change::Vote(_) => mutant!("vote-without-sync"),
+        Change::TruncateAfter(_) | Change::Purge(_) => false,
     }
 }
 

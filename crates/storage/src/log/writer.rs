@@ -135,7 +135,9 @@ impl Writer {
         let file = &self.active.file;
         let options = &self.shared.options;
         options.with_room(|| options.perform(Step::WriteGroup, || file.write_all_at(bytes, self.end.offset.into())))?;
-        options.perform(Step::SyncGroup, || file.sync_data())?;
+        if !group.iter().all(|request| transition::forgets_sync(&request.change)) {
+            options.perform(Step::SyncGroup, || file.sync_data())?;
+        }
         offsets.iter_mut().for_each(|offset| *offset += self.end.offset);
         (self.end, self.written, self.high_water_behind) = (end, state, true);
         if group.iter().any(|request| matches!(request.change, Change::Vote(_))) {

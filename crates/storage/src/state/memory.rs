@@ -6,7 +6,9 @@ use super::checkpoint::Checkpoint;
 use super::{RaftRows, StateEngine, StateSizes};
 use crate::codec::{self, LogId, StoredMembership};
 use bytes::Bytes;
+use quorate_model::mutant;
 use quorate_state_machine::Reader;
+use quorate_state_machine::keys::space;
 use quorate_state_machine::store::MapStore;
 use std::fs;
 use std::io;
@@ -81,8 +83,14 @@ impl StateEngine for MemoryState {
     }
 
     fn checkpoint(&self) -> io::Result<Arc<Checkpoint>> {
+        let before = self.flushed.lock().expect("not poisoned").clone();
         self.flush()?;
-        let image = self.flushed.lock().expect("not poisoned").clone();
+        let mut image = self.flushed.lock().expect("not poisoned").clone();
+        if mutant!("checkpoint-at-mixed-revision") {
+            image.rows = before.rows;
+        } else if mutant!("checkpoint-index-remembered") {
+            image.raft = before.raft;
+        }
         let number = self.next_checkpoint.fetch_add(1, Ordering::Relaxed);
         let dir = self.dir.join("checkpoints").join(number.to_string());
         fs::create_dir_all(&dir)?;
@@ -116,6 +124,15 @@ impl StateEngine for MemoryState {
             )));
         }
         fs::remove_dir_all(self.incoming_dir())?;
+        if mutant!("sessions-missing-from-checkpoint") {
+            image.rows.rows.retain(|key, _| key.first() != Some(&space::SLOT));
+        }
+        if mutant!("install-not-atomic") {
+            // The rows now, what they are with the next flush.
+            self.flushed.lock().expect("not poisoned").rows = image.rows.clone();
+            *self.live.write().expect("not poisoned") = image;
+            return Ok(());
+        }
         *self.live.write().expect("not poisoned") = image;
         self.flush()
     }

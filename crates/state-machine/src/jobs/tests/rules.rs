@@ -146,6 +146,19 @@ fn progress_counts_running_tasks_and_reaches_100_only_with_publication() {
 }
 
 #[test]
+fn nothing_is_published_while_a_task_is_not_done() {
+    let (mut bench, job) = started(JobKind::Restore, 1);
+    let tasks = claim(&mut bench, "w", 1);
+    assert!(complete(&mut bench, &tasks[0]));
+    assert!(
+        describe(&bench, job).progress.expect("shown").tasks_total > 1,
+        "others are not done"
+    );
+    assert_eq!(bench.refusal(&PublishJob { job }), ErrorCode::PreconditionFailed);
+    assert_eq!(describe(&bench, job).state(), JobState::JobRunning);
+}
+
+#[test]
 fn a_task_fails_five_times_with_growing_pauses_and_then_its_job() {
     let (mut bench, job) = started(JobKind::Restore, 1);
     let mut claimed = claim(&mut bench, "w", 16);

@@ -1,0 +1,204 @@
+//! `jepsen mutants`: the test of the tests. Every deliberate defect of `jepsen/mutants.toml` is tried, and must be caught in
+//! its time by what the file names; the same catchers must say nothing about the control, which is the same build without
+//! a defect.
+
+mod build;
+mod list;
+
+use anyhow::{Context, ensure};
+use build::Built;
+use clap::Args;
+use list::{List, Mutant};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+/// Chooses the defect (crates/model/src/mutants.rs).
+const VARIABLE: &str = "QUORATE_MUTANT";
+const CONTROL: &str = "none";
+/// A run is ended when it takes this much longer than it may: it is late in any case.
+const GRACE: u32 = 2;
+
+#[derive(Args)]
+pub struct MutantArguments {
+    /// These only, separated by commas.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+    /// The list.
+    #[arg(long, default_value = "jepsen/mutants.toml")]
+    list: PathBuf,
+    /// Do without the runs that must find nothing.
+    #[arg(long)]
+    no_control: bool,
+    /// Where the table, the results and the output of each run are left.
+    #[arg(long, default_value = "target/jepsen/mutants")]
+    out: PathBuf,
+}
+
+/// What became of one run.
+#[derive(Clone, Debug, Serialize)]
+struct Outcome {
+    name: String,
+    breaks: String,
+    caught_by: String,
+    within_seconds: u64,
+    seconds: f64,
+    caught: bool,
+    /// The rule or test that said so, or why nothing did.
+    how: String,
+}
+
+/// Tries them; the exit code says whether all were caught, and only they.
+pub fn run(arguments: &MutantArguments) -> anyhow::Result<ExitCode> {
+    let mutants = List::read(&arguments.list)?.select(&arguments.only)?;
+    std::fs::create_dir_all(&arguments.out)?;
+    let out = std::path::absolute(&arguments.out)?;
+    let built = Built::make(&mutants, &out)?;
+    let mut outcomes = Vec::new();
+    for mutant in &mutants {
+        let outcome = attempt(mutant, &mutant.name, &built, &out)?;
+        println!("{}", line(&outcome));
+        outcomes.push(outcome);
+    }
+    let mut controls = Vec::new();
+    if !arguments.no_control {
+        // Each catcher once: several defects may have the same.
+        let distinct: BTreeMap<String, &Mutant> = mutants.iter().map(|mutant| (mutant.catcher.control_name(), mutant)).collect();
+        for mutant in distinct.values() {
+            let outcome = attempt(mutant, CONTROL, &built, &out)?;
+            println!(
+                "control {}: {}",
+                outcome.caught_by,
+                if outcome.caught { outcome.how.as_str() } else { "finds nothing" }
+            );
+            controls.push(outcome);
+        }
+    }
+    std::fs::write(out.join("table.md"), table(&outcomes, &controls))?;
+    std::fs::write(out.join("results.json"), serde_json::to_vec_pretty(&(&outcomes, &controls))?)?;
+    let missed = outcomes.iter().filter(|outcome| !outcome.in_time()).count();
+    let false_alarms = controls.iter().filter(|outcome| outcome.caught).count();
+    println!(
+        "{} of {} caught in time, {false_alarms} of {} controls raised an alarm; {}",
+        outcomes.len() - missed,
+        outcomes.len(),
+        controls.len(),
+        out.join("table.md").display()
+    );
+    Ok(if missed + false_alarms == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+impl Outcome {
+    fn in_time(&self) -> bool {
+        self.caught && self.seconds <= self.within_seconds as f64
+    }
+}
+
+/// Runs one catcher against one defect, or against none.
+fn attempt(mutant: &Mutant, chosen: &str, built: &Built, out: &Path) -> anyhow::Result<Outcome> {
+    let name = match chosen {
+        CONTROL => format!("control-{}", mutant.catcher.control_name()),
+        _ => mutant.name.clone(),
+    };
+    let dir = out.join(&name);
+    drop(std::fs::remove_dir_all(&dir));
+    std::fs::create_dir_all(&dir)?;
+    let said = dir.join("output.txt");
+    let mut command = built.command(&mutant.catcher, chosen, &dir)?;
+    let file = std::fs::File::create(&said)?;
+    command
+        .env(VARIABLE, chosen)
+        .stdin(Stdio::null())
+        .stdout(file.try_clone()?)
+        .stderr(file);
+    let began = Instant::now();
+    // A control runs to its end.
+    let patience = match chosen {
+        CONTROL => Duration::from_secs(3_600),
+        _ => GRACE * Duration::from_secs(mutant.within_seconds),
+    };
+    let code = wait(&mut command, began + patience).with_context(|| format!("{name}: {command:?}"))?;
+    let text = String::from_utf8_lossy(&std::fs::read(&said)?).into_owned();
+    let how = match code {
+        Some(code) => mutant.catcher.verdict(code, &text),
+        None => Err(format!("no verdict within {} s", patience.as_secs())),
+    };
+    // Who could not judge has not caught anything; a control that could not be judged has not passed either.
+    if let (Err(why), CONTROL) = (&how, chosen) {
+        ensure!(why == list::NOTHING, "{name}: {why}, see {}", said.display());
+    }
+    Ok(Outcome {
+        name,
+        breaks: mutant.breaks.clone(),
+        caught_by: mutant.catcher.to_string(),
+        within_seconds: mutant.within_seconds,
+        seconds: began.elapsed().as_secs_f64(),
+        caught: how.is_ok(),
+        how: how.unwrap_or_else(|why| why),
+    })
+}
+
+/// The exit code; `None` if it had to be ended.
+fn wait(command: &mut Command, deadline: Instant) -> anyhow::Result<Option<i32>> {
+    use std::os::unix::process::{CommandExt, ExitStatusExt};
+    // A group of its own, so that what it has started ends with it.
+    let mut child = command.process_group(0).spawn()?;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status.code().unwrap_or(128 + status.signal().unwrap_or(0))));
+        }
+        if Instant::now() > deadline {
+            if let Some(group) = rustix::process::Pid::from_raw(child.id() as i32) {
+                rustix::process::kill_process_group(group, rustix::process::Signal::KILL)?;
+            }
+            child.wait()?;
+            return Ok(None);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn line(outcome: &Outcome) -> String {
+    let mark = match (outcome.caught, outcome.in_time()) {
+        (true, true) => "caught",
+        (true, false) => "LATE",
+        _ => "MISSED",
+    };
+    format!(
+        "{mark:7} {:34} {:6.1} s of {:4}  {}",
+        outcome.name, outcome.seconds, outcome.within_seconds, outcome.how
+    )
+}
+
+/// For the README.
+fn table(outcomes: &[Outcome], controls: &[Outcome]) -> String {
+    let mut text = "| defect | what it breaks | caught by | seconds | at most |\n|---|---|---|---|---|\n".to_owned();
+    for outcome in outcomes {
+        let seconds = if outcome.caught {
+            format!("{:.1}", outcome.seconds)
+        } else {
+            "not caught".to_owned()
+        };
+        let _ = writeln!(
+            text,
+            "| `{}` | {} | {}: {} | {seconds} | {} |",
+            outcome.name,
+            outcome.breaks,
+            outcome.caught_by,
+            outcome.how.replace('|', "/"),
+            outcome.within_seconds
+        );
+    }
+    for control in controls {
+        let found = if control.caught { control.how.as_str() } else { "finds nothing" };
+        let _ = writeln!(text, "| no defect | | {}: {found} | {:.1} | |", control.caught_by, control.seconds);
+    }
+    text
+}

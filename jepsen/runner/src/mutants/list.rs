@@ -1,0 +1,151 @@
+//! The list of defects, and how each is caught.
+
+use anyhow::{Context, bail, ensure};
+use quorate_model::mutants::NAMES;
+use serde::Deserialize;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::Path;
+
+/// What a catcher says that has found nothing wrong.
+pub const NOTHING: &str = "nothing was found";
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct List {
+    mutant: Vec<Mutant>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Mutant {
+    pub name: String,
+    pub breaks: String,
+    pub within_seconds: u64,
+    #[serde(flatten)]
+    pub catcher: Catcher,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Catcher {
+    /// Seeds of the simulation.
+    Sim { from: u64, seeds: u64 },
+    /// Tests of the workspace.
+    Test { package: String, target: String, filter: String },
+    /// A cell of this runner.
+    Cell {
+        workload: String,
+        nemeses: Vec<String>,
+        nodes: usize,
+        seconds: u64,
+        seed: u64,
+    },
+}
+
+impl List {
+    /// Every defect that is compiled in has its entry, and the other way round.
+    pub fn read(path: &Path) -> anyhow::Result<List> {
+        let text = std::fs::read_to_string(path).with_context(|| format!("{}: run this from the repository", path.display()))?;
+        let list: List = toml::from_str(&text).with_context(|| path.display().to_string())?;
+        let listed: BTreeSet<&str> = list.mutant.iter().map(|mutant| mutant.name.as_str()).collect();
+        ensure!(listed.len() == list.mutant.len(), "{}: a defect is listed twice", path.display());
+        let compiled: BTreeSet<&str> = NAMES.iter().copied().collect();
+        let (unlisted, unknown): (Vec<_>, Vec<_>) = (compiled.difference(&listed).collect(), listed.difference(&compiled).collect());
+        ensure!(
+            unlisted.is_empty() && unknown.is_empty(),
+            "{}: not in the list: {unlisted:?}; not in the product: {unknown:?}",
+            path.display()
+        );
+        Ok(list)
+    }
+
+    /// Those that were asked for; all if none were.
+    pub fn select(self, only: &[String]) -> anyhow::Result<Vec<Mutant>> {
+        if only.is_empty() {
+            return Ok(self.mutant);
+        }
+        let chosen: Vec<Mutant> = self.mutant.into_iter().filter(|mutant| only.contains(&mutant.name)).collect();
+        if chosen.len() < only.len() {
+            bail!("of {only:?} only {} are in the list", chosen.len());
+        }
+        Ok(chosen)
+    }
+}
+
+impl Catcher {
+    /// Runs of the same name find the same where there is no defect.
+    pub fn control_name(&self) -> String {
+        match self {
+            // The fewest seeds that any defect may take; what is asked for is that seeds hold, not which.
+            Catcher::Sim { .. } => "sim".to_owned(),
+            Catcher::Test { package, target, filter } => format!("{package}-{target}-{}", filter.replace(':', "_")),
+            Catcher::Cell { workload, nemeses, .. } => format!("cell-{workload}-{}", nemeses.join("-").replace(['/', ':'], "_")),
+        }
+    }
+
+    /// What caught the defect; an error if nothing did.
+    pub fn verdict(&self, code: i32, output: &str) -> Result<String, String> {
+        let told = |start: &str| output.lines().find_map(|line| line.strip_prefix(start)).map(str::to_owned);
+        match self {
+            Catcher::Sim { .. } if code == 1 => told("seed ")
+                .map(|line| format!("seed {line}"))
+                .ok_or_else(|| format!("exit code {code}")),
+            // The harness of Rust's tests.
+            Catcher::Test { .. } if code == 101 => {
+                let failed = output
+                    .lines()
+                    .find_map(|line| line.strip_prefix("test ")?.strip_suffix(" ... FAILED"));
+                failed
+                    .map(|test| format!("`{test}` fails"))
+                    .ok_or_else(|| format!("exit code {code}"))
+            }
+            Catcher::Cell { .. } if code == 1 => Ok(told("Invalid ").unwrap_or_else(|| "invalid".to_owned())),
+            // A test that has found nothing must have looked.
+            Catcher::Test { .. } if code == 0 && output.contains("running 0 tests") => Err("no test has this name".to_owned()),
+            _ if code == 0 => Err(NOTHING.to_owned()),
+            _ => Err(format!("exit code {code}")),
+        }
+    }
+}
+
+impl fmt::Display for Catcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Catcher::Sim { .. } => f.write_str("simulation"),
+            Catcher::Test { package, target, .. } => write!(f, "{package} {target}"),
+            Catcher::Cell { workload, nemeses, .. } => write!(f, "cell {workload} {}", nemeses.join(",")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_defect_has_its_catcher() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../mutants.toml");
+        let list = List::read(Path::new(path)).expect("the list is whole");
+        assert!(
+            list.mutant
+                .iter()
+                .all(|mutant| mutant.within_seconds > 0 && !mutant.breaks.is_empty())
+        );
+    }
+
+    #[test]
+    fn only_a_verdict_is_one() {
+        let sim = Catcher::Sim { from: 1, seeds: 2 };
+        assert_eq!(sim.verdict(1, "seed 7 breaks \"x\": y\n"), Ok("seed 7 breaks \"x\": y".to_owned()));
+        assert_eq!(sim.verdict(0, ""), Err(NOTHING.to_owned()));
+        assert!(sim.verdict(2, "this build has deliberate defects").is_err());
+        let test = Catcher::Test {
+            package: "p".into(),
+            target: "t".into(),
+            filter: "f".into(),
+        };
+        assert_eq!(test.verdict(101, "test a::b ... FAILED\n"), Ok("`a::b` fails".to_owned()));
+        assert_ne!(test.verdict(0, "running 0 tests\n"), Err(NOTHING.to_owned()));
+        assert!(test.verdict(134, "").is_err(), "an abort is no verdict");
+    }
+}
