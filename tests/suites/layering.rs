@@ -45,6 +45,24 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("quorate-bench", &["quorate-wire", "quorate-client"]),
     ("quorate-tests", &["quorate-wire", "quorate-client", "quorate-objects"]),
+    (
+        "quorate-jepsen",
+        &["quorate-wire", "quorate-model", "quorate-client", "quorate-tests"],
+    ),
+    ("quorate-jepsen-netq", &[]),
+    ("quorate-jepsen-shim", &[]),
+    (
+        "quorate-sim",
+        &[
+            "quorate-wire",
+            "quorate-model",
+            "quorate-state-machine",
+            "quorate-storage",
+            "quorate-consensus",
+            "quorate-server",
+            "quorate-client",
+        ],
+    ),
 ];
 
 /// Crates that decide or define, and what must never reach them, directly or through another crate of ours.

@@ -2,14 +2,15 @@
 //!
 //! A write is repeated under the same request id, at any peer, until it is answered.
 
+use super::INSTANCE;
 use crate::entropy::Dice;
-use crate::network::{self, Kind, PORT};
-use crate::peer::{PEERS, name};
-use crate::run::World;
+use crate::network::{self, Kind};
+use crate::peer::address;
+use crate::world::World;
 use bytes::Bytes;
 use prost::Message;
 use quorate_consensus::Node;
-use quorate_model::{ErrorCode, MetaError, RequestId, SessionId};
+use quorate_model::{ErrorCode, MetaError, PeerId, RequestId, SessionId};
 use quorate_state_machine::commands::append_attributes::{AppendAttribute, AppendAttributesReply};
 use quorate_state_machine::commands::{AppendAttributes, CreateInstance, Numbered, OpenSession, open_session::OpenSessionReply};
 use quorate_state_machine::queries::attributes::get_attribute;
@@ -18,7 +19,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-pub const INSTANCE: &str = "warehouse";
 pub const SHARED: &str = "shared";
 /// What a peer gives one call.
 const SERVER_DEADLINE: Duration = Duration::from_millis(1_500);
@@ -39,12 +39,12 @@ struct Write {
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-struct Outcome {
+pub struct Outcome {
     /// Number of the error; 0 for success.
     #[prost(uint32, tag = "1")]
-    error: u32,
+    pub error: u32,
     #[prost(bytes = "bytes", tag = "2")]
-    body: Bytes,
+    pub body: Bytes,
 }
 
 fn outcome(result: Result<Bytes, MetaError>) -> Vec<u8> {
@@ -85,6 +85,13 @@ pub async fn answer(node: &Node, kind: Kind, question: Bytes) -> Vec<u8> {
             let value = reply.map(|reply| reply.attribute.map(|attribute| attribute.value).unwrap_or_default());
             outcome(value.map_err(|error| MetaError::internal(error.to_string())))
         }
+        Kind::ClientRemoveMember => {
+            let Ok(peer) = question.as_ref().try_into().map(u64::from_le_bytes) else {
+                return Vec::new();
+            };
+            let removed = node.remove_member(PeerId(peer), false, deadline).await;
+            outcome(removed.map(|_| Bytes::new()))
+        }
         _ => {
             let moved = node.transfer_leader(None, deadline).await;
             outcome(moved.map(|peer| peer.0.to_le_bytes().to_vec().into()))
@@ -102,8 +109,8 @@ struct Client {
 
 impl Client {
     async fn ask(&mut self, kind: Kind, question: &[u8]) -> Option<Outcome> {
-        let peer = name(self.dice.roll(PEERS as u64) as usize);
-        let answer = network::ask(&format!("{peer}:{PORT}"), kind, question, CLIENT_TIMEOUT).await;
+        let peer = self.dice.roll(self.world.plan.hosts() as u64) as usize;
+        let answer = network::ask(&address(peer), kind, question, CLIENT_TIMEOUT).await;
         Outcome::decode(answer.ok()?).ok()
     }
 
@@ -117,15 +124,29 @@ impl Client {
             payload: command.encode_to_vec().into(),
         }
         .encode_to_vec();
+        let answer = self.until_answered(&write).await?;
+        // Without a session nothing is remembered, and it would be executed again.
+        if let Ok(first) = &answer
+            && self.session != 0
+            && self.dice.chance(10)
+        {
+            let again = self.until_answered(&write).await?.map_err(|code| format!("{code:?}"));
+            let again = again.unwrap_or_else(|code| code.into());
+            self.world.repeated(self.number, first, &again);
+        }
+        Some(answer)
+    }
+
+    async fn until_answered(&mut self, write: &[u8]) -> Option<Result<Bytes, ErrorCode>> {
         while !self.world.is_over() {
-            let answer = self.ask(Kind::ClientWrite, &write).await;
-            match answer {
+            match self.ask(Kind::ClientWrite, write).await {
                 Some(Outcome { error: 0, body }) => return Some(Ok(body)),
                 Some(Outcome { error, .. }) => match ErrorCode::from_number(error) {
                     ErrorCode::NoLeader
                     | ErrorCode::NotLeader
                     | ErrorCode::OutcomeUnknown
                     | ErrorCode::NotReady
+                    | ErrorCode::ShuttingDown
                     | ErrorCode::TooManyRequests => {}
                     refused => return Some(Err(refused)),
                 },
@@ -137,8 +158,10 @@ impl Client {
     }
 
     async fn open_session(&mut self) -> Option<()> {
-        let reply = self.write(&OpenSession {}).await?.expect("a session is always given");
-        self.session = OpenSessionReply::decode(reply).expect("decodes").session;
+        match self.write(&OpenSession {}).await? {
+            Ok(reply) => self.session = OpenSessionReply::decode(reply).ok()?.session,
+            Err(code) => self.world.broken("a session is always given", format!("{code:?}")),
+        }
         self.requests = 0;
         Some(())
     }
@@ -151,11 +174,19 @@ impl Client {
             name: name.into(),
             suffix: suffix.into(),
         });
-        let answer = self.write(&AppendAttributes { appends: appends.to_vec() }).await?;
-        let body = answer.unwrap_or_else(|refused| panic!("client {} was refused with {refused:?}", self.number));
-        let reply = AppendAttributesReply::decode(body).expect("decodes");
-        self.world
-            .append_acknowledged(self.number, value, &reply.attributes[0].value, &reply.attributes[1].value);
+        let command = AppendAttributes { appends: appends.to_vec() };
+        let reply = self.write(&command).await?.map_err(|code| format!("{code:?}"));
+        let reply = reply.and_then(|body| AppendAttributesReply::decode(body).map_err(|error| error.to_string()));
+        match reply {
+            Ok(reply) => {
+                let (own, shared) = (&reply.attributes[0].value, &reply.attributes[1].value);
+                self.world.append_acknowledged(self.number, value, own, shared);
+            }
+            Err(refusal) => {
+                let what = format!("client {} was refused: {refusal}", self.number);
+                self.world.broken("a write is executed in the end", what);
+            }
+        }
         Some(())
     }
 
@@ -187,8 +218,8 @@ pub async fn run(world: Arc<World>, number: usize) -> turmoil::Result {
         ..Default::default()
     };
     match client.write(&create).await {
-        Some(Ok(_) | Err(ErrorCode::AlreadyExists)) => {}
-        other => panic!("the instance cannot be created: {other:?}"),
+        None | Some(Ok(_) | Err(ErrorCode::AlreadyExists)) => {}
+        Some(Err(code)) => client.world.broken("an instance can be created", format!("{code:?}")),
     }
     if client.open_session().await.is_none() {
         return Ok(());
@@ -203,24 +234,6 @@ pub async fn run(world: Arc<World>, number: usize) -> turmoil::Result {
             client.read().await;
         }
         tokio::time::sleep(Duration::from_millis(client.dice.roll(40))).await;
-    }
-    Ok(())
-}
-
-/// Somebody who moves leadership about.
-pub async fn run_operator(world: Arc<World>) -> turmoil::Result {
-    let mut operator = Client {
-        world,
-        number: 0,
-        dice: Dice::new(),
-        session: 0,
-        requests: 0,
-    };
-    while !operator.world.is_over() {
-        tokio::time::sleep(Duration::from_millis(500 + operator.dice.roll(1_500))).await;
-        if operator.world.faults_are_on() {
-            operator.ask(Kind::ClientMoveLeader, &[]).await;
-        }
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! Peers that have applied the same entry have the same state.
 
+use super::{Held, holds};
 use quorate_state_machine::digest::Digests;
 use std::collections::BTreeMap;
 
@@ -10,16 +11,17 @@ pub struct EqualDigests {
 }
 
 impl EqualDigests {
-    pub fn compare(&mut self, position: usize, digests: Digests) {
+    pub fn compare(&mut self, position: usize, digests: Digests) -> Held {
         // A peer that has applied nothing shows no index of its own.
         if digests == Digests::default() {
-            return;
+            return Ok(());
         }
         let (first, known) = self.known.entry(digests.index).or_insert((position, digests));
-        assert_eq!(
-            *known, digests,
+        holds!(
+            *known == digests,
             "peers {first} and {position} (from 0) differ after entry {}",
             digests.index
         );
+        Ok(())
     }
 }

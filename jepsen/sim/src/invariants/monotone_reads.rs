@@ -1,4 +1,6 @@
-//! Linearizable reads never go back: whoever begins to read sees all that any answer has shown before.
+//! Linearizable reads of a list never go back: whoever begins to read sees all that any answer has shown before.
+
+use super::{Held, holds};
 
 /// The longest state of the shared list that was shown to anybody.
 #[derive(Default)]
@@ -7,8 +9,8 @@ pub struct MonotoneReads {
 }
 
 impl MonotoneReads {
-    pub fn write_acknowledged(&mut self, value: &[u8]) {
-        self.show(value);
+    pub fn write_acknowledged(&mut self, value: &[u8]) -> Held {
+        self.show(value)
     }
 
     /// What a read that begins now must at least see.
@@ -16,26 +18,28 @@ impl MonotoneReads {
         self.shown.clone()
     }
 
-    pub fn answered(&mut self, client: usize, floor: &[u8], value: &[u8]) {
-        assert!(
+    pub fn answered(&mut self, client: usize, floor: &[u8], value: &[u8]) -> Held {
+        holds!(
             value.starts_with(floor),
             "client {client} read {:?}, before that somebody was shown {:?}",
             String::from_utf8_lossy(value),
             String::from_utf8_lossy(floor)
         );
-        self.show(value);
+        self.show(value)
     }
 
     /// The list only grows at its end, so any two answers are one the beginning of the other.
-    fn show(&mut self, value: &[u8]) {
+    fn show(&mut self, value: &[u8]) -> Held {
         let common = value.len().min(self.shown.len());
-        assert_eq!(
-            String::from_utf8_lossy(&value[..common]),
-            String::from_utf8_lossy(&self.shown[..common]),
-            "two answers show different histories"
+        holds!(
+            value[..common] == self.shown[..common],
+            "two answers show different histories: {:?} and {:?}",
+            String::from_utf8_lossy(value),
+            String::from_utf8_lossy(&self.shown)
         );
         if value.len() > self.shown.len() {
             self.shown = value.to_vec();
         }
+        Ok(())
     }
 }

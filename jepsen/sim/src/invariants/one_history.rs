@@ -1,6 +1,7 @@
 //! Each place in the log is given once: every peer that applies it, also again after a crash, applies the same entry, of the
 //! same leader. Along the log leaders only get greater, so in each term and from each leader there is one history.
 
+use super::holds;
 use quorate_state_machine::{EntryInput, EntryKind};
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -15,7 +16,7 @@ pub struct OneHistory {
 
 impl OneHistory {
     /// Checks one applied entry and describes it.
-    pub fn applied(&mut self, position: usize, entry: &EntryInput) -> String {
+    pub fn applied(&mut self, position: usize, entry: &EntryInput) -> Result<String, String> {
         let leader = (entry.position.term, entry.position.peer);
         let index = entry.position.index;
         let mut hasher = DefaultHasher::new();
@@ -25,20 +26,23 @@ impl OneHistory {
         }
         let given = (leader, hasher.finish());
         let known = self.given.entry(index).or_insert(given);
-        assert_eq!(
-            *known, given,
+        holds!(
+            *known == given,
             "entry {index} was applied as one thing before and by peer {position} (from 0) as another"
         );
         let before = self.given.range(..index).next_back().map(|(_, (leader, _))| *leader);
         let after = self.given.range(index + 1..).next().map(|(_, (leader, _))| *leader);
-        assert!(
+        holds!(
             before.is_none_or(|before| before <= leader),
             "entry {index} of {leader:?} follows one of {before:?}"
         );
-        assert!(
+        holds!(
             after.is_none_or(|after| after >= leader),
             "entry {index} of {leader:?} comes before one of {after:?}"
         );
-        format!("{position} applied {index} of {}.{} ({:016x})", leader.0, leader.1, given.1)
+        Ok(format!(
+            "{position} applied {index} of {}.{} ({:016x})",
+            leader.0, leader.1, given.1
+        ))
     }
 }
