@@ -194,6 +194,7 @@ fn say_what_is_missing() -> anyhow::Result<ExitCode> {
         println!("{:16} {:48} {state}", check.what, check.why);
     }
     println!("faults: {}", nemesis::names().join(", "));
+    println!("workloads: {}", workload::names().join(", "));
     Ok(if all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

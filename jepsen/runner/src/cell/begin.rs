@@ -44,7 +44,7 @@ impl CellOptions {
     pub fn run(&self) -> anyhow::Result<Results> {
         belongings::clean().context("what an earlier run left cannot be taken away")?;
         let workload = workload::by_name(&self.workload).with_context(|| {
-            let known = workload::NAMES.join(", ");
+            let known = workload::names().join(", ");
             format!("\"{}\" is no workload; there are {known}", self.workload)
         })?;
         let workload: Arc<dyn Workload> = Arc::from(workload);

@@ -171,10 +171,6 @@ fn list_of(bytes: &[u8]) -> Result<Vec<u64>, String> {
 
 #[async_trait]
 impl Workload for Append {
-    fn name(&self) -> &'static str {
-        "append"
-    }
-
     async fn prepare(&self, stage: &Stage) -> anyhow::Result<()> {
         self.keys.begin(KEYS, OPERATIONS_PER_KEY);
         for key in 0..INSTANCES {

@@ -17,10 +17,6 @@ pub struct Churn {
 
 #[async_trait]
 impl Workload for Churn {
-    fn name(&self) -> &'static str {
-        "churn"
-    }
-
     async fn prepare(&self, stage: &Stage) -> anyhow::Result<()> {
         self.registers.prepare(stage).await?;
         self.topology.prepare(stage).await

@@ -390,10 +390,6 @@ async fn make_source(stage: &Stage) -> anyhow::Result<String> {
 
 #[async_trait]
 impl Workload for Copies {
-    fn name(&self) -> &'static str {
-        "copies"
-    }
-
     async fn prepare(&self, stage: &Stage) -> anyhow::Result<()> {
         let snapshot_id = make_source(stage).await?;
         *self.board.snapshot_id.lock().expect("no panic while held") = snapshot_id;

@@ -141,10 +141,6 @@ fn value_of(answered: &Answered<GetAttributeReply>) -> Result<(Json, u64), Strin
 
 #[async_trait]
 impl Workload for Register {
-    fn name(&self) -> &'static str {
-        "register"
-    }
-
     async fn prepare(&self, stage: &Stage) -> anyhow::Result<()> {
         self.keys.begin(KEYS, OPERATIONS_PER_KEY);
         setup::instance(stage, INSTANCE).await

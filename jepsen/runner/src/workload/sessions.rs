@@ -124,10 +124,6 @@ fn value_of(reply: &GetAttributeReply) -> Result<Json, String> {
 
 #[async_trait]
 impl Workload for Sessions {
-    fn name(&self) -> &'static str {
-        "sessions"
-    }
-
     async fn prepare(&self, stage: &Stage) -> anyhow::Result<()> {
         self.keys.begin(KEYS, OPERATIONS_PER_KEY);
         setup::instance(stage, INSTANCE).await

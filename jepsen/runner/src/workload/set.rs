@@ -141,10 +141,6 @@ fn elements(set: u64, reply: &ListInstancesReply) -> Result<Vec<u64>, String> {
 
 #[async_trait]
 impl Workload for Set {
-    fn name(&self) -> &'static str {
-        "set"
-    }
-
     async fn prepare(&self, _: &Stage) -> anyhow::Result<()> {
         self.sets.begin(SETS, OPERATIONS_PER_SET);
         Ok(())

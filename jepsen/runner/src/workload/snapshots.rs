@@ -346,10 +346,6 @@ async fn doris(stage: &Stage, route: &str, body: &str) -> anyhow::Result<()> {
 
 #[async_trait]
 impl Workload for Snapshots {
-    fn name(&self) -> &'static str {
-        "snapshots"
-    }
-
     async fn prepare(&self, stage: &Stage) -> anyhow::Result<()> {
         self.board.shelves.begin(2, OPERATIONS_PER_SHELF);
         self.board.albums.begin(1, OPERATIONS_PER_ALBUM);

@@ -244,10 +244,6 @@ fn shown(reply: &GetInstanceResponse) -> Result<BTreeMap<String, Vec<u64>>, Stri
 
 #[async_trait]
 impl Workload for Topology {
-    fn name(&self) -> &'static str {
-        "topology"
-    }
-
     /// The clusters that stay are made by recorded operations, so that the history knows what there is.
     async fn prepare(&self, stage: &Stage) -> anyhow::Result<()> {
         setup::instance(stage, INSTANCE).await?;
