@@ -99,6 +99,12 @@ pub fn answered(reader: &dyn Reader, frame: &Frame) -> Result<Admission, StoreEr
     admit(&View::new(reader), frame, StampedTime(0))
 }
 
+/// Whether a request was executed, whatever has become since of what it was about.
+pub fn is_answered(reader: &dyn Reader, request: RequestId) -> Result<bool, StoreError> {
+    let slot = read_record::<SlotRecord>(reader, &slot_key(request))?;
+    Ok(slot.is_some_and(|slot| slot.number >= request.number))
+}
+
 fn expired(request: RequestId, why: &str) -> MetaError {
     MetaError::new(
         ErrorCode::SessionExpired,

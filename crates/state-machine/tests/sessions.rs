@@ -2,7 +2,7 @@
 
 mod support;
 
-use quorate_model::{ErrorCode, SessionId};
+use quorate_model::{ErrorCode, RequestId, SessionId};
 use quorate_state_machine::commands::{
     AppendAttributes, CloseSession, ExpireSessions, OpenSession, PutAttribute, append_attributes::AppendAttribute,
 };
@@ -10,7 +10,7 @@ use quorate_state_machine::commands::{expire_sessions::ExpireSessionsReply, open
 use quorate_state_machine::frame::Frame;
 use quorate_state_machine::keys::{self, space};
 use quorate_state_machine::record::SessionRecord;
-use quorate_state_machine::{Answer, limits};
+use quorate_state_machine::{Answer, limits, session};
 use support::testing::{Bench, INSTANCE, command_frame};
 
 fn open(bench: &mut Bench) -> u64 {
@@ -52,6 +52,23 @@ fn a_repeat_gets_the_first_answer_also_within_one_entry_and_after_later_writes()
     let revision = bench.machine.revision();
     assert_eq!(bench.send(frame), answers[0], "the same revision and value as the first time");
     assert_eq!(bench.machine.revision(), revision);
+}
+
+#[test]
+fn a_number_is_answered_once_it_or_a_later_one_of_its_slot_was_executed() {
+    let mut bench = Bench::new();
+    let session = open(&mut bench);
+    let answered = |bench: &Bench, number| {
+        let request = RequestId {
+            session: SessionId(session),
+            number,
+        };
+        session::is_answered(&bench.store, request).expect("a map reads")
+    };
+    assert!(!answered(&bench, 1));
+    send(&mut bench, session, 1, "x");
+    assert!(answered(&bench, 1));
+    assert!(!answered(&bench, 1 + limits::SLOTS_PER_SESSION), "another number of the same slot");
 }
 
 #[test]

@@ -19,6 +19,7 @@ use quorate_state_machine::commands::{
     CloneInstance, CompactSnapshot, CreateRestore, CreateSnapshot, DecoupleInstance, DropSnapshot, Numbered, PinSnapshot, UnpinSnapshot,
 };
 use quorate_state_machine::queries::{jobs, restores, snapshots};
+use quorate_state_machine::session;
 use quorate_wire::doris::CloneInstanceRequest;
 use quorate_wire::doris::clone_instance_request::CloneType;
 use quorate_wire::quorate::v1 as wire;
@@ -150,8 +151,12 @@ impl wire::snapshots_server::Snapshots for SnapshotsService {
         let work = |node: Node, request: wire::RestoreSnapshotRequest, info: CallInfo| async move {
             let command = CreateRestore::prepare(request, &app.prepare_context())?;
             before_read(&node, wire::Consistency::Linearizable, &info).await?;
-            // A restore that could not read or write a single file is better refused than failed.
-            let vaults = query(&node, |reader| restores::vaults(reader, &command))?;
+            // A restore that could not read or write a single file is better refused than failed; one that is asked for again gets
+            // its first answer, even if its snapshot is gone by now.
+            let vaults = query(&node, |reader| match info.request {
+                Some(request) if session::is_answered(reader, request)? => Ok(Vec::new()),
+                _ => restores::vaults(reader, &command),
+            })?;
             for (scope, vault) in vaults {
                 PeerVaults::new(&app, &node).open(scope.0, &vault).await.map_err(vault_error)?;
             }

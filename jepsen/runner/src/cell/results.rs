@@ -86,7 +86,7 @@ impl Results {
         let check_seconds = checking.elapsed().as_secs_f64();
         let results = Results {
             valid: valid(&verdicts, &failures),
-            workload: workload.name().to_owned(),
+            workload: cell.workload.clone(),
             nemeses: cell.nemeses.clone(),
             nodes: cell.nodes,
             seed: cell.seed,
