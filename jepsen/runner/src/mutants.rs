@@ -33,9 +33,9 @@ pub struct MutantArguments {
     /// Do without the runs that must find nothing.
     #[arg(long)]
     no_control: bool,
-    /// Where the table, the results and the output of each run are left.
-    #[arg(long, default_value = "target/jepsen/mutants")]
-    out: PathBuf,
+    /// Where the table, the results and the output of each run are left [default: target/jepsen/mutants].
+    #[arg(long)]
+    out: Option<PathBuf>,
 }
 
 /// What became of one run.
@@ -54,8 +54,11 @@ struct Outcome {
 /// Tries them; the exit code says whether all were caught, and only they.
 pub fn run(arguments: &MutantArguments) -> anyhow::Result<ExitCode> {
     let mutants = List::read(&arguments.list)?.select(&arguments.only)?;
-    std::fs::create_dir_all(&arguments.out)?;
-    let out = std::path::absolute(&arguments.out)?;
+    let out = match &arguments.out {
+        Some(out) => std::path::absolute(out)?,
+        None => crate::runs_dir()?.join("mutants"),
+    };
+    std::fs::create_dir_all(&out)?;
     let built = Built::make(&mutants, &out)?;
     let mut outcomes = Vec::new();
     for mutant in &mutants {

@@ -20,7 +20,7 @@ pub fn write(root: &Path) -> anyhow::Result<PathBuf> {
     let lines = runs::read_ledger(&root.join("ledger.jsonl"))?;
     anyhow::ensure!(!lines.is_empty(), "{} has no runs yet; begin with `jepsen smoke`", root.display());
     let detailed = runs::choose(&lines, MOST_DETAILED);
-    let mutants = runs::read_mutants(&root.join("mutants.json"))?;
+    let mutants = runs::read_mutants(&root.join("mutants/results.json"))?;
     let page = page::page(&lines, &detailed, &mutants);
     let dir = root.join("report");
     fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;

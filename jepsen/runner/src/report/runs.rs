@@ -129,11 +129,14 @@ pub fn read_ledger(path: &Path) -> anyhow::Result<Vec<Line>> {
     Ok(lines)
 }
 
-/// None if nobody has tried the mutants yet.
+/// What `jepsen mutants` has left: the defects, and its controls. None if nobody has tried it yet.
 pub fn read_mutants(path: &Path) -> anyhow::Result<Vec<Mutant>> {
     match fs::read(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
-        read => serde_json::from_slice(&read?).with_context(|| path.display().to_string()),
+        read => {
+            let (mutants, _): (Vec<Mutant>, Vec<Json>) = serde_json::from_slice(&read?).with_context(|| path.display().to_string())?;
+            Ok(mutants)
+        }
     }
 }
 
