@@ -47,7 +47,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("quorate-tests", &["quorate-wire", "quorate-client", "quorate-objects"]),
     (
         "quorate-jepsen",
-        &["quorate-wire", "quorate-model", "quorate-client", "quorate-tests"],
+        &[
+            "quorate-wire",
+            "quorate-model",
+            "quorate-objects",
+            "quorate-client",
+            "quorate-tests",
+        ],
     ),
     ("quorate-jepsen-netq", &[]),
     ("quorate-jepsen-shim", &[]),

@@ -75,10 +75,13 @@ impl Node {
 }
 
 /// Who leads, and while nobody can, who did when that was last heard of. openraft goes on naming the last leader it followed.
+/// A peer that was not asked yet, in the first second of this one, is not gone.
 fn leadership(known: Option<u64>, peers: &[wire::PeerStatus]) -> (u64, u64) {
     let known = known.unwrap_or(0);
-    let (reachable, needed) = quorum(peers);
-    if reachable >= needed { (known, 0) } else { (0, known) }
+    let (_, needed) = quorum(peers);
+    let may_be_there = |peer: &&wire::PeerStatus| peer.voter && (peer.reachable || peer.last_contact_ms.is_none());
+    let is_possible = peers.iter().filter(may_be_there).count() >= needed;
+    if is_possible { (known, 0) } else { (0, known) }
 }
 
 /// Voters that answer, and how many must.

@@ -27,7 +27,10 @@ pub struct Disk {
 
 impl Disk {
     pub fn new(replaces: bool) -> Disk {
-        let dir = tempfile::tempdir().expect("temporary directory");
+        // Names follow from the seed. One that another process of the same seed has taken would be drawn again, and shift all
+        // that is drawn after it.
+        let prefix = format!("quorate-sim-{}-", std::process::id());
+        let dir = tempfile::Builder::new().prefix(&prefix).tempdir().expect("temporary directory");
         Disk {
             log: Arc::new(MemoryLog::new(Completion::Manual)),
             state: Arc::new(MemoryState::new(dir.path())),

@@ -179,6 +179,13 @@ fn a_peer_that_must_not_come_back_is_told_how_it_may() {
 fn who_led_is_not_taken_for_who_leads_when_a_majority_is_gone() {
     let mut peers = healthy();
     assert_eq!(leadership(Some(1), &peers), (1, 0));
+    for peer in &mut peers[1..] {
+        peer.reachable = false;
+    }
+    assert_eq!(leadership(Some(1), &peers), (1, 0), "they were not asked yet");
+    for peer in &mut peers {
+        (peer.reachable, peer.last_contact_ms) = (true, Some(100));
+    }
     peers[1].reachable = false;
     assert_eq!(leadership(Some(1), &peers), (1, 0), "two of three are a majority");
     peers[2].reachable = false;
