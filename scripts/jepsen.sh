@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/prepare.sh
-install_missing ip:iproute2 nft:nftables iptables:iptables losetup:mount mkfs.ext4:e2fsprogs
+install_missing "${FAULT_TOOLS[@]}"
 use_target_cache
 use_rocksdb_archive
 cargo build --quiet --workspace --bins --lib --features quorate/failpoints,quorate/audit

@@ -3,6 +3,9 @@
 # RocksDB takes about 13 minutes on two cores. Its archive does not depend on our build flags, so the first build leaves it
 # in a cache that every later build links: other profiles, other features, a release.
 
+# What fault injection uses beside the kernel; `jepsen doctor` says what each is for.
+FAULT_TOOLS=(ip:iproute2 nft:nftables iptables:iptables tc:iproute2 losetup:mount mkfs.ext4:e2fsprogs)
+
 need() { # need COMMAND-OR-FILE PACKAGE...
   local probe=$1
   shift

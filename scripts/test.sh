@@ -7,7 +7,7 @@ started=$SECONDS
 step() { printf '\n== %s (%d s)\n' "$*" "$((SECONDS - started))"; }
 
 step "tools"
-install_missing mkfs.ext4:e2fsprogs losetup:mount perl:perl chattr:e2fsprogs ip:iproute2 nft:nftables iptables:iptables
+install_missing perl:perl chattr:e2fsprogs "${FAULT_TOOLS[@]}"
 use_target_cache
 use_rocksdb_archive
 install_s3_server
@@ -34,10 +34,10 @@ fault_tests=$(cargo test --quiet --workspace --features quorate/failpoints,quora
 mapfile -t skip < <(sed -n 's/^\(.*\): test$/--skip\n\1/p' <<<"$fault_tests")
 
 step "tests"
-cargo test --workspace --features quorate/failpoints,quorate/audit -- --test-threads=2 "${skip[@]}"
+cargo test --no-fail-fast --workspace --features quorate/failpoints,quorate/audit -- --test-threads=2 "${skip[@]}"
 
 step "fault injection: kill -9 (crash), death or a failing disk at every step (failpoints), one story in all logs (audit)"
-cargo test --workspace --features quorate/failpoints,quorate/audit "${fault_suites[@]}" -- --test-threads=2
+cargo test --no-fail-fast --workspace --features quorate/failpoints,quorate/audit "${fault_suites[@]}" -- --test-threads=2
 
 step "fault injection: real clusters under real faults (jepsen smoke; what this machine cannot do is said above its cells)"
 "${CARGO_TARGET_DIR:-target}/debug/jepsen" smoke

@@ -290,6 +290,7 @@ fn member(status: &wire::StatusReply, peer: &wire::PeerStatus, end: u64) -> Json
         (false, false) => "learner",
     };
     let health = match peer {
+        peer if peer.awaited => "awaited",
         peer if !peer.reachable => "unreachable",
         peer if peer.state_damaged => "state damaged",
         peer if peer.diverged => "diverged",

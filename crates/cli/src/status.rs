@@ -123,6 +123,7 @@ fn render(status: &StatusReply) -> String {
             false => "learner",
         };
         let state = match (peer.reachable, peer.diverged, peer.disk_low) {
+            (false, _, _) if peer.awaited => "awaited",
             (false, _, _) => "unreachable",
             (true, true, _) => "diverged",
             (true, false, true) => "disk low",

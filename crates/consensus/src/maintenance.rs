@@ -29,6 +29,8 @@ const CATCH_UP_ATTEMPT: Duration = Duration::from_secs(5);
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(60);
 /// How often superseded versions are looked for.
 const COLLECT_INTERVAL: Duration = Duration::from_secs(5);
+/// How long a peer that was never heard of is waited for before it counts as unreachable.
+const FIRST_CONTACT: Duration = Duration::from_secs(2);
 /// A clock further from the majority than this is reported, and its peer does not stand for election.
 pub const MAX_CLOCK_OFFSET_MS: i64 = 2_000;
 
@@ -40,6 +42,8 @@ pub struct Health {
     removed: tokio::sync::Notify,
     /// What every peer said last.
     peers: Mutex<BTreeMap<u64, News>>,
+    /// When every peer was asked for the first time.
+    first_asked: Mutex<BTreeMap<u64, Instant>>,
     /// Peers that disagreed in the latest exchange, and the index about which.
     disagreements: Mutex<BTreeMap<u64, u64>>,
     /// Held while a checkpoint is being received.
@@ -90,6 +94,13 @@ impl Health {
         peers.get(&peer).map(|news| env::wall_clock().0.saturating_sub(news.came.0))
     }
 
+    /// Whether `peer` was never heard of and is too new to this process to be called unreachable: the first second of a
+    /// start, or of a member.
+    pub fn is_awaited(&self, peer: u64) -> bool {
+        let asked = self.first_asked.lock().expect("no panic while held").get(&peer).copied();
+        self.last_contact_ms(peer).is_none() && asked.is_none_or(|asked| asked.elapsed() < FIRST_CONTACT)
+    }
+
     /// How far the clock of `peer` is from ours, as of its last answer.
     pub fn clock_offset_ms(&self, peer: u64) -> Option<i64> {
         let peers = self.peers.lock().expect("no panic while held");
@@ -112,6 +123,11 @@ impl Health {
             silent: false,
         };
         self.peers.lock().expect("no panic while held").insert(peer, news);
+    }
+
+    fn remember_asking(&self, peer: u64) {
+        let mut first_asked = self.first_asked.lock().expect("no panic while held");
+        first_asked.entry(peer).or_insert_with(Instant::now);
     }
 
     fn remember_silence(&self, peer: u64) {
@@ -297,6 +313,7 @@ async fn exchange_health(node: Node) {
 /// The answers of other peers; none of one that is silent or has not taken its place yet.
 async fn ask_health(core: &Core, digests: Digests, others: &[(u64, PeerNode)]) -> Vec<(u64, Option<wire::HelloReply>)> {
     let calls = others.iter().map(|(peer, member)| {
+        core.health.remember_asking(*peer);
         let client = core
             .transport
             .client(&member.peer_address, *peer, member.incarnation, Channel::Forward);

@@ -614,14 +614,14 @@ impl Core {
         let metrics = self.metrics();
         let voters: Vec<u64> = metrics.membership_config.voter_ids().collect();
         let log_begins = metrics.purged.map_or(0, |id| id.index);
+        // What it said of itself is up to a second old; what a leader knows of its log is not.
+        let matched = |voter: &u64| metrics.replication.as_ref()?.get(voter).copied().flatten();
+        let has_enough = |voter: &u64| {
+            let last = self.health.answering(*voter)?.last_log_index;
+            Some(last.max(matched(voter).map_or(0, |id| id.index)) >= log_begins)
+        };
         let others = voters.iter().filter(|voter| **voter != peer);
-        let able = others.filter(|voter| {
-            **voter == self.peer
-                || self
-                    .health
-                    .answering(**voter)
-                    .is_some_and(|hello| hello.last_log_index >= log_begins)
-        });
+        let able = others.filter(|voter| **voter == self.peer || has_enough(voter) == Some(true));
         voters.contains(&peer) && able.count() <= voters.len() / 2
     }
 

@@ -39,6 +39,7 @@ impl Node {
                 public_address: member.public_address.clone(),
                 voter: voters.contains(peer),
                 reachable,
+                awaited: !reachable && core.health.is_awaited(*peer),
                 last_log_index: hello.last_log_index,
                 applied_index: hello.applied_index,
                 matched_index: matched.map_or(0, |id| id.index),
@@ -75,19 +76,16 @@ impl Node {
 }
 
 /// Who leads, and while nobody can, who did when that was last heard of. openraft goes on naming the last leader it followed.
-/// A peer that was not asked yet, in the first second of this one, is not gone.
 fn leadership(known: Option<u64>, peers: &[wire::PeerStatus]) -> (u64, u64) {
     let known = known.unwrap_or(0);
-    let (_, needed) = quorum(peers);
-    let may_be_there = |peer: &&wire::PeerStatus| peer.voter && (peer.reachable || peer.last_contact_ms.is_none());
-    let is_possible = peers.iter().filter(may_be_there).count() >= needed;
-    if is_possible { (known, 0) } else { (0, known) }
+    let (reachable, needed) = quorum(peers);
+    if reachable >= needed { (known, 0) } else { (0, known) }
 }
 
-/// Voters that answer, and how many must.
+/// Voters that answer or are still awaited, and how many must answer.
 fn quorum(peers: &[wire::PeerStatus]) -> (usize, usize) {
     let voters = peers.iter().filter(|peer| peer.voter);
-    let reachable = voters.clone().filter(|peer| peer.reachable).count();
+    let reachable = voters.clone().filter(|peer| peer.reachable || peer.awaited).count();
     (reachable, voters.count() / 2 + 1)
 }
 
@@ -144,6 +142,11 @@ fn findings(leader: u64, peers: &[wire::PeerStatus], heartbeat_ms: u64) -> Vec<w
     let most_applied = peers.iter().map(|peer| peer.applied_index).max().unwrap_or(0);
     for peer in peers {
         let object = format!("peer {}", peer.peer_id);
+        if peer.awaited {
+            let text = "has not answered yet: it is being asked for the first time".to_owned();
+            found.push(finding(false, object, text, "look again in two seconds"));
+            continue;
+        }
         if !peer.reachable {
             let spare = reachable.saturating_sub(needed);
             let text = format!(

@@ -112,6 +112,7 @@ fn described(outcome: Outcome, name: &str, message: &str) -> String {
     format!("{prefix}{name}: {message}")
 }
 
+/// As quorate-client decides it, but on its own: the client is itself under test.
 fn has_connect_error(status: &Status) -> bool {
     let mut cause = status.source();
     while let Some(error) = cause {

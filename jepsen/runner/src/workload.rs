@@ -11,11 +11,14 @@ pub mod setup;
 pub mod snapshots;
 pub mod topology;
 
+use crate::client::{Client, Home};
 use crate::field::Field;
 use crate::history::{Op, Recorder};
 use crate::seeded::Random;
 use crate::verdict::Verdict;
 use async_trait::async_trait;
+use quorate_wire::quorate::v1::GetAttributeReply;
+use serde_json::Value as Json;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -106,26 +109,47 @@ pub fn repeats(number: u64) -> usize {
     if number.is_multiple_of(2) { 3 } else { 0 }
 }
 
-/// Runs all clients of a workload, numbered from 0, in the clients' network.
-pub async fn in_clients<F>(stage: &Stage, client: impl Fn(Stage, u64) -> F) -> anyhow::Result<()>
+/// Two of three clients stay at a node each, the others roam.
+pub fn home(stage: &Stage, number: u64) -> Home {
+    match number % 3 {
+        2 => Home::Anywhere,
+        _ => Home::Node((number % stage.field.size() as u64) as usize),
+    }
+}
+
+/// Runs all clients of a workload in the clients' network.
+pub async fn in_clients<F>(stage: &Stage, run: impl Fn(Client) -> F) -> anyhow::Result<()>
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    let within = stage.field.client_runtime();
-    let clients: Vec<_> = (0..CLIENTS).map(|number| within.spawn(client(stage.clone(), number))).collect();
-    for client in clients {
-        client.await?;
+    let made = (0..CLIENTS).map(|number| {
+        let mut client = Client::new(stage, home(stage, number));
+        client.repeats = repeats(number);
+        stage.field.client_runtime().spawn(run(client))
+    });
+    for running in made.collect::<Vec<_>>() {
+        running.await?;
     }
     Ok(())
 }
 
-/// Runs one client per node, one after the other.
-pub async fn at_every_node<F>(stage: &Stage, client: impl Fn(Stage, usize) -> F) -> anyhow::Result<()>
+/// Runs one patient client per node, one after the other.
+pub async fn at_every_node<F>(stage: &Stage, run: impl Fn(Client, usize) -> F) -> anyhow::Result<()>
 where
     F: Future<Output = ()> + Send + 'static,
 {
     for node in 0..stage.field.size() {
-        stage.field.client_runtime().spawn(client(stage.clone(), node)).await?;
+        let client = Client::patient(stage, node);
+        stage.field.client_runtime().spawn(run(client, node)).await?;
     }
     Ok(())
+}
+
+/// The number that an attribute holds; null if it was never written.
+pub fn number_in(reply: &GetAttributeReply) -> Result<Json, String> {
+    let Some(attribute) = &reply.attribute else { return Ok(Json::Null) };
+    let number = std::str::from_utf8(&attribute.value).ok().and_then(|text| text.parse::<u64>().ok());
+    number
+        .map(Json::from)
+        .ok_or_else(|| format!("a register holds {:?}", attribute.value))
 }

@@ -44,6 +44,15 @@ const FAULTS: &[Fault] = &[
         advice: "start it; it says why if it ends again (other root keys, a place it has lost)",
     },
     Fault {
+        name: "a peer was not asked yet, in the first second of the one that is asked",
+        leader: 1,
+        harm: |peers| (peers[1].reachable, peers[1].awaited) = (false, true),
+        severity: "warning",
+        object: "peer 2",
+        text: "has not answered yet",
+        advice: "look again in two seconds",
+    },
+    Fault {
         name: "a peer lags",
         leader: 1,
         harm: |peers| peers[2].applied_index -= LAGGING_ENTRIES + 1,
@@ -180,11 +189,16 @@ fn who_led_is_not_taken_for_who_leads_when_a_majority_is_gone() {
     let mut peers = healthy();
     assert_eq!(leadership(Some(1), &peers), (1, 0));
     for peer in &mut peers[1..] {
-        peer.reachable = false;
+        (peer.reachable, peer.awaited) = (false, true);
     }
-    assert_eq!(leadership(Some(1), &peers), (1, 0), "they were not asked yet");
+    assert_eq!(leadership(Some(1), &peers), (1, 0), "they were only just asked");
+    assert!(
+        findings(1, &peers, HEARTBEAT_MS)
+            .iter()
+            .all(|finding| finding.severity == "warning")
+    );
     for peer in &mut peers {
-        (peer.reachable, peer.last_contact_ms) = (true, Some(100));
+        (peer.reachable, peer.awaited) = (true, false);
     }
     peers[1].reachable = false;
     assert_eq!(leadership(Some(1), &peers), (1, 0), "two of three are a majority");

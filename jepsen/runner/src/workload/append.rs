@@ -5,7 +5,6 @@
 //! the time another way: a page of `ListAttributes`, which is of one revision.
 
 use super::keys::Keys;
-use super::register::home;
 use super::{CLIENTS, Stage, Workload, in_clients, setup};
 use crate::checker::cycles;
 use crate::checker::fates::Fates;
@@ -181,9 +180,7 @@ impl Workload for Append {
 
     async fn run(&self, stage: &Stage) -> anyhow::Result<()> {
         let keys = self.keys.clone();
-        in_clients(stage, move |stage, number| {
-            let mut client = Client::new(&stage, home(&stage, number));
-            client.repeats = super::repeats(number);
+        in_clients(stage, move |client| {
             Lists {
                 client,
                 keys: keys.clone(),
@@ -195,10 +192,9 @@ impl Workload for Append {
 
     async fn read_all(&self, stage: &Stage) -> anyhow::Result<()> {
         let keys = self.keys.clone();
-        super::at_every_node(stage, move |stage, node| {
+        super::at_every_node(stage, move |client, _| {
             let keys = keys.clone();
             async move {
-                let client = Client::patient(&stage, node);
                 let mut lists = Lists {
                     client,
                     keys: keys.clone(),

@@ -6,7 +6,6 @@
 //! what a cancelled one made must be visible to nobody.
 
 use super::keys::Keys;
-use super::register::home;
 use super::{CLIENTS, Stage, Workload, in_clients, setup};
 use crate::checker::copies;
 use crate::client::{Answered, Client, Effect, FINAL_TIMEOUT};
@@ -398,9 +397,9 @@ impl Workload for Copies {
 
     async fn run(&self, stage: &Stage) -> anyhow::Result<()> {
         let board = self.board.clone();
-        in_clients(stage, move |stage, number| {
-            let mut client = Client::new(&stage, home(&stage, number));
-            client.repeats = stage.field.size();
+        let nodes = stage.field.size();
+        in_clients(stage, move |mut client| {
+            client.repeats = nodes;
             Restorer {
                 client,
                 board: board.clone(),
@@ -412,11 +411,10 @@ impl Workload for Copies {
 
     /// Waits until every job has ended, then looks at what they made.
     async fn read_all(&self, stage: &Stage) -> anyhow::Result<()> {
-        let board = self.board.clone();
-        super::at_every_node(stage, move |stage, node| {
-            let board = board.clone();
+        let (board, vault, source) = (self.board.clone(), stage.field.vault_dir(), source_dir(stage));
+        super::at_every_node(stage, move |client, node| {
+            let (board, vault, source) = (board.clone(), vault.clone(), source.clone());
             async move {
-                let client = Client::patient(&stage, node);
                 let mut restorer = Restorer {
                     client,
                     board: board.clone(),
@@ -428,7 +426,6 @@ impl Workload for Copies {
                 while restorer.jobs().await != Some(0) && Instant::now() < deadline + FINAL_TIMEOUT {
                     sleep(Duration::from_millis(500)).await;
                 }
-                let (vault, source) = (stage.field.vault_dir(), source_dir(&stage));
                 for target in 1..=board.targets.last_value() {
                     match node {
                         0 => restorer.compare(target, &vault, &source).await,

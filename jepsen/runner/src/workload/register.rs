@@ -4,11 +4,11 @@
 //! history speaks of values, `[key [old new]]`, as Jepsen's tools want it.
 
 use super::keys::Keys;
-use super::{CLIENTS, in_clients, setup};
+use super::{CLIENTS, in_clients, number_in, setup};
 use crate::checker::fates::Fates;
 use crate::checker::wgl;
 use crate::checker::witness::{self, Role, Rules};
-use crate::client::{Answered, Client, Effect, Home};
+use crate::client::{Answered, Client, Effect};
 use crate::history::Op;
 use crate::operation::Operation;
 use crate::send;
@@ -126,16 +126,13 @@ fn put(key: u64, value: u64, if_revision: Option<u64>) -> PutAttributeRequest {
 
 /// The register's value and the revision it was written at; null and 0 if it was never written.
 fn value_of(answered: &Answered<GetAttributeReply>) -> Result<(Json, u64), String> {
-    let Some(Attribute { value, revision, .. }) = &answered.body.attribute else {
+    let value = number_in(&answered.body)?;
+    let Some(Attribute { revision, .. }) = &answered.body.attribute else {
         return Ok((Json::Null, 0));
     };
-    let value: u64 = std::str::from_utf8(value)
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .ok_or_else(|| format!("a register holds {value:?}"))?;
     match *revision > answered.body.revision {
         true => Err(format!("written at {revision}, read at {}", answered.body.revision)),
-        false => Ok((json!(value), *revision)),
+        false => Ok((value, *revision)),
     }
 }
 
@@ -148,20 +145,15 @@ impl Workload for Register {
 
     async fn run(&self, stage: &Stage) -> anyhow::Result<()> {
         let keys = self.keys.clone();
-        in_clients(stage, move |stage, number| {
-            let mut client = Client::new(&stage, home(&stage, number));
-            client.repeats = super::repeats(number);
-            Registers::new(client, &keys).run()
-        })
-        .await
+        in_clients(stage, move |client| Registers::new(client, &keys).run()).await
     }
 
     async fn read_all(&self, stage: &Stage) -> anyhow::Result<()> {
         let keys = self.keys.clone();
-        super::at_every_node(stage, move |stage, node| {
+        super::at_every_node(stage, move |client, _| {
             let keys = keys.clone();
             async move {
-                let mut registers = Registers::new(Client::patient(&stage, node), &keys);
+                let mut registers = Registers::new(client, &keys);
                 for key in keys.active() {
                     registers.write(key).await;
                 }
@@ -177,14 +169,6 @@ impl Workload for Register {
         let fates = Fates::read(dir);
         let witness = witness::check("witness", &RegisterRules, history, fates.as_ref().map_err(String::as_str));
         vec![witness, wgl::check(history, dir)]
-    }
-}
-
-/// Two of three clients stay at a node each, the others roam.
-pub fn home(stage: &Stage, number: u64) -> Home {
-    match number % 3 {
-        2 => Home::Anywhere,
-        _ => Home::Node((number % stage.field.size() as u64) as usize),
     }
 }
 

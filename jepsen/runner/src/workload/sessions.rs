@@ -6,8 +6,8 @@
 //! committed.
 
 use super::keys::Keys;
-use super::register::{RegisterRules, home};
-use super::{CLIENTS, Stage, Workload, in_clients, setup};
+use super::register::RegisterRules;
+use super::{CLIENTS, Stage, Workload, in_clients, number_in, setup};
 use crate::checker::fates::Fates;
 use crate::checker::session_reads;
 use crate::checker::witness;
@@ -17,8 +17,8 @@ use crate::send;
 use crate::verdict::Verdict;
 use async_trait::async_trait;
 use quorate_wire::quorate::v1::metadata_client::MetadataClient;
-use quorate_wire::quorate::v1::{Consistency, GetAttributeReply, GetAttributeRequest, PutAttributeRequest};
-use serde_json::{Value as Json, json};
+use quorate_wire::quorate::v1::{Consistency, GetAttributeRequest, PutAttributeRequest};
+use serde_json::json;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -102,7 +102,7 @@ impl Reader {
             .await
         {
             Err(failed) => self.client.failed(open, failed),
-            Ok(answered) => match value_of(&answered.body) {
+            Ok(answered) => match number_in(&answered.body) {
                 Err(what) => self.client.unexpected(open, &what),
                 Ok(value) => {
                     self.seen = self.seen.max(answered.revision.unwrap_or(0));
@@ -114,14 +114,6 @@ impl Reader {
     }
 }
 
-fn value_of(reply: &GetAttributeReply) -> Result<Json, String> {
-    let Some(attribute) = &reply.attribute else { return Ok(Json::Null) };
-    let value = std::str::from_utf8(&attribute.value).ok().and_then(|text| text.parse::<u64>().ok());
-    value
-        .map(|value| json!(value))
-        .ok_or_else(|| format!("a register holds {:?}", attribute.value))
-}
-
 #[async_trait]
 impl Workload for Sessions {
     async fn prepare(&self, stage: &Stage) -> anyhow::Result<()> {
@@ -131,20 +123,15 @@ impl Workload for Sessions {
 
     async fn run(&self, stage: &Stage) -> anyhow::Result<()> {
         let keys = self.keys.clone();
-        in_clients(stage, move |stage, number| {
-            let mut client = Client::new(&stage, home(&stage, number));
-            client.repeats = super::repeats(number);
-            Reader::new(client, &keys).run()
-        })
-        .await
+        in_clients(stage, move |client| Reader::new(client, &keys).run()).await
     }
 
     async fn read_all(&self, stage: &Stage) -> anyhow::Result<()> {
         let keys = self.keys.clone();
-        super::at_every_node(stage, move |stage, node| {
+        super::at_every_node(stage, move |client, _| {
             let keys = keys.clone();
             async move {
-                let mut reader = Reader::new(Client::patient(&stage, node), &keys);
+                let mut reader = Reader::new(client, &keys);
                 for key in keys.active() {
                     reader.write(key).await;
                     reader.read_since(key).await;

@@ -4,7 +4,6 @@
 //! creations gives way to a new one. A name is never used twice.
 
 use super::keys::Keys;
-use super::register::home;
 use super::{CLIENTS, Stage, Workload, in_clients};
 use crate::checker::fates::Fates;
 use crate::checker::set_full;
@@ -148,20 +147,15 @@ impl Workload for Set {
 
     async fn run(&self, stage: &Stage) -> anyhow::Result<()> {
         let sets = self.sets.clone();
-        in_clients(stage, move |stage, number| {
-            let mut client = Client::new(&stage, home(&stage, number));
-            client.repeats = super::repeats(number);
-            Elements::new(client, &sets).run()
-        })
-        .await
+        in_clients(stage, move |client| Elements::new(client, &sets).run()).await
     }
 
     async fn read_all(&self, stage: &Stage) -> anyhow::Result<()> {
         let sets = self.sets.clone();
-        super::at_every_node(stage, move |stage, node| {
+        super::at_every_node(stage, move |client, _| {
             let sets = sets.clone();
             async move {
-                let mut elements = Elements::new(Client::patient(&stage, node), &sets);
+                let mut elements = Elements::new(client, &sets);
                 for set in sets.active() {
                     elements.add(set).await;
                 }

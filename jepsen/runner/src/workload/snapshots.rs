@@ -5,7 +5,6 @@
 //! competition: one of the two wins. No files of segments are involved; those are `copies`' matter.
 
 use super::keys::Keys;
-use super::register::home;
 use super::{CLIENTS, Stage, Workload, in_clients, setup};
 use crate::checker::fates::Fates;
 use crate::checker::lifecycle::{self, SnapshotRules};
@@ -373,9 +372,7 @@ impl Workload for Snapshots {
 
     async fn run(&self, stage: &Stage) -> anyhow::Result<()> {
         let board = self.board.clone();
-        in_clients(stage, move |stage, number| {
-            let mut client = Client::new(&stage, home(&stage, number));
-            client.repeats = super::repeats(number);
+        in_clients(stage, move |client| {
             Actor {
                 client,
                 board: board.clone(),
@@ -387,10 +384,9 @@ impl Workload for Snapshots {
 
     async fn read_all(&self, stage: &Stage) -> anyhow::Result<()> {
         let board = self.board.clone();
-        super::at_every_node(stage, move |stage, node| {
+        super::at_every_node(stage, move |client, node| {
             let board = board.clone();
             async move {
-                let client = Client::patient(&stage, node);
                 let mut actor = Actor {
                     client,
                     board: board.clone(),

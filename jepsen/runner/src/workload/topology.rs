@@ -5,7 +5,6 @@
 //! one cluster at most, a command moves all of its nodes or none, every read is the whole state of its revision, and the
 //! number of clusters that lists tell is that of the clusters there are.
 
-use super::register::home;
 use super::{CLIENTS, Stage, Workload, in_clients, setup};
 use crate::checker::fates::Fates;
 use crate::checker::topology as invariants;
@@ -269,20 +268,15 @@ impl Workload for Topology {
 
     async fn run(&self, stage: &Stage) -> anyhow::Result<()> {
         let next = self.next.clone();
-        in_clients(stage, move |stage, number| {
-            let mut client = Client::new(&stage, home(&stage, number));
-            client.repeats = super::repeats(number);
-            Mover::new(client, &next).run()
-        })
-        .await
+        in_clients(stage, move |client| Mover::new(client, &next).run()).await
     }
 
     async fn read_all(&self, stage: &Stage) -> anyhow::Result<()> {
         let next = self.next.clone();
-        super::at_every_node(stage, move |stage, node| {
+        super::at_every_node(stage, move |client, node| {
             let next = next.clone();
             async move {
-                let mut mover = Mover::new(Client::patient(&stage, node), &next);
+                let mut mover = Mover::new(client, &next);
                 mover.read().await;
                 // Through every node a write as well: a cluster comes and goes.
                 let name = format!("last-{node}");
