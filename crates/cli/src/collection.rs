@@ -5,6 +5,7 @@ use crate::api::deleting;
 use crate::confirm::{self, ConfirmArguments};
 use crate::context::Context;
 use crate::database::{dropped, properties};
+use crate::doris::Connection;
 use crate::names::{self, DatabaseArguments, PastArguments, key_and_value};
 use crate::output::{self, Sheet, text};
 use anyhow::Context as _;
@@ -131,17 +132,25 @@ pub async fn run(verb: CollectionVerb, context: &Context) -> anyhow::Result<()> 
             database,
             confirm,
         } => {
-            let path = names::collection(&instance, &database.database, &name);
-            let shown = connection.get(&path, &[]).await?;
-            let what = format!(
-                "This drops collection {name} of database {} with {}. What its snapshots show stays.",
-                database.database,
-                content(&shown["stats"])
-            );
-            if let Some(answer) = confirm::change(&connection, &confirm, &what, deleting(&path)).await? {
-                output::done(&context.output, &dropped(&answer.result, "collection", &name), &answer.revision);
-            }
+            drop_collection(&connection, context, (&instance, &database.database, &name), &confirm).await?;
         }
+    }
+    Ok(())
+}
+
+/// Says what it comes to, asks, and drops it.
+async fn drop_collection(
+    connection: &Connection,
+    context: &Context,
+    (instance, database, name): (&str, &str, &str),
+    confirm: &ConfirmArguments,
+) -> anyhow::Result<()> {
+    let path = names::collection(instance, database, name);
+    let shown = connection.get(&path, &[]).await?;
+    let content = content(&shown["stats"]);
+    let what = format!("This drops collection {name} of database {database} with {content}. What its snapshots show stays.");
+    if let Some(answer) = confirm::change(connection, confirm, &what, deleting(&path)).await? {
+        output::done(&context.output, &dropped(&answer.result, "collection", name), &answer.revision);
     }
     Ok(())
 }

@@ -43,6 +43,7 @@ mod state_adapter;
 pub mod status;
 pub mod transport;
 mod types;
+mod unheard;
 pub mod write_path;
 
 pub use node::{Deadline, Node, NodeParts};

@@ -69,6 +69,10 @@ impl Health {
         self.removed.notified().await;
     }
 
+    pub(crate) fn tell_removed(&self) {
+        self.removed.notify_one();
+    }
+
     /// The last answer of `peer`, if it came within the last few exchanges.
     pub fn recent(&self, peer: u64) -> Option<wire::HelloReply> {
         let peers = self.peers.lock().expect("no panic while held");
@@ -142,6 +146,7 @@ pub(crate) fn spawn(node: &Node) {
     node.core().spawn(stand_aside_after_a_loss(node.core().clone()));
     node.core().spawn(watch_growth(node.clone()));
     node.core().spawn(exchange_health(node.clone()));
+    node.core().spawn(crate::unheard::watch(node.core().clone()));
     node.core().spawn(crate::content_scan::run(node.clone()));
     node.core().spawn(expire_sessions(node.clone()));
     node.core().spawn(collect_versions(node.clone()));
@@ -276,7 +281,7 @@ async fn exchange_health(node: Node) {
             // Only the leader's word counts: another peer may not have heard of us yet.
             let leads = reply.in_cluster && reply.leader == peer && reply.peer_id == peer && reply.term >= core.metrics().current_term;
             if leads && reply.your_peer_id == 0 {
-                core.health.removed.notify_one();
+                core.health.tell_removed();
             }
             if let Some(mark) = acknowledged::mark_from_wire(reply.acknowledged_vote, reply.acknowledged)
                 && core.own_log.compare(core.log.as_ref(), &mark).is_err()
@@ -310,6 +315,19 @@ async fn exchange_health(node: Node) {
     }
 }
 
+/// What a member says of itself when it asks.
+pub(crate) fn hello_request(core: &Core, digests: Digests) -> wire::HelloRequest {
+    wire::HelloRequest {
+        peer_address: core.peer_address.clone(),
+        public_address: core.public_address.clone(),
+        unix_ms: env::wall_clock().0,
+        digest_index: digests.index,
+        digest: digests.to_bytes().to_vec().into(),
+        empty: false,
+        incarnation: core.incarnation.0,
+    }
+}
+
 /// The answers of other peers; none of one that is silent or has not taken its place yet.
 async fn ask_health(core: &Core, digests: Digests, others: &[(u64, PeerNode)]) -> Vec<(u64, Option<wire::HelloReply>)> {
     let calls = others.iter().map(|(peer, member)| {
@@ -317,15 +335,7 @@ async fn ask_health(core: &Core, digests: Digests, others: &[(u64, PeerNode)]) -
         let client = core
             .transport
             .client(&member.peer_address, *peer, member.incarnation, Channel::Forward);
-        let request = wire::HelloRequest {
-            peer_address: core.peer_address.clone(),
-            public_address: core.public_address.clone(),
-            unix_ms: env::wall_clock().0,
-            digest_index: digests.index,
-            digest: digests.to_bytes().to_vec().into(),
-            empty: false,
-            incarnation: core.incarnation.0,
-        };
+        let request = hello_request(core, digests);
         async move {
             let reply = tokio::time::timeout(HELLO_INTERVAL, client.hello(request)).await;
             (*peer, reply.ok().and_then(Result::ok).filter(|reply| reply.in_cluster))

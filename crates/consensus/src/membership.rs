@@ -8,10 +8,10 @@ use crate::env;
 use crate::node::{Core, Deadline, Node};
 use crate::removal::RemovalPlan;
 use crate::transport::Channel;
-use crate::types::{PeerNode, TypeConfig};
+use crate::types::{PeerNode, StoredMembership, TypeConfig};
 use openraft::errors::{ChangeMembershipError, ClientWriteError, RaftError};
 use openraft::{ChangeMembers, RaftMetrics};
-use quorate_model::{ErrorCode, MetaError, PeerId};
+use quorate_model::{ErrorCode, MetaError, PeerId, mutant};
 use quorate_state_machine::commands::AllocatePeer;
 use quorate_wire::quorate::peer as wire;
 use std::collections::{BTreeMap, BTreeSet};
@@ -76,7 +76,11 @@ impl Node {
             .map(|(peer, node)| (*peer, node.clone()))
             .collect();
         if let Some((peer, _)) = members.iter().find(|(_, node)| node.incarnation == request.incarnation) {
-            return Ok(PeerId(*peer));
+            if settled(&core.metrics()).nodes().any(|(settled, _)| settled == peer) {
+                return Ok(PeerId(*peer));
+            }
+            let text = format!("the newcomer is being added as peer {peer}; ask again");
+            return Err(MetaError::new(ErrorCode::OutcomeUnknown, text));
         }
         let holder = members.iter().find(|(_, node)| node.peer_address == request.peer_address);
         if let Some((holder, _)) = holder.filter(|_| request.new_address) {
@@ -294,6 +298,16 @@ impl Node {
             ErrorCode::NotLeader,
             format!("only the leader changes the membership: {who}"),
         ))
+    }
+}
+
+/// The membership that nothing can take back: the last one that is committed, or the first there is, which only its founder
+/// can have written.
+pub(crate) fn settled(metrics: &RaftMetrics<TypeConfig>) -> &StoredMembership {
+    let committed = &metrics.committed_membership_config;
+    match committed.nodes().next() {
+        Some(_) if !mutant!("place-before-commit") => committed,
+        _ => &metrics.membership_config,
     }
 }
 

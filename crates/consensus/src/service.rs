@@ -5,7 +5,7 @@ use crate::convert::{self, Malformed};
 use crate::node::{Core, Node};
 use crate::proposer::ProposeFailure;
 use crate::state_adapter::{SnapshotHandle, run_blocking};
-use crate::types::{SnapshotMeta, TypeConfig};
+use crate::types::{PeerNode, SnapshotMeta, TypeConfig};
 use crate::{env, forward, reads};
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
@@ -235,13 +235,16 @@ impl Node {
         let core = &self.core;
         let metrics = core.metrics();
         let digests = core.applier.applied().digests;
-        let known = metrics
-            .membership_config
-            .nodes()
-            .find(|(_, node)| match mutant!("emptied-disk-under-old-id") {
-                true => node.peer_address == request.peer_address,
-                false => request.incarnation != 0 && node.incarnation == request.incarnation,
-            });
+        let is_it = |(_, node): &(&u64, &PeerNode)| match mutant!("emptied-disk-under-old-id") {
+            true => node.peer_address == request.peer_address,
+            false => request.incarnation != 0 && node.incarnation == request.incarnation,
+        };
+        // A newcomer keeps what it is told for good, so it is told what is committed. A member is gone once that is committed.
+        let settled = crate::membership::settled(&metrics);
+        let known = match request.empty {
+            true => settled.nodes().find(is_it),
+            false => settled.nodes().chain(metrics.membership_config.nodes()).find(is_it),
+        };
         let (disk, disk_low) = core.own_disk();
         let acknowledged = known.and_then(|(peer, _)| core.acknowledged.mark_of(*peer));
         wire::HelloReply {

@@ -141,78 +141,86 @@ fn findings(leader: u64, peers: &[wire::PeerStatus], heartbeat_ms: u64) -> Vec<w
     }
     let most_applied = peers.iter().map(|peer| peer.applied_index).max().unwrap_or(0);
     for peer in peers {
-        let object = format!("peer {}", peer.peer_id);
-        if peer.awaited {
-            let text = "has not answered yet: it is being asked for the first time".to_owned();
-            found.push(finding(false, object, text, "look again in two seconds"));
-            continue;
+        if peer.reachable {
+            found.extend(damage(peer));
+            found.extend(distance(peer, most_applied));
+            found.extend(surroundings(peer, heartbeat_ms));
+        } else {
+            found.push(silence(peer, reachable.saturating_sub(needed)));
         }
-        if !peer.reachable {
-            let spare = reachable.saturating_sub(needed);
-            let text = format!(
-                "does not answer at {}; the cluster survives {spare} more failures",
-                peer.peer_address
-            );
-            found.push(finding(
-                spare == 0,
-                object,
-                text,
-                "start it; it says why if it ends again (other root keys, a place it has lost); if its data is lost, start it empty with --replace",
-            ));
-            continue;
-        }
-        if !peer.voter {
-            let text = format!(
-                "has no vote yet; it is {} entries behind",
-                most_applied.saturating_sub(peer.applied_index)
-            );
-            let advice = "it becomes a voter by itself when it has caught up; if it comes no nearer, look at its disk and the network";
-            found.push(finding(false, object.clone(), text, advice));
-        }
-        if peer.state_damaged {
-            let text = "its state is damaged: a scan found other content than was applied; it serves nothing".to_owned();
-            let advice = "look at its disk, and start it empty with --replace";
-            found.push(finding(true, object.clone(), text, advice));
-        } else if peer.diverged {
-            let text = "its state differs from the majority's; it serves nothing".to_owned();
-            found.push(finding(
-                true,
-                object.clone(),
-                text,
-                "keep its data directory for a bug report and start it empty with --replace",
-            ));
-        }
-        let behind = most_applied.saturating_sub(peer.applied_index);
-        if behind > LAGGING_ENTRIES {
-            let text = format!("is {behind} entries behind");
-            found.push(finding(
-                false,
-                object.clone(),
-                text,
-                "it catches up by itself; if it does not, look at its disk and CPU",
-            ));
-        }
-        if peer.disk_low {
-            let (free, total) = (peer.disk_free_bytes >> 20, peer.disk_total_bytes >> 20);
-            let text = format!("has {free} of {total} MiB of disk left; it stops when there is nothing left");
-            found.push(finding(true, object.clone(), text, "free space on its data disk"));
-        }
-        if peer.clock_offset_ms.abs() > MAX_CLOCK_OFFSET_MS {
-            let text = format!("its clock is {} ms off", peer.clock_offset_ms);
-            found.push(finding(false, object.clone(), text, "synchronise its clock (NTP)"));
-        }
-        if peer.append_p999_us > heartbeat_ms * 1_000 {
-            let text = format!(
-                "its slowest synced appends take {} ms, the heartbeat is {heartbeat_ms} ms",
-                peer.append_p999_us / 1_000
-            );
-            found.push(finding(
-                false,
-                object,
-                text,
-                "use a faster disk, or start all peers with --profile wan",
-            ));
-        }
+    }
+    found
+}
+
+fn name(peer: &wire::PeerStatus) -> String {
+    format!("peer {}", peer.peer_id)
+}
+
+/// A peer that does not answer; the cluster can spare `spare` more.
+fn silence(peer: &wire::PeerStatus, spare: usize) -> wire::Finding {
+    if peer.awaited {
+        let text = "has not answered yet: it is being asked for the first time".to_owned();
+        return finding(false, name(peer), text, "look again in two seconds");
+    }
+    let address = &peer.peer_address;
+    let text = format!("does not answer at {address}; the cluster survives {spare} more failures");
+    let advice =
+        "start it; it says why if it ends again (other root keys, a place it has lost); if its data is lost, start it empty with --replace";
+    finding(spare == 0, name(peer), text, advice)
+}
+
+/// A state that is not the majority's.
+fn damage(peer: &wire::PeerStatus) -> Option<wire::Finding> {
+    let (text, advice) = if peer.state_damaged {
+        (
+            "its state is damaged: a scan found other content than was applied; it serves nothing",
+            "look at its disk, and start it empty with --replace",
+        )
+    } else if peer.diverged {
+        (
+            "its state differs from the majority's; it serves nothing",
+            "keep its data directory for a bug report and start it empty with --replace",
+        )
+    } else {
+        return None;
+    };
+    Some(finding(true, name(peer), text.to_owned(), advice))
+}
+
+/// How far it is behind.
+fn distance(peer: &wire::PeerStatus, most_applied: u64) -> Vec<wire::Finding> {
+    let mut found = Vec::new();
+    let behind = most_applied.saturating_sub(peer.applied_index);
+    if !peer.voter {
+        let text = format!("has no vote yet; it is {behind} entries behind");
+        let advice = "it becomes a voter by itself when it has caught up; if it comes no nearer, look at its disk and the network";
+        found.push(finding(false, name(peer), text, advice));
+    }
+    if behind > LAGGING_ENTRIES {
+        let text = format!("is {behind} entries behind");
+        let advice = "it catches up by itself; if it does not, look at its disk and CPU";
+        found.push(finding(false, name(peer), text, advice));
+    }
+    found
+}
+
+/// Its disk and its clock.
+fn surroundings(peer: &wire::PeerStatus, heartbeat_ms: u64) -> Vec<wire::Finding> {
+    let mut found = Vec::new();
+    if peer.disk_low {
+        let (free, total) = (peer.disk_free_bytes >> 20, peer.disk_total_bytes >> 20);
+        let text = format!("has {free} of {total} MiB of disk left; it stops when there is nothing left");
+        found.push(finding(true, name(peer), text, "free space on its data disk"));
+    }
+    if peer.clock_offset_ms.abs() > MAX_CLOCK_OFFSET_MS {
+        let text = format!("its clock is {} ms off", peer.clock_offset_ms);
+        found.push(finding(false, name(peer), text, "synchronise its clock (NTP)"));
+    }
+    if peer.append_p999_us > heartbeat_ms * 1_000 {
+        let slowest_ms = peer.append_p999_us / 1_000;
+        let text = format!("its slowest synced appends take {slowest_ms} ms, the heartbeat is {heartbeat_ms} ms");
+        let advice = "use a faster disk, or start all peers with --profile wan";
+        found.push(finding(false, name(peer), text, advice));
     }
     found
 }

@@ -121,8 +121,11 @@ async fn look_after_rows<N: Query + Propose, V: Vaults>(access: &Access<N, V>) {
         let mut round = access.settle("advance jobs", progress::step(access).await);
         let now = Instant::now();
         if now >= claims_at {
-            claims_at = now + ROUND_INTERVAL;
             round = round.and(access.settle("watch claims", watch.step(access).await));
+            // A claim is not given back a round late: others wait for its task.
+            claims_at = watch
+                .next_end()
+                .map_or(now + ROUND_INTERVAL, |end| end.clamp(now + ROUND_PAUSE, now + ROUND_INTERVAL));
         }
         if now >= upkeep_at {
             let kept = access.settle("upkeep", upkeep::step(access).await);
@@ -131,7 +134,7 @@ async fn look_after_rows<N: Query + Propose, V: Vaults>(access: &Access<N, V>) {
             }
             round = round.and(kept);
         }
-        access.rest(seen, round).await;
+        access.rest(seen, round, claims_at).await;
     }
 }
 
@@ -147,17 +150,17 @@ async fn look_after_files<N: Query + Propose, V: Vaults>(access: &Access<N, V>) 
             deletions_at = now + ROUND_INTERVAL;
             round = round.and(access.settle("delete files", deleter.step(access).await));
         }
-        access.rest(seen, round).await;
+        access.rest(seen, round, now + ROUND_INTERVAL).await;
     }
 }
 
 impl<N: Query + Propose, V> Access<N, V> {
-    /// The pause between two rounds, longer when there was nothing to do and nothing has changed.
-    async fn rest(&self, seen: quorate_model::Revision, round: Round) {
+    /// The pause between two rounds; when there was nothing to do, until `until` or a change.
+    async fn rest(&self, seen: quorate_model::Revision, round: Round, until: Instant) {
         tokio::time::sleep(ROUND_PAUSE).await;
         if round == Round::Idle {
             // Either way it looks again.
-            drop(tokio::time::timeout(ROUND_INTERVAL, self.node.changed(seen)).await);
+            drop(tokio::time::timeout_at(until, self.node.changed(seen)).await);
         }
     }
 }

@@ -30,6 +30,7 @@ pub const NAMES: &[&str] = &[
     "no-quorum-probe",
     "no-request-dedup",
     "peer-id-reused",
+    "place-before-commit",
     "purge-beyond-checkpoint",
     "purge-during-transfer",
     "reply-before-sync",

@@ -332,6 +332,7 @@ async fn start_node(app: &App, place: &Settled, newcomer: &Newcomer, transport: 
         incarnation: newcomer.incarnation,
         peer_address: newcomer.peer_address.clone(),
         public_address: newcomer.public_address.clone(),
+        seeds: newcomer.peers.clone(),
         settings,
         log,
         state,

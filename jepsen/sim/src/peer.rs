@@ -166,6 +166,7 @@ fn parts(
         incarnation: newcomer.incarnation,
         peer_address: newcomer.peer_address.clone(),
         public_address: newcomer.public_address.clone(),
+        seeds: newcomer.peers.clone(),
         settings: world.plan.settings.clone(),
         log: disk.log.clone(),
         state: disk.state.clone(),

@@ -110,8 +110,10 @@ impl World {
 
     /// A new disk for a peer that does not run; whoever has its address in the membership is to leave.
     pub fn empty_disk(&self, position: usize) {
-        self.disks()[position] = Arc::new(Disk::new(true));
-        self.seen().peers.forget(position);
+        let emptied = std::mem::replace(&mut self.disks()[position], Arc::new(Disk::new(true)));
+        let mut seen = self.seen();
+        seen.peers.forget(position);
+        seen.durable.emptied(position, emptied);
     }
 
     pub fn phase(&self) -> Phase {

@@ -84,3 +84,22 @@ async fn a_peer_that_stops_hands_leadership_over() {
     assert_ne!(next, leader);
     cluster.put(rest[0], "name", "value", None, soon()).await.expect("written");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_was_removed_before_it_heard_anything_is_told() {
+    let mut cluster = Cluster::start(Settings::default()).await;
+    let leader = cluster.leader().await;
+    let position = (leader + 1) % 3;
+    cluster.kill(position).await;
+    let peer = cluster.replace(position, leader).await;
+    cluster
+        .node(leader)
+        .remove_member(peer, false, soon())
+        .await
+        .expect("a learner may leave");
+    cluster.start_peer(position).await;
+    let removed = cluster.node(position).core().health.removed();
+    tokio::time::timeout_at(soon(), removed)
+        .await
+        .expect("it is told that it has no place");
+}

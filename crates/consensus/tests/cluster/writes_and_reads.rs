@@ -1,9 +1,9 @@
 //! A cluster forms; any peer takes any call; reads are never stale.
 
 use crate::support::cluster::{get, put};
-use crate::support::{Cluster, soon, within};
-use quorate_consensus::Settings;
-use quorate_model::ErrorCode;
+use crate::support::{Cluster, soon, until, within};
+use quorate_consensus::{Settings, Timing};
+use quorate_model::{ErrorCode, PeerId};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -79,4 +79,38 @@ async fn a_read_at_a_cut_off_leader_fails_instead_of_answering_with_the_past() {
         .await
         .expect_err("no quorum confirms it");
     assert_eq!(error.code, ErrorCode::NoLeader, "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lease_that_restarted_voters_have_forgotten_answers_no_read() {
+    let mut cluster = Cluster::start(Settings::default()).await;
+    let first = cluster.follower().await;
+    // This one will count on its followers for twenty seconds; what they promised does not survive a restart.
+    cluster.settings.timing = Timing {
+        election_max_ms: 20_000,
+        quorum_loss_probe_ms: 60_000,
+        ..Timing::LAN
+    };
+    cluster.kill(first).await;
+    cluster.start_peer(first).await;
+    until("it serves again", || cluster.node(first).check_serving().is_ok()).await;
+    let leader = cluster.leader().await;
+    let to = Some(PeerId(first as u64 + 1));
+    cluster.node(leader).transfer_leader(to, soon()).await.expect("handed over");
+    cluster.put(first, "name", "old", None, soon()).await.expect("written");
+    cluster.isolate(first);
+    cluster.settings.timing = Timing::LAN;
+    let others = [(first + 1) % 3, (first + 2) % 3];
+    for position in others {
+        cluster.kill(position).await;
+        cluster.start_peer(position).await;
+    }
+    let second = cluster.leader_among(&others).await;
+    until("it serves again", || cluster.node(second).check_serving().is_ok()).await;
+    cluster.put(second, "name", "new", None, soon()).await.expect("written");
+    let answer = cluster.get(first, "name", within(500)).await;
+    assert!(answer.is_err(), "the old leader answered {answer:?}");
+    cluster.links.heal();
+    let answer = cluster.get(first, "name", soon()).await.expect("read");
+    assert_eq!(answer.as_deref(), Some("new"));
 }

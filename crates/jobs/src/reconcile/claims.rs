@@ -26,6 +26,8 @@ struct Seen {
     since: Instant,
 }
 
+const LEASE: Duration = Duration::from_millis(CLAIM_LEASE_MS);
+
 /// The leader's own clock, which no change of the time of day moves.
 fn clock<N: Query>(node: &N) -> Instant {
     if mutant!("wall-clock-leases") {
@@ -37,6 +39,11 @@ fn clock<N: Query>(node: &N) -> Instant {
 }
 
 impl ClaimWatch {
+    /// When the first of the claims will have had its lease, unless it is renewed.
+    pub(super) fn next_end(&self) -> Option<Instant> {
+        self.seen.values().map(|claim| claim.since + LEASE).min()
+    }
+
     pub(super) async fn step<N: Query + Propose, V>(&mut self, access: &Access<N, V>) -> Result<Round, StepError> {
         let now = clock(&access.node);
         let current = access.node.read(|reader| {
@@ -63,9 +70,8 @@ impl ClaimWatch {
             seen.insert(key, Seen { fence, renewals, since });
         }
         self.seen = seen;
-        let lease = Duration::from_millis(CLAIM_LEASE_MS);
         for ((job, task), claim) in &self.seen {
-            if now.duration_since(claim.since) < lease {
+            if now.duration_since(claim.since) < LEASE {
                 continue;
             }
             let command = ExpireClaim {

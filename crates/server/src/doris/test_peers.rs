@@ -269,6 +269,7 @@ async fn start(peer: u64, address: &str, dir: &Path, transport: &LocalTransport)
         incarnation: Incarnation(peer),
         peer_address: address.to_owned(),
         public_address: format!("peer-{peer}:5000"),
+        seeds: Vec::new(),
         settings: Settings {
             inline_apply: true,
             ..Settings::default()

@@ -88,7 +88,7 @@ impl Catcher {
         let told = |start: &str| output.lines().find_map(|line| line.strip_prefix(start)).map(str::to_owned);
         match self {
             Catcher::Sim { .. } if code == 1 => told("seed ")
-                .map(|line| format!("seed {line}"))
+                .map(|line| format!("seed {}", without_details(&line)))
                 .ok_or_else(|| format!("exit code {code}")),
             // The harness of Rust's tests.
             Catcher::Test { .. } if code == 101 => {
@@ -106,6 +106,11 @@ impl Catcher {
             _ => Err(format!("exit code {code}")),
         }
     }
+}
+
+/// The seed and the rule it breaks; the output has the rest.
+fn without_details(line: &str) -> &str {
+    line.find("\": ").map_or(line, |end| &line[..=end])
 }
 
 impl fmt::Display for Catcher {

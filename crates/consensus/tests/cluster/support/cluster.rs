@@ -12,6 +12,7 @@ use quorate_state_machine::commands::{CreateInstance, PutAttribute};
 use quorate_state_machine::queries::attributes::get_attribute;
 use quorate_storage::log::{FileLog, FileLogOptions, LogStore};
 use quorate_storage::state::{RocksState, RocksStateOptions, StateEngine};
+use quorate_wire::quorate::peer as wire;
 use quorate_wire::quorate::v1::GetAttributeRequest;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -34,7 +35,8 @@ pub struct Peer {
 pub struct Cluster {
     pub links: Arc<Links>,
     pub peers: Vec<Peer>,
-    settings: Settings,
+    /// Of peers that are started from now on.
+    pub settings: Settings,
     _dir: TempDir,
 }
 
@@ -190,6 +192,7 @@ impl Cluster {
             incarnation: peer.newcomer.incarnation,
             peer_address: peer.newcomer.peer_address.clone(),
             public_address: peer.newcomer.public_address.clone(),
+            seeds: peer.newcomer.peers.clone(),
             settings: self.settings.clone(),
             log,
             state,
@@ -217,6 +220,25 @@ impl Cluster {
             std::fs::remove_dir_all(&live).expect("removed");
             std::fs::rename(&copy, &live).expect("renamed");
         }
+    }
+
+    /// Empties the disk of a stopped peer; `leader` gives it a place under a new id.
+    pub async fn replace(&mut self, position: usize, leader: usize) -> PeerId {
+        let peer = &mut self.peers[position];
+        std::fs::remove_dir_all(&peer.dir).expect("removed");
+        peer.newcomer.incarnation = Incarnation(peer.newcomer.incarnation.0 + 1_000);
+        let request = wire::JoinRequest {
+            peer_address: peer.newcomer.peer_address.clone(),
+            public_address: peer.newcomer.public_address.clone(),
+            incarnation: peer.newcomer.incarnation.0,
+            new_address: false,
+            forwarded: false,
+        };
+        let reply = self.node(leader).handle_join(request).await;
+        assert_eq!(reply.error, None);
+        let (cluster, _) = self.peers[position].place.expect("it had a place");
+        self.peers[position].place = Some((cluster, PeerId(reply.peer_id)));
+        PeerId(reply.peer_id)
     }
 
     /// Damages the last group of a stopped peer's log, as a disk that forgets its last write does.
