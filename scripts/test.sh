@@ -42,4 +42,10 @@ cargo test --no-fail-fast --workspace --features quorate/failpoints,quorate/audi
 step "fault injection: real clusters under real faults (jepsen smoke; what this machine cannot do is said above its cells)"
 "${CARGO_TARGET_DIR:-target}/debug/jepsen" smoke
 
+step "fault injection: seeds of the simulation (any of them again: scripts/jepsen.sh sim --seed N)"
+"${CARGO_TARGET_DIR:-target}/debug/jepsen" sim --seeds 60 --out "${CARGO_TARGET_DIR:-target}/jepsen/sim"
+
+step "the test of the tests: a deliberate defect of the day is caught"
+"${CARGO_TARGET_DIR:-target}/debug/jepsen" mutants --rotating
+
 step "done"

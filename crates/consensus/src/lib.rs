@@ -35,6 +35,7 @@ pub mod node;
 mod proposer;
 mod reads;
 pub mod rebuild;
+mod receiving;
 pub mod removal;
 mod row_cache;
 pub mod service;

@@ -5,6 +5,7 @@
 use crate::acknowledged;
 use crate::env;
 use crate::node::{Core, Node};
+use crate::receiving;
 use crate::settings::{HELLO_INTERVAL, LEADER_RETRY};
 use crate::transport::Channel;
 use crate::types::PeerNode;
@@ -47,7 +48,7 @@ pub struct Health {
     /// Peers that disagreed in the latest exchange, and the index about which.
     disagreements: Mutex<BTreeMap<u64, u64>>,
     /// Held while a checkpoint is being received.
-    pub(crate) installing: Arc<tokio::sync::Mutex<()>>,
+    pub(crate) installing: receiving::Place,
 }
 
 /// A peer's last answer.

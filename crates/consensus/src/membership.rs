@@ -353,8 +353,28 @@ pub(crate) async fn promote_learners(core: Arc<Core>) {
     }
 }
 
-/// The next promotion that is due.
+/// Learners at the address of a later member that votes: it has replaced them, and a leader died before they had left, or they
+/// were replaced before they had caught up. Nobody else removes them.
+fn left_behind(metrics: &RaftMetrics<TypeConfig>) -> BTreeSet<u64> {
+    let voters: BTreeSet<u64> = metrics.membership_config.voter_ids().collect();
+    let members = || metrics.membership_config.nodes();
+    let is_replaced = |peer: u64, node: &PeerNode| {
+        members().any(|(other, known)| *other > peer && voters.contains(other) && known.peer_address == node.peer_address)
+    };
+    let learners = members().filter(|(peer, _)| !voters.contains(peer));
+    learners
+        .filter(|(peer, node)| is_replaced(**peer, node))
+        .map(|(peer, _)| *peer)
+        .collect()
+}
+
+/// The next change that is due.
 fn promotion(metrics: &RaftMetrics<TypeConfig>) -> Option<ChangeMembers<u64, PeerNode>> {
+    let replaced = left_behind(metrics);
+    if !replaced.is_empty() {
+        tracing::info!(peers = ?replaced, "learners that were replaced leave");
+        return Some(ChangeMembers::RemoveNodes(replaced));
+    }
     let voters: BTreeSet<u64> = metrics.membership_config.voter_ids().collect();
     let mut learners = metrics.membership_config.nodes().filter(|(peer, _)| !voters.contains(peer));
     let (peer, node) = learners.find(|(peer, _)| lag(metrics, **peer).is_some_and(|lag| lag <= CAUGHT_UP_ENTRIES))?;
@@ -374,4 +394,60 @@ fn promotion(metrics: &RaftMetrics<TypeConfig>) -> Option<ChangeMembers<u64, Pee
 fn lag(metrics: &RaftMetrics<TypeConfig>, peer: u64) -> Option<u64> {
     let matched = metrics.replication.as_ref()?.get(&peer)?.as_ref()?.index;
     Some(metrics.last_log_index.unwrap_or(0).saturating_sub(matched))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::Membership;
+
+    /// Peers 1 to `last`, the last one as a learner.
+    fn membership(last: u64) -> Arc<StoredMembership> {
+        let node = |peer: u64| PeerNode {
+            peer_address: format!("peer{peer}:5001"),
+            public_address: format!("peer{peer}:5000"),
+            incarnation: 100 + peer,
+        };
+        let nodes: BTreeMap<u64, PeerNode> = (1..=last).map(|peer| (peer, node(peer))).collect();
+        let membership = Membership::new(vec![BTreeSet::from([1, 2])], nodes).expect("voters are nodes");
+        Arc::new(StoredMembership::new(None, membership))
+    }
+
+    fn settled_peers(metrics: &RaftMetrics<TypeConfig>) -> Vec<u64> {
+        settled(metrics).nodes().map(|(peer, _)| *peer).collect()
+    }
+
+    #[test]
+    fn a_place_is_settled_when_it_is_committed_or_the_founders() {
+        let mut metrics = RaftMetrics::new_initial(1);
+        assert!(settled_peers(&metrics).is_empty());
+        metrics.membership_config = membership(3);
+        assert_eq!(
+            settled_peers(&metrics),
+            [1, 2, 3],
+            "the first one, which only its founder can have written"
+        );
+        metrics.committed_membership_config = membership(3);
+        metrics.membership_config = membership(4);
+        assert_eq!(settled_peers(&metrics), [1, 2, 3], "peer 4 can still be taken back");
+        metrics.committed_membership_config = membership(4);
+        assert_eq!(settled_peers(&metrics), [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn learners_whose_address_a_later_voter_has_leave() {
+        let node = |address: &str, peer: u64| PeerNode {
+            peer_address: address.to_owned(),
+            public_address: address.to_owned(),
+            incarnation: peer,
+        };
+        // Peer 2 was replaced by 5, and 4 was on the way when 5 came; 6 is a newcomer that replaces 1.
+        let addresses = [(1, "a"), (2, "b"), (3, "c"), (4, "b"), (5, "b"), (6, "a")];
+        let nodes: BTreeMap<u64, PeerNode> = addresses.map(|(peer, address)| (peer, node(address, peer))).into();
+        let config = Membership::new(vec![BTreeSet::from([1, 3, 5])], nodes).expect("voters are nodes");
+        let mut metrics = RaftMetrics::new_initial(1);
+        metrics.membership_config = Arc::new(StoredMembership::new(None, config));
+        assert_eq!(left_behind(&metrics), BTreeSet::from([2, 4]));
+        assert!(matches!(promotion(&metrics), Some(ChangeMembers::RemoveNodes(peers)) if peers == BTreeSet::from([2, 4])));
+    }
 }

@@ -10,7 +10,7 @@
 use crate::convert;
 use crate::network;
 use crate::node::Node;
-use crate::service;
+use crate::receiving;
 use crate::transport::{Channel, Transport};
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -74,7 +74,7 @@ async fn fetch(state: &dyn StateEngine, transport: &Arc<dyn Transport>, address:
         std::fs::remove_dir_all(&dir).map_err(|error| error.to_string())?;
     }
     std::fs::create_dir_all(&dir).map_err(|error| error.to_string())?;
-    let received = service::receive(&dir, false, Box::pin(chunks)).await;
+    let received = receiving::receive(&dir, false, Box::pin(chunks)).await;
     let rows = received.map_err(|error| broken.map_or(error.clone(), |why| format!("{error}: {why}")))?;
     match rows.applied {
         Some(applied) if applied.index >= at_least => Ok(rows),

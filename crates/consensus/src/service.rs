@@ -4,29 +4,15 @@ use crate::acknowledged;
 use crate::convert::{self, Malformed};
 use crate::node::{Core, Node};
 use crate::proposer::ProposeFailure;
-use crate::state_adapter::{SnapshotHandle, run_blocking};
-use crate::types::{PeerNode, SnapshotMeta, TypeConfig};
-use crate::{env, forward, reads};
+use crate::types::{PeerNode, TypeConfig};
+use crate::{env, forward, reads, receiving};
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
 use openraft::raft::{AppendEntriesRequest, StreamAppendError, StreamAppendResult, TransferLeaderRequest, VoteRequest};
-use openraft::storage::Snapshot;
 use quorate_model::{ErrorCode, mutant};
 use quorate_state_machine::{frame, limits};
-use quorate_storage::codec;
-use quorate_storage::state::RaftRows;
 use quorate_wire::quorate::peer as wire;
-use std::collections::BTreeMap;
-use std::io::Write;
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::Duration;
-
-/// Files one checkpoint may have; RocksDB at 64 MiB a file stays far below.
-const MAX_CHECKPOINT_FILES: usize = 100_000;
-/// Longest pause between two pieces of a checkpoint.
-const CHUNK_TIMEOUT: Duration = Duration::from_secs(10);
-const INSTALL_UNDER_WAY: &str = "another checkpoint is being received";
 
 fn append_from_wire(request: wire::AppendRequest) -> Result<AppendEntriesRequest<TypeConfig>, Malformed> {
     Ok(AppendEntriesRequest {
@@ -290,21 +276,13 @@ impl Node {
                 ..Default::default()
             };
         }
-        // A new announcement removes files: not while another checkpoint is being received or installed.
-        let Ok(_one_at_a_time) = self.core.health.installing.try_lock() else {
-            return wire::InstallPlan {
-                error: INSTALL_UNDER_WAY.to_owned(),
-                ..Default::default()
-            };
-        };
-        let dir = self.core.applier.engine().incoming_dir();
-        match run_blocking(self.core.settings.inline_apply, move || plan_install(&dir, &manifest)).await {
+        match receiving::plan(&self.core, manifest).await {
             Ok(wanted) => wire::InstallPlan {
                 wanted,
                 ..Default::default()
             },
             Err(error) => wire::InstallPlan {
-                error: error.to_string(),
+                error,
                 ..Default::default()
             },
         }
@@ -312,7 +290,7 @@ impl Node {
 
     /// Receives the missing files, verifies all of them and hands the checkpoint to openraft.
     pub async fn handle_install(&self, chunks: impl Stream<Item = wire::InstallChunk> + Send + Unpin + 'static) -> wire::InstallReply {
-        match receive_and_install(&self.core, chunks).await {
+        match receiving::receive_and_install(&self.core, chunks).await {
             Ok(vote) => wire::InstallReply {
                 vote: Some(vote),
                 error: String::new(),
@@ -332,198 +310,4 @@ fn vote_reply(reply: openraft::raft::VoteResponse<TypeConfig>) -> wire::VoteRepl
         granted: reply.vote_granted,
         error: String::new(),
     }
-}
-
-/// A name that stays inside its directory.
-fn is_plain_name(name: &str) -> bool {
-    !name.is_empty() && name.len() < 256 && !name.contains(['/', '\\', '\0']) && name != "." && name != ".."
-}
-
-fn check_announced(manifest: &wire::InstallManifest) -> std::io::Result<()> {
-    if manifest.files.len() > MAX_CHECKPOINT_FILES || manifest.files.iter().any(|file| !is_plain_name(&file.name)) {
-        return Err(std::io::Error::other(
-            "the announced checkpoint has too many files or a file name with a path",
-        ));
-    }
-    Ok(())
-}
-
-fn plan_install(dir: &Path, manifest: &wire::InstallManifest) -> std::io::Result<Vec<String>> {
-    check_announced(manifest)?;
-    std::fs::create_dir_all(dir)?;
-    let announced: BTreeMap<&str, &wire::FileInfo> = manifest.files.iter().map(|file| (file.name.as_str(), file)).collect();
-    for entry in std::fs::read_dir(dir)? {
-        let entry = entry?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let same = match announced.get(name.as_str()) {
-            Some(file) => quorate_storage::state::checksum(&entry.path())? == (file.bytes, file.crc32c),
-            None => false,
-        };
-        if !same {
-            std::fs::remove_file(entry.path())?;
-        }
-    }
-    Ok(manifest
-        .files
-        .iter()
-        .filter(|file| !dir.join(&file.name).exists())
-        .map(|file| file.name.clone())
-        .collect())
-}
-
-async fn receive_and_install(core: &Core, mut chunks: impl Stream<Item = wire::InstallChunk> + Unpin) -> Result<wire::Vote, String> {
-    let one_at_a_time = core
-        .health
-        .installing
-        .clone()
-        .try_lock_owned()
-        .map_err(|_| INSTALL_UNDER_WAY.to_owned())?;
-    core.takes_part()?;
-    let manifest = take_manifest(&mut chunks).await?;
-    let vote = convert::vote_from_wire(manifest.vote).map_err(|error| error.to_string())?;
-    let log_id = manifest.log_id.ok_or("the manifest has no log id")?;
-    let log_id = convert::log_id_from_wire(log_id).map_err(|error| error.to_string())?;
-    let dir = core.applier.engine().incoming_dir();
-    let rows = receive_files(&dir, core.settings.inline_apply, manifest, chunks).await?;
-    let last_membership = convert::stored_membership_from_disk(&rows.membership).map_err(|error| error.to_string())?;
-    let meta = SnapshotMeta {
-        last_log_id: Some(log_id),
-        last_membership,
-    };
-    fail::fail_point!("snapshot_received");
-    tracing::info!(index = log_id.index, "installing a received checkpoint");
-    let snapshot = Snapshot {
-        meta,
-        snapshot: SnapshotHandle::Received(rows),
-    };
-    // A task of its own: the caller may hang up, but nobody may touch the files until openraft has installed them.
-    let raft = core.raft().clone();
-    let kept = core.kept_tail.installing(log_id.index);
-    let installing = tokio::spawn(async move {
-        let reply = raft.install_full_snapshot(vote, snapshot).await;
-        drop((kept, one_at_a_time));
-        reply
-    });
-    let reply = installing
-        .await
-        .map_err(|error| error.to_string())?
-        .map_err(|error| error.to_string())?;
-    core.content_scan.want();
-    Ok(convert::vote_to_wire(&reply.vote))
-}
-
-async fn take_manifest(chunks: &mut (impl Stream<Item = wire::InstallChunk> + Unpin)) -> Result<wire::InstallManifest, String> {
-    let first = next_chunk(chunks).await?.ok_or("the stream ended before its manifest")?;
-    let manifest = first.manifest.ok_or("the stream does not begin with a manifest")?;
-    check_announced(&manifest).map_err(|error| error.to_string())?;
-    Ok(manifest)
-}
-
-/// Receives a whole checkpoint into `dir` and verifies it; says what it promises to hold.
-pub(crate) async fn receive(
-    dir: &Path,
-    inline: bool,
-    mut chunks: impl Stream<Item = wire::InstallChunk> + Unpin,
-) -> Result<RaftRows, String> {
-    let manifest = take_manifest(&mut chunks).await?;
-    receive_files(dir, inline, manifest, chunks).await
-}
-
-/// Writes the pieces behind a manifest into `dir`, and verifies all files it names.
-async fn receive_files(
-    dir: &Path,
-    inline: bool,
-    manifest: wire::InstallManifest,
-    mut chunks: impl Stream<Item = wire::InstallChunk> + Unpin,
-) -> Result<RaftRows, String> {
-    let membership = codec::decode_stored_membership(&manifest.membership).map_err(|error| error.to_string())?;
-    let log_id = manifest.log_id.ok_or("the manifest has no log id")?;
-    let log_id = convert::log_id_from_wire(log_id).map_err(|error| error.to_string())?;
-    let rows = RaftRows {
-        applied: Some(convert::log_id_to_disk(&log_id)),
-        membership,
-    };
-    let known: BTreeMap<String, (u64, u32)> = manifest
-        .files
-        .iter()
-        .map(|file| (file.name.clone(), (file.bytes, file.crc32c)))
-        .collect();
-    let mut writer = FileWriter {
-        dir: dir.to_owned(),
-        current: None,
-    };
-    while let Some(chunk) = next_chunk(&mut chunks).await? {
-        if !known.contains_key(&chunk.file) {
-            return Err(format!("file {} is not in the manifest", chunk.file));
-        }
-        writer = run_blocking(inline, move || {
-            writer
-                .write(&chunk)
-                .map_err(|error| name_file(&chunk.file, &error))
-                .map(|()| writer)
-        })
-        .await
-        .map_err(|error| error.to_string())?;
-    }
-    let dir = dir.to_owned();
-    run_blocking(inline, move || verify_files(&dir, &known))
-        .await
-        .map_err(|error| error.to_string())?;
-    Ok(rows)
-}
-
-/// The next piece, in time: a sender that hangs must not keep others from sending.
-async fn next_chunk(chunks: &mut (impl Stream<Item = wire::InstallChunk> + Unpin)) -> Result<Option<wire::InstallChunk>, String> {
-    let next = tokio::time::timeout(CHUNK_TIMEOUT, chunks.next()).await;
-    next.map_err(|_| format!("no piece of the checkpoint came for {} s", CHUNK_TIMEOUT.as_secs()))
-}
-
-fn name_file(name: &str, error: &std::io::Error) -> std::io::Error {
-    std::io::Error::new(error.kind(), format!("file {name}: {error}"))
-}
-
-/// Writes chunks; a file gets its name only when it is complete.
-struct FileWriter {
-    dir: PathBuf,
-    current: Option<(String, std::fs::File)>,
-}
-
-impl FileWriter {
-    fn write(&mut self, chunk: &wire::InstallChunk) -> std::io::Result<()> {
-        fail::fail_point!("snapshot_receive_chunk", crate::failpoints::fail);
-        let partial = self.dir.join(format!("{}.partial", chunk.file));
-        let matches = self.current.as_ref().is_some_and(|(name, _)| *name == chunk.file);
-        if !matches {
-            self.current = Some((chunk.file.clone(), std::fs::File::create(&partial)?));
-        }
-        if let Some((_, file)) = &mut self.current {
-            file.write_all(&chunk.data)?;
-            if chunk.end_of_file {
-                file.sync_all()?;
-                fail::fail_point!("snapshot_receive_file");
-                self.current = None;
-                std::fs::rename(&partial, self.dir.join(&chunk.file))?;
-            }
-        }
-        Ok(())
-    }
-}
-
-fn verify_files(dir: &Path, expected: &BTreeMap<String, (u64, u32)>) -> std::io::Result<()> {
-    for (name, facts) in expected {
-        let path = dir.join(name);
-        if quorate_storage::state::checksum(&path)? != *facts {
-            std::fs::remove_file(&path)?;
-            return Err(std::io::Error::other(format!(
-                "file {name} does not match its checksum; it is fetched again"
-            )));
-        }
-    }
-    for entry in std::fs::read_dir(dir)? {
-        let entry = entry?;
-        if !expected.contains_key(entry.file_name().to_string_lossy().as_ref()) {
-            std::fs::remove_file(entry.path())?;
-        }
-    }
-    Ok(())
 }

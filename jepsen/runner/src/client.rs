@@ -22,6 +22,8 @@ pub const TIMEOUT: Duration = Duration::from_secs(1);
 pub const FINAL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Told to the peer: it shall say what it knows before we stop listening.
 const PEERS_SHARE: f64 = 0.9;
+/// A node that did not answer is left alone for so long: its clients go elsewhere, as real ones do, and come back to see.
+const LEFT_ALONE: Duration = Duration::from_millis(700);
 /// A list of many instances or segments.
 pub const MAX_MESSAGE_BYTES: usize = 16 << 20;
 
@@ -35,6 +37,9 @@ pub enum Effect {
 /// Where a client's calls go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Home {
+    /// This node and no other.
+    Only(usize),
+    /// This node, another one while it is silent.
     Node(usize),
     /// Another node each time.
     Anywhere,
@@ -69,6 +74,8 @@ pub struct Client {
     home: Home,
     /// By node; made when it is used, and anew after it broke: a connection that was cut waits long before it tries again.
     links: Vec<Option<Channel>>,
+    /// By node: until when it is left alone.
+    silent_until: Vec<Option<Instant>>,
     session: Option<u64>,
     number: u64,
     /// Further attempts for a write whose outcome is unknown, each at another node under the same request id.
@@ -88,6 +95,7 @@ impl Client {
             process,
             home,
             links: vec![None; stage.field.size()],
+            silent_until: vec![None; stage.field.size()],
             session: None,
             number: 0,
             repeats: 0,
@@ -98,7 +106,7 @@ impl Client {
 
     /// A client of the last phase, bound to a node.
     pub fn patient(stage: &Stage, node: usize) -> Client {
-        let mut client = Client::new(stage, Home::Node(node));
+        let mut client = Client::new(stage, Home::Only(node));
         client.timeout = FINAL_TIMEOUT;
         client
     }
@@ -122,10 +130,7 @@ impl Client {
 
     /// Records that an operation begins.
     pub async fn begin(&mut self, f: &'static str, value: Json, effect: Effect) -> Open {
-        let node = match self.home {
-            Home::Node(node) => node,
-            Home::Anywhere => self.random.below(self.links.len() as u64) as usize,
-        };
+        let node = self.choose_node();
         if effect == Effect::Writes && self.session.is_none() {
             self.session = self.open_session(node).await;
         }
@@ -143,6 +148,25 @@ impl Client {
             effect,
             node,
             request,
+        }
+    }
+
+    /// Home, or any node; one that was silent just now only if all were.
+    fn choose_node(&mut self) -> usize {
+        let drawn = self.random.below(self.links.len() as u64) as usize;
+        let wanted = match self.home {
+            Home::Only(node) => return node,
+            Home::Node(node) => node,
+            Home::Anywhere => drawn,
+        };
+        let now = Instant::now();
+        let answers = |node: &usize| self.silent_until[*node].is_none_or(|until| until < now);
+        match answers(&wanted) {
+            true => wanted,
+            false => (0..self.links.len())
+                .map(|step| (drawn + step) % self.links.len())
+                .find(answers)
+                .unwrap_or(wanted),
         }
     }
 
@@ -290,6 +314,7 @@ impl Client {
         };
         if failed.is_broken {
             self.links[node] = None;
+            self.silent_until[node] = Some(Instant::now() + LEFT_ALONE);
         }
         Err(failed)
     }

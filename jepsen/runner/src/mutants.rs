@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Chooses the defect (crates/model/src/mutants.rs).
 const VARIABLE: &str = "QUORATE_MUTANT";
@@ -27,6 +27,9 @@ pub struct MutantArguments {
     /// These only, separated by commas.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
+    /// One that the simulation catches, another one each day, and no control: what a check of every change has time for.
+    #[arg(long, conflicts_with = "only")]
+    rotating: bool,
     /// The list.
     #[arg(long, default_value = "jepsen/mutants.toml")]
     list: PathBuf,
@@ -53,7 +56,11 @@ struct Outcome {
 
 /// Tries them; the exit code says whether all were caught, and only they.
 pub fn run(arguments: &MutantArguments) -> anyhow::Result<ExitCode> {
-    let mutants = List::read(&arguments.list)?.select(&arguments.only)?;
+    let list = List::read(&arguments.list)?;
+    let mutants = match arguments.rotating {
+        true => list.of_the_day(SystemTime::now()).into_iter().collect(),
+        false => list.select(&arguments.only)?,
+    };
     let out = match &arguments.out {
         Some(out) => std::path::absolute(out)?,
         None => crate::runs_dir()?.join("mutants"),
@@ -67,7 +74,7 @@ pub fn run(arguments: &MutantArguments) -> anyhow::Result<ExitCode> {
         outcomes.push(outcome);
     }
     let mut controls = Vec::new();
-    if !arguments.no_control {
+    if !arguments.no_control && !arguments.rotating {
         // Each catcher once: several defects may have the same.
         let distinct: BTreeMap<String, &Mutant> = mutants.iter().map(|mutant| (mutant.catcher.control_name(), mutant)).collect();
         for mutant in distinct.values() {

@@ -124,6 +124,8 @@ impl Faults {
                 world.note(format!("the disk of {} takes up to {slowest:?}", name(victim)));
                 world.disk(victim).slow_down(slowest);
             }
+            // The disk of a peer that does not run fails nobody; its next start does not begin with a failure.
+            Fault::DiskError if self.down[victim] => return false,
             Fault::DiskError => {
                 world.note(format!("the disk of {} fails", name(victim)));
                 world.disk(victim).log.fail();

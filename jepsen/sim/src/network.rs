@@ -28,6 +28,8 @@ use turmoil::net::{TcpListener, TcpStream};
 pub const PORT: u16 = 5001;
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(200);
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(600);
+/// How often a link is tried while a checkpoint is being sent over it.
+const SIGN_OF_LIFE_INTERVAL: Duration = Duration::from_millis(200);
 /// Installing answers once, at the end.
 const INSTALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Joining is answered when the newcomer is a learner.
@@ -202,6 +204,18 @@ impl Client {
         connect(&self.address, kind, self.greeting()).await
     }
 
+    /// Ends when the peer is not reached. Links here lose for good what is sent while they are parted, and a stream over them waits
+    /// for ever; the product's go on afterwards, or break by their keep-alive.
+    async fn link_breaks(&self) {
+        while self
+            .call::<wire::HelloReply>(Kind::Hello, wire::HelloRequest::default(), ANSWER_TIMEOUT)
+            .await
+            .is_ok()
+        {
+            tokio::time::sleep(SIGN_OF_LIFE_INTERVAL).await;
+        }
+    }
+
     async fn call<R: Message + Default>(&self, kind: Kind, request: impl Message, within: Duration) -> Result<R, TransportError> {
         let answer = ask_as(self.greeting(), &self.address, kind, &request.encode_to_vec(), within).await?;
         R::decode(answer).map_err(lost)
@@ -291,9 +305,10 @@ impl PeerClient for Client {
                 .ok_or_else(|| lost("closed without an answer"))?;
             wire::InstallReply::decode(reply).map_err(lost)
         };
-        tokio::time::timeout(INSTALL_TIMEOUT, talk)
-            .await
-            .map_err(|_| lost("not installed in time"))?
+        tokio::select! {
+            done = tokio::time::timeout(INSTALL_TIMEOUT, talk) => done.map_err(|_| lost("not installed in time"))?,
+            () = self.link_breaks() => Err(lost("no sign of life")),
+        }
     }
 
     async fn propose(&self, request: wire::ProposeRequest) -> Result<wire::ProposeReply, TransportError> {

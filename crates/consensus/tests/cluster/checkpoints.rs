@@ -1,7 +1,10 @@
 //! A peer that was away too long gets the state as files.
 
 use crate::support::{Cluster, soon, until};
+use futures::StreamExt;
 use quorate_consensus::Settings;
+use quorate_storage::codec;
+use quorate_wire::quorate::peer as wire;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -220,4 +223,39 @@ async fn a_checkpoint_that_restores_the_quorum_is_sent_as_fast_as_it_goes() {
         !cluster.links.plans_of(cluster.address(away)).is_empty(),
         "it came back by a checkpoint"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sender_that_fell_silent_makes_room_for_the_next_leader() {
+    let cluster = Cluster::start(small_checkpoints()).await;
+    let leader = cluster.leader().await;
+    let away = (leader + 1) % 3;
+    // A leader of an earlier term began to send, and a partition took it away.
+    let overthrown = wire::LeaderId { term: 0, peer: 1 };
+    let manifest = wire::InstallManifest {
+        vote: Some(wire::Vote {
+            leader: Some(overthrown),
+            committed: true,
+        }),
+        log_id: Some(wire::LogId {
+            leader: Some(overthrown),
+            index: 1,
+        }),
+        membership: codec::encode_stored_membership(&codec::StoredMembership::default()).into(),
+        ..Default::default()
+    };
+    let first = wire::InstallChunk {
+        manifest: Some(manifest),
+        ..Default::default()
+    };
+    let silent = futures::stream::iter([first]).chain(futures::stream::pending());
+    let node = cluster.node(away).clone();
+    let begun = tokio::spawn(async move { node.handle_install(silent.boxed()).await });
+    cluster.isolate(away);
+    leave_behind(&cluster, leader, away, 0).await;
+    assert!(!begun.is_finished(), "it waits for the next piece");
+    cluster.links.heal();
+    cluster.converge().await;
+    let reply = begun.await.expect("it ends");
+    assert!(reply.error.contains("another sender has taken its place"), "{reply:?}");
 }

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
+use std::time::SystemTime;
 
 /// What a catcher says that has found nothing wrong.
 pub const NOTHING: &str = "nothing was found";
@@ -70,6 +71,20 @@ impl List {
         }
         Ok(chosen)
     }
+
+    /// One of those that seeds catch: they need the shortest build.
+    pub fn of_the_day(self, now: SystemTime) -> Option<Mutant> {
+        let day = now
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs() / 86_400);
+        let by_seeds = self
+            .mutant
+            .into_iter()
+            .filter(|mutant| matches!(mutant.catcher, Catcher::Sim { .. }));
+        let mut by_seeds: Vec<Mutant> = by_seeds.collect();
+        let chosen = (day as usize).checked_rem(by_seeds.len())?;
+        Some(by_seeds.swap_remove(chosen))
+    }
 }
 
 impl Catcher {
@@ -126,6 +141,19 @@ impl fmt::Display for Catcher {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_day_has_another_defect_that_seeds_catch() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../mutants.toml");
+        let of = |day: u64| {
+            let list = List::read(Path::new(path)).expect("the list is whole");
+            let now = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(86_400 * day + 7);
+            list.of_the_day(now).expect("there is one")
+        };
+        let days: BTreeSet<String> = (0..5).map(|day| of(day).name).collect();
+        assert_eq!(days.len(), 5);
+        assert!(matches!(of(20_000).catcher, Catcher::Sim { .. }));
+    }
 
     #[test]
     fn every_defect_has_its_catcher() {
