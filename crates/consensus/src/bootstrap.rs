@@ -9,7 +9,7 @@ use crate::env;
 use crate::node::Node;
 use crate::transport::{Channel, Transport};
 use crate::types::PeerNode;
-use quorate_model::{ClusterId, Incarnation, MetaError, PeerId};
+use quorate_model::{ClusterId, ErrorCode, Incarnation, MetaError, PeerId};
 use quorate_wire::quorate::peer as wire;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,6 +17,8 @@ use std::time::Duration;
 
 /// Pause between two rounds of asking.
 const ASK_INTERVAL: Duration = Duration::from_millis(100);
+/// Pause between two rounds of asking for a place.
+const JOIN_RETRY: Duration = Duration::from_millis(500);
 /// Longest one question is waited for.
 const ASK_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -141,6 +143,32 @@ pub async fn find_place(newcomer: &Newcomer, transport: &Arc<dyn Transport>) -> 
             }
         }
         tokio::time::sleep(ASK_INTERVAL).await;
+    }
+}
+
+/// Asks the other peers for a place until the leader gives one; why there is none for this peer, if that will not change.
+pub async fn join(newcomer: &Newcomer, transport: &Arc<dyn Transport>) -> Result<(ClusterId, PeerId), String> {
+    let refused_for_good = ErrorCode::AlreadyExists.row().number;
+    loop {
+        for address in newcomer.peers.iter().filter(|address| **address != newcomer.peer_address) {
+            let request = wire::JoinRequest {
+                peer_address: newcomer.peer_address.clone(),
+                public_address: newcomer.public_address.clone(),
+                incarnation: newcomer.incarnation.0,
+                new_address: !newcomer.replace,
+                forwarded: false,
+            };
+            match transport.client(address, 0, 0, Channel::Forward).join(request).await {
+                Ok(reply) if reply.error.is_none() && reply.peer_id != 0 => {
+                    let cluster = parse_cluster(&reply.cluster_id).ok_or("the leader sent no cluster id")?;
+                    return Ok((cluster, PeerId(reply.peer_id)));
+                }
+                Ok(wire::JoinReply { error: Some(refusal), .. }) if refusal.code == refused_for_good => return Err(refusal.message),
+                Ok(reply) => tracing::info!(%address, error = ?reply.error.map(|error| error.message), "no place was given yet"),
+                Err(error) => tracing::info!(%address, %error, "no place was given yet"),
+            }
+        }
+        tokio::time::sleep(JOIN_RETRY).await;
     }
 }
 

@@ -153,7 +153,10 @@ pub(crate) async fn receive_and_install(
         .await
         .map_err(|error| error.to_string())?
         .map_err(|error| error.to_string())?;
-    see_durable(core, log_id.index).await?;
+    // A later vote in the answer says no to the sender, and promises nothing.
+    if reply.vote == vote {
+        see_durable(core, log_id.index).await?;
+    }
     core.content_scan.want();
     Ok(convert::vote_to_wire(&reply.vote))
 }

@@ -5,6 +5,8 @@ use crate::maintenance::hello_request;
 use crate::node::Core;
 use crate::settings::HELLO_INTERVAL;
 use crate::transport::Channel;
+use quorate_wire::quorate::peer as wire;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -31,15 +33,27 @@ pub(crate) async fn watch(core: Arc<Core>) {
 
 /// Whether a peer that leads this cluster says that it does not know this one, and nobody says that he does.
 async fn is_unknown_to_leader(core: &Core) -> bool {
-    let calls = core.seeds.iter().filter(|address| **address != core.peer_address).map(|address| {
+    let seeds = core.seeds.iter().filter(|address| **address != core.peer_address);
+    let mut replies = ask(core, seeds).await;
+    // The leader need not be one of those this peer was started with.
+    let leaders: BTreeSet<String> = replies.iter().map(|reply| reply.leader_peer_address.clone()).collect();
+    let others = leaders
+        .iter()
+        .filter(|address| !address.is_empty() && !core.seeds.contains(address));
+    replies.extend(ask(core, others).await);
+    let leads = replies.iter().any(|reply| reply.leader != 0 && reply.leader == reply.peer_id);
+    leads && replies.iter().all(|reply| reply.your_peer_id == 0)
+}
+
+/// What members of this cluster at these addresses answer.
+async fn ask(core: &Core, addresses: impl Iterator<Item = &String>) -> Vec<wire::HelloReply> {
+    let calls = addresses.map(|address| {
         let client = core.transport.client(address, 0, 0, Channel::Forward);
         let request = hello_request(core, core.applier.applied().digests);
         async move { tokio::time::timeout(HELLO_INTERVAL, client.hello(request)).await }
     });
     let cluster = core.cluster.to_string();
     let replies = futures::future::join_all(calls).await;
-    let members = replies.iter().flatten().flatten();
-    let members: Vec<_> = members.filter(|reply| reply.in_cluster && reply.cluster_id == cluster).collect();
-    let leads = members.iter().any(|reply| reply.leader != 0 && reply.leader == reply.peer_id);
-    leads && members.iter().all(|reply| reply.your_peer_id == 0)
+    let replies = replies.into_iter().flatten().flatten();
+    replies.filter(|reply| reply.in_cluster && reply.cluster_id == cluster).collect()
 }

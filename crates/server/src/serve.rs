@@ -13,7 +13,7 @@ use quorate_consensus::applier::Audit;
 use quorate_consensus::bootstrap::{self, Newcomer, Place};
 use quorate_consensus::disk::DiskSpace;
 use quorate_consensus::rebuild;
-use quorate_consensus::transport::{Channel, Transport};
+use quorate_consensus::transport::Transport;
 use quorate_consensus::{Node, NodeParts, Settings, env};
 use quorate_model::{ClusterId, ErrorCode, Incarnation, PeerId};
 use quorate_state_machine::commands::RegisterRootKey;
@@ -22,7 +22,6 @@ use quorate_storage::identity::Identity;
 use quorate_storage::log::{FileLog, FileLogOptions, LogStore};
 use quorate_storage::recovery::Recovery;
 use quorate_storage::state::{RocksState, RocksStateOptions, StateEngine};
-use quorate_wire::quorate::peer as wire;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -30,8 +29,8 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-/// Pause between two attempts to join a running cluster.
-const JOIN_RETRY: Duration = Duration::from_millis(500);
+/// Pause between two attempts to compare root keys with the cluster's.
+const ROOT_KEYS_RETRY: Duration = Duration::from_millis(500);
 
 /// Size of the file that is given back when the disk is full.
 const BALLAST_BYTES: u64 = 256 << 20;
@@ -182,7 +181,7 @@ async fn check_root_keys(app: &App, node: &Node) -> StartError {
                     said = Some(error.code);
                 }
             }
-            tokio::time::sleep(JOIN_RETRY).await;
+            tokio::time::sleep(ROOT_KEYS_RETRY).await;
         }
     }
     std::future::pending().await
@@ -262,7 +261,7 @@ async fn settle(data_dir: &Path, identity: Identity, newcomer: &Newcomer, transp
         Place::Founder { cluster, peer } => (cluster, peer, true),
         Place::Member { cluster, peer } => (cluster, peer, false),
         Place::Stranger { .. } if newcomer.replace || newcomer.join => {
-            let (cluster, peer) = join(newcomer, transport).await?;
+            let (cluster, peer) = bootstrap::join(newcomer, transport).await.map_err(StartError::Place)?;
             (cluster, peer, false)
         }
         Place::Stranger { cluster, at } => {
@@ -280,38 +279,6 @@ async fn settle(data_dir: &Path, identity: Identity, newcomer: &Newcomer, transp
     }
     .store(data_dir)?;
     Ok(Settled { cluster, peer, founder })
-}
-
-/// Asks the other peers for a place until the leader gives one.
-async fn join(newcomer: &Newcomer, transport: &Arc<dyn Transport>) -> Result<(ClusterId, PeerId), StartError> {
-    loop {
-        for address in newcomer.peers.iter().filter(|address| **address != newcomer.peer_address) {
-            let request = wire::JoinRequest {
-                peer_address: newcomer.peer_address.clone(),
-                public_address: newcomer.public_address.clone(),
-                incarnation: newcomer.incarnation.0,
-                new_address: !newcomer.replace,
-                forwarded: false,
-            };
-            match transport.client(address, 0, 0, Channel::Forward).join(request).await {
-                Ok(wire::JoinReply {
-                    peer_id,
-                    cluster_id,
-                    error: None,
-                }) if peer_id != 0 => {
-                    let cluster =
-                        u128::from_str_radix(&cluster_id, 16).map_err(|_| StartError::Place("the leader sent no cluster id".to_owned()))?;
-                    return Ok((ClusterId(cluster), PeerId(peer_id)));
-                }
-                Ok(wire::JoinReply { error: Some(refusal), .. }) if refusal.code == ErrorCode::AlreadyExists.row().number => {
-                    return Err(StartError::Place(refusal.message));
-                }
-                Ok(reply) => tracing::info!(%address, error = ?reply.error.map(|error| error.message), "no place was given yet"),
-                Err(error) => tracing::info!(%address, %error, "no place was given yet"),
-            }
-        }
-        tokio::time::sleep(JOIN_RETRY).await;
-    }
 }
 
 async fn start_node(app: &App, place: &Settled, newcomer: &Newcomer, transport: Arc<dyn Transport>) -> Result<Node, StartError> {

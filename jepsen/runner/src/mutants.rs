@@ -206,9 +206,15 @@ fn table(outcomes: &[Outcome], controls: &[Outcome]) -> String {
             outcome.within_seconds
         );
     }
-    for control in controls {
-        let found = if control.caught { control.how.as_str() } else { "finds nothing" };
-        let _ = writeln!(text, "| no defect | | {}: {found} | {:.1} | |", control.caught_by, control.seconds);
+    for control in controls.iter().filter(|control| control.caught) {
+        let _ = writeln!(
+            text,
+            "| no defect | | {}: {} | {:.1} | |",
+            control.caught_by, control.how, control.seconds
+        );
     }
+    let silent = controls.iter().filter(|control| !control.caught);
+    let seconds: f64 = silent.clone().map(|control| control.seconds).sum();
+    let _ = writeln!(text, "| no defect | | {} catchers find nothing | {seconds:.1} | |", silent.count());
     text
 }

@@ -6,11 +6,10 @@ use crate::front;
 use crate::network::{self, PORT, PeerPort, SimulatedTransport};
 use crate::world::World;
 use quorate_consensus::applier::AuditEvent;
-use quorate_consensus::bootstrap::{Newcomer, Place, find_place, found};
-use quorate_consensus::transport::{Channel, Transport};
+use quorate_consensus::bootstrap::{Newcomer, Place, find_place, found, join};
+use quorate_consensus::transport::Transport;
 use quorate_consensus::{Node, NodeParts, acknowledged, rebuild};
 use quorate_model::{ClusterId, PeerId};
-use quorate_wire::quorate::peer as wire;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +17,7 @@ use tokio::task::JoinSet;
 use turmoil::net::TcpListener;
 
 /// Pause between two questions for a place.
-const JOIN_RETRY: Duration = Duration::from_millis(300);
+const START_AGAIN_AFTER: Duration = Duration::from_millis(300);
 
 pub fn name(position: usize) -> String {
     format!("peer{}", position + 1)
@@ -62,7 +61,16 @@ pub async fn run(world: Arc<World>, position: usize) -> turmoil::Result {
     let transport: Arc<dyn Transport> = Arc::new(SimulatedTransport { disk: disk.clone() });
     let (cluster, peer, founder) = settle(&disk, &newcomer, &transport).await;
     check_promises(&world, &disk, &newcomer, &transport).await;
-    let node = Node::start(parts(&world, position, &disk, &newcomer, transport.clone(), (cluster, peer))).await?;
+    let parts = parts(&world, position, &disk, &newcomer, transport.clone(), (cluster, peer));
+    let node = match Node::start(parts).await {
+        Ok(node) => node,
+        Err(error) if disk.log.is_failing() => {
+            world.note(format!("{} ends: {error}", name(position)));
+            world.ended(position, false);
+            return std::future::pending().await;
+        }
+        Err(error) => return Err(error.into()),
+    };
     app.set_node(node.clone());
     world.started(position, node.clone());
     if founder {
@@ -103,7 +111,7 @@ async fn settle(disk: &Disk, newcomer: &Newcomer, transport: &Arc<dyn Transport>
         Place::Founder { cluster, peer } => (cluster, peer, true),
         Place::Member { cluster, peer } => (cluster, peer, false),
         Place::Stranger { .. } => {
-            let (cluster, peer) = join(newcomer, transport).await;
+            let (cluster, peer) = join_in_the_end(newcomer, transport).await;
             (cluster, peer, false)
         }
     };
@@ -111,29 +119,13 @@ async fn settle(disk: &Disk, newcomer: &Newcomer, transport: &Arc<dyn Transport>
     (cluster, peer, founder)
 }
 
-/// Asks the others for a place until the leader gives one.
-async fn join(newcomer: &Newcomer, transport: &Arc<dyn Transport>) -> (ClusterId, PeerId) {
+/// Asks the others for a place; who is refused for good is started again by whoever runs it, and asks again.
+async fn join_in_the_end(newcomer: &Newcomer, transport: &Arc<dyn Transport>) -> (ClusterId, PeerId) {
     loop {
-        for other in newcomer.peers.iter().filter(|other| **other != newcomer.peer_address) {
-            let request = wire::JoinRequest {
-                peer_address: newcomer.peer_address.clone(),
-                public_address: newcomer.public_address.clone(),
-                incarnation: newcomer.incarnation.0,
-                new_address: !newcomer.replace,
-                forwarded: false,
-            };
-            let reply = transport.client(other, 0, 0, Channel::Forward).join(request).await;
-            if let Ok(wire::JoinReply {
-                peer_id,
-                cluster_id,
-                error: None,
-            }) = reply
-                && let Ok(cluster) = u128::from_str_radix(&cluster_id, 16)
-            {
-                return (ClusterId(cluster), PeerId(peer_id));
-            }
+        match join(newcomer, transport).await {
+            Ok(place) => return place,
+            Err(_) => tokio::time::sleep(START_AGAIN_AFTER).await,
         }
-        tokio::time::sleep(JOIN_RETRY).await;
     }
 }
 
