@@ -9,12 +9,13 @@ use crate::receiving;
 use crate::settings::{HELLO_INTERVAL, LEADER_RETRY};
 use crate::transport::Channel;
 use crate::types::PeerNode;
+use crate::unheard;
 use quorate_model::{StampedTime, mutant};
 use quorate_state_machine::commands::{CollectVersions, ExpireSessions};
 use quorate_state_machine::digest::Digests;
 use quorate_state_machine::versioned::cleanup;
 use quorate_wire::quorate::peer as wire;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -99,8 +100,8 @@ impl Health {
         peers.get(&peer).map(|news| env::wall_clock().0.saturating_sub(news.came.0))
     }
 
-    /// Whether `peer` was never heard of and is too new to this process to be called unreachable: the first second of a
-    /// start, or of a member.
+    /// Whether `peer` was never heard of and is too new to this process to be called unreachable: for two seconds after it was
+    /// asked for the first time.
     pub fn is_awaited(&self, peer: u64) -> bool {
         let asked = self.first_asked.lock().expect("no panic while held").get(&peer).copied();
         self.last_contact_ms(peer).is_none() && asked.is_none_or(|asked| asked.elapsed() < FIRST_CONTACT)
@@ -274,6 +275,8 @@ async fn exchange_health(node: Node) {
         let mut disagreeing = 0;
         let mut agreeing = 1;
         let mut disagreements = BTreeMap::new();
+        let mut leaders = BTreeSet::new();
+        let mut leader_answered = false;
         for (peer, reply) in ask_health(&core, digests, &others).await {
             let Some(reply) = reply else {
                 core.health.remember_silence(peer);
@@ -284,6 +287,8 @@ async fn exchange_health(node: Node) {
             if leads && reply.your_peer_id == 0 {
                 core.health.tell_removed();
             }
+            leader_answered |= leads;
+            leaders.insert(reply.leader_peer_address.clone());
             if let Some(mark) = acknowledged::mark_from_wire(reply.acknowledged_vote, reply.acknowledged)
                 && core.own_log.compare(core.log.as_ref(), &mark).is_err()
             {
@@ -302,6 +307,9 @@ async fn exchange_health(node: Node) {
             }
             core.health.remember(peer, reply);
         }
+        if !leader_answered && core.leader() != Some(core.peer) {
+            ask_leaders(&core, &leaders).await;
+        }
         core.health.remember_disagreements(disagreements);
         // Again each time: leadership may not have gone at once, and may come back by a transfer.
         if (disagreeing > voters.len() / 2 && disagreeing > agreeing - 1) || core.content_scan.is_damaged() {
@@ -313,6 +321,19 @@ async fn exchange_health(node: Node) {
         let missing = others.iter().any(|(peer, _)| core.health.recent(*peer).is_none()) || others.is_empty();
         let young = started.elapsed() < 10 * HELLO_INTERVAL;
         tokio::time::sleep(if missing && young { HELLO_INTERVAL / 10 } else { HELLO_INTERVAL }).await;
+    }
+}
+
+/// A peer that was away while members came and went may not know the one that leads now: the others name it.
+async fn ask_leaders(core: &Core, addresses: &BTreeSet<String>) {
+    let others = addresses
+        .iter()
+        .filter(|address| !address.is_empty() && **address != core.peer_address);
+    let term = core.metrics().current_term;
+    let replies = unheard::ask(core, others).await;
+    let leads = |reply: &wire::HelloReply| reply.leader != 0 && reply.leader == reply.peer_id && reply.term >= term;
+    if replies.iter().any(|reply| leads(reply) && reply.your_peer_id == 0) {
+        core.health.tell_removed();
     }
 }
 

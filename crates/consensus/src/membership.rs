@@ -100,7 +100,9 @@ impl Node {
             public_address: request.public_address,
             incarnation: request.incarnation,
         };
-        let added = core.raft().add_learner(reply.peer, node, false).await;
+        // Not `add_learner`: that keeps whom a change under way takes out.
+        let newcomer = ChangeMembers::AddNodes(BTreeMap::from([(reply.peer, node)]));
+        let added = core.raft().change_membership(newcomer, false).await;
         added.map_err(|error| MetaError::new(ErrorCode::OutcomeUnknown, format!("the newcomer was not added: {error}")))?;
         tracing::info!(peer = reply.peer, "a newcomer joined as a learner");
         Ok(PeerId(reply.peer))
@@ -204,10 +206,8 @@ impl Node {
             }
             Some(_) => {}
         }
-        let promoted = core
-            .raft()
-            .change_membership(ChangeMembers::AddVoterIds(BTreeSet::from([peer.0])), false)
-            .await;
+        let target = ChangeMembers::ReplaceAllVoters(voters_with(&core.metrics(), peer.0));
+        let promoted = core.raft().change_membership(target, false).await;
         promoted.map(|_| false).map_err(|error| not_changed(&error))
     }
 
@@ -377,16 +377,19 @@ fn promotion(metrics: &RaftMetrics<TypeConfig>) -> Option<ChangeMembers<u64, Pee
     }
     let voters: BTreeSet<u64> = metrics.membership_config.voter_ids().collect();
     let mut learners = metrics.membership_config.nodes().filter(|(peer, _)| !voters.contains(peer));
-    let (peer, node) = learners.find(|(peer, _)| lag(metrics, **peer).is_some_and(|lag| lag <= CAUGHT_UP_ENTRIES))?;
-    let mut members = metrics.membership_config.nodes();
-    let replaced = members.find(|(other, known)| *other != peer && known.peer_address == node.peer_address);
-    let mut target = voters;
-    target.insert(*peer);
-    if let Some((old, _)) = replaced {
-        target.remove(old);
-    }
-    tracing::info!(peer, replaces = replaced.map(|(old, _)| *old), "a learner becomes a voter");
+    let (peer, _) = learners.find(|(peer, _)| lag(metrics, **peer).is_some_and(|lag| lag <= CAUGHT_UP_ENTRIES))?;
+    let target = voters_with(metrics, *peer);
+    tracing::info!(peer, voters = ?target, "a learner becomes a voter");
     Some(ChangeMembers::ReplaceAllVoters(target))
+}
+
+/// The voters with `peer` among them, in the place of whoever had its address.
+fn voters_with(metrics: &RaftMetrics<TypeConfig>, peer: u64) -> BTreeSet<u64> {
+    let members: BTreeMap<u64, &PeerNode> = metrics.membership_config.nodes().map(|(id, node)| (*id, node)).collect();
+    let address = members.get(&peer).map(|node| &node.peer_address);
+    let voters = metrics.membership_config.voter_ids();
+    let stays = voters.filter(|voter| members.get(voter).map(|node| &node.peer_address) != address);
+    stays.chain([peer]).collect()
 }
 
 /// Entries a follower lacks, as the leader knows it; `None` before its first acknowledgement. A peer that was never heard

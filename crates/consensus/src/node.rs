@@ -576,6 +576,17 @@ impl Core {
             .filter(|leader| *leader != self.peer || metrics.state == ServerState::Leader)
     }
 
+    /// Whether this peer leads, and a quorum has said so within an election's time.
+    pub(crate) fn leads_a_quorum(&self) -> bool {
+        let metrics = self.metrics();
+        let is_alone = metrics.membership_config.voter_ids().all(|voter| voter == self.peer);
+        let longest = Duration::from_millis(self.settings.timing.election_max_ms);
+        let heard = metrics
+            .last_quorum_acked
+            .is_some_and(|acked| openraft::Instant::elapsed(&*acked) < longest);
+        self.leader() == Some(self.peer) && (is_alone || heard)
+    }
+
     /// Ends when `leader` does not lead any more, as far as this peer knows.
     pub(crate) async fn leader_lost(&self, leader: u64) {
         let mut metrics = self.raft.server_metrics();

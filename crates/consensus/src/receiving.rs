@@ -44,7 +44,13 @@ struct Sender {
 
 impl Place {
     /// Takes it for a sender with this vote; an error while it is a later one's, or what was received is being installed.
-    async fn take(&self, vote: Vote) -> Result<(OwnedMutexGuard<()>, Arc<Notify>), String> {
+    async fn take(&self, vote: Vote, own: Vote) -> Result<(OwnedMutexGuard<()>, Arc<Notify>), String> {
+        if vote < own {
+            return Err(format!(
+                "its sender leads no more: this peer has heard of term {}",
+                own.leader_id.term
+            ));
+        }
         if let Some(sender) = self.receiving().clone().filter(|sender| sender.vote <= vote) {
             sender.makes_room.notify_one();
         }
@@ -72,10 +78,15 @@ impl Place {
 pub(crate) async fn plan(core: &Core, manifest: wire::InstallManifest) -> Result<Vec<String>, String> {
     let vote = convert::vote_from_wire(manifest.vote).map_err(|error| error.to_string())?;
     // An announcement removes files: not while another checkpoint is being received or installed.
-    let (_taken, _) = core.health.installing.take(vote).await?;
+    let (taken, _) = core.health.installing.take(vote, core.metrics().vote).await?;
     core.health.installing.received();
     let dir = core.applier.engine().incoming_dir();
-    let wanted = run_blocking(core.settings.inline_apply, move || plan_install(&dir, &manifest)).await;
+    let wanted = run_blocking(core.settings.inline_apply, move || {
+        // Held by the work itself: it goes on when the caller hangs up.
+        let _taken = taken;
+        plan_install(&dir, &manifest)
+    });
+    let wanted = wanted.await;
     wanted.map_err(|error| error.to_string())
 }
 
@@ -116,15 +127,21 @@ fn plan_install(dir: &Path, manifest: &wire::InstallManifest) -> std::io::Result
         .collect())
 }
 
-/// Receives what [`plan`] has asked for, and installs it; the vote this peer has afterwards.
+/// Receives what [`plan`] has asked for, and installs it; the vote this peer has afterwards. In a task of its own: the caller may
+/// hang up, but nobody else may touch the files before what has begun is over.
 pub(crate) async fn receive_and_install(
-    core: &Core,
-    mut chunks: impl Stream<Item = wire::InstallChunk> + Unpin,
+    core: Arc<Core>,
+    chunks: impl Stream<Item = wire::InstallChunk> + Send + Unpin + 'static,
 ) -> Result<wire::Vote, String> {
+    let installed = tokio::spawn(async move { install(&core, chunks).await });
+    installed.await.map_err(|error| error.to_string())?
+}
+
+async fn install(core: &Core, mut chunks: impl Stream<Item = wire::InstallChunk> + Send + Unpin) -> Result<wire::Vote, String> {
     core.takes_part()?;
     let manifest = take_manifest(&mut chunks).await?;
     let vote = convert::vote_from_wire(manifest.vote).map_err(|error| error.to_string())?;
-    let (one_at_a_time, makes_room) = core.health.installing.take(vote).await?;
+    let (_taken, makes_room) = core.health.installing.take(vote, core.metrics().vote).await?;
     let log_id = manifest.log_id.ok_or("the manifest has no log id")?;
     let log_id = convert::log_id_from_wire(log_id).map_err(|error| error.to_string())?;
     let dir = core.applier.engine().incoming_dir();
@@ -141,18 +158,13 @@ pub(crate) async fn receive_and_install(
         meta,
         snapshot: SnapshotHandle::Received(rows),
     };
-    // A task of its own: the caller may hang up, but nobody may touch the files until openraft has installed them.
-    let raft = core.raft().clone();
     let kept = core.kept_tail.installing(log_id.index);
-    let installing = tokio::spawn(async move {
-        let reply = raft.install_full_snapshot(vote, snapshot).await;
-        drop((kept, one_at_a_time));
-        reply
-    });
-    let reply = installing
+    let reply = core
+        .raft()
+        .install_full_snapshot(vote, snapshot)
         .await
-        .map_err(|error| error.to_string())?
         .map_err(|error| error.to_string())?;
+    drop(kept);
     // A later vote in the answer says no to the sender, and promises nothing.
     if reply.vote == vote {
         see_durable(core, log_id.index).await?;

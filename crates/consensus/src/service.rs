@@ -231,6 +231,11 @@ impl Node {
             true => settled.nodes().find(is_it),
             false => settled.nodes().chain(metrics.membership_config.nodes()).find(is_it),
         };
+        // openraft goes on naming a leader that is cut off; whoever believes it must not hear it of ourselves.
+        let leader = metrics
+            .current_leader
+            .filter(|leader| *leader != core.peer || core.leads_a_quorum());
+        let leader = leader.unwrap_or(0);
         let (disk, disk_low) = core.own_disk();
         let acknowledged = known.and_then(|(peer, _)| core.acknowledged.mark_of(*peer));
         wire::HelloReply {
@@ -240,7 +245,7 @@ impl Node {
             incarnation: core.incarnation.0,
             peer_address: core.peer_address.clone(),
             public_address: core.public_address.clone(),
-            leader: metrics.current_leader.unwrap_or(0),
+            leader,
             leader_peer_address: self.leader().map(|(_, leader)| leader.peer_address).unwrap_or_default(),
             term: metrics.current_term,
             last_log_index: metrics.last_log_index.unwrap_or(0),
@@ -291,7 +296,7 @@ impl Node {
 
     /// Receives the missing files, verifies all of them and hands the checkpoint to openraft.
     pub async fn handle_install(&self, chunks: impl Stream<Item = wire::InstallChunk> + Send + Unpin + 'static) -> wire::InstallReply {
-        match receiving::receive_and_install(&self.core, chunks).await {
+        match receiving::receive_and_install(self.core.clone(), chunks).await {
             Ok(vote) => wire::InstallReply {
                 vote: Some(vote),
                 error: String::new(),

@@ -11,7 +11,8 @@ pub struct Timing {
     pub heartbeat_ms: u64,
     pub election_min_ms: u64,
     pub election_max_ms: u64,
-    /// A leader without a quorum steps down after this long, so that a bridge between two halves cannot keep it alive.
+    /// A leader without a quorum leaves out its heartbeats for every other interval of this length, so that a bridge between two
+    /// halves cannot keep it alive.
     pub quorum_loss_probe_ms: u64,
 }
 

@@ -14,7 +14,8 @@ use tokio::time::Instant;
 /// Ends when this peer has heard of a membership, which names those who can tell it everything else, or is told that it has no place
 /// in any.
 pub(crate) async fn watch(core: Arc<Core>) {
-    // A leader that was overthrown may not have heard of this peer; by then it knows that it does not lead.
+    // A leader that is cut off may not have heard of this peer; it says that it leads only while a quorum confirms it. What is left
+    // is a leader that was overthrown a moment ago.
     let certain_after = 2 * Duration::from_millis(core.settings.timing.quorum_loss_probe_ms);
     let mut unknown_since = None;
     while !core.is_stopping() && core.metrics().membership_config.nodes().next().is_none() {
@@ -46,7 +47,7 @@ async fn is_unknown_to_leader(core: &Core) -> bool {
 }
 
 /// What members of this cluster at these addresses answer.
-async fn ask(core: &Core, addresses: impl Iterator<Item = &String>) -> Vec<wire::HelloReply> {
+pub(crate) async fn ask(core: &Core, addresses: impl Iterator<Item = &String>) -> Vec<wire::HelloReply> {
     let calls = addresses.map(|address| {
         let client = core.transport.client(address, 0, 0, Channel::Forward);
         let request = hello_request(core, core.applier.applied().digests);

@@ -277,8 +277,9 @@ impl Client {
 
     fn dress<Q>(&self, message: Q, id: Option<(u64, u64)>, metadata: &[(&'static str, u64)]) -> Request<Q> {
         let mut request = Request::new(message);
-        request.set_timeout(self.timeout.mul_f64(PEERS_SHARE));
         let map = request.metadata_mut();
+        // Not gRPC's own: with that the client library would end the call itself, before the peer has said what it knows.
+        map.insert("quorate-deadline-ms", (self.timeout.mul_f64(PEERS_SHARE).as_millis() as u64).into());
         if let Some((session, number)) = id {
             map.insert("quorate-session", session.into());
             map.insert("quorate-request", number.into());

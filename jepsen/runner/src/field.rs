@@ -30,6 +30,7 @@ use quorate_tests::cluster::{TOKEN, write_secret};
 use quorate_tests::ports::free_address;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 use std::sync::{Arc, Mutex};
 use tokio::runtime::{Builder, Handle, Runtime};
 
@@ -275,7 +276,24 @@ impl Field {
 
     /// The state letter in /proc of a worker that runs.
     pub fn worker_state(&self, which: usize) -> Option<char> {
-        self.workers[which].lock().expect("no user of a worker panics").as_ref()?.state()
+        let worker = self.workers[which].lock().expect("no user of a worker panics");
+        worker.as_ref()?.state().filter(|state| *state != 'Z')
+    }
+
+    /// How a worker ended, once, if nobody ended it.
+    fn worker_ended(&self, which: usize) -> anyhow::Result<Option<ExitStatus>> {
+        let mut worker = self.workers[which].lock().expect("no user of a worker panics");
+        let Some(process) = worker.as_mut() else { return Ok(None) };
+        let status = process.ended()?;
+        if status.is_some() {
+            *worker = None;
+        }
+        Ok(status)
+    }
+
+    /// All that a worker has said.
+    pub fn worker_log(&self, which: usize) -> String {
+        std::fs::read_to_string(self.worker_start(which).log).unwrap_or_default()
     }
 
     /// Starts a tool of the suite where a node is, and sees to it that it does not stay.

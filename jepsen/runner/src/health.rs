@@ -33,7 +33,7 @@ pub fn faults(counts: &BTreeMap<String, FaultCount>, asked: &[(&'static str, Vec
     verdict.with(json!(counts))
 }
 
-/// No node may end by itself unless a fault says that it may; none may panic but where a failpoint tells it to.
+/// No node or worker may end by itself unless a fault says that it may; none may panic but where a failpoint tells it to.
 pub fn nodes(field: &Field, anomalies: &[String]) -> Verdict {
     let mut signs = anomalies.to_vec();
     let exits: Vec<_> = field
@@ -48,6 +48,11 @@ pub fn nodes(field: &Field, anomalies: &[String]) -> Verdict {
         let log = field.node(node).log();
         let bad = log.lines().filter(|line| is_bad(line));
         signs.extend(bad.take(MOST_SIGNS).map(|line| format!("{} said: {line}", field.name(node))));
+    }
+    for worker in 0..field.workers() {
+        let log = field.worker_log(worker);
+        let bad = log.lines().filter(|line| is_bad(line));
+        signs.extend(bad.take(MOST_SIGNS).map(|line| format!("worker {} said: {line}", worker + 1)));
     }
     match signs.is_empty() {
         true => Verdict::valid(

@@ -113,7 +113,7 @@ pub fn repeats(number: u64) -> usize {
 pub fn home(stage: &Stage, number: u64) -> Home {
     match number % 3 {
         2 => Home::Anywhere,
-        _ => Home::Node((number % stage.field.size() as u64) as usize),
+        _ => Home::Node(((number - number / 3) % stage.field.size() as u64) as usize),
     }
 }
 

@@ -68,6 +68,8 @@ impl Fuzzer {
     /// Runs one seed in a process of its own; the report and the trace.
     pub fn one(&self, seed: u64) -> io::Result<Report> {
         let out = self.out.join(format!("seed-{seed}"));
+        // What a run that was ended has left must not be taken for this one's.
+        forget(&out);
         let errors = std::fs::File::create(out.with_extension("err"))?;
         let mut child = Command::new(&self.program)
             .args(&self.arguments)
@@ -80,18 +82,20 @@ impl Fuzzer {
         let deadline = Instant::now() + PATIENCE;
         let status = loop {
             match child.try_wait()? {
-                Some(status) => break format!("its process ended with {status}"),
+                Some(status) if status.success() => break Ok(()),
+                Some(status) => break Err(format!("its process ended with {status}")),
                 None if Instant::now() > deadline => {
                     child.kill()?;
                     child.wait()?;
-                    break format!("it was not done within {PATIENCE:?}");
+                    break Err(format!("it was not done within {PATIENCE:?}"));
                 }
                 None => std::thread::sleep(Duration::from_millis(5)),
             }
         };
-        let Ok(report) = std::fs::read(out.with_extension("json")) else {
-            return Ok(Report::failed(seed, status));
-        };
+        if let Err(why) = status {
+            return Ok(Report::failed(seed, why));
+        }
+        let report = std::fs::read(out.with_extension("json"))?;
         let trace = std::fs::read_to_string(out.with_extension("trace"))?;
         Ok(Report {
             trace,

@@ -226,19 +226,22 @@ async fn a_checkpoint_that_restores_the_quorum_is_sent_as_fast_as_it_goes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_sender_that_fell_silent_makes_room_for_the_next_leader() {
+async fn a_sender_that_fell_silent_makes_room() {
     let cluster = Cluster::start(small_checkpoints()).await;
     let leader = cluster.leader().await;
     let away = (leader + 1) % 3;
-    // A leader of an earlier term began to send, and a partition took it away.
-    let overthrown = wire::LeaderId { term: 0, peer: 1 };
+    // The leader began to send, and its connection died without a word.
+    let sender = wire::LeaderId {
+        term: cluster.node(leader).status().term,
+        peer: leader as u64 + 1,
+    };
     let manifest = wire::InstallManifest {
         vote: Some(wire::Vote {
-            leader: Some(overthrown),
+            leader: Some(sender),
             committed: true,
         }),
         log_id: Some(wire::LogId {
-            leader: Some(overthrown),
+            leader: Some(sender),
             index: 1,
         }),
         membership: codec::encode_stored_membership(&codec::StoredMembership::default()).into(),

@@ -16,10 +16,14 @@ pub async fn write(field: &Field) -> anyhow::Result<()> {
         let states = states(field).await;
         let all: Option<Vec<&RaftState>> = states.iter().map(Option::as_ref).collect();
         let all = all?;
-        all.iter().all(|state| state.applied == all[0].applied).then_some(())
+        let is_same = all.iter().all(|state| state.applied == all[0].applied);
+        is_same.then_some(states)
     });
-    let same = same.await;
-    let states = states(field).await;
+    // The very look in which they were the same: the product writes now and then by itself.
+    let (states, same) = match same.await {
+        Ok(states) => (states, Ok(())),
+        Err(error) => (states(field).await, Err(error)),
+    };
     let nodes = states.iter().enumerate().map(|(node, state)| {
         state.as_ref().map(|state| {
             json!({

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 /// Shortest time a fault lasts.
 const SHORTEST_MS: u64 = 1_000;
@@ -19,6 +19,10 @@ const AFTER_SKIPPED_MS: u64 = 1_200;
 /// the time, or little is written that could be lost.
 const SHORTEST_PAUSE_MS: u64 = 2_000;
 const PAUSE_MS_PER_KIND: u64 = 2_000;
+/// In the middle of a run of this length or longer all faults rest for so long: with many kinds there is otherwise no moment at
+/// which the cluster must be whole again within its bound.
+const RESTS_FROM_SECONDS: u64 = 60;
+const REST: Duration = Duration::from_secs(14);
 /// A fault begins and ends within this, or the suite is broken.
 const LONGEST_STEP: Duration = Duration::from_secs(90);
 
@@ -53,6 +57,7 @@ impl Schedules {
         let (fail, failed) = watch::channel(false);
         let seconds = self.seconds;
         let pauses_ms = PAUSE_MS_PER_KIND * self.all.len() as u64;
+        let rest = (seconds >= RESTS_FROM_SECONDS).then(|| Instant::now() + Duration::from_secs(seconds / 2));
         let tasks = self.all.into_iter().map(|(chosen, random)| {
             let one = OneSchedule {
                 field: field.clone(),
@@ -60,6 +65,7 @@ impl Schedules {
                 ending: ending.clone(),
                 longest_ms: (chosen.longest_seconds * 1_000).min(seconds * 1_000 / 3).max(SHORTEST_MS + 1),
                 pauses_ms,
+                rest,
                 chosen,
                 random,
             };
@@ -114,16 +120,23 @@ struct OneSchedule {
     longest_ms: u64,
     /// By how much a pause is longer than the shortest, at most.
     pauses_ms: u64,
+    /// When all faults rest.
+    rest: Option<Instant>,
 }
 
 impl OneSchedule {
     async fn run(mut self) -> Result<(), String> {
         let mut pause_ms = 500 + self.random.below(2_000);
         while !self.wait(pause_ms).await {
+            let now = Instant::now();
+            if let Some(over) = self.rest.map(|rest| rest + REST).filter(|over| now < *over && now + REST >= *over) {
+                self.wait((over - now).as_millis() as u64).await;
+                continue;
+            }
             let installed = self.begin().await?;
             if installed {
                 let on_ms = SHORTEST_MS + self.random.below(self.longest_ms - SHORTEST_MS);
-                self.wait(on_ms).await;
+                self.wait(on_ms.min(self.until_rest_ms())).await;
             }
             self.undo(installed).await?;
             pause_ms = match installed {
@@ -132,6 +145,11 @@ impl OneSchedule {
             };
         }
         Ok(())
+    }
+
+    fn until_rest_ms(&self) -> u64 {
+        let rest = self.rest.and_then(|rest| rest.checked_duration_since(Instant::now()));
+        rest.map_or(u64::MAX, |left| left.as_millis() as u64)
     }
 
     /// Waits, but not beyond the end; whether that has come.

@@ -54,6 +54,7 @@ fn check_jobs(history: &[Op], fates: Result<&Fates, &str>) -> Verdict {
     }
     let broken = check_submissions(&all, &jobs, fates)
         .and_then(|()| check_states(&all))
+        .and_then(|()| check_lists_in_time(&all))
         .and_then(|()| check_ends(&all, last, &jobs, fates))
         .and_then(|()| check_counts(last, &jobs, fates));
     if let Err((index, what)) = broken {
@@ -152,6 +153,22 @@ fn check_states(all: &[Operation<'_>]) -> Result<(), Broken> {
                 return Err((list.from(), what));
             }
             seen.insert(job.id, job.state);
+        }
+    }
+    Ok(())
+}
+
+/// No list is of a revision before that of a list which had ended when it began.
+fn check_lists_in_time(all: &[Operation<'_>]) -> Result<(), Broken> {
+    let lists = || all.iter().filter(|operation| operation.f() == "jobs" && operation.is_ok());
+    for list in lists() {
+        let ended = lists().filter(|other| other.to() < list.from());
+        if let Some(newest) = ended
+            .max_by_key(|other| other.revision())
+            .filter(|newest| newest.revision() > list.revision())
+        {
+            let what = format!("{}: a list of an older revision than {} before it", list.name(), newest.name());
+            return Err((list.from(), what));
         }
     }
     Ok(())
@@ -310,14 +327,26 @@ fn check_look(operation: &Operation<'_>, completed: &BTreeSet<u64>, files: u64) 
     }
 }
 
-/// Whoever looks at a collection, wherever and whenever, sees the same.
+/// Whoever looks at a collection, wherever and whenever, sees the same; who looks after somebody has seen it, sees it.
 fn check_same(all: &[Operation<'_>]) -> Option<Broken> {
     let mut known: HashMap<u64, &Json> = HashMap::new();
-    for operation in all.iter().filter(|operation| operation.f() == "look") {
+    let mut seen_at: HashMap<u64, u64> = HashMap::new();
+    let looks = || all.iter().filter(|operation| operation.f() == "look" && operation.is_ok());
+    let target_of = |operation: &Operation<'_>| operation.input()[0].as_u64().unwrap_or(u64::MAX);
+    let shown_by = |operation: &Operation<'_>| operation.output().map_or(Json::Null, |output| output[1].clone());
+    for operation in looks().filter(|operation| !shown_by(operation).is_null()) {
+        let at = seen_at.entry(target_of(operation)).or_insert(operation.to());
+        *at = operation.to().min(*at);
+    }
+    for operation in looks() {
+        let target = target_of(operation);
         let Some(shown) = operation.output().map(|output| &output[1]).filter(|shown| !shown.is_null()) else {
+            if seen_at.get(&target).is_some_and(|seen| *seen < operation.from()) {
+                let what = format!("{}: it is not there, and had been seen before", operation.name());
+                return Some((operation.from(), what));
+            }
             continue;
         };
-        let target = operation.input()[0].as_u64().unwrap_or(u64::MAX);
         let first = *known.entry(target).or_insert(shown);
         if first != shown {
             return Some((

@@ -83,12 +83,13 @@ fn check_idle(last: &Operation<'_>, all: &[Operation<'_>]) -> Result<(), Broken>
     let names = |operation: &Operation<'_>, node: u64| operation.input()[1].as_array().is_some_and(|nodes| nodes.contains(&json!(node)));
     let before = |operation: &&Operation<'_>| operation.from() < last.to() && operation.kind() != Kind::Fail;
     for node in (0..NODES).filter(|node| !homes.contains(node)) {
-        let mut carriers: HashSet<&str> = HashSet::new();
+        let adds = |operation: &&Operation<'_>| matches!(operation.f(), "add-nodes" | "add-cluster") && names(operation, node);
+        let adding = all.iter().filter(before).filter(adds);
+        let carriers: HashSet<&str> = adding.map(|operation| operation.input()[0].as_str().unwrap_or_default()).collect();
         let (mut gone, mut back) = (0, None);
         for operation in all.iter().filter(before) {
             match operation.f() {
                 "add-nodes" | "add-cluster" if names(operation, node) => {
-                    carriers.insert(operation.input()[0].as_str().unwrap_or_default());
                     back = back.max(operation.is_ok().then_some(operation.from()));
                 }
                 "drop-nodes" if names(operation, node) => gone = gone.max(operation.to()),

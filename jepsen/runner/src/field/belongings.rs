@@ -226,11 +226,14 @@ fn detach(file: &Path) -> anyhow::Result<()> {
 
 /// Loop devices over this file.
 pub fn devices_of(file: &Path) -> anyhow::Result<Vec<String>> {
-    if !file.exists() {
-        return Ok(Vec::new());
-    }
-    let said = run(Command::new("losetup").args(["-n", "-O", "NAME", "-j"]).arg(file))?;
-    Ok(said.split_whitespace().map(str::to_owned).collect())
+    let said = run(Command::new("losetup").args(["-n", "-O", "NAME,BACK-FILE"]))?;
+    // A file that was removed is marked as such, and still held.
+    let is_over = |line: &str| {
+        let (device, over) = line.trim().split_once(char::is_whitespace)?;
+        let over = over.trim().trim_end_matches(" (deleted)");
+        (Path::new(over) == file).then(|| device.to_owned())
+    };
+    Ok(said.lines().filter_map(is_over).collect())
 }
 
 fn wait_until(what: &str, mut holds: impl FnMut() -> bool) -> anyhow::Result<()> {

@@ -38,6 +38,8 @@ impl Claims {
 impl Field {
     /// Takes those of `wanted` that no fault has; which these are. `may_end` says that they may end by themselves.
     pub fn claim(&self, fault: &str, wanted: &[usize], may_end: bool) -> Vec<usize> {
+        // Ends that nobody has seen yet are nobody's but the node's.
+        let _ = self.look_for_exits();
         let mut held = self.claims.held();
         let free: Vec<usize> = wanted.iter().copied().filter(|node| !held.contains_key(node)).collect();
         for node in &free {
@@ -72,7 +74,7 @@ impl Field {
         (0..self.size()).filter(|node| !held.contains_key(node)).collect()
     }
 
-    /// Notes nodes that ended by themselves.
+    /// Notes nodes and workers that ended by themselves.
     pub fn look_for_exits(&self) -> anyhow::Result<()> {
         for position in 0..self.total() {
             let node = self.node(position);
@@ -83,6 +85,16 @@ impl Field {
                 how: describe(status),
                 allowed_by: claim.filter(|claim| claim.may_end).map(|claim| claim.fault),
                 last_said: node.log_tail(LAST_LINES),
+            };
+            self.exits.lock().expect("no user of the exits panics").push(exit);
+        }
+        for which in 0..self.workers() {
+            let Some(status) = self.worker_ended(which)? else { continue };
+            let exit = Exit {
+                node: format!("worker-{}", which + 1),
+                how: describe(status),
+                allowed_by: None,
+                last_said: self.worker_log(which).lines().last().unwrap_or_default().to_owned(),
             };
             self.exits.lock().expect("no user of the exits panics").push(exit);
         }

@@ -122,10 +122,12 @@ fn manifest_dir(package: &str) -> anyhow::Result<PathBuf> {
 fn compile(tests: &BTreeSet<(String, String)>, binaries: &BTreeSet<&str>) -> anyhow::Result<Vec<Json>> {
     let mut messages = Vec::new();
     let mut targets = Vec::new();
-    for (_, target) in tests {
-        match target.as_str() {
+    // Several packages may have a target of one name; cargo wants each name once.
+    let names: BTreeSet<&str> = tests.iter().map(|(_, target)| target.as_str()).collect();
+    for name in names {
+        match name {
             "lib" => targets.push("--lib".to_owned()),
-            target => targets.extend(["--test".to_owned(), target.to_owned()]),
+            name => targets.extend(["--test".to_owned(), name.to_owned()]),
         }
     }
     let mut packages: BTreeSet<&str> = tests.iter().map(|(package, _)| package.as_str()).collect();

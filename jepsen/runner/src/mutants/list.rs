@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn only_a_verdict_is_one() {
         let sim = Catcher::Sim { from: 1, seeds: 2 };
-        assert_eq!(sim.verdict(1, "seed 7 breaks \"x\": y\n"), Ok("seed 7 breaks \"x\": y".to_owned()));
+        assert_eq!(sim.verdict(1, "seed 7 breaks \"x\": y\n"), Ok("seed 7 breaks \"x\"".to_owned()));
         assert_eq!(sim.verdict(0, ""), Err(NOTHING.to_owned()));
         assert!(sim.verdict(2, "this build has deliberate defects").is_err());
         let test = Catcher::Test {

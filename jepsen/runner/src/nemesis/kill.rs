@@ -7,6 +7,10 @@ use crate::field::Field;
 use crate::field::node::describe;
 use crate::seeded::Random;
 use async_trait::async_trait;
+use std::os::unix::process::ExitStatusExt;
+
+/// SIGKILL.
+const KILLED: i32 = 9;
 
 pub struct Kill {
     modes: Modes,
@@ -33,6 +37,13 @@ impl Nemesis for Kill {
         let mut ends = Vec::new();
         for node in &self.taken {
             if let Some(status) = field.node(*node).kill()? {
+                if status.signal() != Some(KILLED) {
+                    field.note_anomaly(format!(
+                        "{} ended by itself, by {}, before it was killed",
+                        field.name(*node),
+                        describe(status)
+                    ));
+                }
                 ends.push(format!("{} ended by {}", field.name(*node), describe(status)));
             }
         }

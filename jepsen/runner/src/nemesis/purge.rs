@@ -34,6 +34,8 @@ pub struct Purge {
     modes: Modes,
     mode: &'static str,
     victim: Option<Victim>,
+    /// What happened on the victim's way back, once it is.
+    back: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +53,7 @@ impl Purge {
             modes,
             mode: "",
             victim: None,
+            back: None,
         }
     }
 
@@ -58,29 +61,32 @@ impl Purge {
         ["cut", "twice"].contains(&self.mode)
     }
 
-    async fn away(&self, field: &Field, victim: Victim) -> anyhow::Result<()> {
+    async fn away(&self, field: &Field, node: usize) -> anyhow::Result<()> {
         match self.is_cut() {
-            true => cut_off(field, victim.node, true),
-            false => field.kill(victim.node).await,
+            true => cut_off(field, node, true),
+            false => field.kill(node).await,
         }
     }
 
-    /// Brings the victim back; what happened on the way.
-    async fn back(&self, field: &Field, victim: Victim) -> anyhow::Result<String> {
+    /// Brings the victim back; what happened on the way, and whether it is what the mode says.
+    async fn back(&self, field: &Field, victim: usize) -> anyhow::Result<(String, bool)> {
         if self.is_cut() {
-            cut_off(field, victim.node, false)?;
-            return Ok("its network is whole again".to_owned());
+            cut_off(field, victim, false)?;
+            return Ok(("its network is whole again".to_owned(), true));
         }
-        let mut dying = victim.node;
+        let mut dying = victim;
         if self.mode == "snapshot_send_piece" {
-            dying = field.leader().await.unwrap_or(victim.node);
-            let armed = dying != victim.node && field.claim_all("purge", &[dying], true);
+            dying = field.leader().await.unwrap_or(victim);
+            let armed = dying != victim && field.claim_all("purge", &[dying], true);
             if armed {
                 let _ = field.arm(dying, "snapshot_send_piece=panic").await;
             }
-            field.start(victim.node).await?;
+            field.start(victim).await?;
+            if !armed {
+                return Ok(("another fault has the sender, which did not die".to_owned(), false));
+            }
         } else {
-            field.start_with(victim.node, &[], &format!("{}=panic", self.mode))?;
+            field.start_with(victim, &[], &format!("{}=panic", self.mode))?;
         }
         let died = field.wait_for("the node dies", DIES, async || {
             let _ = field.look_for_exits();
@@ -91,15 +97,12 @@ impl Purge {
             let _ = field.arm(dying, &format!("{}=off", self.mode)).await;
         }
         field.start(dying).await?;
-        if dying != victim.node {
+        if dying != victim {
             field.release(&[dying]);
         }
         let name = field.name(dying);
-        Ok(if died {
-            format!("{name} died at {}", self.mode)
-        } else {
-            format!("{name} did not come to {}", self.mode)
-        })
+        let what = if died { "died at" } else { "did not come to" };
+        Ok((format!("{name} {what} {}", self.mode), died))
     }
 }
 
@@ -156,14 +159,14 @@ impl Nemesis for Purge {
             purged: false,
         };
         self.victim = Some(victim);
-        self.away(field, victim).await?;
+        self.away(field, victim.node).await?;
         let mut purged = wait_purged(field, node, victim.had).await;
         if self.mode == "twice" && purged.is_ok() {
             cut_off(field, node, false)?;
             if let Ok(installed) = wait_installed(field, node, victim.had).await {
                 victim.had = installed;
                 self.victim = Some(victim);
-                self.away(field, victim).await?;
+                self.away(field, victim.node).await?;
                 let state = field.raft_state(node).await;
                 victim.had = state.map_or(installed, |state| state.last.max(installed));
                 self.victim = Some(victim);
@@ -179,7 +182,17 @@ impl Nemesis for Purge {
                     field.name(node),
                     victim.had
                 );
-                Ok(Outcome::installed(self.mode, field, &[node], evidence))
+                if self.is_cut() {
+                    return Ok(Outcome::installed(self.mode, field, &[node], evidence));
+                }
+                // Whether the step was come to is seen on the way back.
+                let (said, came) = self.back(field, node).await?;
+                let told = format!("{evidence}; {said}");
+                self.back = Some(said);
+                Ok(match came {
+                    true => Outcome::installed(self.mode, field, &[node], told),
+                    false => Outcome::Indeterminate { why: told },
+                })
             }
             Err(error) => Ok(Outcome::Indeterminate { why: format!("{error:#}") }),
         }
@@ -195,7 +208,10 @@ impl Nemesis for Purge {
             field.release(&[victim.node]);
             return Ok("it is back, and needs no checkpoint".to_owned());
         }
-        let back = self.back(field, victim).await;
+        let back = match self.back.take() {
+            Some(said) => Ok(said),
+            None => self.back(field, victim.node).await.map(|(said, _)| said),
+        };
         let installed = wait_installed(field, victim.node, victim.had).await;
         field.release(&[victim.node]);
         let installed = installed.map_or_else(|error| format!("{error:#}"), |index| format!("it was sent the state at {index}"));

@@ -77,6 +77,9 @@ impl Nemesis for Transfer {
                     field.name(leader),
                     field.name(next)
                 );
+                if mode != "dead" && next == leader {
+                    return Ok(Outcome::Indeterminate { why: evidence });
+                }
                 Ok(Outcome::installed(mode, field, &[leader, target], evidence))
             }
             Err(_) => Ok(Outcome::Indeterminate {
