@@ -1,5 +1,6 @@
 //! Takes open tasks for a worker. Which, is decided here, so that two workers never get the same: the jobs with the fewest claimed
-//! tasks come first, so that a long job does not hold up the short ones behind it.
+//! tasks come first, and of those the one that was served longest ago: a long job does not hold up the short ones behind it, and with
+//! more jobs than workers all take turns.
 
 use crate::command::{ApplyContext, ApplyError, Command, Prepare, PrepareContext};
 use crate::jobs::{self, rows, tasks};
@@ -74,17 +75,17 @@ impl Command for ClaimTasks {
     type Reply = ClaimTasksReply;
 
     fn apply(&self, context: &mut ApplyContext<'_, '_>) -> Result<ClaimTasksReply, ApplyError> {
-        let (reader, now_ms) = (context.reader(), context.now().0);
+        let (reader, now_ms, now_revision) = (context.reader(), context.now().0, context.revision().0);
         let (mut queue, mut candidates) = (BTreeSet::new(), BTreeMap::new());
         for (job, progress) in jobs::all_active(reader)? {
-            queue.insert((progress.tasks_claimed, job));
+            queue.insert((progress.tasks_claimed, progress.claimed_at, job));
             let seek = rows::open_of(job);
             let record = None;
             candidates.insert(job, Candidate { seek, progress, record });
         }
         let mut assignments = Vec::new();
         while assignments.len() < self.max.min(limits::MAX_CLAIMS) as usize
-            && let Some((_, job)) = queue.pop_first()
+            && let Some((_, _, job)) = queue.pop_first()
             && let Some(candidate) = candidates.get_mut(&job)
         {
             let Some((number, before)) = candidate.next(reader, job, now_ms)? else {
@@ -100,6 +101,7 @@ impl Command for ClaimTasks {
                 ..before.clone()
             };
             tasks::change(context, job, number, &mut candidate.progress, &before, &claimed)?;
+            candidate.progress.claimed_at = now_revision;
             if candidate.progress.started_ms == 0 {
                 candidate.progress.started_ms = now_ms;
             }
@@ -110,7 +112,7 @@ impl Command for ClaimTasks {
             let record = record.ok_or_else(|| StoreError(format!("job {job} is active but has no record")))?;
             assignments.push(tasks::assignment(job, record, number, &claimed));
             context.put_record(rows::active(job), &candidate.progress);
-            queue.insert((candidate.progress.tasks_claimed, job));
+            queue.insert((candidate.progress.tasks_claimed, now_revision, job));
         }
         Ok(ClaimTasksReply { tasks: assignments })
     }

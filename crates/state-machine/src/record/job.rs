@@ -92,6 +92,9 @@ pub struct JobProgressRecord {
     pub planned: Option<super::StatsRecord>,
     #[prost(message, optional, tag = "8")]
     pub done: Option<super::StatsRecord>,
+    /// Revision at which a task of it was claimed last: jobs take turns by it. 0 if none was, or by a peer that did not keep it.
+    #[prost(uint64, tag = "9")]
+    pub claimed_at: u64,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -129,6 +129,8 @@ pub fn records() -> Vec<Golden> {
         tasks_claimed: 1,
         planned: Some(stats()),
         done: Some(stats()),
+        // Records of before it was kept are read, and stay as they are.
+        claimed_at: 0,
     };
     let collection = CollectionRecord {
         name: "c".into(),

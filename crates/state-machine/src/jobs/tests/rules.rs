@@ -613,3 +613,24 @@ fn what_a_worker_sends_is_bounded() {
     };
     assert_eq!(prepare::<FailTask>(long).expect("cut").reason.len(), limits::MAX_DESCRIPTION_BYTES);
 }
+
+#[test]
+fn jobs_take_turns_when_there_are_more_of_them_than_workers() {
+    const JOBS: usize = 4;
+    let mut bench = fixture::bench();
+    for number in 1..=JOBS as u64 {
+        let job = fixture::start(&mut bench, fixture::definition(JobKind::Restore, number)).expect("started");
+        fixture::plan_all(&mut bench, job);
+    }
+    let mut served = Vec::new();
+    while let [task] = claim(&mut bench, "the only worker", 1).as_slice() {
+        served.push(task.job_id);
+        assert!(complete(&mut bench, task));
+    }
+    let tasks_of_each = served.len() / JOBS;
+    assert!(tasks_of_each > 1, "{served:?}");
+    for turn in served.chunks(JOBS) {
+        let distinct: std::collections::BTreeSet<u64> = turn.iter().copied().collect();
+        assert_eq!(distinct.len(), JOBS, "{served:?}");
+    }
+}
