@@ -4,6 +4,7 @@ mod alterations;
 mod front_routes;
 mod infrastructure;
 mod keys;
+mod refusals;
 mod routes;
 mod storage;
 mod unavailable;

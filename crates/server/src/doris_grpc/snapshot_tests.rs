@@ -286,9 +286,22 @@ async fn the_http_routes_refuse_in_the_words_of_the_contract() {
             "{route}"
         );
     }
-    let unnamed = peer.call("list_snapshot", "{}").await;
-    assert_eq!(unnamed.status, StatusCode::BAD_REQUEST);
-    assert_eq!(unnamed.json()["msg"], "either instance_id or cloud_unique_id must be provided");
+    for (body, text) in [
+        ("{}", "either instance_id or cloud_unique_id must be provided"),
+        (r#"{"cloud_unique_id":"nobody"}"#, "empty instance_id"),
+        (
+            r#"{"instance_id":"i","required_snapshot_id":"x"}"#,
+            "invalid snapshot_id format, snapshot_id=x",
+        ),
+        (
+            "[]",
+            "parse http request 'list_snapshot': INVALID_ARGUMENT:: Root element must be a message.",
+        ),
+    ] {
+        let answered = peer.call("list_snapshot", body).await;
+        assert_eq!(answered.status, StatusCode::BAD_REQUEST, "{body}");
+        assert_eq!(answered.json()["msg"], text, "{body}");
+    }
 }
 
 #[tokio::test]

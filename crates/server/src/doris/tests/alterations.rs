@@ -48,6 +48,9 @@ async fn set_instance_status_obeys_every_operation_of_its_body() {
     let shown = instance(&peer).await;
     assert_eq!((&shown["name"], &shown["sse_enabled"]), (&json!("by op"), &json!(true)));
     ok(&peer, "set_instance_status", with_op("DISABLE_SSE"), "OK").await;
+    let property = json!({"instance_id": "i", "op": "SET_SNAPSHOT_PROPERTY", "properties": {"max_reserved_snapshots": "3"}});
+    ok(&peer, "set_instance_status", property, "OK").await;
+    assert_eq!(instance(&peer).await["max_reserved_snapshot"], "3");
     let clusters = because(INVALID, "failed to drop instance, instance has clusters");
     refuse(&peer, "set_instance_status", with_op("DROP"), clusters).await;
     let absent = because(ABSENT, "instance not existed, instance_id=j, err=KeyNotFound");

@@ -7,7 +7,7 @@ use crate::object_stores::Secrets;
 use crate::resource_fixture::{START_SECONDS, World};
 use crate::storage_fixture::*;
 use prost::Message;
-use quorate_model::ErrorCode::{AlreadyExists, InvalidArgument, TooLarge};
+use quorate_model::ErrorCode::{AlreadyExists, InvalidArgument, LimitReached, TooLarge};
 use quorate_wire::doris::object_store_info_pb::Provider;
 use quorate_wire::doris::{AlterObjStoreInfoRequest, ObjectStoreInfoPb};
 
@@ -131,4 +131,15 @@ fn names_are_taken_once_and_vaults_are_bounded() {
     let text = "instance i has 256 vaults, limit 256; drop unused ones";
     world.refuse::<AddS3Vault>(about_vault(s3_vault("more")), TooLarge, text);
     assert_eq!((world.rows_of(RecordTable::Vault), shown(&world).storage_vault.len()), (256, 256));
+}
+
+#[test]
+fn object_stores_outside_of_vaults_stand_in_the_way_of_another_one() {
+    let mut world = world_with_store();
+    world.change_instance("i", |info| info.enable_storage_vault = Some(true));
+    let same = "original obj infos has a same conf, please check it";
+    world.refuse::<AddS3Vault>(about_vault(s3_vault("first")), InvalidArgument, same);
+    world.change_instance("i", |info| info.obj_info = vec![info.obj_info[0].clone(); limits::MAX_OBJECT_STORES]);
+    let full = "this instance history has greater than 10 objs, please new another instance";
+    world.refuse::<AddS3Vault>(about_vault(s3_vault("more")), LimitReached, full);
 }

@@ -79,6 +79,7 @@ fn a_role_replaces_keys_and_keys_a_role() {
     world.run::<AddObjInfo>(about(cos)).expect("added");
     let text = "role_arn is only supported for S3 and OSS providers";
     world.refuse::<AlterObjInfo>(role("2"), InvalidArgument, text);
+    world.refuse::<LegacyUpdateAkSk>(role("2"), InvalidArgument, text);
 }
 
 #[test]

@@ -555,3 +555,23 @@ fn a_compacted_clone_that_was_dropped_is_not_there_to_be_decoupled() {
     let refused = decouple(&mut bench, "b").expect_err("dropped");
     assert_eq!(refused.message, "instance not found, instance_id=b");
 }
+
+#[test]
+fn a_compacted_clone_of_what_is_no_snapshot_is_not_decoupled() {
+    let mut bench = bench();
+    let snapshot = snapshot_of(&mut bench, "a");
+    clone(&mut bench, request("a", &snapshot, "b", CloneType::ReadOnly)).expect("cloned");
+    let job = compact(&mut bench, "b").expect("started");
+    finish(&mut bench, job);
+    let key = crate::keys::record_by_name(crate::keys::RecordTable::Instance, b"b");
+    let record = crate::command::read_record::<crate::record::InstanceRecord>(&bench.store, &key).expect("reads");
+    let mut record = record.expect("there");
+    let mut altered = info(&bench, "b").info;
+    altered.source_snapshot_id = Some("x".into());
+    record.info = prost::Message::encode_to_vec(&altered).into();
+    bench.store.rows.insert(key, prost::Message::encode_to_vec(&record).into());
+    bench.adopt_rows();
+    let refused = decouple(&mut bench, "b").expect_err("no id of a snapshot");
+    assert_eq!(refused, MetaError::internal("failed to parse source_snapshot_id=x to versionstamp"));
+    assert_eq!(info(&bench, "b").info.source_instance_id(), "a");
+}
