@@ -197,7 +197,7 @@ pub const RPC_TABLE: &[Rpc] = &[
     query_command("adjust_rate_limit", front_routes::adjust_rate_limit, MetaService),
     query("list_rate_limit", front_routes::list_rate_limit, Parameters::None, Result),
     missing("injection_point", MetaService, Query, Plain),
-    query("list_snapshot", snapshots::list_snapshot, QueryOrBody, ResultAlways),
+    query("list_snapshot", snapshots::list_snapshot, QueryOrBody, ResponseAlways),
     query_command("drop_snapshot", write::execute_query::<DropInstanceSnapshot>, MetaService),
     command::<SetSnapshotProperty>(),
     query("get_snapshot_property", front_routes::get_snapshot_property, Query, Result),
