@@ -64,6 +64,8 @@ target="$CARGO_TARGET_DIR/release"
 if [ -z "$directory" ]; then
     mkdir -p target
     directory="$(mktemp -d -p "$PWD/target")"
+    # Also after a failure: `--jobs` takes up to 30 GiB.
+    trap 'find "$directory" -mindepth 1 -maxdepth 1 ! -name result.json -exec rm -rf {} +' EXIT
 fi
 json="${json:-$directory/result.json}"
 
