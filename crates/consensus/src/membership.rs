@@ -383,13 +383,14 @@ fn promotion(metrics: &RaftMetrics<TypeConfig>) -> Option<ChangeMembers<u64, Pee
     Some(ChangeMembers::ReplaceAllVoters(target))
 }
 
-/// The voters with `peer` among them, in the place of whoever had its address.
+/// The voters with `peer` among them, in the place of whoever had its address. During a change the voters are those it leads to.
 fn voters_with(metrics: &RaftMetrics<TypeConfig>, peer: u64) -> BTreeSet<u64> {
     let members: BTreeMap<u64, &PeerNode> = metrics.membership_config.nodes().map(|(id, node)| (*id, node)).collect();
     let address = members.get(&peer).map(|node| &node.peer_address);
-    let voters = metrics.membership_config.voter_ids();
-    let stays = voters.filter(|voter| members.get(voter).map(|node| &node.peer_address) != address);
-    stays.chain([peer]).collect()
+    let mut voters = metrics.membership_config.get_joint_config().last().cloned().unwrap_or_default();
+    voters.retain(|voter| members.get(voter).map(|node| &node.peer_address) != address);
+    voters.insert(peer);
+    voters
 }
 
 /// Entries a follower lacks, as the leader knows it; `None` before its first acknowledgement. A peer that was never heard
@@ -438,6 +439,16 @@ mod tests {
     }
 
     #[test]
+    fn a_promotion_does_not_bring_back_whom_a_change_takes_out() {
+        let membership = membership(3);
+        let nodes: BTreeMap<u64, PeerNode> = membership.nodes().map(|(peer, node)| (*peer, node.clone())).collect();
+        let changing = Membership::new(vec![BTreeSet::from([1, 2]), BTreeSet::from([1])], nodes).expect("voters are nodes");
+        let mut metrics = RaftMetrics::new_initial(1);
+        metrics.membership_config = Arc::new(StoredMembership::new(None, changing));
+        assert_eq!(voters_with(&metrics, 3), BTreeSet::from([1, 3]));
+    }
+
+    #[test]
     fn learners_whose_address_a_later_voter_has_leave() {
         let node = |address: &str, peer: u64| PeerNode {
             peer_address: address.to_owned(),
@@ -450,6 +461,7 @@ mod tests {
         let config = Membership::new(vec![BTreeSet::from([1, 3, 5])], nodes).expect("voters are nodes");
         let mut metrics = RaftMetrics::new_initial(1);
         metrics.membership_config = Arc::new(StoredMembership::new(None, config));
+        assert_eq!(voters_with(&metrics, 6), BTreeSet::from([3, 5, 6]), "in the place of peer 1");
         assert_eq!(left_behind(&metrics), BTreeSet::from([2, 4]));
         assert!(matches!(promotion(&metrics), Some(ChangeMembers::RemoveNodes(peers)) if peers == BTreeSet::from([2, 4])));
     }

@@ -246,7 +246,7 @@ impl Node {
             peer_address: core.peer_address.clone(),
             public_address: core.public_address.clone(),
             leader,
-            leader_peer_address: self.leader().map(|(_, leader)| leader.peer_address).unwrap_or_default(),
+            leader_peer_address: core.node_of(leader).map(|node| node.peer_address).unwrap_or_default(),
             term: metrics.current_term,
             last_log_index: metrics.last_log_index.unwrap_or(0),
             applied_index: core.applier.applied().index,

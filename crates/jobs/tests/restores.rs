@@ -37,14 +37,19 @@ async fn a_thousand_small_segments_are_restored() {
     assert_eq!(sorted(world.visible_files("copy").expect("visible")), source.contents());
 }
 
-#[tokio::test(start_paused = true)]
-async fn the_claim_of_a_worker_that_died_is_taken_over() {
-    let (mut world, source, job) = World::restoring(3, 1_000).await;
+/// Starts the reconciler and waits until it has divided the job.
+async fn planned(world: &mut World, job: u64) {
     world.start(Part::Reconciler);
     world
         .state
         .wait("a plan", |state| state.describe(job).progress.expect("shown").tasks_total > 0)
         .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_claim_of_a_worker_that_died_is_taken_over() {
+    let (mut world, source, job) = World::restoring(3, 1_000).await;
+    planned(&mut world, job).await;
     // Somebody who claims and is never heard of again.
     let claim = ClaimTasks {
         worker: "dead".to_owned(),
@@ -66,11 +71,7 @@ async fn a_claim_outlives_a_jump_of_the_wall_clock() {
     let mut world = World::new().await;
     let source = world.snapshot("source", 3, 1_000);
     let job = world.restore(&source, "copy", 0).expect("started");
-    world.start(Part::Reconciler);
-    world
-        .state
-        .wait("a plan", |state| state.describe(job).progress.expect("shown").tasks_total > 0)
-        .await;
+    planned(&mut world, job).await;
     let claim = ClaimTasks {
         worker: "slow".to_owned(),
         max: 16,
