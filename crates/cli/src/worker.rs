@@ -5,7 +5,7 @@ use crate::channel::{self, TlsArguments};
 use anyhow::{Context as _, bail};
 use clap::Args;
 use quorate_client::TlsOptions;
-use quorate_jobs::{Counters, Settings, Vaults, WorkSource, Worker};
+use quorate_jobs::{Counters, Settings, Vaults, Wanted, WorkSource, Worker};
 use quorate_model::{ErrorCode, MetaError};
 use quorate_objects::{BucketStyle, Http, LocalPlace, ObjectError, ObjectErrorKind, Patience, S3Place, Secret, Vault, VaultPlace};
 use quorate_server::native::reply::error_of;
@@ -21,8 +21,6 @@ use tokio::sync::watch;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
-/// How long a question for work waits for some.
-const CLAIM_WAIT: Duration = Duration::from_secs(20);
 /// How long any other call may take, and a claim beyond its wait.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// A task's rows, and the result of one.
@@ -186,12 +184,13 @@ impl Peers {
 }
 
 impl WorkSource for Peers {
-    async fn claim(&self, worker: &str, tasks: u32) -> Result<Vec<wire::TaskAssignment>, MetaError> {
-        let timeout = CLAIM_WAIT + CALL_TIMEOUT;
+    async fn claim(&self, wanted: Wanted) -> Result<Vec<wire::TaskAssignment>, MetaError> {
+        let timeout = wanted.wait + CALL_TIMEOUT;
         let message = wire::ClaimTasksRequest {
-            worker: worker.to_owned(),
-            tasks,
-            wait_ms: CLAIM_WAIT.as_millis() as u64,
+            worker: wanted.worker,
+            tasks: wanted.tasks,
+            wait_ms: wanted.wait.as_millis() as u64,
+            avoid_jobs: wanted.avoid_jobs,
         };
         let call = |mut client: WorkClient<Channel>| {
             let request = self.request(message.clone(), timeout);
@@ -273,6 +272,8 @@ impl RemoteVaults {
                 BucketStyle::VirtualHost
             },
             http: if s3.allow_http { Http::Allow } else { Http::Refuse },
+            cluster_id: s3.cluster_id,
+            former_clusters: Vec::new(),
         }))
     }
 }

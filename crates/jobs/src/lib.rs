@@ -28,5 +28,5 @@ pub use reconcile::Reconciler;
 pub use settings::Settings;
 pub use vault_health::VaultHealth;
 pub use vaults::Vaults;
-pub use work_source::{LocalWork, WorkSource};
+pub use work_source::{LocalWork, Wanted, WorkSource};
 pub use worker::Worker;

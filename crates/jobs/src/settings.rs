@@ -23,10 +23,10 @@ pub const ROUND_PAUSE: Duration = Duration::from_millis(20);
 pub const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 /// Planning commands one round proposes for one job, so that a large job does not hold up publication of the others.
 pub const PLANS_PER_ROUND: usize = 4;
-/// Condemned rows one batch works off.
+/// Condemned rows looked at together; those of one vault are worked off in one go.
 pub const DELETIONS_PER_BATCH: usize = 64;
-/// Batches of one round.
-pub const BATCHES_PER_ROUND: usize = 4;
+/// What is done in a vault since less than this is likely to end soon.
+pub const SOON: Duration = Duration::from_secs(5);
 /// Commands of one kind of upkeep in one round.
 pub const UPKEEP_PER_ROUND: usize = 8;
 /// A vault that could not be used is left alone for this long.
@@ -35,6 +35,16 @@ pub const VAULT_PAUSE: Duration = Duration::from_secs(30);
 pub const SNAPSHOTS_PER_ROUND: usize = 16;
 /// A snapshot whose files could not be written for this long is given up.
 pub const PENDING_SNAPSHOT_PATIENCE: Duration = Duration::from_secs(600);
+/// The first pause a worker makes from a job whose task failed there; each further one is twice as long.
+pub const AVOID_FIRST: Duration = Duration::from_secs(5);
+/// The longest of these pauses.
+pub const AVOID_LONGEST: Duration = Duration::from_secs(60);
+/// A task whose files and bytes stand still for this long is given back, and in addition a second for each
+/// [`SILENT_BYTES_PER_SECOND`] of it: stores copy large files without a word.
+pub const SILENCE: Duration = Duration::from_secs(300);
+pub const SILENT_BYTES_PER_SECOND: u64 = 1 << 20;
+/// A worker with a task that did not move claims nothing for this long: what hangs there cannot be ended, only waited for.
+pub const STUCK_REST: Duration = Duration::from_secs(600);
 /// A worker that is refused, or hears nothing, asks again after this.
 pub const WORK_RETRY: Duration = Duration::from_millis(500);
 /// How long one question for work waits for some.

@@ -1,6 +1,5 @@
 //! What a worker asks for: in a peer the state itself, in a process of its own any peer's API.
 
-use crate::settings::CLAIM_WAIT;
 use quorate_model::MetaError;
 use quorate_state_machine::access::{Propose, Query};
 use quorate_state_machine::command::ApplyError;
@@ -9,11 +8,24 @@ use quorate_state_machine::jobs::{self, tasks};
 use quorate_state_machine::queries;
 use quorate_wire::quorate::v1::{ClaimProgress, CompleteTaskRequest, FailTaskRequest, ReadTaskRequest, SourceRow, TaskAssignment};
 use std::future::Future;
+use std::time::Duration;
 use tokio::time::Instant;
 
+/// What a worker would take.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    pub worker: String,
+    /// At most so many.
+    pub tasks: u32,
+    /// None of these jobs.
+    pub avoid_jobs: Vec<u64>,
+    /// How long it is worth waiting for some.
+    pub wait: Duration,
+}
+
 pub trait WorkSource: Clone + Send + Sync + 'static {
-    /// Takes up to `tasks` tasks; may wait a while for some, and answer with none.
-    fn claim(&self, worker: &str, tasks: u32) -> impl Future<Output = Result<Vec<TaskAssignment>, MetaError>> + Send;
+    /// Takes tasks; may wait a while for some, and answer with none.
+    fn claim(&self, wanted: Wanted) -> impl Future<Output = Result<Vec<TaskAssignment>, MetaError>> + Send;
 
     /// Shows that claims are alive; answers those that are lost.
     fn renew(&self, worker: &str, claims: Vec<ClaimProgress>) -> impl Future<Output = Result<Vec<ClaimProgress>, MetaError>> + Send;
@@ -40,16 +52,9 @@ impl<N: Query + Propose> LocalWork<N> {
     }
 
     /// Whether a task could be claimed, as far as this peer knows: a claim costs the cluster an entry, a look does not.
-    fn any_open(&self) -> Result<bool, MetaError> {
+    fn any_claimable(&self, avoid_jobs: &[u64]) -> Result<bool, MetaError> {
         let now_ms = self.node.now().0;
-        let found = self.node.read(|reader| {
-            for (job, _) in jobs::all_active(reader)? {
-                if tasks::any_open(reader, job, now_ms)? {
-                    return Ok(true);
-                }
-            }
-            Ok::<_, quorate_state_machine::StoreError>(false)
-        });
+        let found = self.node.read(|reader| tasks::any_claimable(reader, now_ms, avoid_jobs));
         found.map_err(|error| MetaError::internal(error.to_string()))
     }
 }
@@ -63,14 +68,15 @@ pub(crate) fn refusal(error: ApplyError) -> MetaError {
 }
 
 impl<N: Query + Propose> WorkSource for LocalWork<N> {
-    async fn claim(&self, worker: &str, tasks: u32) -> Result<Vec<TaskAssignment>, MetaError> {
-        let until = Instant::now() + CLAIM_WAIT;
+    async fn claim(&self, wanted: Wanted) -> Result<Vec<TaskAssignment>, MetaError> {
+        let until = Instant::now() + wanted.wait;
         loop {
             let seen = self.node.revision();
-            if self.any_open()? {
+            if self.any_claimable(&wanted.avoid_jobs)? {
                 let command = ClaimTasks {
-                    worker: worker.to_owned(),
-                    max: tasks,
+                    worker: wanted.worker.clone(),
+                    max: wanted.tasks,
+                    avoid_jobs: wanted.avoid_jobs.clone(),
                 };
                 let claimed = self.node.propose(&command).await?.tasks;
                 if !claimed.is_empty() {

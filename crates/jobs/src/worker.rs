@@ -3,27 +3,30 @@
 //! A claim is kept alive by a task of its own, so that a slow disk cannot lose it. A claim that was lost is dropped at once: what
 //! was copied under it lies in a directory nobody else uses, and is deleted with the claim or the job.
 
+mod avoided;
 mod copy;
 mod failure;
+mod held;
 mod manifests;
 
 use crate::complaints::Complaints;
 use crate::counters::Counters;
-use crate::settings::{Settings, WORK_RETRY};
+use crate::settings::{CLAIM_WAIT, Settings, WORK_RETRY};
 use crate::vaults::Vaults;
-use crate::work_source::WorkSource;
+use crate::work_source::{Wanted, WorkSource};
+use avoided::Avoided;
 use failure::Failure;
+use held::{ClaimKey, Held};
 use quorate_model::{ErrorCode, MetaError, Outcome, RetryClass, mutant};
 use quorate_objects::ObjectPath;
-use quorate_state_machine::limits::{CLAIM_LEASE_MS, MAX_CLAIMS};
-use quorate_wire::quorate::v1::{ClaimProgress, CompleteTaskRequest, FailTaskRequest, JobKind, StagedRow, TaskAssignment};
-use std::collections::BTreeMap;
+use quorate_state_machine::limits::MAX_CLAIMS;
+use quorate_wire::quorate::v1::{CompleteTaskRequest, FailTaskRequest, JobKind, StagedRow, TaskAssignment};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use tokio::sync::watch;
-use tokio::task::{AbortHandle, JoinError, JoinSet};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
 
 /// Bytes and files of one claim so far.
 #[derive(Debug, Default)]
@@ -31,16 +34,6 @@ pub(crate) struct Progress {
     pub files: AtomicU64,
     pub bytes: AtomicU64,
 }
-
-/// A claim that is being worked on.
-struct Running {
-    progress: Arc<Progress>,
-    abort: AbortHandle,
-}
-
-/// Job, task and fence.
-type ClaimKey = (u64, u32, u64);
-type Claims = Arc<Mutex<BTreeMap<ClaimKey, Running>>>;
 
 /// What a finished task reports.
 struct Done {
@@ -73,41 +66,54 @@ impl<S: WorkSource, V: Vaults> Worker<S, V> {
 
     /// Works until `stop` turns true. What it was doing is then left: its claims end by themselves.
     pub async fn run(self, mut stop: watch::Receiver<bool>) {
-        let claims = Claims::default();
+        let (held, mut avoided) = (Held::default(), Avoided::default());
         let mut tasks = JoinSet::new();
         let mut renewals = JoinSet::new();
-        renewals.spawn(renew(
+        renewals.spawn(held::keep_alive(
             self.name.clone(),
             self.source.clone(),
-            claims.clone(),
+            held.clone(),
             self.complaints.clone(),
         ));
         // Kept over the turns of the loop: a claim that is dropped while it is made may have been made all the same, by nobody.
         let mut claiming = std::pin::pin!(None);
         loop {
             let free = self.settings.tasks_at_once.saturating_sub(tasks.len()).min(MAX_CLAIMS as usize);
-            if claiming.is_none() && free > 0 {
-                claiming.set(Some(self.source.claim(&self.name, free as u32)));
+            let rest = held.rests_until();
+            if claiming.is_none() && free > 0 && rest.is_none() {
+                claiming.set(Some(self.source.claim(self.wanted(free as u32, &mut avoided))));
             }
             tokio::select! {
                 () = stopped(&mut stop) => return,
-                Some(ended) = tasks.join_next() => settle(ended, &claims),
+                Some(ended) = tasks.join_next() => settle(ended, &held, &mut avoided),
                 Some(Err(ended)) = renewals.join_next() => rethrow(ended),
                 Some(claimed) = next_claim(claiming.as_mut()), if claiming.is_some() => {
                     claiming.set(None);
                     match claimed {
-                        Ok(assignments) => assignments.into_iter().for_each(|task| self.begin(task, &mut tasks, &claims)),
+                        Ok(assignments) => assignments.into_iter().for_each(|task| self.begin(task, &mut tasks, &held)),
                         Err(error) => {
                             self.complaints.log("claim tasks", &error);
                             tokio::time::sleep(WORK_RETRY).await;
                         }
                     }
                 },
+                () = until(rest), if rest.is_some() => {}
             }
         }
     }
 
-    fn begin(&self, task: TaskAssignment, tasks: &mut JoinSet<ClaimKey>, claims: &Claims) {
+    fn wanted(&self, tasks: u32, avoided: &mut Avoided) -> Wanted {
+        let now = Instant::now();
+        let (avoid_jobs, first_end) = avoided.at(now);
+        Wanted {
+            worker: self.name.clone(),
+            tasks,
+            avoid_jobs,
+            wait: first_end.map_or(CLAIM_WAIT, |end| end.duration_since(now).min(CLAIM_WAIT)),
+        }
+    }
+
+    fn begin(&self, task: TaskAssignment, tasks: &mut JoinSet<(ClaimKey, Ended)>, held: &Held) {
         let key = (task.job_id, task.task, task.fence);
         let progress = Arc::<Progress>::default();
         let work = Work {
@@ -116,13 +122,26 @@ impl<S: WorkSource, V: Vaults> Worker<S, V> {
             progress: progress.clone(),
             counters: self.counters.clone(),
             complaints: self.complaints.clone(),
-            task,
+            task: task.clone(),
         };
-        let abort = tasks.spawn(async move {
-            work.run().await;
-            key
-        });
-        lock(claims).insert(key, Running { progress, abort });
+        let abort = tasks.spawn(async move { (key, work.run().await) });
+        held.add(key, &task, progress, abort);
+    }
+}
+
+/// How the work of a claim ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    Completed,
+    /// Another try may succeed, here or elsewhere.
+    ToBeTriedAgain,
+    ForGood,
+}
+
+async fn until(rest: Option<Instant>) {
+    match rest {
+        Some(rest) => tokio::time::sleep_until(rest).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -139,14 +158,17 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     drop(stop.wait_for(|stop| *stop).await);
 }
 
-fn lock(claims: &Claims) -> std::sync::MutexGuard<'_, BTreeMap<ClaimKey, Running>> {
-    claims.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-}
-
 /// Forgets a task that has ended. One that was dropped because its claim was lost is forgotten already.
-fn settle(ended: Result<ClaimKey, JoinError>, claims: &Claims) {
+fn settle(ended: Result<(ClaimKey, Ended), JoinError>, held: &Held, avoided: &mut Avoided) {
     match ended {
-        Ok(key) => drop(lock(claims).remove(&key)),
+        Ok((key, ended)) => {
+            held.remove(key);
+            match ended {
+                Ended::Completed => avoided.succeeded(key.0),
+                Ended::ToBeTriedAgain => avoided.failed(key.0, Instant::now()),
+                Ended::ForGood => {}
+            }
+        }
         Err(error) => rethrow(error),
     }
 }
@@ -155,46 +177,6 @@ fn settle(ended: Result<ClaimKey, JoinError>, claims: &Claims) {
 fn rethrow(error: JoinError) {
     if let Ok(panic) = error.try_into_panic() {
         std::panic::resume_unwind(panic);
-    }
-}
-
-/// Renews all claims three times a lease, and drops the work of those that are lost.
-async fn renew<S: WorkSource>(worker: String, source: S, claims: Claims, complaints: Arc<Complaints>) {
-    let mut interval = tokio::time::interval(Duration::from_millis(CLAIM_LEASE_MS / 3));
-    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        interval.tick().await;
-        let running: Vec<ClaimProgress> = lock(&claims).iter().map(|(key, running)| shown(*key, running)).collect();
-        if running.is_empty() {
-            continue;
-        }
-        match source.renew(&worker, running).await {
-            Ok(lost) => {
-                for claim in lost {
-                    let key = (claim.job_id, claim.task, claim.fence);
-                    if let Some(running) = lock(&claims).remove(&key) {
-                        tracing::info!(
-                            job = claim.job_id,
-                            task = claim.task,
-                            fence = claim.fence,
-                            "a claim is lost; its work is dropped"
-                        );
-                        running.abort.abort();
-                    }
-                }
-            }
-            Err(error) => complaints.log("renew claims", &error),
-        }
-    }
-}
-
-fn shown((job_id, task, fence): ClaimKey, running: &Running) -> ClaimProgress {
-    ClaimProgress {
-        job_id,
-        task,
-        fence,
-        files_done: running.progress.files.load(Ordering::Relaxed),
-        bytes_done: running.progress.bytes.load(Ordering::Relaxed),
     }
 }
 
@@ -209,16 +191,18 @@ struct Work<S, V> {
 }
 
 impl<S: WorkSource, V: Vaults> Work<S, V> {
-    async fn run(self) {
+    async fn run(self) -> Ended {
         fail::fail_point!("job_task_claimed");
         let failure = match self.perform().await {
             Ok(done) => match self.complete(done).await {
-                Ok(()) => return,
+                Ok(()) => return Ended::Completed,
                 Err(failure) => failure,
             },
             Err(failure) => failure,
         };
+        let ended = if failure.can_retry { Ended::ToBeTriedAgain } else { Ended::ForGood };
         self.report(failure).await;
+        ended
     }
 
     async fn perform(&self) -> Result<Done, Failure> {
@@ -262,7 +246,7 @@ impl<S: WorkSource, V: Vaults> Work<S, V> {
                     self.complaints.log("complete a task", &error);
                     tokio::time::sleep(WORK_RETRY).await;
                 }
-                Err(error) => return Err(Failure::for_good(error.message)),
+                Err(error) => return Err(error.into()),
             }
         }
     }

@@ -4,7 +4,7 @@ mod support;
 
 use bytes::{BufMut, Bytes};
 use prost::Message;
-use quorate_jobs::{LocalWork, Settings, WorkSource, Worker};
+use quorate_jobs::{LocalWork, Settings, Wanted, WorkSource, Worker};
 use quorate_model::{MetaError, Revision, ScopeId};
 use quorate_state_machine::commands::compact_snapshot::CompactSnapshotCall;
 use quorate_state_machine::commands::{CompactSnapshot, CreatePin, CreateRestore};
@@ -32,8 +32,8 @@ struct Stopping {
 }
 
 impl WorkSource for Stopping {
-    async fn claim(&self, worker: &str, tasks: u32) -> Result<Vec<TaskAssignment>, MetaError> {
-        self.work.claim(worker, tasks).await
+    async fn claim(&self, wanted: Wanted) -> Result<Vec<TaskAssignment>, MetaError> {
+        self.work.claim(wanted).await
     }
 
     async fn renew(&self, worker: &str, claims: Vec<ClaimProgress>) -> Result<Vec<ClaimProgress>, MetaError> {

@@ -5,7 +5,7 @@ mod support;
 use quorate_state_machine::commands::{CancelJob, ClaimTasks, RenewClaims};
 use quorate_wire::quorate::v1::{ClaimProgress, JobState};
 use std::time::Duration;
-use support::{Part, World, sorted};
+use support::{Part, Trouble, World, sorted};
 
 #[tokio::test(start_paused = true)]
 async fn a_restore_copies_every_file_and_appears_when_all_is_there() {
@@ -54,6 +54,7 @@ async fn the_claim_of_a_worker_that_died_is_taken_over() {
     let claim = ClaimTasks {
         worker: "dead".to_owned(),
         max: 16,
+        avoid_jobs: Vec::new(),
     };
     assert!(!world.state.apply(&claim).expect("claimed").tasks.is_empty());
     let began = tokio::time::Instant::now();
@@ -75,6 +76,7 @@ async fn a_claim_outlives_a_jump_of_the_wall_clock() {
     let claim = ClaimTasks {
         worker: "slow".to_owned(),
         max: 16,
+        avoid_jobs: Vec::new(),
     };
     let claims = world
         .state
@@ -184,6 +186,48 @@ async fn a_vault_that_comes_back_in_time_is_used() {
     tokio::time::sleep(Duration::from_secs(5)).await;
     world.vaults.open_again();
     assert_eq!(world.end_of(job).await.0.state(), JobState::JobCompleted);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_without_the_vault_leaves_the_job_to_the_others() {
+    // Twelve tasks; the worker that can do them needs a minute for all, four at a time.
+    let (mut world, source, job) = World::restoring(3_000, 100).await;
+    let (unmounted, slow) = (world.vaults.on_another_machine(), world.vaults.on_another_machine());
+    unmounted.close();
+    slow.trouble(Trouble::Slow(Duration::from_secs(20)));
+    world.start(Part::Reconciler);
+    world.start_worker(unmounted);
+    world.start_worker(slow);
+    let (shown, _) = world.end_of(job).await;
+    assert_eq!(shown.state(), JobState::JobCompleted, "{}", shown.reason);
+    assert_eq!(sorted(world.visible_files("copy").expect("visible")), source.contents());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_whose_mount_hangs_gives_its_tasks_back_and_takes_no_further_ones() {
+    let (mut world, source, job) = World::restoring(3, 1_000).await;
+    let hung = world.vaults.on_another_machine();
+    hung.trouble(Trouble::Hangs);
+    world.start(Part::Reconciler);
+    world.start_worker(hung.clone());
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert!(hung.opened() > 0, "it has claimed");
+    let began = tokio::time::Instant::now();
+    world.start(Part::Worker);
+    let (shown, _) = world.end_of(job).await;
+    assert_eq!(shown.state(), JobState::JobCompleted, "{}", shown.reason);
+    assert!(
+        began.elapsed() >= Duration::from_secs(270),
+        "a large file of a slow store has its time"
+    );
+    assert_eq!(sorted(world.visible_files("copy").expect("visible")), source.contents());
+    // A claim that was waiting when it found out may still be answered.
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    let opened = hung.opened();
+    let other = world.snapshot("other", 3, 1_000);
+    let job = world.restore(&other, "second", 0).expect("started");
+    assert_eq!(world.end_of(job).await.0.state(), JobState::JobCompleted);
+    assert_eq!(hung.opened(), opened, "it rests");
 }
 
 #[tokio::test(start_paused = true)]

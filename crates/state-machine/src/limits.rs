@@ -132,6 +132,8 @@ pub const MAX_TASK_EXPIRATIONS: u32 = 20;
 pub const MAX_ACTIVE_JOBS: u64 = 1_000;
 /// Claims one worker takes at once.
 pub const MAX_CLAIMS: u32 = 16;
+/// Jobs a worker may except from its claim.
+pub const MAX_AVOIDED_JOBS: usize = 64;
 /// A claim not renewed for this long is given to another worker.
 pub const CLAIM_LEASE_MS: u64 = 10_000;
 /// A job that has not ended fails after this, unless it was given another time.

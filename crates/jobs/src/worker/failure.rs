@@ -1,7 +1,7 @@
 //! Why a task did not succeed, and whether another try can.
 
 use super::passes;
-use quorate_model::MetaError;
+use quorate_model::{ErrorCode, MetaError};
 use quorate_objects::{ObjectError, ObjectErrorKind};
 
 #[derive(Debug, PartialEq, Eq)]
@@ -61,8 +61,30 @@ impl From<ObjectError> for Failure {
 impl From<MetaError> for Failure {
     fn from(error: MetaError) -> Failure {
         Failure {
-            can_retry: passes(&error),
+            // An internal error is that of one peer; the next attempt may be answered by another.
+            can_retry: passes(&error) || error.code == ErrorCode::Internal,
             reason: error.message,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_one_peer_could_not_do_is_tried_again_and_what_all_refuse_is_not() {
+        let can_retry = |code| Failure::from(MetaError::new(code, "x")).can_retry;
+        for code in [
+            ErrorCode::Internal,
+            ErrorCode::OutcomeUnknown,
+            ErrorCode::NoLeader,
+            ErrorCode::NotReady,
+        ] {
+            assert!(can_retry(code), "{code:?}");
+        }
+        for code in [ErrorCode::InvalidArgument, ErrorCode::TooLarge, ErrorCode::NotFound] {
+            assert!(!can_retry(code), "{code:?}");
         }
     }
 }

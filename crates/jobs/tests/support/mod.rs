@@ -152,15 +152,25 @@ impl Propose for State {
 #[derive(Clone)]
 pub struct Directories {
     root: Arc<tempfile::TempDir>,
-    /// Vaults that cannot be opened now.
-    closed: Arc<Mutex<BTreeMap<String, ()>>>,
+    /// What is wrong with the vaults of a scope now, as one machine sees them.
+    troubles: Arc<Mutex<BTreeMap<u64, Trouble>>>,
+    opened: Arc<AtomicU64>,
+}
+
+/// What is wrong with a vault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    NoMarker,
+    Slow(Duration),
+    Hangs,
 }
 
 impl Directories {
     pub async fn new() -> Directories {
         let directories = Directories {
             root: Arc::new(tempfile::tempdir().expect("a directory")),
-            closed: Arc::default(),
+            troubles: Arc::default(),
+            opened: Arc::default(),
         };
         Vault::create_marker(&directories.place("")).await.expect("marked");
         directories
@@ -178,12 +188,34 @@ impl Directories {
         self.place("").root
     }
 
+    /// The same directories, with troubles of their own.
+    pub fn on_another_machine(&self) -> Directories {
+        Directories {
+            root: self.root.clone(),
+            troubles: Arc::default(),
+            opened: Arc::default(),
+        }
+    }
+
     pub fn close(&self) {
-        self.closed.lock().expect("no panic while held").insert(String::new(), ());
+        self.trouble(Trouble::NoMarker);
+    }
+
+    pub fn trouble(&self, trouble: Trouble) {
+        self.trouble_in(1, trouble);
+    }
+
+    pub fn trouble_in(&self, scope: u64, trouble: Trouble) {
+        self.troubles.lock().expect("no panic while held").insert(scope, trouble);
     }
 
     pub fn open_again(&self) {
-        self.closed.lock().expect("no panic while held").clear();
+        self.troubles.lock().expect("no panic while held").clear();
+    }
+
+    /// How often a vault was opened, or was tried to.
+    pub fn opened(&self) -> u64 {
+        self.opened.load(Ordering::Relaxed)
     }
 
     /// Every file that is there, from the vault's root, without the marker.
@@ -207,12 +239,19 @@ fn collect(root: &Path, directory: &Path, found: &mut Vec<String>) {
 }
 
 impl Vaults for Directories {
-    async fn open(&self, _scope: u64, vault: &str) -> Result<Vault, ObjectError> {
-        if self.closed.lock().expect("no panic while held").contains_key(vault) {
-            return Err(ObjectError::new(
-                ObjectErrorKind::WrongMarker,
-                "the vault's directory has no marker; mount it",
-            ));
+    async fn open(&self, scope: u64, vault: &str) -> Result<Vault, ObjectError> {
+        self.opened.fetch_add(1, Ordering::Relaxed);
+        let trouble = self.troubles.lock().expect("no panic while held").get(&scope).copied();
+        match trouble {
+            None => {}
+            Some(Trouble::Slow(pause)) => tokio::time::sleep(pause).await,
+            Some(Trouble::Hangs) => std::future::pending().await,
+            Some(Trouble::NoMarker) => {
+                return Err(ObjectError::new(
+                    ObjectErrorKind::WrongMarker,
+                    "the vault's directory has no marker; mount it",
+                ));
+            }
         }
         Vault::open(&VaultPlace::Local(self.place(vault)), Patience::default()).await
     }
@@ -262,21 +301,26 @@ impl World {
     }
 
     pub fn start(&mut self, part: Part) {
-        let handle = match part {
-            Part::Reconciler => tokio::spawn(Reconciler::new(self.state.clone(), self.vaults.clone(), self.counters.clone()).run()),
-            Part::Worker => {
-                self.workers += 1;
-                let worker = Worker::new(
-                    format!("worker{}", self.workers),
-                    LocalWork::new(self.state.clone()),
-                    self.vaults.clone(),
-                    Settings::default(),
-                    self.counters.clone(),
-                );
-                tokio::spawn(worker.run(self.stop.subscribe()))
+        match part {
+            Part::Reconciler => {
+                let reconciler = Reconciler::new(self.state.clone(), self.vaults.clone(), self.counters.clone());
+                self.parts.push((part, tokio::spawn(reconciler.run())));
             }
-        };
-        self.parts.push((part, handle));
+            Part::Worker => self.start_worker(self.vaults.clone()),
+        }
+    }
+
+    /// Starts a worker on a machine that has the vaults like this.
+    pub fn start_worker(&mut self, vaults: Directories) {
+        self.workers += 1;
+        let worker = Worker::new(
+            format!("worker{}", self.workers),
+            LocalWork::new(self.state.clone()),
+            vaults,
+            Settings::default(),
+            self.counters.clone(),
+        );
+        self.parts.push((Part::Worker, tokio::spawn(worker.run(self.stop.subscribe()))));
     }
 
     /// Kills every part of this kind, as the end of its process does.

@@ -193,16 +193,9 @@ async fn segments_are_prepared_committed_or_given_up_and_listed() {
 async fn without_a_local_directory_vaults_and_restores_are_refused_with_the_setting_s_name() {
     let peer = with_instance(Peer::alone().await).await;
     ok(&peer, "POST", COLLECTIONS, Some(json!({"name": "c"}))).await;
-    let told = refused(&peer, "GET", "/instances/i/vault", None, ErrorCode::PreconditionFailed).await;
+    let told = refused(&peer, "GET", "/instances/i/vault", None, ErrorCode::VaultUnusable).await;
     assert!(told.contains("--local-vault"), "{told}");
-    let unknown = refused(
-        &peer,
-        "GET",
-        "/instances/i/vault?vault=nowhere",
-        None,
-        ErrorCode::PreconditionFailed,
-    )
-    .await;
+    let unknown = refused(&peer, "GET", "/instances/i/vault?vault=nowhere", None, ErrorCode::VaultUnusable).await;
     assert!(unknown.contains("nowhere"), "{unknown}");
 }
 
@@ -290,7 +283,7 @@ async fn a_snapshot_is_committed_when_its_creation_answers_and_is_restored_as_a_
         "POST",
         &restore,
         Some(json!({"target_collection": "other"})),
-        ErrorCode::PreconditionFailed,
+        ErrorCode::VaultUnusable,
     )
     .await;
     assert!(gone.contains("no marker file"), "{gone}");
@@ -348,6 +341,7 @@ fn claim(wait_ms: u64) -> wire::ClaimTasksRequest {
         worker: "w".to_owned(),
         tasks: 1,
         wait_ms,
+        avoid_jobs: Vec::new(),
     }
 }
 

@@ -13,9 +13,10 @@ use quorate_model::{ErrorCode, MetaError, Revision};
 use quorate_objects::VaultPlace;
 use quorate_state_machine::command::{Prepare, read_record};
 use quorate_state_machine::commands::{ClaimTasks, CompleteTask, FailTask, Numbered, RenewClaims};
+use quorate_state_machine::jobs::tasks;
 use quorate_state_machine::keys::COUNTERS_KEY;
+use quorate_state_machine::queries;
 use quorate_state_machine::record::Counters;
-use quorate_state_machine::{jobs, queries};
 use quorate_wire::quorate::v1 as wire;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,17 +40,12 @@ impl WorkService {
 }
 
 /// Whether a task could be claimed, as far as this peer knows: a claim costs the cluster an entry, a look does not.
-fn any_open(node: &Node) -> Result<bool, MetaError> {
+fn any_claimable(node: &Node, command: &ClaimTasks) -> Result<bool, MetaError> {
     query(node, |reader| {
         // Where nothing is written, stamped time stands still and pauses end all the same.
         let stamped_ms = read_record::<Counters>(reader, COUNTERS_KEY)?.unwrap_or_default().stamped_ms;
         let now_ms = stamped_ms.max(env::wall_clock().0);
-        for (job, _) in jobs::all_active(reader)? {
-            if jobs::tasks::any_open(reader, job, now_ms)? {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+        Ok(tasks::any_claimable(reader, now_ms, &command.avoid_jobs)?)
     })
 }
 
@@ -58,7 +54,7 @@ async fn claim(node: &Node, command: &ClaimTasks, info: &CallInfo, until: Instan
     loop {
         node.check_serving()?;
         let seen = node.applied().revision;
-        if any_open(node)? {
+        if any_claimable(node, command)? {
             let (revision, reply) = decide(node, command, info).await?;
             // Under a caller's own request id the answer stays what it was the first time.
             if !reply.tasks.is_empty() || info.request.is_some() || info.dry_run {

@@ -18,6 +18,9 @@ pub struct ClaimTasks {
     pub worker: String,
     #[prost(uint32, tag = "2")]
     pub max: u32,
+    /// Jobs of which it gets nothing: others shall have their tasks, or a pause.
+    #[prost(uint64, repeated, tag = "3")]
+    pub avoid_jobs: Vec<u64>,
 }
 
 impl Prepare for ClaimTasks {
@@ -29,9 +32,14 @@ impl Prepare for ClaimTasks {
             let message = format!("{} tasks asked for, allowed are 1 to {}", request.tasks, limits::MAX_CLAIMS);
             return Err(MetaError::invalid(message));
         }
+        if request.avoid_jobs.len() > limits::MAX_AVOIDED_JOBS {
+            let (count, limit) = (request.avoid_jobs.len(), limits::MAX_AVOIDED_JOBS);
+            return Err(MetaError::invalid(format!("avoid_jobs names {count} jobs, limit {limit}; name those that failed last")));
+        }
         Ok(ClaimTasks {
             worker: request.worker,
             max: request.tasks,
+            avoid_jobs: request.avoid_jobs,
         })
     }
 }
@@ -78,6 +86,9 @@ impl Command for ClaimTasks {
         let (reader, now_ms, now_revision) = (context.reader(), context.now().0, context.revision().0);
         let (mut queue, mut candidates) = (BTreeSet::new(), BTreeMap::new());
         for (job, progress) in jobs::all_active(reader)? {
+            if self.avoid_jobs.contains(&job) {
+                continue;
+            }
             queue.insert((progress.tasks_claimed, progress.claimed_at, job));
             let seek = rows::open_of(job);
             let record = None;

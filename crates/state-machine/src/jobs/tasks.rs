@@ -141,8 +141,18 @@ pub fn back_off_ms(attempts: u32) -> u64 {
     (1_000u64 << attempts.saturating_sub(1).min(6)).min(60_000)
 }
 
+/// Whether any job but those has a task that could be claimed at a stamped time.
+pub fn any_claimable(reader: &dyn Reader, now_ms: u64, avoid_jobs: &[u64]) -> Result<bool, StoreError> {
+    for (job, _) in super::all_active(reader)? {
+        if !avoid_jobs.contains(&job) && any_open(reader, job, now_ms)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Whether a job has a task that could be claimed at a stamped time.
-pub fn any_open(reader: &dyn Reader, job: u64, now_ms: u64) -> Result<bool, StoreError> {
+fn any_open(reader: &dyn Reader, job: u64, now_ms: u64) -> Result<bool, StoreError> {
     let prefix = rows::open_of(job);
     match reader.first_in_prefix(&prefix, &prefix)? {
         Some((key, _)) => Ok(rows::parts_of_open(&key)?.0 <= now_ms),

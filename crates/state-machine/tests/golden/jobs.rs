@@ -34,6 +34,7 @@ pub fn commands() -> Vec<Golden> {
     let claim = ClaimTasks {
         worker: "w".into(),
         max: 4,
+        avoid_jobs: Vec::new(),
     };
     let progress = ClaimProgress {
         job_id: 300,

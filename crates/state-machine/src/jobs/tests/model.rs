@@ -206,6 +206,7 @@ impl World {
             Step::Claim(worker, max) => frame(&ClaimTasks {
                 worker: format!("worker{worker}"),
                 max,
+                avoid_jobs: Vec::new(),
             }),
             Step::Renew(worker) => frame(&self.renewal(&format!("worker{worker}"))),
             Step::Remove => frame(&RemoveJobs {}),

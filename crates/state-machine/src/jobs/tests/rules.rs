@@ -25,6 +25,7 @@ fn claim(bench: &mut Bench, worker: &str, max: u32) -> Vec<TaskAssignment> {
     let claim = ClaimTasks {
         worker: worker.to_owned(),
         max,
+        avoid_jobs: Vec::new(),
     };
     bench.run(&claim).expect("claimed").tasks
 }
@@ -583,9 +584,16 @@ fn what_a_worker_sends_is_bounded() {
         worker: worker.to_owned(),
         tasks,
         wait_ms: 0,
+        avoid_jobs: Vec::new(),
+    };
+    let avoiding = |count: u64| ClaimTasksRequest {
+        avoid_jobs: (0..count).collect(),
+        ..claim("w", 1)
     };
     prepare::<ClaimTasks>(claim("w", 16)).expect("allowed");
+    prepare::<ClaimTasks>(avoiding(64)).expect("allowed");
     for wrong in [
+        avoiding(65),
         claim("", 1),
         claim("w", 0),
         claim("w", 17),
@@ -633,4 +641,24 @@ fn jobs_take_turns_when_there_are_more_of_them_than_workers() {
         let distinct: std::collections::BTreeSet<u64> = turn.iter().copied().collect();
         assert_eq!(distinct.len(), JOBS, "{served:?}");
     }
+}
+
+#[test]
+fn a_worker_gets_no_task_of_a_job_it_avoids_and_another_one_does() {
+    let (mut bench, first) = started(JobKind::Restore, 1);
+    let second = fixture::start(&mut bench, fixture::definition(JobKind::Restore, 2)).expect("started");
+    fixture::plan_all(&mut bench, second);
+    let avoiding = |bench: &mut Bench, avoid_jobs: Vec<u64>| {
+        let claim = ClaimTasks {
+            worker: "picky".to_owned(),
+            max: 16,
+            avoid_jobs,
+        };
+        let tasks = bench.run(&claim).expect("claimed").tasks;
+        tasks.iter().map(|task| task.job_id).collect::<Vec<_>>()
+    };
+    assert_eq!(avoiding(&mut bench, vec![first, second]), Vec::<u64>::new());
+    let got = avoiding(&mut bench, vec![first]);
+    assert!(!got.is_empty() && got.iter().all(|job| *job == second), "{got:?}");
+    assert!(claim(&mut bench, "other", 1).iter().all(|task| task.job_id == first));
 }

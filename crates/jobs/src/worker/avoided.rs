@@ -1,0 +1,83 @@
+//! Jobs this worker leaves to others for a while, because a task of theirs failed here just now.
+//!
+//! A machine that lacks a vault fails each task within milliseconds and would be the first to ask for it again, until the task's attempts
+//! are used up and its job fails, though other workers could do it.
+
+use crate::settings::{AVOID_FIRST, AVOID_LONGEST};
+use quorate_state_machine::limits::MAX_AVOIDED_JOBS;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio::time::Instant;
+
+struct Pause {
+    until: Instant,
+    length: Duration,
+}
+
+/// Each pause of a job is twice as long as the one before it; a task that succeeds ends them.
+#[derive(Default)]
+pub(super) struct Avoided(BTreeMap<u64, Pause>);
+
+impl Avoided {
+    pub(super) fn failed(&mut self, job: u64, now: Instant) {
+        let length = match self.0.get(&job) {
+            // Tasks that were under way together fail together.
+            Some(pause) if pause.until > now => return,
+            Some(pause) => (2 * pause.length).min(AVOID_LONGEST),
+            None => AVOID_FIRST,
+        };
+        self.0.insert(
+            job,
+            Pause {
+                until: now + length,
+                length,
+            },
+        );
+    }
+
+    pub(super) fn succeeded(&mut self, job: u64) {
+        self.0.remove(&job);
+    }
+
+    /// Those to avoid now, and when the first of their pauses ends.
+    pub(super) fn at(&mut self, now: Instant) -> (Vec<u64>, Option<Instant>) {
+        self.0.retain(|_, pause| now < pause.until + AVOID_LONGEST);
+        let paused = || self.0.iter().filter(|(_, pause)| pause.until > now).take(MAX_AVOIDED_JOBS);
+        (
+            paused().map(|(job, _)| *job).collect(),
+            paused().map(|(_, pause)| pause.until).min(),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn pauses_grow_until_a_task_succeeds() {
+        let (mut avoided, start) = (Avoided::default(), Instant::now());
+        let mut now = start;
+        for expected in [5, 10, 20, 40, 60, 60] {
+            avoided.failed(7, now);
+            avoided.failed(7, now + Duration::from_secs(1));
+            let (jobs, end) = avoided.at(now);
+            assert_eq!((jobs, end), (vec![7], Some(now + Duration::from_secs(expected))));
+            now += Duration::from_secs(expected);
+            assert_eq!(avoided.at(now), (vec![], None));
+        }
+        avoided.succeeded(7);
+        avoided.failed(7, now);
+        assert_eq!(avoided.at(now).1, Some(now + AVOID_FIRST));
+        now += AVOID_FIRST + AVOID_LONGEST;
+        avoided.at(now);
+        assert!(avoided.0.is_empty(), "what nobody asks for any more is forgotten");
+    }
+
+    #[test]
+    fn no_more_are_named_than_a_claim_may_name() {
+        let (mut avoided, now) = (Avoided::default(), Instant::now());
+        (0..100).for_each(|job| avoided.failed(job, now));
+        assert_eq!(avoided.at(now).0.len(), MAX_AVOIDED_JOBS);
+    }
+}

@@ -1,0 +1,163 @@
+//! The claims a worker holds: kept alive as long as their work moves, dropped when they are lost or nothing moves any more.
+
+use super::Progress;
+use crate::complaints::Complaints;
+use crate::settings::{SILENCE, SILENT_BYTES_PER_SECOND, STUCK_REST};
+use crate::work_source::WorkSource;
+use quorate_state_machine::limits::CLAIM_LEASE_MS;
+use quorate_wire::quorate::v1::{ClaimProgress, FailTaskRequest, TaskAssignment};
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+/// Job, task and fence.
+pub(super) type ClaimKey = (u64, u32, u64);
+
+/// A claim that is being worked on.
+struct Running {
+    progress: Arc<Progress>,
+    abort: AbortHandle,
+    /// Files and bytes when they were last looked at, and since when they are that.
+    seen: (u64, u64),
+    since: Instant,
+    patience: Duration,
+}
+
+impl Running {
+    fn now(&self) -> (u64, u64) {
+        let Progress { files, bytes } = &*self.progress;
+        (files.load(Ordering::Relaxed), bytes.load(Ordering::Relaxed))
+    }
+
+    fn is_silent(&mut self, now: Instant) -> bool {
+        let moved = self.now();
+        if moved != self.seen {
+            (self.seen, self.since) = (moved, now);
+        }
+        now.duration_since(self.since) >= self.patience
+    }
+}
+
+#[derive(Default)]
+struct Inner {
+    running: BTreeMap<ClaimKey, Running>,
+    rest_until: Option<Instant>,
+}
+
+#[derive(Clone, Default)]
+pub(super) struct Held(Arc<Mutex<Inner>>);
+
+impl Held {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    pub(super) fn add(&self, key: ClaimKey, task: &TaskAssignment, progress: Arc<Progress>, abort: AbortHandle) {
+        let running = Running {
+            progress,
+            abort,
+            seen: (0, 0),
+            since: Instant::now(),
+            patience: patience_for(task.bytes),
+        };
+        self.lock().running.insert(key, running);
+    }
+
+    pub(super) fn remove(&self, key: ClaimKey) {
+        self.lock().running.remove(&key);
+    }
+
+    /// Until when nothing is to be claimed, because an operation of before hangs.
+    pub(super) fn rests_until(&self) -> Option<Instant> {
+        let mut inner = self.lock();
+        inner.rest_until = inner.rest_until.filter(|until| *until > Instant::now());
+        inner.rest_until
+    }
+
+    fn shown(&self) -> Vec<ClaimProgress> {
+        let shown = |((job_id, task, fence), running): (&ClaimKey, &Running)| {
+            let (files_done, bytes_done) = running.now();
+            ClaimProgress {
+                job_id: *job_id,
+                task: *task,
+                fence: *fence,
+                files_done,
+                bytes_done,
+            }
+        };
+        self.lock().running.iter().map(shown).collect()
+    }
+
+    /// Drops what was not moving for too long, and lets the worker rest: whatever holds it up holds up its like as well.
+    fn take_silent(&self) -> Vec<(ClaimKey, Duration)> {
+        let now = Instant::now();
+        let mut inner = self.lock();
+        let mut dropped = Vec::new();
+        inner.running.retain(|key, running| {
+            let is_silent = running.is_silent(now);
+            if is_silent {
+                running.abort.abort();
+                dropped.push((*key, running.patience));
+            }
+            !is_silent
+        });
+        if !dropped.is_empty() {
+            inner.rest_until = Some(now + STUCK_REST);
+        }
+        dropped
+    }
+
+    fn drop_lost(&self, lost: Vec<ClaimProgress>) {
+        for claim in lost {
+            let key = (claim.job_id, claim.task, claim.fence);
+            if let Some(running) = self.lock().running.remove(&key) {
+                let (job, task, fence) = key;
+                tracing::info!(job, task, fence, "a claim is lost; its work is dropped");
+                running.abort.abort();
+            }
+        }
+    }
+}
+
+/// How long a task's files and bytes may stand still: a store copies a large file without a word meanwhile, and so does a sync.
+fn patience_for(bytes: u64) -> Duration {
+    SILENCE + Duration::from_secs(bytes / SILENT_BYTES_PER_SECOND)
+}
+
+/// Renews all claims three times a lease. What has not moved for long is given back instead: others may do it, whose mount does not hang.
+pub(super) async fn keep_alive<S: WorkSource>(worker: String, source: S, held: Held, complaints: Arc<Complaints>) {
+    let mut interval = tokio::time::interval(Duration::from_millis(CLAIM_LEASE_MS / 3));
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        for ((job_id, task, fence), patience) in held.take_silent() {
+            let reason = format!(
+                "worker {worker} got no further for {} s; a mount or a store hangs there",
+                patience.as_secs()
+            );
+            complaints.log("copy files", &reason);
+            let report = FailTaskRequest {
+                job_id,
+                task,
+                fence,
+                reason,
+                can_retry: true,
+            };
+            // If it is not heard, the claim ends by itself.
+            if let Err(error) = source.fail(report).await {
+                complaints.log("fail a task", &error);
+            }
+        }
+        let running = held.shown();
+        if running.is_empty() {
+            continue;
+        }
+        match source.renew(&worker, running).await {
+            Ok(lost) => held.drop_lost(lost),
+            Err(error) => complaints.log("renew claims", &error),
+        }
+    }
+}
