@@ -11,8 +11,10 @@
 //! Dropping a clone does not end its pin: its own clones and snapshots may still read through it. So the pin waits until all that is
 //! in the clone's scope has been collected.
 
+use crate::catalog::storage;
 use crate::command::{ApplyContext, ApplyError};
 use crate::dropped;
+use crate::instance_snapshots::default_place;
 use crate::keys::{self, RecordTable};
 use crate::limits::MAX_CLONE_DEPTH;
 use crate::record::{DroppedRecord, ParentRecord};
@@ -80,6 +82,25 @@ pub fn base_scope(context: &mut ApplyContext<'_, '_>, instance_id: &str) -> u64 
 /// Whether a scope is a clone that still reads through its source.
 pub fn reads_through(reader: &dyn Reader, scope: ScopeId) -> Result<bool, StoreError> {
     Ok(parent(reader, scope)?.is_some_and(|parent| !parent.base_complete))
+}
+
+/// Where a clone puts new files of what it inherited from `origin`, if that is not where the source has them: its instance's default
+/// place, when it or a clone between the two was given a store of its own.
+pub fn own_place(reader: &dyn Reader, clone: ScopeId, origin: ScopeId) -> Result<Option<String>, StoreError> {
+    let mut at = clone;
+    for _ in 0..=MAX_CLONE_DEPTH {
+        let Some(record) = parent(reader, at)?.filter(|_| at != origin) else {
+            break;
+        };
+        if !record.shares_stores {
+            return Ok(Some(default_place(&storage::owner(reader, clone)?)));
+        }
+        if record.base_complete {
+            break;
+        }
+        at = ScopeId(record.source_scope);
+    }
+    Ok(None)
 }
 
 /// The scopes whose files the rows of a clone's base layer may name, and at which revisions, when it was filled without copying.

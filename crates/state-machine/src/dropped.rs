@@ -18,6 +18,7 @@ use crate::keys::{self, RecordTable, VersionedTable};
 use crate::record::{CondemnedCause, DroppedRecord};
 use crate::store::{Reader, StoreError, prefix_end};
 use crate::versioned::cleanup;
+use crate::versioned::lineage::parent;
 use crate::versioned::rows::Superseded;
 use crate::{clones, limits, versioned};
 use bytes::{BufMut, Bytes, BytesMut};
@@ -49,6 +50,14 @@ pub fn make_ready(context: &mut ApplyContext<'_, '_>, mark: &Superseded) -> Resu
         ..DroppedRecord::default()
     };
     context.put_record(self::key(mark.scope, mark.superseded_at, collection_id, partition_id), &record);
+    // What a clone inherited and has copied is its own too, and is read through its scope only.
+    if let Some(parent) = parent(context.reader(), mark.scope)?
+        && parent.base_complete
+        && !parent.holds_files
+    {
+        let base = ScopeId(parent.base_scope);
+        context.put_record(self::key(base, mark.superseded_at, collection_id, partition_id), &record);
+    }
     Ok(())
 }
 
@@ -87,12 +96,19 @@ pub struct Outcome {
 pub fn collect(context: &mut ApplyContext<'_, '_>, keys: usize) -> Result<Outcome, StoreError> {
     let mut collection = Collection {
         removed: BTreeSet::new(),
-        keys_left: keys,
+        // One for an object itself and one for a row of it, or nothing would ever be done.
+        keys_left: keys.max(2),
         outcome: Outcome::default(),
     };
     let table = keys::record_prefix(RecordTable::Dropped);
     let mut objects = context.reader().cursor(&table, &prefix_end(&table))?;
     while let Some((row, value)) = objects.row() {
+        // Its own row is one of those that are changed: thousands of empty objects must not be more than a command may change.
+        if collection.keys_left == 0 {
+            collection.outcome.more = true;
+            break;
+        }
+        collection.keys_left -= 1;
         let row = Bytes::copy_from_slice(row);
         let record: DroppedRecord = decode_record(&row, Bytes::copy_from_slice(value))?;
         let scope = ScopeId(numbers_of(&row)?[0]);

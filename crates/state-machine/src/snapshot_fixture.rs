@@ -20,15 +20,19 @@ pub const FIRST_COLLECTION: u64 = 100;
 
 /// A collection `c<number>` with as many segments as its number says, in database `default` of an instance's scope.
 pub fn add_collection(bench: &mut Bench, scope: ScopeId, number: u64) {
+    add_collection_named(bench, scope, number, &format!("c{number}"));
+}
+
+/// The same under a name of its own, which no collection has now.
+pub fn add_collection_named(bench: &mut Bench, scope: ScopeId, number: u64, name: &str) {
     let id = FIRST_COLLECTION + number;
-    let name = format!("c{number}");
     let database = DatabaseRecord {
         database_id: 1,
         ..DatabaseRecord::default()
     };
     let collection = CollectionRecord {
         database_id: 1,
-        name: name.clone(),
+        name: name.to_owned(),
         vault: "v".to_owned(),
         ..CollectionRecord::default()
     };

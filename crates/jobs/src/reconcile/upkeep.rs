@@ -2,33 +2,45 @@
 
 use super::{Access, Round, StepError};
 use crate::settings::UPKEEP_PER_ROUND;
+use quorate_state_machine::StoreError;
 use quorate_state_machine::access::{Propose, Query};
 use quorate_state_machine::catalog::uploads;
 use quorate_state_machine::commands::{CollectDropped, ExpireSnapshots, ExpireUploads, Numbered, RemoveJobs, remove_jobs};
 use quorate_state_machine::dropped;
 use quorate_state_machine::snapshots::expiry;
 
-pub(super) async fn step<N: Query + Propose, V>(access: &Access<N, V>) -> Result<Round, StepError> {
+/// One kind that does not succeed does not keep the others from being done.
+pub(super) async fn step<N: Query + Propose, V>(access: &Access<N, V>) -> Round {
     let node = &access.node;
     let now = node.now();
-    let mut round = Round::Idle;
-    if node.read(|reader| remove_jobs::is_due(reader, now.0))? {
-        round = round.and(repeat(node, &RemoveJobs {}, |reply| reply.more).await?);
-    }
-    if node.read(|reader| uploads::is_due(reader, now))? {
-        round = round.and(repeat(node, &ExpireUploads::default(), |reply| reply.more).await?);
-    }
-    if node.read(|reader| dropped::is_due(reader))? {
-        round = round.and(repeat(node, &CollectDropped::default(), |reply| reply.more).await?);
-    }
-    if node.read(|reader| expiry::is_due(reader, now))? {
-        round = round.and(repeat(node, &ExpireSnapshots::default(), |reply| reply.more).await?);
-    }
-    Ok(round)
+    let due = node.read(|reader| remove_jobs::is_due(reader, now.0));
+    let jobs = repeat(node, due, &RemoveJobs {}, |reply| reply.more).await;
+    let due = node.read(|reader| uploads::is_due(reader, now));
+    let uploads = repeat(node, due, &ExpireUploads::default(), |reply| reply.more).await;
+    let due = node.read(|reader| dropped::is_due(reader));
+    let dropped = repeat(node, due, &CollectDropped::default(), |reply| reply.more).await;
+    let due = node.read(|reader| expiry::is_due(reader, now));
+    let snapshots = repeat(node, due, &ExpireSnapshots::default(), |reply| reply.more).await;
+    let kinds = [
+        ("remove records of old jobs", jobs),
+        ("expire uploads", uploads),
+        ("collect dropped objects", dropped),
+        ("expire snapshots", snapshots),
+    ];
+    let rounds = kinds.into_iter().map(|(kind, outcome)| access.settle(kind, outcome));
+    rounds.fold(Round::Idle, Round::and)
 }
 
-/// Proposes a bounded command again while it says that there is more, up to a bound of its own.
-async fn repeat<N: Propose, C: Numbered + Sync>(node: &N, command: &C, is_more: fn(&C::Reply) -> bool) -> Result<Round, StepError> {
+/// Proposes a bounded command, if it is due, again while it says that there is more, up to a bound of its own.
+async fn repeat<N: Propose, C: Numbered + Sync>(
+    node: &N,
+    due: Result<bool, StoreError>,
+    command: &C,
+    is_more: fn(&C::Reply) -> bool,
+) -> Result<Round, StepError> {
+    if !due? {
+        return Ok(Round::Idle);
+    }
     for _ in 0..UPKEEP_PER_ROUND {
         if !is_more(&node.propose(command).await?) {
             return Ok(Round::Idle);

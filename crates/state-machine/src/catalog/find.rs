@@ -1,6 +1,7 @@
 //! Databases, collections and partitions by name and by id, as a lineage shows them.
 
 use super::row_keys;
+use crate::clones;
 use crate::command::{ApplyError, decode_record};
 use crate::keys::VersionedTable;
 use crate::record::{CollectionRecord, DatabaseRecord, NameRecord, PartitionRecord};
@@ -75,10 +76,20 @@ pub fn look_up_collection(
     }
 }
 
-/// The collection with this id, under whichever name; `None` if it is not visible.
+/// The collection with this id, under whichever name; `None` if it is not visible. What a clone with a store of its own inherited has
+/// that as its vault: new files go there, and each segment says itself where its files are.
 pub fn collection_by_id(reader: &dyn Reader, lineage: &Lineage, id: u64) -> Result<Option<FoundCollection>, StoreError> {
-    let found = get(reader, lineage, VersionedTable::Collection, &row_keys::collection(id))?;
-    Ok(found.map(|(record, revision)| FoundCollection { id, record, revision }))
+    let Some(row) = lineage.get(reader, VersionedTable::Collection, &row_keys::collection(id))? else {
+        return Ok(None);
+    };
+    let mut record: CollectionRecord = decode(&row)?;
+    if row.scope != lineage.own_scope()
+        && let Some(place) = clones::own_place(reader, lineage.own_scope(), row.scope)?
+    {
+        record.vault = place;
+    }
+    let revision = row.revision;
+    Ok(Some(FoundCollection { id, record, revision }))
 }
 
 /// A collection's partition, or a refusal that names it.

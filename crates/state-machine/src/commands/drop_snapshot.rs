@@ -49,7 +49,7 @@ impl Command for DropSnapshot {
 
     fn apply(&self, context: &mut ApplyContext<'_, '_>) -> Result<DropSnapshotReply, ApplyError> {
         let scope = attributes::live_scope(context.reader(), &self.instance_id)?;
-        let found = names::resolve(context.reader(), scope, &self.snapshot)?;
+        let found = names::resolve_to_drop(context.reader(), scope, &self.snapshot)?;
         let Some(snapshot) = found.filter(|snapshot| snapshot.state() != SnapshotState::Deleting) else {
             return Ok(DropSnapshotReply { existed: false });
         };

@@ -3,10 +3,11 @@
 //!
 //! It is the first entry behind the survivor's log, put there while no peer runs (`quorate recover`), so nobody proposes it.
 
-use crate::command::{ApplyContext, ApplyError, Command};
+use crate::command::{ApplyContext, ApplyError, Command, decode_record};
 use crate::keys::{RecordTable, record_prefix};
-use bytes::BufMut;
-use quorate_model::MetaError;
+use crate::store::{Reader, StoreError, prefix_end};
+use bytes::{BufMut, Bytes};
+use quorate_model::{ClusterId, MetaError};
 
 /// How far revisions and ids are raised. The lost peers would have to have acknowledged this many writes that the survivor
 /// knows nothing of before one of them could come up twice.
@@ -37,6 +38,19 @@ pub struct Lineage {
     pub parent_revision: u64,
     #[prost(uint64, tag = "4")]
     pub recovered_ms: u64,
+}
+
+/// The clusters that this one was recovered from, the last one first or not.
+pub fn former_clusters(reader: &dyn Reader) -> Result<Vec<ClusterId>, StoreError> {
+    let prefix = record_prefix(RecordTable::Lineage);
+    let mut rows = reader.cursor(&prefix, &prefix_end(&prefix))?;
+    let mut found = Vec::new();
+    while let Some((key, value)) = rows.row() {
+        let lineage: Lineage = decode_record(key, Bytes::copy_from_slice(value))?;
+        found.extend(<[u8; 16]>::try_from(lineage.parent).map(|id| ClusterId(u128::from_be_bytes(id))));
+        rows.next()?;
+    }
+    Ok(found)
 }
 
 impl Command for RecoverCluster {

@@ -108,6 +108,19 @@ pub fn resolve(reader: &dyn Reader, scope: ScopeId, reference: &SnapshotRef) -> 
     }
 }
 
+/// As [`resolve`], for a call that may be the repetition of one that has succeeded: while there is a collection of the given name, only
+/// its snapshots are meant, and never one of a former collection of that name, which is somebody's backup.
+pub fn resolve_to_drop(reader: &dyn Reader, scope: ScopeId, reference: &SnapshotRef) -> Result<Option<Snapshot>, ApplyError> {
+    if reference.snapshot_id.is_empty()
+        && !reference.collection.is_empty()
+        && let Some(collection) = collection_id(reader, scope, database_or_default(&reference.database), &reference.collection)?
+        && named(reader, scope, collection, &reference.name)?.is_empty()
+    {
+        return Ok(None);
+    }
+    resolve(reader, scope, reference)
+}
+
 /// As [`resolve`]; a missing one is refused in the contract's words.
 pub fn require(reader: &dyn Reader, scope: ScopeId, reference: &SnapshotRef) -> Result<Snapshot, ApplyError> {
     let asked = if reference.name.is_empty() {

@@ -14,7 +14,7 @@ use crate::command::{ApplyError, read_record};
 use crate::keys::{self, RecordTable, VersionedTable};
 use crate::limits::MAX_CLONE_DEPTH;
 use crate::record::ParentRecord;
-use crate::store::{Reader, StoreError};
+use crate::store::{Reader, StoreError, prefix_end};
 use bytes::Bytes;
 use quorate_model::{MetaError, Revision, ScopeId};
 
@@ -202,11 +202,22 @@ pub fn check_readable(
     super::readable_with(reader, counters, scope, revision)
 }
 
-/// Whether the scope is a clone's, so that a tombstone in it hides what is below even when it hides nothing of its own. A name
-/// is a versioned key without its revision.
+/// Whether a tombstone of a clone hides something that the clone inherited, though it hides nothing of its own. A name is a versioned
+/// key without its revision.
 pub(super) fn hides_inherited(reader: &dyn Reader, name: &[u8]) -> Result<bool, StoreError> {
     let scope = rows::scope_of(name, name)?;
-    Ok(reader.get(&parent_key(scope))?.is_some())
+    if reader.get(&parent_key(scope))?.is_none() {
+        return Ok(false);
+    }
+    for level in Lineage::of(reader, scope, Revision(u64::MAX))?.levels.iter().skip(1) {
+        let name = rows::name_in(level.scope, name);
+        let seek = [&name[..], &(!level.revision.0).to_be_bytes()].concat();
+        let versions = reader.cursor(&seek, &prefix_end(&name))?;
+        if let Some((row, stored)) = versions.row() {
+            return Ok(super::decode_value(row, &Bytes::copy_from_slice(stored))?.is_some());
+        }
+    }
+    Ok(false)
 }
 
 #[cfg(test)]

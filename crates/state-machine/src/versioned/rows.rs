@@ -110,6 +110,12 @@ pub(super) fn scope_of(row: &[u8], name: &[u8]) -> Result<ScopeId, StoreError> {
     Ok(ScopeId(take_u64(row, &mut &name[2..])?))
 }
 
+/// The same name in another scope.
+pub(super) fn name_in(scope: ScopeId, name: &[u8]) -> Vec<u8> {
+    let (head, key) = name.split_at(NAME_HEAD_BYTES.min(name.len()));
+    [&head[..2.min(head.len())], &scope.0.to_be_bytes(), key].concat()
+}
+
 /// The revision at the end of a versioned key.
 pub fn revision_of(row: &[u8]) -> Result<Revision, StoreError> {
     let bytes = row.last_chunk::<REVISION_BYTES>().ok_or_else(|| damaged(row))?;

@@ -1,5 +1,6 @@
 use crate::catalog_fixture::*;
 use crate::commands::*;
+use crate::instances;
 use crate::keys::{self, RecordTable, VersionedTable};
 use crate::queries::attributes;
 use crate::record::{ParentRecord, SegmentRecord};
@@ -8,6 +9,7 @@ use crate::versioned::pins::{PinKind, is_pinned};
 use bytes::Bytes;
 use prost::Message;
 use quorate_model::{ErrorCode, Revision, ScopeId};
+use quorate_wire::doris::ObjectStoreInfoPb;
 use quorate_wire::quorate::v1::*;
 
 const SOURCE: u64 = 1;
@@ -234,4 +236,107 @@ fn held_files_outlive_the_source_until_their_holder_goes() {
     dropped_by(&mut bench, OTHER_INSTANCE);
     assert_eq!((condemned_paths(&bench).len(), versions(&bench), bench.counters().pins), (4, 0, 0));
     bench.check_content();
+}
+
+#[test]
+fn an_inherited_collection_that_a_compacted_clone_drops_takes_its_copies_with_it() {
+    let (mut bench, given, parent) = cloned();
+    compact(&mut bench, parent, 50, true);
+    let snapshot = pin(&mut bench, CLONE);
+    drop_collection(&mut bench, OTHER_INSTANCE, "c").expect("drops");
+    collect_later(&mut bench);
+    assert!(condemned_paths(&bench).is_empty(), "a snapshot of the clone sees them");
+    let listed = list_segments(&bench, OTHER_INSTANCE, "c", snapshot.revision, 3).expect("lists");
+    assert_eq!(listed.len(), given.len());
+    bench.run(&snapshot).expect("releases");
+    collect_later(&mut bench);
+    let paths = condemned_paths(&bench);
+    assert!(
+        paths.len() == given.len() && paths.iter().all(|path| path.starts_with("s2/j9/")),
+        "{paths:?}"
+    );
+    assert_eq!(segments(&bench, INSTANCE, 0).len(), given.len(), "the source keeps its own");
+    bench.check_content();
+}
+
+#[test]
+fn held_files_stay_when_the_clone_drops_what_names_them() {
+    let (mut bench, given, parent) = cloned();
+    compact(&mut bench, parent, 50, false);
+    drop_collection(&mut bench, OTHER_INSTANCE, "c").expect("drops");
+    collect_later(&mut bench);
+    assert!(condemned_paths(&bench).is_empty());
+    assert_eq!(segments(&bench, INSTANCE, 0).len(), given.len());
+}
+
+#[test]
+fn what_a_clone_makes_and_drops_itself_leaves_nothing() {
+    let (mut bench, ..) = cloned();
+    collect_later(&mut bench);
+    let before = versions(&bench);
+    create_collection(&mut bench, OTHER_INSTANCE, "own", &[]).expect("creates");
+    add_segments(&mut bench, OTHER_INSTANCE, "own", "", 2).expect("adds");
+    drop_collection(&mut bench, OTHER_INSTANCE, "own").expect("drops");
+    put(&mut bench, OTHER_INSTANCE, "x", "1", None).expect("puts");
+    let delete = DeleteAttribute {
+        instance_id: OTHER_INSTANCE.into(),
+        name: "x".into(),
+        ..DeleteAttribute::default()
+    };
+    bench.run(&delete).expect("deletes");
+    collect_later(&mut bench);
+    assert_eq!(versions(&bench), before);
+    // A tombstone over what is inherited stays.
+    drop_collection(&mut bench, OTHER_INSTANCE, "c").expect("drops");
+    collect_later(&mut bench);
+    assert!(list_segments(&bench, OTHER_INSTANCE, "c", 0, 1).is_err());
+    assert_eq!(versions(&bench), before + 2, "the name's and the collection's");
+    bench.check_content();
+}
+
+/// Gives an instance object stores of these ids.
+fn give_stores(bench: &mut Bench, instance_id: &str, ids: &[&str]) {
+    let mut instance = instances::find(&bench.store, instance_id).expect("reads").expect("is there");
+    let store = |id: &&str| ObjectStoreInfoPb {
+        id: Some((*id).to_owned()),
+        ..ObjectStoreInfoPb::default()
+    };
+    instance.info.obj_info = ids.iter().map(store).collect();
+    let view = crate::view::View::new(&bench.store);
+    let mut context = crate::ApplyContext::new(&view, bench.counters(), quorate_model::StampedTime(1));
+    instances::put(&mut context, &instance);
+    let (changes, _) = std::mem::take(context.changes()).into_parts();
+    let writes: Vec<_> = changes.into_iter().map(|change| (change.key, change.value)).collect();
+    bench.store.write(&writes);
+    bench.adopt_rows();
+}
+
+#[test]
+fn a_clone_with_a_store_of_its_own_writes_there_and_one_that_shares_writes_to_the_sources() {
+    for (shares_stores, expected) in [(false, "2"), (true, "1")] {
+        let mut bench = Bench::new();
+        give_stores(&mut bench, INSTANCE, &["1"]);
+        give_stores(&mut bench, OTHER_INSTANCE, &["1", "2"]);
+        let create = CreateCollectionRequest {
+            instance_id: INSTANCE.into(),
+            name: "c".into(),
+            vault: "1".into(),
+            partitions: vec!["p".into()],
+            ..CreateCollectionRequest::default()
+        };
+        call::<CreateCollection>(&mut bench, create).expect("creates");
+        let given = add_segments(&mut bench, INSTANCE, "c", "p", 1).expect("adds");
+        let parent = make_clone(&mut bench, CLONE, SOURCE);
+        let parent = ParentRecord { shares_stores, ..parent };
+        put_parent(&mut bench, CLONE, parent);
+        let vaults = |bench: &mut Bench| {
+            let prepared = prepare_segments(bench, OTHER_INSTANCE, "c", "p", 1).expect("prepares").vault;
+            let listed = list_segments(bench, OTHER_INSTANCE, "c", 0, 9).expect("lists");
+            let inherited = listed.iter().find(|segment| segment.segment_id == given[0]);
+            (prepared, inherited.expect("is there").vault.clone())
+        };
+        assert_eq!(vaults(&mut bench), (expected.to_owned(), "1".to_owned()));
+        compact(&mut bench, parent, 50, true);
+        assert_eq!(vaults(&mut bench).0, expected, "also when it reads its own copies");
+    }
 }

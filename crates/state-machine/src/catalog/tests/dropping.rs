@@ -142,3 +142,32 @@ fn a_dropped_instance_goes_with_all_its_rows_when_its_last_pin_does() {
     assert_eq!(records(&bench, RecordTable::AttributeIndex), 0);
     bench.check_content();
 }
+
+#[test]
+fn empty_objects_count_in_what_a_command_may_change() {
+    let mut bench = Bench::new();
+    let names: Vec<String> = (0..limits::CLEANUP_KEYS_PER_COMMAND + 1)
+        .map(|number| format!("p{number}"))
+        .collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    for (collection, partitions) in ["a", "b"].iter().zip(names.chunks(600)) {
+        create_collection(&mut bench, INSTANCE, collection, partitions).expect("creates");
+        for name in partitions {
+            let drop = DropPartitionRequest {
+                instance_id: INSTANCE.into(),
+                collection: (*collection).into(),
+                name: (*name).into(),
+                ..DropPartitionRequest::default()
+            };
+            call::<DropPartition>(&mut bench, drop).expect("drops");
+        }
+    }
+    bench.now_ms += limits::HISTORY_WINDOW_MS;
+    while bench.run(&CollectVersions::default()).expect("collects").more {}
+    assert_eq!(records(&bench, RecordTable::Dropped), names.len());
+    let first = bench.run(&CollectDropped::default()).expect("collects");
+    assert_eq!((first.finished, first.more), (limits::CLEANUP_KEYS_PER_COMMAND as u64, true));
+    let rest = bench.run(&CollectDropped::default()).expect("collects");
+    assert_eq!((rest.finished, rest.more), (1, false));
+    bench.check_content();
+}

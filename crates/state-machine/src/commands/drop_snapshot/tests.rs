@@ -171,3 +171,17 @@ fn set(bench: &mut Bench, revision: u64, change: fn(&mut crate::record::Snapshot
     bench.store.rows.insert(snapshots::record_key(SCOPE, Revision(revision)), record.into());
     bench.adopt_rows();
 }
+
+#[test]
+fn a_repeated_drop_by_name_spares_the_backup_of_a_former_collection() {
+    let mut bench = bench();
+    let backup = committed(&mut bench, 3, "s", 0);
+    drop_collection(&mut bench, SCOPE, 3);
+    add_collection_named(&mut bench, SCOPE, 5, "c3");
+    let newer = committed(&mut bench, 3, "s", 0);
+    assert!(drop_by(&mut bench, by_name("c3", "s")).expect("drops the newer one"));
+    assert_eq!(state(&bench, newer), Some(SnapshotState::Deleting));
+    assert!(!drop_by(&mut bench, by_name("c3", "s")).expect("its answer was lost, it is sent again"));
+    assert_eq!(state(&bench, backup), Some(SnapshotState::Committed));
+    assert!(drop_by(&mut bench, by_id(backup)).expect("by id it is meant"));
+}
