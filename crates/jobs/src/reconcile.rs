@@ -12,14 +12,16 @@ mod upkeep;
 
 use crate::complaints::Complaints;
 use crate::counters::Counters;
-use crate::settings::{ROUND_INTERVAL, ROUND_PAUSE, UPKEEP_INTERVAL};
+use crate::settings::{ROUND_INTERVAL, ROUND_PAUSE, SOON, UPKEEP_INTERVAL};
 use crate::vaults::Vaults;
 use quorate_model::MetaError;
 use quorate_objects::ObjectError;
 use quorate_state_machine::StoreError;
 use quorate_state_machine::access::{Propose, Query};
 use quorate_state_machine::command::ApplyError;
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// Why a step got no further; the next round tries again.
@@ -80,6 +82,41 @@ impl Round {
     }
 }
 
+/// A scope and the name of a vault of its instance.
+type VaultKey = (u64, String);
+
+/// Vaults that something is done in, each since when, and those that are left alone for a while because it did not succeed. Each has one
+/// thing done to it at a time, so that one that is slow, or hangs, takes the time of nobody else.
+#[derive(Default)]
+struct VaultTurns {
+    busy: BTreeMap<VaultKey, Instant>,
+    paused: BTreeMap<VaultKey, Instant>,
+}
+
+impl VaultTurns {
+    fn is_free(&mut self, vault: &VaultKey) -> bool {
+        let now = Instant::now();
+        self.paused.retain(|_, until| *until > now);
+        !self.busy.contains_key(vault) && !self.paused.contains_key(vault)
+    }
+
+    fn begin(&mut self, vault: VaultKey) {
+        self.busy.insert(vault, Instant::now());
+    }
+
+    fn end(&mut self, vault: VaultKey, pause: Option<Duration>) {
+        self.busy.remove(&vault);
+        if let Some(pause) = pause {
+            self.paused.insert(vault, Instant::now() + pause);
+        }
+    }
+
+    /// Whether its turn is likely to end soon.
+    fn ends_soon(&self, vault: &VaultKey) -> bool {
+        self.busy.get(vault).is_some_and(|since| since.elapsed() < SOON)
+    }
+}
+
 /// What steps work with.
 pub(crate) struct Access<N, V> {
     pub node: N,
@@ -105,10 +142,14 @@ impl<N: Query + Propose, V: Vaults> Reconciler<N, V> {
         }
     }
 
-    /// Works until it is dropped. What waits for vaults has a loop of its own: one that hangs must not keep claims and jobs from
-    /// ending.
+    /// Works until it is dropped. What waits for vaults has loops of its own: one that hangs must not keep claims and jobs from ending,
+    /// nor the snapshots and deletions of other vaults.
     pub async fn run(self) {
-        tokio::join!(look_after_rows(&self.access), look_after_files(&self.access));
+        tokio::join!(
+            look_after_rows(&self.access),
+            snapshots::look_after(&self.access),
+            deletions::look_after(&self.access)
+        );
     }
 }
 
@@ -128,29 +169,13 @@ async fn look_after_rows<N: Query + Propose, V: Vaults>(access: &Access<N, V>) {
                 .map_or(now + ROUND_INTERVAL, |end| end.clamp(now + ROUND_PAUSE, now + ROUND_INTERVAL));
         }
         if now >= upkeep_at {
-            let kept = access.settle("upkeep", upkeep::step(access).await);
+            let kept = upkeep::step(access).await;
             if kept == Round::Idle {
                 upkeep_at = now + UPKEEP_INTERVAL;
             }
             round = round.and(kept);
         }
         access.rest(seen, round, claims_at).await;
-    }
-}
-
-/// Snapshots and deletions: what writes to vaults and deletes from them.
-async fn look_after_files<N: Query + Propose, V: Vaults>(access: &Access<N, V>) {
-    let (mut snapshots, mut deleter) = (snapshots::SnapshotSteps::default(), deletions::Deleter::default());
-    let mut deletions_at = Instant::now();
-    loop {
-        let seen = access.node.revision();
-        let mut round = access.settle("work on snapshots", snapshots.step(access).await);
-        let now = Instant::now();
-        if now >= deletions_at {
-            deletions_at = now + ROUND_INTERVAL;
-            round = round.and(access.settle("delete files", deleter.step(access).await));
-        }
-        access.rest(seen, round, now + ROUND_INTERVAL).await;
     }
 }
 

@@ -2,13 +2,17 @@
 
 mod support;
 
-use quorate_state_machine::commands::{CollectVersions, DropCollection};
+use quorate_model::{Revision, ScopeId};
+use quorate_state_machine::access::Query;
+use quorate_state_machine::commands::{CollectVersions, CreateCollection, CreateSnapshot, DropCollection, DropSnapshot};
 use quorate_state_machine::limits::HISTORY_WINDOW_MS;
-use quorate_wire::quorate::v1::DropCollectionRequest;
+use quorate_wire::quorate::v1::{
+    CreateCollectionRequest, CreateSnapshotRequest, DropCollectionRequest, DropSnapshotRequest, SnapshotRef, SnapshotState,
+};
 use std::fs;
 use std::time::Duration;
-use support::testing::INSTANCE;
-use support::{Part, World};
+use support::testing::{INSTANCE, OTHER_INSTANCE};
+use support::{Part, State, Trouble, World};
 
 #[tokio::test(start_paused = true)]
 async fn a_file_that_cannot_be_deleted_holds_up_no_other() {
@@ -19,12 +23,7 @@ async fn a_file_that_cannot_be_deleted_holds_up_no_other() {
     fs::remove_file(&in_the_way).expect("removed");
     fs::create_dir(&in_the_way).expect("made");
     fs::write(in_the_way.join("other"), b"x").expect("written");
-    let drop = DropCollectionRequest {
-        instance_id: INSTANCE.to_owned(),
-        name: "logs".to_owned(),
-        ..DropCollectionRequest::default()
-    };
-    world.state.call::<DropCollection>(drop).expect("dropped");
+    drop_logs(&world.state);
     tokio::time::sleep(Duration::from_millis(HISTORY_WINDOW_MS)).await;
     world.state.apply(&CollectVersions::default()).expect("runs");
     world.start(Part::Reconciler);
@@ -36,4 +35,73 @@ async fn a_file_that_cannot_be_deleted_holds_up_no_other() {
     fs::write(&in_the_way, b"x").expect("written");
     world.cleaned_up().await;
     assert!(world.vaults.files().is_empty(), "{:?}", world.vaults.files());
+}
+
+fn drop_logs(state: &State) {
+    let drop = DropCollectionRequest {
+        instance_id: INSTANCE.to_owned(),
+        name: "logs".to_owned(),
+        ..DropCollectionRequest::default()
+    };
+    state.call::<DropCollection>(drop).expect("dropped");
+}
+
+/// Takes a snapshot of `logs`; answers its revision.
+fn snapshot_logs(state: &State, instance_id: &str) -> u64 {
+    let create = CreateSnapshotRequest {
+        instance_id: instance_id.to_owned(),
+        collection: "logs".to_owned(),
+        name: "s".to_owned(),
+        ..CreateSnapshotRequest::default()
+    };
+    let reply = state.call::<CreateSnapshot>(create).expect("created");
+    reply.snapshot.expect("a success has it").revision
+}
+
+fn state_of(state: &State, scope: u64, revision: u64) -> Option<SnapshotState> {
+    state.read(|reader| {
+        let found = quorate_state_machine::snapshots::find(reader, ScopeId(scope), Revision(revision)).expect("reads");
+        found.map(|snapshot| snapshot.state())
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_vault_that_hangs_holds_up_no_other_ones_snapshots_and_deletions() {
+    let mut world = World::new().await;
+    world.collection("logs", 3, 100);
+    let create = CreateCollectionRequest {
+        instance_id: OTHER_INSTANCE.to_owned(),
+        name: "logs".to_owned(),
+        ..CreateCollectionRequest::default()
+    };
+    world.state.call::<CreateCollection>(create).expect("created");
+    world.vaults.trouble_in(2, Trouble::Hangs);
+    world.start(Part::Reconciler);
+    let hung = snapshot_logs(&world.state, OTHER_INSTANCE);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(state_of(&world.state, 2, hung), Some(SnapshotState::Pending));
+
+    let fine = snapshot_logs(&world.state, INSTANCE);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(state_of(&world.state, 1, fine), Some(SnapshotState::Committed));
+    let drop = DropSnapshotRequest {
+        instance_id: INSTANCE.to_owned(),
+        snapshot: Some(SnapshotRef {
+            collection: "logs".to_owned(),
+            name: "s".to_owned(),
+            ..SnapshotRef::default()
+        }),
+    };
+    world.state.call::<DropSnapshot>(drop).expect("dropped");
+    drop_logs(&world.state);
+    tokio::time::sleep(Duration::from_millis(HISTORY_WINDOW_MS)).await;
+    world.state.apply(&CollectVersions::default()).expect("runs");
+    let vaults = world.vaults.clone();
+    world
+        .state
+        .wait("files of the vault that works are deleted", |_| vaults.files().is_empty())
+        .await;
+    assert_ne!(state_of(&world.state, 2, hung), Some(SnapshotState::Committed));
+    let given_up = |state: &State| !matches!(state_of(state, 2, hung), Some(SnapshotState::Pending));
+    world.state.wait("the snapshot whose vault hangs is given up", given_up).await;
 }

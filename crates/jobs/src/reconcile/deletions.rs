@@ -2,13 +2,15 @@
 //! row whose files are deleted again, which does no harm.
 //!
 //! It fails closed. A vault that cannot be opened, or a directory without its marker, keeps its rows: nothing is noted as deleted
-//! that was not. Such a vault is left alone for a while. Neither it nor a single file that cannot be deleted holds up those behind it
-//! in the queue.
+//! that was not. Such a vault is left alone for a while. Neither it, nor one that hangs, nor a single file that cannot be deleted holds up
+//! those behind it in the queue: each vault's rows are worked off by themselves.
 
-use super::{Access, Round, StepError};
+use super::{Access, Round, StepError, VaultKey, VaultTurns};
 use crate::counters::Counters;
-use crate::settings::{BATCHES_PER_ROUND, DELETIONS_PER_BATCH, VAULT_PAUSE};
+use crate::settings::{DELETIONS_PER_BATCH, ROUND_INTERVAL, VAULT_PAUSE};
 use crate::vaults::Vaults;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use quorate_objects::{ObjectError, ObjectPath, Vault};
 use quorate_state_machine::access::{Propose, Query};
 use quorate_state_machine::commands::FinishDeletion;
@@ -17,73 +19,96 @@ use quorate_state_machine::record::CondemnedRecord;
 use std::collections::BTreeMap;
 use tokio::time::Instant;
 
-/// A scope and the name of a vault of its instance.
-type VaultKey = (u64, String);
+type Row = (DeletionKey, CondemnedRecord);
 
-/// Which vaults could not be used, and until when they are left alone.
+/// Works until it is dropped.
+pub(super) async fn look_after<N: Query + Propose, V: Vaults>(access: &Access<N, V>) {
+    let (mut deleter, mut running) = (Deleter::default(), FuturesUnordered::new());
+    loop {
+        let seen = access.node.revision();
+        let round = match deleter.next(access).await {
+            Ok((round, work)) => {
+                running.extend(work.into_iter().map(|(vault, rows)| work_off(access, vault, rows)));
+                round
+            }
+            Err(error) => access.settle("delete files", Err(error)),
+        };
+        tokio::select! {
+            Some((vault, is_useless)) = running.next() => deleter.turns.end(vault, is_useless.then_some(VAULT_PAUSE)),
+            () = access.rest(seen, round, Instant::now() + ROUND_INTERVAL) => {}
+        }
+    }
+}
+
 #[derive(Default)]
-pub(super) struct Deleter {
-    paused: BTreeMap<VaultKey, Instant>,
-    /// Where the next step goes on: what could not be deleted stands in front of the queue.
+struct Deleter {
+    turns: VaultTurns,
+    /// Where the next look goes on: what could not be deleted stands in front of the queue.
     after: Option<DeletionKey>,
 }
 
 impl Deleter {
-    pub(super) async fn step<N: Query + Propose, V: Vaults>(&mut self, access: &Access<N, V>) -> Result<Round, StepError> {
-        for _ in 0..BATCHES_PER_ROUND {
-            let now = access.node.now();
-            let after = self.after;
-            let look = || access.node.read(|reader| condemned::due(reader, now, after, DELETIONS_PER_BATCH));
-            if look()?.is_empty() {
-                self.after = None;
-                return Ok(Round::Idle);
-            }
-            // What is condemned stays so; this holds off whoever leads no more without knowing it.
-            access.node.confirm().await?;
-            let due = look()?;
-            let Some((last, _)) = due.last() else {
-                return Ok(Round::Idle);
-            };
-            self.after = Some(*last);
-            fail::fail_point!("delete_read", |_| Ok(Round::Idle));
-            self.work_off(access, due).await?;
+    /// What is to be done next, by vault.
+    async fn next<N: Query + Propose, V>(&mut self, access: &Access<N, V>) -> Result<(Round, BTreeMap<VaultKey, Vec<Row>>), StepError> {
+        let now = access.node.now();
+        let after = self.after;
+        let look = || access.node.read(|reader| condemned::due(reader, now, after, DELETIONS_PER_BATCH));
+        let mut work: BTreeMap<VaultKey, Vec<Row>> = BTreeMap::new();
+        if look()?.is_empty() {
+            self.after = None;
+            return Ok((Round::Idle, work));
         }
-        Ok(Round::More)
+        // What is condemned stays so; this holds off whoever leads no more without knowing it.
+        access.node.confirm().await?;
+        let due = look()?;
+        let is_last_page = due.len() < DELETIONS_PER_BATCH;
+        for (key, record) in due {
+            let vault = (record.scope, record.vault.clone());
+            if work.contains_key(&vault) || self.turns.is_free(&vault) {
+                work.entry(vault).or_default().push((key, record));
+            } else if self.turns.ends_soon(&vault) {
+                // It is not worth going round the whole queue for these.
+                self.begin(&work);
+                return Ok((Round::Idle, work));
+            }
+            self.after = Some(key);
+        }
+        if is_last_page {
+            self.after = None;
+        }
+        self.begin(&work);
+        fail::fail_point!("delete_read", |_| Ok((Round::Idle, BTreeMap::new())));
+        Ok((if is_last_page { Round::Idle } else { Round::More }, work))
     }
 
-    async fn work_off<N: Query + Propose, V: Vaults>(
-        &mut self,
-        access: &Access<N, V>,
-        due: Vec<(DeletionKey, CondemnedRecord)>,
-    ) -> Result<(), StepError> {
-        let (mut deletions, now) = (Vec::new(), Instant::now());
-        self.paused.retain(|_, until| *until > now);
-        let mut by_vault: BTreeMap<VaultKey, Vec<(DeletionKey, CondemnedRecord)>> = BTreeMap::new();
-        for (key, record) in due {
-            by_vault
-                .entry((record.scope, record.vault.clone()))
-                .or_default()
-                .push((key, record));
-        }
-        for (vault, rows) in by_vault {
-            if self.paused.contains_key(&vault) {
-                continue;
-            }
-            let deleted = delete_all(access, &vault, rows, &mut deletions).await;
-            access.counters.vaults.note(vault.0, &vault.1, &deleted);
-            if let Err(error) = deleted {
-                Counters::add(&access.counters.delete_errors, 1);
-                access.complaints.log("delete condemned files", &error);
-                self.paused.insert(vault, now + VAULT_PAUSE);
-            }
-        }
-        if !deletions.is_empty() {
-            fail::fail_point!("delete_finish_before", |_| Ok(()));
-            access.node.propose(&FinishDeletion { deletions }).await?;
-            fail::fail_point!("delete_finish_after", |_| Ok(()));
-        }
-        Ok(())
+    fn begin(&mut self, work: &BTreeMap<VaultKey, Vec<Row>>) {
+        work.keys().for_each(|vault| self.turns.begin(vault.clone()));
     }
+}
+
+/// Deletes what these rows name, and the rows. Says also whether nothing of it could be deleted.
+async fn work_off<N: Query + Propose, V: Vaults>(access: &Access<N, V>, vault: VaultKey, rows: Vec<Row>) -> (VaultKey, bool) {
+    let mut deletions = Vec::new();
+    let deleted = delete_all(access, &vault, rows, &mut deletions).await;
+    access.counters.vaults.note(vault.0, &vault.1, &deleted);
+    let is_useless = deletions.is_empty();
+    if let Err(error) = deleted {
+        Counters::add(&access.counters.delete_errors, 1);
+        access.complaints.log("delete condemned files", &error);
+    }
+    if let Err(error) = finish(access, deletions).await {
+        access.complaints.log("delete files", &error);
+    }
+    (vault, is_useless)
+}
+
+async fn finish<N: Propose, V>(access: &Access<N, V>, deletions: Vec<DeletionKey>) -> Result<(), StepError> {
+    if !deletions.is_empty() {
+        fail::fail_point!("delete_finish_before", |_| Ok(()));
+        access.node.propose(&FinishDeletion { deletions }).await?;
+        fail::fail_point!("delete_finish_after", |_| Ok(()));
+    }
+    Ok(())
 }
 
 /// Deletes what rows of one vault name; `done` grows with each row that is finished. A row that fails by itself stays and is
@@ -91,7 +116,7 @@ impl Deleter {
 async fn delete_all<N, V: Vaults>(
     access: &Access<N, V>,
     (scope, name): &VaultKey,
-    rows: Vec<(DeletionKey, CondemnedRecord)>,
+    rows: Vec<Row>,
     done: &mut Vec<DeletionKey>,
 ) -> Result<(), ObjectError> {
     let vault = access.vaults.open(*scope, name).await?;

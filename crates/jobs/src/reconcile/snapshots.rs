@@ -1,16 +1,18 @@
 //! Brings snapshots forward: writes their metadata files, starts the jobs for their manifests, and deletes the files of those that
 //! were dropped. Files come before the command that says so, when they are written and when they are deleted.
 
-use super::{Access, Round, StepError};
-use crate::settings::{PENDING_SNAPSHOT_PATIENCE, SNAPSHOTS_PER_ROUND, VAULT_PAUSE};
+use super::{Access, Round, StepError, VaultKey, VaultTurns};
+use crate::settings::{PENDING_SNAPSHOT_PATIENCE, ROUND_INTERVAL, SNAPSHOTS_PER_ROUND, VAULT_PAUSE};
 use crate::vaults::Vaults;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use prost::Message;
 use quorate_model::{Revision, ScopeId};
 use quorate_objects::manifest::{FORMAT_VERSION, manifest_path, metadata_path};
 use quorate_objects::metadata::{
     CollectionDescription, LAYOUT_REFERENCED, MetadataHead, MetadataWriter, Property, STATE_COMMITTED, SnapshotInfo,
 };
-use quorate_objects::{Existing, ObjectErrorKind, ObjectPath, Vault};
+use quorate_objects::{Existing, ObjectError, ObjectErrorKind, ObjectPath, Vault};
 use quorate_state_machine::access::{Propose, Query};
 use quorate_state_machine::commands::{CommitSnapshot, FailSnapshot, RemoveSnapshot, StartManifests};
 use quorate_state_machine::jobs::source::Source;
@@ -23,22 +25,56 @@ use quorate_state_machine::versioned::{Lineage, LineageScan, PageLimit};
 use quorate_state_machine::{Reader, StoreError, limits};
 use quorate_wire::quorate::v1::SnapshotState;
 use std::collections::BTreeMap;
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// Scope and revision.
 type Key = (u64, u64);
 
+/// Works until it is dropped.
+pub(super) async fn look_after<N: Query + Propose, V: Vaults>(access: &Access<N, V>) {
+    let (mut steps, mut running) = (SnapshotSteps::default(), FuturesUnordered::new());
+    loop {
+        let seen = access.node.revision();
+        let round = match steps.next(access).await {
+            Ok(work) => {
+                running.extend(work.into_iter().map(|(vault, snapshots)| work_off(access, vault, snapshots)));
+                if steps.after.is_some() { Round::More } else { Round::Idle }
+            }
+            Err(error) => access.settle("work on snapshots", Err(error)),
+        };
+        tokio::select! {
+            Some(ended) = running.next() => steps.settle(ended),
+            () = access.rest(seen, round, Instant::now() + ROUND_INTERVAL) => {}
+        }
+    }
+}
+
 /// When each pending snapshot was seen first, and which are left alone for a while because something did not succeed.
 #[derive(Default)]
-pub(super) struct SnapshotSteps {
+struct SnapshotSteps {
+    turns: VaultTurns,
     pending: BTreeMap<Key, Instant>,
     paused: BTreeMap<Key, Instant>,
     /// Where the next round goes on, so that none waits behind those that need long.
     after: Option<Key>,
 }
 
+/// The snapshots of one vault that something is to be done for.
+type Work = Vec<Snapshot>;
+
+/// What came of it.
+struct Ended {
+    vault: VaultKey,
+    /// How long it is left alone.
+    pause: Option<Duration>,
+    /// Snapshots that are to be left alone, and how long.
+    paused: Vec<(Key, Duration)>,
+}
+
 impl SnapshotSteps {
-    pub(super) async fn step<N: Query + Propose, V: Vaults>(&mut self, access: &Access<N, V>) -> Result<Round, StepError> {
+    /// What is to be done next, by vault. Gives up what has been pending for too long: that needs no vault.
+    async fn next<N: Query + Propose, V>(&mut self, access: &Access<N, V>) -> Result<BTreeMap<VaultKey, Work>, StepError> {
         let now = Instant::now();
         self.paused.retain(|_, until| *until > now);
         let after = self.after;
@@ -52,55 +88,73 @@ impl SnapshotSteps {
             };
             self.pending.retain(|key, _| is_pending(key));
         }
+        let mut work: BTreeMap<VaultKey, Work> = BTreeMap::new();
         for snapshot in waiting {
-            let key = key_of(&snapshot);
-            if self.paused.contains_key(&key) {
-                continue;
-            }
-            if let Err(error) = self.advance(access, &snapshot, now).await {
-                if let StepError::Object(error) = &error {
-                    access
-                        .counters
-                        .vaults
-                        .note(key.0, &snapshot.record.vault, &Err::<(), _>(error.clone()));
-                }
-                access.complaints.log("work on a snapshot", &error);
-                self.paused.insert(key, now + VAULT_PAUSE);
+            let (key, vault) = (key_of(&snapshot), (snapshot.scope.0, snapshot.record.vault.clone()));
+            if snapshot.state() == SnapshotState::Pending
+                && now.duration_since(*self.pending.entry(key).or_insert(now)) >= PENDING_SNAPSHOT_PATIENCE
+            {
+                let (scope, revision) = key;
+                access.node.propose(&FailSnapshot { scope, revision }).await?;
+            } else if !self.paused.contains_key(&key) && (work.contains_key(&vault) || self.turns.is_free(&vault)) {
+                work.entry(vault).or_default().push(snapshot);
             }
         }
-        Ok(if self.after.is_some() { Round::More } else { Round::Idle })
+        work.keys().for_each(|vault| self.turns.begin(vault.clone()));
+        Ok(work)
     }
 
-    async fn advance<N: Query + Propose, V: Vaults>(
-        &mut self,
-        access: &Access<N, V>,
-        snapshot: &Snapshot,
-        now: Instant,
-    ) -> Result<(), StepError> {
-        let (scope, revision) = key_of(snapshot);
-        match snapshot.state() {
-            SnapshotState::Pending => {
-                let since = *self.pending.entry((scope, revision)).or_insert(now);
-                if now.duration_since(since) >= PENDING_SNAPSHOT_PATIENCE {
-                    access.node.propose(&FailSnapshot { scope, revision }).await?;
-                    return Ok(());
+    fn settle(&mut self, ended: Ended) {
+        self.turns.end(ended.vault, ended.pause);
+        let now = Instant::now();
+        self.paused.extend(ended.paused.into_iter().map(|(key, pause)| (key, now + pause)));
+    }
+}
+
+/// Advances the snapshots of one vault, one after the other, until the vault itself is the trouble.
+async fn work_off<N: Query + Propose, V: Vaults>(access: &Access<N, V>, vault: VaultKey, work: Work) -> Ended {
+    let mut ended = Ended {
+        vault,
+        pause: None,
+        paused: Vec::new(),
+    };
+    for snapshot in work {
+        match advance(access, &snapshot).await {
+            Ok(None) => {}
+            Ok(Some(pause)) => ended.paused.push((key_of(&snapshot), pause)),
+            Err(error) => {
+                access.complaints.log("work on a snapshot", &error);
+                ended.paused.push((key_of(&snapshot), VAULT_PAUSE));
+                let StepError::Object(error) = error else { continue };
+                let concerns_the_vault = error.concerns_the_vault();
+                let (scope, name) = &ended.vault;
+                access.counters.vaults.note(*scope, name, &Err::<(), _>(error));
+                if concerns_the_vault {
+                    ended.pause = Some(VAULT_PAUSE);
+                    break;
                 }
-                commit(access, snapshot, Lists::Without).await
             }
-            SnapshotState::Committed if snapshot.record.manifests_complete => commit(access, snapshot, Lists::With).await,
-            SnapshotState::Committed if awaits_job(access, snapshot)? => {
-                self.paused.insert((scope, revision), now + crate::settings::ROUND_INTERVAL);
-                Ok(())
-            }
-            SnapshotState::Committed => {
-                access.node.propose(&StartManifests { scope, revision }).await?;
-                self.paused.insert((scope, revision), now + crate::settings::ROUND_INTERVAL);
-                Ok(())
-            }
-            SnapshotState::Deleting => remove(access, snapshot).await,
-            _ => Ok(()),
         }
     }
+    ended
+}
+
+/// Takes one step; answers how long the snapshot is to be left alone, if it is.
+async fn advance<N: Query + Propose, V: Vaults>(access: &Access<N, V>, snapshot: &Snapshot) -> Result<Option<Duration>, StepError> {
+    let (scope, revision) = key_of(snapshot);
+    match snapshot.state() {
+        SnapshotState::Pending => commit(access, snapshot, Lists::Without).await?,
+        SnapshotState::Committed if snapshot.record.manifests_complete => commit(access, snapshot, Lists::With).await?,
+        SnapshotState::Committed => {
+            if !awaits_job(access, snapshot)? {
+                access.node.propose(&StartManifests { scope, revision }).await?;
+            }
+            return Ok(Some(ROUND_INTERVAL));
+        }
+        SnapshotState::Deleting => remove(access, snapshot).await?,
+        _ => {}
+    }
+    Ok(None)
 }
 
 /// Whether the manifests' job runs, or has failed not long ago: the next one is not tried at once.
@@ -297,17 +351,17 @@ fn partitions(reader: &dyn Reader, lineage: &Lineage, collection_id: u64) -> Res
 }
 
 /// Deletes the files of a dropped snapshot, then its record. The files are condemned with the record in any case, so a vault that cannot
-/// be opened, perhaps for ever, does not keep the snapshot and all that its pin keeps.
+/// be used, perhaps for ever, does not keep the snapshot and all that its pin keeps.
 async fn remove<N: Query + Propose, V: Vaults>(access: &Access<N, V>, snapshot: &Snapshot) -> Result<(), StepError> {
     access.node.confirm().await?;
-    let opened = access.vaults.open(snapshot.scope.0, &snapshot.record.vault).await;
-    access.counters.vaults.opened(snapshot.scope.0, &snapshot.record.vault, &opened);
-    match opened {
-        Ok(vault) => {
-            delete_files(&vault, snapshot).await?;
-            access.counters.vaults.worked(snapshot.scope.0, &snapshot.record.vault);
-        }
-        Err(error) => access.complaints.log("delete the files of a snapshot", &error),
+    let (scope, name) = (snapshot.scope.0, &snapshot.record.vault);
+    let deleted = match access.vaults.open(scope, name).await {
+        Ok(vault) => delete_files(&vault, snapshot).await,
+        Err(error) => Err(error),
+    };
+    access.counters.vaults.note(scope, name, &deleted);
+    if let Err(error) = deleted {
+        access.complaints.log("delete the files of a snapshot", &error);
     }
     fail::fail_point!("snapshot_files_deleted", |_| Ok(()));
     let command = RemoveSnapshot {
@@ -318,7 +372,7 @@ async fn remove<N: Query + Propose, V: Vaults>(access: &Access<N, V>, snapshot: 
     Ok(())
 }
 
-async fn delete_files(vault: &Vault, snapshot: &Snapshot) -> Result<(), StepError> {
+async fn delete_files(vault: &Vault, snapshot: &Snapshot) -> Result<(), ObjectError> {
     for (directory, files) in lifecycle::places(snapshot) {
         let directory = ObjectPath::new(directory)?;
         if files.is_empty() {
