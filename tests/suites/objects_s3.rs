@@ -25,6 +25,8 @@ fn place(server: &S3Server, bucket: &str, prefix: &str) -> S3Place {
         secret_key: Secret::new(server.secret_key.clone()),
         bucket_style: BucketStyle::Path,
         http: Http::Allow,
+        cluster_id: "c".to_owned(),
+        former_clusters: Vec::new(),
     }
 }
 
@@ -179,9 +181,9 @@ async fn the_store_copies_by_itself_whole_and_by_parts_and_copies_are_compared()
             checksum: Some(Crc64(1)),
             size: source.head(&path(name)).await.expect("head").size,
             source_path: path(name),
-            target_path: path("wrong"),
+            target_path: path("bad/wrong"),
         };
-        let good = file("small", "good", &small);
+        let good = file("small", "bad/good", &small);
         let error = copy_files(&source, &target, &[good, wrong], CopyOptions::default(), &|_| {}).await;
         assert_eq!(error.expect_err(name).kind, ObjectErrorKind::ChecksumMismatch);
         let missing = FileCopy {
@@ -191,6 +193,8 @@ async fn the_store_copies_by_itself_whole_and_by_parts_and_copies_are_compared()
         let error = copy_files(&source, &target, &[missing], CopyOptions::default(), &|_| {}).await;
         assert_eq!(error.expect_err("missing").kind, ObjectErrorKind::NotFound);
     }
+    // The right one may have been copied before the wrong one was found out; whoever asked sweeps the directory.
+    target.delete_prefix(&path("bad")).await.expect("swept");
     assert_eq!(
         names(&target, None).await,
         ["parts/large +1", "parts/small", "whole/large +1", "whole/small"]
@@ -257,47 +261,32 @@ async fn errors_name_bucket_and_key_and_no_secret() {
         ..wrong_secret.clone()
     };
     let no_bucket = place(&server, "nowhere", "");
-    let bytes = content(1, 100);
-    let rows = [
-        (wrong_secret, ObjectErrorKind::PermissionDenied, "one"),
-        (unknown_key, ObjectErrorKind::PermissionDenied, "one"),
-        (no_bucket, ObjectErrorKind::NotFound, "nowhere"),
-    ];
-    for (place, kind, bucket) in rows {
-        let vault = open(place).await;
-        let mut errors = vec![
-            vault
-                .put(&path("some/key"), bytes.clone(), Existing::Refuse)
-                .await
-                .expect_err("put"),
-            vault.get(&path("some/key"), 100).await.expect_err("get"),
-            vault.head(&path("some/key")).await.expect_err("head"),
-            vault.list_all(Some(&path("some/key"))).await.expect_err("list"),
-        ];
-        // This server does not look at the signature of a request to delete several objects.
-        if kind == ObjectErrorKind::NotFound {
-            errors.push(vault.delete(&path("some/key")).await.expect_err("delete"));
-        }
-        for error in errors {
-            assert_eq!(error.kind, kind, "{error}");
-            assert!(!error.can_retry(), "{error}");
-            assert!(
-                error.message.contains(&format!("{bucket:?}")) && error.message.contains("some/key"),
-                "{error}"
-            );
-            assert!(!error.message.contains(secret) && !error.message.contains("Signature="), "{error}");
-        }
-        assert!(!format!("{vault:?}").contains(secret), "not in Debug either");
-    }
-    let vault = open(place(&server, "one", "")).await;
-    server.kill();
-    let nobody = open(S3Place {
+    let nobody = S3Place {
         endpoint: format!("http://{}", free_address()),
         ..place(&server, "one", "")
-    })
-    .await;
-    for vault in [vault, nobody] {
-        let copy = [file("some/key", "some/copy", &bytes)];
+    };
+    let bytes = content(1, 100);
+    let once = Patience {
+        attempts: 1,
+        ..Patience::default()
+    };
+    for (place, kind, bucket) in [
+        (wrong_secret.clone(), ObjectErrorKind::PermissionDenied, "one"),
+        (no_bucket, ObjectErrorKind::NotFound, "nowhere"),
+        (nobody, ObjectErrorKind::StoreDown, "one"),
+    ] {
+        let error = Vault::open(&VaultPlace::S3(place), once).await.expect_err("it does not let one in");
+        assert_eq!(error.kind, kind, "{error}");
+        assert!(
+            error.message.contains(&format!("{bucket:?}")) && !error.message.contains(secret),
+            "{error}"
+        );
+    }
+    // Whose place it is, is known from here on for a minute: what follows is about the calls themselves.
+    let vault = open(place(&server, "one", "")).await;
+    let kind = ObjectErrorKind::PermissionDenied;
+    for place in [wrong_secret, unknown_key] {
+        let vault = open(place).await;
         let errors = [
             vault
                 .put(&path("some/key"), bytes.clone(), Existing::Refuse)
@@ -306,17 +295,36 @@ async fn errors_name_bucket_and_key_and_no_secret() {
             vault.get(&path("some/key"), 100).await.expect_err("get"),
             vault.head(&path("some/key")).await.expect_err("head"),
             vault.list_all(Some(&path("some/key"))).await.expect_err("list"),
-            vault.delete(&path("some/key")).await.expect_err("delete"),
-            copy_files(&vault, &vault, &copy, CopyOptions::default(), &|_| {})
-                .await
-                .expect_err("copy"),
+            // Not a deletion: this server does not look at the signature of a request to delete several objects.
         ];
         for error in errors {
-            assert_eq!(error.kind, ObjectErrorKind::StoreDown, "{error}");
-            assert!(error.can_retry(), "{error}");
+            assert_eq!(error.kind, kind, "{error}");
+            assert!(!error.can_retry(), "{error}");
             assert!(error.message.contains("\"one\"") && error.message.contains("some/key"), "{error}");
-            assert!(!error.message.contains(&server.secret_key), "{error}");
+            assert!(!error.message.contains(secret) && !error.message.contains("Signature="), "{error}");
         }
+        assert!(!format!("{vault:?}").contains(secret), "not in Debug either");
+    }
+    server.kill();
+    let copy = [file("some/key", "some/copy", &bytes)];
+    let errors = [
+        vault
+            .put(&path("some/key"), bytes.clone(), Existing::Refuse)
+            .await
+            .expect_err("put"),
+        vault.get(&path("some/key"), 100).await.expect_err("get"),
+        vault.head(&path("some/key")).await.expect_err("head"),
+        vault.list_all(Some(&path("some/key"))).await.expect_err("list"),
+        vault.delete(&path("some/key")).await.expect_err("delete"),
+        copy_files(&vault, &vault, &copy, CopyOptions::default(), &|_| {})
+            .await
+            .expect_err("copy"),
+    ];
+    for error in errors {
+        assert_eq!(error.kind, ObjectErrorKind::StoreDown, "{error}");
+        assert!(error.can_retry(), "{error}");
+        assert!(error.message.contains("\"one\"") && error.message.contains("some/key"), "{error}");
+        assert!(!error.message.contains(&server.secret_key), "{error}");
     }
 }
 
@@ -331,8 +339,19 @@ async fn settings_that_cannot_work_are_refused_at_once() {
         secret_key: Secret::new("s"),
         bucket_style: BucketStyle::Path,
         http: Http::Refuse,
+        cluster_id: "c".to_owned(),
+        former_clusters: Vec::new(),
     };
-    Vault::open(&VaultPlace::S3(good.clone()), Patience::default()).await.expect("good");
+    let once = Patience {
+        attempts: 1,
+        ..Patience::default()
+    };
+    let nobody_there = Vault::open(&VaultPlace::S3(good.clone()), once).await.expect_err("no such host");
+    assert_eq!(
+        nobody_there.kind,
+        ObjectErrorKind::StoreDown,
+        "its settings are right: {nobody_there}"
+    );
     let rows = [
         (
             S3Place {
@@ -382,4 +401,51 @@ async fn settings_that_cannot_work_are_refused_at_once() {
         assert_eq!(error.kind, ObjectErrorKind::Invalid);
         assert!(error.message.contains(word), "{error}");
     }
+}
+
+#[tokio::test]
+async fn a_place_is_one_clusters_and_its_successors() {
+    let server = S3Server::start(&["one"]).await;
+    let of = |cluster: &str, former: &[&str], prefix: &str| S3Place {
+        cluster_id: cluster.to_owned(),
+        former_clusters: former.iter().map(|id| (*id).to_owned()).collect(),
+        ..place(&server, "one", prefix)
+    };
+    let opened = async |place: S3Place| Vault::open(&VaultPlace::S3(place), Patience::default()).await;
+    opened(of("first", &[], "p")).await.expect("it has no marker yet");
+    opened(of("first", &[], "p")).await.expect("its own");
+    let refused = opened(of("second", &["another"], "p")).await.expect_err("the first one's");
+    assert_eq!(refused.kind, ObjectErrorKind::WrongMarker);
+    for part in ["\"one\"", "\"p\"", "first", "second", "of its own"] {
+        assert!(refused.message.contains(part), "{part}: {refused}");
+    }
+    opened(of("second", &[], "q")).await.expect("another prefix is another place");
+    opened(of("third", &["second", "first"], "p"))
+        .await
+        .expect("it was recovered from the first");
+    let fourth = opened(of("fourth", &[], "p")).await.expect_err("the third one's by now");
+    assert!(fourth.message.contains("third"), "{fourth}");
+    let vault = opened(of("third", &[], "p")).await.expect("its own");
+    assert_eq!(names(&vault, None).await, Vec::<String>::new(), "the marker is no object");
+    let nowhere = S3Place {
+        bucket: "nowhere".to_owned(),
+        ..of("first", &[], "p")
+    };
+    assert_eq!(opened(nowhere).await.expect_err("no such bucket").kind, ObjectErrorKind::NotFound);
+}
+
+#[tokio::test]
+async fn uploads_of_a_writer_that_was_killed_go_with_their_directory() {
+    let server = S3Server::start(&["one"]).await;
+    let vault = open(place(&server, "one", "data")).await;
+    let part = content(1, 17 << 20);
+    for name in ["j1/a <&> b", "j1/deep/er", "j2/other"] {
+        let mut writer = vault.writer(&path(name), Existing::Refuse, None).await.expect("writer");
+        writer.write(&part).await.expect("write");
+        // Nothing of it runs any more, as after kill -9.
+        std::mem::forget(writer);
+    }
+    assert_eq!(server.open_uploads("one"), 3);
+    assert_eq!(vault.delete_prefix(&path("j1")).await.expect("deletes"), 2);
+    assert_eq!(server.open_uploads("one"), 1, "the other directory's is somebody else's");
 }

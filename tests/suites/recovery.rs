@@ -193,9 +193,22 @@ async fn cluster_id(address: &str) -> String {
     native::status(address).await.expect("a peer that runs answers").cluster_id
 }
 
+/// The peers' shared directory is used by the new cluster, and by nobody who still thinks to be of the old one.
+async fn vault_belongs_to(vault: &Path, cluster: &str) {
+    let marker = vault.join(".quorate-vault");
+    let text = format!("cluster = {cluster}\n");
+    until("the vault's marker names the cluster", async || {
+        let found = fs::read_to_string(&marker).unwrap_or_default();
+        found.starts_with(&text).then_some(())
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_survivor_becomes_a_new_cluster_that_grows_back_to_three() {
-    let mut cluster = Cluster::start(3).await;
+    let vault = tempfile::tempdir().expect("a directory");
+    let root = vault.path().to_str().expect("UTF-8");
+    let mut cluster = Cluster::start_with(3, &["--local-vault", root]).await;
     cluster.create_instance("before").await;
     cluster.create_instance("after").await;
     let load = Load::start(&cluster.addresses(), "before");
@@ -203,6 +216,7 @@ async fn a_survivor_becomes_a_new_cluster_that_grows_back_to_three() {
     let before: Ledger = load.finish().await;
     assert_peers_agree(&cluster).await;
     let parent = cluster_id(&cluster.peers[0].public).await;
+    vault_belongs_to(vault.path(), &parent).await;
     let last_revision = native::status(&cluster.peers[0].public).await.expect("answered").revision;
 
     phase("a peer that runs is not recovered");
@@ -234,6 +248,7 @@ async fn a_survivor_becomes_a_new_cluster_that_grows_back_to_three() {
     assert_has_exactly(&cluster, "before", &before).await;
     let recovered = cluster_id(&cluster.peers[0].public).await;
     assert_ne!(recovered, parent);
+    vault_belongs_to(vault.path(), &recovered).await;
     let load = Load::start(&cluster.addresses(), "after");
     load.wait_writes(10).await;
     for expected in [2, 3] {

@@ -59,5 +59,7 @@ fn s3_place(described: &Json) -> anyhow::Result<S3Place> {
             BucketStyle::VirtualHost
         },
         http: if is("allow_http") { Http::Allow } else { Http::Refuse },
+        cluster_id: text(described, "cluster_id"),
+        former_clusters: Vec::new(),
     })
 }

@@ -29,6 +29,10 @@ pub const PREFIX_BYTES: usize = 100;
 pub const SYNC_EACH_UP_TO_FILES: usize = 64;
 /// Objects deleted in one request.
 pub const DELETE_AT_ONCE: usize = 1_000;
+/// The largest marker of an S3 vault; ours have less than fifty.
+pub const MARKER_BYTES: u64 = 1_000;
+/// An S3 vault's marker that was right is not read again for this long.
+pub const MARKER_TRUSTED: Duration = Duration::from_secs(60);
 /// How often the caller hears of progress.
 pub const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 

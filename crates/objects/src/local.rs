@@ -52,6 +52,11 @@ impl LocalVault {
         blocking(move || marker::create(&place)).await
     }
 
+    /// Makes a directory ours that was a cluster's which this one was recovered from.
+    pub(crate) async fn take_over_marker(place: LocalPlace, former_clusters: Vec<String>) -> Result<()> {
+        blocking(move || marker::take_over(&place, &former_clusters)).await
+    }
+
     pub(crate) async fn open(place: LocalPlace) -> Result<LocalVault> {
         let vault = Arc::new(LocalVault { place });
         let checked = Arc::clone(&vault);
@@ -115,7 +120,7 @@ impl LocalVault {
         listing::list(Arc::clone(self), prefix)
     }
 
-    /// Removes files, and directories that are left empty; those that do not exist are fine. Done when a crash cannot bring them back.
+    /// Removes files, what unfinished writers of them left, and directories that are left empty; those that do not exist are fine. Done when a crash cannot bring them back.
     pub(crate) async fn delete_many(self: &Arc<Self>, paths: Vec<ObjectPath>) -> Result<()> {
         let vault = Arc::clone(self);
         blocking(move || {
@@ -131,6 +136,8 @@ impl LocalVault {
                     _ => directories.extend(file.parent().map(PathBuf::from)),
                 }
             }
+            let files: Vec<PathBuf> = paths.iter().map(|path| vault.file(path)).collect();
+            durable::remove_partial_files_of(&files)?;
             durable::remove_empty(&vault.place.root, directories)
         })
         .await

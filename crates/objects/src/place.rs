@@ -61,6 +61,10 @@ pub struct S3Place {
     pub secret_key: Secret,
     pub bucket_style: BucketStyle,
     pub http: Http,
+    /// Whose files are here; no other cluster may use the same place.
+    pub cluster_id: String,
+    /// Clusters that this one was recovered from: the marker of one of them is replaced.
+    pub former_clusters: Vec<String>,
 }
 
 impl S3Place {
@@ -108,6 +112,8 @@ mod tests {
             secret_key: Secret::new("do not show this"),
             bucket_style: BucketStyle::Path,
             http: Http::Refuse,
+            cluster_id: "c".to_owned(),
+            former_clusters: Vec::new(),
         }
     }
 

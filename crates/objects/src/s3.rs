@@ -4,16 +4,18 @@
 //! these few requests are our own (`requests.rs`), signed by its signer and sent by its HTTP client.
 
 mod errors;
+mod marker;
 mod part_writer;
 mod requests;
 mod server_copy;
+mod unfinished;
 
 pub(crate) use part_writer::S3Writer;
 pub use server_copy::ServerCopy;
 
 use crate::error::{ObjectError, ObjectErrorKind, Result};
 use crate::limits::{DELETE_AT_ONCE, PREFIX_BYTES};
-use crate::path::ObjectPath;
+use crate::path::{MARKER_NAME, ObjectPath};
 use crate::place::{BucketStyle, Http, S3Place};
 use crate::retry::Patience;
 use crate::vault::{ObjectInfo, ObjectStream};
@@ -82,6 +84,11 @@ impl S3Vault {
         })
     }
 
+    /// One page of the list, which tells a bucket, an endpoint or a key that is wrong.
+    pub(crate) async fn check_access(&self) -> Result<()> {
+        self.list(None).next().await.transpose().map(drop)
+    }
+
     /// The object's whole key in the bucket.
     pub(crate) fn key(&self, path: &ObjectPath) -> String {
         match self.place.prefix.trim_matches('/') {
@@ -143,6 +150,7 @@ impl S3Vault {
             }
         };
         let own = self.place.prefix.trim_matches('/').to_owned();
+        let is_object = |info: &ObjectInfo| std::future::ready(info.path.rsplit('/').next() != Some(MARKER_NAME));
         self.store
             .list(key.as_ref())
             .map_err(move |error| errors::classify("list", &named, &error))
@@ -157,6 +165,7 @@ impl S3Vault {
                 size: meta.size,
                 checksum: None,
             })
+            .try_filter(is_object)
             .boxed()
     }
 
@@ -199,6 +208,7 @@ impl S3Vault {
             self.delete_keys(&keys).await?;
             deleted += keys.len() as u64;
         }
+        deleted += self.abort_uploads_below(&format!("{}/", self.key(prefix))).await?;
         Ok(deleted)
     }
 
@@ -263,6 +273,8 @@ mod tests {
             secret_key: Secret::new("s"),
             bucket_style,
             http: Http::Allow,
+            cluster_id: "c".to_owned(),
+            former_clusters: Vec::new(),
         }
     }
 

@@ -62,12 +62,29 @@ impl Vault {
         LocalVault::create_marker(place.clone()).await
     }
 
-    /// Opens a vault. A local one must carry its marker; an S3 store is not asked before the first call.
+    /// Opens a vault, which must carry the marker of its cluster. An S3 store is asked for it once a minute, and gets it if it has none.
     pub async fn open(place: &VaultPlace, patience: Patience) -> Result<Vault> {
         Ok(Vault(match place {
             VaultPlace::Local(place) => Inner::Local(Arc::new(LocalVault::open(place.clone()).await?)),
-            VaultPlace::S3(place) => Inner::S3(Arc::new(S3Vault::open(place.clone(), patience)?)),
+            VaultPlace::S3(place) => {
+                let vault = S3Vault::open(place.clone(), patience)?;
+                vault.check_marker().await?;
+                Inner::S3(Arc::new(vault))
+            }
         }))
+    }
+
+    /// Makes a directory ours whose marker is that of a cluster this one was recovered from; leaves any other as it is.
+    pub async fn take_over_marker(place: &LocalPlace, former_clusters: Vec<String>) -> Result<()> {
+        LocalVault::take_over_marker(place.clone(), former_clusters).await
+    }
+
+    /// Asks an S3 store once whether it is there and lets this key look into the bucket; a local vault has shown it by its marker.
+    pub async fn check_access(&self) -> Result<()> {
+        match &self.0 {
+            Inner::Local(_) => Ok(()),
+            Inner::S3(vault) => vault.check_access().await,
+        }
     }
 
     /// Writes a small object. When this returns, the object is whole and durable.

@@ -522,3 +522,44 @@ async fn a_full_disk_is_named_and_what_was_copied_is_given_back() {
     assert_eq!(files_below(&disk.0), [disk.0.join(".quorate-vault")]);
     copy(&source, &target, &files[..6]).await.expect("what fits is copied");
 }
+
+#[tokio::test]
+async fn unfinished_files_of_a_writer_that_was_killed_go_with_their_object() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let vault = create(dir.path(), "v").await;
+    for name in ["m/7.json", "m/8.json"] {
+        let mut writer = vault.writer(&path(name), Existing::Refuse, None).await.expect("writer");
+        writer.write(&[7; 3_000_000]).await.expect("write");
+        std::mem::forget(writer);
+    }
+    let unfinished = || std::fs::read_dir(dir.path().join("m")).map_or(0, |entries| entries.count());
+    assert_eq!(unfinished(), 2);
+    vault.delete(&path("m/7.json")).await.expect("deletes");
+    assert_eq!(unfinished(), 1, "the other one is somebody else's");
+}
+
+#[tokio::test]
+async fn a_directory_of_a_cluster_this_one_was_recovered_from_is_taken_over() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let of = |cluster_id: &str| LocalPlace {
+        cluster_id: cluster_id.to_owned(),
+        ..place(dir.path(), "v")
+    };
+    let opens = async |cluster_id: &str| Vault::open(&VaultPlace::Local(of(cluster_id)), Patience::default()).await.is_ok();
+    Vault::take_over_marker(&of("new"), vec!["old".to_owned()])
+        .await
+        .expect("no marker yet: nothing to do");
+    assert!(!opens("new").await && !opens("old").await);
+    Vault::create_marker(&of("old")).await.expect("marked");
+    Vault::take_over_marker(&of("stranger"), vec!["another".to_owned()])
+        .await
+        .expect("not its own: left alone");
+    assert!(opens("old").await);
+    Vault::take_over_marker(&of("new"), vec!["another".to_owned(), "old".to_owned()])
+        .await
+        .expect("taken");
+    assert!(
+        opens("new").await && !opens("old").await,
+        "what is left of the old cluster is shut out"
+    );
+}

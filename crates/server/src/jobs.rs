@@ -5,14 +5,14 @@ use crate::config::ConfigError;
 use quorate_consensus::Node;
 use quorate_jobs::vault_health::Trouble;
 use quorate_jobs::{Counters, LocalWork, Reconciler, Settings, Vaults, Worker};
-use quorate_model::ScopeId;
+use quorate_model::{ClusterId, ScopeId};
 use quorate_objects::{BucketStyle, Http, LocalPlace, ObjectError, ObjectErrorKind, Patience, S3Place, Secret, Vault, VaultPlace};
 use quorate_state_machine::access::{Propose, Query};
 use quorate_state_machine::catalog::storage::{self, StoredVault};
 use quorate_state_machine::command::ApplyError;
-use quorate_state_machine::commands::{MarkLocalVault, mark_local_vault};
+use quorate_state_machine::commands::{MarkLocalVault, mark_local_vault, recover_cluster};
 use quorate_state_machine::keys::{self, RecordTable};
-use quorate_state_machine::{Reader, StoreError, instances, jobs, object_stores, store};
+use quorate_state_machine::{Reader, StoreError, jobs, object_stores, store};
 use quorate_wire::doris::ObjectStoreInfoPb;
 use quorate_wire::quorate::v1::{Finding, JobState};
 use std::path::PathBuf;
@@ -127,8 +127,15 @@ impl PeerVaults {
 
     async fn try_mark(&self, place: &LocalPlace) -> Result<(), String> {
         self.node.confirm().await.map_err(|error| error.message)?;
-        let marked = Query::read(&self.node, |reader| mark_local_vault::find(reader));
-        if marked.map_err(|error| error.to_string())?.is_some() {
+        let known = Query::read(&self.node, |reader| {
+            Ok::<_, StoreError>((mark_local_vault::find(reader)?, recover_cluster::former_clusters(reader)?))
+        });
+        let (marked, former) = known.map_err(|error| error.to_string())?;
+        let former: Vec<String> = former.iter().map(ToString::to_string).collect();
+        if !former.is_empty() {
+            Vault::take_over_marker(place, former).await.map_err(|error| error.message)?;
+        }
+        if marked.is_some() {
             return Ok(());
         }
         // First the marker: were it last, a crash in between would leave a vault that nobody may ever mark.
@@ -144,11 +151,14 @@ impl PeerVaults {
     pub fn place(&self, scope: u64, vault: &str) -> Result<VaultPlace, ObjectError> {
         let found = Query::read(&self.node, |reader| {
             let owner = storage::owner(reader, ScopeId(scope))?;
-            storage::resolve_usable(reader, &owner, vault)
+            Ok((
+                storage::resolve_usable(reader, &owner, vault)?,
+                recover_cluster::former_clusters(reader)?,
+            ))
         });
-        let stored = found.map_err(|error: ApplyError| ObjectError::new(ObjectErrorKind::PermissionDenied, error.to_string()))?;
+        let (stored, former) = found.map_err(|error: ApplyError| ObjectError::new(ObjectErrorKind::PermissionDenied, error.to_string()))?;
         match stored {
-            StoredVault::S3(store) => self.s3_place(*store).map(VaultPlace::S3),
+            StoredVault::S3(store) => self.s3_place(*store, former).map(VaultPlace::S3),
             _ => self.local_place().map(VaultPlace::Local).ok_or_else(|| {
                 let message = "this peer has no directory for files of collections without a vault; set local_vault (--local-vault)";
                 ObjectError::new(ObjectErrorKind::WrongMarker, message)
@@ -156,7 +166,7 @@ impl PeerVaults {
         }
     }
 
-    fn s3_place(&self, mut store: ObjectStoreInfoPb) -> Result<S3Place, ObjectError> {
+    fn s3_place(&self, mut store: ObjectStoreInfoPb, former: Vec<ClusterId>) -> Result<S3Place, ObjectError> {
         object_stores::unseal_store(&self.app.secrets, &mut store)
             .map_err(|error| ObjectError::new(ObjectErrorKind::PermissionDenied, error.message))?;
         let plain = store.endpoint().starts_with("http://");
@@ -178,6 +188,8 @@ impl PeerVaults {
                 BucketStyle::VirtualHost
             },
             http: if plain { Http::Allow } else { Http::Refuse },
+            cluster_id: self.node.core().cluster.to_string(),
+            former_clusters: former.iter().map(ToString::to_string).collect(),
         })
     }
 }
@@ -193,11 +205,17 @@ impl Vaults for PeerVaults {
 pub fn vault_findings(app: &App, node: &Node) -> Vec<Finding> {
     let troubles = app.job_counters.vaults.troubles();
     let finding = |trouble: Trouble| {
-        let owner = Query::read(node, |reader| instances::id_of_scope(reader, ScopeId(trouble.scope)));
-        let of = owner.map_or_else(|_| format!("scope {}", trouble.scope), |instance| format!("instance {instance}"));
+        let owner = Query::read(node, |reader| storage::owner(reader, ScopeId(trouble.scope)));
+        let (of, vault) = match owner {
+            Ok(owner) => (
+                format!("instance {}", owner.info.instance_id()),
+                storage::display_name(&owner, &trouble.vault),
+            ),
+            Err(_) => (format!("scope {}", trouble.scope), trouble.vault),
+        };
         Finding {
             severity: "warning".to_owned(),
-            object: match trouble.vault.as_str() {
+            object: match vault.as_str() {
                 "" => format!("local vault, for {of}"),
                 vault => format!("vault {vault} of {of}"),
             },

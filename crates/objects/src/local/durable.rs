@@ -4,11 +4,12 @@
 //! in a trial, and half as long again with an `fdatasync` each. A `syncfs` reports the write errors that came after its file descriptor was
 //! opened, so it is opened before the first write.
 
+use crate::checksum::Crc64;
 use crate::error::{ObjectError, Result};
 use crate::limits::SYNC_EACH_UP_TO_FILES;
 use crate::path::PARTIAL_SUFFIX;
 use rustix::fs::{CWD, RenameFlags};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -68,8 +69,40 @@ pub(crate) fn partial_name(target: &Path) -> Result<PathBuf> {
     let random =
         getrandom::u64().map_err(|error| ObjectError::new(crate::ObjectErrorKind::Failed, format!("no random number: {error}")))?;
     let directory = target.parent().unwrap_or(Path::new("/"));
-    // The object's own name may be as long as the file system allows, so it is not part of this one.
-    Ok(directory.join(format!("{random:016x}{PARTIAL_SUFFIX}")))
+    Ok(directory.join(format!("{}{random:016x}{PARTIAL_SUFFIX}", partial_prefix(target))))
+}
+
+/// How unfinished files of `target` begin. The object's own name may be as long as the file system allows, so its checksum stands for it.
+fn partial_prefix(target: &Path) -> String {
+    let name = target.file_name().unwrap_or_default();
+    format!("{:016x}-", Crc64::of(name.as_encoded_bytes()).0)
+}
+
+/// Removes what writers of these files left that died before they finished: such files are not objects, and nobody lists them.
+pub(crate) fn remove_partial_files_of(files: &[PathBuf]) -> Result<()> {
+    let mut by_directory: BTreeMap<&Path, BTreeSet<String>> = BTreeMap::new();
+    for file in files {
+        if let Some(directory) = file.parent() {
+            by_directory.entry(directory).or_default().insert(partial_prefix(file));
+        }
+    }
+    for (directory, prefixes) in by_directory {
+        let wrong = |error: std::io::Error| ObjectError::io("look into", directory.display(), &error);
+        let entries = match std::fs::read_dir(directory) {
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            entries => entries.map_err(wrong)?,
+        };
+        for entry in entries {
+            let entry = entry.map_err(wrong)?;
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            let is_of_one = || name.get(..17).is_some_and(|prefix| prefixes.contains(prefix));
+            if name.ends_with(PARTIAL_SUFFIX) && is_of_one() {
+                remove_quietly(&entry.path());
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Gives the synced file `partial` its name, and makes the name durable up to `root`.

@@ -39,6 +39,26 @@ pub(super) fn create(place: &LocalPlace) -> Result<()> {
     }
 }
 
+/// Puts our marker in the place of one of a cluster that this one was recovered from, so that what is left of that cluster finds itself
+/// shut out. Leaves any other, and none, as it is.
+pub(super) fn take_over(place: &LocalPlace, former_clusters: &[String]) -> Result<()> {
+    validate(place)?;
+    let marker = place.root.join(MARKER_NAME);
+    let Ok(found) = std::fs::read_to_string(&marker) else {
+        return Ok(());
+    };
+    let text_of = |cluster: &String| {
+        text(&LocalPlace {
+            cluster_id: cluster.clone(),
+            ..place.clone()
+        })
+    };
+    if former_clusters.iter().map(text_of).any(|former| former == found) {
+        write_durable(&place.root, &marker, text(place).as_bytes(), Durable::Replace)?;
+    }
+    Ok(())
+}
+
 /// Refuses unless the marker is there and names this cluster and vault.
 pub(super) fn check(place: &LocalPlace) -> Result<()> {
     validate(place)?;

@@ -169,6 +169,8 @@ mod tests {
             secret_key: Secret::new("s"),
             bucket_style: BucketStyle::Path,
             http: Http::Allow,
+            cluster_id: "c".to_owned(),
+            former_clusters: Vec::new(),
         };
         Named::object(&place, "k/1".to_owned())
     }

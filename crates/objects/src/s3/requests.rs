@@ -1,6 +1,6 @@
 //! The few requests `object_store` has no call for: which checksum the store keeps, copies between buckets, copies by parts.
 
-use super::errors::{Named, from_answer, from_transport};
+use super::errors::{Named, element, from_answer, from_transport};
 use crate::checksum::Crc64;
 use crate::error::{ObjectError, ObjectErrorKind, Result};
 use crate::place::S3Place;
@@ -122,8 +122,30 @@ impl SignedRequests {
             ],
         };
         let answer = self.send(&call).await?;
-        let tag = super::errors::element(&answer.body, "ETag").map(|tag| tag.replace("&quot;", "\"").replace("&#34;", "\""));
+        let tag = element(&answer.body, "ETag").map(|tag| tag.replace("&quot;", "\"").replace("&#34;", "\""));
         tag.ok_or_else(|| from_answer("copy to", &Named::object(place, key.to_owned()), StatusCode::OK, &answer.body))
+    }
+
+    /// One page of the uploads below a key that are neither finished nor aborted; `after` is where the page before it ended.
+    pub(super) async fn uploads_below(&self, place: &S3Place, below: &str, after: Option<&(String, String)>) -> Result<Uploads> {
+        let mut query = vec![("uploads", String::new()), ("prefix", below.to_owned())];
+        if let Some((key, upload_id)) = after {
+            query.push(("key-marker", key.clone()));
+            query.push(("upload-id-marker", upload_id.clone()));
+        }
+        // A signature is over the parameters in their order.
+        query.sort();
+        let call = Call {
+            doing: "list the unfinished uploads below",
+            method: Method::GET,
+            place,
+            key: "",
+            query,
+            headers: Vec::new(),
+        };
+        let named = || Named::object(place, below.to_owned());
+        let body = self.send(&call).await?.body;
+        Uploads::parse(&body).ok_or_else(|| from_answer(call.doing, &named(), StatusCode::OK, &body))
     }
 
     async fn send(&self, call: &Call<'_>) -> Result<Answer> {
@@ -162,7 +184,72 @@ impl SignedRequests {
     }
 }
 
+/// Keys and ids of unfinished uploads.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Uploads {
+    pub uploads: Vec<(String, String)>,
+    /// Behind which upload the next page begins; `None` behind the last.
+    pub next: Option<(String, String)>,
+}
+
+impl Uploads {
+    /// `None` for what is no such list.
+    fn parse(body: &str) -> Option<Uploads> {
+        let text = |xml: &str, name: &str| element(xml, name).map(unescaped);
+        let list = element(body, "ListMultipartUploadsResult").or_else(|| {
+            // The element has a namespace.
+            let (_, rest) = body.split_once("<ListMultipartUploadsResult ")?;
+            Some(rest.split_once('>')?.1)
+        })?;
+        let uploads = list.split("<Upload>").skip(1);
+        let uploads = uploads.map(|upload| Some((text(upload, "Key")?, text(upload, "UploadId")?)));
+        let more = element(list, "IsTruncated") == Some("true");
+        let next = match more {
+            true => Some((text(list, "NextKeyMarker")?, text(list, "NextUploadIdMarker")?)),
+            false => None,
+        };
+        Some(Uploads {
+            uploads: uploads.collect::<Option<_>>()?,
+            next,
+        })
+    }
+}
+
+/// Text of an XML element. Numbers of characters are left as they are: our paths have none that need them.
+fn unescaped(text: &str) -> String {
+    let named = [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&apos;", "'"), ("&amp;", "&")];
+    named
+        .iter()
+        .fold(text.to_owned(), |text, (name, letter)| text.replace(name, letter))
+}
+
 /// The header that names what to copy: bucket and key.
 fn copy_source((bucket, key): (&str, &str)) -> String {
     format!("/{bucket}/{}", utf8_percent_encode(key, KEY))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_of_uploads_is_read_with_where_it_goes_on() {
+        let upload =
+            |key: &str, id: &str| format!("<Upload><Key>{key}</Key><UploadId>{id}</UploadId><Initiator><ID>x</ID></Initiator></Upload>");
+        let page = format!(
+            "<?xml version=\"1.0\"?><ListMultipartUploadsResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Bucket>b</Bucket>\
+             <NextKeyMarker>s1/&lt;b&gt;</NextKeyMarker><NextUploadIdMarker>2</NextUploadIdMarker><IsTruncated>true</IsTruncated>{}{}\
+             </ListMultipartUploadsResult>",
+            upload("s1/a&amp;lt;", "1"),
+            upload("s1/&lt;b&gt;", "2")
+        );
+        let pair = |key: &str, id: &str| (key.to_owned(), id.to_owned());
+        let read = Uploads::parse(&page).expect("a list");
+        assert_eq!(read.uploads, [pair("s1/a&lt;", "1"), pair("s1/<b>", "2")]);
+        assert_eq!(read.next, Some(pair("s1/<b>", "2")));
+        let last = page.replace("<IsTruncated>true", "<IsTruncated>false");
+        assert_eq!(Uploads::parse(&last).expect("a list").next, None);
+        let cut = page.replace("<UploadId>2</UploadId>", "");
+        assert_eq!((Uploads::parse(&cut), Uploads::parse("<html>hello</html>")), (None, None));
+    }
 }
