@@ -16,8 +16,14 @@ pub struct Said {
 
 /// Runs a command with `--endpoint` at all peers of the cluster, the token, and `typed` on its standard input.
 pub fn run(cluster: &Cluster, arguments: &[&str], typed: &str) -> Said {
+    run_with(cluster, &[], arguments, typed)
+}
+
+/// As [`run`], in an environment that has these variables too.
+pub fn run_with(cluster: &Cluster, variables: &[(&str, &str)], arguments: &[&str], typed: &str) -> Said {
     let mut child = Command::new(binary())
         .args(arguments)
+        .envs(variables.iter().copied())
         .env("QUORATE_ENDPOINTS", cluster.addresses().join(","))
         .env_remove("QUORATE_TOKEN_FILE")
         .env("QUORATE_TOKEN", TOKEN)

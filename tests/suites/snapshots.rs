@@ -7,8 +7,10 @@
 use quorate_objects::Crc64;
 use quorate_tests::cli;
 use quorate_tests::cluster::{Cluster, TOKEN};
+use quorate_tests::files::content;
 use quorate_tests::http;
 use quorate_tests::waiting::{LOOK_AGAIN, phase, until};
+use quorate_tests::worker::WorkerProcess;
 use serde_json::Value as Json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::process::ExitStatusExt;
@@ -172,18 +174,6 @@ fn files_below(directory: &Path, found: &mut Vec<PathBuf>) {
             path => found.push(path),
         }
     }
-}
-
-/// Bytes that no two files have in common, and that do not compress.
-fn content(number: usize, size: usize) -> Vec<u8> {
-    let mut state = number as u64 + 1;
-    let next = || {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33) as u8
-    };
-    std::iter::repeat_with(next).take(size).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -546,29 +536,6 @@ async fn a_clone_is_written_to_compacted_cut_off_and_outlives_its_source() {
     assert_eq!(archive.verified("copy", "more").await, before);
 }
 
-/// A worker as a process of its own; killed when dropped.
-struct WorkerProcess(std::process::Child);
-
-impl WorkerProcess {
-    fn start(archive: &Archive, name: &str, token: &str) -> WorkerProcess {
-        let mut command = std::process::Command::new(quorate_tests::peer::binary());
-        let peers = archive.cluster.addresses().join(",");
-        command
-            .args(["worker", "--peers", &peers, "--name", name])
-            .env("QUORATE_TOKEN", token);
-        let quiet = command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped());
-        WorkerProcess(quiet.spawn().expect("the binary runs"))
-    }
-}
-
-impl Drop for WorkerProcess {
-    fn drop(&mut self) {
-        // One that has ended cannot be killed, and need not be.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn workers_in_processes_of_their_own_do_what_peers_without_workers_do_not() {
     let archive = Archive::start_with(20, 10_000, &["--workers", "0"]).await;
@@ -576,15 +543,13 @@ async fn workers_in_processes_of_their_own_do_what_peers_without_workers_do_not(
     let job = archive.restore("again").await;
 
     phase("a wrong token ends a worker at once");
-    let wrong = WorkerProcess::start(&archive, "stranger", "wrong");
-    let mut wrong = std::mem::ManuallyDrop::new(wrong);
-    let status = tokio::task::block_in_place(|| wrong.0.wait()).expect("it ends");
-    assert!(!status.success());
+    let wrong = WorkerProcess::start(&archive.cluster, "stranger", "wrong");
+    assert!(!tokio::task::block_in_place(|| wrong.ended()).success());
 
     phase("one is killed, another one does its work");
     let waiting = archive.job(&job).await;
     assert_eq!(waiting["progress"]["tasks_done"].as_u64().or(Some(0)), Some(0), "{waiting}");
-    let first = WorkerProcess::start(&archive, "first", TOKEN);
+    let first = WorkerProcess::start(&archive.cluster, "first", TOKEN);
     until("somebody works", async || {
         let shown = archive.job(&job).await;
         let has_ended = shown["state"].as_str() == Some("JOB_COMPLETED");
@@ -593,7 +558,7 @@ async fn workers_in_processes_of_their_own_do_what_peers_without_workers_do_not(
     })
     .await;
     drop(first);
-    let _second = WorkerProcess::start(&archive, "second", TOKEN);
+    let _second = WorkerProcess::start(&archive.cluster, "second", TOKEN);
     let ended = archive.ended(&job).await;
     assert_eq!(ended["state"].as_str(), Some("JOB_COMPLETED"), "{ended}");
     assert_eq!(archive.verified(INSTANCE, "again").await, archive.verified(INSTANCE, "logs").await);

@@ -80,11 +80,12 @@ struct Imported {
 
 pub async fn run(arguments: ImportArguments, connection: &Connection, context: &Context) -> anyhow::Result<()> {
     let sources = arguments.sources()?;
-    let collection = connection.get(&arguments.place.collection(), &[]).await?;
+    // What is looked at on this machine may take longer than a call.
+    let collection = connection.anew().get(&arguments.place.collection(), &[]).await?;
     let mut present = arguments.present(connection).await?;
     let groups = arguments.groups(sources, &mut present)?;
     let vault = vault_access::open(
-        connection,
+        &connection.anew(),
         &arguments.place.instance,
         &text(&collection, "vault"),
         &arguments.access,

@@ -123,9 +123,8 @@ async fn run_clone_verb(verb: InstanceVerb, context: &Context) -> anyhow::Result
             kind,
             name,
         } => {
-            let path = path(&["instances", &id, "snapshots", &snapshot, "clone"]);
-            let body = json!({"new_instance_id": new_id, "kind": kind.name(), "name": name});
-            let answer = connection.post(&path, &body).await?;
+            let body = json!({"snapshot_id": snapshot, "new_instance_id": new_id, "kind": kind.name(), "name": name});
+            let answer = connection.post(&of(&id, "clone"), &body).await?;
             output::done(&context.output, &format!("instance {new_id} is a clone of {id}"), &answer.revision);
         }
         InstanceVerb::Compact {

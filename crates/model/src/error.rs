@@ -154,6 +154,7 @@ error_table! {
     LimitReached = 26, "limit_reached", Internal 1000000, 409, 8, Never, NotApplied, "remove what is no longer used, or use another instance";
     EndpointMissing = 27, "endpoint_missing", Internal 3003, 400, 3, Never, NotApplied, "send the private endpoint too";
     RateLimited = 28, "rate_limited", Internal 6001, 429, 8, SamePeer, NotApplied, "call less often, or raise the limit with adjust_rate_limit";
+    VaultUnusable = 29, "vault_unusable", Internal 1000000, 424, 9, Never, NotApplied, "bring its store or its mount back, or mend its credentials, then repeat the call";
 }
 
 /// An error with its code and a message that names the object, the limit and the next step.

@@ -123,7 +123,7 @@ pub const ROUTES: &[Route] = &[
     post("/api/v1/instances/{instance_id}/snapshots/{snapshot.snapshot_id}/pins", "Snapshots.PinSnapshot"),
     delete("/api/v1/instances/{instance_id}/pins/{pin_id}", "Snapshots.UnpinSnapshot"),
     post("/api/v1/instances/{instance_id}/snapshots/{snapshot.snapshot_id}/restore", "Snapshots.RestoreSnapshot"),
-    post("/api/v1/instances/{instance_id}/snapshots/{snapshot_id}/clone", "Snapshots.CloneInstance"),
+    post("/api/v1/instances/{instance_id}/clone", "Snapshots.CloneInstance"),
     post("/api/v1/instances/{instance_id}/compact", "Snapshots.CompactClone"),
     post("/api/v1/instances/{instance_id}/decouple", "Snapshots.DecoupleClone"),
     get("/api/v1/jobs", "Jobs.ListJobs"),

@@ -2,13 +2,12 @@
 
 use super::call::{Calls, TokenRule, before_read, decide, query};
 use super::reply::{CallInfo, request_id};
-use super::vaults::vault_error;
+use super::vaults::check_access;
 use crate::app::App;
 use crate::doris::write::number_of_request;
 use crate::jobs::PeerVaults;
 use crate::limits::{AWAITED_MANIFESTS, SNAPSHOT_RESERVE};
 use quorate_consensus::Node;
-use quorate_jobs::Vaults as _;
 use quorate_model::{ErrorCode, MetaError, Revision};
 use quorate_state_machine::command::Prepare;
 use quorate_state_machine::commands::clone_instance::CloneInstanceCall;
@@ -158,7 +157,7 @@ impl wire::snapshots_server::Snapshots for SnapshotsService {
                 _ => restores::vaults(reader, &command),
             })?;
             for (scope, vault) in vaults {
-                PeerVaults::new(&app, &node).open(scope.0, &vault).await.map_err(vault_error)?;
+                check_access(&PeerVaults::new(&app, &node), scope, &vault, info.deadline).await?;
             }
             decide(&node, &command, &info).await
         };

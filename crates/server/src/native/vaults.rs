@@ -1,8 +1,13 @@
 //! Where vaults are, as callers are told: without credentials, but for workers.
 
-use quorate_model::{ErrorCode, MetaError};
+use crate::jobs::PeerVaults;
+use quorate_consensus::Deadline;
+use quorate_jobs::Vaults as _;
+use quorate_model::{ErrorCode, MetaError, ScopeId};
 use quorate_objects::{BucketStyle, Http, ObjectError, ObjectErrorKind, VaultPlace};
 use quorate_wire::quorate::v1 as wire;
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// Without credentials.
 pub fn described(place: &VaultPlace) -> wire::VaultDescription {
@@ -24,16 +29,33 @@ pub fn described(place: &VaultPlace) -> wire::VaultDescription {
                 prefix: place.prefix.clone(),
                 path_style: place.bucket_style == BucketStyle::Path,
                 allow_http: place.http == Http::Allow,
+                cluster_id: place.cluster_id.clone(),
             }),
         },
     }
+}
+
+/// Opens a vault and asks its store, for at most half of what is left of the call, so that there is time to say what is wrong.
+pub async fn check_access(vaults: &PeerVaults, scope: ScopeId, vault: &str, deadline: Deadline) -> Result<(), MetaError> {
+    let opened = vaults.open(scope.0, vault).await.map_err(vault_error)?;
+    let patience = deadline.saturating_duration_since(Instant::now()) / 2;
+    let asked = tokio::time::timeout(patience, opened.check_access()).await;
+    asked.unwrap_or_else(|_| Err(no_answer(vault, patience))).map_err(vault_error)
+}
+
+fn no_answer(vault: &str, waited: Duration) -> ObjectError {
+    let message = format!(
+        "the store of vault {vault:?} does not answer within {} ms; check that its endpoint is reachable from this peer",
+        waited.as_millis()
+    );
+    ObjectError::new(ObjectErrorKind::StoreDown, message)
 }
 
 /// Why a vault cannot be used, as an error of a call.
 pub fn vault_error(error: ObjectError) -> MetaError {
     let code = match error.kind {
         ObjectErrorKind::NotFound => ErrorCode::VaultNotFound,
-        _ => ErrorCode::PreconditionFailed,
+        _ => ErrorCode::VaultUnusable,
     };
     MetaError::new(code, error.message)
 }
