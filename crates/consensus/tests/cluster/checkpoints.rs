@@ -230,6 +230,8 @@ async fn a_sender_that_fell_silent_makes_room() {
     let cluster = Cluster::start(small_checkpoints()).await;
     let leader = cluster.leader().await;
     let away = (leader + 1) % 3;
+    cluster.isolate(away);
+    leave_behind(&cluster, leader, away, 0).await;
     // The leader began to send, and its connection died without a word.
     let sender = wire::LeaderId {
         term: cluster.node(leader).status().term,
@@ -251,12 +253,15 @@ async fn a_sender_that_fell_silent_makes_room() {
         manifest: Some(manifest),
         ..Default::default()
     };
-    let silent = futures::stream::iter([first]).chain(futures::stream::pending());
+    let (waits, waiting) = tokio::sync::oneshot::channel();
+    let next = async move {
+        waits.send(()).expect("the test waits for this");
+        std::future::pending().await
+    };
+    let silent = futures::stream::iter([first]).chain(futures::stream::once(next));
     let node = cluster.node(away).clone();
     let begun = tokio::spawn(async move { node.handle_install(silent.boxed()).await });
-    cluster.isolate(away);
-    leave_behind(&cluster, leader, away, 0).await;
-    assert!(!begun.is_finished(), "it waits for the next piece");
+    waiting.await.expect("it has the first piece and waits for the next one");
     cluster.links.heal();
     cluster.converge().await;
     let reply = begun.await.expect("it ends");
