@@ -2,7 +2,7 @@
 
 use crate::api::path;
 use crate::doris::Connection;
-use crate::output::text;
+use crate::output::{list, text};
 use anyhow::{Context as _, bail};
 use clap::Args;
 use quorate_objects::{BucketStyle, Http, LocalPlace, Patience, S3Place, Secret, Vault, VaultPlace};
@@ -60,6 +60,9 @@ fn s3_place(described: &Json) -> anyhow::Result<S3Place> {
         },
         http: if is("allow_http") { Http::Allow } else { Http::Refuse },
         cluster_id: text(described, "cluster_id"),
-        former_clusters: Vec::new(),
+        former_clusters: list(described, "former_clusters")
+            .iter()
+            .filter_map(|id| id.as_str().map(str::to_owned))
+            .collect(),
     })
 }

@@ -185,12 +185,13 @@ impl Peers {
 
 impl WorkSource for Peers {
     async fn claim(&self, wanted: Wanted) -> Result<Vec<wire::TaskAssignment>, MetaError> {
-        let timeout = wanted.wait + CALL_TIMEOUT;
+        let (wait, avoid_jobs) = (wanted.wait(), wanted.avoid_jobs());
+        let timeout = wait + CALL_TIMEOUT;
         let message = wire::ClaimTasksRequest {
             worker: wanted.worker,
             tasks: wanted.tasks,
-            wait_ms: wanted.wait.as_millis() as u64,
-            avoid_jobs: wanted.avoid_jobs,
+            wait_ms: wait.as_millis() as u64,
+            avoid_jobs,
         };
         let call = |mut client: WorkClient<Channel>| {
             let request = self.request(message.clone(), timeout);
@@ -273,7 +274,7 @@ impl RemoteVaults {
             },
             http: if s3.allow_http { Http::Allow } else { Http::Refuse },
             cluster_id: s3.cluster_id,
-            former_clusters: Vec::new(),
+            former_clusters: s3.former_clusters,
         }))
     }
 }

@@ -12,7 +12,7 @@ mod upkeep;
 
 use crate::complaints::Complaints;
 use crate::counters::Counters;
-use crate::settings::{ROUND_INTERVAL, ROUND_PAUSE, SOON, UPKEEP_INTERVAL};
+use crate::settings::{ROUND_INTERVAL, ROUND_PAUSE, SOON, TURNS_AT_ONCE, UPKEEP_INTERVAL};
 use crate::vaults::Vaults;
 use quorate_model::MetaError;
 use quorate_objects::ObjectError;
@@ -94,27 +94,35 @@ struct VaultTurns {
 }
 
 impl VaultTurns {
-    fn is_free(&mut self, vault: &VaultKey) -> bool {
-        let now = Instant::now();
+    /// Takes a turn of a vault, unless somebody has it, or it is left alone, or too many are taken.
+    fn begin(&mut self, vault: &VaultKey) -> bool {
+        let (now, place) = (Instant::now(), place_of(vault));
         self.paused.retain(|_, until| *until > now);
-        !self.busy.contains_key(vault) && !self.paused.contains_key(vault)
+        let is_free = self.busy.len() < TURNS_AT_ONCE && !self.busy.contains_key(&place) && !self.paused.contains_key(&place);
+        if is_free {
+            self.busy.insert(place, now);
+        }
+        is_free
     }
 
-    fn begin(&mut self, vault: VaultKey) {
-        self.busy.insert(vault, Instant::now());
-    }
-
-    fn end(&mut self, vault: VaultKey, pause: Option<Duration>) {
-        self.busy.remove(&vault);
+    fn end(&mut self, vault: &VaultKey, pause: Option<Duration>) {
+        let place = place_of(vault);
+        self.busy.remove(&place);
         if let Some(pause) = pause {
-            self.paused.insert(vault, Instant::now() + pause);
+            self.paused.insert(place, Instant::now() + pause);
         }
     }
 
     /// Whether its turn is likely to end soon.
     fn ends_soon(&self, vault: &VaultKey) -> bool {
-        self.busy.get(vault).is_some_and(|since| since.elapsed() < SOON)
+        self.busy.get(&place_of(vault)).is_some_and(|since| since.elapsed() < SOON)
     }
+}
+
+/// The peers' own directory is one and the same for every scope: where it hangs, it hangs for all of them.
+fn place_of(vault: &VaultKey) -> VaultKey {
+    let scope = if vault.1.is_empty() { 0 } else { vault.0 };
+    (scope, vault.1.clone())
 }
 
 /// What steps work with.

@@ -25,6 +25,8 @@ pub const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 pub const PLANS_PER_ROUND: usize = 4;
 /// Condemned rows looked at together; those of one vault are worked off in one go.
 pub const DELETIONS_PER_BATCH: usize = 64;
+/// Vaults in which something is done at once: each may hang, and then holds a thread of this process.
+pub const TURNS_AT_ONCE: usize = 64;
 /// What is done in a vault since less than this is likely to end soon.
 pub const SOON: Duration = Duration::from_secs(5);
 /// Commands of one kind of upkeep in one round.
@@ -36,7 +38,7 @@ pub const SNAPSHOTS_PER_ROUND: usize = 16;
 /// A snapshot whose files could not be written for this long is given up.
 pub const PENDING_SNAPSHOT_PATIENCE: Duration = Duration::from_secs(600);
 /// The first pause a worker makes from a job whose task failed there; each further one is twice as long.
-pub const AVOID_FIRST: Duration = Duration::from_secs(5);
+pub const AVOID_FIRST: Duration = Duration::from_secs(10);
 /// The longest of these pauses.
 pub const AVOID_LONGEST: Duration = Duration::from_secs(60);
 /// A task whose files and bytes stand still for this long is given back, and in addition a second for each

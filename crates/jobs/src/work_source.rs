@@ -1,5 +1,7 @@
 //! What a worker asks for: in a peer the state itself, in a process of its own any peer's API.
 
+use crate::settings::CLAIM_WAIT;
+use crate::worker::Avoided;
 use quorate_model::MetaError;
 use quorate_state_machine::access::{Propose, Query};
 use quorate_state_machine::command::ApplyError;
@@ -12,15 +14,26 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// What a worker would take.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Wanted {
     pub worker: String,
     /// At most so many.
     pub tasks: u32,
-    /// None of these jobs.
-    pub avoid_jobs: Vec<u64>,
-    /// How long it is worth waiting for some.
-    pub wait: Duration,
+    pub(crate) avoided: Avoided,
+}
+
+impl Wanted {
+    /// Nothing of these jobs; who waits asks again.
+    pub fn avoid_jobs(&self) -> Vec<u64> {
+        self.avoided.at(Instant::now()).0
+    }
+
+    /// How long it is worth waiting without looking at [`Wanted::avoid_jobs`] again.
+    pub fn wait(&self) -> Duration {
+        let now = Instant::now();
+        let first_end = self.avoided.at(now).1;
+        first_end.map_or(CLAIM_WAIT, |end| end.duration_since(now).min(CLAIM_WAIT))
+    }
 }
 
 pub trait WorkSource: Clone + Send + Sync + 'static {
@@ -69,14 +82,15 @@ pub(crate) fn refusal(error: ApplyError) -> MetaError {
 
 impl<N: Query + Propose> WorkSource for LocalWork<N> {
     async fn claim(&self, wanted: Wanted) -> Result<Vec<TaskAssignment>, MetaError> {
-        let until = Instant::now() + wanted.wait;
+        let until = Instant::now() + CLAIM_WAIT;
         loop {
             let seen = self.node.revision();
-            if self.any_claimable(&wanted.avoid_jobs)? {
+            let avoid_jobs = wanted.avoid_jobs();
+            if self.any_claimable(&avoid_jobs)? {
                 let command = ClaimTasks {
                     worker: wanted.worker.clone(),
                     max: wanted.tasks,
-                    avoid_jobs: wanted.avoid_jobs.clone(),
+                    avoid_jobs,
                 };
                 let claimed = self.node.propose(&command).await?.tasks;
                 if !claimed.is_empty() {

@@ -11,10 +11,10 @@ mod manifests;
 
 use crate::complaints::Complaints;
 use crate::counters::Counters;
-use crate::settings::{CLAIM_WAIT, Settings, WORK_RETRY};
+use crate::settings::{Settings, WORK_RETRY};
 use crate::vaults::Vaults;
 use crate::work_source::{Wanted, WorkSource};
-use avoided::Avoided;
+pub(crate) use avoided::Avoided;
 use failure::Failure;
 use held::{ClaimKey, Held};
 use quorate_model::{ErrorCode, MetaError, Outcome, RetryClass, mutant};
@@ -23,7 +23,7 @@ use quorate_state_machine::limits::MAX_CLAIMS;
 use quorate_wire::quorate::v1::{CompleteTaskRequest, FailTaskRequest, JobKind, StagedRow, TaskAssignment};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
@@ -33,6 +33,8 @@ use tokio::time::Instant;
 pub(crate) struct Progress {
     pub files: AtomicU64,
     pub bytes: AtomicU64,
+    /// The work is done, and only has to be heard of.
+    pub is_done: AtomicBool,
 }
 
 /// What a finished task reports.
@@ -66,7 +68,7 @@ impl<S: WorkSource, V: Vaults> Worker<S, V> {
 
     /// Works until `stop` turns true. What it was doing is then left: its claims end by themselves.
     pub async fn run(self, mut stop: watch::Receiver<bool>) {
-        let (held, mut avoided) = (Held::default(), Avoided::default());
+        let (held, avoided) = (Held::default(), Avoided::default());
         let mut tasks = JoinSet::new();
         let mut renewals = JoinSet::new();
         renewals.spawn(held::keep_alive(
@@ -81,11 +83,15 @@ impl<S: WorkSource, V: Vaults> Worker<S, V> {
             let free = self.settings.tasks_at_once.saturating_sub(tasks.len()).min(MAX_CLAIMS as usize);
             let rest = held.rests_until();
             if claiming.is_none() && free > 0 && rest.is_none() {
-                claiming.set(Some(self.source.claim(self.wanted(free as u32, &mut avoided))));
+                claiming.set(Some(self.source.claim(Wanted {
+                    worker: self.name.clone(),
+                    tasks: free as u32,
+                    avoided: avoided.clone(),
+                })));
             }
             tokio::select! {
                 () = stopped(&mut stop) => return,
-                Some(ended) = tasks.join_next() => settle(ended, &held, &mut avoided),
+                Some(ended) = tasks.join_next() => settle(ended, &held, &avoided),
                 Some(Err(ended)) = renewals.join_next() => rethrow(ended),
                 Some(claimed) = next_claim(claiming.as_mut()), if claiming.is_some() => {
                     claiming.set(None);
@@ -99,17 +105,6 @@ impl<S: WorkSource, V: Vaults> Worker<S, V> {
                 },
                 () = until(rest), if rest.is_some() => {}
             }
-        }
-    }
-
-    fn wanted(&self, tasks: u32, avoided: &mut Avoided) -> Wanted {
-        let now = Instant::now();
-        let (avoid_jobs, first_end) = avoided.at(now);
-        Wanted {
-            worker: self.name.clone(),
-            tasks,
-            avoid_jobs,
-            wait: first_end.map_or(CLAIM_WAIT, |end| end.duration_since(now).min(CLAIM_WAIT)),
         }
     }
 
@@ -159,7 +154,7 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
 }
 
 /// Forgets a task that has ended. One that was dropped because its claim was lost is forgotten already.
-fn settle(ended: Result<(ClaimKey, Ended), JoinError>, held: &Held, avoided: &mut Avoided) {
+fn settle(ended: Result<(ClaimKey, Ended), JoinError>, held: &Held, avoided: &Avoided) {
     match ended {
         Ok((key, ended)) => {
             held.remove(key);
@@ -200,6 +195,7 @@ impl<S: WorkSource, V: Vaults> Work<S, V> {
             },
             Err(failure) => failure,
         };
+        self.progress.is_done.store(true, Ordering::Relaxed);
         let ended = if failure.can_retry { Ended::ToBeTriedAgain } else { Ended::ForGood };
         self.report(failure).await;
         ended
@@ -219,6 +215,7 @@ impl<S: WorkSource, V: Vaults> Work<S, V> {
 
     /// Reports the result until it is known whether it counted: said twice it counts once.
     async fn complete(&self, done: Done) -> Result<(), Failure> {
+        self.progress.is_done.store(true, Ordering::Relaxed);
         fail::fail_point!("job_complete_before", |_| Ok(()));
         let (files, bytes) = (done.files, done.bytes);
         let result = CompleteTaskRequest {

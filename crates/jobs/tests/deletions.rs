@@ -37,6 +37,34 @@ async fn a_file_that_cannot_be_deleted_holds_up_no_other() {
     assert!(world.vaults.files().is_empty(), "{:?}", world.vaults.files());
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_page_of_files_that_cannot_be_deleted_holds_up_none_behind_it() {
+    let mut world = World::new().await;
+    let names: Vec<String> = world.collection("logs", 150, 10).into_iter().map(|(name, _)| name).collect();
+    // More than are looked at together.
+    let in_the_way = &names[..70];
+    for name in in_the_way {
+        let file = world.vaults.path().join(name);
+        fs::remove_file(&file).expect("removed");
+        fs::create_dir(&file).expect("made");
+        fs::write(file.join("other"), b"x").expect("written");
+    }
+    drop_logs(&world.state);
+    tokio::time::sleep(Duration::from_millis(HISTORY_WINDOW_MS)).await;
+    world.state.apply(&CollectVersions::default()).expect("runs");
+    let began = tokio::time::Instant::now();
+    world.start(Part::Reconciler);
+    let vaults = world.vaults.clone();
+    world
+        .state
+        .wait("the others are deleted", |_| vaults.files().len() == in_the_way.len())
+        .await;
+    assert!(
+        began.elapsed() < Duration::from_secs(20),
+        "the vault itself is fine, it needs no pause"
+    );
+}
+
 fn drop_logs(state: &State) {
     let drop = DropCollectionRequest {
         instance_id: INSTANCE.to_owned(),
@@ -69,9 +97,11 @@ fn state_of(state: &State, scope: u64, revision: u64) -> Option<SnapshotState> {
 async fn a_vault_that_hangs_holds_up_no_other_ones_snapshots_and_deletions() {
     let mut world = World::new().await;
     world.collection("logs", 3, 100);
+    world.give_store(OTHER_INSTANCE, "1");
     let create = CreateCollectionRequest {
         instance_id: OTHER_INSTANCE.to_owned(),
         name: "logs".to_owned(),
+        vault: "1".to_owned(),
         ..CreateCollectionRequest::default()
     };
     world.state.call::<CreateCollection>(create).expect("created");

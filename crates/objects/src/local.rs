@@ -3,7 +3,7 @@
 //! ```text
 //! root/.quorate-vault                 whose directory this is (marker.rs)
 //! root/a/b/segment.data               objects, by their paths
-//! root/a/b/x.0123.quorate-partial     being written: not listed, never read, swept with its prefix
+//! root/a/b/<checksum of the name x>-<random>.quorate-partial     being written: not listed, never read, swept with its prefix
 //! ```
 //!
 //! The file system is used directly and not through `object_store`: its local store makes hard links where copies are asked for, and syncs nothing.

@@ -217,7 +217,12 @@ impl S3Vault {
             "" => path.to_owned(),
             prefix => format!("{prefix}/{path}"),
         };
-        Key::parse(&key).map_err(|error| ObjectError::invalid(format!("object key {key:?}: {error}; delete it by hand")))
+        self.raw_key(&key)
+    }
+
+    /// A key as the store lists it.
+    fn raw_key(&self, key: &str) -> Result<Key> {
+        Key::parse(key).map_err(|error| ObjectError::invalid(format!("object key {key:?}: {error}; delete it by hand")))
     }
 }
 
@@ -227,6 +232,7 @@ fn validate(place: &S3Place) -> Result<()> {
         _ if place.bucket.is_empty() || place.bucket.contains('/') => "bucket must be a name without slashes",
         _ if place.region.is_empty() => "region must not be empty; stores without regions take us-east-1",
         _ if place.access_key.is_empty() => "access key must not be empty",
+        _ if place.cluster_id.is_empty() => "the id of the cluster is not known; upgrade the peers",
         _ if place.prefix.len() > PREFIX_BYTES => "prefix must have at most 100 bytes",
         _ if !is_visible_ascii(&place.access_key) || !is_visible_ascii(&place.region) => {
             "access key and region must be visible ASCII: they travel in a header"

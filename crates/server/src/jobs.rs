@@ -132,11 +132,18 @@ impl PeerVaults {
         });
         let (marked, former) = known.map_err(|error| error.to_string())?;
         let former: Vec<String> = former.iter().map(ToString::to_string).collect();
-        if !former.is_empty() {
+        let is_recovered = !former.is_empty();
+        if is_recovered {
             Vault::take_over_marker(place, former).await.map_err(|error| error.message)?;
         }
         if marked.is_some() {
-            return Ok(());
+            // A share that is mounted later has its former marker still.
+            let is_ours = Vault::open(&VaultPlace::Local(place.clone()), Patience::default()).await;
+            return if is_recovered {
+                is_ours.map(drop).map_err(|error| error.message)
+            } else {
+                Ok(())
+            };
         }
         // First the marker: were it last, a crash in between would leave a vault that nobody may ever mark.
         Vault::create_marker(place).await.map_err(|error| error.message)?;

@@ -34,7 +34,7 @@ pub(super) async fn look_after<N: Query + Propose, V: Vaults>(access: &Access<N,
             Err(error) => access.settle("delete files", Err(error)),
         };
         tokio::select! {
-            Some((vault, is_useless)) = running.next() => deleter.turns.end(vault, is_useless.then_some(VAULT_PAUSE)),
+            Some((vault, is_useless)) = running.next() => deleter.turns.end(&vault, is_useless.then_some(VAULT_PAUSE)),
             () = access.rest(seen, round, Instant::now() + ROUND_INTERVAL) => {}
         }
     }
@@ -45,6 +45,8 @@ struct Deleter {
     turns: VaultTurns,
     /// Where the next look goes on: what could not be deleted stands in front of the queue.
     after: Option<DeletionKey>,
+    /// When the queue was begun to be gone through: it is not gone through more often for what stays in it.
+    pass_began: Option<Instant>,
 }
 
 impl Deleter {
@@ -54,6 +56,12 @@ impl Deleter {
         let after = self.after;
         let look = || access.node.read(|reader| condemned::due(reader, now, after, DELETIONS_PER_BATCH));
         let mut work: BTreeMap<VaultKey, Vec<Row>> = BTreeMap::new();
+        if after.is_none() {
+            if self.pass_began.is_some_and(|began| began.elapsed() < ROUND_INTERVAL) {
+                return Ok((Round::Idle, work));
+            }
+            self.pass_began = Some(Instant::now());
+        }
         if look()?.is_empty() {
             self.after = None;
             return Ok((Round::Idle, work));
@@ -64,11 +72,10 @@ impl Deleter {
         let is_last_page = due.len() < DELETIONS_PER_BATCH;
         for (key, record) in due {
             let vault = (record.scope, record.vault.clone());
-            if work.contains_key(&vault) || self.turns.is_free(&vault) {
+            if work.contains_key(&vault) || self.turns.begin(&vault) {
                 work.entry(vault).or_default().push((key, record));
             } else if self.turns.ends_soon(&vault) {
                 // It is not worth going round the whole queue for these.
-                self.begin(&work);
                 return Ok((Round::Idle, work));
             }
             self.after = Some(key);
@@ -76,22 +83,17 @@ impl Deleter {
         if is_last_page {
             self.after = None;
         }
-        self.begin(&work);
         fail::fail_point!("delete_read", |_| Ok((Round::Idle, BTreeMap::new())));
         Ok((if is_last_page { Round::Idle } else { Round::More }, work))
     }
-
-    fn begin(&mut self, work: &BTreeMap<VaultKey, Vec<Row>>) {
-        work.keys().for_each(|vault| self.turns.begin(vault.clone()));
-    }
 }
 
-/// Deletes what these rows name, and the rows. Says also whether nothing of it could be deleted.
+/// Deletes what these rows name, and the rows. Says also whether the vault cannot be used.
 async fn work_off<N: Query + Propose, V: Vaults>(access: &Access<N, V>, vault: VaultKey, rows: Vec<Row>) -> (VaultKey, bool) {
     let mut deletions = Vec::new();
     let deleted = delete_all(access, &vault, rows, &mut deletions).await;
     access.counters.vaults.note(vault.0, &vault.1, &deleted);
-    let is_useless = deletions.is_empty();
+    let is_useless = deleted.is_err();
     if let Err(error) = deleted {
         Counters::add(&access.counters.delete_errors, 1);
         access.complaints.log("delete condemned files", &error);

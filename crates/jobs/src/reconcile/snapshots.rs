@@ -96,22 +96,22 @@ impl SnapshotSteps {
             {
                 let (scope, revision) = key;
                 access.node.propose(&FailSnapshot { scope, revision }).await?;
-            } else if !self.paused.contains_key(&key) && (work.contains_key(&vault) || self.turns.is_free(&vault)) {
+            } else if !self.paused.contains_key(&key) && (work.contains_key(&vault) || self.turns.begin(&vault)) {
                 work.entry(vault).or_default().push(snapshot);
             }
         }
-        work.keys().for_each(|vault| self.turns.begin(vault.clone()));
         Ok(work)
     }
 
     fn settle(&mut self, ended: Ended) {
-        self.turns.end(ended.vault, ended.pause);
+        self.turns.end(&ended.vault, ended.pause);
         let now = Instant::now();
         self.paused.extend(ended.paused.into_iter().map(|(key, pause)| (key, now + pause)));
     }
 }
 
-/// Advances the snapshots of one vault, one after the other, until the vault itself is the trouble.
+/// Advances the snapshots of one vault, one after the other. When the vault itself is the trouble, only those that are to go: they do not
+/// need it.
 async fn work_off<N: Query + Propose, V: Vaults>(access: &Access<N, V>, vault: VaultKey, work: Work) -> Ended {
     let mut ended = Ended {
         vault,
@@ -119,6 +119,9 @@ async fn work_off<N: Query + Propose, V: Vaults>(access: &Access<N, V>, vault: V
         paused: Vec::new(),
     };
     for snapshot in work {
+        if ended.pause.is_some() && snapshot.state() != SnapshotState::Deleting {
+            continue;
+        }
         match advance(access, &snapshot).await {
             Ok(None) => {}
             Ok(Some(pause)) => ended.paused.push((key_of(&snapshot), pause)),
@@ -131,7 +134,6 @@ async fn work_off<N: Query + Propose, V: Vaults>(access: &Access<N, V>, vault: V
                 access.counters.vaults.note(*scope, name, &Err::<(), _>(error));
                 if concerns_the_vault {
                     ended.pause = Some(VAULT_PAUSE);
-                    break;
                 }
             }
         }

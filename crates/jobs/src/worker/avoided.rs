@@ -6,6 +6,7 @@
 use crate::settings::{AVOID_FIRST, AVOID_LONGEST};
 use quorate_state_machine::limits::MAX_AVOIDED_JOBS;
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -14,19 +15,25 @@ struct Pause {
     length: Duration,
 }
 
-/// Each pause of a job is twice as long as the one before it; a task that succeeds ends them.
-#[derive(Default)]
-pub(super) struct Avoided(BTreeMap<u64, Pause>);
+/// Each pause of a job is twice as long as the one before it; a task that succeeds ends them. A claim that waits looks here again, so
+/// that it does not take what has failed meanwhile.
+#[derive(Clone, Default)]
+pub(crate) struct Avoided(Arc<Mutex<BTreeMap<u64, Pause>>>);
 
 impl Avoided {
-    pub(super) fn failed(&mut self, job: u64, now: Instant) {
-        let length = match self.0.get(&job) {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Pause>> {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    pub(super) fn failed(&self, job: u64, now: Instant) {
+        let mut jobs = self.lock();
+        let length = match jobs.get(&job) {
             // Tasks that were under way together fail together.
             Some(pause) if pause.until > now => return,
             Some(pause) => (2 * pause.length).min(AVOID_LONGEST),
             None => AVOID_FIRST,
         };
-        self.0.insert(
+        jobs.insert(
             job,
             Pause {
                 until: now + length,
@@ -35,14 +42,15 @@ impl Avoided {
         );
     }
 
-    pub(super) fn succeeded(&mut self, job: u64) {
-        self.0.remove(&job);
+    pub(super) fn succeeded(&self, job: u64) {
+        self.lock().remove(&job);
     }
 
     /// Those to avoid now, and when the first of their pauses ends.
-    pub(super) fn at(&mut self, now: Instant) -> (Vec<u64>, Option<Instant>) {
-        self.0.retain(|_, pause| now < pause.until + AVOID_LONGEST);
-        let paused = || self.0.iter().filter(|(_, pause)| pause.until > now).take(MAX_AVOIDED_JOBS);
+    pub(crate) fn at(&self, now: Instant) -> (Vec<u64>, Option<Instant>) {
+        let mut jobs = self.lock();
+        jobs.retain(|_, pause| now < pause.until + AVOID_LONGEST);
+        let paused = || jobs.iter().filter(|(_, pause)| pause.until > now).take(MAX_AVOIDED_JOBS);
         (
             paused().map(|(job, _)| *job).collect(),
             paused().map(|(_, pause)| pause.until).min(),
@@ -56,9 +64,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn pauses_grow_until_a_task_succeeds() {
-        let (mut avoided, start) = (Avoided::default(), Instant::now());
-        let mut now = start;
-        for expected in [5, 10, 20, 40, 60, 60] {
+        let (avoided, mut now) = (Avoided::default(), Instant::now());
+        for expected in [10, 20, 40, 60, 60] {
             avoided.failed(7, now);
             avoided.failed(7, now + Duration::from_secs(1));
             let (jobs, end) = avoided.at(now);
@@ -71,12 +78,12 @@ mod tests {
         assert_eq!(avoided.at(now).1, Some(now + AVOID_FIRST));
         now += AVOID_FIRST + AVOID_LONGEST;
         avoided.at(now);
-        assert!(avoided.0.is_empty(), "what nobody asks for any more is forgotten");
+        assert!(avoided.lock().is_empty(), "what nobody asks for any more is forgotten");
     }
 
     #[test]
     fn no_more_are_named_than_a_claim_may_name() {
-        let (mut avoided, now) = (Avoided::default(), Instant::now());
+        let (avoided, now) = (Avoided::default(), Instant::now());
         (0..100).for_each(|job| avoided.failed(job, now));
         assert_eq!(avoided.at(now).0.len(), MAX_AVOIDED_JOBS);
     }

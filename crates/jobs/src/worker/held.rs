@@ -23,21 +23,22 @@ struct Running {
     /// Files and bytes when they were last looked at, and since when they are that.
     seen: (u64, u64),
     since: Instant,
-    patience: Duration,
+    /// Of the whole task.
+    bytes: u64,
 }
 
 impl Running {
     fn now(&self) -> (u64, u64) {
-        let Progress { files, bytes } = &*self.progress;
+        let Progress { files, bytes, .. } = &*self.progress;
         (files.load(Ordering::Relaxed), bytes.load(Ordering::Relaxed))
     }
 
-    fn is_silent(&mut self, now: Instant) -> bool {
+    fn is_silent(&mut self, now: Instant, patience: Duration) -> bool {
         let moved = self.now();
-        if moved != self.seen {
+        if moved != self.seen || self.progress.is_done.load(Ordering::Relaxed) {
             (self.seen, self.since) = (moved, now);
         }
-        now.duration_since(self.since) >= self.patience
+        now.duration_since(self.since) >= patience
     }
 }
 
@@ -61,7 +62,7 @@ impl Held {
             abort,
             seen: (0, 0),
             since: Instant::now(),
-            patience: patience_for(task.bytes),
+            bytes: task.bytes,
         };
         self.lock().running.insert(key, running);
     }
@@ -95,12 +96,14 @@ impl Held {
     fn take_silent(&self) -> Vec<(ClaimKey, Duration)> {
         let now = Instant::now();
         let mut inner = self.lock();
+        // Tasks share the files that are copied at once, so one may wait for all others.
+        let patience = patience_for(inner.running.values().map(|running| running.bytes).sum());
         let mut dropped = Vec::new();
         inner.running.retain(|key, running| {
-            let is_silent = running.is_silent(now);
+            let is_silent = running.is_silent(now, patience);
             if is_silent {
                 running.abort.abort();
-                dropped.push((*key, running.patience));
+                dropped.push((*key, patience));
             }
             !is_silent
         });

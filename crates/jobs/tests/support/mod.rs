@@ -16,8 +16,9 @@ use quorate_state_machine::command::{Command, Prepare};
 use quorate_state_machine::commands::*;
 use quorate_state_machine::keys::{self, RecordTable};
 use quorate_state_machine::queries;
-use quorate_state_machine::record::SnapshotRecord;
+use quorate_state_machine::record::{InstanceRecord, SnapshotRecord};
 use quorate_state_machine::versioned::pins::PinKind;
+use quorate_wire::doris::{InstanceInfoPb, ObjectStoreInfoPb};
 use quorate_wire::quorate::v1::*;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -365,6 +366,21 @@ impl World {
             assert!(Instant::now() < until, "the job did not end: {shown:?}");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+    }
+
+    /// Gives an instance an object store as its only place for files of this name; it is a directory of the test's too.
+    pub fn give_store(&self, instance_id: &str, store_id: &str) {
+        let mut bench = self.state.bench();
+        let key = keys::record_by_name(RecordTable::Instance, instance_id.as_bytes());
+        let mut record = InstanceRecord::decode(bench.store.rows[&key].clone()).expect("decodes");
+        let mut info = InstanceInfoPb::decode(record.info).expect("decodes");
+        info.obj_info.push(ObjectStoreInfoPb {
+            id: Some(store_id.to_owned()),
+            ..ObjectStoreInfoPb::default()
+        });
+        record.info = info.encode_to_vec().into();
+        bench.store.rows.insert(key, record.encode_to_vec().into());
+        bench.adopt_rows();
     }
 
     /// A new collection with so many segments of one file each; what was written, by name.

@@ -74,6 +74,8 @@ pub(super) fn from_answer(doing: &str, named: &Named, status: StatusCode, body: 
         (_, 401 | 403) => ObjectErrorKind::PermissionDenied,
         (_, 429 | 503) => ObjectErrorKind::Busy,
         (_, 408 | 409) => ObjectErrorKind::StoreDown,
+        // What a store has not learnt it does not learn by being asked again.
+        (_, 501) => ObjectErrorKind::Failed,
         (_, status) if status >= 500 => ObjectErrorKind::StoreDown,
         _ => ObjectErrorKind::Failed,
     };

@@ -8,13 +8,22 @@ use crate::path::MARKER_NAME;
 use bytes::Bytes;
 use errors::Named;
 use object_store::path::Path as Key;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, UpdateVersion};
 use std::collections::BTreeMap;
 use std::sync::{LazyLock, Mutex, MutexGuard};
 use tokio::time::Instant;
 
 /// Places whose marker was right, and when that was seen: address, prefix and cluster.
 type Seen = BTreeMap<(String, String, String), Instant>;
+
+/// How often a marker that others write too is looked at again.
+const TRIES: usize = 4;
+
+/// What a marker says, and which version of it.
+struct Marker {
+    cluster: String,
+    version: UpdateVersion,
+}
 
 static SEEN: LazyLock<Mutex<Seen>> = LazyLock::new(Mutex::default);
 
@@ -39,63 +48,76 @@ impl S3Vault {
             prefix => format!("{prefix}/{MARKER_NAME}"),
         };
         let key = Key::parse(&key).map_err(|error| ObjectError::invalid(format!("object key {key:?}: {error}; choose another prefix")))?;
-        let found = self.read_marker(&key).await?;
-        let found = match found {
-            None if !self.write_marker(&key, PutMode::Create).await? => self.read_marker(&key).await?,
-            found => found,
-        };
-        match found {
-            None => {}
-            Some(cluster) if cluster == self.place.cluster_id => {}
-            Some(cluster) if self.place.former_clusters.contains(&cluster) => {
-                self.write_marker(&key, PutMode::Overwrite).await?;
+        // Read again after each write: who was first is what the store says, also one that does not look at conditions.
+        for _ in 0..TRIES {
+            let written = match self.read_marker(&key).await? {
+                Some(marker) if marker.cluster == self.place.cluster_id => {
+                    seen().insert(place, Instant::now());
+                    return Ok(());
+                }
+                Some(marker) if self.place.former_clusters.contains(&marker.cluster) => {
+                    self.write_marker(&key, PutMode::Update(marker.version)).await
+                }
+                Some(marker) => return Err(self.of_another(&marker.cluster)),
+                None => self.write_marker(&key, PutMode::Create).await,
+            };
+            match written {
+                // Who may only read writes nothing that another cluster could lose.
+                Err(error) if error.kind == ObjectErrorKind::PermissionDenied => return Ok(()),
+                written => written?,
             }
-            Some(cluster) => return Err(self.of_another(&cluster)),
         }
-        seen().insert(place, Instant::now());
-        Ok(())
+        let message = format!(
+            "the marker of {} changes all the time; look who else uses it",
+            Named::bucket(&self.place)
+        );
+        Err(ObjectError::new(ObjectErrorKind::WrongMarker, message))
     }
 
-    /// The cluster that the marker names; `None` without a marker.
-    async fn read_marker(&self, key: &Key) -> Result<Option<String>> {
+    /// What the marker says; `None` without one.
+    async fn read_marker(&self, key: &Key) -> Result<Option<Marker>> {
         let named = Named::object(&self.place, key.to_string());
         let read = self.patience.repeat(|| async {
             let got = match self.store.get(key).await {
-                Ok(got) if got.meta.size > MARKER_BYTES => return Ok(Some(Bytes::from_static(b"something too long"))),
-                Ok(got) => got.bytes().await,
+                Ok(got) if got.meta.size > MARKER_BYTES => return Ok(Some((got.meta, Bytes::from_static(b"something too long")))),
+                Ok(got) => {
+                    let meta = got.meta.clone();
+                    got.bytes().await.map(|bytes| (meta, bytes))
+                }
                 Err(error) => Err(error),
             };
             match got {
-                Ok(bytes) => Ok(Some(bytes)),
+                Ok(found) => Ok(Some(found)),
                 // A bucket that is missing is somebody's mistake, not a vault that is new.
                 Err(error @ object_store::Error::NotFound { .. }) if !error.to_string().contains("NoSuchBucket") => Ok(None),
                 Err(error) => Err(errors::classify("read", &named, &error)),
             }
         });
-        let name = |bytes: Bytes| {
+        let marker = |(meta, bytes): (ObjectMeta, Bytes)| {
             let text = String::from_utf8_lossy(&bytes).into_owned();
-            text.strip_prefix("cluster = ").unwrap_or(&text).trim_end().to_owned()
+            Marker {
+                cluster: text.strip_prefix("cluster = ").unwrap_or(&text).trim_end().to_owned(),
+                version: UpdateVersion {
+                    e_tag: meta.e_tag,
+                    version: meta.version,
+                },
+            }
         };
-        Ok(read.await?.map(name))
+        Ok(read.await?.map(marker))
     }
 
-    /// Whether the marker is ours now; false if somebody else has made one meanwhile.
-    async fn write_marker(&self, key: &Key, mode: PutMode) -> Result<bool> {
+    /// Writes ours, unless somebody else was faster.
+    async fn write_marker(&self, key: &Key, mode: PutMode) -> Result<()> {
         let named = Named::object(&self.place, key.to_string());
         let text = Bytes::from(format!("cluster = {}\n", self.place.cluster_id));
         let written = self.patience.repeat(|| async {
             let options = PutOptions::from(mode.clone());
             match self.store.put_opts(key, text.clone().into(), options).await {
-                Ok(_) => Ok(true),
-                Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => Ok(false),
+                Ok(_) | Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => Ok(()),
                 Err(error) => Err(errors::classify("write", &named, &error)),
             }
         });
-        match written.await {
-            // Who may only read writes nothing that another cluster could lose.
-            Err(error) if error.kind == ObjectErrorKind::PermissionDenied && mode == PutMode::Create => Ok(true),
-            written => written,
-        }
+        written.await
     }
 
     fn of_another(&self, cluster: &str) -> ObjectError {

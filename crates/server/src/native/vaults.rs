@@ -30,6 +30,7 @@ pub fn described(place: &VaultPlace) -> wire::VaultDescription {
                 path_style: place.bucket_style == BucketStyle::Path,
                 allow_http: place.http == Http::Allow,
                 cluster_id: place.cluster_id.clone(),
+                former_clusters: place.former_clusters.clone(),
             }),
         },
     }
@@ -37,10 +38,10 @@ pub fn described(place: &VaultPlace) -> wire::VaultDescription {
 
 /// Opens a vault and asks its store, for at most half of what is left of the call, so that there is time to say what is wrong.
 pub async fn check_access(vaults: &PeerVaults, scope: ScopeId, vault: &str, deadline: Deadline) -> Result<(), MetaError> {
-    let opened = vaults.open(scope.0, vault).await.map_err(vault_error)?;
     let patience = deadline.saturating_duration_since(Instant::now()) / 2;
-    let asked = tokio::time::timeout(patience, opened.check_access()).await;
-    asked.unwrap_or_else(|_| Err(no_answer(vault, patience))).map_err(vault_error)
+    let look = async { vaults.open(scope.0, vault).await?.check_access().await };
+    let looked = tokio::time::timeout(patience, look).await;
+    looked.unwrap_or_else(|_| Err(no_answer(vault, patience))).map_err(vault_error)
 }
 
 fn no_answer(vault: &str, waited: Duration) -> ObjectError {

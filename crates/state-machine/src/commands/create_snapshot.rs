@@ -4,10 +4,11 @@
 //! only a repetition under the same request id gets the first answer again.
 
 use crate::command::{ApplyContext, ApplyError, Command, Prepare, PrepareContext, decode_record};
-use crate::catalog::storage;
+use crate::catalog::find::FoundCollection;
+use crate::catalog::{find, storage};
 use crate::instances;
 use crate::keys::VersionedTable;
-use crate::record::{CollectionRecord, SnapshotRecord, StatsRecord};
+use crate::record::{SnapshotRecord, StatsRecord};
 use crate::snapshots::{lifecycle, names, shown};
 use crate::versioned::Lineage;
 use crate::{attributes, instance_snapshots, limits, text_bounds};
@@ -158,13 +159,11 @@ impl CreateSnapshot {
             return Err(MetaError::not_found(text).into());
         };
         let lineage = Lineage::of(reader, scope, Revision(u64::MAX))?;
-        let key = collection_id.to_be_bytes();
-        let Some(row) = lineage.get(reader, VersionedTable::Collection, &key)? else {
+        let Some(FoundCollection { record, .. }) = find::collection_by_id(reader, &lineage, collection_id)? else {
             let text = format!("collection not found[database={database}][collection={}]", self.collection);
             return Err(MetaError::not_found(text).into());
         };
-        let record: CollectionRecord = decode_record(&row.key, row.value)?;
-        let stats = match lineage.get(reader, VersionedTable::CollectionStats, &key)? {
+        let stats = match lineage.get(reader, VersionedTable::CollectionStats, &collection_id.to_be_bytes())? {
             Some(row) => decode_record(&row.key, row.value)?,
             None => StatsRecord::default(),
         };

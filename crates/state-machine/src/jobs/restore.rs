@@ -1,6 +1,6 @@
 //! How a restore begins: where it goes, and what is staged of it before its tasks bring segments.
 
-use crate::catalog::storage;
+use crate::catalog::{find, storage};
 use crate::command::{ApplyContext, ApplyError, decode_record};
 use crate::instances::Instance;
 use crate::keys::VersionedTable;
@@ -25,9 +25,9 @@ pub fn vault_of(reader: &dyn Reader, target: &Instance, named: &str, source: Opt
 
 /// The source collection as its snapshot shows it.
 pub fn source_collection(reader: &dyn Reader, lineage: &Lineage, collection_id: u64) -> Result<CollectionRecord, ApplyError> {
-    let row = lineage.get(reader, VersionedTable::Collection, &collection_id.to_be_bytes())?;
-    let row = row.ok_or_else(|| StoreError(format!("a snapshot shows no collection {collection_id}, of which it is")))?;
-    Ok(decode_record(&row.key, row.value)?)
+    let found = find::collection_by_id(reader, lineage, collection_id)?;
+    let found = found.ok_or_else(|| StoreError(format!("a snapshot shows no collection {collection_id}, of which it is")))?;
+    Ok(found.record)
 }
 
 /// Stages the partitions of a hidden collection, with their names and sums. Returns which is which.

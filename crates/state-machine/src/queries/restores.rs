@@ -36,7 +36,8 @@ pub fn vaults(reader: &dyn Reader, command: &CreateRestore) -> Result<Vec<(Scope
     let source: CollectionRecord = decode_record(&row.key, row.value)?;
     let target =
         instances::find(reader, target_id)?.ok_or_else(|| MetaError::not_found(format!("instance {target_id:?} does not exist")))?;
-    let same_instance = (target_scope == source_scope).then_some(&source);
+    let shown = restore::source_collection(reader, &lineage, snapshot.collection_id)?;
+    let same_instance = (target_scope == source_scope).then_some(&shown);
     let target_vault = restore::vault_of(reader, &target, &command.target_vault, same_instance)?;
     Ok(vec![(row.scope, source.vault), (target_scope, target_vault)])
 }

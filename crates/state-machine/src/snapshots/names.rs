@@ -10,7 +10,7 @@ use crate::command::ApplyError;
 use crate::limits::MAX_NAME_BYTES;
 use crate::store::{Reader, StoreError, prefix_end};
 use crate::versioned::Lineage;
-use quorate_model::{MetaError, Revision, ScopeId};
+use quorate_model::{ErrorCode, MetaError, Revision, ScopeId};
 use quorate_wire::quorate::v1::SnapshotRef;
 
 /// The database a caller means.
@@ -108,17 +108,27 @@ pub fn resolve(reader: &dyn Reader, scope: ScopeId, reference: &SnapshotRef) -> 
     }
 }
 
-/// As [`resolve`], for a call that may be the repetition of one that has succeeded: while there is a collection of the given name, only
-/// its snapshots are meant, and never one of a former collection of that name, which is somebody's backup.
+/// As [`resolve`], for a call that may be the repetition of one that has succeeded: by the names of a collection and a snapshot, only a
+/// snapshot of the collection that has that name now is meant. One of a former collection may be somebody's backup: it goes by its id.
 pub fn resolve_to_drop(reader: &dyn Reader, scope: ScopeId, reference: &SnapshotRef) -> Result<Option<Snapshot>, ApplyError> {
-    if reference.snapshot_id.is_empty()
-        && !reference.collection.is_empty()
-        && let Some(collection) = collection_id(reader, scope, database_or_default(&reference.database), &reference.collection)?
-        && named(reader, scope, collection, &reference.name)?.is_empty()
-    {
-        return Ok(None);
+    if !reference.snapshot_id.is_empty() || reference.collection.is_empty() {
+        return resolve(reader, scope, reference);
     }
-    resolve(reader, scope, reference)
+    let database = database_or_default(&reference.database);
+    let collection = collection_id(reader, scope, database, &reference.collection)?;
+    if let Some(collection) = collection {
+        let revision = only_one(reference, named(reader, scope, collection, &reference.name)?)?;
+        return Ok(revision.map(|revision| super::find(reader, scope, revision)).transpose()?.flatten());
+    }
+    let Some(former) = resolve(reader, scope, reference)? else {
+        return Ok(None);
+    };
+    let (name, id) = (&reference.name, id::text(former.revision));
+    let text = format!(
+        "there is no collection {} now; snapshot {name} is one of a former collection of that name: to drop it, name it by its id {id}",
+        reference.collection
+    );
+    Err(MetaError::new(ErrorCode::PreconditionFailed, text).into())
 }
 
 /// As [`resolve`]; a missing one is refused in the contract's words.

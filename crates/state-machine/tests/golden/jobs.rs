@@ -89,7 +89,14 @@ pub fn commands() -> Vec<Golden> {
     vec![
         command(restore, "0a016912032201731a01742201642a016332017638ac02"),
         command(plan, "08ac0210071a016b221308081201611a01622209080110ac0218022003280832016c3801"),
-        command(claim, "0a01771004"),
+        command(claim.clone(), "0a01771004"),
+        command(
+            ClaimTasks {
+                avoid_jobs: vec![300, 7],
+                ..claim
+            },
+            "0a017710041a03ac0207",
+        ),
         command(renew, "0a0177120b08ac021001180220032804"),
         command(expire, "08ac02100118022003"),
         command(complete, "08ac02100118022208080812016b1a017628033004"),

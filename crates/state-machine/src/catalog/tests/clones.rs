@@ -336,6 +336,15 @@ fn a_clone_with_a_store_of_its_own_writes_there_and_one_that_shares_writes_to_th
             (prepared, inherited.expect("is there").vault.clone())
         };
         assert_eq!(vaults(&mut bench), (expected.to_owned(), "1".to_owned()));
+        let snapshot = CreateSnapshotRequest {
+            instance_id: OTHER_INSTANCE.into(),
+            collection: "c".into(),
+            name: "s".into(),
+            ..CreateSnapshotRequest::default()
+        };
+        let made = call::<CreateSnapshot>(&mut bench, snapshot).expect("made").snapshot.expect("shown");
+        let found = crate::snapshots::find(&bench.store, ScopeId(CLONE), Revision(made.revision)).expect("reads");
+        assert_eq!(found.expect("is there").record.vault, expected, "its metadata is a new file too");
         compact(&mut bench, parent, 50, true);
         assert_eq!(vaults(&mut bench).0, expected, "also when it reads its own copies");
     }

@@ -82,7 +82,9 @@ fn a_snapshot_is_found_after_its_collection_is_gone() {
     assert_eq!(resolved(&bench, by_id(revision)).expect("found"), Some(revision));
     let error = resolved(&bench, by_name("", "s")).expect_err("two fit").to_string();
     assert!(error.starts_with("2 snapshots are named \"s\"; name one by its id: "), "{error}");
-    assert!(drop_by(&mut bench, by_name("c3", "s")).expect("dropped"));
+    let refused = drop_by(&mut bench, by_name("c3", "s")).expect_err("of a collection that is gone it is dropped by its id");
+    assert_eq!(refused.code, ErrorCode::PreconditionFailed);
+    assert!(drop_by(&mut bench, by_id(revision)).expect("dropped"));
     assert_eq!(resolved(&bench, by_name("", "s")).expect("one left"), Some(other));
     assert!(!drop_by(&mut bench, by_name("", "t")).expect("nothing there"));
 }
@@ -182,6 +184,11 @@ fn a_repeated_drop_by_name_spares_the_backup_of_a_former_collection() {
     assert!(drop_by(&mut bench, by_name("c3", "s")).expect("drops the newer one"));
     assert_eq!(state(&bench, newer), Some(SnapshotState::Deleting));
     assert!(!drop_by(&mut bench, by_name("c3", "s")).expect("its answer was lost, it is sent again"));
+    assert_eq!(state(&bench, backup), Some(SnapshotState::Committed));
+    drop_collection(&mut bench, SCOPE, 3);
+    let refused = drop_by(&mut bench, by_name("c3", "s")).expect_err("also when the newer collection is gone");
+    assert_eq!(refused.code, ErrorCode::PreconditionFailed);
+    assert!(refused.message.contains(&crate::snapshots::id::text(Revision(backup))), "{}", refused.message);
     assert_eq!(state(&bench, backup), Some(SnapshotState::Committed));
     assert!(drop_by(&mut bench, by_id(backup)).expect("by id it is meant"));
 }
