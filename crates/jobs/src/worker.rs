@@ -128,9 +128,9 @@ impl<S: WorkSource, V: Vaults> Worker<S, V> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ended {
     Completed,
-    /// Another try may succeed, here or elsewhere.
-    ToBeTriedAgain,
-    ForGood,
+    /// For a reason that may be this machine's alone.
+    ToBeLeftToOthers,
+    Failed,
 }
 
 async fn until(rest: Option<Instant>) {
@@ -160,8 +160,8 @@ fn settle(ended: Result<(ClaimKey, Ended), JoinError>, held: &Held, avoided: &Av
             held.remove(key);
             match ended {
                 Ended::Completed => avoided.succeeded(key.0),
-                Ended::ToBeTriedAgain => avoided.failed(key.0, Instant::now()),
-                Ended::ForGood => {}
+                Ended::ToBeLeftToOthers => avoided.failed(key.0, Instant::now()),
+                Ended::Failed => {}
             }
         }
         Err(error) => rethrow(error),
@@ -196,7 +196,10 @@ impl<S: WorkSource, V: Vaults> Work<S, V> {
             Err(failure) => failure,
         };
         self.progress.is_done.store(true, Ordering::Relaxed);
-        let ended = if failure.can_retry { Ended::ToBeTriedAgain } else { Ended::ForGood };
+        let ended = match failure.can_retry && failure.is_of_this_machine {
+            true => Ended::ToBeLeftToOthers,
+            false => Ended::Failed,
+        };
         self.report(failure).await;
         ended
     }

@@ -8,12 +8,18 @@ use quorate_objects::{ObjectError, ObjectErrorKind};
 pub(crate) struct Failure {
     pub reason: String,
     pub can_retry: bool,
+    /// Another machine may be able to do it, because it is about what this one reaches: this worker leaves the job to others for a while.
+    pub is_of_this_machine: bool,
 }
 
 impl Failure {
     /// What no repetition changes.
     pub fn for_good(reason: String) -> Failure {
-        Failure { reason, can_retry: false }
+        Failure {
+            reason,
+            can_retry: false,
+            is_of_this_machine: false,
+        }
     }
 
     /// A file is not where it was, and the state says by now that it is elsewhere: the next claim is told where.
@@ -21,6 +27,7 @@ impl Failure {
         Failure {
             reason: format!("{}; its segment was moved meanwhile", error.message),
             can_retry: true,
+            is_of_this_machine: false,
         }
     }
 
@@ -29,6 +36,7 @@ impl Failure {
         Failure {
             reason: error.message,
             can_retry: true,
+            is_of_this_machine: true,
         }
     }
 }
@@ -54,6 +62,7 @@ impl From<ObjectError> for Failure {
         Failure {
             reason: error.message,
             can_retry,
+            is_of_this_machine: true,
         }
     }
 }
@@ -64,6 +73,7 @@ impl From<MetaError> for Failure {
             // An internal error is that of one peer; the next attempt may be answered by another.
             can_retry: passes(&error) || error.code == ErrorCode::Internal,
             reason: error.message,
+            is_of_this_machine: false,
         }
     }
 }
