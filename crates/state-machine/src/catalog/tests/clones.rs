@@ -278,7 +278,11 @@ fn what_a_clone_dropped_before_it_was_compacted_does_not_keep_its_copies() {
     assert_eq!(segments(&bench, INSTANCE, 0).len(), given.len(), "the source keeps its own");
     collect_later(&mut bench);
     let waits = |key: &[u8]| matches!(key[0], crate::keys::space::CLEANUP | crate::keys::space::PARKED);
-    assert_eq!(bench.store.rows.keys().filter(|key| waits(key)).count(), 0, "it is looked at no more");
+    assert_eq!(
+        bench.store.rows.keys().filter(|key| waits(key)).count(),
+        0,
+        "it is looked at no more"
+    );
     bench.check_content();
 }
 
