@@ -50,19 +50,13 @@ pub fn make_ready(context: &mut ApplyContext<'_, '_>, mark: &Superseded) -> Resu
         ..DroppedRecord::default()
     };
     context.put_record(self::key(mark.scope, mark.superseded_at, collection_id, partition_id), &record);
-    let Some(parent) = parent(context.reader(), mark.scope)? else {
-        return Ok(());
-    };
-    if parent.base_complete && !parent.holds_files {
-        // What a clone inherited and has copied is its own too, and is read through its scope only.
+    // What a clone inherited and has copied is its own too, and is read through its scope only.
+    if let Some(parent) = parent(context.reader(), mark.scope)?
+        && parent.base_complete
+        && !parent.holds_files
+    {
         let base = ScopeId(parent.base_scope);
         context.put_record(self::key(base, mark.superseded_at, collection_id, partition_id), &record);
-    } else if !parent.base_complete && collection_id != 0 && mark.written_at.0 < parent.created_at {
-        // A compaction copies it, since the source still has it: a window later it is looked at again.
-        context.changes().supersede(SupersededVersion {
-            name: mark.name.clone(),
-            written_at: mark.written_at,
-        });
     }
     Ok(())
 }

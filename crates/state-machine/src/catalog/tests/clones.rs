@@ -260,33 +260,6 @@ fn an_inherited_collection_that_a_compacted_clone_drops_takes_its_copies_with_it
 }
 
 #[test]
-fn what_a_clone_dropped_before_it_was_compacted_does_not_keep_its_copies() {
-    let (mut bench, given, parent) = cloned();
-    create_collection(&mut bench, OTHER_INSTANCE, "own", &[]).expect("creates");
-    drop_collection(&mut bench, OTHER_INSTANCE, "own").expect("drops");
-    drop_collection(&mut bench, OTHER_INSTANCE, "c").expect("drops");
-    collect_later(&mut bench);
-    assert!(condemned_paths(&bench).is_empty(), "there are no copies yet");
-    // The source has it, so it is copied.
-    compact(&mut bench, parent, 50, true);
-    collect_later(&mut bench);
-    let paths = condemned_paths(&bench);
-    assert!(
-        paths.len() == given.len() && paths.iter().all(|path| path.starts_with("s2/j9/")),
-        "{paths:?}"
-    );
-    assert_eq!(segments(&bench, INSTANCE, 0).len(), given.len(), "the source keeps its own");
-    collect_later(&mut bench);
-    let waits = |key: &[u8]| matches!(key[0], crate::keys::space::CLEANUP | crate::keys::space::PARKED);
-    assert_eq!(
-        bench.store.rows.keys().filter(|key| waits(key)).count(),
-        0,
-        "it is looked at no more"
-    );
-    bench.check_content();
-}
-
-#[test]
 fn held_files_stay_when_the_clone_drops_what_names_them() {
     let (mut bench, given, parent) = cloned();
     compact(&mut bench, parent, 50, false);
