@@ -18,9 +18,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
+/// How long one question for work waits for some: no longer than the first pause of a task that failed.
+const CLAIM_SLICE: Duration = Duration::from_secs(1);
 /// How long any other call may take, and a claim beyond its wait.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// A task's rows, and the result of one.
@@ -185,19 +188,26 @@ impl Peers {
 
 impl WorkSource for Peers {
     async fn claim(&self, wanted: Wanted) -> Result<Vec<wire::TaskAssignment>, MetaError> {
-        let (wait, avoid_jobs) = (wanted.wait(), wanted.avoid_jobs());
-        let timeout = wait + CALL_TIMEOUT;
-        let message = wire::ClaimTasksRequest {
-            worker: wanted.worker,
-            tasks: wanted.tasks,
-            wait_ms: wait.as_millis() as u64,
-            avoid_jobs,
-        };
-        let call = |mut client: WorkClient<Channel>| {
-            let request = self.request(message.clone(), timeout);
-            async move { client.claim_tasks(request).await }
-        };
-        Ok(self.ask(timeout, call).await?.tasks)
+        let until = Instant::now() + wanted.wait();
+        loop {
+            // What fails here meanwhile is not to be taken again by a question from before.
+            let wait = until.saturating_duration_since(Instant::now()).min(CLAIM_SLICE);
+            let message = wire::ClaimTasksRequest {
+                worker: wanted.worker.clone(),
+                tasks: wanted.tasks,
+                wait_ms: wait.as_millis() as u64,
+                avoid_jobs: wanted.avoid_jobs(),
+            };
+            let timeout = wait + CALL_TIMEOUT;
+            let call = |mut client: WorkClient<Channel>| {
+                let request = self.request(message.clone(), timeout);
+                async move { client.claim_tasks(request).await }
+            };
+            let tasks = self.ask(timeout, call).await?.tasks;
+            if !tasks.is_empty() || Instant::now() >= until {
+                return Ok(tasks);
+            }
+        }
     }
 
     async fn renew(&self, worker: &str, claims: Vec<wire::ClaimProgress>) -> Result<Vec<wire::ClaimProgress>, MetaError> {

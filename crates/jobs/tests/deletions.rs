@@ -4,7 +4,7 @@ mod support;
 
 use quorate_model::{Revision, ScopeId};
 use quorate_state_machine::access::Query;
-use quorate_state_machine::commands::{CollectVersions, CreateCollection, CreateSnapshot, DropCollection, DropSnapshot};
+use quorate_state_machine::commands::{CollectVersions, CreateCollection, CreateSnapshot, DropCollection, DropSnapshot, FailSnapshot};
 use quorate_state_machine::limits::HISTORY_WINDOW_MS;
 use quorate_wire::quorate::v1::{
     CreateCollectionRequest, CreateSnapshotRequest, DropCollectionRequest, DropSnapshotRequest, SnapshotRef, SnapshotState,
@@ -108,8 +108,13 @@ async fn a_vault_that_hangs_holds_up_no_other_ones_snapshots_and_deletions() {
     world.vaults.trouble_in(2, Trouble::Hangs);
     world.start(Part::Reconciler);
     let hung = snapshot_logs(&world.state, OTHER_INSTANCE);
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    assert_eq!(state_of(&world.state, 2, hung), Some(SnapshotState::Pending));
+    world.state.leave_unanswered::<FailSnapshot>();
+    tokio::time::sleep(Duration::from_secs(601)).await;
+    assert_eq!(
+        state_of(&world.state, 2, hung),
+        Some(SnapshotState::Pending),
+        "it cannot be given up now"
+    );
 
     let fine = snapshot_logs(&world.state, INSTANCE);
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -133,5 +138,6 @@ async fn a_vault_that_hangs_holds_up_no_other_ones_snapshots_and_deletions() {
         .await;
     assert_ne!(state_of(&world.state, 2, hung), Some(SnapshotState::Committed));
     let given_up = |state: &State| !matches!(state_of(state, 2, hung), Some(SnapshotState::Pending));
+    world.state.answer_again();
     world.state.wait("the snapshot whose vault hangs is given up", given_up).await;
 }

@@ -48,6 +48,14 @@ struct Inner {
     rest_until: Option<Instant>,
 }
 
+impl Inner {
+    /// What remains may have waited for what ends now: its patience is shorter from here on, and begins here.
+    fn begin_anew(&mut self) {
+        let now = Instant::now();
+        self.running.values_mut().for_each(|running| running.since = now);
+    }
+}
+
 #[derive(Clone, Default)]
 pub(super) struct Held(Arc<Mutex<Inner>>);
 
@@ -68,7 +76,9 @@ impl Held {
     }
 
     pub(super) fn remove(&self, key: ClaimKey) {
-        self.lock().running.remove(&key);
+        let mut inner = self.lock();
+        inner.running.remove(&key);
+        inner.begin_anew();
     }
 
     /// Until when nothing is to be claimed, because an operation of before hangs.
@@ -116,7 +126,9 @@ impl Held {
     fn drop_lost(&self, lost: Vec<ClaimProgress>) {
         for claim in lost {
             let key = (claim.job_id, claim.task, claim.fence);
-            if let Some(running) = self.lock().running.remove(&key) {
+            let mut inner = self.lock();
+            inner.begin_anew();
+            if let Some(running) = inner.running.remove(&key) {
                 let (job, task, fence) = key;
                 tracing::info!(job, task, fence, "a claim is lost; its work is dropped");
                 running.abort.abort();

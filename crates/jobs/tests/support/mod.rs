@@ -44,6 +44,8 @@ pub struct State {
     jumped_ms: Arc<AtomicU64>,
     /// Results of tasks that are executed and whose answer is lost.
     lost_results: Arc<AtomicU64>,
+    /// Number of a command that gets no answer and is not executed; 0 is none.
+    unanswered: Arc<AtomicU64>,
 }
 
 impl State {
@@ -59,7 +61,17 @@ impl State {
             began: Instant::now(),
             jumped_ms: Arc::default(),
             lost_results: Arc::default(),
+            unanswered: Arc::default(),
         }
+    }
+
+    pub fn answer_again(&self) {
+        self.unanswered.store(0, Ordering::Relaxed);
+    }
+
+    /// Proposals of this command fail from here on.
+    pub fn leave_unanswered<C: Numbered>(&self) {
+        self.unanswered.store(u64::from(C::NUMBER), Ordering::Relaxed);
     }
 
     /// Moves the time of day, and no timer.
@@ -140,6 +152,9 @@ impl Propose for State {
     async fn propose<C: Numbered + Sync>(&self, command: &C) -> Result<<C as Command>::Reply, MetaError> {
         // As long as an entry takes: others come in between.
         tokio::time::sleep(Duration::from_millis(1)).await;
+        if u64::from(C::NUMBER) == self.unanswered.load(Ordering::Relaxed) {
+            return Err(MetaError::new(ErrorCode::OutcomeUnknown, "no quorum"));
+        }
         let reply = self.apply(command);
         if C::NUMBER == CompleteTask::NUMBER && self.lost_results.load(Ordering::Relaxed) > 0 {
             self.lost_results.fetch_sub(1, Ordering::Relaxed);
