@@ -199,12 +199,17 @@ impl PeerVaults {
             former_clusters: former.iter().map(ToString::to_string).collect(),
         })
     }
+
+    /// As [`Vaults::open`], with a caller's patience instead of a job's.
+    pub async fn open_within(&self, scope: u64, vault: &str, patience: Patience) -> Result<Vault, ObjectError> {
+        let place = self.place(scope, vault)?;
+        Vault::open(&place, patience).await
+    }
 }
 
 impl Vaults for PeerVaults {
     async fn open(&self, scope: u64, vault: &str) -> Result<Vault, ObjectError> {
-        let place = self.place(scope, vault)?;
-        Vault::open(&place, Patience::default()).await
+        self.open_within(scope, vault, Patience::default()).await
     }
 }
 

@@ -2,9 +2,8 @@
 
 use crate::jobs::PeerVaults;
 use quorate_consensus::Deadline;
-use quorate_jobs::Vaults as _;
 use quorate_model::{ErrorCode, MetaError, ScopeId};
-use quorate_objects::{BucketStyle, Http, ObjectError, ObjectErrorKind, VaultPlace};
+use quorate_objects::{BucketStyle, Http, ObjectError, ObjectErrorKind, Patience, VaultPlace};
 use quorate_wire::quorate::v1 as wire;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -39,7 +38,12 @@ pub fn described(place: &VaultPlace) -> wire::VaultDescription {
 /// Opens a vault and asks its store, for at most half of what is left of the call, so that there is time to say what is wrong.
 pub async fn check_access(vaults: &PeerVaults, scope: ScopeId, vault: &str, deadline: Deadline) -> Result<(), MetaError> {
     let patience = deadline.saturating_duration_since(Instant::now()) / 2;
-    let look = async { vaults.open(scope.0, vault).await?.check_access().await };
+    // Whoever waits for the answer would rather hear at once what the store says; a job has the patience to ask again.
+    let once = Patience {
+        attempts: 1,
+        ..Patience::default()
+    };
+    let look = async { vaults.open_within(scope.0, vault, once).await?.check_access().await };
     let looked = tokio::time::timeout(patience, look).await;
     looked.unwrap_or_else(|_| Err(no_answer(vault, patience))).map_err(vault_error)
 }
