@@ -58,15 +58,22 @@ impl S3Server {
 
     /// Uploads to this bucket that were begun and neither completed nor aborted.
     pub fn open_uploads(&self, bucket: &str) -> usize {
+        self.list(&format!("/{bucket}?uploads")).matches("<UploadId>").count()
+    }
+
+    /// Objects in this bucket, markers included.
+    pub fn objects(&self, bucket: &str) -> usize {
+        self.list(&format!("/{bucket}")).matches("<Contents>").count()
+    }
+
+    fn list(&self, path: &str) -> String {
         // This request is not signed.
         self.ask("POST", "/moto-api/reset-auth", "s3", "inf")
             .expect("requests are not checked");
-        let list = self
-            .ask("GET", &format!("/{bucket}?uploads"), "s3", "")
-            .expect("the server lists uploads");
+        let list = self.ask("GET", path, "s3", "").expect("the server lists");
         self.ask("POST", "/moto-api/reset-auth", "s3", "0")
             .expect("requests are checked again");
-        list.matches("<UploadId>").count()
+        list
     }
 
     pub fn kill(&mut self) {

@@ -9,11 +9,17 @@ pub struct WorkerProcess(Child);
 
 impl WorkerProcess {
     pub fn start(cluster: &Cluster, name: &str, token: &str) -> WorkerProcess {
+        WorkerProcess::start_with(cluster, name, token, "")
+    }
+
+    /// With these failpoints armed.
+    pub fn start_with(cluster: &Cluster, name: &str, token: &str, failpoints: &str) -> WorkerProcess {
         let peers = cluster.addresses().join(",");
         let mut command = Command::new(binary());
         command
             .args(["worker", "--peers", &peers, "--name", name])
             .env("QUORATE_TOKEN", token)
+            .env("FAILPOINTS", failpoints)
             .stdout(Stdio::null())
             .stderr(Stdio::null());
         WorkerProcess(command.spawn().expect("the binary runs"))

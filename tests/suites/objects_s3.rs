@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use quorate_objects::{
-    BucketStyle, CopyOptions, Crc64, Existing, FileCopy, Http, LocalPlace, ObjectErrorKind, ObjectPath, Patience, S3Place, Secret,
-    ServerCopy, Vault, VaultPlace, copy_files, limits,
+    BucketStyle, CopyOptions, Crc64, Existing, FileCopy, Http, LocalPlace, ObjectError, ObjectErrorKind, ObjectPath, Patience, S3Place,
+    Secret, ServerCopy, Vault, VaultPlace, copy_files, limits,
 };
 use quorate_tests::ports::free_address;
 use quorate_tests::s3_server::{REGION, S3Server};
@@ -248,6 +248,17 @@ async fn files_stream_between_a_directory_and_the_store() {
     assert!(!left.contains(&"bad/4".to_owned()), "{left:?}");
 }
 
+/// What a vault whose store does not let one in says of the calls about one object.
+async fn refusals(vault: &Vault) -> Vec<ObjectError> {
+    let key = path("some/key");
+    vec![
+        vault.put(&key, content(1, 100), Existing::Refuse).await.expect_err("put"),
+        vault.get(&key, 100).await.expect_err("get"),
+        vault.head(&key).await.expect_err("head"),
+        vault.list_all(Some(&key)).await.expect_err("list"),
+    ]
+}
+
 #[tokio::test]
 async fn errors_name_bucket_and_key_and_no_secret() {
     let mut server = S3Server::start(&["one"]).await;
@@ -265,7 +276,6 @@ async fn errors_name_bucket_and_key_and_no_secret() {
         endpoint: format!("http://{}", free_address()),
         ..place(&server, "one", "")
     };
-    let bytes = content(1, 100);
     let once = Patience {
         attempts: 1,
         ..Patience::default()
@@ -287,17 +297,8 @@ async fn errors_name_bucket_and_key_and_no_secret() {
     let kind = ObjectErrorKind::PermissionDenied;
     for place in [wrong_secret, unknown_key] {
         let vault = open(place).await;
-        let errors = [
-            vault
-                .put(&path("some/key"), bytes.clone(), Existing::Refuse)
-                .await
-                .expect_err("put"),
-            vault.get(&path("some/key"), 100).await.expect_err("get"),
-            vault.head(&path("some/key")).await.expect_err("head"),
-            vault.list_all(Some(&path("some/key"))).await.expect_err("list"),
-            // Not a deletion: this server does not look at the signature of a request to delete several objects.
-        ];
-        for error in errors {
+        // Not a deletion: this server does not look at the signature of a request to delete several objects.
+        for error in refusals(&vault).await {
             assert_eq!(error.kind, kind, "{error}");
             assert!(!error.can_retry(), "{error}");
             assert!(error.message.contains("\"one\"") && error.message.contains("some/key"), "{error}");
@@ -306,20 +307,11 @@ async fn errors_name_bucket_and_key_and_no_secret() {
         assert!(!format!("{vault:?}").contains(secret), "not in Debug either");
     }
     server.kill();
-    let copy = [file("some/key", "some/copy", &bytes)];
-    let errors = [
-        vault
-            .put(&path("some/key"), bytes.clone(), Existing::Refuse)
-            .await
-            .expect_err("put"),
-        vault.get(&path("some/key"), 100).await.expect_err("get"),
-        vault.head(&path("some/key")).await.expect_err("head"),
-        vault.list_all(Some(&path("some/key"))).await.expect_err("list"),
-        vault.delete(&path("some/key")).await.expect_err("delete"),
-        copy_files(&vault, &vault, &copy, CopyOptions::default(), &|_| {})
-            .await
-            .expect_err("copy"),
-    ];
+    let copy = [file("some/key", "some/copy", &content(1, 100))];
+    let mut errors = refusals(&vault).await;
+    errors.push(vault.delete(&path("some/key")).await.expect_err("delete"));
+    let copied = copy_files(&vault, &vault, &copy, CopyOptions::default(), &|_| {}).await;
+    errors.push(copied.expect_err("copy"));
     for error in errors {
         assert_eq!(error.kind, ObjectErrorKind::StoreDown, "{error}");
         assert!(error.can_retry(), "{error}");

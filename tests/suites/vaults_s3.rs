@@ -171,14 +171,21 @@ async fn a_collection_in_a_bucket_is_restored_into_another_bucket_by_workers_and
     assert_eq!(archive.verified("cold").await, (FILES as u64, 0, 0, 0));
     assert_eq!(archive.server.open_uploads("cold"), 0);
 
-    phase("of a job that is cancelled nothing stays in the bucket");
+    phase("of a job that is cancelled in its middle nothing stays in the bucket");
+    drop(first);
+    let _slow = WorkerProcess::start_with(&archive.cluster, "slow", TOKEN, "job_copy_synced=sleep(5000)");
+    let settled = archive.server.objects("cold");
     let job = archive.restore("cancelled", "cold").await;
-    archive.ok(&["job", "cancel", &job, "--yes"]).await;
-    until("what the cancelled job wrote is deleted", async || {
-        (archive.verified("cold").await == (FILES as u64, 0, 0, 0)).then_some(())
+    until("it has copied all", async || {
+        (archive.server.objects("cold") >= settled + FILES).then_some(())
     })
     .await;
-    drop(first);
+    archive.ok(&["job", "cancel", &job, "--yes"]).await;
+    until("what it wrote is deleted", async || {
+        (archive.server.objects("cold") == settled).then_some(())
+    })
+    .await;
+    assert_eq!(archive.verified("cold").await, (FILES as u64, 0, 0, 0));
     assert_eq!(archive.server.open_uploads("cold"), 0);
 }
 

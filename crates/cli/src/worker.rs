@@ -60,6 +60,8 @@ pub fn run(arguments: WorkerArguments) -> anyhow::Result<ExitCode> {
     if token.is_empty() {
         bail!("no token: name its file with --token-file or QUORATE_TOKEN_FILE, or set QUORATE_TOKEN");
     }
+    #[cfg(feature = "failpoints")]
+    quorate_server::failpoints::arm_from_environment().map_err(anyhow::Error::msg)?;
     let peers = Peers {
         addresses: arguments.peers.into(),
         tls: arguments.tls.options(),

@@ -10,19 +10,25 @@ use quorate_wire::quorate::v1::{
     CreateCollectionRequest, CreateSnapshotRequest, DropCollectionRequest, DropSnapshotRequest, SnapshotRef, SnapshotState,
 };
 use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 use support::testing::{INSTANCE, OTHER_INSTANCE};
 use support::{Part, State, Trouble, World};
+
+/// Puts a directory that is not empty where a file is; answers its path.
+fn block(world: &World, name: &str) -> PathBuf {
+    let file = world.vaults.path().join(name);
+    fs::remove_file(&file).expect("removed");
+    fs::create_dir(&file).expect("made");
+    fs::write(file.join("other"), b"x").expect("written");
+    file
+}
 
 #[tokio::test(start_paused = true)]
 async fn a_file_that_cannot_be_deleted_holds_up_no_other() {
     let mut world = World::new().await;
     let names: Vec<String> = world.collection("logs", 3, 100).into_iter().map(|(name, _)| name).collect();
-    // A directory that is not empty stands where a file was.
-    let in_the_way = world.vaults.path().join(&names[0]);
-    fs::remove_file(&in_the_way).expect("removed");
-    fs::create_dir(&in_the_way).expect("made");
-    fs::write(in_the_way.join("other"), b"x").expect("written");
+    let in_the_way = block(&world, &names[0]);
     drop_logs(&world.state);
     tokio::time::sleep(Duration::from_millis(HISTORY_WINDOW_MS)).await;
     world.state.apply(&CollectVersions::default()).expect("runs");
@@ -44,10 +50,7 @@ async fn a_page_of_files_that_cannot_be_deleted_holds_up_none_behind_it() {
     // More than are looked at together.
     let in_the_way = &names[..70];
     for name in in_the_way {
-        let file = world.vaults.path().join(name);
-        fs::remove_file(&file).expect("removed");
-        fs::create_dir(&file).expect("made");
-        fs::write(file.join("other"), b"x").expect("written");
+        block(&world, name);
     }
     drop_logs(&world.state);
     tokio::time::sleep(Duration::from_millis(HISTORY_WINDOW_MS)).await;

@@ -3,6 +3,7 @@
 use crate::app::App;
 use crate::config::ConfigError;
 use quorate_consensus::Node;
+use quorate_jobs::complaints::Complaints;
 use quorate_jobs::vault_health::Trouble;
 use quorate_jobs::{Counters, LocalWork, Reconciler, Settings, Vaults, Worker};
 use quorate_model::{ClusterId, ScopeId};
@@ -25,7 +26,9 @@ use tokio::task::JoinSet;
 /// How often leadership is looked at: a reconciler that runs too long does no harm.
 const LEADER_INTERVAL: Duration = Duration::from_millis(100);
 /// Pause after a marker could not be made.
-const MARKER_RETRY: Duration = Duration::from_secs(5);
+const MARKER_RETRY: Duration = Duration::from_millis(500);
+/// How long a new leader waits for the marker before it does anything else: not for ever, since the directory may hang.
+const MARKER_FIRST: Duration = Duration::from_secs(2);
 /// Tasks of one worker: their files share one bound, more only hide more waiting.
 const WORKERS_MAX: usize = 64;
 /// Condemned rows that `/metrics` counts at most.
@@ -70,10 +73,18 @@ async fn lead(vaults: PeerVaults) {
         while !node.is_leader() {
             tokio::time::sleep(LEADER_INTERVAL).await;
         }
+        // What is asked of a new cluster at once shall find its vault: one that does not open is left alone for a while.
+        let is_marked = tokio::time::timeout(MARKER_FIRST, vaults.mark()).await.is_ok();
         let reconciler = Reconciler::new(node.clone(), vaults.clone(), vaults.app.job_counters.clone());
+        let go_on_marking = async {
+            if !is_marked {
+                vaults.mark().await;
+            }
+            std::future::pending().await
+        };
         tokio::select! {
             () = reconciler.run() => {}
-            () = vaults.mark() => {}
+            () = go_on_marking => {}
             () = follower(&node) => {}
         }
     }
@@ -110,17 +121,13 @@ impl PeerVaults {
         })
     }
 
-    /// Makes the shared directory a vault, once in a cluster's life: a directory that lacks its marker later is not mounted. Ends never,
-    /// so that whoever selects on it goes on with the rest.
+    /// Makes the shared directory a vault, once in a cluster's life: a directory that lacks its marker later is not mounted. Ends when
+    /// that is done.
     async fn mark(&self) {
-        let Some(place) = self.local_place() else {
-            return std::future::pending().await;
-        };
-        loop {
-            match self.try_mark(&place).await {
-                Ok(()) => return std::future::pending().await,
-                Err(error) => tracing::warn!(%error, directory = %place.root.display(), "the local vault cannot be made yet"),
-            }
+        let Some(place) = self.local_place() else { return };
+        let complaints = Complaints::default();
+        while let Err(error) = self.try_mark(&place).await {
+            complaints.log("make the local vault", &error);
             tokio::time::sleep(MARKER_RETRY).await;
         }
     }
@@ -137,13 +144,12 @@ impl PeerVaults {
             Vault::take_over_marker(place, former).await.map_err(|error| error.message)?;
         }
         if marked.is_some() {
-            // A share that is mounted later has its former marker still.
-            let is_ours = Vault::open(&VaultPlace::Local(place.clone()), Patience::default()).await;
-            return if is_recovered {
-                is_ours.map(drop).map_err(|error| error.message)
-            } else {
-                Ok(())
-            };
+            if is_recovered {
+                // A share that is mounted later has its former marker still.
+                let is_ours = Vault::open(&VaultPlace::Local(place.clone()), Patience::default()).await;
+                is_ours.map_err(|error| error.message)?;
+            }
+            return Ok(());
         }
         // First the marker: were it last, a crash in between would leave a vault that nobody may ever mark.
         Vault::create_marker(place).await.map_err(|error| error.message)?;
@@ -213,32 +219,35 @@ impl Vaults for PeerVaults {
     }
 }
 
+/// A vault as people know it: by its name and its instance's.
+pub fn shown_vault(node: &Node, scope: ScopeId, vault: &str) -> String {
+    let owner = Query::read(node, |reader| storage::owner(reader, scope));
+    let (of, vault) = match owner {
+        Ok(owner) => (
+            format!("instance {}", owner.info.instance_id()),
+            storage::display_name(&owner, vault),
+        ),
+        Err(_) => (format!("scope {scope}"), vault.to_owned()),
+    };
+    match vault.as_str() {
+        "" => format!("local vault, for {of}"),
+        vault => format!("vault {vault} of {of}"),
+    }
+}
+
 /// Vaults that the work of this peer cannot use now.
 pub fn vault_findings(app: &App, node: &Node) -> Vec<Finding> {
     let troubles = app.job_counters.vaults.troubles();
-    let finding = |trouble: Trouble| {
-        let owner = Query::read(node, |reader| storage::owner(reader, ScopeId(trouble.scope)));
-        let (of, vault) = match owner {
-            Ok(owner) => (
-                format!("instance {}", owner.info.instance_id()),
-                storage::display_name(&owner, &trouble.vault),
-            ),
-            Err(_) => (format!("scope {}", trouble.scope), trouble.vault),
-        };
-        Finding {
-            severity: "warning".to_owned(),
-            object: match vault.as_str() {
-                "" => format!("local vault, for {of}"),
-                vault => format!("vault {vault} of {of}"),
-            },
-            text: format!(
-                "peer {} cannot use it since {} s: {}",
-                node.peer(),
-                trouble.lasts.as_secs(),
-                trouble.reason
-            ),
-            advice: "bring the store or the mount back, or mend the vault's credentials; jobs and deletions go on by themselves".to_owned(),
-        }
+    let finding = |trouble: Trouble| Finding {
+        severity: "warning".to_owned(),
+        object: shown_vault(node, ScopeId(trouble.scope), &trouble.vault),
+        text: format!(
+            "peer {} cannot use it since {} s: {}",
+            node.peer(),
+            trouble.lasts.as_secs(),
+            trouble.reason
+        ),
+        advice: "bring the store or the mount back, or mend the vault's credentials; jobs and deletions go on by themselves".to_owned(),
     };
     troubles.into_iter().map(finding).collect()
 }

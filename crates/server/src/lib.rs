@@ -19,7 +19,7 @@ pub mod config_table;
 pub mod doris;
 pub mod doris_grpc;
 #[cfg(feature = "failpoints")]
-mod failpoints;
+pub mod failpoints;
 pub mod jobs;
 pub mod limits;
 pub mod listener;

@@ -1,16 +1,31 @@
 //! Requests about object stores, vaults and accounts for the tests of their commands.
 
+use crate::command::ApplyContext;
 use crate::commands::CreateInstance;
 use crate::commands::create_instance::CreateInstanceCall;
 use crate::object_stores::Secrets;
 use crate::queries::object_stores;
 use crate::resource_fixture::{Reversed, World};
 use crate::storage_request::StorageCall;
+use crate::testing::Bench;
+use crate::view::View;
+use quorate_model::StampedTime;
 use quorate_wire::doris::object_store_info_pb::Provider;
 use quorate_wire::doris::{
     AlterObjStoreInfoRequest, CreateInstanceRequest, GetObjStoreInfoRequest, GetObjStoreInfoResponse, ObjectStoreInfoPb, RamUserPb,
     StorageVaultPb,
 };
+
+/// Writes rows behind the machine's back, as a command of its own would.
+pub fn change(bench: &mut Bench, change: impl FnOnce(&mut ApplyContext<'_, '_>)) {
+    let view = View::new(&bench.store);
+    let mut context = ApplyContext::new(&view, bench.counters(), StampedTime(1));
+    change(&mut context);
+    let (changes, _) = std::mem::take(context.changes()).into_parts();
+    let writes: Vec<_> = changes.into_iter().map(|change| (change.key, change.value)).collect();
+    bench.store.write(&writes);
+    bench.adopt_rows();
+}
 
 /// How a test spoils an object store.
 pub type Change = fn(&mut ObjectStoreInfoPb);

@@ -69,6 +69,7 @@ impl Deleter {
         // What is condemned stays so; this holds off whoever leads no more without knowing it.
         access.node.confirm().await?;
         let due = look()?;
+        fail::fail_point!("delete_read", |_| Ok((Round::Idle, BTreeMap::new())));
         let is_last_page = due.len() < DELETIONS_PER_BATCH;
         for (key, record) in due {
             let vault = (record.scope, record.vault.clone());
@@ -83,7 +84,6 @@ impl Deleter {
         if is_last_page {
             self.after = None;
         }
-        fail::fail_point!("delete_read", |_| Ok((Round::Idle, BTreeMap::new())));
         Ok((if is_last_page { Round::Idle } else { Round::More }, work))
     }
 }

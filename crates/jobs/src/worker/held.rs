@@ -23,6 +23,8 @@ struct Running {
     /// Files and bytes when they were last looked at, and since when they are that.
     seen: (u64, u64),
     since: Instant,
+    /// How long it may stand still: the longest since it moved last, for it may have waited for a large one that has ended.
+    patience: Duration,
     /// Of the whole task.
     bytes: u64,
 }
@@ -36,9 +38,10 @@ impl Running {
     fn is_silent(&mut self, now: Instant, patience: Duration) -> bool {
         let moved = self.now();
         if moved != self.seen || self.progress.is_done.load(Ordering::Relaxed) {
-            (self.seen, self.since) = (moved, now);
+            (self.seen, self.since, self.patience) = (moved, now, patience);
         }
-        now.duration_since(self.since) >= patience
+        self.patience = self.patience.max(patience);
+        now.duration_since(self.since) >= self.patience
     }
 }
 
@@ -46,14 +49,6 @@ impl Running {
 struct Inner {
     running: BTreeMap<ClaimKey, Running>,
     rest_until: Option<Instant>,
-}
-
-impl Inner {
-    /// What remains may have waited for what ends now: its patience is shorter from here on, and begins here.
-    fn begin_anew(&mut self) {
-        let now = Instant::now();
-        self.running.values_mut().for_each(|running| running.since = now);
-    }
 }
 
 #[derive(Clone, Default)]
@@ -70,15 +65,14 @@ impl Held {
             abort,
             seen: (0, 0),
             since: Instant::now(),
+            patience: Duration::ZERO,
             bytes: task.bytes,
         };
         self.lock().running.insert(key, running);
     }
 
     pub(super) fn remove(&self, key: ClaimKey) {
-        let mut inner = self.lock();
-        inner.running.remove(&key);
-        inner.begin_anew();
+        self.lock().running.remove(&key);
     }
 
     /// Until when nothing is to be claimed, because an operation of before hangs.
@@ -113,7 +107,7 @@ impl Held {
             let is_silent = running.is_silent(now, patience);
             if is_silent {
                 running.abort.abort();
-                dropped.push((*key, patience));
+                dropped.push((*key, running.patience));
             }
             !is_silent
         });
@@ -126,9 +120,7 @@ impl Held {
     fn drop_lost(&self, lost: Vec<ClaimProgress>) {
         for claim in lost {
             let key = (claim.job_id, claim.task, claim.fence);
-            let mut inner = self.lock();
-            inner.begin_anew();
-            if let Some(running) = inner.running.remove(&key) {
+            if let Some(running) = self.lock().running.remove(&key) {
                 let (job, task, fence) = key;
                 tracing::info!(job, task, fence, "a claim is lost; its work is dropped");
                 running.abort.abort();
@@ -174,5 +166,62 @@ pub(super) async fn keep_alive<S: WorkSource>(worker: String, source: S, held: H
             Ok(lost) => held.drop_lost(lost),
             Err(error) => complaints.log("renew claims", &error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LARGE: u64 = 3_600 * SILENT_BYTES_PER_SECOND;
+
+    /// Begins a task that does nothing by itself.
+    fn begin(held: &Held, number: u32, bytes: u64) -> (ClaimKey, Arc<Progress>) {
+        let (key, progress) = ((1, number, 1), Arc::<Progress>::default());
+        let task = TaskAssignment {
+            bytes,
+            ..TaskAssignment::default()
+        };
+        let abort = tokio::spawn(std::future::pending::<()>()).abort_handle();
+        held.add(key, &task, progress.clone(), abort);
+        (key, progress)
+    }
+
+    fn silent(held: &Held) -> Vec<ClaimKey> {
+        held.take_silent().into_iter().map(|(key, _)| key).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_hangs_is_found_also_beside_tasks_that_come_and_go() {
+        let held = Held::default();
+        let (hung, _) = begin(&held, 0, 0);
+        for number in 1..5 {
+            let (other, _) = begin(&held, number, 0);
+            tokio::time::advance(SILENCE / 5).await;
+            assert_eq!((silent(&held), held.rests_until()), (vec![], None));
+            held.remove(other);
+        }
+        tokio::time::advance(SILENCE / 5).await;
+        assert_eq!(silent(&held), [hung]);
+        assert_eq!(held.rests_until(), Some(Instant::now() + STUCK_REST));
+        tokio::time::advance(STUCK_REST).await;
+        assert_eq!(held.rests_until(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_waited_for_a_large_task_or_only_has_to_be_heard_of_does_not_hang() {
+        let held = Held::default();
+        let (large, _) = begin(&held, 0, LARGE);
+        let (waiting, progress) = begin(&held, 1, 0);
+        let (_, done) = begin(&held, 2, 0);
+        done.is_done.store(true, Ordering::Relaxed);
+        tokio::time::advance(Duration::from_secs(3_600)).await;
+        assert_eq!(silent(&held), []);
+        held.remove(large);
+        assert_eq!(silent(&held), [], "it has hardly begun");
+        progress.bytes.store(1, Ordering::Relaxed);
+        assert_eq!(silent(&held), []);
+        tokio::time::advance(SILENCE).await;
+        assert_eq!(silent(&held), [waiting], "it has moved, and from then on it has its own time");
     }
 }

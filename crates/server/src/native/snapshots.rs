@@ -157,7 +157,7 @@ impl wire::snapshots_server::Snapshots for SnapshotsService {
                 _ => restores::vaults(reader, &command),
             })?;
             for (scope, vault) in vaults {
-                check_access(&PeerVaults::new(&app, &node), scope, &vault, info.deadline).await?;
+                check_access(&node, &PeerVaults::new(&app, &node), scope, &vault, info.deadline).await?;
             }
             decide(&node, &command, &info).await
         };

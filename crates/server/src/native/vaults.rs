@@ -1,7 +1,7 @@
 //! Where vaults are, as callers are told: without credentials, but for workers.
 
-use crate::jobs::PeerVaults;
-use quorate_consensus::Deadline;
+use crate::jobs::{PeerVaults, shown_vault};
+use quorate_consensus::{Deadline, Node};
 use quorate_model::{ErrorCode, MetaError, ScopeId};
 use quorate_objects::{BucketStyle, Http, ObjectError, ObjectErrorKind, Patience, VaultPlace};
 use quorate_wire::quorate::v1 as wire;
@@ -36,7 +36,7 @@ pub fn described(place: &VaultPlace) -> wire::VaultDescription {
 }
 
 /// Opens a vault and asks its store, for at most half of what is left of the call, so that there is time to say what is wrong.
-pub async fn check_access(vaults: &PeerVaults, scope: ScopeId, vault: &str, deadline: Deadline) -> Result<(), MetaError> {
+pub async fn check_access(node: &Node, vaults: &PeerVaults, scope: ScopeId, vault: &str, deadline: Deadline) -> Result<(), MetaError> {
     let patience = deadline.saturating_duration_since(Instant::now()) / 2;
     // Whoever waits for the answer would rather hear at once what the store says; a job has the patience to ask again.
     let once = Patience {
@@ -45,12 +45,14 @@ pub async fn check_access(vaults: &PeerVaults, scope: ScopeId, vault: &str, dead
     };
     let look = async { vaults.open_within(scope.0, vault, once).await?.check_access().await };
     let looked = tokio::time::timeout(patience, look).await;
-    looked.unwrap_or_else(|_| Err(no_answer(vault, patience))).map_err(vault_error)
+    looked
+        .unwrap_or_else(|_| Err(no_answer(&shown_vault(node, scope, vault), patience)))
+        .map_err(vault_error)
 }
 
 fn no_answer(vault: &str, waited: Duration) -> ObjectError {
     let message = format!(
-        "the store of vault {vault:?} does not answer within {} ms; check that its endpoint is reachable from this peer",
+        "the store of {vault} does not answer within {} ms; check that its endpoint is reachable from this peer",
         waited.as_millis()
     );
     ObjectError::new(ObjectErrorKind::StoreDown, message)

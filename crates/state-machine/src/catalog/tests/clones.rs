@@ -4,6 +4,7 @@ use crate::instances;
 use crate::keys::{self, RecordTable, VersionedTable};
 use crate::queries::attributes;
 use crate::record::{ParentRecord, SegmentRecord};
+use crate::storage_fixture::change;
 use crate::testing::{Bench, INSTANCE, OTHER_INSTANCE};
 use crate::versioned::pins::{PinKind, is_pinned};
 use bytes::Bytes;
@@ -302,13 +303,7 @@ fn give_stores(bench: &mut Bench, instance_id: &str, ids: &[&str]) {
         ..ObjectStoreInfoPb::default()
     };
     instance.info.obj_info = ids.iter().map(store).collect();
-    let view = crate::view::View::new(&bench.store);
-    let mut context = crate::ApplyContext::new(&view, bench.counters(), quorate_model::StampedTime(1));
-    instances::put(&mut context, &instance);
-    let (changes, _) = std::mem::take(context.changes()).into_parts();
-    let writes: Vec<_> = changes.into_iter().map(|change| (change.key, change.value)).collect();
-    bench.store.write(&writes);
-    bench.adopt_rows();
+    change(bench, |context| instances::put(context, &instance));
 }
 
 #[test]

@@ -3,6 +3,7 @@ use crate::catalog_fixture::{add_segments, bench_with_collection, call, collecti
 use crate::commands::*;
 use crate::instances;
 use crate::queries::catalog;
+use crate::storage_fixture::change;
 use crate::testing::{Bench, DROPPED, INSTANCE, OTHER_INSTANCE};
 use bytes::Bytes;
 use quorate_model::{ErrorCode, Revision};
@@ -281,15 +282,11 @@ fn a_collection_is_kept_in_a_vault_that_files_can_be_moved_from() {
         hdfs_info: Some(HdfsVaultInfo::default()),
         ..StorageVaultPb::default()
     };
-    let view = crate::view::View::new(&bench.store);
-    let mut context = crate::ApplyContext::new(&view, bench.counters(), quorate_model::StampedTime(1));
-    instances::put(&mut context, &instance);
-    context.put_record(crate::vaults::key(instance.scope, "2"), &main);
-    context.put_record(crate::vaults::key(instance.scope, "3"), &hdfs);
-    let (changes, _) = std::mem::take(context.changes()).into_parts();
-    let writes: Vec<_> = changes.into_iter().map(|change| (change.key, change.value)).collect();
-    bench.store.write(&writes);
-    bench.adopt_rows();
+    change(&mut bench, |context| {
+        instances::put(context, &instance);
+        context.put_record(crate::vaults::key(instance.scope, "2"), &main);
+        context.put_record(crate::vaults::key(instance.scope, "3"), &hdfs);
+    });
     let create = |bench: &mut Bench, name: &str, vault: &str| {
         let request = CreateCollectionRequest {
             instance_id: INSTANCE.into(),

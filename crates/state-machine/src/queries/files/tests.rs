@@ -1,6 +1,7 @@
 use super::*;
 use crate::catalog_fixture::*;
 use crate::commands::CreateCollection;
+use crate::storage_fixture::change;
 use crate::testing::{Bench, INSTANCE, OTHER_INSTANCE};
 use quorate_wire::doris::{ObjectStoreInfoPb, StorageVaultPb};
 use quorate_wire::quorate::v1::CreateCollectionRequest;
@@ -61,14 +62,10 @@ fn add_vault(bench: &mut Bench, instance_id: &str, name: &str, bucket: &str) {
         ..StorageVaultPb::default()
     };
     let vault = crate::vaults::register(&mut instance.info, &vault, 1, false);
-    let view = crate::view::View::new(&bench.store);
-    let mut context = crate::ApplyContext::new(&view, bench.counters(), quorate_model::StampedTime(1));
-    instances::put(&mut context, &instance);
-    context.put_record(crate::vaults::key(instance.scope, vault.id()), &vault);
-    let (changes, _) = std::mem::take(context.changes()).into_parts();
-    let writes: Vec<_> = changes.into_iter().map(|change| (change.key, change.value)).collect();
-    bench.store.write(&writes);
-    bench.adopt_rows();
+    change(bench, |context| {
+        instances::put(context, &instance);
+        context.put_record(crate::vaults::key(instance.scope, vault.id()), &vault);
+    });
 }
 
 #[test]
