@@ -64,6 +64,8 @@ pub mod virtual_clusters;
 #[cfg(test)]
 extern crate self as quorate_state_machine;
 #[cfg(test)]
+mod property;
+#[cfg(test)]
 mod testing;
 
 pub use command::{Answer, ApplyContext, Command};

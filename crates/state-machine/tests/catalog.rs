@@ -18,6 +18,7 @@ use quorate_wire::quorate::v1::*;
 use std::collections::BTreeMap;
 use steps::{Side, Step, collection_name, database_name, partition_name, steps};
 use support::catalog_fixture::*;
+use support::property::cases;
 use support::testing::Bench;
 
 struct Pair {
@@ -577,7 +578,7 @@ fn all_condemned(bench: &Bench) -> BTreeMap<u64, CondemnedRecord> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
+    #![proptest_config(cases(256))]
 
     #[test]
     fn the_catalog_equals_plain_maps_and_no_file_that_can_be_seen_is_condemned(steps in steps()) {

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use quorate_state_machine::digest::Digests;
 use quorate_state_machine::frame::Frame;
 use quorate_state_machine::{Answer, EntryInput, EntryKind, Machine, Position};
+use support::property::cases;
 use support::testing::{Bench, entry};
 use support::{any_frame, clock_step};
 
@@ -63,7 +64,7 @@ fn run(entries: &[EntryInput], cuts: &[bool], reopen: bool) -> Run {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
+    #![proptest_config(cases(256))]
 
     #[test]
     fn groups_of_any_size_equal_one_by_one(entries in entries(), cuts in prop::collection::vec(any::<bool>(), 1..8)) {

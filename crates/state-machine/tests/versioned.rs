@@ -12,6 +12,7 @@ use quorate_state_machine::keys::{VersionedTable, space};
 use quorate_state_machine::versioned::{PageLimit, Scan, cleanup, get_at, pins::PinKind, readable, scan_at};
 use quorate_state_machine::{limits, versioned};
 use std::collections::{BTreeMap, BTreeSet};
+use support::property::cases;
 use support::testing::{Bench, FIRST_REVISION, INSTANCE, OTHER_INSTANCE};
 use support::{attribute_name, pin_kind};
 
@@ -338,7 +339,7 @@ impl Pair {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
+    #![proptest_config(cases(256))]
 
     #[test]
     fn tables_with_pins_and_collections_equal_a_plain_map(steps in steps()) {

@@ -6,6 +6,7 @@ use crate::commands::compact_snapshot::CompactSnapshotCall;
 use crate::commands::*;
 use crate::keys::{self, RecordTable};
 use crate::limits;
+use crate::property::cases;
 use crate::record::ParentRecord;
 use crate::snapshot_fixture::{add_collection, all_snapshots, by_id, check_indexes, commit, create, create_request, drop_by, pin, rows};
 use crate::testing::{Bench, INSTANCE, prepare};
@@ -344,7 +345,7 @@ impl Pair {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
+    #![proptest_config(cases(3_000))]
 
     #[test]
     fn what_is_used_never_goes_and_indexes_are_what_records_say(steps in steps()) {

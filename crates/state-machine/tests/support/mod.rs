@@ -2,6 +2,9 @@
 
 #![allow(dead_code)]
 
+#[path = "../../src/property.rs"]
+pub mod property;
+
 #[path = "../../src/testing.rs"]
 pub mod testing;
 

@@ -5,6 +5,7 @@ use super::invariants;
 use crate::commands::*;
 use crate::frame::Frame;
 use crate::jobs::{self, translate::translate};
+use crate::property::cases;
 use crate::record::TaskRecord;
 use crate::testing::{Bench, command_frame};
 use bytes::Bytes;
@@ -356,7 +357,7 @@ fn report_of(frame: &Frame) -> Option<(u64, u32, u64)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
+    #![proptest_config(cases(3_000))]
 
     #[test]
     fn whatever_comes_twice_late_or_out_of_order_counts_once(steps in steps()) {
