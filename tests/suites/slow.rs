@@ -2,9 +2,10 @@
 
 use quorate_tests::cluster::{Cluster, TOKEN};
 use quorate_tests::http;
-use quorate_tests::native::{call, metadata};
+use quorate_tests::native::{call, channel, metadata};
 use quorate_tests::waiting::{phase, until};
-use quorate_wire::quorate::v1::OpenSessionRequest;
+use quorate_wire::quorate::v1::work_client::WorkClient;
+use quorate_wire::quorate::v1::{ClaimTasksRequest, OpenSessionRequest};
 
 /// Longer than the threshold, which is 1,000 ms unless configured.
 const DELAY: &str = "1*sleep(1500)";
@@ -68,9 +69,24 @@ async fn a_slow_write_says_which_step_took_the_time() {
     }
 }
 
+/// Asks for a task where there is none, longer than the threshold.
+async fn wait_for_work(address: &str) {
+    let mut request = call(ClaimTasksRequest {
+        worker: "idle".into(),
+        tasks: 1,
+        wait_ms: 1_500,
+        ..ClaimTasksRequest::default()
+    });
+    let token = TOKEN.parse().expect("a header value");
+    request.metadata_mut().insert("quorate-token", token);
+    let claimed = WorkClient::new(channel(address)).claim_tasks(request).await;
+    assert_eq!(claimed.expect("an answer").into_inner().tasks, []);
+}
+
 #[tokio::test]
-async fn a_slow_disk_is_named() {
+async fn a_slow_disk_is_named_and_who_waits_for_work_is_not_slow() {
     let cluster = Cluster::start(1).await;
+    wait_for_work(&cluster.peers[0].public).await;
     let opened = metadata(&cluster.peers[0].public).open_session(call(OpenSessionRequest {})).await;
     let session = opened.expect("a session").into_inner().session_id;
     delay(&cluster, 0, "log_sync_group").await;
@@ -79,4 +95,6 @@ async fn a_slow_disk_is_named() {
         line.contains("slow request: sync of the log took 1") && line.contains("look at the disk"),
         "{line}"
     );
+    let log = cluster.peers[0].log();
+    assert!(!log.contains("claim_tasks"), "{log}");
 }
