@@ -35,6 +35,7 @@ use quorate_wire::quorate::v1::Finding;
 use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::time::Instant;
+use tonic::metadata::MetadataValue;
 use tonic::{Code, Request, Response, Status};
 
 /// Begin of the path of every call.
@@ -123,18 +124,23 @@ impl DorisService {
         let started = Instant::now();
         let app = &self.app;
         let id = reply::request_id(request.metadata()).ok().flatten();
-        let answered = async {
+        let answered: Result<_, MetaError> = async {
             let _permit = app.admit()?;
             let info = reply::call_info(app, request.metadata())?;
             let call = Call::decoded(app, CallInfo::from(info))?;
             if let Err(redirect) = reply::check_redirect(app, &info) {
                 return Ok(Err(redirect));
             }
-            work(call, request.into_inner()).await.map(Ok)
+            let (revision, message, response) = work(call, request.into_inner()).await?;
+            let mut done = self.answer(revision, MetaServiceCode::Ok as i32, message, response);
+            if info.dry_run {
+                done.metadata_mut().insert(reply::DRY_RUN, MetadataValue::from_static("1"));
+            }
+            Ok(Ok(done))
         }
         .await;
         let (outcome, reply) = match answered {
-            Ok(Ok((revision, message, response))) => ("ok", Ok(self.answer(revision, MetaServiceCode::Ok as i32, message, response))),
+            Ok(Ok(done)) => ("ok", Ok(done)),
             Ok(Err(redirect)) => ("not_leader", Err(redirect)),
             Err(error) => (error.code.row().name, self.refuse(error)),
         };

@@ -166,6 +166,24 @@ async fn every_operation_on_an_instance_does_its_own_thing() {
 }
 
 #[tokio::test]
+async fn a_dry_run_says_so_and_changes_nothing() {
+    let peer = Peer::alone().await;
+    let service = service(&peer);
+    let mut request = Request::new(CreateInstanceRequest {
+        instance_id: Some("i".to_owned()),
+        ..Default::default()
+    });
+    request.metadata_mut().insert(reply::DRY_RUN, MetadataValue::from_static("1"));
+    let response = service.create_instance(request).await.expect("gRPC OK");
+    assert_eq!(
+        response.metadata().get(reply::DRY_RUN).map(|said| said.as_bytes()),
+        Some(b"1".as_slice())
+    );
+    assert_eq!(outcome(&response.into_inner().status), (MetaServiceCode::Ok, ""));
+    assert_eq!(create(&service, "i").await, ok(""));
+}
+
+#[tokio::test]
 async fn every_operation_on_a_cluster_does_its_own_thing() {
     let peer = Peer::alone().await;
     let service = service(&peer);
