@@ -9,18 +9,23 @@ use anyhow::{Context, ensure};
 use build::Built;
 use clap::Args;
 use list::{List, Mutant};
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant, SystemTime};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Chooses the defect (crates/model/src/mutants.rs).
 const VARIABLE: &str = "QUORATE_MUTANT";
 const CONTROL: &str = "none";
 /// A run is ended when it takes this much longer than it may: it is late in any case.
 const GRACE: u32 = 2;
+/// What a run that is interrupted may need to take down what it made.
+const TEARDOWN: Duration = Duration::from_secs(30);
 
 #[derive(Args)]
 pub struct MutantArguments {
@@ -134,7 +139,9 @@ fn attempt(mutant: &Mutant, chosen: &str, built: &Built, out: &Path) -> anyhow::
         CONTROL => Duration::from_secs(3_600),
         _ => GRACE * Duration::from_secs(mutant.within_seconds),
     };
-    let code = wait(&mut command, began + patience).with_context(|| format!("{name}: {command:?}"))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let described = format!("{name}: {command:?}");
+    let code = runtime.block_on(wait(command, patience)).context(described)?;
     let text = String::from_utf8_lossy(&std::fs::read(&said)?).into_owned();
     let how = match code {
         Some(code) => mutant.catcher.verdict(code, &text),
@@ -155,24 +162,31 @@ fn attempt(mutant: &Mutant, chosen: &str, built: &Built, out: &Path) -> anyhow::
     })
 }
 
-/// The exit code; `None` if it had to be ended.
-fn wait(command: &mut Command, deadline: Instant) -> anyhow::Result<Option<i32>> {
-    use std::os::unix::process::{CommandExt, ExitStatusExt};
-    // A group of its own, so that what it has started ends with it.
-    let mut child = command.process_group(0).spawn()?;
-    loop {
-        if let Some(status) = child.try_wait()? {
+/// The exit code; `None` if it had to be ended. It has a group of its own, so that what it has started ends with it; Ctrl-C is handed on.
+async fn wait(command: Command, patience: Duration) -> anyhow::Result<Option<i32>> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut child = tokio::process::Command::from(command).process_group(0).spawn()?;
+    let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+    let end = |how| group.map_or(Ok(()), |group| kill_process_group(group, how));
+    let is_interrupted = tokio::select! {
+        status = child.wait() => {
+            let status = status?;
             return Ok(Some(status.code().unwrap_or(128 + status.signal().unwrap_or(0))));
         }
-        if Instant::now() > deadline {
-            if let Some(group) = rustix::process::Pid::from_raw(child.id() as i32) {
-                rustix::process::kill_process_group(group, rustix::process::Signal::KILL)?;
-            }
-            child.wait()?;
-            return Ok(None);
-        }
-        std::thread::sleep(Duration::from_millis(20));
+        () = tokio::time::sleep(patience) => false,
+        _ = terminate.recv() => true,
+        _ = interrupt.recv() => true,
+    };
+    if is_interrupted {
+        // A cell takes its network and its disks down.
+        end(Signal::INT)?;
+        let _ = tokio::time::timeout(TEARDOWN, child.wait()).await;
     }
+    // Its members may outlive it.
+    let _ = end(Signal::KILL);
+    child.wait().await?;
+    ensure!(!is_interrupted, "interrupted");
+    Ok(None)
 }
 
 fn line(outcome: &Outcome) -> String {
