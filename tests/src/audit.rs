@@ -34,14 +34,21 @@ pub struct Executed {
     pub result: u64,
 }
 
+/// Answers a session remembers: a number takes the place of the one that many before it (README, retries).
+const SLOTS_PER_SESSION: u64 = 128;
+/// `session_expired`.
+const SESSION_EXPIRED: u64 = 8;
+
 /// All that the peers executed.
 #[derive(Debug, Default)]
 pub struct Executions {
     pub by_request: HashMap<(u64, u64), Executed>,
     /// Those that changed something, in the order of their revisions: revision r is at position r - 1.
     pub writes: Vec<Executed>,
-    /// Commands that came again and got their first answer.
+    /// Commands that came again and got their first answer, or came so late that it was forgotten and were refused.
     pub repeats: usize,
+    /// The newest number of each slot of a session.
+    newest: HashMap<(u64, u64), u64>,
 }
 
 impl Executions {
@@ -151,6 +158,15 @@ impl Executions {
         let revision = self.writes.len() as u64;
         match self.by_request.get(&request).filter(|_| command.session != 0) {
             Some(first) if *first == command => self.repeats += 1,
+            // What a network held back for long may come after the answer's place was given to a later request.
+            Some(first)
+                if command.result == SESSION_EXPIRED
+                    && first.hash == command.hash
+                    && command.revision == revision
+                    && self.is_forgotten(request) =>
+            {
+                self.repeats += 1;
+            }
             Some(first) => return Err(format!("entry {index} executed or answered {first:?} again: {command:?}")),
             None if command.revision == revision => drop(self.by_request.insert(request, command)),
             None if command.revision == revision + 1 && command.result == 0 => {
@@ -159,7 +175,20 @@ impl Executions {
             }
             None => return Err(format!("entry {index} follows revision {revision}: {command:?}")),
         }
+        if command.result != SESSION_EXPIRED {
+            let newest = self
+                .newest
+                .entry((command.session, command.number % SLOTS_PER_SESSION))
+                .or_default();
+            *newest = command.number.max(*newest);
+        }
         Ok(())
+    }
+
+    /// Whether a later request has taken the place where its answer was.
+    fn is_forgotten(&self, (session, number): (u64, u64)) -> bool {
+        let newest = self.newest.get(&(session, number % SLOTS_PER_SESSION));
+        newest.is_some_and(|newest| *newest > number)
     }
 }
 
@@ -220,6 +249,21 @@ mod tests {
         let took = |number| executions.took_revision(&executions.by_request[&(7, number)]);
         assert_eq!([took(1), took(2), took(3), took(4)], [true, true, false, false]);
         assert_eq!((executions.writes.len(), executions.repeats), (3, 1));
+    }
+
+    #[test]
+    fn a_repeat_is_refused_only_after_its_place_was_taken() {
+        let late = "4 1.1 7.1:3:ab:4:8 .\n";
+        assert_eq!(check_one(&format!("{GOOD}3 1.1 7.129:3:ad:4:0 .\n{late}")), Ok(1));
+        let not_taken = ["3 1.1 7.128:3:ad:4:0 .\n", "3 1.1 8.129:3:ad:4:0 .\n", "3 1.1 7.129:3:ad:3:8 .\n"];
+        for line in not_taken {
+            assert!(check_one(&format!("{GOOD}{line}{late}")).is_err(), "{line}");
+        }
+        let other = late.replace("ab", "ff");
+        assert!(
+            check_one(&format!("{GOOD}3 1.1 7.129:3:ad:4:0 .\n{other}")).is_err(),
+            "another request"
+        );
     }
 
     #[test]
