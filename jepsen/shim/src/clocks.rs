@@ -2,10 +2,12 @@
 
 use crate::page::{Clocks, page};
 use libc::{c_int, c_void, clockid_t, time_t, timespec, timeval};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 const SECOND_NS: i64 = 1_000_000_000;
 const RIGHT: i64 = 1_000;
+/// The latest that a wrong monotonic clock has shown: it is wrong, and still never goes back.
+static SHOWN: AtomicI64 = AtomicI64::new(0);
 
 /// Takes the place of libc's.
 ///
@@ -24,7 +26,11 @@ pub unsafe extern "C" fn clock_gettime(clock: clockid_t, into: *mut timespec) ->
     if done == 0 && wrong_by != 0 {
         // SAFETY: the kernel has just written there.
         let time = unsafe { &mut *into };
-        let shown = time.tv_sec * SECOND_NS + time.tv_nsec + wrong_by;
+        let mut shown = time.tv_sec * SECOND_NS + time.tv_nsec + wrong_by;
+        if clock == libc::CLOCK_MONOTONIC {
+            // What a thread has read before it lost the processor, or under the setting of before, may be behind what others were shown.
+            shown = SHOWN.fetch_max(shown, Ordering::Relaxed).max(shown);
+        }
         time.tv_sec = shown.div_euclid(SECOND_NS);
         time.tv_nsec = shown.rem_euclid(SECOND_NS);
     }

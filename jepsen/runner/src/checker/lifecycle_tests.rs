@@ -55,6 +55,27 @@ fn assert_invalid(story: &Story, by_revision: &str, by_values: &str) {
 }
 
 #[test]
+fn a_pin_is_refused_until_the_reconciler_has_committed_whatever_is_listed_afterwards() {
+    let told = |listed: &str| {
+        let mut story = Story::default();
+        story.done(0, "create-snapshot", json!([1, "s"]), json!([1, "s", id(1)]), 1);
+        if !listed.is_empty() {
+            story.done(0, "list-snapshots", json!([1, null]), json!([1, [[id(1), "s", listed, 0]]]), 1);
+        }
+        story
+            .invoke(1, "pin-snapshot", json!([1, id(1)]))
+            .fail(1, "pin-snapshot", json!([1, id(1)]), "refused: not_found: it is PENDING");
+        story.done(1, "list-snapshots", json!([1, null]), json!([1, [[id(1), "s", "committed", 0]]]), 2);
+        story.done(0, "create-snapshot", json!([1, "t"]), json!([1, "t", id(3)]), 3);
+        both(&story).0.valid
+    };
+    assert_eq!(
+        (told(""), told("pending"), told("committed")),
+        (Validity::Valid, Validity::Valid, Validity::Invalid)
+    );
+}
+
+#[test]
 fn good_lives_pass_and_no_lives_prove_nothing() {
     let (witness, values) = both(&good());
     assert_eq!(

@@ -233,12 +233,14 @@ fn replay<R: Rules>(rules: &R, order: &Order<'_>) -> Result<(), Broken> {
     let mut waiting: Vec<&Refusal<'_>> = Vec::new();
     let mut coming = refusals.into_iter().peekable();
     for placed in &order.placed {
+        while let Some(refusal) = coming.next_if(|refusal| refusal.from < placed.revision) {
+            waiting.push(refusal);
+        }
+        // A read too may tell of a later state: what reconcilers change is in no answer but those.
+        waiting.retain(|refusal| !rules.explains(&state, &refusal.operation));
         if placed.role == Role::Write {
             // States before this write are the last chance of what ended before the write began.
-            while let Some(refusal) = coming.next_if(|refusal| refusal.from < placed.revision) {
-                waiting.push(refusal);
-            }
-            settle(rules, &state, &mut waiting, placed)?;
+            complain(&waiting, placed)?;
         }
         rules
             .step(&mut state, &placed.operation, placed.output, placed.revision)
@@ -257,9 +259,8 @@ fn replay<R: Rules>(rules: &R, order: &Order<'_>) -> Result<(), Broken> {
     }
 }
 
-/// Drops the refusals that the state explains, and complains of those that have no further chance.
-fn settle<R: Rules>(rules: &R, state: &R::State, waiting: &mut Vec<&Refusal<'_>>, next: &Placed<'_>) -> Result<(), Broken> {
-    waiting.retain(|refusal| !rules.explains(state, &refusal.operation));
+/// Complains of refusals that no state has explained and that have no further chance.
+fn complain(waiting: &[&Refusal<'_>], next: &Placed<'_>) -> Result<(), Broken> {
     let is_over = |refusal: &&&Refusal<'_>| refusal.exactly || refusal.operation.to() < next.operation.from();
     match waiting.iter().find(is_over) {
         Some(refusal) => Err(unexplained(refusal)),

@@ -35,15 +35,20 @@ impl Field {
         answers
     }
 
-    /// The node that leads, as it says itself; of several, one of the latest term.
+    /// The node that leads, as it says itself; `None` too while a spare does, which no fault is meant for.
     pub async fn leader(&self) -> Option<usize> {
+        self.leader_or_spare().await.filter(|node| *node < self.size())
+    }
+
+    /// The node or spare that leads, as it says itself; of several, one of the latest term.
+    pub async fn leader_or_spare(&self) -> Option<usize> {
         let statuses = self.statuses().await;
         let leads = |status: &StatusReply| status.leader_id != 0 && status.leader_id == status.peer_id;
         let leaders = statuses
             .iter()
             .enumerate()
             .filter_map(|(node, status)| status.as_ref().filter(|status| leads(status)).map(|status| (status.term, node)));
-        leaders.max().map(|(_, node)| node).filter(|node| *node < self.size())
+        leaders.max().map(|(_, node)| node)
     }
 
     /// Log and state of a node that answers at once.

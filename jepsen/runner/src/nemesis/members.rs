@@ -17,7 +17,7 @@ pub const ENDS: Duration = Duration::from_secs(15);
 
 /// A node as a member, in the words of the leader.
 pub async fn member(field: &Field, node: usize) -> Option<PeerStatus> {
-    let leader = field.leader().await?;
+    let leader = field.leader_or_spare().await?;
     let status = field.statuses().await.into_iter().nth(leader)??;
     let address = field.peer_address(node);
     status.peers.into_iter().find(|peer| peer.peer_address == address)
@@ -39,7 +39,7 @@ pub async fn wait_voter(field: &Field, node: usize, not: u64, within: Duration) 
 pub async fn remove(field: &Field, peer_id: u64) -> anyhow::Result<String> {
     let mut refused = None;
     for _ in 0..REMOVALS {
-        let leader = field.leader().await.context("nobody leads")?;
+        let leader = field.leader_or_spare().await.context("nobody leads")?;
         let mut request = call(RemoveMemberRequest {
             peer_id,
             ..Default::default()

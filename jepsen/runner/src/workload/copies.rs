@@ -38,6 +38,8 @@ const SEGMENTS: u32 = 520;
 const FILE_BYTES: usize = 3_000;
 /// Jobs that are under way at once.
 const MOST_AT_ONCE: usize = 3;
+/// All jobs fit into one page of their list, which is of one revision.
+const MOST_JOBS: u64 = 900;
 /// Every job has ended so long after everything was healed.
 const ENDS_WITHIN: Duration = Duration::from_secs(60);
 
@@ -78,7 +80,7 @@ impl Restorer {
         while self.client.turn(CLIENTS).await {
             let active = self.board.active();
             match self.client.random.below(100) {
-                0..10 if active.len() < MOST_AT_ONCE => self.submit().await,
+                0..10 if active.len() < MOST_AT_ONCE && self.board.targets.last_value() < MOST_JOBS => self.submit().await,
                 10 if !active.is_empty() => self.cancel(&active).await,
                 11..60 => drop(self.jobs().await),
                 _ => {
