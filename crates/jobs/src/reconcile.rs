@@ -154,28 +154,36 @@ impl<N: Query + Propose, V: Vaults> Reconciler<N, V> {
     /// nor the snapshots and deletions of other vaults.
     pub async fn run(self) {
         tokio::join!(
-            look_after_rows(&self.access),
+            look_after_claims(&self.access),
+            look_after_jobs(&self.access),
             snapshots::look_after(&self.access),
             deletions::look_after(&self.access)
         );
     }
 }
 
-/// Jobs, claims and rows that have had their time: nothing but reads and proposals.
-async fn look_after_rows<N: Query + Propose, V: Vaults>(access: &Access<N, V>) {
+/// Claims have a loop of their own: others wait for the task of one that has had its lease, whatever else there is to do.
+async fn look_after_claims<N: Query + Propose, V: Vaults>(access: &Access<N, V>) {
     let mut watch = claims::ClaimWatch::default();
-    let (mut upkeep_at, mut claims_at) = (Instant::now(), Instant::now());
+    loop {
+        if let Err(error) = watch.step(access).await {
+            access.complaints.log("watch claims", &error);
+        }
+        let now = Instant::now();
+        let next = watch
+            .next_end()
+            .map_or(now + ROUND_INTERVAL, |end| end.clamp(now + ROUND_PAUSE, now + ROUND_INTERVAL));
+        tokio::time::sleep_until(next).await;
+    }
+}
+
+/// Jobs, and rows that have had their time: nothing but reads and proposals.
+async fn look_after_jobs<N: Query + Propose, V: Vaults>(access: &Access<N, V>) {
+    let mut upkeep_at = Instant::now();
     loop {
         let seen = access.node.revision();
         let mut round = access.settle("advance jobs", progress::step(access).await);
         let now = Instant::now();
-        if now >= claims_at {
-            round = round.and(access.settle("watch claims", watch.step(access).await));
-            // A claim is not given back a round late: others wait for its task.
-            claims_at = watch
-                .next_end()
-                .map_or(now + ROUND_INTERVAL, |end| end.clamp(now + ROUND_PAUSE, now + ROUND_INTERVAL));
-        }
         if now >= upkeep_at {
             let kept = upkeep::step(access).await;
             if kept == Round::Idle {
@@ -183,7 +191,7 @@ async fn look_after_rows<N: Query + Propose, V: Vaults>(access: &Access<N, V>) {
             }
             round = round.and(kept);
         }
-        access.rest(seen, round, claims_at).await;
+        access.rest(seen, round, now + ROUND_INTERVAL).await;
     }
 }
 

@@ -21,8 +21,6 @@ pub const ROUND_INTERVAL: Duration = Duration::from_millis(500);
 pub const ROUND_PAUSE: Duration = Duration::from_millis(20);
 /// What has no hurry is looked at this often.
 pub const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
-/// Planning commands one round proposes for one job, so that a large job does not hold up publication of the others.
-pub const PLANS_PER_ROUND: usize = 4;
 /// Condemned rows looked at together; those of one vault are worked off in one go.
 pub const DELETIONS_PER_BATCH: usize = 64;
 /// Vaults in which something is done at once: each may hang, and then holds a thread of this process.
@@ -56,4 +54,4 @@ pub const MANIFESTS_AT_ONCE: usize = 8;
 /// The same trouble is logged this often.
 pub const COMPLAINT_INTERVAL: Duration = Duration::from_secs(60);
 /// A vault that nobody has tried for this long is not called unusable any more.
-pub const TROUBLE_REMEMBERED: Duration = Duration::from_secs(300);
+pub const TROUBLE_REMEMBERED: Duration = Duration::from_secs(90);

@@ -144,6 +144,7 @@ impl<N: Query + Propose> WorkSource for LocalWork<N> {
             fence: report.fence,
             reason: jobs::ending::bounded(&report.reason).to_owned(),
             can_retry: report.can_retry,
+            is_of_the_vault: report.is_of_the_vault,
         };
         Ok(self.node.propose(&command).await?.accepted)
     }

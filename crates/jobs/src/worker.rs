@@ -236,7 +236,8 @@ impl<S: WorkSource, V: Vaults> Work<S, V> {
                     if !accepted && mutant!("deleted-without-condemning") {
                         self.delete_own_files().await;
                     }
-                    if accepted {
+                    // Manifests and held files are accounted for and not copied.
+                    if accepted && self.task.copies_files {
                         Counters::add(&self.counters.files_copied, files);
                         Counters::add(&self.counters.bytes_copied, bytes);
                     }
@@ -266,6 +267,7 @@ impl<S: WorkSource, V: Vaults> Work<S, V> {
             fence: self.task.fence,
             reason: failure.reason,
             can_retry: failure.can_retry,
+            is_of_the_vault: failure.is_of_the_vault,
         };
         tracing::info!(job = report.job_id, task = report.task, reason = %report.reason, can_retry = report.can_retry, "a task failed");
         while let Err(error) = self.source.fail(report.clone()).await {

@@ -98,6 +98,18 @@ impl FileCopy {
         }
     }
 
+    /// Compares what was written, whose source was as recorded, with what it reads back as.
+    pub(crate) fn check_copy(&self, found: (u64, Crc64), place: impl Display) -> Result<()> {
+        let intact = self.check_size(found.0, &place).and_then(|()| self.check_checksum(found.1, &place));
+        intact.map_err(|_| {
+            let (size, checksum) = found;
+            let message = format!(
+                "{place} reads back as {size} bytes with checksum {checksum}, which is not what was written; look at the disk or the store below it"
+            );
+            ObjectError::new(ObjectErrorKind::BadCopy, message)
+        })
+    }
+
     pub(crate) fn copied(&self, checksum: Crc64) -> Copied {
         Copied {
             target_path: self.target_path.clone(),
@@ -318,9 +330,7 @@ async fn verify_or_remove(target: &Vault, file: &FileCopy, wanted: Crc64) -> Res
     };
     let place = target.show(&file.target_path);
     let compared = match target.checksum(&file.target_path).await {
-        Ok((size, checksum)) => expected
-            .check_size(size, &place)
-            .and_then(|()| expected.check_checksum(checksum, &place)),
+        Ok(found) => expected.check_copy(found, &place),
         Err(error) => Err(error),
     };
     keep_or_remove(target, file, compared).await

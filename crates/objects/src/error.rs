@@ -24,6 +24,8 @@ pub enum ObjectErrorKind {
     SizeMismatch,
     /// The object has other content than was recorded.
     ChecksumMismatch,
+    /// A copy that was just written reads back as something else: writing it again may succeed, here or elsewhere.
+    BadCopy,
     /// The call itself is wrong: a path, a bound, a setting.
     Invalid,
     /// The directory is not the vault it was taken for.
@@ -111,7 +113,7 @@ impl ObjectErrorKind {
             | ObjectErrorKind::ChecksumMismatch
             | ObjectErrorKind::WrongMarker
             | ObjectErrorKind::Malformed => ErrorCode::PreconditionFailed,
-            ObjectErrorKind::Failed => ErrorCode::Internal,
+            ObjectErrorKind::BadCopy | ObjectErrorKind::Failed => ErrorCode::Internal,
         }
     }
 }

@@ -33,7 +33,7 @@ mod writer;
 pub use checksum::{Crc64, Crc64Hasher};
 pub use copy::{Copied, CopiedBytes, CopyOptions, FileCopy, ReadBack, ServerCopy, copy_files};
 pub use error::{ObjectError, ObjectErrorKind, Result};
-pub use path::ObjectPath;
+pub use path::{MARKER_NAME, ObjectPath};
 pub use place::{BucketStyle, Http, LocalPlace, S3Place, Secret, VaultPlace};
 pub use retry::Patience;
 pub use vault::{Existing, ObjectInfo, ObjectStream, Vault, Written};

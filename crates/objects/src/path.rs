@@ -7,7 +7,7 @@ use std::fmt;
 /// Ends the name of a local file that is still being written. No object may be called so.
 pub(crate) const PARTIAL_SUFFIX: &str = ".quorate-partial";
 /// The file that says whose directory this is.
-pub(crate) const MARKER_NAME: &str = ".quorate-vault";
+pub const MARKER_NAME: &str = ".quorate-vault";
 
 /// A path relative to a vault: names joined by `/`, none of them empty, `.` or `..`. Whoever has one cannot leave the vault.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -1,7 +1,7 @@
 //! Takes claims back from workers that are not heard of: a claim that shows no renewal for a lease, on this leader's own clock, is
 //! given to another worker. The clock starts when this leader sees the claim first, so a lease can be longer than said, never shorter.
 
-use super::{Access, Round, StepError};
+use super::{Access, StepError};
 use quorate_model::{StampedTime, mutant};
 use quorate_state_machine::StoreError;
 use quorate_state_machine::access::{Propose, Query};
@@ -44,7 +44,7 @@ impl ClaimWatch {
         self.seen.values().map(|claim| claim.since + LEASE).min()
     }
 
-    pub(super) async fn step<N: Query + Propose, V>(&mut self, access: &Access<N, V>) -> Result<Round, StepError> {
+    pub(super) async fn step<N: Query + Propose, V>(&mut self, access: &Access<N, V>) -> Result<(), StepError> {
         let now = clock(&access.node);
         let current = access.node.read(|reader| {
             let mut claims = Vec::new();
@@ -89,6 +89,6 @@ impl ClaimWatch {
                 );
             }
         }
-        Ok(Round::Idle)
+        Ok(())
     }
 }

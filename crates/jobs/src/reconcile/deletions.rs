@@ -92,7 +92,10 @@ impl Deleter {
 async fn work_off<N: Query + Propose, V: Vaults>(access: &Access<N, V>, vault: VaultKey, rows: Vec<Row>) -> (VaultKey, bool) {
     let mut deletions = Vec::new();
     let deleted = delete_all(access, &vault, rows, &mut deletions).await;
-    access.counters.vaults.note(vault.0, &vault.1, &deleted);
+    match &deleted {
+        Ok(()) => access.counters.vaults.worked(vault.0, &vault.1),
+        Err(error) => access.counters.vaults.failed(vault.0, &vault.1, error),
+    }
     let is_useless = deleted.is_err();
     if let Err(error) = deleted {
         Counters::add(&access.counters.delete_errors, 1);

@@ -1,13 +1,14 @@
 //! Plans jobs, publishes those whose tasks are done, and ends those that cannot succeed any more.
 
 use super::{Access, Round, StepError};
-use crate::settings::PLANS_PER_ROUND;
 use quorate_model::{ErrorCode, MetaError};
-use quorate_state_machine::StoreError;
 use quorate_state_machine::access::{Propose, Query};
+use quorate_state_machine::command::ApplyError;
 use quorate_state_machine::commands::{FailJob, PlanTasks, PublishJob};
 use quorate_state_machine::jobs::{self, plan, publication, tasks};
-use quorate_wire::quorate::v1::JobState;
+use quorate_state_machine::record::JobRecord;
+use quorate_state_machine::{Reader, StoreError, queries};
+use quorate_wire::quorate::v1::{JobState, ListTasksRequest, TaskState};
 
 /// What a job needs next.
 enum Next {
@@ -30,22 +31,21 @@ pub(super) async fn step<N: Query + Propose, V>(access: &Access<N, V>) -> Result
     Ok(round)
 }
 
+/// One step: other jobs wait for theirs.
 async fn advance<N: Query + Propose, V>(access: &Access<N, V>, job: u64) -> Result<Round, StepError> {
-    for _ in 0..PLANS_PER_ROUND {
-        match next_of(access, job)? {
-            Next::Nothing => return Ok(Round::Idle),
-            Next::Plan(plan) => {
-                fail::fail_point!("job_plan_before", |_| Ok(Round::Idle));
-                access.node.propose(plan.as_ref()).await?;
-                fail::fail_point!("job_plan_after", |_| Ok(Round::Idle));
-            }
-            Next::Publish => {
-                fail::fail_point!("job_publish_before", |_| Ok(Round::Idle));
-                publish(access, job).await?;
-                fail::fail_point!("job_publish_after", |_| Ok(Round::Idle));
-            }
-            Next::Fail(reason) => fail_job(access, job, reason).await?,
+    match next_of(access, job)? {
+        Next::Nothing => return Ok(Round::Idle),
+        Next::Plan(plan) => {
+            fail::fail_point!("job_plan_before", |_| Ok(Round::Idle));
+            access.node.propose(plan.as_ref()).await?;
+            fail::fail_point!("job_plan_after", |_| Ok(Round::Idle));
         }
+        Next::Publish => {
+            fail::fail_point!("job_publish_before", |_| Ok(Round::Idle));
+            publish(access, job).await?;
+            fail::fail_point!("job_publish_after", |_| Ok(Round::Idle));
+        }
+        Next::Fail(reason) => fail_job(access, job, reason).await?,
     }
     Ok(Round::More)
 }
@@ -60,10 +60,7 @@ fn next_of<N: Query, V>(access: &Access<N, V>, job: u64) -> Result<Next, StoreEr
             return Ok(Next::Fail(obstacle));
         }
         if active.record.deadline_ms <= now_ms {
-            let seconds = active.record.deadline_ms.saturating_sub(active.record.created_ms) / 1_000;
-            return Ok(Next::Fail(format!(
-                "it did not end within its {seconds} s; give it more time, or add workers"
-            )));
+            return Ok(Next::Fail(too_late(reader, job, &active.record)?));
         }
         Ok(match active.record.state() {
             JobState::JobPlanning => Next::Plan(Box::new(plan::next(reader, &active)?)),
@@ -71,6 +68,28 @@ fn next_of<N: Query, V>(access: &Access<N, V>, job: u64) -> Result<Next, StoreEr
             _ => Next::Nothing,
         })
     })
+}
+
+/// Why a job's time was not enough: what a task waits for, if one does.
+fn too_late(reader: &dyn Reader, job: u64, record: &JobRecord) -> Result<String, StoreError> {
+    let seconds = record.deadline_ms.saturating_sub(record.created_ms) / 1_000;
+    let request = ListTasksRequest {
+        job_id: job,
+        ..ListTasksRequest::default()
+    };
+    let tasks = match queries::jobs::list_tasks(reader, &request) {
+        Ok(listed) => listed.tasks,
+        Err(ApplyError::Store(error)) => return Err(error),
+        Err(ApplyError::Refused(_)) => Vec::new(),
+    };
+    let held_up = tasks
+        .into_iter()
+        .find(|task| task.state() == TaskState::TaskOpen && !task.reason.is_empty());
+    let advice = match held_up {
+        Some(task) => format!("task {} waited: {}", task.task, task.reason),
+        None => "give it more time, or add workers".to_owned(),
+    };
+    Ok(format!("it did not end within its {seconds} s; {advice}"))
 }
 
 /// What refuses a publication for good ends the job: it would be refused again each time.

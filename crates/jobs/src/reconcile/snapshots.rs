@@ -24,7 +24,7 @@ use quorate_state_machine::store::prefix_end;
 use quorate_state_machine::versioned::{Lineage, LineageScan, PageLimit};
 use quorate_state_machine::{Reader, StoreError, limits};
 use quorate_wire::quorate::v1::SnapshotState;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -38,7 +38,7 @@ pub(super) async fn look_after<N: Query + Propose, V: Vaults>(access: &Access<N,
         let seen = access.node.revision();
         let round = match steps.next(access).await {
             Ok(work) => {
-                running.extend(work.into_iter().map(|(vault, snapshots)| work_off(access, vault, snapshots)));
+                running.extend(work.into_iter().map(|(turn, snapshots)| work_off(access, turn, snapshots)));
                 if steps.after.is_some() { Round::More } else { Round::Idle }
             }
             Err(error) => access.settle("work on snapshots", Err(error)),
@@ -53,19 +53,41 @@ pub(super) async fn look_after<N: Query + Propose, V: Vaults>(access: &Access<N,
 /// When each pending snapshot was seen first, and which are left alone for a while because something did not succeed.
 #[derive(Default)]
 struct SnapshotSteps {
-    turns: VaultTurns,
+    short: VaultTurns,
+    long: VaultTurns,
+    /// What is worked on: its state may change meanwhile, and its next step must not begin before the last has ended.
+    in_work: BTreeSet<Key>,
     pending: BTreeMap<Key, Instant>,
     paused: BTreeMap<Key, Instant>,
     /// Where the next round goes on, so that none waits behind those that need long.
     after: Option<Key>,
 }
 
-/// The snapshots of one vault that something is to be done for.
+/// How long a step takes: a snapshot that is being made waits for none whose thousands of files are listed or deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Pace {
+    Short,
+    Long,
+}
+
+fn pace(snapshot: &Snapshot) -> Pace {
+    match snapshot.state() {
+        SnapshotState::Deleting => Pace::Long,
+        SnapshotState::Committed if snapshot.record.manifests_complete => Pace::Long,
+        _ => Pace::Short,
+    }
+}
+
+/// Whose turn it is.
+type Turn = (VaultKey, Pace);
+
+/// The snapshots of one turn.
 type Work = Vec<Snapshot>;
 
 /// What came of it.
 struct Ended {
-    vault: VaultKey,
+    turn: Turn,
+    worked_on: Vec<Key>,
     /// How long it is left alone.
     pause: Option<Duration>,
     /// Snapshots that are to be left alone, and how long.
@@ -73,8 +95,8 @@ struct Ended {
 }
 
 impl SnapshotSteps {
-    /// What is to be done next, by vault. Gives up what has been pending for too long: that needs no vault.
-    async fn next<N: Query + Propose, V>(&mut self, access: &Access<N, V>) -> Result<BTreeMap<VaultKey, Work>, StepError> {
+    /// What is to be done next, by turn. Gives up what has been pending for too long: that needs no vault.
+    async fn next<N: Query + Propose, V>(&mut self, access: &Access<N, V>) -> Result<BTreeMap<Turn, Work>, StepError> {
         let now = Instant::now();
         self.paused.retain(|_, until| *until > now);
         let after = self.after;
@@ -88,9 +110,10 @@ impl SnapshotSteps {
             };
             self.pending.retain(|key, _| is_pending(key));
         }
-        let mut work: BTreeMap<VaultKey, Work> = BTreeMap::new();
+        let mut work: BTreeMap<Turn, Work> = BTreeMap::new();
         for snapshot in waiting {
-            let (key, vault) = (key_of(&snapshot), (snapshot.scope.0, snapshot.record.vault.clone()));
+            let key = key_of(&snapshot);
+            let turn = ((snapshot.scope.0, snapshot.record.vault.clone()), pace(&snapshot));
             if snapshot.state() == SnapshotState::Pending
                 && now.duration_since(*self.pending.entry(key).or_insert(now)) >= PENDING_SNAPSHOT_PATIENCE
             {
@@ -99,25 +122,39 @@ impl SnapshotSteps {
                 if let Err(error) = access.node.propose(&FailSnapshot { scope, revision }).await {
                     access.complaints.log("give up a snapshot", &error);
                 }
-            } else if !self.paused.contains_key(&key) && (work.contains_key(&vault) || self.turns.begin(&vault)) {
-                work.entry(vault).or_default().push(snapshot);
+            } else if !self.paused.contains_key(&key)
+                && !self.in_work.contains(&key)
+                && (work.contains_key(&turn) || self.turns(turn.1).begin(&turn.0))
+            {
+                self.in_work.insert(key);
+                work.entry(turn).or_default().push(snapshot);
             }
         }
         Ok(work)
     }
 
+    fn turns(&mut self, pace: Pace) -> &mut VaultTurns {
+        match pace {
+            Pace::Short => &mut self.short,
+            Pace::Long => &mut self.long,
+        }
+    }
+
     fn settle(&mut self, ended: Ended) {
-        self.turns.end(&ended.vault, ended.pause);
+        let (vault, pace) = &ended.turn;
+        self.turns(*pace).end(vault, ended.pause);
+        self.in_work.retain(|key| !ended.worked_on.contains(key));
         let now = Instant::now();
         self.paused.extend(ended.paused.into_iter().map(|(key, pause)| (key, now + pause)));
     }
 }
 
-/// Advances the snapshots of one vault, one after the other. When the vault itself is the trouble, only those that are to go: they do not
+/// Advances the snapshots of one turn, one after the other. When the vault itself is the trouble, only those that are to go: they do not
 /// need it.
-async fn work_off<N: Query + Propose, V: Vaults>(access: &Access<N, V>, vault: VaultKey, work: Work) -> Ended {
+async fn work_off<N: Query + Propose, V: Vaults>(access: &Access<N, V>, turn: Turn, work: Work) -> Ended {
     let mut ended = Ended {
-        vault,
+        turn,
+        worked_on: work.iter().map(key_of).collect(),
         pause: None,
         paused: Vec::new(),
     };
@@ -132,10 +169,9 @@ async fn work_off<N: Query + Propose, V: Vaults>(access: &Access<N, V>, vault: V
                 access.complaints.log("work on a snapshot", &error);
                 ended.paused.push((key_of(&snapshot), VAULT_PAUSE));
                 let StepError::Object(error) = error else { continue };
-                let concerns_the_vault = error.concerns_the_vault();
-                let (scope, name) = &ended.vault;
-                access.counters.vaults.note(*scope, name, &Err::<(), _>(error));
-                if concerns_the_vault {
+                if error.concerns_the_vault() {
+                    let ((scope, name), _) = &ended.turn;
+                    access.counters.vaults.failed(*scope, name, &error);
                     ended.pause = Some(VAULT_PAUSE);
                 }
             }
@@ -228,13 +264,21 @@ async fn commit<N: Query + Propose, V: Vaults>(access: &Access<N, V>, snapshot: 
     Ok(())
 }
 
+/// The vault of a snapshot. One that is wrongly described is noted as well as one that is away.
+async fn open<N, V: Vaults>(access: &Access<N, V>, snapshot: &Snapshot) -> Result<Vault, ObjectError> {
+    let (scope, name) = (snapshot.scope.0, &snapshot.record.vault);
+    let opened = access.vaults.open(scope, name).await;
+    access.counters.vaults.opened(scope, name, &opened);
+    opened
+}
+
 async fn write_metadata<N: Query, V: Vaults>(
     access: &Access<N, V>,
     snapshot: &Snapshot,
     lists: Lists,
     path: &ObjectPath,
 ) -> Result<(), StepError> {
-    let vault = access.vaults.open(snapshot.scope.0, &snapshot.record.vault).await?;
+    let vault = open(access, snapshot).await?;
     let (collection, revision) = (snapshot.record.collection_id as i64, snapshot.revision.0 as i64);
     let head = access.node.read(|reader| head(reader, snapshot, path))?;
     let existing = match lists {
@@ -250,6 +294,7 @@ async fn write_metadata<N: Query, V: Vaults>(
                 writer.manifest_path(manifest_path(collection, revision, segment)?.as_str()).await?;
             }
             after_key = Some(resume_after);
+            tokio::task::yield_now().await;
         }
         after_key = None;
         while let Some((ids, resume_after)) = segment_page(access, snapshot, &after_key)? {
@@ -257,6 +302,7 @@ async fn write_metadata<N: Query, V: Vaults>(
                 writer.segment_id(segment).await?;
             }
             after_key = Some(resume_after);
+            tokio::task::yield_now().await;
         }
     }
     writer.finish(LAYOUT_REFERENCED).await?;
@@ -360,11 +406,14 @@ fn partitions(reader: &dyn Reader, lineage: &Lineage, collection_id: u64) -> Res
 async fn remove<N: Query + Propose, V: Vaults>(access: &Access<N, V>, snapshot: &Snapshot) -> Result<(), StepError> {
     access.node.confirm().await?;
     let (scope, name) = (snapshot.scope.0, &snapshot.record.vault);
-    let deleted = match access.vaults.open(scope, name).await {
-        Ok(vault) => delete_files(&vault, snapshot).await,
+    let deleted = match open(access, snapshot).await {
+        Ok(vault) => {
+            let deleted = delete_files(&vault, snapshot).await;
+            access.counters.vaults.note(scope, name, &deleted);
+            deleted
+        }
         Err(error) => Err(error),
     };
-    access.counters.vaults.note(scope, name, &deleted);
     if let Err(error) = deleted {
         access.complaints.log("delete the files of a snapshot", &error);
     }

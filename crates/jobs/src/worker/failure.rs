@@ -10,6 +10,8 @@ pub(crate) struct Failure {
     pub can_retry: bool,
     /// Another machine may be able to do it, because it is about what this one reaches: this worker leaves the job to others for a while.
     pub is_of_this_machine: bool,
+    /// A vault as a whole cannot be used now: no attempt of the task, which waits until that has passed or its job's time is over.
+    pub is_of_the_vault: bool,
 }
 
 impl Failure {
@@ -19,6 +21,7 @@ impl Failure {
             reason,
             can_retry: false,
             is_of_this_machine: false,
+            is_of_the_vault: false,
         }
     }
 
@@ -28,12 +31,14 @@ impl Failure {
             reason: format!("{}; its segment was moved meanwhile", error.message),
             can_retry: true,
             is_of_this_machine: false,
+            is_of_the_vault: false,
         }
     }
 
     /// A vault that cannot be opened may come back: a share that is not mounted, a store that is down.
     pub fn of_vault(error: ObjectError) -> Failure {
         Failure {
+            is_of_the_vault: error.concerns_the_vault(),
             reason: error.message,
             can_retry: true,
             is_of_this_machine: true,
@@ -57,9 +62,11 @@ impl From<ObjectError> for Failure {
             | ObjectErrorKind::Busy
             | ObjectErrorKind::DiskFull
             | ObjectErrorKind::AlreadyExists
+            | ObjectErrorKind::BadCopy
             | ObjectErrorKind::Failed => true,
         };
         Failure {
+            is_of_the_vault: error.concerns_the_vault(),
             reason: error.message,
             can_retry,
             is_of_this_machine: true,
@@ -74,6 +81,7 @@ impl From<MetaError> for Failure {
             can_retry: passes(&error) || error.code == ErrorCode::Internal,
             reason: error.message,
             is_of_this_machine: false,
+            is_of_the_vault: false,
         }
     }
 }
@@ -81,6 +89,13 @@ impl From<MetaError> for Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_wrong_copy_is_made_again_and_a_wrong_source_is_not() {
+        let can_retry = |kind| Failure::from(ObjectError::new(kind, "x")).can_retry;
+        assert!(can_retry(ObjectErrorKind::BadCopy));
+        assert!(!can_retry(ObjectErrorKind::ChecksumMismatch) && !can_retry(ObjectErrorKind::SizeMismatch));
+    }
 
     #[test]
     fn what_one_peer_could_not_do_is_tried_again_and_what_all_refuse_is_not() {

@@ -68,7 +68,17 @@ impl Held {
             patience: Duration::ZERO,
             bytes: task.bytes,
         };
-        self.lock().running.insert(key, running);
+        let (job, task_number, fence) = key;
+        let mut inner = self.lock();
+        // A claim of before that expired unheard: the same task twice in one renewal is refused, with all others in it.
+        inner.running.retain(|(other_job, other_task, other_fence), running| {
+            let is_former = (*other_job, *other_task) == (job, task_number) && *other_fence < fence;
+            if is_former {
+                running.abort.abort();
+            }
+            !is_former
+        });
+        inner.running.insert(key, running);
     }
 
     pub(super) fn remove(&self, key: ClaimKey) {
@@ -152,6 +162,7 @@ pub(super) async fn keep_alive<S: WorkSource>(worker: String, source: S, held: H
                 fence,
                 reason,
                 can_retry: true,
+                is_of_the_vault: true,
             };
             // If it is not heard, the claim ends by itself.
             if let Err(error) = source.fail(report).await {
@@ -189,6 +200,21 @@ mod tests {
 
     fn silent(held: &Held) -> Vec<ClaimKey> {
         held.take_silent().into_iter().map(|(key, _)| key).collect()
+    }
+
+    #[tokio::test]
+    async fn a_task_that_is_claimed_again_is_renewed_under_its_last_fence_only() {
+        let held = Held::default();
+        let (_, progress) = begin(&held, 7, 0);
+        progress.files.store(3, Ordering::Relaxed);
+        begin(&held, 8, 0);
+        let former = tokio::spawn(std::future::pending::<()>());
+        held.add((1, 9, 4), &TaskAssignment::default(), Arc::default(), former.abort_handle());
+        let again = tokio::spawn(std::future::pending::<()>());
+        held.add((1, 9, 6), &TaskAssignment::default(), Arc::default(), again.abort_handle());
+        assert!(former.await.is_err_and(|error| error.is_cancelled()));
+        let fences: Vec<_> = held.shown().iter().map(|claim| (claim.task, claim.fence)).collect();
+        assert_eq!(fences, [(7, 1), (8, 1), (9, 6)]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -277,10 +277,8 @@ fn read_back_files_of(task: &Task) -> Outcome {
         let index = task.next.fetch_add(1, Ordering::Relaxed);
         let Some(file) = task.files.get(index) else { break };
         let name = task.target.file(&file.target_path);
-        let verified = reading_back::checksum_on_disk(&name, file.size, &mut buffer, &task.stopped).and_then(|(size, checksum)| {
-            file.check_size(size, name.display())?;
-            file.check_checksum(checksum, name.display())
-        });
+        let verified = reading_back::checksum_on_disk(&name, file.size, &mut buffer, &task.stopped)
+            .and_then(|found| file.check_copy(found, name.display()));
         if let Err(error) = verified {
             task.stopped.store(true, Ordering::Relaxed);
             return Err((error, Vec::new()));

@@ -19,6 +19,10 @@ pub struct FailTask {
     /// False for what cannot pass, such as a file that is missing.
     #[prost(bool, tag = "5")]
     pub can_retry: bool,
+    /// A vault cannot be used from where it was tried: that says nothing about the task, and is no attempt. It lasts until the job's
+    /// deadline at most.
+    #[prost(bool, tag = "6")]
+    pub is_of_the_vault: bool,
 }
 
 impl Prepare for FailTask {
@@ -31,6 +35,7 @@ impl Prepare for FailTask {
             fence: request.fence,
             reason: ending::bounded(&request.reason).to_owned(),
             can_retry: request.can_retry,
+            is_of_the_vault: request.is_of_the_vault,
         })
     }
 }
@@ -43,7 +48,7 @@ impl Command for FailTask {
             return Ok(FailTaskReply { accepted: false });
         };
         let before = claim.task;
-        let attempts = before.attempts + 1;
+        let attempts = before.attempts + u32::from(!self.is_of_the_vault);
         let mut after = TaskRecord {
             state: TaskState::TaskOpen as i32,
             attempts,

@@ -10,12 +10,10 @@ use crate::record::StatsRecord;
 use crate::store::{Reader, StoreError};
 use crate::versioned::FoundRow;
 
-/// Source rows one round looks at: it holds a reader, and runs beside other work.
-const ROWS_PER_ROUND: usize = 20_000;
+/// Keys of the source one round looks at, more or less: it holds a reader, and everything else on its thread waits.
+const KEYS_PER_ROUND: usize = 20_000;
 /// Rows of one page: each may become a task of its own.
 const ROWS_PER_PAGE: usize = 100;
-/// Pages one round looks at, empty ones included.
-const PAGES_PER_ROUND: usize = 400;
 /// Keys of a round's tasks, in bytes, after which no page is added: the tasks travel in one command.
 const KEY_BYTES_PER_ROUND: usize = 96 << 10;
 
@@ -29,7 +27,7 @@ pub fn next(reader: &dyn Reader, job: &ActiveJob) -> Result<PlanTasks, StoreErro
     let mut round = Round::new(job.record.copies_files);
     let mut source = Source::open(reader, &job.record)?;
     let mut done = tables.is_empty();
-    for _ in 0..PAGES_PER_ROUND {
+    loop {
         let Some(&table) = tables.get(at) else {
             done = true;
             break;
@@ -41,6 +39,11 @@ pub fn next(reader: &dyn Reader, job: &ActiveJob) -> Result<PlanTasks, StoreErro
         for row in &page.rows {
             round.add(table, row)?;
         }
+        // A page that is not full and not the last passed over all the keys that one may: rows of later revisions, and dropped ones.
+        round.keys += match page.resume_after {
+            Some(_) if page.rows.len() < ROWS_PER_PAGE => limits::MAX_PAGE_KEYS,
+            _ => ROWS_PER_PAGE,
+        };
         match page.resume_after {
             Some(resume_after) => after_key = Some(resume_after),
             None => (at, after_key) = (at + 1, None),
@@ -69,7 +72,8 @@ struct Round {
     open: Option<PlannedTask>,
     /// Encoded rows of the open task.
     row_bytes: usize,
-    rows: usize,
+    /// Of the source, looked at.
+    keys: usize,
     /// Whether files cost anything: else the size of a task is that of its rows.
     copies_files: bool,
 }
@@ -80,7 +84,7 @@ impl Round {
             tasks: Vec::new(),
             open: None,
             row_bytes: 0,
-            rows: 0,
+            keys: 0,
             copies_files,
         }
     }
@@ -88,7 +92,7 @@ impl Round {
     /// Whether a page more could be too much.
     fn is_full(&self) -> bool {
         let keys = self.tasks.iter().map(|task| task.first_key.len() + task.last_key.len());
-        self.rows >= ROWS_PER_ROUND
+        self.keys >= KEYS_PER_ROUND
             || self.tasks.len() + ROWS_PER_PAGE >= limits::MAX_TASKS_PER_COMMAND
             || keys.sum::<usize>() >= KEY_BYTES_PER_ROUND
     }
@@ -104,7 +108,6 @@ impl Round {
                 self.cut();
             }
         }
-        self.rows += 1;
         self.row_bytes += row_bytes;
         let key = bytes::Bytes::copy_from_slice(&row.key);
         let open = self.open.get_or_insert_with(|| PlannedTask {

@@ -72,6 +72,7 @@ pub fn commands() -> Vec<Golden> {
         fence: 2,
         reason: "r".into(),
         can_retry: true,
+        is_of_the_vault: false,
     };
     let reason = || "r".to_owned();
     let restore = CreateRestore {

@@ -244,6 +244,7 @@ impl World {
                     fence: task.fence,
                     reason: "the disk is full".to_owned(),
                     can_retry,
+                    is_of_the_vault: task.task.is_multiple_of(3),
                 })
             }
             _ => return,

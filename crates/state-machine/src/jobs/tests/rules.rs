@@ -73,6 +73,7 @@ fn fail(bench: &mut Bench, task: &TaskAssignment, can_retry: bool) {
         fence: task.fence,
         reason: "a file is missing".to_owned(),
         can_retry,
+        is_of_the_vault: false,
     };
     assert!(bench.run(&fail).expect("reported").accepted);
 }
@@ -180,6 +181,50 @@ fn a_task_fails_five_times_with_growing_pauses_and_then_its_job() {
         (shown.state(), shown.reason.as_str()),
         (JobState::JobFailed, "task 1: a file is missing")
     );
+    invariants::check(&bench);
+}
+
+#[test]
+fn a_round_of_planning_ends_also_where_its_source_shows_nothing() {
+    let mut bench = fixture::bench();
+    let job = fixture::start(&mut bench, fixture::definition(JobKind::Restore, 1)).expect("started");
+    // Between the snapshot's segments of one partition and those of the other.
+    for id in 0..3 * limits::MAX_PAGE_KEYS as u64 {
+        let key = id_key(&[COLLECTION_ID, PARTITION_IDS[0], 100_000 + id]);
+        fixture::put_version(&mut bench, SOURCE_SCOPE, VersionedTable::Segment, &key, REVISION + 1, Some(b""));
+    }
+    bench.adopt_rows();
+    let (mut rounds, mut empty) = (0, 0);
+    while describe(&bench, job).state() == JobState::JobPlanning {
+        let plan = fixture::next_plan(&bench, job).expect("active");
+        (rounds, empty) = (rounds + 1, empty + usize::from(plan.tasks.is_empty()));
+        assert!(bench.run(&plan).expect("planned").accepted);
+    }
+    assert_eq!((rounds, empty), (2, 0), "the first ends within what it cannot see");
+    assert_eq!(describe(&bench, job).progress.expect("planned").rows_total, SEGMENTS);
+    complete_all(&mut bench);
+    assert!(bench.run(&PublishJob { job }).is_ok());
+}
+
+#[test]
+fn a_vault_that_is_away_uses_up_no_attempts() {
+    let (mut bench, job) = started(JobKind::Restore, 1);
+    let mut task = claim(&mut bench, "w", 16).remove(0);
+    for _ in 0..4 * limits::MAX_TASK_ATTEMPTS {
+        let fail = FailTask {
+            job,
+            task: task.task,
+            fence: task.fence,
+            reason: "not mounted".to_owned(),
+            can_retry: true,
+            is_of_the_vault: true,
+        };
+        assert!(bench.run(&fail).expect("reported").accepted);
+        bench.now_ms += 1_000;
+        task = claim(&mut bench, "w", 1).remove(0);
+    }
+    fail(&mut bench, &task, true);
+    assert_eq!(describe(&bench, job).state(), JobState::JobRunning, "its first attempt");
     invariants::check(&bench);
 }
 
@@ -332,6 +377,7 @@ fn rows_that_are_not_the_sources_fail_the_job_and_are_never_seen() {
             fence: task.fence,
             reason: error.message.clone(),
             can_retry: false,
+            is_of_the_vault: false,
         };
         assert!(bench.run(&report).expect("reported").accepted);
         let shown = describe(&bench, job);
