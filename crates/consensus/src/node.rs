@@ -26,6 +26,7 @@ use quorate_state_machine::frame::{self, Frame};
 use quorate_state_machine::{Answer, Reader, limits};
 use quorate_storage::log::LogStore;
 use quorate_storage::state::{StateEngine, read_with};
+use quorate_wire::quorate::peer::PeerFinding;
 use std::future::Future;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -64,6 +65,8 @@ pub struct Core {
     pub seeds: Vec<String>,
     pub settings: Settings,
     pub log: Arc<dyn LogStore>,
+    /// What the server found, for this peer's status and those of others.
+    pub own_findings: Mutex<Vec<PeerFinding>>,
     pub applier: Arc<Applier>,
     pub state_adapter: StateAdapter,
     pub transport: Arc<dyn Transport>,
@@ -157,6 +160,7 @@ impl Node {
             seeds: parts.seeds,
             settings: parts.settings,
             log: parts.log,
+            own_findings: Mutex::default(),
             applier,
             state_adapter,
             transport: parts.transport,

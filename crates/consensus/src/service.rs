@@ -271,6 +271,7 @@ impl Node {
             state_damaged: core.content_scan.is_damaged(),
             disk_low,
             disk_total_bytes: disk.total_bytes,
+            findings: core.own_findings.lock().expect("no panic while held").clone(),
         }
     }
 

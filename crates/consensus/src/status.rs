@@ -2,15 +2,29 @@
 
 use crate::maintenance::MAX_CLOCK_OFFSET_MS;
 use crate::node::{Core, Node};
+use quorate_wire::quorate::peer::PeerFinding;
 use quorate_wire::quorate::v1 as wire;
 
 /// A follower this many entries behind is called lagging.
 const LAGGING_ENTRIES: u64 = 10_000;
+/// Findings of a peer's server that other peers are told: they travel each second.
+const MAX_OWN_FINDINGS: usize = 16;
 
 impl Node {
     /// Index of the newest checkpoint this peer holds.
     pub fn checkpoint_index(&self) -> Option<u64> {
         self.core().state_adapter.checkpoint_index()
+    }
+
+    /// What the server of this peer has found: any peer's status tells it, within the second or two in which peers hear of each other.
+    pub fn set_findings(&self, findings: Vec<wire::Finding>) {
+        let findings = findings.into_iter().take(MAX_OWN_FINDINGS).map(|finding| PeerFinding {
+            severity: finding.severity,
+            object: finding.object,
+            text: finding.text,
+            advice: finding.advice,
+        });
+        *self.core().own_findings.lock().expect("no panic while held") = findings.collect();
     }
 
     /// One screen about the cluster as this peer sees it.
@@ -19,7 +33,7 @@ impl Node {
         let metrics = core.metrics();
         let applied = core.applier.applied();
         let voters: Vec<u64> = metrics.membership_config.voter_ids().collect();
-        let mut peers = Vec::new();
+        let (mut peers, mut told) = (Vec::new(), Vec::new());
         for (peer, member) in metrics.membership_config.nodes() {
             let own = *peer == core.peer;
             let hello = if own {
@@ -32,7 +46,8 @@ impl Node {
                 .as_ref()
                 .and_then(|matched| matched.get(peer).cloned().flatten());
             let reachable = hello.is_some();
-            let hello = hello.unwrap_or_default();
+            let mut hello = hello.unwrap_or_default();
+            told.append(&mut hello.findings);
             peers.push(wire::PeerStatus {
                 peer_id: *peer,
                 peer_address: member.peer_address.clone(),
@@ -60,6 +75,7 @@ impl Node {
         let (leader, last_leader) = leadership(metrics.current_leader, &peers);
         let mut findings = findings(leader, &peers, core.settings.timing.heartbeat_ms);
         findings.extend(cluster_findings(core));
+        findings.extend(told.into_iter().map(as_told));
         findings.sort_by_key(|finding| finding.severity != "critical");
         wire::StatusReply {
             cluster_id: core.cluster.to_string(),
@@ -72,6 +88,15 @@ impl Node {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             last_leader_id: last_leader,
         }
+    }
+}
+
+fn as_told(finding: PeerFinding) -> wire::Finding {
+    wire::Finding {
+        severity: finding.severity,
+        object: finding.object,
+        text: finding.text,
+        advice: finding.advice,
     }
 }
 

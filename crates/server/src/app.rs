@@ -86,9 +86,10 @@ impl App {
 
     /// The cluster as this peer sees it, with what the server itself knows.
     pub fn status(&self) -> Result<StatusReply, MetaError> {
-        let mut status = self.node()?.status();
+        let node = self.node()?;
+        node.set_findings(jobs::vault_findings(self, node));
+        let mut status = node.status();
         status.findings.extend(doris_grpc::finding(&self.config));
-        status.findings.extend(jobs::vault_findings(self, self.node()?));
         Ok(status)
     }
 

@@ -25,6 +25,8 @@ use tokio::task::JoinSet;
 
 /// How often leadership is looked at: a reconciler that runs too long does no harm.
 const LEADER_INTERVAL: Duration = Duration::from_millis(100);
+/// How old what peers tell of their vaults may be.
+const TELL_INTERVAL: Duration = Duration::from_secs(1);
 /// Pause after a marker could not be made.
 const MARKER_RETRY: Duration = Duration::from_millis(500);
 /// How long a new leader waits for the marker before it does anything else: not for ever, since the directory may hang.
@@ -63,7 +65,16 @@ pub fn start(app: &Arc<App>, node: &Node, stop: watch::Receiver<bool>) -> Result
         work.spawn(worker.run(stop));
     }
     work.spawn(lead(vaults));
+    work.spawn(tell(app.clone(), node.clone()));
     Ok(work)
+}
+
+/// Hands on what the work of this peer has met, for the status of every peer.
+async fn tell(app: Arc<App>, node: Node) {
+    loop {
+        node.set_findings(vault_findings(&app, &node));
+        tokio::time::sleep(TELL_INTERVAL).await;
+    }
 }
 
 /// Runs the reconcilers while this peer leads.

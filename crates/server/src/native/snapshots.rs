@@ -52,9 +52,10 @@ async fn settled(node: &Node, made: wire::Snapshot, instance_id: String, info: &
         ..wire::DescribeSnapshotRequest::default()
     };
     let (mut seen, mut shown) = (Revision(made.revision), made);
+    // The command was answered by the leader: this peer may not have applied it yet.
+    let mut awaited = seen;
     loop {
-        // The command was answered by the leader: this peer may not have applied it yet.
-        if node.wait_revision(seen, until).await.is_err() {
+        if node.wait_revision(awaited, until).await.is_err() {
             return (seen, shown);
         }
         seen = node.applied().revision;
@@ -66,7 +67,7 @@ async fn settled(node: &Node, made: wire::Snapshot, instance_id: String, info: &
         if is_settled(&shown) || Instant::now() >= until {
             return (seen, shown);
         }
-        seen = Revision(seen.0 + 1);
+        awaited = Revision(seen.0 + 1);
     }
 }
 
