@@ -273,6 +273,17 @@ async fn a_development_cluster_starts_once_per_directory_and_stops() {
         assert_eq!(get(&address, "/readyz").await.expect("answered").status, 200);
     }
 
+    assert!(
+        dir.join("vault/.quorate-vault").exists(),
+        "the vault is there as soon as the start says that peers serve"
+    );
+
+    phase("another cluster does not take these peers for its own");
+    let other = dir.with_file_name("other");
+    let refused = dev(&["--detach", "--base-port", &base.to_string()], &other);
+    assert_eq!(refused.0, Some(1), "{refused:?}");
+    assert!(refused.2.contains(&format!("port 127.0.0.1:{base} cannot be used")), "{refused:?}");
+
     let path = |route: &str| format!("/MetaService/http/{route}token=greedisgood9999");
     let first = format!("127.0.0.1:{base}");
     let created = send(&first, "PUT", &path("create_instance?"), &[], "{\"instance_id\":\"i\"}")
@@ -296,6 +307,14 @@ async fn a_development_cluster_starts_once_per_directory_and_stops() {
     let again = dev(&["stop"], &dir);
     assert_eq!(again.0, Some(1));
     assert!(again.2.contains("no peers run in"), "{again:?}");
+
+    phase("on other ports its peers would not find each other");
+    let moved = dev(&["--detach", "--base-port", &free_ports(DEV_PORTS).to_string()], &dir);
+    assert_eq!(moved.0, Some(1), "{moved:?}");
+    assert!(
+        moved.2.contains(&format!("was made with --peers 3 --base-port {base}")),
+        "{moved:?}"
+    );
 
     phase("what was there is there after the next start");
     let next = dev(&["--detach", "--base-port", &base.to_string()], &dir);

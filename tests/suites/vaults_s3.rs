@@ -231,9 +231,11 @@ async fn a_store_that_does_not_let_one_in_or_has_lost_a_file_fails_the_job_with_
     })
     .await;
     archive.ok(&["job", "cancel", &job, "--yes"]).await;
-    until("status names the vault whose store is down", async || {
-        let said = archive.run(&["status"], &[]);
-        said.out.contains(&format!("vault cold of instance {INSTANCE}")).then_some(())
-    })
-    .await;
+    for address in archive.cluster.addresses() {
+        until("status of every peer names the vault whose store is down", async || {
+            let said = archive.run(&["status", "--endpoint", &address], &[]);
+            said.out.contains(&format!("vault cold of instance {INSTANCE}")).then_some(())
+        })
+        .await;
+    }
 }

@@ -13,7 +13,7 @@ use quorate_server::config::WELL_KNOWN_TOKEN;
 use quorate_server::secrets::SecretBox;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -22,6 +22,8 @@ use std::time::{Duration, Instant};
 
 /// How long the peers may take until all of them serve.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a start waits for its vault.
+const VAULT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a peer may take to stop before it is killed.
 const STOP_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -83,7 +85,10 @@ fn start(arguments: StartArguments) -> anyhow::Result<ExitCode> {
     if ![1, 3, 5].contains(&arguments.peers) {
         bail!("--peers is {}; choose 1, 3 or 5", arguments.peers);
     }
-    if arguments.base_port.checked_add(10 * arguments.peers).is_none() {
+    if arguments.token.as_deref() == Some("") {
+        bail!("--token is empty; leave it away for Doris's well-known one");
+    }
+    if arguments.base_port == 0 || arguments.base_port.checked_add(10 * arguments.peers).is_none() {
         bail!(
             "--base-port {} leaves no room for {} peers below 65536",
             arguments.base_port,
@@ -93,6 +98,8 @@ fn start(arguments: StartArguments) -> anyhow::Result<ExitCode> {
     fs::create_dir_all(&arguments.dir).with_context(|| format!("directory {}", arguments.dir.display()))?;
     let dir = fs::canonicalize(&arguments.dir)?;
     refuse_second_start(&dir)?;
+    refuse_used_ports(&arguments)?;
+    refuse_other_layout(&dir, &arguments)?;
     let token = arguments.token.clone().unwrap_or_else(|| WELL_KNOWN_TOKEN.to_owned());
     write_secret(&dir.join("token"), &token)?;
     make_secret(&dir.join("cluster-secret"), &random_hex())?;
@@ -122,6 +129,43 @@ fn start(arguments: StartArguments) -> anyhow::Result<ExitCode> {
     outcome
 }
 
+/// The peers of a directory know each other by their ports: on others they would look for each other in vain.
+fn refuse_other_layout(dir: &Path, arguments: &StartArguments) -> anyhow::Result<()> {
+    let (name, layout) = (
+        dir.join("layout"),
+        format!("--peers {} --base-port {}", arguments.peers, arguments.base_port),
+    );
+    match fs::read_to_string(&name) {
+        Ok(before) if before.trim() != layout => {
+            bail!(
+                "{} was made with {}; start it with these, or name another directory",
+                dir.display(),
+                before.trim()
+            )
+        }
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(fs::write(name, layout + "\n")?),
+        Err(error) => Err(error).with_context(|| name.display().to_string()),
+    }
+}
+
+/// Whoever else serves at a port would be taken for the peer that could not have it.
+fn refuse_used_ports(arguments: &StartArguments) -> anyhow::Result<()> {
+    for port in (0..arguments.peers).flat_map(|number| [0, 1].map(|which| arguments.base_port + 10 * number + which)) {
+        std::net::TcpListener::bind(("127.0.0.1", port))
+            .with_context(|| format!("port 127.0.0.1:{port} cannot be used; stop what uses it, or choose another --base-port"))?;
+    }
+    Ok(())
+}
+
+/// The leader makes the vault just after it has begun to lead; it is not what the start depends on.
+async fn wait_vault(dir: &Path) {
+    let until = Instant::now() + VAULT_TIMEOUT;
+    while !dir.join("vault").join(quorate_objects::MARKER_NAME).exists() && Instant::now() < until {
+        tokio::time::sleep(Duration::from_millis(30)).await;
+    }
+}
+
 /// Waits until all serve, says how to reach them, and in the foreground waits for the end.
 async fn attend(dir: &Path, peers: &[DevPeer], children: &mut [Child], token: &str, detach: bool) -> anyhow::Result<ExitCode> {
     let ready = wait_ready(dir, peers, children);
@@ -129,6 +173,7 @@ async fn attend(dir: &Path, peers: &[DevPeer], children: &mut [Child], token: &s
         ready = ready => ready?,
         () = crate::serve::stop_signal() => return Ok(ExitCode::from(130)),
     }
+    wait_vault(dir).await;
     let list: Vec<&str> = peers.iter().map(|peer| peer.public.as_str()).collect();
     crate::print(&welcome(dir, &list, token, detach));
     if detach {

@@ -17,7 +17,7 @@ pub enum GcVerb {
     /// Say what will be deleted, when and why: what is decided, then what was dropped and can still be seen. Changes nothing.
     Plan,
     /// Compare a vault with what the cluster knows of it: files that are missing, and files that nothing refers to. Changes nothing;
-    /// the exit code is 1 when something is missing.
+    /// the exit code is 1 when something is missing or damaged.
     Verify {
         instance: String,
         /// Name or id of the vault; the peers' local directory when absent.
@@ -50,9 +50,9 @@ pub async fn run(verb: GcVerb, context: &Context) -> anyhow::Result<ExitCode> {
                 compared = compared.confirmed_by(&compare(&found, &known));
                 compared.missing = still_missing(&opened, compared.missing).await?;
             }
-            let missing = !compared.missing.is_empty();
+            let is_whole = compared.missing.is_empty() && compared.damaged.is_empty();
             output::show(&context.output, compared.json(), verify_sheet);
-            Ok(if missing { ExitCode::from(1) } else { ExitCode::SUCCESS })
+            Ok(if is_whole { ExitCode::SUCCESS } else { ExitCode::from(1) })
         }
     }
 }

@@ -10,12 +10,14 @@ use clap::Subcommand;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value as Json, json};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How often a watched job is looked at.
 const LOOK: Duration = Duration::from_millis(250);
 /// The exit code for a job that failed or was cancelled.
 const ENDED_BADLY: u8 = 2;
+/// How long a watched job may be out of reach: an election, or a peer that is started again.
+const OUT_OF_REACH: Duration = Duration::from_secs(60);
 /// Parts of a progress bar.
 const PARTS: u64 = 1_000;
 
@@ -56,8 +58,7 @@ pub async fn run(verb: JobVerb, context: &Context) -> anyhow::Result<ExitCode> {
         }
         JobVerb::Show { id } => {
             let mut shown = describe(&connection, id).await?;
-            let tasks = connection.all(&path(&["jobs", &id.to_string(), "tasks"]), &[], "tasks").await?;
-            shown["tasks"] = Json::Array(tasks);
+            shown["tasks"] = tasks(&connection, id).await?;
             output::show(&context.output, shown, sheet);
         }
         JobVerb::Watch { id } => {
@@ -66,7 +67,10 @@ pub async fn run(verb: JobVerb, context: &Context) -> anyhow::Result<ExitCode> {
         }
         JobVerb::Cancel { id, reason, confirm } => {
             let shown = describe(&connection, id).await?;
-            let what = format!("This ends {}; what it made so far is deleted.", title(&shown));
+            let what = match kind(&shown) {
+                "manifests" => format!("This ends {}; they are tried again ten minutes later.", title(&shown)),
+                _ => format!("This ends {}; what it made so far is deleted.", title(&shown)),
+            };
             let change = posting(&path(&["jobs", &id.to_string(), "cancel"]), &json!({"reason": reason}));
             if let Some(answer) = confirm::change(&connection, &confirm, &what, change).await? {
                 output::done(&context.output, &format!("job {id} cancelled"), &answer.revision);
@@ -95,6 +99,11 @@ async fn describe(connection: &Connection, id: u64) -> anyhow::Result<Json> {
     connection.anew().get(&path(&["jobs", &id.to_string()]), &[]).await
 }
 
+async fn tasks(connection: &Connection, id: u64) -> anyhow::Result<Json> {
+    let (connection, path) = (connection.anew(), path(&["jobs", &id.to_string(), "tasks"]));
+    Ok(Json::Array(connection.all(&path, &[], "tasks").await?))
+}
+
 fn has_ended(job: &Json) -> bool {
     matches!(text(job, "state").as_str(), "JOB_COMPLETED" | "JOB_FAILED" | "JOB_CANCELLED")
 }
@@ -112,7 +121,10 @@ async fn watch(connection: &Connection, context: &Context, mut job: Json) -> any
         bar.set_position(number(progress, "percent") * PARTS / 100);
         bar.set_message(message(&job));
         tokio::time::sleep(LOOK).await;
-        job = describe(connection, id).await?;
+        job = look_again(connection, id, &bar).await?;
+        if list(&job, "workers").is_empty() && !has_ended(&job) {
+            job["tasks"] = tasks(connection, id).await.unwrap_or_default();
+        }
     }
     bar.finish_and_clear();
     let completed = text(&job, "state") == "JOB_COMPLETED";
@@ -124,16 +136,44 @@ async fn watch(connection: &Connection, context: &Context, mut job: Json) -> any
     })
 }
 
+/// The job as it is now, from a cluster that may be away for a while.
+async fn look_again(connection: &Connection, id: u64, bar: &ProgressBar) -> anyhow::Result<Json> {
+    let until = Instant::now() + OUT_OF_REACH;
+    loop {
+        match describe(connection, id).await {
+            Ok(job) => return Ok(job),
+            Err(error) if Instant::now() >= until => {
+                bar.finish_and_clear();
+                let advice = format!("job {id} is not affected; `quorate job watch {id}` goes on watching it");
+                return Err(error.context(advice));
+            }
+            Err(_) => bar.set_message("the cluster does not answer; trying again"),
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
 /// What stands behind the bar: bytes, and who is at it.
 fn message(job: &Json) -> String {
     let progress = &job["progress"];
-    let (done, total) = (number(progress, "bytes_done"), number(progress, "bytes_total"));
-    let at_work: Vec<&str> = list(job, "workers").iter().filter_map(Json::as_str).collect();
-    let who = match at_work.is_empty() {
-        true => "waiting for a worker".to_owned(),
-        false => at_work.join(", "),
+    let amount = match kind(job) {
+        "manifests" => format!("{} of {} segments", number(progress, "rows_done"), number(progress, "rows_total")),
+        _ => format!(
+            "{} of {}",
+            bytes(number(progress, "bytes_done")),
+            bytes(number(progress, "bytes_total"))
+        ),
     };
-    format!("{} of {}, {who}", bytes(done), bytes(total))
+    let at_work: Vec<&str> = list(job, "workers").iter().filter_map(Json::as_str).collect();
+    // What keeps failing waits as well, and the reason is what its owner can do something about.
+    let waiting = list(job, "tasks").iter().filter(|task| text(task, "state") == "TASK_OPEN");
+    let reason = waiting.map(|task| text(task, "reason")).find(|reason| !reason.is_empty());
+    let who = match (at_work.is_empty(), reason) {
+        (false, _) => at_work.join(", "),
+        (true, Some(reason)) => format!("to be tried again: {reason}"),
+        (true, None) => "waiting for a worker".to_owned(),
+    };
+    format!("{amount}, {who}")
 }
 
 fn kind(job: &Json) -> &'static str {
@@ -168,13 +208,19 @@ fn capitalized_title(job: &Json) -> String {
 }
 
 fn ending(job: &Json) -> String {
-    let progress = &job["progress"];
     match text(job, "reason") {
         reason if !reason.is_empty() => format!("{} {}: {reason}.", capitalized_title(job), state(job)),
+        _ => format!("{} {}: {}.", capitalized_title(job), state(job), done(job)),
+    }
+}
+
+/// What a job has done: manifests say where files are, and copy none.
+fn done(job: &Json) -> String {
+    let progress = &job["progress"];
+    match kind(job) {
+        "manifests" => format!("{} described", counted(number(progress, "rows_done"), "segment")),
         _ => format!(
-            "{} {}: {} in {}.",
-            capitalized_title(job),
-            state(job),
+            "{} in {}",
             bytes(number(progress, "bytes_done")),
             counted(number(progress, "files_done"), "file")
         ),

@@ -40,7 +40,7 @@ impl Sheet {
     }
 
     pub fn row<const N: usize>(&mut self, cells: [String; N]) {
-        self.rows.push(cells.to_vec());
+        self.rows.push(cells.iter().map(|cell| printable(cell)).collect());
     }
 
     fn render(self) -> String {
@@ -66,6 +66,7 @@ pub fn show(arguments: &OutputArguments, mut data: Json, table: impl FnOnce(&Jso
         Form::Yaml => yaml::render(&data),
         Form::Table => {
             let (sentence, sheet) = table(&data);
+            let sentence = sentence.split('\n').map(printable).collect::<Vec<_>>().join("\n");
             match sheet.rows.is_empty() {
                 true => format!("{sentence}\n"),
                 false => format!("{sentence}\n\n{}", sheet.render()),
@@ -81,7 +82,7 @@ pub fn done(arguments: &OutputArguments, sentence: &str, revision: &str) {
     let text = match arguments.output {
         Form::Json => format!("{data:#}\n"),
         Form::Yaml => yaml::render(&data),
-        Form::Table => format!("{sentence} (revision {revision})\n"),
+        Form::Table => format!("{} (revision {revision})\n", printable(sentence)),
     };
     crate::print(&text);
 }
@@ -100,6 +101,18 @@ fn hide_secrets(data: &mut Json) {
         Json::Array(items) => items.iter_mut().for_each(hide_secrets),
         _ => {}
     }
+}
+
+/// Names are the callers' own: what would move the terminal's cursor or change its colours is shown as it would be written in a string.
+fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character.is_control() {
+            true => shown.extend(character.escape_default()),
+            false => shown.push(character),
+        }
+    }
+    shown
 }
 
 /// A text member; empty when absent. 64-bit numbers are texts in Doris's JSON.
@@ -127,6 +140,13 @@ mod tests {
         hide_secrets(&mut data);
         let expected = json!({"sk": HIDDEN, "ak": "a", "list": [{"obj_info": {"sk": HIDDEN}}], "empty": {"sk": ""}, "task": "sk"});
         assert_eq!(data, expected);
+    }
+
+    #[test]
+    fn control_characters_do_not_reach_the_terminal() {
+        let mut sheet = Sheet::new(["NAME"]);
+        sheet.row(["red\u{1b}[31m\nü".to_owned()]);
+        assert_eq!(sheet.render(), "NAME\nred\\u{1b}[31m\\nü\n");
     }
 
     #[test]

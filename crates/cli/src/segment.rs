@@ -4,6 +4,7 @@ use crate::amounts::{bytes, counted, distance, number};
 use crate::api::{path, posting};
 use crate::confirm::{self, ConfirmArguments};
 use crate::context::Context;
+use crate::doris::Connection;
 use crate::import::{self, ImportArguments};
 use crate::names::{DatabaseArguments, PastArguments};
 use crate::output::{self, Sheet, list, text};
@@ -98,7 +99,8 @@ pub async fn run(verb: SegmentVerb, context: &Context) -> anyhow::Result<()> {
         }
         SegmentVerb::List { place, past } => {
             let parameters = [past.parameter(), ("partition", place.partition.clone())];
-            let found = connection.all(&place.all_segments(), &parameters, "segments").await?;
+            let mut found = connection.all(&place.all_segments(), &parameters, "segments").await?;
+            name_partitions(&mut found, &place, &past, &connection).await?;
             output::show(&context.output, Json::Array(found), |found| list_sheet(&place.collection, found));
         }
         SegmentVerb::Drop {
@@ -106,14 +108,34 @@ pub async fn run(verb: SegmentVerb, context: &Context) -> anyhow::Result<()> {
             segment_ids,
             confirm,
         } => {
-            let count = counted(segment_ids.len() as u64, "segment");
+            let asked = segment_ids.len() as u64;
+            let count = counted(asked, "segment");
             let what = format!("This drops {count} of collection {}.", place.collection);
             let change = posting(&place.segments(&["drop"]), &json!({"segment_ids": segment_ids}));
             if let Some(answer) = confirm::change(&connection, &confirm, &what, change).await? {
-                let dropped = counted(number(&answer.result, "dropped"), "segment");
-                output::done(&context.output, &format!("{dropped} dropped"), &answer.revision);
+                let dropped = number(&answer.result, "dropped");
+                let absent = match asked - dropped.min(asked) {
+                    0 => String::new(),
+                    absent => format!("; {absent} of those named are not in partition {}", place.partition_or_default()),
+                };
+                let sentence = format!("{} dropped{absent}", counted(dropped, "segment"));
+                output::done(&context.output, &sentence, &answer.revision);
             }
         }
+    }
+    Ok(())
+}
+
+/// Other commands take a partition by its name, so that is what a list says.
+async fn name_partitions(segments: &mut [Json], place: &Place, past: &PastArguments, connection: &Connection) -> anyhow::Result<()> {
+    let partitions = connection
+        .anew()
+        .all(&place.below_collection(&["partitions"]), &[past.parameter()], "partitions")
+        .await?;
+    for segment in segments {
+        let id = text(segment, "partition_id");
+        let named = partitions.iter().find(|partition| text(partition, "partition_id") == id);
+        segment["partition"] = named.map_or(json!(null), |partition| partition["name"].clone());
     }
     Ok(())
 }
@@ -150,7 +172,7 @@ fn list_sheet(collection: &str, found: &Json) -> (String, Sheet) {
     for segment in found {
         sheet.row([
             text(segment, "segment_id"),
-            text(segment, "partition_id"),
+            text(segment, "partition"),
             text(segment, "rows"),
             list(segment, "files").len().to_string(),
             bytes(total(segment)),

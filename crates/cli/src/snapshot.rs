@@ -17,10 +17,13 @@ use tokio::time::Instant;
 
 /// Digits of a snapshot's id.
 const ID_DIGITS: usize = 20;
+/// The exit code of a snapshot that is made and cannot be used yet.
+const NOT_YET: u8 = 2;
 
 #[derive(Subcommand)]
 pub enum SnapshotVerb {
-    /// Keep the state of a collection, or of the whole instance, as it is now. Nothing is copied.
+    /// Keep the state of a collection, or of the whole instance, as it is now. Nothing is copied; the exit code is 2 when the snapshot is
+    /// made and cannot be used yet.
     Create(CreateArguments),
     /// Show a snapshot.
     Describe {
@@ -126,7 +129,7 @@ pub struct Which {
 pub async fn run(verb: SnapshotVerb, context: &Context) -> anyhow::Result<ExitCode> {
     let connection = context.open_with_token_if_any()?;
     match verb {
-        SnapshotVerb::Create(arguments) => create(arguments, &connection, context).await?,
+        SnapshotVerb::Create(arguments) => return create(arguments, &connection, context).await,
         SnapshotVerb::Describe { instance, which } => {
             let shown = find(&connection, &instance, &which).await?;
             output::show(&context.output, shown, describe);
@@ -163,7 +166,7 @@ pub async fn run(verb: SnapshotVerb, context: &Context) -> anyhow::Result<ExitCo
     Ok(ExitCode::SUCCESS)
 }
 
-async fn create(arguments: CreateArguments, connection: &Connection, context: &Context) -> anyhow::Result<()> {
+async fn create(arguments: CreateArguments, connection: &Connection, context: &Context) -> anyhow::Result<ExitCode> {
     let instance = &arguments.instance;
     let body = json!({
         "name": arguments.name, "collection": arguments.collection, "database": arguments.database,
@@ -171,8 +174,9 @@ async fn create(arguments: CreateArguments, connection: &Connection, context: &C
     });
     let made = connection.post(&path(&["instances", instance, "snapshots"]), &body).await?.result;
     let made = until_committed(connection, instance, made).await?;
+    let is_usable = text(&made, "state") == "COMMITTED";
     output::show(&context.output, made, describe);
-    Ok(())
+    Ok(if is_usable { ExitCode::SUCCESS } else { ExitCode::from(NOT_YET) })
 }
 
 async fn drop_snapshot(
@@ -238,7 +242,10 @@ async fn until_committed(connection: &Connection, instance: &str, made: Json) ->
     let (mut shown, connection) = (made, connection.anew());
     while text(&shown, "state") == "PENDING" {
         if Instant::now() + ROUND_PAUSE >= connection.deadline {
-            eprintln!("the snapshot is made, and its metadata file is not written yet; `quorate snapshot describe` tells when it is");
+            eprintln!(
+                "the snapshot is made, and its metadata file is not written yet; `quorate snapshot describe` tells when it is, \
+                 and `quorate status` what keeps it from being written"
+            );
             break;
         }
         tokio::time::sleep(ROUND_PAUSE).await;

@@ -45,7 +45,8 @@ fn wrong(status: &StatusReply) -> usize {
 }
 
 fn as_json(status: &StatusReply) -> serde_json::Value {
-    proto_json::render_message("quorate.v1.StatusReply", status)
+    // Whole, as `/api/v1/status`: whoever asks for `reachable` finds it also where it is false.
+    proto_json::render_whole(&proto_json::to_dynamic("quorate.v1.StatusReply", status))
 }
 
 async fn fetch(endpoints: &[String], tls: &TlsOptions) -> anyhow::Result<StatusReply> {
