@@ -2,6 +2,7 @@
 //! changes nothing.
 
 use crate::doris::{Answer, Connection, Outgoing};
+use crate::output::printable_lines;
 use anyhow::Context as _;
 use clap::Args;
 use std::io::{BufRead, Write};
@@ -25,7 +26,7 @@ pub async fn change(connection: &Connection, arguments: &ConfirmArguments, what:
             false => Ok(None),
         };
     }
-    eprintln!("{what}");
+    eprintln!("{}", printable_lines(what));
     preview(connection, change).await.map(|()| None)
 }
 
@@ -44,7 +45,7 @@ pub async fn preview(connection: &Connection, change: Outgoing) -> anyhow::Resul
 /// Whether to go on, once `what` has been said. Asks on standard error and reads the answer from standard input: no answer
 /// is no.
 pub fn agreed(arguments: &ConfirmArguments, what: &str) -> anyhow::Result<bool> {
-    eprintln!("{what}");
+    eprintln!("{}", printable_lines(what));
     if arguments.dry_run {
         eprintln!("--dry-run: nothing was changed");
         return Ok(false);

@@ -168,12 +168,15 @@ async fn wait_vault(dir: &Path) {
 
 /// Waits until all serve, says how to reach them, and in the foreground waits for the end.
 async fn attend(dir: &Path, peers: &[DevPeer], children: &mut [Child], token: &str, detach: bool) -> anyhow::Result<ExitCode> {
-    let ready = wait_ready(dir, peers, children);
+    let ready = async {
+        wait_ready(dir, peers, children).await?;
+        wait_vault(dir).await;
+        Ok::<_, anyhow::Error>(())
+    };
     tokio::select! {
         ready = ready => ready?,
         () = crate::serve::stop_signal() => return Ok(ExitCode::from(130)),
     }
-    wait_vault(dir).await;
     let list: Vec<&str> = peers.iter().map(|peer| peer.public.as_str()).collect();
     crate::print(&welcome(dir, &list, token, detach));
     if detach {

@@ -5,7 +5,7 @@ use crate::api::{path, posting};
 use crate::confirm::{self, ConfirmArguments};
 use crate::context::Context;
 use crate::doris::Connection;
-use crate::output::{self, Sheet, list, text};
+use crate::output::{self, Sheet, list, printable, text};
 use clap::Subcommand;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value as Json, json};
@@ -17,7 +17,9 @@ const LOOK: Duration = Duration::from_millis(250);
 /// The exit code for a job that failed or was cancelled.
 const ENDED_BADLY: u8 = 2;
 /// How long a watched job may be out of reach: an election, or a peer that is started again.
-const OUT_OF_REACH: Duration = Duration::from_secs(60);
+const OUT_OF_REACH: Duration = Duration::from_secs(30);
+/// Looks after which it is asked again what holds up a job that nobody works on.
+const LOOKS_BETWEEN_TASKS: u32 = 8;
 /// Parts of a progress bar.
 const PARTS: u64 = 1_000;
 
@@ -104,6 +106,13 @@ async fn tasks(connection: &Connection, id: u64) -> anyhow::Result<Json> {
     Ok(Json::Array(connection.all(&path, &[], "tasks").await?))
 }
 
+/// The first ones: what holds up one usually holds up all.
+async fn some_tasks(connection: &Connection, id: u64) -> anyhow::Result<Json> {
+    let page = [("page_size", "100".to_owned())];
+    let found = connection.anew().get(&path(&["jobs", &id.to_string(), "tasks"]), &page).await?;
+    Ok(found["tasks"].clone())
+}
+
 fn has_ended(job: &Json) -> bool {
     matches!(text(job, "state").as_str(), "JOB_COMPLETED" | "JOB_FAILED" | "JOB_CANCELLED")
 }
@@ -115,16 +124,22 @@ async fn watch(connection: &Connection, context: &Context, mut job: Json) -> any
     let bar = ProgressBar::new(PARTS);
     let style = ProgressStyle::with_template("{prefix} [{bar:32}] {percent:>3}% {msg}")?;
     bar.set_style(style.progress_chars("=> "));
-    bar.set_prefix(capitalized_title(&job));
+    bar.set_prefix(printable(&capitalized_title(&job)));
+    let (mut looks, mut held_up) = (0u32, Json::Null);
     while !has_ended(&job) {
         let progress = &job["progress"];
         bar.set_position(number(progress, "percent") * PARTS / 100);
-        bar.set_message(message(&job));
+        bar.set_message(printable(&message(&job)));
         tokio::time::sleep(LOOK).await;
         job = look_again(connection, id, &bar).await?;
-        if list(&job, "workers").is_empty() && !has_ended(&job) {
-            job["tasks"] = tasks(connection, id).await.unwrap_or_default();
+        looks += 1;
+        if looks % LOOKS_BETWEEN_TASKS == 0 && list(&job, "workers").is_empty() && text(&job, "state") == "JOB_RUNNING" {
+            held_up = some_tasks(connection, id).await.unwrap_or_default();
         }
+        job["tasks"].clone_from(&held_up);
+    }
+    if let Some(shown) = job.as_object_mut() {
+        shown.remove("tasks");
     }
     bar.finish_and_clear();
     let completed = text(&job, "state") == "JOB_COMPLETED";
@@ -144,7 +159,8 @@ async fn look_again(connection: &Connection, id: u64, bar: &ProgressBar) -> anyh
             Ok(job) => return Ok(job),
             Err(error) if Instant::now() >= until => {
                 bar.finish_and_clear();
-                let advice = format!("job {id} is not affected; `quorate job watch {id}` goes on watching it");
+                let advice =
+                    format!("nothing was heard of job {id} for a while, which may go on; `quorate job watch {id}` watches it again");
                 return Err(error.context(advice));
             }
             Err(_) => bar.set_message("the cluster does not answer; trying again"),

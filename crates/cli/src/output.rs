@@ -66,7 +66,7 @@ pub fn show(arguments: &OutputArguments, mut data: Json, table: impl FnOnce(&Jso
         Form::Yaml => yaml::render(&data),
         Form::Table => {
             let (sentence, sheet) = table(&data);
-            let sentence = sentence.split('\n').map(printable).collect::<Vec<_>>().join("\n");
+            let sentence = printable_lines(&sentence);
             match sheet.rows.is_empty() {
                 true => format!("{sentence}\n"),
                 false => format!("{sentence}\n\n{}", sheet.render()),
@@ -104,7 +104,7 @@ fn hide_secrets(data: &mut Json) {
 }
 
 /// Names are the callers' own: what would move the terminal's cursor or change its colours is shown as it would be written in a string.
-fn printable(text: &str) -> String {
+pub fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {
         match character.is_control() {
@@ -113,6 +113,11 @@ fn printable(text: &str) -> String {
         }
     }
     shown
+}
+
+/// The same of a text of several lines.
+pub fn printable_lines(text: &str) -> String {
+    text.split('\n').map(printable).collect::<Vec<_>>().join("\n")
 }
 
 /// A text member; empty when absent. 64-bit numbers are texts in Doris's JSON.

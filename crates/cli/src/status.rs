@@ -1,7 +1,7 @@
 //! `quorate status`: health first, then facts, then what to do.
 
 use crate::channel::{self, TlsArguments};
-use crate::output::Form;
+use crate::output::{Form, printable};
 use crate::yaml;
 use anyhow::bail;
 use clap::Args;
@@ -149,7 +149,10 @@ fn render(status: &StatusReply) -> String {
     for finding in &status.findings {
         out += &format!(
             "  {} {}: {}\n      {}\n",
-            finding.severity, finding.object, finding.text, finding.advice
+            finding.severity,
+            printable(&finding.object),
+            printable(&finding.text),
+            printable(&finding.advice)
         );
     }
     out

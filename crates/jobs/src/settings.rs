@@ -54,4 +54,4 @@ pub const MANIFESTS_AT_ONCE: usize = 8;
 /// The same trouble is logged this often.
 pub const COMPLAINT_INTERVAL: Duration = Duration::from_secs(60);
 /// A vault that nobody has tried for this long is not called unusable any more.
-pub const TROUBLE_REMEMBERED: Duration = Duration::from_secs(90);
+pub const TROUBLE_REMEMBERED: Duration = Duration::from_secs(300);

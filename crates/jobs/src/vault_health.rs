@@ -50,6 +50,11 @@ impl VaultHealth {
         self.lock().remove(&(scope, vault.to_owned()));
     }
 
+    /// Forgets all: who does not work on vaults any more hears of none that has come back. What a worker meets it notes anew.
+    pub fn forget(&self) {
+        self.lock().clear();
+    }
+
     /// Notes that a vault could not be opened. That one could is no sign yet: an object store is not asked before the first call.
     pub fn opened<T>(&self, scope: u64, vault: &str, outcome: &Result<T, ObjectError>) {
         if let Err(error) = outcome {

@@ -98,10 +98,14 @@ impl FileCopy {
         }
     }
 
+    fn check_recorded(&self, (size, checksum): (u64, Crc64), place: &str) -> Result<()> {
+        self.check_size(size, place)?;
+        self.check_checksum(checksum, place)
+    }
+
     /// Compares what was written, whose source was as recorded, with what it reads back as.
-    pub(crate) fn check_copy(&self, found: (u64, Crc64), place: impl Display) -> Result<()> {
-        let intact = self.check_size(found.0, &place).and_then(|()| self.check_checksum(found.1, &place));
-        intact.map_err(|_| {
+    pub(crate) fn check_copy(&self, found: (u64, Crc64), place: &str) -> Result<()> {
+        self.check_recorded(found, place).map_err(|_| {
             let (size, checksum) = found;
             let message = format!(
                 "{place} reads back as {size} bytes with checksum {checksum}, which is not what was written; look at the disk or the store below it"
@@ -282,7 +286,7 @@ impl Attempt<'_> {
         self.written.store(true, Ordering::Relaxed);
         let written = writer.finish().await?;
         if written.stored_checksum.is_none() && self.options.read_back == ReadBack::On {
-            verify_or_remove(target, file, written.checksum).await?;
+            verify_or_remove(target, file, written.checksum, FileCopy::check_copy).await?;
         }
         Ok(file.copied(written.checksum))
     }
@@ -316,21 +320,31 @@ impl Attempt<'_> {
                 .check_size(copy.size, &place)
                 .and_then(|()| expected.check_checksum(stored, &place)),
             (None, ReadBack::Off) => expected.check_size(copy.size, &place),
-            (None, ReadBack::On) => return verify_or_remove(target, file, wanted).await.map(|()| wanted),
+            (None, ReadBack::On) => {
+                // A source that only the store has read may be what is wrong.
+                let is_known = found.checksum.is_some() || file.checksum.is_none();
+                let check = if is_known { FileCopy::check_copy } else { FileCopy::check_recorded };
+                return verify_or_remove(target, file, wanted, check).await.map(|()| wanted);
+            }
         };
         keep_or_remove(target, file, compared).await.map(|()| wanted)
     }
 }
 
 /// Reads the target and compares.
-async fn verify_or_remove(target: &Vault, file: &FileCopy, wanted: Crc64) -> Result<()> {
+async fn verify_or_remove(
+    target: &Vault,
+    file: &FileCopy,
+    wanted: Crc64,
+    check: fn(&FileCopy, (u64, Crc64), &str) -> Result<()>,
+) -> Result<()> {
     let expected = FileCopy {
         checksum: Some(wanted),
         ..file.clone()
     };
     let place = target.show(&file.target_path);
     let compared = match target.checksum(&file.target_path).await {
-        Ok(found) => expected.check_copy(found, &place),
+        Ok(found) => check(&expected, found, &place),
         Err(error) => Err(error),
     };
     keep_or_remove(target, file, compared).await

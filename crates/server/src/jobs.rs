@@ -98,6 +98,7 @@ async fn lead(vaults: PeerVaults) {
             () = go_on_marking => {}
             () = follower(&node) => {}
         }
+        vaults.app.job_counters.vaults.forget();
     }
 }
 

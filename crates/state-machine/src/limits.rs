@@ -124,10 +124,13 @@ pub const MAX_TASK_ROWS: u64 = 256;
 pub const MAX_TASK_FILE_BYTES: u64 = 256 << 20;
 /// Tasks one planning command adds.
 pub const MAX_TASKS_PER_COMMAND: usize = 500;
-/// Failures of a task before its job fails.
+/// Failures of a task before its job fails, but for those of a vault that is away.
 pub const MAX_TASK_ATTEMPTS: u32 = 5;
 /// Claims of a task that may end by themselves before its job fails: a task that kills its workers must not go on for ever.
 pub const MAX_TASK_EXPIRATIONS: u32 = 20;
+/// Failures of a task because a vault is away, which are no attempts: with a pause of a minute between them more than a day. What their
+/// claims wrote is condemned by one command.
+pub const MAX_VAULT_FAILURES: u32 = 2_000;
 /// Jobs that have not ended.
 pub const MAX_ACTIVE_JOBS: u64 = 1_000;
 /// Claims one worker takes at once.

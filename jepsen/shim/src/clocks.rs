@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 const SECOND_NS: i64 = 1_000_000_000;
 const RIGHT: i64 = 1_000;
-/// The latest that a wrong monotonic clock has shown: it is wrong, and still never goes back.
+/// The latest that the monotonic clock has shown: it may be wrong, and still never goes back.
 static SHOWN: AtomicI64 = AtomicI64::new(0);
 
 /// Takes the place of libc's.
@@ -23,7 +23,7 @@ pub unsafe extern "C" fn clock_gettime(clock: clockid_t, into: *mut timespec) ->
         _ => return done,
     };
     let wrong_by = wrong_by_ns(wall);
-    if done == 0 && wrong_by != 0 {
+    if done == 0 && (wrong_by != 0 || clock == libc::CLOCK_MONOTONIC) {
         // SAFETY: the kernel has just written there.
         let time = unsafe { &mut *into };
         let mut shown = time.tv_sec * SECOND_NS + time.tv_nsec + wrong_by;

@@ -1,7 +1,7 @@
 //! Brings snapshots forward: writes their metadata files, starts the jobs for their manifests, and deletes the files of those that
 //! were dropped. Files come before the command that says so, when they are written and when they are deleted.
 
-use super::{Access, Round, StepError, VaultKey, VaultTurns};
+use super::{Access, Round, StepError, VaultKey, VaultTurns, place_of};
 use crate::settings::{PENDING_SNAPSHOT_PATIENCE, ROUND_INTERVAL, SNAPSHOTS_PER_ROUND, VAULT_PAUSE};
 use crate::vaults::Vaults;
 use futures::StreamExt;
@@ -113,7 +113,8 @@ impl SnapshotSteps {
         let mut work: BTreeMap<Turn, Work> = BTreeMap::new();
         for snapshot in waiting {
             let key = key_of(&snapshot);
-            let turn = ((snapshot.scope.0, snapshot.record.vault.clone()), pace(&snapshot));
+            // All that is kept in one place has one turn, so that a busy instance does not take it from the others.
+            let turn = (place_of(&(snapshot.scope.0, snapshot.record.vault.clone())), pace(&snapshot));
             if snapshot.state() == SnapshotState::Pending
                 && now.duration_since(*self.pending.entry(key).or_insert(now)) >= PENDING_SNAPSHOT_PATIENCE
             {
@@ -170,8 +171,7 @@ async fn work_off<N: Query + Propose, V: Vaults>(access: &Access<N, V>, turn: Tu
                 ended.paused.push((key_of(&snapshot), VAULT_PAUSE));
                 let StepError::Object(error) = error else { continue };
                 if error.concerns_the_vault() {
-                    let ((scope, name), _) = &ended.turn;
-                    access.counters.vaults.failed(*scope, name, &error);
+                    access.counters.vaults.failed(snapshot.scope.0, &snapshot.record.vault, &error);
                     ended.pause = Some(VAULT_PAUSE);
                 }
             }

@@ -1,7 +1,7 @@
 //! Jobs this worker leaves to others for a while, because a task of theirs failed here just now.
 //!
-//! A machine that lacks a vault fails each task within milliseconds and would be the first to ask for it again, until the task's attempts
-//! are used up and its job fails, though other workers could do it.
+//! A machine that lacks a vault fails each task within milliseconds and would be the first to ask for it again, though other workers
+//! could do it.
 
 use crate::settings::{AVOID_FIRST, AVOID_LONGEST};
 use quorate_state_machine::limits::MAX_AVOIDED_JOBS;

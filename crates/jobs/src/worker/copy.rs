@@ -3,7 +3,7 @@
 use super::{Done, Failure, Work};
 use crate::vaults::Vaults;
 use crate::work_source::WorkSource;
-use quorate_objects::{CopiedBytes, CopyOptions, Crc64, FileCopy, ObjectErrorKind, ObjectPath, copy_files};
+use quorate_objects::{CopiedBytes, CopyOptions, Crc64, FileCopy, ObjectError, ObjectErrorKind, ObjectPath, copy_files};
 use quorate_state_machine::jobs::translate::{SegmentCopy, translate};
 use quorate_wire::quorate::v1::{SegmentFile, SourceRow};
 use std::collections::BTreeMap;
@@ -50,18 +50,22 @@ async fn copy_all<S: WorkSource, V: Vaults>(work: &Work<S, V>, segments: &[Segme
             work.progress.bytes.store(before.bytes + copied.bytes, Ordering::Relaxed);
         };
         if let Err(error) = copy_files(&source, &target, &files, CopyOptions::default(), &progress).await {
+            let mut is_of_the_vault = false;
             if error.concerns_the_vault() {
-                // The error does not say which of the two.
-                health.note(scope, name, &source.head(&files[0].source_path).await);
-                health.note(
-                    work.task.target_scope,
-                    &work.task.target_vault,
-                    &target.head(&files[0].target_path).await,
-                );
+                // The error does not say which of the two, nor whether it is this object alone.
+                let found = source.head(&files[0].source_path).await;
+                health.note(scope, name, &found);
+                let written = target.head(&files[0].target_path).await;
+                health.note(work.task.target_scope, &work.task.target_vault, &written);
+                let is_away = |outcome: &Result<_, ObjectError>| outcome.as_ref().is_err_and(ObjectError::concerns_the_vault);
+                is_of_the_vault = is_away(&found) || is_away(&written);
             }
             return Err(match error.kind {
                 ObjectErrorKind::NotFound if has_moved(work, segments).await? => Failure::moved(error),
-                _ => error.into(),
+                _ => Failure {
+                    is_of_the_vault,
+                    ..error.into()
+                },
             });
         }
         health.worked(scope, name);

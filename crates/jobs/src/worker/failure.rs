@@ -66,10 +66,10 @@ impl From<ObjectError> for Failure {
             | ObjectErrorKind::Failed => true,
         };
         Failure {
-            is_of_the_vault: error.concerns_the_vault(),
             reason: error.message,
             can_retry,
             is_of_this_machine: true,
+            is_of_the_vault: false,
         }
     }
 }

@@ -162,7 +162,8 @@ pub(super) async fn keep_alive<S: WorkSource>(worker: String, source: S, held: H
                 fence,
                 reason,
                 can_retry: true,
-                is_of_the_vault: true,
+                // What hangs may be one file: it is an attempt.
+                is_of_the_vault: false,
             };
             // If it is not heard, the claim ends by itself.
             if let Err(error) = source.fail(report).await {

@@ -278,7 +278,7 @@ fn read_back_files_of(task: &Task) -> Outcome {
         let Some(file) = task.files.get(index) else { break };
         let name = task.target.file(&file.target_path);
         let verified = reading_back::checksum_on_disk(&name, file.size, &mut buffer, &task.stopped)
-            .and_then(|found| file.check_copy(found, name.display()));
+            .and_then(|found| file.check_copy(found, &name.display().to_string()));
         if let Err(error) = verified {
             task.stopped.store(true, Ordering::Relaxed);
             return Err((error, Vec::new()));

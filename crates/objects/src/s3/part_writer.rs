@@ -179,19 +179,13 @@ impl S3Writer {
         let stored = self.vault.head(&self.path).await?;
         let checksum = self.hasher.finish();
         let differs = match stored.checksum {
-            _ if stored.size != self.size => Some((
-                ObjectErrorKind::SizeMismatch,
-                format!("{} bytes", stored.size),
-                format!("{}", self.size),
-            )),
-            Some(found) if found != checksum => {
-                Some((ObjectErrorKind::ChecksumMismatch, format!("checksum {found}"), checksum.to_string()))
-            }
+            _ if stored.size != self.size => Some((format!("{} bytes", stored.size), format!("{}", self.size))),
+            Some(found) if found != checksum => Some((format!("checksum {found}"), checksum.to_string())),
             _ => None,
         };
         match differs {
-            Some((kind, found, wanted)) => Err(ObjectError::new(
-                kind,
+            Some((found, wanted)) => Err(ObjectError::new(
+                ObjectErrorKind::BadCopy,
                 format!(
                     "the store has {} with {found}, {wanted} was written; write it again under another path",
                     self.vault.show(&self.path)

@@ -19,8 +19,7 @@ pub struct FailTask {
     /// False for what cannot pass, such as a file that is missing.
     #[prost(bool, tag = "5")]
     pub can_retry: bool,
-    /// A vault cannot be used from where it was tried: that says nothing about the task, and is no attempt. It lasts until the job's
-    /// deadline at most.
+    /// A vault cannot be used from where it was tried: that says nothing about the task, and is no attempt.
     #[prost(bool, tag = "6")]
     pub is_of_the_vault: bool,
 }
@@ -49,11 +48,14 @@ impl Command for FailTask {
         };
         let before = claim.task;
         let attempts = before.attempts + u32::from(!self.is_of_the_vault);
+        let vault_failures = before.vault_failures + u32::from(self.is_of_the_vault);
+        let tries = if self.is_of_the_vault { vault_failures } else { attempts };
         let mut after = TaskRecord {
             state: TaskState::TaskOpen as i32,
             attempts,
+            vault_failures,
             reason: ending::bounded(&self.reason).to_owned(),
-            not_before_ms: context.now().0.saturating_add(tasks::back_off_ms(attempts)),
+            not_before_ms: context.now().0.saturating_add(tasks::back_off_ms(tries)),
             files_done: 0,
             bytes_done: 0,
             ..before.clone()

@@ -122,5 +122,7 @@ pub fn fail_by_task(context: &mut ApplyContext<'_, '_>, job: ActiveJob, number: 
 
 /// Whether a task has failed so often that its job is given up.
 pub fn is_given_up(task: &crate::record::TaskRecord) -> bool {
-    task.attempts >= limits::MAX_TASK_ATTEMPTS || task.expirations >= limits::MAX_TASK_EXPIRATIONS
+    task.attempts >= limits::MAX_TASK_ATTEMPTS
+        || task.expirations >= limits::MAX_TASK_EXPIRATIONS
+        || task.vault_failures >= limits::MAX_VAULT_FAILURES
 }

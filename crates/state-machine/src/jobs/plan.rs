@@ -39,11 +39,7 @@ pub fn next(reader: &dyn Reader, job: &ActiveJob) -> Result<PlanTasks, StoreErro
         for row in &page.rows {
             round.add(table, row)?;
         }
-        // A page that is not full and not the last passed over all the keys that one may: rows of later revisions, and dropped ones.
-        round.keys += match page.resume_after {
-            Some(_) if page.rows.len() < ROWS_PER_PAGE => limits::MAX_PAGE_KEYS,
-            _ => ROWS_PER_PAGE,
-        };
+        round.keys += page.keys;
         match page.resume_after {
             Some(resume_after) => after_key = Some(resume_after),
             None => (at, after_key) = (at + 1, None),

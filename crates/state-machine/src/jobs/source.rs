@@ -34,6 +34,8 @@ pub struct SourcePage {
     pub rows: Vec<FoundRow>,
     /// Where to go on; `None` when the table has no more.
     pub resume_after: Option<Vec<u8>>,
+    /// Keys that were looked at, shown or not.
+    pub keys: usize,
 }
 
 impl<'a> Source<'a> {
@@ -71,6 +73,7 @@ impl<'a> Source<'a> {
         Ok(SourcePage {
             rows: visible,
             resume_after: page.resume_after,
+            keys: page.keys,
         })
     }
 

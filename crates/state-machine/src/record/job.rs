@@ -147,6 +147,9 @@ pub struct TaskRecord {
     pub files_done: u64,
     #[prost(uint64, tag = "15")]
     pub bytes_done: u64,
+    /// Failures because a vault was away, which are no attempts.
+    #[prost(uint32, tag = "16")]
+    pub vault_failures: u32,
 }
 
 /// The peers' shared directory, once it carries its marker.

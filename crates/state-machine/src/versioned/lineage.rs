@@ -57,6 +57,8 @@ pub struct LineagePage {
     pub rows: Vec<FoundRow>,
     /// Pass it as `after_key` to go on; `None` when nothing is left.
     pub resume_after: Option<Vec<u8>>,
+    /// Keys that were looked at, shown or not.
+    pub keys: usize,
 }
 
 /// The key of a scope's [`ParentRecord`].
@@ -144,6 +146,7 @@ impl Lineage {
                 .min()
                 .cloned();
             let Some(key) = nearest else { return Ok(page) };
+            page.keys += 1;
             let mut winner: Option<(ScopeId, Version)> = None;
             for (scope, versions, next) in &mut sources {
                 if next.as_ref().is_none_or(|(at, _)| *at != key) {

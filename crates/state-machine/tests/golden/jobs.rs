@@ -189,6 +189,7 @@ pub fn records() -> Vec<Golden> {
         not_before_ms: 13,
         files_done: 14,
         bytes_done: 15,
+        vault_failures: 16,
     };
     let vault = LocalVaultRecord {
         vault_id: "v".into(),
@@ -204,7 +205,7 @@ pub fn records() -> Vec<Golden> {
         record(mapping, "08ac0210021a0170"),
         record(
             task,
-            "080210081a01612201622a09080110ac021802200330ac023a017740084809500a580b620172680d700e780f",
+            "080210081a01612201622a09080110ac021802200330ac023a017740084809500a580b620172680d700e780f800110",
         ),
     ]
 }

@@ -210,7 +210,7 @@ fn a_round_of_planning_ends_also_where_its_source_shows_nothing() {
 fn a_vault_that_is_away_uses_up_no_attempts() {
     let (mut bench, job) = started(JobKind::Restore, 1);
     let mut task = claim(&mut bench, "w", 16).remove(0);
-    for _ in 0..4 * limits::MAX_TASK_ATTEMPTS {
+    for _ in 0..limits::MAX_VAULT_FAILURES - 1 {
         let fail = FailTask {
             job,
             task: task.task,
@@ -220,11 +220,20 @@ fn a_vault_that_is_away_uses_up_no_attempts() {
             is_of_the_vault: true,
         };
         assert!(bench.run(&fail).expect("reported").accepted);
-        bench.now_ms += 1_000;
+        bench.now_ms += 60_000;
         task = claim(&mut bench, "w", 1).remove(0);
     }
     fail(&mut bench, &task, true);
     assert_eq!(describe(&bench, job).state(), JobState::JobRunning, "its first attempt");
+    bench.now_ms += 60_000;
+    let again = claim(&mut bench, "w", 1).remove(0);
+    assert!(complete(&mut bench, &again));
+    let condemned = invariants::table::<CondemnedRecord>(&bench, RecordTable::Condemned);
+    assert_eq!(
+        condemned.len(),
+        limits::MAX_VAULT_FAILURES as usize,
+        "what each earlier claim may have written"
+    );
     invariants::check(&bench);
 }
 
