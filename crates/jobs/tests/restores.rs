@@ -194,6 +194,24 @@ async fn a_vault_that_comes_back_in_time_is_used() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_share_that_goes_away_in_the_middle_is_no_missing_file() {
+    let mut world = World::new().await;
+    let source = world.snapshot("source", 1, 1_000);
+    let name = source.names().swap_remove(0);
+    let (file, away) = (world.vaults.path().join(&name), world.vaults.path().join("away"));
+    std::fs::rename(&file, &away).expect("moved");
+    // For the target and the source; what the copy finds after that is an empty mount point.
+    world.vaults.trouble(Trouble::NoMarkerAfter(2));
+    let job = world.restore(&source, "copy", 0).expect("started");
+    world.start_all();
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert_eq!(world.state.describe(job).state(), JobState::JobRunning);
+    std::fs::rename(&away, &file).expect("moved back");
+    world.vaults.open_again();
+    assert_eq!(world.end_of(job).await.0.state(), JobState::JobCompleted);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_machine_without_the_vault_leaves_the_job_to_the_others() {
     // Twelve tasks; the worker that can do them needs a minute for all, four at a time.
     let (mut world, source, job) = World::restoring(3_000, 100).await;

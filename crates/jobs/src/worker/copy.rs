@@ -60,6 +60,9 @@ async fn copy_all<S: WorkSource, V: Vaults>(work: &Work<S, V>, segments: &[Segme
                 let is_away = |outcome: &Result<_, ObjectError>| outcome.as_ref().is_err_and(ObjectError::concerns_the_vault);
                 is_of_the_vault = is_away(&found) || is_away(&written);
             }
+            // A share that has gone away looks like files that are missing.
+            open(scope, name).await?;
+            open(work.task.target_scope, &work.task.target_vault).await?;
             return Err(match error.kind {
                 ObjectErrorKind::NotFound if has_moved(work, segments).await? => Failure::moved(error),
                 _ => Failure {

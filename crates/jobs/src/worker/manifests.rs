@@ -15,20 +15,28 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
 pub(super) async fn write<S: WorkSource, V: Vaults>(work: &Work<S, V>, rows: &[SourceRow]) -> Result<Done, Failure> {
-    let opened = work.vaults.open(work.task.target_scope, &work.task.target_vault).await;
     let health = &work.counters.vaults;
-    health.opened(work.task.target_scope, &work.task.target_vault, &opened);
-    let vault = opened.map_err(Failure::of_vault)?;
+    let open = async || {
+        let opened = work.vaults.open(work.task.target_scope, &work.task.target_vault).await;
+        health.opened(work.task.target_scope, &work.task.target_vault, &opened);
+        opened.map_err(Failure::of_vault)
+    };
+    let vault = open().await?;
     fail::fail_point!("job_manifests_before", |_| Err(Failure::for_good("injected".to_owned())));
     let rows = rows.to_vec();
-    futures::stream::iter(rows)
+    let written = futures::stream::iter(rows)
         .map(|row| write_one(vault.clone(), work.task.target_path.clone(), row))
         .buffer_unordered(MANIFESTS_AT_ONCE)
         .try_for_each(|files| {
             work.progress.files.fetch_add(files, Ordering::Relaxed);
             std::future::ready(Ok(()))
         })
-        .await?;
+        .await;
+    if let Err(failure) = written {
+        // A share that has gone away looks like a file that cannot be made.
+        open().await?;
+        return Err(failure);
+    }
     health.worked(work.task.target_scope, &work.task.target_vault);
     fail::fail_point!("job_manifests_after", |_| Err(Failure::for_good("injected".to_owned())));
     Ok(Done {

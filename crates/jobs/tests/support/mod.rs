@@ -177,6 +177,8 @@ pub struct Directories {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trouble {
     NoMarker,
+    /// After it was opened so often.
+    NoMarkerAfter(u32),
     Slow(Duration),
     Hangs,
 }
@@ -229,6 +231,17 @@ impl Directories {
         self.troubles.lock().expect("no panic while held").clear();
     }
 
+    fn take_trouble(&self, scope: u64) -> Option<Trouble> {
+        let mut troubles = self.troubles.lock().expect("no panic while held");
+        let trouble = troubles.get_mut(&scope)?;
+        match trouble {
+            Trouble::NoMarkerAfter(0) => *trouble = Trouble::NoMarker,
+            Trouble::NoMarkerAfter(opens) => *opens -= 1,
+            _ => {}
+        }
+        Some(*trouble)
+    }
+
     /// How often a vault was opened, or was tried to.
     pub fn opened(&self) -> u64 {
         self.opened.load(Ordering::Relaxed)
@@ -257,9 +270,9 @@ fn collect(root: &Path, directory: &Path, found: &mut Vec<String>) {
 impl Vaults for Directories {
     async fn open(&self, scope: u64, vault: &str) -> Result<Vault, ObjectError> {
         self.opened.fetch_add(1, Ordering::Relaxed);
-        let trouble = self.troubles.lock().expect("no panic while held").get(&scope).copied();
+        let trouble = self.take_trouble(scope);
         match trouble {
-            None => {}
+            None | Some(Trouble::NoMarkerAfter(_)) => {}
             Some(Trouble::Slow(pause)) => tokio::time::sleep(pause).await,
             Some(Trouble::Hangs) => std::future::pending().await,
             Some(Trouble::NoMarker) => {
