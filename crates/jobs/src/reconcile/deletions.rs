@@ -125,10 +125,14 @@ async fn delete_all<N, V: Vaults>(
     done: &mut Vec<DeletionKey>,
 ) -> Result<(), ObjectError> {
     let vault = access.vaults.open(*scope, name).await?;
+    let mut outcome = Ok(());
     for (key, record) in rows {
         match delete(&vault, &record).await {
             Ok(count) => Counters::add(&access.counters.files_deleted, count),
-            Err(error) if error.concerns_the_vault() => return Err(error),
+            Err(error) if error.concerns_the_vault() => {
+                outcome = Err(error);
+                break;
+            }
             Err(error) => {
                 Counters::add(&access.counters.delete_errors, 1);
                 access.complaints.log("delete condemned files", &error);
@@ -143,7 +147,7 @@ async fn delete_all<N, V: Vaults>(
         done.clear();
         return Err(error);
     }
-    Ok(())
+    outcome
 }
 
 /// Deletes the files of one row, or all below its directory; returns how many.
