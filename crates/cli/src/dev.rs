@@ -88,7 +88,10 @@ fn start(arguments: StartArguments) -> anyhow::Result<ExitCode> {
     if arguments.token.as_deref() == Some("") {
         bail!("--token is empty; leave it away for Doris's well-known one");
     }
-    if arguments.base_port == 0 || arguments.base_port.checked_add(10 * arguments.peers).is_none() {
+    if arguments.base_port == 0 {
+        bail!("--base-port is 0; peers find each other by their ports, so choose one");
+    }
+    if arguments.base_port.checked_add(10 * arguments.peers).is_none() {
         bail!(
             "--base-port {} leaves no room for {} peers below 65536",
             arguments.base_port,

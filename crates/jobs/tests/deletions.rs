@@ -44,6 +44,33 @@ async fn a_file_that_cannot_be_deleted_holds_up_no_other() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_not_found_in_a_share_that_went_away_is_not_deleted() {
+    let mut world = World::new().await;
+    let names: Vec<String> = world.collection("logs", 3, 100).into_iter().map(|(name, _)| name).collect();
+    drop_logs(&world.state);
+    tokio::time::sleep(Duration::from_millis(HISTORY_WINDOW_MS)).await;
+    world.state.apply(&CollectVersions::default()).expect("runs");
+    let root = world.vaults.path().to_owned();
+    let moves: Vec<_> = names
+        .iter()
+        .enumerate()
+        .map(|(at, name)| (root.join(name), root.join(format!("away-{at}"))))
+        .collect();
+    moves.iter().for_each(|(file, away)| fs::rename(file, away).expect("moved"));
+    // For the look before; afterwards the mount is known to be gone.
+    world.vaults.trouble(Trouble::NoMarkerAfter(1));
+    world.start(Part::Reconciler);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    for (file, away) in &moves {
+        fs::create_dir_all(file.parent().expect("below the vault")).expect("made");
+        fs::rename(away, file).expect("moved back");
+    }
+    world.vaults.open_again();
+    world.cleaned_up().await;
+    assert_eq!(world.vaults.files(), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_page_of_files_that_cannot_be_deleted_holds_up_none_behind_it() {
     let mut world = World::new().await;
     let names: Vec<String> = world.collection("logs", 150, 10).into_iter().map(|(name, _)| name).collect();

@@ -31,11 +31,25 @@ pub enum TokenRule {
 pub struct Calls {
     pub app: Arc<App>,
     token: TokenRule,
+    /// Whether its calls wait for something to happen.
+    waits: bool,
 }
 
 impl Calls {
     pub fn new(app: &Arc<App>, token: TokenRule) -> Calls {
-        Calls { app: app.clone(), token }
+        Calls {
+            app: app.clone(),
+            token,
+            waits: false,
+        }
+    }
+
+    /// The same for calls that wait for something to happen: however long that takes, they are not slow.
+    pub fn waiting(&self) -> Calls {
+        Calls {
+            waits: true,
+            ..self.clone()
+        }
     }
 
     /// Admission, metadata, metrics around one call.
@@ -49,52 +63,32 @@ impl Calls {
         Fut: Future<Output = Result<(Revision, Rep), MetaError>>,
     {
         let started = Instant::now();
-        let id = request_id(request.metadata()).ok().flatten();
-        let result = self.answer(request, work).await;
-        self.app.served(call, outcome(&result), id, started);
-        result
-    }
-
-    /// The same around a call that waits for something to happen: however long that takes, it is not slow.
-    pub async fn around_waiting<Req, Rep, Fut>(
-        &self,
-        call: &'static str,
-        request: Request<Req>,
-        work: impl FnOnce(Node, Req, CallInfo) -> Fut,
-    ) -> Result<Response<Rep>, Status>
-    where
-        Fut: Future<Output = Result<(Revision, Rep), MetaError>>,
-    {
-        let started = Instant::now();
-        let result = self.answer(request, work).await;
-        self.app.metrics.served(call, outcome(&result), started);
-        result
-    }
-
-    async fn answer<Req, Rep, Fut>(
-        &self,
-        request: Request<Req>,
-        work: impl FnOnce(Node, Req, CallInfo) -> Fut,
-    ) -> Result<Response<Rep>, Status>
-    where
-        Fut: Future<Output = Result<(Revision, Rep), MetaError>>,
-    {
         let app = &self.app;
-        let _permit = app.admit().map_err(|error| status(app, error))?;
-        let allowed = match self.token {
-            TokenRule::BeyondLoopback => check_token(app, request.metadata()),
-            TokenRule::Always => require_token(app, request.metadata()),
-        };
-        allowed.map_err(|error| status(app, error))?;
-        let info = call_info(app, request.metadata()).map_err(|error| status(app, error))?;
-        check_redirect(app, &info)?;
-        let node = app.node().map_err(|error| status(app, error))?.clone();
-        let (revision, reply) = work(node, request.into_inner(), info).await.map_err(|error| status(app, error))?;
-        let mut response = response(app, reply, revision);
-        if info.dry_run {
-            response.metadata_mut().insert(DRY_RUN, MetadataValue::from_static("1"));
+        let id = request_id(request.metadata()).ok().flatten();
+        let result = async {
+            let _permit = app.admit().map_err(|error| status(app, error))?;
+            let allowed = match self.token {
+                TokenRule::BeyondLoopback => check_token(app, request.metadata()),
+                TokenRule::Always => require_token(app, request.metadata()),
+            };
+            allowed.map_err(|error| status(app, error))?;
+            let info = call_info(app, request.metadata()).map_err(|error| status(app, error))?;
+            check_redirect(app, &info)?;
+            let node = app.node().map_err(|error| status(app, error))?.clone();
+            let (revision, reply) = work(node, request.into_inner(), info).await.map_err(|error| status(app, error))?;
+            let mut response = response(app, reply, revision);
+            if info.dry_run {
+                response.metadata_mut().insert(DRY_RUN, MetadataValue::from_static("1"));
+            }
+            Ok(response)
         }
-        Ok(response)
+        .await;
+        let outcome = if result.is_ok() { "ok" } else { "error" };
+        match self.waits {
+            true => app.metrics.served(call, outcome, started),
+            false => app.served(call, outcome, id, started),
+        }
+        result
     }
 
     /// A write: prepared here, decided in the log.
@@ -154,13 +148,6 @@ impl Calls {
             Ok((revision, reply))
         })
         .await
-    }
-}
-
-fn outcome<R>(result: &Result<R, Status>) -> &'static str {
-    match result {
-        Ok(_) => "ok",
-        Err(_) => "error",
     }
 }
 

@@ -105,7 +105,7 @@ impl wire::snapshots_server::Snapshots for SnapshotsService {
             }
             Ok(settled(&node, made, instance_id, &info).await)
         };
-        self.calls.around_waiting(CreateSnapshot::NAME, request, work).await
+        self.calls.waiting().around(CreateSnapshot::NAME, request, work).await
     }
 
     async fn describe_snapshot(&self, request: Request<wire::DescribeSnapshotRequest>) -> Result<Response<wire::Snapshot>, Status> {

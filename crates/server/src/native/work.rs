@@ -84,7 +84,7 @@ impl wire::work_server::Work for WorkService {
             let latest = info.deadline.checked_sub(CLAIM_RESERVE).unwrap_or(info.deadline);
             claim(&node, &command, &info, latest.min(Instant::now() + wait)).await
         };
-        self.calls.around_waiting(ClaimTasks::NAME, request, work).await
+        self.calls.waiting().around(ClaimTasks::NAME, request, work).await
     }
 
     async fn renew_claims(&self, request: Request<wire::RenewClaimsRequest>) -> Result<Response<wire::RenewClaimsReply>, Status> {
