@@ -5,7 +5,8 @@ use std::time::Duration;
 /// What the configuration of a peer may change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Tasks a worker does at once. The files of all of them share one bound, so more tasks hide more waiting and move no more bytes.
+    /// Tasks a worker does at once; beside them, one of each further job, up to as many again. The files of all of them share one bound,
+    /// so more tasks hide more waiting and move no more bytes.
     pub tasks_at_once: usize,
 }
 
@@ -17,7 +18,7 @@ impl Default for Settings {
 
 /// A reconciler that hears of no change looks by itself after this: deadlines and pauses end without anything being applied.
 pub const ROUND_INTERVAL: Duration = Duration::from_millis(500);
-/// Rounds are at least this far apart, however much is applied: each reads all active jobs.
+/// Rounds, and looks for work, are at least this far apart, however much is applied: each reads all active jobs.
 pub const ROUND_PAUSE: Duration = Duration::from_millis(20);
 /// What has no hurry is looked at this often.
 pub const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);

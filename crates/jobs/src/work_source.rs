@@ -1,14 +1,16 @@
 //! What a worker asks for: in a peer the state itself, in a process of its own any peer's API.
 
-use crate::settings::CLAIM_WAIT;
-use crate::worker::Avoided;
+use crate::settings::{CLAIM_WAIT, ROUND_INTERVAL, ROUND_PAUSE};
+use crate::worker::{Avoided, Held};
 use quorate_model::MetaError;
 use quorate_state_machine::access::{Propose, Query};
 use quorate_state_machine::command::ApplyError;
 use quorate_state_machine::commands::{ClaimTasks, CompleteTask, FailTask, RenewClaims};
 use quorate_state_machine::jobs::{self, tasks};
+use quorate_state_machine::limits::MAX_AVOIDED_JOBS;
 use quorate_state_machine::queries;
 use quorate_wire::quorate::v1::{ClaimProgress, CompleteTaskRequest, FailTaskRequest, ReadTaskRequest, SourceRow, TaskAssignment};
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -20,12 +22,24 @@ pub struct Wanted {
     /// At most so many.
     pub tasks: u32,
     pub(crate) avoided: Avoided,
+    /// Claims whose jobs get no further one.
+    pub(crate) beside: Option<Held>,
 }
 
 impl Wanted {
+    /// Nothing of the jobs that are worked on here.
+    pub(crate) fn beside(self, held: &Held) -> Wanted {
+        Wanted {
+            beside: Some(held.clone()),
+            ..self
+        }
+    }
+
     /// Nothing of these jobs; who waits asks again.
     pub fn avoid_jobs(&self) -> Vec<u64> {
-        self.avoided.at(Instant::now()).0
+        let held = self.beside.iter().flat_map(Held::jobs);
+        let all: BTreeSet<u64> = held.chain(self.avoided.at(Instant::now()).0).collect();
+        all.into_iter().take(MAX_AVOIDED_JOBS).collect()
     }
 
     /// How long it is worth waiting without looking at [`Wanted::avoid_jobs`] again.
@@ -97,11 +111,13 @@ impl<N: Query + Propose> WorkSource for LocalWork<N> {
                     return Ok(claimed);
                 }
             }
-            // A pause ends without a change.
-            let next = (Instant::now() + crate::settings::ROUND_INTERVAL).min(until);
-            if tokio::time::timeout_at(next, self.node.changed(seen)).await.is_err() && Instant::now() >= until {
+            if Instant::now() >= until {
                 return Ok(Vec::new());
             }
+            tokio::time::sleep(ROUND_PAUSE).await;
+            // Either way it looks again: a pause ends without a change.
+            let next = (Instant::now() + ROUND_INTERVAL).min(until);
+            drop(tokio::time::timeout_at(next, self.node.changed(seen)).await);
         }
     }
 

@@ -16,7 +16,8 @@ use crate::vaults::Vaults;
 use crate::work_source::{Wanted, WorkSource};
 pub(crate) use avoided::Avoided;
 use failure::Failure;
-use held::{ClaimKey, Held};
+use held::ClaimKey;
+pub(crate) use held::Held;
 use quorate_model::{ErrorCode, MetaError, Outcome, RetryClass, mutant};
 use quorate_objects::ObjectPath;
 use quorate_state_machine::limits::MAX_CLAIMS;
@@ -78,16 +79,17 @@ impl<S: WorkSource, V: Vaults> Worker<S, V> {
             self.complaints.clone(),
         ));
         // Kept over the turns of the loop: a claim that is dropped while it is made may have been made all the same, by nobody.
-        let mut claiming = std::pin::pin!(None);
+        let (mut claiming, mut claiming_beside) = (std::pin::pin!(None), std::pin::pin!(None));
         loop {
-            let free = self.settings.tasks_at_once.saturating_sub(tasks.len()).min(MAX_CLAIMS as usize);
-            let rest = held.rests_until();
-            if claiming.is_none() && free > 0 && rest.is_none() {
-                claiming.set(Some(self.source.claim(Wanted {
-                    worker: self.name.clone(),
-                    tasks: free as u32,
-                    avoided: avoided.clone(),
-                })));
+            let (at_once, under_way, rest) = (self.settings.tasks_at_once, tasks.len(), held.rests_until());
+            if under_way < at_once && claiming.is_none() && rest.is_none() {
+                let wanted = self.wanted(at_once - under_way, &avoided);
+                claiming.set(Some(self.source.claim(wanted)));
+            }
+            // A job whose tasks are large, or hang, has every place: the others do not wait for it.
+            if (at_once..2 * at_once).contains(&under_way) && claiming_beside.is_none() && rest.is_none() {
+                let wanted = self.wanted(1, &avoided).beside(&held);
+                claiming_beside.set(Some(self.source.claim(wanted)));
             }
             tokio::select! {
                 () = stopped(&mut stop) => return,
@@ -95,15 +97,32 @@ impl<S: WorkSource, V: Vaults> Worker<S, V> {
                 Some(Err(ended)) = renewals.join_next() => rethrow(ended),
                 Some(claimed) = next_claim(claiming.as_mut()), if claiming.is_some() => {
                     claiming.set(None);
-                    match claimed {
-                        Ok(assignments) => assignments.into_iter().for_each(|task| self.begin(task, &mut tasks, &held)),
-                        Err(error) => {
-                            self.complaints.log("claim tasks", &error);
-                            tokio::time::sleep(WORK_RETRY).await;
-                        }
-                    }
-                },
+                    self.take(claimed, &mut tasks, &held).await;
+                }
+                Some(claimed) = next_claim(claiming_beside.as_mut()), if claiming_beside.is_some() => {
+                    claiming_beside.set(None);
+                    self.take(claimed, &mut tasks, &held).await;
+                }
                 () = until(rest), if rest.is_some() => {}
+            }
+        }
+    }
+
+    fn wanted(&self, tasks: usize, avoided: &Avoided) -> Wanted {
+        Wanted {
+            worker: self.name.clone(),
+            tasks: tasks.min(MAX_CLAIMS as usize) as u32,
+            avoided: avoided.clone(),
+            beside: None,
+        }
+    }
+
+    async fn take(&self, claimed: Result<Vec<TaskAssignment>, MetaError>, tasks: &mut JoinSet<(ClaimKey, Ended)>, held: &Held) {
+        match claimed {
+            Ok(assignments) => assignments.into_iter().for_each(|task| self.begin(task, tasks, held)),
+            Err(error) => {
+                self.complaints.log("claim tasks", &error);
+                tokio::time::sleep(WORK_RETRY).await;
             }
         }
     }

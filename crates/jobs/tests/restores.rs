@@ -5,7 +5,7 @@ mod support;
 use quorate_state_machine::commands::{CancelJob, ClaimTasks, RenewClaims};
 use quorate_wire::quorate::v1::{ClaimProgress, JobState};
 use std::time::Duration;
-use support::{Part, Trouble, World, sorted};
+use support::{Part, State, Trouble, World, sorted};
 
 #[tokio::test(start_paused = true)]
 async fn a_restore_copies_every_file_and_appears_when_all_is_there() {
@@ -251,6 +251,30 @@ async fn a_machine_whose_mount_hangs_gives_its_tasks_back_and_takes_no_further_o
     let job = world.restore(&other, "second", 0).expect("started");
     assert_eq!(world.end_of(job).await.0.state(), JobState::JobCompleted);
     assert_eq!(hung.opened(), opened, "it rests");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_small_job_does_not_wait_for_a_large_one_that_has_every_place() {
+    // Twelve tasks, of which four hang in the only worker.
+    let (mut world, _, large) = World::restoring(3_000, 10).await;
+    let small = world.snapshot("small", 3, 10);
+    world.vaults.trouble(Trouble::Hangs);
+    world.start_all();
+    let running = |state: &State| state.describe(large).progress.expect("shown").tasks_running;
+    world.state.wait("four claims", |state| running(state) == 4).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    world.vaults.open_again();
+    let began = tokio::time::Instant::now();
+    for number in 0..10 {
+        let job = world.restore(&small, &format!("small{number}"), 0).expect("started");
+        assert_eq!(world.end_of(job).await.0.state(), JobState::JobCompleted);
+    }
+    assert!(began.elapsed() < Duration::from_secs(60), "long before those are given back");
+    assert_eq!(
+        running(&world.state),
+        4,
+        "a job has no more places than a worker does tasks at once"
+    );
 }
 
 #[tokio::test(start_paused = true)]

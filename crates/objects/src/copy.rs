@@ -15,6 +15,7 @@ use std::collections::HashSet;
 use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use tokio::sync::Semaphore;
 
 pub use crate::s3::ServerCopy;
 
@@ -163,13 +164,19 @@ async fn copy_one_by_one(
     ticker: &mut Ticker<'_>,
 ) -> Result<Vec<Copied>> {
     let bytes = AtomicU64::new(0);
+    // One file may go on whatever other tasks do: theirs may be large, or hang.
+    let own = Semaphore::new(1);
     let finished = std::sync::Mutex::new(Vec::new());
     let mut copies = futures::stream::iter(0..files.len())
         .map(|index| {
             let file = &files[index];
-            let (bytes, finished) = (&bytes, &finished);
+            let (bytes, finished, own) = (&bytes, &finished, &own);
             async move {
-                let permit = FILES.acquire().await;
+                let permit = tokio::select! {
+                    biased;
+                    permit = own.acquire() => permit,
+                    permit = FILES.acquire() => permit,
+                };
                 let copied = copy_with_patience(source, target, file, options, bytes).await?;
                 drop(permit);
                 finished
@@ -357,4 +364,56 @@ async fn keep_or_remove(target: &Vault, file: &FileCopy, compared: Result<()>) -
         tracing::warn!(error = %left, "a wrong copy stays until its prefix is swept");
     }
     compared
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::place::{LocalPlace, VaultPlace};
+    use crate::retry::Patience;
+
+    async fn vault(root: std::path::PathBuf, id: &str) -> Vault {
+        let place = LocalPlace {
+            root,
+            cluster_id: "c".to_owned(),
+            vault_id: id.to_owned(),
+        };
+        Vault::create_marker(&place).await.expect("marker");
+        Vault::open(&VaultPlace::Local(place), Patience::default()).await.expect("vault")
+    }
+
+    #[tokio::test]
+    async fn a_task_goes_on_while_others_copy_all_the_files_there_may_be_at_once() {
+        let root = tempfile::TempDir::new().expect("directory");
+        let source = vault(root.path().join("source"), "s").await;
+        let target = vault(root.path().join("target"), "t").await;
+        let path = |name: String| ObjectPath::new(name).expect("a path");
+        let mut files = Vec::new();
+        for number in 0..3 {
+            let source_path = path(format!("f{number}"));
+            let written = source.put(&source_path, vec![7; 100].into(), Existing::Refuse).await.expect("put");
+            files.push(FileCopy {
+                source_path,
+                target_path: path(format!("copied/{number}")),
+                size: written.size,
+                checksum: Some(written.checksum),
+            });
+        }
+        let _others = FILES.acquire_many(FILES_AT_ONCE as u32).await.expect("open");
+        let copied = copy_files(&source, &target, &files, CopyOptions::default(), &|_| {})
+            .await
+            .expect("copied");
+        assert_eq!(copied.len(), 3);
+        for file in &mut files {
+            file.target_path = path(format!("{}-again", file.target_path));
+        }
+        let mut ticker = Ticker {
+            progress: &|_| {},
+            interval: tokio::time::interval(PROGRESS_INTERVAL),
+        };
+        let copied = copy_one_by_one(&source, &target, &files, CopyOptions::default(), &mut ticker)
+            .await
+            .expect("copied");
+        assert_eq!(copied.len(), 3);
+    }
 }

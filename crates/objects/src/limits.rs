@@ -3,7 +3,7 @@
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
-/// Files being copied at once by this process, whatever the number of tasks: bounds memory, open files and requests under way.
+/// Files being copied at once by this process beside the first of each task: bounds memory, open files and requests under way.
 pub const FILES_AT_ONCE: usize = 16;
 /// One read or write. Larger ones gain nothing on local disks.
 pub const BUFFER_BYTES: usize = 1 << 20;

@@ -6,7 +6,7 @@ use crate::settings::{SILENCE, SILENT_BYTES_PER_SECOND, STUCK_REST};
 use crate::work_source::WorkSource;
 use quorate_state_machine::limits::CLAIM_LEASE_MS;
 use quorate_wire::quorate::v1::{ClaimProgress, FailTaskRequest, TaskAssignment};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -52,7 +52,7 @@ struct Inner {
 }
 
 #[derive(Clone, Default)]
-pub(super) struct Held(Arc<Mutex<Inner>>);
+pub(crate) struct Held(Arc<Mutex<Inner>>);
 
 impl Held {
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -83,6 +83,11 @@ impl Held {
 
     pub(super) fn remove(&self, key: ClaimKey) {
         self.lock().running.remove(&key);
+    }
+
+    /// The jobs of the claims that are held.
+    pub(crate) fn jobs(&self) -> BTreeSet<u64> {
+        self.lock().running.keys().map(|(job, ..)| *job).collect()
     }
 
     /// Until when nothing is to be claimed, because an operation of before hangs.

@@ -106,12 +106,11 @@ async fn run(task: &Arc<Task>, ticker: &mut Ticker<'_>, work: fn(&Task) -> Outco
     let wanted = (2 * cores).clamp(2, FILES_AT_ONCE).min(task.files.len());
     let mut threads = tokio::task::JoinSet::new();
     for number in 0..wanted {
-        // The first thread waits for its turn; more are started only while other tasks leave room.
-        let permit = match number {
-            0 => FILES.acquire().await.ok(),
-            _ => FILES.try_acquire().ok(),
-        };
-        let Some(permit) = permit else { break };
+        // The first goes on whatever other tasks do: their files may be large, or hang. More are started while the others leave room.
+        let permit = (number > 0).then(|| FILES.try_acquire());
+        if matches!(permit, Some(Err(_))) {
+            break;
+        }
         let task = Arc::clone(task);
         threads.spawn_blocking(move || {
             let outcome = work(&task);
