@@ -42,6 +42,16 @@ pub fn drop_collection(bench: &mut Bench, instance: &str, name: &str) -> Result<
     call::<DropCollection>(bench, request)
 }
 
+pub fn drop_partition(bench: &mut Bench, instance: &str, collection: &str, name: &str) -> Result<DropReply, MetaError> {
+    let request = DropPartitionRequest {
+        instance_id: instance.to_owned(),
+        collection: collection.to_owned(),
+        name: name.to_owned(),
+        ..DropPartitionRequest::default()
+    };
+    call::<DropPartition>(bench, request)
+}
+
 pub fn prepare_segments(
     bench: &mut Bench,
     instance: &str,

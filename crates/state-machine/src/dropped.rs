@@ -20,7 +20,7 @@ use crate::store::{Reader, StoreError, prefix_end};
 use crate::versioned::cleanup;
 use crate::versioned::lineage::parent;
 use crate::versioned::rows::Superseded;
-use crate::{clones, limits, versioned};
+use crate::{clones, inherited, limits, versioned};
 use bytes::{BufMut, Bytes, BytesMut};
 use quorate_model::{Revision, ScopeId};
 use std::collections::BTreeSet;
@@ -51,14 +51,13 @@ pub fn make_ready(context: &mut ApplyContext<'_, '_>, mark: &Superseded) -> Resu
     };
     context.put_record(self::key(mark.scope, mark.superseded_at, collection_id, partition_id), &record);
     // What a clone inherited and has copied is its own too, and is read through its scope only.
-    if let Some(parent) = parent(context.reader(), mark.scope)?
-        && parent.base_complete
-        && !parent.holds_files
-    {
-        let base = ScopeId(parent.base_scope);
-        context.put_record(self::key(base, mark.superseded_at, collection_id, partition_id), &record);
+    match parent(context.reader(), mark.scope)? {
+        Some(parent) if collection_id != 0 && mark.written_at.0 < parent.created_at => {
+            let object = [collection_id, partition_id, 0];
+            inherited::is_unseen(context, (mark.scope, &parent), object, mark.superseded_at)
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// Lets rows be collected that no reader has ever seen, so that there is no pin to ask: what an unpublished job staged.
@@ -112,13 +111,17 @@ pub fn collect(context: &mut ApplyContext<'_, '_>, keys: usize) -> Result<Outcom
         let row = Bytes::copy_from_slice(row);
         let record: DroppedRecord = decode_record(&row, Bytes::copy_from_slice(value))?;
         let scope = ScopeId(numbers_of(&row)?[0]);
-        if let Some(resume_at) = collection.remove_rows(context, scope, &record)? {
+        let stopped_at = match record.inherited_drops {
+            true => collection.remove_copies(context, scope, &record)?,
+            false => collection.remove_rows(context, scope, &record)?,
+        };
+        if let Some(resume_at) = stopped_at {
             context.put_record(row, &DroppedRecord { resume_at, ..record });
             collection.outcome.more = true;
             break;
         }
         context.changes().remove(row);
-        if record.collection_id == 0 {
+        if record.collection_id == 0 && !record.inherited_drops {
             clones::release(context, scope)?;
         }
         collection.outcome.finished += 1;
@@ -142,6 +145,37 @@ struct Collection {
 }
 
 impl Collection {
+    /// Removes the copies that rows of a clone waited for; returns where it had to stop.
+    fn remove_copies(
+        &mut self,
+        context: &mut ApplyContext<'_, '_>,
+        clone: ScopeId,
+        record: &DroppedRecord,
+    ) -> Result<Option<Bytes>, StoreError> {
+        let parent = parent(context.reader(), clone)?;
+        let (start, end) = inherited::range(clone);
+        let mut rows = context.reader().cursor(&start.max(record.resume_at.to_vec()), &end)?;
+        while let Some((row, _)) = rows.row() {
+            let row = Bytes::copy_from_slice(row);
+            if self.is_full(context) {
+                return Ok(Some(row));
+            }
+            self.keys_left -= 1;
+            if let Some(parent) = &parent {
+                let (object, now) = (inherited::object_of(&row)?, context.revision());
+                inherited::is_unseen(context, (clone, parent), object, now)?;
+            }
+            context.changes().remove(row);
+            self.outcome.removed += 1;
+            rows.next()?;
+        }
+        Ok(None)
+    }
+
+    fn is_full(&self, context: &mut ApplyContext<'_, '_>) -> bool {
+        self.keys_left == 0 || context.changes().bytes() >= limits::CLEANUP_BYTES_PER_COMMAND
+    }
+
     /// Removes an object's rows; returns where it had to stop.
     fn remove_rows(
         &mut self,
@@ -157,7 +191,7 @@ impl Collection {
             let mut rows = context.reader().cursor(&start, &end)?;
             while let Some((row, value)) = rows.row() {
                 let row = Bytes::copy_from_slice(row);
-                if self.keys_left == 0 || context.changes().bytes() >= limits::CLEANUP_BYTES_PER_COMMAND {
+                if self.is_full(context) {
                     return Ok(Some(row));
                 }
                 self.keys_left -= 1;
@@ -189,7 +223,8 @@ fn ranges(scope: ScopeId, record: &DroppedRecord) -> Vec<(Vec<u8>, Vec<u8>)> {
         let end = prefix_end(&start);
         (start.to_vec(), end)
     };
-    tables.iter().map(range).collect()
+    let waiting = (record.collection_id == 0).then(|| inherited::range(scope));
+    waiting.into_iter().chain(tables.iter().map(range)).collect()
 }
 
 /// What the files of a dropped object are condemned for.
@@ -208,12 +243,13 @@ fn remove_version(
     stored: &Bytes,
     record: &DroppedRecord,
 ) -> Result<(), StoreError> {
-    let (table, head) = (row.get(1).copied(), keys::versioned_scope(VersionedTable::Attribute, scope).len());
+    let head = keys::versioned_scope(VersionedTable::Attribute, scope).len();
+    let table = row.get(1).copied().filter(|_| row.first() == Some(&keys::space::VERSIONED));
     if table == Some(VersionedTable::Segment as u8)
         && !record.files_condemned
         && let Some(value) = versioned::decode_value(&row, stored)?
     {
-        cleanup::condemn_segment(context, scope, &row, value, cause(scope, record))?;
+        cleanup::condemn_segment(context, scope, decode_record(&row, value)?, cause(scope, record));
     }
     if table == Some(VersionedTable::Attribute as u8)
         && let Some((name, _)) = keys::take_escaped(&row[head..])

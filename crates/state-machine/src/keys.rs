@@ -116,6 +116,9 @@ pub enum RecordTable {
     JobRetention = 76,
     /// () -> LocalVaultRecord: the peers' shared directory carries its marker
     LocalVault = 77,
+    /// clone scope u64 | collection u64 | partition u64 | segment u64 -> (): what a clone dropped of what it inherits and nobody sees any
+    /// more, until there are copies of it to remove
+    InheritedDrop = 78,
     /// cluster id u128 -> Lineage: which cluster it was recovered from
     Lineage = 90,
 }

@@ -25,6 +25,7 @@ pub mod digest;
 pub mod dropped;
 pub mod frame;
 pub mod front_settings;
+pub mod inherited;
 pub mod instance_snapshots;
 pub mod instances;
 pub mod jobs;

@@ -2,6 +2,7 @@
 
 use crate::catalog::{FoundPartition, Target, bounds, find, row_keys, stats};
 use crate::command::{ApplyContext, ApplyError, Command, Prepare, PrepareContext};
+use crate::inherited;
 use crate::keys::VersionedTable;
 use crate::record::{SegmentRecord, StatsRecord};
 use quorate_model::MetaError;
@@ -55,6 +56,9 @@ impl Command for DropSegments {
         for segment_id in &self.segment_ids {
             let key = row_keys::segment(collection.id, partition.id, *segment_id);
             if let Some(row) = target.end(context, VersionedTable::Segment, &key)? {
+                if row.scope != target.scope {
+                    inherited::mark(context, target.scope, &key)?;
+                }
                 let segment: SegmentRecord = find::decode(&row)?;
                 lost = stats::plus(lost, stats::of_segment(&segment));
             }

@@ -3,6 +3,7 @@
 use super::{ActiveJob, ending, tasks};
 use crate::clones;
 use crate::command::{ApplyContext, ApplyError, decode_record};
+use crate::inherited;
 use crate::instances::{self, Instance};
 use crate::keys::{self, RecordTable, VersionedTable};
 use crate::limits;
@@ -114,6 +115,7 @@ fn publish_base(context: &mut ApplyContext<'_, '_>, record: &JobRecord) -> Resul
         if parent.holds_files {
             clones::hold_files(context, clone, &parent)?;
         }
+        inherited::copies_are_made(context, clone)?;
     }
     if let Some(mut instance) = compacting_instance(context.reader(), record)? {
         instance

@@ -176,4 +176,7 @@ pub struct DroppedRecord {
     /// Where the last run stopped.
     #[prost(bytes = "bytes", tag = "5")]
     pub resume_at: bytes::Bytes,
+    /// No object: what a clone had dropped of what it inherits before it was compacted.
+    #[prost(bool, tag = "6")]
+    pub inherited_drops: bool,
 }

@@ -22,7 +22,7 @@ use crate::keys::{COUNTERS_KEY, VersionedTable, space};
 use crate::record::{CondemnedCause, CondemnedRecord, Counters, SegmentRecord};
 use crate::store::{Cursor, Reader, StoreError, prefix_end};
 use crate::view::View;
-use crate::{condemned, dropped, limits};
+use crate::{condemned, dropped, inherited, limits};
 use bytes::Bytes;
 use quorate_model::{Revision, ScopeId, StampedTime};
 use std::collections::{BTreeMap, BTreeSet};
@@ -91,13 +91,11 @@ fn out_of_window(superseded_ms: u64, now: StampedTime) -> bool {
 pub(crate) fn condemn_segment(
     context: &mut ApplyContext<'_, '_>,
     scope: ScopeId,
-    row: &[u8],
-    value: Bytes,
+    segment: SegmentRecord,
     (cause, cause_id): (CondemnedCause, u64),
-) -> Result<(), StoreError> {
-    let segment: SegmentRecord = decode_record(row, value)?;
+) {
     if segment.owner_scope != 0 {
-        return Ok(());
+        return;
     }
     let files = CondemnedRecord {
         scope: scope.0,
@@ -109,7 +107,6 @@ pub(crate) fn condemn_segment(
         ..CondemnedRecord::default()
     };
     condemned::add(context, &files);
-    Ok(())
 }
 
 /// One run's reads and bookkeeping.
@@ -221,12 +218,12 @@ impl Sweep<'_, '_> {
         if superseded.name.get(1) == Some(&(VersionedTable::Segment as u8)) {
             // A version that went with a dropped object has had its files condemned.
             let Some(stored) = self.view.get(&version)? else {
-                return Ok(());
+                return inherited::segment_is_unseen(context, &superseded);
             };
             if let Some(value) = super::decode_value(&version, &stored)? {
                 let segment = superseded.user_key()?.last_chunk::<8>().map_or(0, |id| u64::from_be_bytes(*id));
                 let cause = (CondemnedCause::Segment, segment);
-                condemn_segment(context, superseded.scope, &version, value, cause)?;
+                condemn_segment(context, superseded.scope, decode_record(&version, value)?, cause);
             }
         }
         context.changes().remove(version.clone());

@@ -280,8 +280,9 @@ fn waiting_records() -> Vec<Golden> {
                 partition_id: 2,
                 files_condemned: true,
                 resume_at: "r".into(),
+                inherited_drops: true,
             },
-            "08ac02100220012a0172",
+            "08ac02100220012a01723001",
         ),
         record(
             Counters {

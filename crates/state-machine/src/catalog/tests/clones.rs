@@ -1,5 +1,6 @@
 use crate::catalog_fixture::*;
 use crate::commands::*;
+use crate::inherited;
 use crate::instances;
 use crate::keys::{self, RecordTable, VersionedTable};
 use crate::queries::attributes;
@@ -188,6 +189,15 @@ fn compact(bench: &mut Bench, parent: ParentRecord, base: u64, copied: bool) {
         ..parent
     };
     put_parent(bench, CLONE, complete);
+    change(bench, |context| inherited::copies_are_made(context, ScopeId(CLONE)).expect("reads"));
+}
+
+/// Copies that are condemned, sorted.
+fn condemned_copies(bench: &Bench) -> Vec<String> {
+    let mut paths = condemned_paths(bench);
+    paths.retain(|path| path.starts_with("s2/j9/"));
+    paths.sort();
+    paths
 }
 
 #[test]
@@ -257,6 +267,85 @@ fn an_inherited_collection_that_a_compacted_clone_drops_takes_its_copies_with_it
         "{paths:?}"
     );
     assert_eq!(segments(&bench, INSTANCE, 0).len(), given.len(), "the source keeps its own");
+    bench.check_content();
+}
+
+#[test]
+fn an_inherited_segment_that_a_compacted_clone_drops_takes_its_copy_with_it() {
+    let (mut bench, given, parent) = cloned();
+    compact(&mut bench, parent, 50, true);
+    collect_later(&mut bench);
+    let before = versions(&bench);
+    let snapshot = pin(&mut bench, CLONE);
+    drop_segments(&mut bench, OTHER_INSTANCE, "c", "p", &given[..2]).expect("drops");
+    collect_later(&mut bench);
+    assert!(condemned_copies(&bench).is_empty(), "a snapshot of the clone sees them");
+    let listed = list_segments(&bench, OTHER_INSTANCE, "c", snapshot.revision, 3).expect("lists");
+    assert_eq!(listed.len(), given.len());
+    let later = pin(&mut bench, CLONE);
+    bench.run(&snapshot).expect("releases");
+    collect_later(&mut bench);
+    assert_eq!(condemned_copies(&bench).len(), 2);
+    assert_eq!(segments(&bench, OTHER_INSTANCE, 0), [(given[2], 50), (given[3], 50)]);
+    assert_eq!(
+        segments(&bench, OTHER_INSTANCE, later.revision).len(),
+        2,
+        "a later snapshot shows as little"
+    );
+    bench.run(&later).expect("releases");
+    collect_later(&mut bench);
+    // The sums of partition and collection are the clone's own now; copies and tombstones are gone.
+    assert_eq!(versions(&bench), before + 2 - 2);
+    drop_collection(&mut bench, OTHER_INSTANCE, "c").expect("drops");
+    collect_later(&mut bench);
+    assert_eq!(condemned_copies(&bench).len(), 4, "each once");
+    assert_eq!(segments(&bench, INSTANCE, 0).len(), given.len(), "the source keeps its own");
+    bench.check_content();
+}
+
+#[test]
+fn what_a_clone_drops_before_it_is_compacted_goes_once_there_are_copies() {
+    for drops in ["segments", "partition", "collection"] {
+        for copied in [true, false] {
+            let (mut bench, given, parent) = cloned();
+            match drops {
+                "segments" => {
+                    drop_segments(&mut bench, OTHER_INSTANCE, "c", "p", &given).expect("drops");
+                }
+                "partition" => {
+                    drop_partition(&mut bench, OTHER_INSTANCE, "c", "p").expect("drops");
+                }
+                _ => {
+                    drop_collection(&mut bench, OTHER_INSTANCE, "c").expect("drops");
+                }
+            }
+            collect_later(&mut bench);
+            assert!(condemned_paths(&bench).is_empty());
+            assert_ne!(records(&bench, RecordTable::InheritedDrop), 0, "{drops} wait");
+            compact(&mut bench, parent, 50, copied);
+            collect_later(&mut bench);
+            let expected = if copied { given.len() } else { 0 };
+            assert_eq!(condemned_copies(&bench).len(), expected, "{drops}");
+            assert_eq!(condemned_paths(&bench).len(), expected, "{drops}: nothing of the source");
+            assert_eq!(records(&bench, RecordTable::InheritedDrop), 0);
+            assert_eq!(segments(&bench, INSTANCE, 0).len(), given.len(), "the source keeps its own");
+            bench.check_content();
+        }
+    }
+}
+
+#[test]
+fn what_waits_for_copies_goes_with_its_clone() {
+    let (mut bench, given, _) = cloned();
+    drop_segments(&mut bench, OTHER_INSTANCE, "c", "p", &given).expect("drops");
+    collect_later(&mut bench);
+    assert_eq!(records(&bench, RecordTable::InheritedDrop), given.len());
+    let drop = DropInstance {
+        instance_id: OTHER_INSTANCE.into(),
+    };
+    bench.run(&drop).expect("drops");
+    collect_later(&mut bench);
+    assert_eq!(records(&bench, RecordTable::InheritedDrop), 0);
     bench.check_content();
 }
 

@@ -3,7 +3,6 @@ use crate::commands::*;
 use crate::keys::{RecordTable, space};
 use crate::limits;
 use crate::testing::{Bench, INSTANCE};
-use quorate_wire::quorate::v1::*;
 
 /// Rows that wait for anything.
 fn waiting(bench: &Bench) -> usize {
@@ -79,13 +78,7 @@ fn a_dropped_partition_goes_alone_and_also_when_its_collection_follows() {
     let mut bench = bench_with_collection();
     let kept = add_segments(&mut bench, INSTANCE, "c", "p", 2).expect("adds");
     add_segments(&mut bench, INSTANCE, "c", "q", 5).expect("adds");
-    let drop = DropPartitionRequest {
-        instance_id: INSTANCE.into(),
-        collection: "c".into(),
-        name: "q".into(),
-        ..DropPartitionRequest::default()
-    };
-    call::<DropPartition>(&mut bench, drop).expect("drops");
+    drop_partition(&mut bench, INSTANCE, "c", "q").expect("drops");
     let listed = list_segments(&bench, INSTANCE, "c", 0, 1).expect("lists");
     assert_eq!(listed.iter().map(|segment| segment.segment_id).collect::<Vec<_>>(), kept);
     drop_collection(&mut bench, INSTANCE, "c").expect("drops");
@@ -153,13 +146,7 @@ fn empty_objects_count_in_what_a_command_may_change() {
     for (collection, partitions) in ["a", "b"].iter().zip(names.chunks(600)) {
         create_collection(&mut bench, INSTANCE, collection, partitions).expect("creates");
         for name in partitions {
-            let drop = DropPartitionRequest {
-                instance_id: INSTANCE.into(),
-                collection: (*collection).into(),
-                name: (*name).into(),
-                ..DropPartitionRequest::default()
-            };
-            call::<DropPartition>(&mut bench, drop).expect("drops");
+            drop_partition(&mut bench, INSTANCE, collection, name).expect("drops");
         }
     }
     bench.now_ms += limits::HISTORY_WINDOW_MS;

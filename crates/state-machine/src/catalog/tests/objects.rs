@@ -1,5 +1,7 @@
 use crate::catalog::{row_keys, storage};
-use crate::catalog_fixture::{add_segments, bench_with_collection, call, collection_names, create_collection, drop_collection};
+use crate::catalog_fixture::{
+    add_segments, bench_with_collection, call, collection_names, create_collection, drop_collection, drop_partition,
+};
 use crate::commands::*;
 use crate::instances;
 use crate::queries::catalog;
@@ -192,15 +194,7 @@ fn partitions_come_go_and_change_their_names() {
     assert_eq!(rename(&mut bench, "x", "y"), Err(ErrorCode::NotFound));
     let renamed = rename(&mut bench, "r", "s").expect("renames");
     assert_eq!((renamed.partition_id, renamed.name.as_str()), (created.partition_id, "s"));
-    let drop = |bench: &mut Bench, name: &str| {
-        let request = DropPartitionRequest {
-            instance_id: INSTANCE.into(),
-            collection: "c".into(),
-            name: name.into(),
-            ..DropPartitionRequest::default()
-        };
-        call::<DropPartition>(bench, request).expect("drops").existed
-    };
+    let drop = |bench: &mut Bench, name: &str| drop_partition(bench, INSTANCE, "c", name).expect("drops").existed;
     add_segments(&mut bench, INSTANCE, "c", "p", 3).expect("adds");
     add_segments(&mut bench, INSTANCE, "c", "s", 2).expect("adds");
     assert!(!drop(&mut bench, "r") && drop(&mut bench, "p") && !drop(&mut bench, "p"));
@@ -224,13 +218,7 @@ fn a_collection_has_no_more_partitions_than_allowed() {
     };
     let refused = call::<CreatePartition>(&mut bench, request("one_more")).expect_err("one too many");
     assert_eq!(refused.code, ErrorCode::LimitReached);
-    let drop = DropPartitionRequest {
-        instance_id: INSTANCE.into(),
-        collection: "c".into(),
-        name: "p7".into(),
-        ..DropPartitionRequest::default()
-    };
-    call::<DropPartition>(&mut bench, drop).expect("drops");
+    drop_partition(&mut bench, INSTANCE, "c", "p7").expect("drops");
     call::<CreatePartition>(&mut bench, request("one_more")).expect("there is room");
 }
 

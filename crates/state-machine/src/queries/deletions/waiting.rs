@@ -5,6 +5,7 @@
 
 use crate::command::{decode_record, read_record};
 use crate::dropped;
+use crate::inherited;
 use crate::instances;
 use crate::keys::{COUNTERS_KEY, RecordTable, VersionedTable, record_prefix, space};
 use crate::limits::{HISTORY_WINDOW_MS, MAX_PAGE_KEYS};
@@ -112,7 +113,13 @@ impl Page<'_> {
             let [scope, dropped_at, ..] = dropped::numbers_of(row)?;
             let record: DroppedRecord = decode_record(row, bytes::Bytes::copy_from_slice(value))?;
             // Rows that a job staged: its directory is condemned by itself.
-            if !record.files_condemned {
+            if record.inherited_drops {
+                self.found.push(Deletion {
+                    reason: "dropped by the clone before it was compacted".to_owned(),
+                    state: DeletionState::Collecting as i32,
+                    ..self.of_scope(ScopeId(scope))?
+                });
+            } else if !record.files_condemned {
                 let object = [record.collection_id, record.partition_id];
                 let mut deletion = self.object(ScopeId(scope), object, Revision(dropped_at))?;
                 deletion.state = DeletionState::Collecting as i32;
@@ -203,16 +210,16 @@ impl Page<'_> {
     /// The version of a segment; `None` if it went with a dropped object, or holds another scope's files.
     fn segment(&self, superseded: &Superseded) -> Result<Option<Deletion>, StoreError> {
         let version = superseded.version_key();
-        let Some(stored) = self.reader.get(&version)? else {
+        let segment = match self.reader.get(&version)? {
+            Some(stored) => match versioned::decode_value(&version, &stored)? {
+                Some(value) => Some(decode_record::<SegmentRecord>(&version, value)?),
+                None => None,
+            },
+            None => inherited::copy_of(self.reader, superseded)?,
+        };
+        let Some(segment) = segment.filter(|segment| segment.owner_scope == 0) else {
             return Ok(None);
         };
-        let Some(value) = versioned::decode_value(&version, &stored)? else {
-            return Ok(None);
-        };
-        let segment: SegmentRecord = decode_record(&version, value)?;
-        if segment.owner_scope != 0 {
-            return Ok(None);
-        }
         let id = superseded.user_key()?.last_chunk::<8>().map_or(0, |id| u64::from_be_bytes(*id));
         Ok(Some(Deletion {
             reason: format!("segment {id} was dropped"),
