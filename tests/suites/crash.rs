@@ -139,7 +139,7 @@ fn largest_table(state: &Path) -> PathBuf {
 }
 
 #[tokio::test]
-async fn a_peer_that_cannot_read_its_state_ends_and_the_others_go_on() {
+async fn a_peer_that_cannot_read_its_state_ends_and_builds_it_anew() {
     let mut cluster = Cluster::start(3).await;
     cluster.create_instance(INSTANCE).await;
     let (leader, follower) = (cluster.leader().await, cluster.follower().await);
@@ -167,9 +167,11 @@ async fn a_peer_that_cannot_read_its_state_ends_and_the_others_go_on() {
     let refusal = cluster.peers[follower].wait_refusal().await;
     refusal.assert_says(&["has failed", "start it again"]);
 
-    phase("the others went on, and it returns under a new id");
-    std::fs::remove_dir_all(&cluster.peers[follower].data_dir).expect("removed");
-    cluster.peers[follower].start_with(&["--replace"]);
+    phase("the others went on, and it returns under its id with a new state");
+    let members = cluster.members(leader).await;
+    cluster.peers[follower].start();
     cluster.wait_ready().await;
+    assert!(cluster.peers[follower].data_dir.join("state.damaged/DAMAGED").exists());
+    assert_eq!(cluster.members(leader).await, members);
     assert_peers_agree(&cluster).await;
 }

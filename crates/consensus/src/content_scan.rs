@@ -58,6 +58,7 @@ pub(crate) async fn run(node: Node) {
         match scan(&core).await {
             Ok(Some(finding)) => {
                 core.content_scan.damaged.store(true, Ordering::Release);
+                core.applier.engine().mark_damaged("a scan found other content than was applied");
                 tracing::error!(
                     index = finding.index,
                     expected = format!("{:032x}", finding.expected),

@@ -10,7 +10,7 @@ use crate::lanes::Lanes;
 use crate::log_adapter::LogAdapter;
 use crate::network::NetworkFactory;
 use crate::proposer::{Proposal, ProposeFailure, ProposeResult};
-use crate::settings::{LEADER_RETRY, MAX_WAITING_COMMANDS, Settings};
+use crate::settings::{FAILURE_LOOK, LEADER_RETRY, MAX_WAITING_COMMANDS, Settings};
 use crate::state_adapter::StateAdapter;
 use crate::transport::{Channel, PeerClient, Transport};
 use crate::types::{PeerNode, TypeConfig};
@@ -417,6 +417,9 @@ impl Node {
 
     /// Why this peer no longer takes part, if its log, its state or openraft failed: the process must end and start anew.
     pub fn failure(&self) -> Option<String> {
+        if let Some(what) = self.core.applier.engine().damage() {
+            return Some(format!("its state is damaged ({what}) and is built anew at the next start"));
+        }
         let metrics = self.core.raft.metrics();
         let metrics = metrics.borrow_watched();
         metrics.running_state.as_ref().err().map(ToString::to_string)
@@ -429,7 +432,8 @@ impl Node {
             if let Some(failure) = self.failure() {
                 return failure;
             }
-            if metrics.changed().await.is_err() {
+            // Damage changes nothing in the metrics of a leader that is idle.
+            if let Ok(Err(_)) = tokio::time::timeout(FAILURE_LOOK, metrics.changed()).await {
                 return "the consensus task has ended".to_owned();
             }
         }

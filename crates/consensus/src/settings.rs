@@ -114,6 +114,8 @@ pub const FORWARDS_IN_FLIGHT: usize = 2;
 pub const MAX_UNACKNOWLEDGED_BYTES: usize = 16 << 20;
 /// Longest a forwarded batch is waited for before its outcome counts as unknown.
 pub const FORWARD_TIMEOUT: Duration = Duration::from_secs(5);
+/// A peer looks this often whether it has failed, when nothing else tells it to.
+pub const FAILURE_LOOK: Duration = Duration::from_secs(1);
 /// Pause before a write or read that found no leader tries again.
 pub const LEADER_RETRY: Duration = Duration::from_millis(20);
 /// How often peers exchange health and digests.

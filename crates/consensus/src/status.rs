@@ -199,7 +199,7 @@ fn damage(peer: &wire::PeerStatus) -> Option<wire::Finding> {
     let (text, advice) = if peer.state_damaged {
         (
             "its state is damaged: a scan found other content than was applied; it serves nothing",
-            "look at its disk, and start it empty with --replace",
+            "look at its disk, and start it again: its state is built anew",
         )
     } else if peer.diverged {
         (

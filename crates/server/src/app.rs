@@ -9,6 +9,7 @@ use crate::slow::{Answered, DEFAULT_SLOW_REQUEST_MS, SlowLog};
 use crate::{doris_grpc, jobs};
 use quorate_consensus::{Deadline, Node};
 use quorate_model::{ErrorCode, MetaError, RequestId};
+use quorate_state_machine::StoreError;
 use quorate_state_machine::command::{PrepareContext, PrepareSettings};
 use quorate_state_machine::service_account::ConfiguredAccount;
 use quorate_storage::ballast::Ballast;
@@ -131,4 +132,10 @@ impl App {
             )
         })
     }
+}
+
+/// The refusal of a call for which the state could not be read: another peer can.
+pub fn unreadable(error: &StoreError) -> MetaError {
+    tracing::error!(%error, "a read of the state failed");
+    MetaError::new(ErrorCode::ShuttingDown, "this peer cannot read its state")
 }

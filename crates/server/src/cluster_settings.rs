@@ -3,6 +3,7 @@
 //! Read from the local state when that has changed, at most every 50 ms, so that calls do not pay for it. A change made
 //! through this peer holds at once here, and within 50 ms after it was applied at the others.
 
+use crate::app::unreadable;
 use crate::rate_limiter::RateLimiter;
 use quorate_consensus::Node;
 use quorate_model::{ErrorCode, MetaError};
@@ -69,10 +70,8 @@ impl ClusterSettings {
             return Ok(known);
         }
         // The revision was taken before the rows are read: they are of it or newer, and looked at again if newer.
-        let loaded = node.read(|reader| Current::load(reader, revision, now)).map_err(|error| {
-            tracing::error!(%error, "the settings of the fronts cannot be read");
-            MetaError::internal("this peer cannot read its state")
-        })?;
+        let loaded = node.read(|reader| Current::load(reader, revision, now));
+        let loaded = loaded.map_err(|error| unreadable(&error))?;
         let loaded = Arc::new(loaded);
         *self.current.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(loaded.clone());
         Ok(loaded)

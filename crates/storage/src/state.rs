@@ -4,6 +4,7 @@
 //! each batch carries the id of the entry it brings the state to, and only the *durable* one limits what the log may drop.
 
 mod checkpoint;
+mod damage;
 mod memory;
 mod rocks;
 mod rocks_reader;
@@ -57,6 +58,14 @@ pub trait StateEngine: Send + Sync + 'static {
 
     /// Bytes on disk and in memory, for status and metrics.
     fn sizes(&self) -> StateSizes;
+
+    /// What a read or a write has met that is not what was written. The next opening of the state refuses it as damaged.
+    fn damage(&self) -> Option<String> {
+        None
+    }
+
+    /// Has the next opening refuse the state: what is in it is known to be wrong.
+    fn mark_damaged(&self, _what: &str) {}
 }
 
 /// What the state occupies.

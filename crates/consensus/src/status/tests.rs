@@ -101,7 +101,7 @@ const FAULTS: &[Fault] = &[
         severity: "critical",
         object: "peer 3",
         text: "its state is damaged",
-        advice: "look at its disk, and start it empty with --replace",
+        advice: "start it again",
     },
     Fault {
         name: "the heartbeat is below the 99.9th percentile of an append",

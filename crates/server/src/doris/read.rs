@@ -165,10 +165,7 @@ pub(super) fn at_one_revision<T>(call: &Call, query: impl Fn(&dyn Reader) -> Res
     });
     answer.map_err(|error| match error {
         QueryError::Refused(error) => error,
-        QueryError::Store(error) => {
-            tracing::error!(%error, "a read of the state failed");
-            MetaError::internal("this peer cannot read its state")
-        }
+        QueryError::Store(error) => crate::app::unreadable(&error),
     })
 }
 

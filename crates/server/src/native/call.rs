@@ -189,13 +189,9 @@ pub fn at_one_revision<R>(node: &Node, run: impl Fn(&dyn Reader) -> Result<R, Ap
     })
 }
 
-/// The store failed under a query: this peer cannot answer, another can.
 fn query_error(error: ApplyError) -> MetaError {
     match error {
         ApplyError::Refused(error) => error,
-        ApplyError::Store(error) => {
-            tracing::error!(%error, "a read of the state failed");
-            MetaError::internal("this peer cannot read its state")
-        }
+        ApplyError::Store(error) => crate::app::unreadable(&error),
     }
 }

@@ -5,9 +5,11 @@
 //! state/gen-<n>/      a RocksDB directory
 //! state/checkpoints/  images for slow peers; removed at start
 //! state/incoming/     files of a checkpoint being received; kept between attempts
+//! state/DAMAGED       why the state must not be used any more
 //! ```
 
 use super::checkpoint::Checkpoint;
+use super::damage::Damage;
 use super::rocks_view::RocksView;
 use super::{RaftRows, StateEngine, StateSizes, raft_keys};
 use crate::codec::{self, LogId, StoredMembership};
@@ -47,6 +49,7 @@ pub struct RocksState {
     options: RocksStateOptions,
     cache: Cache,
     active: RwLock<Arc<Generation>>,
+    damage: Arc<Damage>,
     /// The state as it was last read, while nothing has been written since.
     view: Mutex<Option<Arc<RocksView>>>,
     next_checkpoint: AtomicU64,
@@ -58,6 +61,7 @@ pub(super) struct Generation {
     number: u64,
     dir: PathBuf,
     replaced: AtomicBool,
+    pub(super) damage: Arc<Damage>,
 }
 
 impl Generation {
@@ -122,6 +126,9 @@ impl RocksState {
         fs::create_dir_all(dir)?;
         let _ = fs::remove_dir_all(dir.join("checkpoints"));
         fs::create_dir_all(dir.join("checkpoints"))?;
+        if let Some(why) = Damage::marked(dir)? {
+            return Err(damaged(dir, &format!("was found to be wrong ({why})")));
+        }
         let active_file = dir.join("ACTIVE");
         let number = match fs::read_to_string(&active_file) {
             Ok(text) => text
@@ -148,9 +155,11 @@ impl RocksState {
             }
         }
         let cache = Cache::new_lru_cache(options.block_cache_bytes);
-        let generation = open_generation(dir, number, &options, &cache)?;
+        let damage = Arc::new(Damage::new(dir));
+        let generation = open_generation(dir, number, (&options, &cache), damage.clone())?;
         sync_dir(dir)?;
         Ok(RocksState {
+            damage,
             dir: dir.to_owned(),
             options,
             cache,
@@ -170,6 +179,11 @@ impl RocksState {
     /// Lets the next read see what has been written.
     fn forget_view(&self) {
         *self.view.lock().expect("nobody panics while holding this lock") = None;
+    }
+
+    fn failed(&self, error: rocksdb::Error) -> io::Error {
+        self.damage.note(&error);
+        to_io(error)
     }
 
     fn current(&self) -> Arc<Generation> {
@@ -247,7 +261,7 @@ fn db_options(options: &RocksStateOptions, cache: &Cache) -> Options {
     db
 }
 
-fn open_generation(dir: &Path, number: u64, options: &RocksStateOptions, cache: &Cache) -> io::Result<Generation> {
+fn open_generation(dir: &Path, number: u64, (options, cache): (&RocksStateOptions, &Cache), damage: Arc<Damage>) -> io::Result<Generation> {
     let path = dir.join(format!("gen-{number}"));
     let mut db_options = db_options(options, cache);
     let empty = fs::read_dir(&path).map(|mut entries| entries.next().is_none()).unwrap_or(true);
@@ -261,6 +275,7 @@ fn open_generation(dir: &Path, number: u64, options: &RocksStateOptions, cache: 
         number,
         dir: path,
         replaced: AtomicBool::new(false),
+        damage,
     })
 }
 
@@ -300,7 +315,7 @@ impl StateEngine for RocksState {
         }
         let mut options = WriteOptions::default();
         options.disable_wal(true);
-        self.current().db().write_opt(batch, &options).map_err(to_io)?;
+        self.current().db().write_opt(batch, &options).map_err(|error| self.failed(error))?;
         self.forget_view();
         Ok(())
     }
@@ -318,7 +333,7 @@ impl StateEngine for RocksState {
     fn flush(&self) -> io::Result<()> {
         let mut options = FlushOptions::default();
         options.set_wait(true);
-        self.current().db().flush_opt(&options).map_err(to_io)
+        self.current().db().flush_opt(&options).map_err(|error| self.failed(error))
     }
 
     fn checkpoint(&self) -> io::Result<Arc<Checkpoint>> {
@@ -359,7 +374,7 @@ impl StateEngine for RocksState {
         let _ = fs::remove_dir_all(&target);
         fs::rename(&incoming, &target)?;
         sync_dir(&self.dir)?;
-        let generation = open_generation(&self.dir, number, &self.options, &self.cache)?;
+        let generation = open_generation(&self.dir, number, (&self.options, &self.cache), self.damage.clone())?;
         let found = read_raft_rows(generation.db(), &ReadOptions::default())?;
         if mutant!("sessions-missing-from-checkpoint") {
             generation.forget_slots()?;
@@ -390,5 +405,13 @@ impl StateEngine for RocksState {
             memtable_bytes: property("rocksdb.cur-size-all-mem-tables"),
             rows_estimate: property("rocksdb.estimate-num-keys"),
         }
+    }
+
+    fn damage(&self) -> Option<String> {
+        self.damage.met()
+    }
+
+    fn mark_damaged(&self, what: &str) {
+        self.damage.mark(what);
     }
 }

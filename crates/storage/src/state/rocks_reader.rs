@@ -1,5 +1,6 @@
 //! Reading RocksDB as the state machine's sorted map.
 
+use super::damage::Damage;
 use super::rocks_view::{KeptRows, get_kept};
 use bytes::Bytes;
 use quorate_state_machine::{Cursor, Reader, StoreError, keys, store::prefix_end};
@@ -9,16 +10,19 @@ use rocksdb::{DBRawIterator, ReadOptions, Snapshot};
 pub(super) struct RocksReader<'a> {
     pub snapshot: &'a Snapshot<'a>,
     pub kept: &'a KeptRows,
+    pub damage: &'a Damage,
 }
 
-pub(super) fn store_error(error: rocksdb::Error) -> StoreError {
+/// What a caller hears of it; damage is remembered.
+fn failed(damage: &Damage, error: rocksdb::Error) -> StoreError {
+    damage.note(&error);
     StoreError(error.to_string())
 }
 
 impl Reader for RocksReader<'_> {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
         get_kept(self.kept, key, || {
-            let value = self.snapshot.get_pinned(key).map_err(store_error)?;
+            let value = self.snapshot.get_pinned(key).map_err(|error| failed(self.damage, error))?;
             Ok(value.map(|value| Bytes::copy_from_slice(&value)))
         })
     }
@@ -48,7 +52,7 @@ impl Reader for RocksReader<'_> {
         match iterator.item() {
             Some((key, value)) if key.starts_with(prefix) => Ok(Some((Bytes::copy_from_slice(key), Bytes::copy_from_slice(value)))),
             Some(_) => Ok(None),
-            None => iterator.status().map_err(store_error).map(|()| None),
+            None => iterator.status().map_err(|error| failed(self.damage, error)).map(|()| None),
         }
     }
 }
@@ -59,6 +63,7 @@ impl RocksReader<'_> {
         options.set_iterate_upper_bound(end);
         let mut cursor = RocksCursor {
             iterator: self.snapshot.raw_iterator_opt(options),
+            damage: self.damage,
         };
         cursor.seek(start)?;
         Ok(Box::new(cursor))
@@ -67,6 +72,7 @@ impl RocksReader<'_> {
 
 struct RocksCursor<'a> {
     iterator: DBRawIterator<'a>,
+    damage: &'a Damage,
 }
 
 impl RocksCursor<'_> {
@@ -74,7 +80,7 @@ impl RocksCursor<'_> {
         if self.iterator.valid() {
             Ok(())
         } else {
-            self.iterator.status().map_err(store_error)
+            self.iterator.status().map_err(|error| failed(self.damage, error))
         }
     }
 }

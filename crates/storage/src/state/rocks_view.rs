@@ -39,9 +39,10 @@ impl RocksView {
     }
 
     pub(super) fn read<R>(&self, read: impl FnOnce(&RocksReader<'_>) -> R) -> R {
-        self.snapshot.with_dependent(|_, snapshot| {
+        self.snapshot.with_dependent(|generation, snapshot| {
             read(&RocksReader {
                 snapshot,
+                damage: &generation.damage,
                 kept: &self.kept,
             })
         })
