@@ -1,7 +1,7 @@
 //! Three peers from bootstrap to shutdown: every peer answers, followers forward or redirect, leadership is handed over.
 
 use quorate_tests::cluster::{Cluster, TOKEN};
-use quorate_tests::http::{get, send};
+use quorate_tests::http::{self, get, send};
 use quorate_tests::load::Load;
 use quorate_tests::native::{call, metadata, metadata_value};
 use quorate_tests::peer::binary;
@@ -12,6 +12,7 @@ use quorate_wire::quorate::v1::{GetAttributeRequest, PutAttributeRequest};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
+use tokio::time::Instant;
 use tonic::Code;
 
 #[tokio::test]
@@ -232,6 +233,50 @@ async fn a_leader_that_is_asked_to_stop_hands_over_first() {
         "the median of the longest gaps is not that of a hand-over: {gaps:?}"
     );
     assert_peers_agree(&cluster).await;
+}
+
+/// Writes to one peer, one after the other, until it cannot be connected to any more; what was answered.
+async fn write_to(address: String, writer: usize) -> Vec<http::Reply> {
+    let mut answers = Vec::new();
+    for count in 0.. {
+        let instance = format!("stop-{writer}-{count}");
+        let (path, body) = (
+            format!("/MetaService/http/create_instance?token={TOKEN}"),
+            format!("{{\"instance_id\":\"{instance}\"}}"),
+        );
+        match send(&address, "PUT", &path, &[], &body).await {
+            Ok(answer) => answers.push(answer),
+            Err(_) => break,
+        }
+    }
+    answers
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_peer_that_is_asked_to_stop_answers_the_calls_it_has_begun() {
+    let mut cluster = Cluster::start(3).await;
+    for round in 0..6 {
+        let leader = cluster.leader().await;
+        let stopping = if round % 2 == 0 { leader } else { (leader + 1) % 3 };
+        phase(&format!("round {round}: peer {stopping} is stopped, peer {leader} leads"));
+        let address = &cluster.peers[stopping].public;
+        let writers: Vec<_> = (0..16)
+            .map(|writer| tokio::spawn(write_to(address.clone(), 16 * round + writer)))
+            .collect();
+        cluster.create_instance(&format!("begun-{round}")).await;
+        cluster.peers[stopping].terminate();
+        let began = Instant::now();
+        let status = cluster.peers[stopping].wait_exit().await;
+        assert_eq!(status.code(), Some(0), "{}", cluster.peers[stopping].log_tail());
+        assert!(began.elapsed() < Duration::from_secs(5), "nothing had to be cut off");
+        for writer in writers {
+            for answer in writer.await.expect("ends") {
+                assert_eq!(answer.status, 200, "{}", answer.body);
+            }
+        }
+        cluster.peers[stopping].start();
+        cluster.wait_ready().await;
+    }
 }
 
 /// How long an idle leader is watched, and the processor time it may use meanwhile: a fifth of one core.

@@ -507,14 +507,19 @@ impl Node {
         ))
     }
 
-    /// Stops: refuses new work, hands leadership over, ends the tasks.
-    pub async fn shutdown(&self) {
+    /// Lets another peer lead, if this one does. Everything else goes on.
+    pub async fn hand_over(&self) {
         if self.is_leader() {
             let deadline = Instant::now() + Duration::from_secs(2);
             if let Err(error) = self.transfer_leader(None, deadline).await {
                 tracing::info!(%error, "leadership was not handed over before the stop");
             }
         }
+    }
+
+    /// Hands leadership over, ends the tasks and flushes. Calls that are under way fail then: let them end first.
+    pub async fn shutdown(&self) {
+        self.hand_over().await;
         self.halt().await;
         if let Err(error) = self.core.applier.engine().flush() {
             tracing::warn!(%error, "the state was not flushed; the log has it");

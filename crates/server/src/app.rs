@@ -14,6 +14,7 @@ use quorate_state_machine::command::{PrepareContext, PrepareSettings};
 use quorate_state_machine::service_account::ConfiguredAccount;
 use quorate_storage::ballast::Ballast;
 use quorate_wire::quorate::v1::StatusReply;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
@@ -37,6 +38,7 @@ pub struct App {
     ballast: OnceLock<Arc<Ballast>>,
     in_flight: Arc<Semaphore>,
     slow: SlowLog,
+    closing: AtomicBool,
 }
 
 impl App {
@@ -54,7 +56,17 @@ impl App {
             node: OnceLock::new(),
             ballast: OnceLock::new(),
             in_flight: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
+            closing: AtomicBool::new(false),
         }
+    }
+
+    /// The process is about to end: calls that only wait for something to happen end now.
+    pub fn close(&self) {
+        self.closing.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Relaxed)
     }
 
     /// The same with a configured cloud account.

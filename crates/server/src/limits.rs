@@ -32,6 +32,8 @@ pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 pub const MAX_WORK_WAIT: Duration = Duration::from_secs(30);
 /// A question that waits looks this often even if nothing is applied: a failed task's pause ends by time alone.
 pub const WORK_LOOK: Duration = Duration::from_millis(500);
+/// Looks are at least this far apart, however much is applied.
+pub const WORK_PAUSE: Duration = Duration::from_millis(20);
 /// Up to this many segments the creation of a snapshot waits for their manifests too.
 pub const AWAITED_MANIFESTS: u64 = 10_000;
 /// Part of a caller's time that is kept for the answer when it is spent on waiting.

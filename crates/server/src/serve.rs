@@ -91,7 +91,9 @@ pub async fn run(config: ServerConfig, stop: watch::Receiver<bool>, ready: impl 
         refused: Arc::default(),
     };
     tokio::spawn(service::accept(port, peers));
-    let serving = tokio::spawn(listener::serve(app.clone(), public, public_tls, stop.clone()));
+    // Turns true with `stop`, or when the peer has handed over: calls under way need a node that answers.
+    let (close, closed) = watch::channel(false);
+    let serving = tokio::spawn(listener::serve(app.clone(), public, public_tls, closed));
     let mut stopped = stop.clone();
     let place = tokio::select! {
         place = settle(&config.data_dir, identity, &newcomer, &transport) => place?,
@@ -122,8 +124,11 @@ pub async fn run(config: ServerConfig, stop: watch::Receiver<bool>, ready: impl 
     }
     tracing::info!(peer = place.peer.0, "stopping");
     drop(work);
-    node.shutdown().await;
+    app.close();
+    node.hand_over().await;
+    close.send_replace(true);
     let _ = serving.await;
+    node.shutdown().await;
     Ok(())
 }
 

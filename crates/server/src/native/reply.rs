@@ -100,7 +100,7 @@ pub fn require_token(app: &App, metadata: &MetadataMap) -> Result<(), MetaError>
 /// gRPC's own deadline: up to eight digits and a unit.
 fn parse_grpc_timeout(text: &str) -> Option<Duration> {
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    let count: u64 = digits.parse().ok()?;
+    let count: u64 = digits.parse().ok().filter(|_| digits.len() <= 8)?;
     match unit {
         "H" => Some(Duration::from_secs(count * 3_600)),
         "M" => Some(Duration::from_secs(count * 60)),
@@ -176,7 +176,7 @@ mod tests {
         assert_eq!(parse_grpc_timeout("5S"), Some(Duration::from_secs(5)));
         assert_eq!(parse_grpc_timeout("250m"), Some(Duration::from_millis(250)));
         assert_eq!(parse_grpc_timeout("7u"), Some(Duration::from_micros(7)));
-        for bad in ["", "S", "5", "5x", "-1S", "\u{e9}"] {
+        for bad in ["", "S", "5", "5x", "-1S", "123456789H", "\u{e9}"] {
             assert_eq!(parse_grpc_timeout(bad), None, "{bad}");
         }
     }

@@ -6,7 +6,7 @@ use super::reply::CallInfo;
 use super::vaults::{described, vault_error};
 use crate::app::App;
 use crate::jobs::PeerVaults;
-use crate::limits::{MAX_WORK_WAIT, WORK_LOOK};
+use crate::limits::{MAX_WORK_WAIT, WORK_LOOK, WORK_PAUSE};
 use crate::listener::Confidential;
 use quorate_consensus::{Node, env};
 use quorate_model::{ErrorCode, MetaError, Revision};
@@ -50,7 +50,13 @@ fn any_claimable(node: &Node, command: &ClaimTasks) -> Result<bool, MetaError> {
 }
 
 /// Claims as soon as something is open, or answers with nothing at `until`.
-async fn claim(node: &Node, command: &ClaimTasks, info: &CallInfo, until: Instant) -> Result<(Revision, wire::ClaimTasksReply), MetaError> {
+async fn claim(
+    app: &App,
+    node: &Node,
+    command: &ClaimTasks,
+    info: &CallInfo,
+    until: Instant,
+) -> Result<(Revision, wire::ClaimTasksReply), MetaError> {
     loop {
         node.check_serving()?;
         let seen = node.applied().revision;
@@ -62,9 +68,10 @@ async fn claim(node: &Node, command: &ClaimTasks, info: &CallInfo, until: Instan
             }
         }
         let now = Instant::now();
-        if now >= until {
+        if now >= until || app.is_closing() {
             return Ok((seen, wire::ClaimTasksReply::default()));
         }
+        tokio::time::sleep(WORK_PAUSE).await;
         // Either way it looks again: a pause ends without anything being applied.
         let _ = node.wait_revision(Revision(seen.0 + 1), until.min(now + WORK_LOOK)).await;
     }
@@ -82,7 +89,7 @@ impl wire::work_server::Work for WorkService {
             }
             let command = ClaimTasks::prepare(request, &app.prepare_context())?;
             let latest = info.deadline.checked_sub(CLAIM_RESERVE).unwrap_or(info.deadline);
-            claim(&node, &command, &info, latest.min(Instant::now() + wait)).await
+            claim(&app, &node, &command, &info, latest.min(Instant::now() + wait)).await
         };
         self.calls.waiting().around(ClaimTasks::NAME, request, work).await
     }
