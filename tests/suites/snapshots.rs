@@ -225,6 +225,26 @@ async fn a_dropped_collection_comes_back_under_another_name_though_the_leader_di
     archive.cluster.wait_ready().await;
     let verified = archive.json(&["gc", "verify", INSTANCE]).await;
     assert_eq!(verified["missing"].as_array().map(Vec::len), Some(0), "{verified}");
+
+    phase("a check of the vault tells what is a snapshot's from what is nobody's");
+    let shown = archive.json(&["snapshot", "describe", INSTANCE, "first"]).await;
+    let location = shown["location"].as_str().expect("a location").to_owned();
+    let metadata = archive.vault.path().join(&location);
+    until("the metadata file is written for the last time", async || {
+        let written = std::fs::read_to_string(&metadata).ok()?;
+        written.contains("manifest_list").then_some(())
+    })
+    .await;
+    std::fs::remove_file(&metadata).expect("removed");
+    let orphan = "s1/j999999/t1-f1/orphan";
+    let file = archive.vault.path().join(orphan);
+    std::fs::create_dir_all(file.parent().expect("has one")).expect("made");
+    std::fs::write(&file, b"nobody's").expect("written");
+    let said = tokio::task::block_in_place(|| cli::run(&archive.cluster, &["gc", "verify", INSTANCE, "-o", "json"], ""));
+    assert!(!said.success, "{said:?}");
+    let verified: Json = serde_json::from_str(&said.out).expect("JSON");
+    assert_eq!(verified["missing"], serde_json::json!([location]), "{verified}");
+    assert_eq!(verified["unreferenced"], serde_json::json!([orphan]), "{verified}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -193,6 +193,7 @@ fn known(known: KnownFiles) -> wire::KnownFiles {
         KnownKind::Segment => wire::KnownFilesKind::KnownSegment,
         KnownKind::Upload => wire::KnownFilesKind::KnownUpload,
         KnownKind::Condemned => wire::KnownFilesKind::KnownCondemned,
+        KnownKind::Snapshot => wire::KnownFilesKind::KnownSnapshot,
     };
     wire::KnownFiles {
         kind: kind as i32,

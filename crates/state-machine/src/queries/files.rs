@@ -6,14 +6,16 @@ use crate::catalog::row_keys;
 use crate::catalog::storage::{self, StoredVault};
 use crate::command::decode_record;
 use crate::instances;
+use crate::jobs;
 use crate::keys::{self, RecordTable, VersionedTable, space};
 use crate::limits;
-use crate::record::{CondemnedRecord, SegmentRecord, UploadRecord};
+use crate::record::{CondemnedRecord, SegmentRecord, SnapshotRecord, UploadRecord};
+use crate::snapshots::{self, Snapshot, lifecycle};
 use crate::store::{Reader, StoreError, prefix_end};
 use crate::versioned;
 use bytes::Bytes;
-use quorate_model::{MetaError, ScopeId};
-use quorate_wire::quorate::v1::SegmentFile;
+use quorate_model::{MetaError, Revision, ScopeId};
+use quorate_wire::quorate::v1::{SegmentFile, SnapshotState};
 use std::collections::BTreeMap;
 
 /// The store that a scope's rows mean by a vault, by id or name; empty: the local directory. HDFS is refused, because nothing
@@ -41,6 +43,8 @@ pub enum KnownKind {
     Upload,
     /// Being deleted.
     Condemned,
+    /// A snapshot's own: what is named must be there, in whatever size.
+    Snapshot,
 }
 
 /// One page of what is known of a store.
@@ -52,9 +56,9 @@ pub struct VaultPage {
 }
 
 /// Everything that the state knows of the files in one store of an instance, page by page: segments of every scope and every
-/// revision that is kept, hidden collections and base layers included, uploads, and what is condemned. The local directory
-/// is one store for all instances, and so is an object store that several have. What jobs write, and snapshots' own files, lie in directories of their own and are not
-/// listed here.
+/// revision that is kept, hidden collections and base layers included, uploads, snapshots' own files, the directories of jobs that
+/// have not ended, and what is condemned. The local directory is one store for all instances, and so is an object store that several
+/// have.
 pub fn scan_vault(reader: &dyn Reader, instance_id: &str, vault: &str, page_token: &str) -> Result<VaultPage, QueryError> {
     let instance = instances::find(reader, instance_id)?.ok_or_else(|| missing(instance_id))?;
     let store = storage::resolve_usable(reader, &instance, vault)?;
@@ -78,7 +82,7 @@ pub fn scan_vault(reader: &dyn Reader, instance_id: &str, vault: &str, page_toke
             bytes += value.len();
             page.known.extend(scan.known(row, value)?);
             looked_at += 1;
-            if looked_at == limits::MAX_PAGE_KEYS || bytes > limits::MAX_PAGE_BYTES || page.known.len() == limits::MAX_PAGE_ROWS {
+            if looked_at == limits::MAX_PAGE_KEYS || bytes > limits::MAX_PAGE_BYTES || page.known.len() >= limits::MAX_PAGE_ROWS {
                 page.next_page_token = row.iter().map(|byte| format!("{byte:02x}")).collect();
                 return Ok(page);
             }
@@ -93,7 +97,7 @@ fn missing(instance_id: &str) -> MetaError {
 }
 
 /// The rows that name files, in key order.
-fn vault_ranges() -> [(Vec<u8>, Vec<u8>); 3] {
+fn vault_ranges() -> [(Vec<u8>, Vec<u8>); 5] {
     let record = |table| {
         let start = keys::record_prefix(table).to_vec();
         let end = prefix_end(&start);
@@ -104,6 +108,8 @@ fn vault_ranges() -> [(Vec<u8>, Vec<u8>); 3] {
     [
         record(RecordTable::Upload),
         record(RecordTable::Condemned),
+        record(RecordTable::Snapshot),
+        record(RecordTable::ActiveJob),
         (segments, segments_end),
     ]
 }
@@ -117,40 +123,40 @@ struct VaultScan<'a> {
 }
 
 impl VaultScan<'_> {
-    fn known(&mut self, row: &[u8], value: Bytes) -> Result<Option<KnownFiles>, QueryError> {
-        let (scope, vault, known) = match row {
+    fn known(&mut self, row: &[u8], value: Bytes) -> Result<Vec<KnownFiles>, QueryError> {
+        let named = match row {
             [space::RECORD, table, rest @ ..] if *table == RecordTable::Upload as u8 => {
                 let record: UploadRecord = decode_record(row, value)?;
                 let [scope, _] = row_keys::read_numbers::<2>(rest)?;
-                (scope, record.vault, known(KnownKind::Upload, record.path, Vec::new()))
+                Some((scope, record.vault, vec![known(KnownKind::Upload, record.path, Vec::new())]))
             }
-            [space::RECORD, ..] => {
+            [space::RECORD, table, ..] if *table == RecordTable::Condemned as u8 => {
                 let record: CondemnedRecord = decode_record(row, value)?;
-                let file = |name| SegmentFile {
-                    name,
-                    ..SegmentFile::default()
-                };
-                let files = record.files.into_iter().map(file).collect();
-                (record.scope, record.vault, known(KnownKind::Condemned, record.path, files))
+                let files = record.files.into_iter().map(file_named).collect();
+                Some((record.scope, record.vault, vec![known(KnownKind::Condemned, record.path, files)]))
             }
-            [_, _, rest @ ..] => {
-                let Some(value) = versioned::decode_value(row, &value)? else {
-                    return Ok(None);
-                };
-                let record: SegmentRecord = decode_record(row, value)?;
-                let head = rest
-                    .first_chunk::<8>()
-                    .ok_or_else(|| StoreError(format!("row {row:02x?} has no scope")))?;
-                let scope = if record.owner_scope == 0 {
-                    u64::from_be_bytes(*head)
-                } else {
-                    record.owner_scope
-                };
-                (scope, record.vault, known(KnownKind::Segment, record.path, record.files))
-            }
-            _ => return Ok(None),
+            [space::RECORD, table, ..] if *table == RecordTable::Snapshot as u8 => Some(of_snapshot(row, value)?),
+            [space::RECORD, ..] => self.of_job(jobs::rows::job_of_active(row)?)?,
+            [_, _, rest @ ..] => of_segment(row, rest, &value)?,
+            _ => None,
         };
-        Ok(self.is_of_store(scope, vault)?.then_some(known))
+        let Some((scope, vault, known)) = named else {
+            return Ok(Vec::new());
+        };
+        Ok(if self.is_of_store(scope, vault)? { known } else { Vec::new() })
+    }
+
+    /// The directory that a job's tasks write to while it has not ended; afterwards its files are known as segments', or condemned.
+    fn of_job(&self, job: u64) -> Result<Option<Named>, QueryError> {
+        let record = jobs::find(self.reader, job)?;
+        Ok(record.filter(|record| record.copies_files).map(|record| {
+            let directory = jobs::directory(&record, job);
+            (
+                record.target_scope,
+                record.target_vault,
+                vec![known(KnownKind::Upload, directory, Vec::new())],
+            )
+        }))
     }
 
     /// Whether a scope's rows mean the same place by a vault: clones name their source's stores under vaults of their own.
@@ -170,6 +176,56 @@ impl VaultScan<'_> {
         };
         self.places.insert((scope, vault), is_same);
         Ok(is_same)
+    }
+}
+
+/// What a row names: in which scope's sense, in which vault, and what.
+type Named = (u64, String, Vec<KnownFiles>);
+
+fn of_segment(row: &[u8], user_key: &[u8], value: &Bytes) -> Result<Option<Named>, QueryError> {
+    let Some(value) = versioned::decode_value(row, value)? else {
+        return Ok(None);
+    };
+    let record: SegmentRecord = decode_record(row, value)?;
+    let head = user_key
+        .first_chunk::<8>()
+        .ok_or_else(|| StoreError(format!("row {row:02x?} has no scope")))?;
+    let scope = if record.owner_scope == 0 {
+        u64::from_be_bytes(*head)
+    } else {
+        record.owner_scope
+    };
+    Ok(Some((
+        scope,
+        record.vault,
+        vec![known(KnownKind::Segment, record.path, record.files)],
+    )))
+}
+
+/// A snapshot's metadata file and its manifests, or the image that a frontend of Doris has put there. The metadata file must be there
+/// once the snapshot is committed.
+fn of_snapshot(row: &[u8], value: Bytes) -> Result<Named, QueryError> {
+    let record: SnapshotRecord = decode_record(row, value)?;
+    let [scope, revision] = snapshots::numbers_of::<2>(row)?;
+    let snapshot = Snapshot {
+        scope: ScopeId(scope),
+        revision: Revision(revision),
+        record,
+    };
+    let kind = match snapshot.state() {
+        SnapshotState::Committed => KnownKind::Snapshot,
+        SnapshotState::Pending | SnapshotState::Unspecified => KnownKind::Upload,
+        SnapshotState::Deleting | SnapshotState::Aborted => KnownKind::Condemned,
+    };
+    let places = lifecycle::places(&snapshot).into_iter();
+    let known = places.map(|(path, files)| known(kind, path, files.into_iter().map(file_named).collect()));
+    Ok((scope, snapshot.record.vault, known.collect()))
+}
+
+fn file_named(name: String) -> SegmentFile {
+    SegmentFile {
+        name,
+        ..SegmentFile::default()
     }
 }
 
