@@ -155,6 +155,13 @@ pub fn can_assume_roles(store: &ObjectStoreInfoPb) -> bool {
     matches!(provider, Some(Provider::S3 | Provider::Oss))
 }
 
+/// Whether a role, or the profile of a machine, is all there is to open an object store with.
+pub fn needs_role(store: &ObjectStoreInfoPb) -> bool {
+    let by_profile = store.cred_provider_type == Some(CredProviderTypePb::InstanceProfile as i32);
+    let has_keys = !store.ak().is_empty() && !store.sk().is_empty();
+    (store.role_arn.is_some() || by_profile) && !has_keys
+}
+
 /// Takes a role instead of keys.
 pub fn take_role(store: &mut ObjectStoreInfoPb, role_arn: &str, external_id: Option<&str>) {
     (store.ak, store.sk, store.encryption_info) = (None, None, None);

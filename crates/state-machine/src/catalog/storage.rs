@@ -2,6 +2,7 @@
 
 use crate::command::ApplyError;
 use crate::instances::{self, Instance};
+use crate::object_stores;
 use crate::store::{Reader, StoreError};
 use crate::vaults;
 use quorate_model::{ErrorCode, MetaError, ScopeId};
@@ -50,11 +51,16 @@ pub fn resolve(reader: &dyn Reader, instance: &Instance, vault: &str) -> Result<
     Err(MetaError::new(ErrorCode::VaultNotFound, message).into())
 }
 
-/// As [`resolve`], but refuses a store whose files cannot be copied or deleted.
+/// As [`resolve`], but refuses a store whose files cannot be copied or deleted. Doris may use a store by a role, peers and workers go by
+/// its keys.
 pub fn resolve_usable(reader: &dyn Reader, instance: &Instance, vault: &str) -> Result<StoredVault, ApplyError> {
     match resolve(reader, instance, vault)? {
         StoredVault::Hdfs => Err(MetaError::invalid(format!(
             "vault {vault:?} is HDFS, where files can be neither copied nor deleted from here; use an object store"
+        ))
+        .into()),
+        StoredVault::S3(store) if object_stores::needs_role(&store) => Err(MetaError::invalid(format!(
+            "vault {vault:?} has a role and no keys, and peers and workers cannot assume roles; set its ak and sk, or use another vault"
         ))
         .into()),
         store => Ok(store),

@@ -18,8 +18,8 @@ use quorate_model::{MetaError, Revision, ScopeId};
 use quorate_wire::quorate::v1::{SegmentFile, SnapshotState};
 use std::collections::BTreeMap;
 
-/// The store that a scope's rows mean by a vault, by id or name; empty: the local directory. HDFS is refused, because nothing
-/// can be copied from there. The caller decrypts and opens it.
+/// The store that a scope's rows mean by a vault, by id or name; empty: the local directory. What nothing can be
+/// copied from is refused: HDFS, and stores that need a role. The caller decrypts and opens it.
 pub fn resolve_vault(reader: &dyn Reader, owner: ScopeId, vault: &str) -> Result<StoredVault, QueryError> {
     let instance = storage::owner(reader, owner)?;
     storage::resolve_usable(reader, &instance, vault)

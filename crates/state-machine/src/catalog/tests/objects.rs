@@ -306,3 +306,35 @@ fn a_collection_is_kept_in_a_vault_that_files_can_be_moved_from() {
     assert_eq!(resolve("").expect("local"), storage::StoredVault::Local { scope: bench.scope() });
     assert!(resolve("hdfs").expect_err("refused").to_string().contains("HDFS"));
 }
+
+#[test]
+fn a_store_that_only_a_role_opens_holds_no_collection() {
+    let mut bench = Bench::new();
+    let mut instance = instances::find(&bench.store, INSTANCE).expect("reads").expect("is there");
+    let with_role = ObjectStoreInfoPb {
+        id: Some("1".into()),
+        role_arn: Some("role".into()),
+        ..ObjectStoreInfoPb::default()
+    };
+    let with_both = ObjectStoreInfoPb {
+        id: Some("2".into()),
+        ak: Some("ak".into()),
+        sk: Some("sk".into()),
+        ..with_role.clone()
+    };
+    instance.info.obj_info.extend([with_role, with_both]);
+    change(&mut bench, |context| instances::put(context, &instance));
+    let create = |bench: &mut Bench, vault: &str| {
+        let request = CreateCollectionRequest {
+            instance_id: INSTANCE.into(),
+            name: "c".into(),
+            vault: vault.into(),
+            ..CreateCollectionRequest::default()
+        };
+        call::<CreateCollection>(bench, request)
+    };
+    let refused = create(&mut bench, "1").expect_err("nobody here can assume its role");
+    assert_eq!(refused.code, ErrorCode::InvalidArgument);
+    assert!(refused.message.contains("set its ak and sk"), "{refused}");
+    assert_eq!(create(&mut bench, "2").expect("has keys beside its role").vault, "2");
+}
