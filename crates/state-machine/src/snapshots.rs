@@ -248,4 +248,6 @@ pub fn set_manifest_job(context: &mut ApplyContext<'_, '_>, scope: ScopeId, revi
 }
 
 #[cfg(test)]
+mod contract_tests;
+#[cfg(test)]
 mod model_tests;

@@ -43,13 +43,14 @@ pub fn check_collection_name_free(
     name: &str,
 ) -> Result<(), ApplyError> {
     if find::look_up_collection(reader, &target.lineage, database_id, name)?.is_some() {
-        return Err(MetaError::exists(format!("collection {name:?} of database {database:?} exists")).into());
+        return Err(MetaError::exists(format!("duplicate collection: {name:?} of database {database:?} exists")).into());
     }
     let reserved = reader.get(&row_keys::reserved_name(target.scope, database_id, name))?;
     if let Some(job) = reserved {
         let job = job.as_ref().try_into().map(u64::from_be_bytes).unwrap_or_default();
-        let message =
-            format!("collection name {name:?} of database {database:?} is taken by restore job {job}; cancel it, or choose another name");
+        let message = format!(
+            "duplicate collection: {name:?} of database {database:?} is taken by restore job {job}; cancel it, or choose another name"
+        );
         return Err(MetaError::exists(message).into());
     }
     Ok(())

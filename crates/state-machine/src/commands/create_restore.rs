@@ -50,7 +50,7 @@ impl Prepare for CreateRestore {
             return Err(MetaError::invalid("target_collection is not set; name the collection to be made"));
         }
         check_name("target_collection", &request.target_collection)?;
-        snapshots::names::check_reference(&request.snapshot.clone().unwrap_or_default())?;
+        let snapshot = snapshots::names::checked_reference(request.snapshot.unwrap_or_default())?;
         if request.timeout_seconds > MAX_TIMEOUT_SECONDS {
             let message = format!(
                 "timeout is {} s, limit {MAX_TIMEOUT_SECONDS} s; give it less, 0 is a day",
@@ -60,7 +60,7 @@ impl Prepare for CreateRestore {
         }
         Ok(CreateRestore {
             instance_id: request.instance_id,
-            snapshot: request.snapshot,
+            snapshot: Some(snapshot),
             target_instance_id: request.target_instance_id,
             target_database: request.target_database,
             target_collection: request.target_collection,
@@ -176,6 +176,7 @@ impl CreateRestore {
         let database = if self.target_database.is_empty() { DEFAULT_DATABASE } else { &self.target_database };
         let same_instance = (instance.scope == source.scope).then_some(&source.collection);
         let vault = restore::vault_of(reader, &instance, &self.target_vault, same_instance)?;
+        snapshots::names::check_database(reader, instance.scope, database)?;
         let place = Target::of(reader, instance_id)?;
         let database_id = create::database_to_use(context, &place, database)?;
         create::check_collection_name_free(reader, &place, database, database_id, &self.target_collection)?;

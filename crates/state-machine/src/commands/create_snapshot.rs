@@ -154,10 +154,7 @@ impl CreateSnapshot {
             });
         }
         let database = names::database_or_default(&self.database);
-        let Some(collection_id) = names::collection_id(reader, scope, database, &self.collection)? else {
-            let text = format!("collection not found[database={database}][collection={}]", self.collection);
-            return Err(MetaError::not_found(text).into());
-        };
+        let collection_id = names::require_collection(reader, scope, database, &self.collection)?;
         let lineage = Lineage::of(reader, scope, Revision(u64::MAX))?;
         let Some(FoundCollection { record, .. }) = find::collection_by_id(reader, &lineage, collection_id)? else {
             let text = format!("collection not found[database={database}][collection={}]", self.collection);

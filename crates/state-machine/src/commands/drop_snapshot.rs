@@ -26,8 +26,7 @@ impl Prepare for DropSnapshot {
     type Request = DropSnapshotRequest;
 
     fn prepare(request: DropSnapshotRequest, _: &PrepareContext<'_>) -> Result<DropSnapshot, MetaError> {
-        let snapshot = request.snapshot.unwrap_or_default();
-        names::check_reference(&snapshot)?;
+        let snapshot = names::checked_reference(request.snapshot.unwrap_or_default())?;
         Ok(DropSnapshot {
             instance_id: checked_instance(request.instance_id)?,
             snapshot,

@@ -43,8 +43,7 @@ impl Prepare for PinSnapshot {
     type Request = PinSnapshotCall;
 
     fn prepare(call: PinSnapshotCall, _: &PrepareContext<'_>) -> Result<PinSnapshot, MetaError> {
-        let snapshot = call.request.snapshot.unwrap_or_default();
-        names::check_reference(&snapshot)?;
+        let snapshot = names::checked_reference(call.request.snapshot.unwrap_or_default())?;
         let ttl_seconds = call.request.ttl_seconds;
         if ttl_seconds > limits::MAX_SNAPSHOT_PIN_SECONDS {
             let limit = limits::MAX_SNAPSHOT_PIN_SECONDS;

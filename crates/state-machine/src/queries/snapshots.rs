@@ -19,8 +19,7 @@ use quorate_wire::quorate::v1::{self, DescribeSnapshotRequest, ListSnapshotsRepl
 
 /// One snapshot.
 pub fn describe_snapshot(reader: &dyn Reader, request: &DescribeSnapshotRequest) -> Result<v1::Snapshot, QueryError> {
-    let reference = request.snapshot.clone().unwrap_or_default();
-    names::check_reference(&reference)?;
+    let reference = names::checked_reference(request.snapshot.clone().unwrap_or_default())?;
     let scope = scope_of(reader, &request.instance_id)?;
     let snapshot = names::require(reader, scope, &reference)?;
     Ok(shown::show(reader, &snapshot, stamped(reader)?.stamped_ms)?)
@@ -37,9 +36,7 @@ pub fn list_snapshots(reader: &dyn Reader, request: &ListSnapshotsRequest) -> Re
         "" => None,
         name => {
             let database = names::database_or_default(&request.database);
-            let found = names::collection_id(reader, scope, database, name)?;
-            let text = || format!("collection not found[database={database}][collection={name}]");
-            Some(found.ok_or_else(|| MetaError::not_found(text()))?)
+            Some(names::require_collection(reader, scope, database, name)?)
         }
     };
     let prefix = names_prefix(scope, collection);

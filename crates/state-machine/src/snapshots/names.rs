@@ -49,14 +49,31 @@ pub fn check_name(name: &str) -> Result<(), MetaError> {
     }
 }
 
-/// Refuses a reference that is wrong whatever the state is.
-pub fn check_reference(reference: &SnapshotRef) -> Result<(), MetaError> {
+/// Refuses a reference that is wrong whatever the state is. The name of a collection's snapshot comes back without the blanks around
+/// it, as creation takes it; a label that Doris gave to a snapshot of an instance may be anything.
+pub fn checked_reference(mut reference: SnapshotRef) -> Result<SnapshotRef, MetaError> {
+    match (reference.snapshot_id.is_empty(), reference.name.is_empty()) {
+        (true, true) => {
+            return Err(MetaError::invalid(
+                "snapshot is not named; pass its id, or its name with its collection",
+            ));
+        }
+        (false, false) => return Err(MetaError::invalid("snapshot is named by id and by name; leave one out")),
+        (false, true) => {
+            parse_id(&reference.snapshot_id)?;
+        }
+        (true, false) if reference.collection.is_empty() => {}
+        (true, false) => {
+            reference.name = reference.name.trim().to_owned();
+            check_name(&reference.name)?;
+        }
+    }
     let SnapshotRef {
-        snapshot_id,
         database,
         collection,
         name,
-    } = reference;
+        ..
+    } = &reference;
     for (what, text) in [("database", database), ("collection", collection), ("snapshot name", name)] {
         if text.len() > MAX_NAME_BYTES {
             let bytes = text.len();
@@ -65,14 +82,7 @@ pub fn check_reference(reference: &SnapshotRef) -> Result<(), MetaError> {
             )));
         }
     }
-    match (snapshot_id.is_empty(), name.is_empty()) {
-        (true, true) => Err(MetaError::invalid(
-            "snapshot is not named; pass its id, or its name with its collection",
-        )),
-        (false, false) => Err(MetaError::invalid("snapshot is named by id and by name; leave one out")),
-        (true, false) => Ok(()),
-        (false, true) => parse_id(snapshot_id).map(|_| ()),
-    }
+    Ok(reference)
 }
 
 /// The revision an id stands for.
@@ -131,22 +141,42 @@ pub fn resolve_to_drop(reader: &dyn Reader, scope: ScopeId, reference: &Snapshot
     Err(MetaError::new(ErrorCode::PreconditionFailed, text).into())
 }
 
-/// As [`resolve`]; a missing one is refused in the contract's words.
+/// As [`resolve`]; what is missing of database, collection and snapshot is refused in the contract's words.
 pub fn require(reader: &dyn Reader, scope: ScopeId, reference: &SnapshotRef) -> Result<Snapshot, ApplyError> {
-    let asked = if reference.name.is_empty() {
-        &reference.snapshot_id
+    if let Some(found) = resolve(reader, scope, reference)? {
+        return Ok(found);
+    }
+    let SnapshotRef {
+        snapshot_id,
+        database,
+        collection,
+        name,
+    } = reference;
+    let text = if name.is_empty() {
+        format!("snapshot not found[snapshot={snapshot_id}]")
+    } else if collection.is_empty() {
+        format!("snapshot not found[snapshot={name}]")
     } else {
-        &reference.name
+        let id = require_collection(reader, scope, database_or_default(database), collection)?;
+        format!("collection {id}: snapshot not found[snapshot={name}]")
     };
-    let found = resolve(reader, scope, reference)?;
-    found.ok_or_else(|| {
-        let place = if reference.collection.is_empty() {
-            String::new()
-        } else {
-            format!("collection {}: ", reference.collection)
-        };
-        MetaError::not_found(format!("{place}snapshot not found[snapshot={asked}]")).into()
-    })
+    Err(MetaError::not_found(text).into())
+}
+
+/// The id of the collection that has the name now, or a refusal in the contract's words.
+pub fn require_collection(reader: &dyn Reader, scope: ScopeId, database: &str, collection: &str) -> Result<u64, ApplyError> {
+    check_database(reader, scope, database)?;
+    let found = collection_id(reader, scope, database, collection)?;
+    found.ok_or_else(|| MetaError::not_found(format!("collection not found[database={database}][collection={collection}]")).into())
+}
+
+/// Refuses a database that does not exist. The default one does as soon as it is used, so it is never what is missing.
+pub fn check_database(reader: &dyn Reader, scope: ScopeId, database: &str) -> Result<(), ApplyError> {
+    let lineage = Lineage::of(reader, scope, Revision(u64::MAX))?;
+    if database != DEFAULT_DATABASE && find::look_up_database(reader, &lineage, database)?.is_none() {
+        return Err(MetaError::not_found(format!("database not found[database={database}]")).into());
+    }
+    Ok(())
 }
 
 /// Whether the name is taken in the collection.
@@ -260,15 +290,24 @@ mod tests {
             name: name.to_owned(),
             ..SnapshotRef::default()
         };
-        check_reference(&reference("00000000000000ab0000", "")).expect("an id");
-        check_reference(&reference("", "s")).expect("a name");
+        checked_reference(reference("00000000000000ab0000", "")).expect("an id");
+        checked_reference(reference("", "s")).expect("a name");
         for wrong in [
             reference("", ""),
             reference("00000000000000ab0000", "s"),
             reference("ab", ""),
             reference("", &"n".repeat(256)),
         ] {
-            check_reference(&wrong).expect_err("not one snapshot");
+            checked_reference(wrong).expect_err("not one snapshot");
+        }
+        let of_collection = |name: &str| SnapshotRef {
+            collection: "c".to_owned(),
+            ..reference("", name)
+        };
+        assert_eq!(checked_reference(of_collection(" s\t")), Ok(of_collection("s")));
+        assert_eq!(checked_reference(reference("", " label ")), Ok(reference("", " label ")));
+        for wrong in [" ", "1s", "a-b"] {
+            assert_eq!(checked_reference(of_collection(wrong)).err(), check_name(wrong.trim()).err());
         }
     }
 }

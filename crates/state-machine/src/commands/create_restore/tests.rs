@@ -141,7 +141,9 @@ fn a_name_that_is_taken_is_refused() {
     let key = [&fixture::DATABASE_ID.to_be_bytes()[..], b"source"].concat();
     fixture::put_version(&mut bench, SOURCE_SCOPE, VersionedTable::CollectionName, &key, 2, Some(&name.encode_to_vec()));
     bench.adopt_rows();
-    assert_eq!(run(&mut bench, request("source")).expect_err("taken").code, ErrorCode::AlreadyExists);
+    let refused = run(&mut bench, request("source")).expect_err("taken");
+    assert_eq!(refused.code, ErrorCode::AlreadyExists);
+    assert!(refused.message.contains("duplicate collection"), "in the contract's words: {refused}");
 }
 
 /// The job's own pin keeps what it reads, whatever becomes of the snapshot's.

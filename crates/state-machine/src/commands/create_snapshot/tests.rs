@@ -100,7 +100,7 @@ fn what_does_not_exist_or_does_not_fit_is_refused_and_changes_nothing() {
         (
             with(|request| request.database = "d".into()),
             ErrorCode::NotFound,
-            "collection not found[database=d][collection=c3]",
+            "database not found[database=d]",
         ),
         (
             with(|request| request.instance_id = OTHER_INSTANCE.into()),

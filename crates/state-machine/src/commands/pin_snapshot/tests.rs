@@ -21,7 +21,7 @@ fn only_a_committed_snapshot_is_pinned() {
     let error = pin(&mut bench, by_id(pending), 0, 1).expect_err("deleting");
     assert_eq!((error.code, error.message.as_str()), (ErrorCode::NotFound, "snapshot is being deleted: s"));
     let error = pin(&mut bench, by_name("c3", "s"), 0, 1).expect_err("gone");
-    assert_eq!(error.message, "collection c3: snapshot not found[snapshot=s]");
+    assert_eq!(error.message, "collection 103: snapshot not found[snapshot=s]");
 }
 
 #[test]
