@@ -120,6 +120,11 @@ async fn a_snapshot_is_written_and_deleted_though_its_runner_dies_at_any_step() 
         let text = std::fs::read(world.vaults.path().join(&record.location)).expect("written");
         let metadata = SnapshotMetadata::from_json(&text).expect("whole");
         assert_eq!((metadata.manifest_list.len(), metadata.segment_ids.len()), (4, 4), "{site}");
+        let created_ms = metadata.snapshot_info.create_ts >> 18;
+        assert_eq!(
+            created_ms, record.created_ms as i64,
+            "{site}: milliseconds above 18 bits of counter"
+        );
         for manifest in &metadata.manifest_list {
             assert!(world.vaults.path().join(manifest).is_file(), "{site}: {manifest}");
         }

@@ -4,6 +4,7 @@
 use super::{Access, Round, StepError, VaultKey, VaultTurns, place_of};
 use crate::settings::{PENDING_SNAPSHOT_PATIENCE, ROUND_INTERVAL, SNAPSHOTS_PER_ROUND, VAULT_PAUSE};
 use crate::vaults::Vaults;
+use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use prost::Message;
@@ -18,7 +19,7 @@ use quorate_state_machine::commands::{CommitSnapshot, FailSnapshot, RemoveSnapsh
 use quorate_state_machine::jobs::source::Source;
 use quorate_state_machine::jobs::translate::ids_of;
 use quorate_state_machine::keys::{self, RecordTable, VersionedTable};
-use quorate_state_machine::record::{CollectionRecord, JobRecord, PartitionRecord};
+use quorate_state_machine::record::{CollectionRecord, JobRecord, PartitionRecord, SegmentRecord};
 use quorate_state_machine::snapshots::{self, Snapshot, lifecycle};
 use quorate_state_machine::store::prefix_end;
 use quorate_state_machine::versioned::{Lineage, LineageScan, PageLimit};
@@ -27,6 +28,9 @@ use quorate_wire::quorate::v1::SnapshotState;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::time::Instant;
+
+/// Below the milliseconds of a hybrid timestamp, as the contract has them (spec/milvus-snapshot.md b.3), is room for a counter.
+const HYBRID_COUNTER_BITS: u32 = 18;
 
 /// Scope and revision.
 type Key = (u64, u64);
@@ -279,7 +283,6 @@ async fn write_metadata<N: Query, V: Vaults>(
     path: &ObjectPath,
 ) -> Result<(), StepError> {
     let vault = open(access, snapshot).await?;
-    let (collection, revision) = (snapshot.record.collection_id as i64, snapshot.revision.0 as i64);
     let head = access.node.read(|reader| head(reader, snapshot, path))?;
     let existing = match lists {
         Lists::Without => Existing::Refuse,
@@ -288,21 +291,8 @@ async fn write_metadata<N: Query, V: Vaults>(
     let object = vault.writer(path, existing, None).await?;
     let mut writer = MetadataWriter::begin(object, &head).await?;
     if lists == Lists::With {
-        let mut after_key = None;
-        while let Some((ids, resume_after)) = segment_page(access, snapshot, &after_key)? {
-            for segment in ids {
-                writer.manifest_path(manifest_path(collection, revision, segment)?.as_str()).await?;
-            }
-            after_key = Some(resume_after);
-            tokio::task::yield_now().await;
-        }
-        after_key = None;
-        while let Some((ids, resume_after)) = segment_page(access, snapshot, &after_key)? {
-            for segment in ids {
-                writer.segment_id(segment).await?;
-            }
-            after_key = Some(resume_after);
-            tokio::task::yield_now().await;
+        for list in [LongList::Manifests, LongList::Segments, LongList::Builds] {
+            write_list(access, snapshot, &mut writer, list).await?;
         }
     }
     writer.finish(LAYOUT_REFERENCED).await?;
@@ -310,8 +300,54 @@ async fn write_metadata<N: Query, V: Vaults>(
     Ok(())
 }
 
-/// Ids of some segments of a snapshot.
-type SegmentPage = (Vec<i64>, Option<Vec<u8>>);
+/// The long lists, in the order of the file.
+#[derive(Clone, Copy)]
+enum LongList {
+    Manifests,
+    Segments,
+    Builds,
+}
+
+/// Walks over all segments for one list: what is written is read once more, so that nothing has to be kept.
+async fn write_list<N: Query, V>(
+    access: &Access<N, V>,
+    snapshot: &Snapshot,
+    writer: &mut MetadataWriter,
+    list: LongList,
+) -> Result<(), StepError> {
+    let (collection, revision) = (snapshot.record.collection_id as i64, snapshot.revision.0 as i64);
+    let mut after_key = None;
+    while let Some((segments, resume_after)) = segment_page(access, snapshot, &after_key)? {
+        for (id, record) in segments {
+            match list {
+                LongList::Manifests => writer.manifest_path(manifest_path(collection, revision, id)?.as_str()).await?,
+                LongList::Segments => writer.segment_id(id).await?,
+                LongList::Builds => {
+                    for build_id in builds_of(id, record)? {
+                        writer.build_id(build_id).await?;
+                    }
+                }
+            }
+        }
+        after_key = Some(resume_after);
+        tokio::task::yield_now().await;
+    }
+    Ok(())
+}
+
+/// The builds that a segment's index files are of, as far as these say so.
+fn builds_of(segment: i64, record: Bytes) -> Result<BTreeSet<i64>, StoreError> {
+    let record = SegmentRecord::decode(record).map_err(|error| StoreError(format!("segment {segment} does not decode: {error}")))?;
+    let builds = record
+        .files
+        .iter()
+        .filter_map(|file| file.index.as_ref())
+        .map(|index| index.build_id);
+    Ok(builds.filter(|build_id| *build_id != 0).collect())
+}
+
+/// Ids and records of some segments of a snapshot.
+type SegmentPage = (Vec<(i64, Bytes)>, Option<Vec<u8>>);
 
 /// The segments after a page; `after` is `None` for the first, and `Some(None)` behind the last.
 fn segment_page<N: Query, V>(
@@ -334,9 +370,12 @@ fn segment_page<N: Query, V>(
         let mut source = Source::open(reader, &source)?;
         source.page(VersionedTable::Segment, after_key.as_deref(), limits::MAX_PAGE_ROWS)
     })?;
-    let ids = page.rows.iter().map(|row| ids_of(&row.key).map(|[_, _, segment]| segment as i64));
-    let ids = ids.collect::<Result<Vec<_>, _>>()?;
-    Ok(Some((ids, page.resume_after)))
+    let segments = page
+        .rows
+        .into_iter()
+        .map(|row| ids_of(&row.key).map(|[_, _, segment]| (segment as i64, row.value)));
+    let segments = segments.collect::<Result<Vec<_>, _>>()?;
+    Ok(Some((segments, page.resume_after)))
 }
 
 /// What stands before the long lists.
@@ -357,7 +396,7 @@ fn head(reader: &dyn Reader, snapshot: &Snapshot, path: &ObjectPath) -> Result<M
             description: record.description.clone(),
             collection_id: record.collection_id as i64,
             partition_ids: partitions.values().copied().collect(),
-            create_ts: record.created_ms as i64,
+            create_ts: (record.created_ms as i64) << HYBRID_COUNTER_BITS,
             s3_location: path.to_string(),
             state: STATE_COMMITTED,
             ..SnapshotInfo::default()
@@ -437,4 +476,28 @@ async fn delete_files(vault: &Vault, snapshot: &Snapshot) -> Result<(), ObjectEr
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate_wire::quorate::v1::{FileKind, IndexFile, SegmentFile};
+
+    #[test]
+    fn each_build_of_a_segment_is_listed_once() {
+        let file = |build_id: Option<i64>| SegmentFile {
+            kind: FileKind::Index as i32,
+            index: build_id.map(|build_id| IndexFile {
+                build_id,
+                ..IndexFile::default()
+            }),
+            ..SegmentFile::default()
+        };
+        let record = SegmentRecord {
+            files: [Some(9), None, Some(7), Some(9), Some(0)].map(file).to_vec(),
+            ..SegmentRecord::default()
+        };
+        let builds = builds_of(1, record.encode_to_vec().into()).expect("decodes");
+        assert_eq!(builds.into_iter().collect::<Vec<_>>(), [7, 9]);
+    }
 }
