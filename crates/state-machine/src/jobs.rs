@@ -35,7 +35,7 @@ pub mod translate;
 use crate::command::{ApplyContext, ApplyError, decode_record, read_record};
 use crate::limits;
 use crate::object_ids;
-use crate::record::{JobProgressRecord, JobRecord, StatsRecord};
+use crate::record::{Counters, JobProgressRecord, JobRecord, StatsRecord};
 use crate::store::{Reader, StoreError, prefix_end};
 use crate::versioned::pins::{self, PinKind};
 use bytes::Bytes;
@@ -77,6 +77,12 @@ pub fn check_room(context: &ApplyContext<'_, '_>) -> Result<(), MetaError> {
     Err(MetaError::new(ErrorCode::LimitReached, message))
 }
 
+/// Whether a job that writes manifests may be started. They are started by the cluster itself, and wait as work on their snapshots
+/// while there is no room: when the store of many snapshots is away, restores and compactions still find some.
+pub fn has_room_for_manifests(counters: &Counters) -> bool {
+    counters.active_manifests < limits::MAX_ACTIVE_MANIFESTS && counters.active_jobs < limits::MAX_ACTIVE_JOBS
+}
+
 /// Starts a job: the caller says what it reads and fills, this adds its state, its times and its pin on the source. Refused when too
 /// many jobs are active. Returns the job's id.
 pub fn start(context: &mut ApplyContext<'_, '_>, record: JobRecord) -> Result<u64, ApplyError> {
@@ -95,6 +101,7 @@ pub fn start(context: &mut ApplyContext<'_, '_>, record: JobRecord) -> Result<u6
         ..record
     };
     context.counters.active_jobs += 1;
+    context.counters.active_manifests += u64::from(record.kind() == JobKind::Manifests);
     context.put_record(rows::job(id), &record);
     context.put_record(rows::active(id), &JobProgressRecord::default());
     let by_target = rows::by_target(record.target_scope, record.target_collection_id, id);

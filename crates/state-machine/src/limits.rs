@@ -133,6 +133,8 @@ pub const MAX_TASK_EXPIRATIONS: u32 = 20;
 pub const MAX_VAULT_FAILURES: u32 = 2_000;
 /// Jobs that have not ended.
 pub const MAX_ACTIVE_JOBS: u64 = 1_000;
+/// Those of them that write manifests of snapshots: nobody waits for these, and restores must find room beside them.
+pub const MAX_ACTIVE_MANIFESTS: u64 = MAX_ACTIVE_JOBS / 2;
 /// Claims one worker takes at once.
 pub const MAX_CLAIMS: u32 = 16;
 /// Jobs a worker may except from its claim.

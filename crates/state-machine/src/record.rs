@@ -57,6 +57,9 @@ pub struct Counters {
     /// Segments that are prepared and neither committed nor given up.
     #[prost(uint64, tag = "15")]
     pub uploads: u64,
+    /// Those of the active jobs that write manifests.
+    #[prost(uint64, tag = "16")]
+    pub active_manifests: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]

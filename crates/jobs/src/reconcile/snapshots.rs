@@ -15,11 +15,13 @@ use quorate_objects::metadata::{
 };
 use quorate_objects::{Existing, ObjectError, ObjectErrorKind, ObjectPath, Vault};
 use quorate_state_machine::access::{Propose, Query};
+use quorate_state_machine::command::read_record;
 use quorate_state_machine::commands::{CommitSnapshot, FailSnapshot, RemoveSnapshot, StartManifests};
+use quorate_state_machine::jobs;
 use quorate_state_machine::jobs::source::Source;
 use quorate_state_machine::jobs::translate::ids_of;
 use quorate_state_machine::keys::{self, RecordTable, VersionedTable};
-use quorate_state_machine::record::{CollectionRecord, JobRecord, PartitionRecord, SegmentRecord};
+use quorate_state_machine::record::{CollectionRecord, Counters, JobRecord, PartitionRecord, SegmentRecord};
 use quorate_state_machine::snapshots::{self, Snapshot, lifecycle};
 use quorate_state_machine::store::prefix_end;
 use quorate_state_machine::versioned::{Lineage, LineageScan, PageLimit};
@@ -191,7 +193,7 @@ async fn advance<N: Query + Propose, V: Vaults>(access: &Access<N, V>, snapshot:
         SnapshotState::Pending => commit(access, snapshot, Lists::Without).await?,
         SnapshotState::Committed if snapshot.record.manifests_complete => commit(access, snapshot, Lists::With).await?,
         SnapshotState::Committed => {
-            if !awaits_job(access, snapshot)? {
+            if !awaits_job(access, snapshot)? && has_room(access)? {
                 access.node.propose(&StartManifests { scope, revision }).await?;
             }
             return Ok(Some(ROUND_INTERVAL));
@@ -209,6 +211,12 @@ fn awaits_job<N: Query, V>(access: &Access<N, V>, snapshot: &Snapshot) -> Result
     Ok(access
         .node
         .read(|reader| quorate_state_machine::queries::snapshots::awaits_job(reader, job, now_ms))?)
+}
+
+/// Whether the job could start: without room it is not proposed, however many snapshots wait.
+fn has_room<N: Query, V>(access: &Access<N, V>) -> Result<bool, StepError> {
+    let counters: Option<Counters> = access.node.read(|reader| read_record(reader, keys::COUNTERS_KEY))?;
+    Ok(jobs::has_room_for_manifests(&counters.unwrap_or_default()))
 }
 
 fn key_of(snapshot: &Snapshot) -> Key {

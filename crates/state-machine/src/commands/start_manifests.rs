@@ -18,7 +18,7 @@ pub struct StartManifests {
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct StartManifestsReply {
-    /// 0: none was needed.
+    /// 0: none was needed, or there is no room for it now.
     #[prost(uint64, tag = "1")]
     pub job: u64,
 }
@@ -43,6 +43,9 @@ impl Command for StartManifests {
         };
         let record = snapshot.record;
         if record.manifests_complete || jobs::active_progress(context.reader(), record.manifest_job)?.is_some() {
+            return Ok(StartManifestsReply::default());
+        }
+        if !jobs::has_room_for_manifests(&context.counters) {
             return Ok(StartManifestsReply::default());
         }
         let instance_id = instances::id_of_scope(context.reader(), scope)?;
@@ -74,6 +77,7 @@ mod tests {
     use crate::commands::CancelJob;
     use crate::jobs::tests::fixture::{self, REVISION, SOURCE_SCOPE};
     use crate::jobs::tests::invariants;
+    use crate::limits;
 
     #[test]
     fn a_committed_snapshot_gets_one_job_at_a_time() {
@@ -93,5 +97,23 @@ mod tests {
         bench.run(&cancel).expect("cancelled");
         assert!(bench.run(&start(REVISION)).expect("started again").job > job);
         invariants::check(&bench);
+    }
+
+    #[test]
+    fn manifests_leave_half_of_the_room_to_other_jobs_and_wait_without_being_refused() {
+        let mut bench = fixture::bench();
+        let start = StartManifests {
+            scope: SOURCE_SCOPE,
+            revision: REVISION,
+        };
+        let full = limits::MAX_ACTIVE_MANIFESTS;
+        bench.set_counters(|counters| (counters.active_jobs, counters.active_manifests) = (full, full));
+        assert_eq!(bench.run(&start).expect("looked at").job, 0, "no room for manifests");
+        fixture::start(&mut bench, fixture::definition(JobKind::Restore, 1)).expect("others have room");
+        bench.set_counters(|counters| (counters.active_jobs, counters.active_manifests) = (limits::MAX_ACTIVE_JOBS, 0));
+        assert_eq!(bench.run(&start).expect("looked at").job, 0, "no room at all");
+        bench.set_counters(|counters| (counters.active_jobs, counters.active_manifests) = (full, full - 1));
+        assert!(bench.run(&start).expect("started").job > 0);
+        assert_eq!(bench.counters().active_manifests, full);
     }
 }

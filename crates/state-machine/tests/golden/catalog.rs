@@ -291,9 +291,10 @@ fn waiting_records() -> Vec<Golden> {
                 last_condemned: 13,
                 active_jobs: 14,
                 uploads: 15,
+                active_manifests: 16,
                 ..Counters::default()
             },
-            "08ac02600c680d700e780f",
+            "08ac02600c680d700e780f800110",
         ),
         record(
             InstanceRecord {

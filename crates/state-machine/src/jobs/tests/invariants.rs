@@ -75,6 +75,10 @@ fn check_index_rows(bench: &Bench, jobs: &BTreeMap<u64, JobRecord>, tasks: &BTre
     let active: BTreeSet<Bytes> = active.map(|(id, _)| rows::active(*id)).collect();
     assert_eq!(bench.counters().active_jobs, active.len() as u64);
     assert_eq!(keys_of(bench, RecordTable::ActiveJob), active);
+    let manifests = jobs
+        .values()
+        .filter(|record| record.kind() == JobKind::Manifests && !job_has_ended(record.state()));
+    assert_eq!(bench.counters().active_manifests, manifests.count() as u64);
     let by_target = jobs
         .iter()
         .map(|(id, record)| rows::by_target(record.target_scope, record.target_collection_id, *id));
