@@ -25,13 +25,13 @@ pub enum SnapshotVerb {
     /// Keep the state of a collection, or of the whole instance, as it is now. Nothing is copied; the exit code is 2 when the snapshot is
     /// made and cannot be used yet.
     Create(CreateArguments),
-    /// Show a snapshot.
+    /// Show a snapshot, with the pins and clones that keep it.
     Describe {
         instance: String,
         #[command(flatten)]
         which: Which,
     },
-    /// List snapshots.
+    /// List snapshots, also those that are left of a dropped instance.
     List {
         instance: String,
         /// Only those of this collection, which may be dropped by now.
@@ -293,6 +293,25 @@ fn clones(snapshot: &Json) -> Vec<String> {
         .collect()
 }
 
+/// The pins that keep a snapshot, each with how long it does or for whom, and how many are not shown.
+fn pins(snapshot: &Json) -> String {
+    let shown = list(snapshot, "pinned_by");
+    let named = |pin: &Json| {
+        let id = text(pin, "pin_id");
+        match (number(pin, "job_id"), number(pin, "expires_ms")) {
+            (0, 0) => format!("{id} (until it is taken away)"),
+            (0, expires_ms) => format!("{id} (ends {})", distance(expires_ms)),
+            (job, _) => format!("{id} (of job {job})"),
+        }
+    };
+    let mut pins: Vec<String> = shown.iter().map(named).collect();
+    match number(snapshot, "pins").saturating_sub(shown.len() as u64) {
+        0 => {}
+        further => pins.push(format!("{further} more")),
+    }
+    pins.join(", ")
+}
+
 fn title(snapshot: &Json) -> String {
     let (name, collection) = (text(snapshot, "name"), text(snapshot, "collection"));
     // Nobody counts what a whole instance holds: no sums would be better than sums of nothing.
@@ -321,7 +340,7 @@ fn describe(shown: &Json) -> (String, Sheet) {
         ("expires", expires),
         ("metadata file", text(shown, "location")),
         ("manifests", format!("{} of {}", text(shown, "manifests"), text(shown, "segments"))),
-        ("pins", text(shown, "pins")),
+        ("pins", pins(shown)),
         ("clones", clones(shown).join(", ")),
     ] {
         if !value.is_empty() {
@@ -378,6 +397,13 @@ mod tests {
         for name in ["0123456789ABCDEF0000", "0123456789abcdef000", "nightly", "0123456789abcdef00000"] {
             assert!(!is_id(name), "{name}");
         }
+    }
+
+    #[test]
+    fn pins_are_shown_with_who_holds_them() {
+        let shown = json!({"pins": 3, "pinned_by": [{"pin_id": "7"}, {"pin_id": "9", "job_id": "5"}]});
+        assert_eq!(pins(&shown), "7 (until it is taken away), 9 (of job 5), 1 more");
+        assert_eq!(pins(&json!({})), "");
     }
 
     #[test]

@@ -155,6 +155,8 @@ pub const MAX_SNAPSHOT_PIN_SECONDS: u64 = 2_592_000;
 pub const MAX_SNAPSHOTS_PER_INSTANCE: u64 = 10_000;
 /// Pins of one snapshot, ended ones included: dropping it removes them in one command.
 pub const MAX_PINS_PER_SNAPSHOT: usize = 1_000;
+/// Pins that a snapshot is shown with: as many as somebody looks through.
+pub const MAX_SHOWN_PINS: usize = 100;
 /// A snapshot that was given up, before its record goes: long enough to ask why.
 pub const ABORTED_SNAPSHOT_KEPT_MS: u64 = 86_400_000;
 /// A snapshot that has expired while it was in use is looked at again after this.

@@ -9,7 +9,7 @@ use crate::command::read_record;
 use crate::instances::{self, Route};
 use crate::keys::{COUNTERS_KEY, RecordTable, VersionedTable, record_prefix};
 use crate::record::Counters;
-use crate::snapshots::{self, Snapshot, names, names_prefix, numbers_of, shown};
+use crate::snapshots::{self, Snapshot, lifecycle, names, names_prefix, numbers_of, shown};
 use crate::store::{Reader, StoreError, prefix_end};
 use crate::versioned::{Lineage, LineageScan, PageLimit};
 use crate::{jobs, limits};
@@ -80,9 +80,16 @@ fn indexed(reader: &dyn Reader, scope: ScopeId, key: &[u8], value: &[u8]) -> Res
     found.ok_or_else(|| StoreError(format!("name row {key:02x?} names no snapshot")))
 }
 
+/// The scope of an instance; also of one that was dropped, while snapshots of it are left: whoever looks for what keeps its data must
+/// find them, and their pins.
 fn scope_of(reader: &dyn Reader, instance_id: &str) -> Result<ScopeId, QueryError> {
     if instance_id.is_empty() {
         return Err(MetaError::invalid("instance_id is empty; name the instance").into());
+    }
+    if let Some(scope) = instances::scope_of(reader, instance_id)?
+        && lifecycle::count(reader, scope)? > 0
+    {
+        return Ok(scope);
     }
     attributes::live_scope(reader, instance_id)
 }

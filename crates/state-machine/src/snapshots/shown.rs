@@ -1,15 +1,18 @@
 //! A snapshot as callers of the native API see it.
 
-use super::{Snapshot, clones, id, pins};
+use super::pins::{self, SnapshotPin};
+use super::{Snapshot, clones, id};
 use crate::jobs::publication::live_instance;
 use crate::store::{Reader, StoreError};
-use crate::{instances, jobs};
+use crate::{instances, jobs, limits};
 use quorate_wire::quorate::v1;
 
 /// Everything about a snapshot, as of the stamped time that pins are judged by.
 pub fn show(reader: &dyn Reader, snapshot: &Snapshot, now_ms: u64) -> Result<v1::Snapshot, StoreError> {
     let mut shown = show_record(snapshot);
-    shown.pins = pins::live(reader, snapshot.scope, snapshot.revision, now_ms)?.len() as u32;
+    let live = pins::live(reader, snapshot.scope, snapshot.revision, now_ms)?;
+    shown.pins = live.len() as u32;
+    shown.pinned_by = live.iter().take(limits::MAX_SHOWN_PINS).map(show_pin).collect();
     for clone in clones(reader, snapshot.scope, snapshot.revision)? {
         let id = instances::id_of_scope(reader, clone)?;
         match live_instance(reader, clone)? {
@@ -22,6 +25,14 @@ pub fn show(reader: &dyn Reader, snapshot: &Snapshot, now_ms: u64) -> Result<v1:
         shown.manifests = progress.and_then(|progress| progress.done).map_or(0, |done| done.segments);
     }
     Ok(shown)
+}
+
+fn show_pin(pin: &SnapshotPin) -> v1::SnapshotPin {
+    v1::SnapshotPin {
+        pin_id: pin.id,
+        expires_ms: pin.record.expires_ms,
+        job_id: pin.record.job,
+    }
 }
 
 /// What the record alone says: all of it, for a snapshot that has just been made.
@@ -48,5 +59,6 @@ pub fn show_record(snapshot: &Snapshot) -> v1::Snapshot {
         pins: 0,
         clones: Vec::new(),
         dropped_clones: Vec::new(),
+        pinned_by: Vec::new(),
     }
 }

@@ -1,6 +1,7 @@
 use super::*;
+use crate::commands::{DropInstance, UnpinSnapshot};
 use crate::snapshot_fixture::{add_collection, by_name, committed, create, create_request, drop_by, pin};
-use crate::testing::{Bench, INSTANCE};
+use crate::testing::{Bench, DROPPED, INSTANCE};
 
 fn bench() -> Bench {
     let mut bench = Bench::new();
@@ -56,6 +57,8 @@ fn a_list_of_what_does_not_exist_is_refused() {
         list_snapshots(&bench.store, &request).expect_err("refused").to_string()
     };
     assert_eq!(refused(|request| request.instance_id = "x".into()), "instance \"x\" does not exist");
+    let dropped = refused(|request| request.instance_id = DROPPED.into());
+    assert_eq!(dropped, "instance \"gone\" was dropped at revision 5", "nothing is left of it");
     let missing = "collection not found[database=default][collection=c9]";
     assert_eq!(refused(|request| request.collection = "c9".into()), missing);
     for token in ["zz", "é", "1", "10120000000000000002"] {
@@ -97,4 +100,58 @@ fn a_description_counts_live_pins_and_knows_partitions_as_of_its_revision() {
         .expect("reads")
         .expect("there");
     assert_eq!(partition_names(&bench.store, &snapshot).expect("reads"), ["p"]);
+}
+
+#[test]
+fn the_pins_that_keep_a_dropped_instance_are_found_and_can_be_taken_away() {
+    let mut bench = bench();
+    let revision = committed(&mut bench, 3, "s", 0);
+    let forever = pin(&mut bench, by_name("c3", "s"), 0, 8).expect("pinned").pin_id;
+    let until = pin(&mut bench, by_name("c3", "s"), 60, 20).expect("pinned");
+    let drop = DropInstance {
+        instance_id: INSTANCE.to_owned(),
+    };
+    bench.run(&drop).expect("dropped");
+    let request = ListSnapshotsRequest {
+        instance_id: INSTANCE.to_owned(),
+        ..ListSnapshotsRequest::default()
+    };
+    let listed = list_snapshots(&bench.store, &request).expect("lists").snapshots;
+    assert_eq!((listed.len(), listed[0].revision), (1, revision));
+    let request = DescribeSnapshotRequest {
+        instance_id: INSTANCE.to_owned(),
+        snapshot: Some(by_name("c3", "s")),
+        ..DescribeSnapshotRequest::default()
+    };
+    let shown = describe_snapshot(&bench.store, &request).expect("described").pinned_by;
+    assert_eq!(shown, listed[0].pinned_by);
+    let pins: Vec<_> = shown.iter().map(|pin| (pin.pin_id, pin.expires_ms, pin.job_id)).collect();
+    assert_eq!(pins, [(forever, 0, 0), (until.pin_id, until.expires_ms, 0)]);
+    for pin_id in [forever, until.pin_id] {
+        let unpin = UnpinSnapshot {
+            instance_id: INSTANCE.to_owned(),
+            pin_id,
+        };
+        assert!(bench.run(&unpin).expect("unpinned").existed);
+    }
+    assert!(describe_snapshot(&bench.store, &request).expect("described").pinned_by.is_empty());
+}
+
+#[test]
+fn of_many_pins_a_bounded_number_is_shown() {
+    let mut bench = bench();
+    committed(&mut bench, 3, "s", 0);
+    for random in 0..=limits::MAX_SHOWN_PINS as u64 {
+        pin(&mut bench, by_name("c3", "s"), 0, 2 * random).expect("pinned");
+    }
+    let request = DescribeSnapshotRequest {
+        instance_id: INSTANCE.to_owned(),
+        snapshot: Some(by_name("c3", "s")),
+        ..DescribeSnapshotRequest::default()
+    };
+    let shown = describe_snapshot(&bench.store, &request).expect("described");
+    assert_eq!(
+        (shown.pins as usize, shown.pinned_by.len()),
+        (limits::MAX_SHOWN_PINS + 1, limits::MAX_SHOWN_PINS)
+    );
 }
