@@ -9,12 +9,15 @@
 //! A SnapshotClone row and a `Clone` pin stand exactly as long as `Parent.source_pin` says so.
 //!
 //! Dropping a clone does not end its pin: its own clones and snapshots may still read through it. So the pin waits until all that is
-//! in the clone's scope has been collected.
+//! in the clone's scope has been collected. A clone of a dropped one can be compacted all the same, and through any number of them; once
+//! it is decoupled, or dropped, they go, unless it holds their files.
 
 use crate::catalog::storage;
 use crate::command::{ApplyContext, ApplyError};
 use crate::dropped;
 use crate::instance_snapshots::default_place;
+use crate::instances::Instance;
+use crate::jobs::publication::live_instance;
 use crate::keys::{self, RecordTable};
 use crate::limits::MAX_CLONE_DEPTH;
 use crate::record::{DroppedRecord, ParentRecord};
@@ -79,9 +82,23 @@ pub fn base_scope(context: &mut ApplyContext<'_, '_>, instance_id: &str) -> u64 
     scope
 }
 
-/// Whether a scope is a clone that still reads through its source.
-pub fn reads_through(reader: &dyn Reader, scope: ScopeId) -> Result<bool, StoreError> {
-    Ok(parent(reader, scope)?.is_some_and(|parent| !parent.base_complete))
+/// The clone that has to be compacted before one with this record: the nearest that it reads through and that still can be. What it
+/// inherits is then copied or held once, not once more for each clone on the way.
+///
+/// One that was dropped cannot be compacted any more, so it is read through as it is. Nothing of it changes or goes meanwhile: the pins of
+/// what reads through it keep it, and with it its own pin on what it reads through; afterwards, the holds of whose files were not copied.
+pub fn to_compact_first(reader: &dyn Reader, record: &ParentRecord) -> Result<Option<Instance>, StoreError> {
+    let mut at = ScopeId(record.source_scope);
+    for _ in 0..=MAX_CLONE_DEPTH {
+        let Some(source) = parent(reader, at)?.filter(|source| !source.base_complete) else {
+            break;
+        };
+        if let Some(instance) = live_instance(reader, at)? {
+            return Ok(Some(instance));
+        }
+        at = ScopeId(source.source_scope);
+    }
+    Ok(None)
 }
 
 /// Where a clone puts new files of what it inherited from `origin`, if that is not where the source has them: its instance's default
@@ -103,7 +120,8 @@ pub fn own_place(reader: &dyn Reader, clone: ScopeId, origin: ScopeId) -> Result
     Ok(None)
 }
 
-/// The scopes whose files the rows of a clone's base layer may name, and at which revisions, when it was filled without copying.
+/// The scopes whose files the rows of a clone's base layer may name, and at which revisions, when it was filled without copying. The same
+/// at any time after that: of what the clone read through, all that could be compacted was, and what was dropped stays as it is.
 pub fn owners_of_files(reader: &dyn Reader, record: &ParentRecord) -> Result<Vec<(ScopeId, Revision)>, StoreError> {
     let mut owners = Vec::new();
     let mut at = *record;

@@ -3,6 +3,8 @@
 //! UNKNOWN becomes DOING here, DONE when the job is published; a job that fails puts it back to UNKNOWN, and the next one fills
 //! another base layer. Files are copied into the clone's store if it has one of its own; a clone that shares its source's stores
 //! goes on to name the source's files, and holds them, unless the caller wants copies.
+//!
+//! A source that is a clone itself is compacted first, unless it was dropped: then it is read through.
 
 use crate::command::{ApplyContext, ApplyError, Command, Prepare, PrepareContext};
 use crate::instances::{self, Instance};
@@ -89,9 +91,8 @@ impl Command for CompactSnapshot {
         if instance.info.snapshot_compact_status() != SnapshotCompactUnknown {
             return Ok(CompactSnapshotReply { job: record.job });
         }
-        let source = ScopeId(record.source_scope);
-        if clones::reads_through(reader, source)? {
-            let source = instances::id_of_scope(reader, source)?;
+        if let Some(source) = clones::to_compact_first(reader, &record)? {
+            let source = source.info.instance_id();
             let next = match self.is_native() {
                 true => format!("compact that first (`quorate instance compact {source} --wait`)"),
                 false => "compact it first".to_owned(),

@@ -50,7 +50,7 @@ pub fn check_unused(reader: &dyn Reader, snapshot: &Snapshot, now_ms: u64) -> Re
     let clones = clones(reader, snapshot.scope, snapshot.revision)?;
     if !clones.is_empty() {
         let text = format!(
-            "snapshot {name} is read through by {} clones: {}; decouple or drop them first (a dropped one lets go when its history of 10 minutes has been collected)",
+            "snapshot {name} is read through by {} clones: {}; decouple or drop them first (a dropped one lets go when its history of 10 minutes has been collected and no clone of it reads through it or holds its files)",
             clones.len(),
             clone_names(reader, &clones)?.join(", ")
         );

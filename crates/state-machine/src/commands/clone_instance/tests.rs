@@ -18,6 +18,8 @@ use quorate_wire::doris::{
 };
 use quorate_wire::quorate::v1::{CompactCloneRequest, DecoupleCloneRequest};
 
+mod chains;
+
 /// An instance `a` with an object store, whose snapshots are switched on.
 fn bench() -> Bench {
     let mut bench = Bench::new();
@@ -356,7 +358,7 @@ fn a_read_only_clone_has_the_sources_stores_and_keeps_the_snapshot() {
         instance_id: "a".into(),
         snapshot: crate::snapshot_fixture::by_name("", "l"),
     };
-    assert_eq!(bench.run(&native).expect_err("cloned").message, "snapshot l is read through by 1 clones: b; decouple or drop them first (a dropped one lets go when its history of 10 minutes has been collected)");
+    assert_eq!(bench.run(&native).expect_err("cloned").message, "snapshot l is read through by 1 clones: b; decouple or drop them first (a dropped one lets go when its history of 10 minutes has been collected and no clone of it reads through it or holds its files)");
     bench.now_ms += 3_600_001;
     assert_eq!(bench.run(&ExpireSnapshots::default()).expect("runs").put_off, 1, "its time to live waits for the clone");
     bench.run(&DropInstance { instance_id: "a".into() }).expect("a source may be dropped");

@@ -1,0 +1,242 @@
+//! Chains of clones in which one in the middle is dropped: what reads through it is compacted all the same, and nothing stays for ever.
+
+use super::*;
+use crate::catalog_fixture::{add_segments, collect_later, condemned_paths, create_collection, list_segments, records, versions};
+use crate::jobs::tests::fixture;
+use crate::jobs::translate::translate;
+use crate::keys::{RecordTable, space};
+use crate::snapshot_fixture::{all_snapshots, rows_of};
+use crate::versioned::rows;
+use quorate_model::ScopeId;
+use quorate_wire::quorate::v1::Segment;
+
+/// Makes a clone of an instance as it is; returns the revision it was made of.
+fn clone_now(bench: &mut Bench, from: &str, new: &str, kind: CloneType) -> Revision {
+    let snapshot_id = snapshot_of(bench, from);
+    let mut asked = request(from, &snapshot_id, new, kind);
+    asked.obj_info = (kind == CloneType::Writable).then(|| store("own"));
+    clone(bench, asked).expect("cloned");
+    switch_on(bench, new);
+    crate::snapshots::id::parse(&snapshot_id).expect("an id")
+}
+
+fn drop_instance(bench: &mut Bench, instance_id: &str) {
+    let drop = DropInstance {
+        instance_id: instance_id.into(),
+    };
+    bench.run(&drop).expect("dropped");
+}
+
+fn compact_keeping(bench: &mut Bench, instance_id: &str, keep_files: bool) -> Result<u64, MetaError> {
+    let call = CompactSnapshotCall::Native(CompactCloneRequest {
+        instance_id: instance_id.into(),
+        keep_files,
+    });
+    bench.run(&prepare::<CompactSnapshot>(call)?).map(|reply| reply.job)
+}
+
+/// Does a job's tasks as workers do, and publishes it.
+fn perform(bench: &mut Bench, job: u64) {
+    fixture::plan_all(bench, job);
+    loop {
+        let claim = ClaimTasks {
+            worker: "w".into(),
+            max: 16,
+            avoid_jobs: Vec::new(),
+        };
+        let tasks = bench.run(&claim).expect("claimed").tasks;
+        if tasks.is_empty() {
+            break;
+        }
+        for task in tasks {
+            let complete = CompleteTask {
+                job: task.job_id,
+                task: task.task,
+                fence: task.fence,
+                rows: translate(&task, &fixture::source_rows(bench, &task)).expect("fits").rows,
+                files: task.files,
+                bytes: task.bytes,
+            };
+            assert!(bench.run(&complete).expect("fits").accepted);
+        }
+    }
+    bench.run(&PublishJob { job }).expect("published");
+}
+
+/// Lets days pass: what is due ends, what nobody sees is collected, and what was to be deleted is.
+fn settle(bench: &mut Bench) {
+    for _ in 0..6 {
+        collect_later(bench);
+        while bench.run(&ExpireSnapshots::default()).expect("runs").more {}
+        for snapshot in all_snapshots(bench) {
+            let remove = RemoveSnapshot {
+                scope: snapshot.scope.0,
+                revision: snapshot.revision.0,
+            };
+            // One that is used is not being deleted and stays.
+            bench.run(&remove).expect("runs");
+        }
+    }
+    collect_later(bench);
+}
+
+fn scope(bench: &Bench, instance_id: &str) -> u64 {
+    info(bench, instance_id).scope.0
+}
+
+fn segments(bench: &Bench, instance_id: &str) -> Vec<Segment> {
+    list_segments(bench, instance_id, "c", 0, 10).expect("listed")
+}
+
+fn owners(bench: &Bench, instance_id: &str) -> Vec<u64> {
+    segments(bench, instance_id).iter().map(|segment| segment.owner_scope).collect()
+}
+
+/// The one file of each segment, from the root of its store, in order.
+fn files(bench: &Bench, instance_id: &str) -> Vec<String> {
+    let mut files: Vec<_> = segments(bench, instance_id).iter().map(|segment| format!("{}/f", segment.path)).collect();
+    files.sort();
+    files
+}
+
+/// The same of segments whose files may be deleted.
+fn condemned_files(bench: &Bench) -> Vec<String> {
+    let mut files: Vec<_> = condemned_paths(bench).into_iter().filter(|path| path.ends_with("/f")).collect();
+    files.sort();
+    files
+}
+
+/// Nothing is left of any instance but its record.
+fn check_nothing_left(bench: &Bench) {
+    assert_eq!((versions(bench), bench.counters().pins, records(bench, RecordTable::Parent)), (0, 0, 0));
+    assert!(all_snapshots(bench).is_empty());
+    check_indexes(bench);
+}
+
+/// Instance `a` with two segments, its clone `b` with one more, and `c`, a clone of that.
+fn chain() -> (Bench, [Revision; 2]) {
+    let mut bench = bench();
+    create_collection(&mut bench, "a", "c", &["p"]).expect("created");
+    add_segments(&mut bench, "a", "c", "p", 2).expect("added");
+    let of_a = clone_now(&mut bench, "a", "b", CloneType::Writable);
+    add_segments(&mut bench, "b", "c", "p", 1).expect("added to what it inherits");
+    let of_b = clone_now(&mut bench, "b", "c", CloneType::ReadOnly);
+    (bench, [of_a, of_b])
+}
+
+#[test]
+fn a_dropped_source_is_compacted_through() {
+    for keep_files in [false, true] {
+        let (mut bench, revisions) = chain();
+        let [a, b, c] = ["a", "b", "c"].map(|id| scope(&bench, id));
+        let originals = files(&bench, "c");
+        assert_eq!(owners(&bench, "c"), [a, a, b]);
+        drop_instance(&mut bench, "b");
+        settle(&mut bench);
+        assert_eq!(owners(&bench, "c"), [a, a, b], "what it reads through stays");
+        assert!(condemned_files(&bench).is_empty());
+
+        let job = compact_keeping(&mut bench, "c", keep_files).expect("started");
+        perform(&mut bench, job);
+        assert_eq!(decouple(&mut bench, "c").expect("decoupled"), keep_files);
+        drop_instance(&mut bench, "a");
+        settle(&mut bench);
+        let held: Vec<_> = rows_of(&bench, &[space::HOLD]).into_keys().collect();
+        let own = files(&bench, "c");
+        if keep_files {
+            let expected = [(a, revisions[0]), (b, revisions[1])].map(|(owner, revision)| rows::hold(ScopeId(owner), revision, c));
+            assert_eq!(held, expected);
+            assert_eq!((owners(&bench, "c"), &own), (vec![a, a, b], &originals));
+            assert!(condemned_files(&bench).is_empty(), "its files are those of the dropped ones");
+        } else {
+            let base = parent(&bench.store, info(&bench, "c").scope).expect("reads").expect("a clone").base_scope;
+            assert!(held.is_empty());
+            assert_eq!(owners(&bench, "c"), [base; 3]);
+            assert_eq!(condemned_files(&bench), originals, "all that the dropped ones had goes, and nothing else");
+            assert!(own.iter().all(|file| !originals.contains(file)));
+            assert_eq!((bench.counters().pins, records(&bench, RecordTable::Parent)), (0, 1));
+        }
+
+        drop_instance(&mut bench, "c");
+        settle(&mut bench);
+        let mut expected = originals.clone();
+        if !keep_files {
+            expected.extend(own);
+            expected.sort();
+        }
+        assert_eq!(condemned_files(&bench), expected);
+        check_nothing_left(&bench);
+    }
+}
+
+#[test]
+fn a_live_clone_behind_a_dropped_one_is_compacted_first() {
+    let (mut bench, [of_a, of_b]) = chain();
+    let of_c = clone_now(&mut bench, "c", "d", CloneType::ReadOnly);
+    let [a, b, c, d] = ["a", "b", "c", "d"].map(|id| scope(&bench, id));
+    let originals = files(&bench, "d");
+    drop_instance(&mut bench, "c");
+    let refused = compact(&mut bench, "d").expect_err("what it reads through comes first");
+    assert_eq!(refused.message, "source instance b is a clone that has not been compacted; compact it first");
+    let job = compact_keeping(&mut bench, "b", true).expect("started");
+    perform(&mut bench, job);
+    let job = compact(&mut bench, "d").expect("started");
+    perform(&mut bench, job);
+    decouple(&mut bench, "d").expect("decoupled");
+    assert_eq!(owners(&bench, "d"), [a, a, b]);
+
+    // It holds what each level may name: the files of `a` are held by the base layer of `b` as well, which may go.
+    let base = parent(&bench.store, info(&bench, "b").scope).expect("reads").expect("a clone").base_scope;
+    let mut expected = vec![
+        (a, of_a, b),
+        (a, of_a, d),
+        (b, of_b, d),
+        (base, Revision(u64::MAX), d),
+        (c, of_c, d),
+    ];
+    expected.sort_by_key(|(owner, revision, holder)| (*owner, revision.0, *holder));
+    let expected = expected.into_iter().map(|(owner, revision, holder)| rows::hold(ScopeId(owner), revision, holder));
+    assert_eq!(rows_of(&bench, &[space::HOLD]).into_keys().collect::<Vec<_>>(), expected.collect::<Vec<_>>());
+
+    drop_instance(&mut bench, "b");
+    drop_instance(&mut bench, "a");
+    settle(&mut bench);
+    assert_eq!((owners(&bench, "d"), files(&bench, "d")), (vec![a, a, b], originals.clone()));
+    assert!(condemned_files(&bench).is_empty());
+    drop_instance(&mut bench, "d");
+    settle(&mut bench);
+    assert_eq!(condemned_files(&bench), originals);
+    check_nothing_left(&bench);
+}
+
+#[test]
+fn a_source_that_is_dropped_while_it_is_compacted_is_compacted_through() {
+    let (mut bench, _) = chain();
+    let originals = files(&bench, "c");
+    let unfinished = compact(&mut bench, "b").expect("started");
+    let error = compact(&mut bench, "c").expect_err("its source first");
+    assert_eq!(error.message, "source instance b is a clone that has not been compacted; compact it first");
+    drop_instance(&mut bench, "b");
+    // The old job cannot be published any more, also not before it is failed.
+    let job = compact_keeping(&mut bench, "c", false).expect("started");
+    let plan = PlanTasks {
+        job: unfinished,
+        done: true,
+        ..PlanTasks::default()
+    };
+    bench.run(&plan).expect("planned");
+    let refused = bench.run(&PublishJob { job: unfinished }).expect_err("its clone is gone");
+    assert!(refused.message.ends_with("clone b was dropped"), "{}", refused.message);
+    let fail = FailJob {
+        job: unfinished,
+        ..FailJob::default()
+    };
+    bench.run(&fail).expect("failed");
+    perform(&mut bench, job);
+    decouple(&mut bench, "c").expect("decoupled");
+    settle(&mut bench);
+    let expected: Vec<_> = originals.into_iter().filter(|file| file.starts_with(&format!("s{}/", scope(&bench, "b")))).collect();
+    assert_eq!(expected.len(), 1);
+    assert_eq!(condemned_files(&bench), expected, "the files of the dropped one, and none of its living source's");
+    assert_eq!(segments(&bench, "c").len(), 3);
+}
