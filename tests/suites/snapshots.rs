@@ -544,7 +544,7 @@ async fn a_clone_is_written_to_compacted_cut_off_and_outlives_its_source() {
     );
 
     phase("compact, decouple, drop the source's snapshot and the source");
-    let compacted = cli::ok(&archive.cluster, &["instance", "compact", "copy", "--wait"]).await;
+    let compacted = cli::ok(&archive.cluster, &["instance", "compact", "copy", "--copy-files", "--wait"]).await;
     assert!(compacted.out.contains("completed"), "{}", compacted.out);
     archive.ok(&["instance", "decouple", "copy", "--yes"]).await;
     let shown = archive.json(&["instance", "show", "copy"]).await;

@@ -371,7 +371,7 @@ async fn compact_rows(api: &Api, snapshot_id: &str) -> anyhow::Result<(u64, f64)
     let started = Instant::now();
     let compact = v1::CompactCloneRequest {
         instance_id: "bench-clone".to_owned(),
-        keep_files: true,
+        keep_files: Some(true),
     };
     let job = snapshots.compact_clone(compact).await?.into_inner().job_id;
     let done = api.completed(job).await?;

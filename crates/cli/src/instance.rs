@@ -64,9 +64,13 @@ pub enum InstanceVerb {
     /// Make what a clone inherits its own, so that it can be cut from its source.
     Compact {
         id: String,
-        /// Go on using the source's files instead of copying them; they are kept for as long as the clone needs them.
+        /// Go on using the source's files instead of copying them; they are kept for as long as the clone needs them. A clone without a
+        /// store of its own does so unless told otherwise.
         #[arg(long)]
         keep_files: bool,
+        /// Copy the source's files. A clone with a store of its own does so unless told otherwise.
+        #[arg(long, conflicts_with = "keep_files")]
+        copy_files: bool,
         /// Watch it until it has ended; the exit code is its outcome.
         #[arg(long)]
         wait: bool,
@@ -130,10 +134,17 @@ async fn run_clone_verb(verb: InstanceVerb, context: &Context) -> anyhow::Result
         InstanceVerb::Compact {
             id,
             keep_files,
+            copy_files,
             wait,
             dry_run,
         } => {
-            let change = posting(&of(&id, "compact"), &json!({"keep_files": keep_files}));
+            // Where neither is said, the clone's stores decide.
+            let body = if keep_files || copy_files {
+                json!({"keep_files": keep_files})
+            } else {
+                json!({})
+            };
+            let change = posting(&of(&id, "compact"), &body);
             if dry_run {
                 confirm::preview(&connection, change).await?;
                 return Ok(Ok(ExitCode::SUCCESS));

@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 
 /// How often a watched job is looked at.
 const LOOK: Duration = Duration::from_millis(250);
+/// What is said of a compaction that copies nothing, after what is said of every job.
+const HOLDS_FILES: &str = " No files are copied: the clone goes on using those of its source, which are kept until the clone is dropped.";
 /// The exit code for a job that failed or was cancelled.
 const ENDED_BADLY: u8 = 2;
 /// How long a watched job may be out of reach: an election, or a peer that is started again.
@@ -89,8 +91,9 @@ pub async fn show_or_wait(connection: &Connection, context: &Context, started: J
     }
     output::show(&context.output, started, |job| {
         let id = text(job, "job_id");
+        let files = if holds_files(job) { HOLDS_FILES } else { "" };
         (
-            format!("Job {id} has started; `quorate job watch {id}` shows how far it is."),
+            format!("Job {id} has started; `quorate job watch {id}` shows how far it is.{files}"),
             Sheet::new([]),
         )
     });
@@ -201,6 +204,11 @@ fn kind(job: &Json) -> &'static str {
     }
 }
 
+/// Whether a compaction leaves the files where they are.
+fn holds_files(job: &Json) -> bool {
+    job["holds_files"].as_bool() == Some(true)
+}
+
 fn state(job: &Json) -> String {
     text(job, "state").trim_start_matches("JOB_").to_lowercase()
 }
@@ -230,11 +238,15 @@ fn ending(job: &Json) -> String {
     }
 }
 
-/// What a job has done: manifests say where files are, and copy none.
+/// What a job has done: manifests say where files are and copy none, and so do some compactions.
 fn done(job: &Json) -> String {
     let progress = &job["progress"];
     match kind(job) {
         "manifests" => format!("{} described", counted(number(progress, "rows_done"), "segment")),
+        "compaction" if holds_files(job) => {
+            let files = counted(number(progress, "files_done"), "file");
+            format!("{files} of its source kept for the clone, none copied")
+        }
         _ => format!(
             "{} in {}",
             bytes(number(progress, "bytes_done")),
@@ -317,5 +329,17 @@ mod tests {
         job["reason"] = json!("file x is missing");
         assert!(has_ended(&job));
         assert_eq!(ending(&job), "Job 7, restore of s into c failed: file x is missing.");
+    }
+
+    #[test]
+    fn a_compaction_says_whether_it_copies() {
+        let mut job = json!({
+            "job_id": "7", "kind": "COMPACT_CLONE", "state": "JOB_COMPLETED", "instance_id": "lab",
+            "progress": {"percent": 100, "bytes_done": "1024", "bytes_total": "1024", "files_done": "2"}
+        });
+        assert_eq!(ending(&job), "Job 7, compaction of lab completed: 1.0 KiB in 2 files.");
+        job["holds_files"] = json!(true);
+        let kept = "Job 7, compaction of lab completed: 2 files of its source kept for the clone, none copied.";
+        assert_eq!(ending(&job), kept);
     }
 }

@@ -125,7 +125,7 @@ fn restore(state: &State, revision: u64) -> u64 {
 fn compact(state: &State) -> u64 {
     let call = CompactSnapshotCall::Native(CompactCloneRequest {
         instance_id: OTHER_INSTANCE.to_owned(),
-        keep_files: false,
+        keep_files: Some(false),
     });
     state.call::<CompactSnapshot>(call).expect("started").job
 }

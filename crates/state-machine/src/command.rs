@@ -27,7 +27,7 @@ pub trait Prepare: Command + Sized {
 
     fn prepare(request: Self::Request, context: &PrepareContext<'_>) -> Result<Self, MetaError>;
 
-    /// What upstream says beside a success of this kind; empty for nearly all.
+    /// What the HTTP routes say beside a success of this kind; empty for nearly all.
     fn note(_reply: &Self::Reply) -> &'static str {
         ""
     }

@@ -202,13 +202,16 @@ where
     C::Request: QueryRequest,
 {
     let command = prepare::<C>(C::Request::receive(&call.query), call)?;
-    let (revision, _) = match call.info.dry_run {
+    let (revision, reply) = match call.info.dry_run {
         true => dry_run(&call.node, &command, call.info.deadline).await?,
         false => call.node.execute(&command, call.info.request, call.info.deadline).await?,
     };
     Ok(Success {
         revision,
-        message: C::Request::SUCCESS_MESSAGE,
+        message: match C::note(&reply) {
+            "" => C::Request::SUCCESS_MESSAGE,
+            note => note,
+        },
         result: None,
     })
 }

@@ -191,6 +191,7 @@ impl wire::snapshots_server::Snapshots for SnapshotsService {
                 let planned = wire::Job {
                     kind: wire::JobKind::CompactClone as i32,
                     state: wire::JobState::JobPlanning as i32,
+                    holds_files: reply.holds_files,
                     ..wire::Job::default()
                 };
                 return Ok((revision, planned));
@@ -209,6 +210,7 @@ impl wire::snapshots_server::Snapshots for SnapshotsService {
                         job_id: reply.job,
                         kind: wire::JobKind::CompactClone as i32,
                         state: wire::JobState::JobCompleted as i32,
+                        holds_files: reply.holds_files,
                         ..wire::Job::default()
                     };
                     Ok((revision, ended))

@@ -9,11 +9,15 @@
 use crate::command::{ApplyContext, ApplyError, Command, Prepare, PrepareContext};
 use crate::instances::{self, Instance};
 use crate::record::{JobRecord, ParentRecord};
+use crate::store::Reader;
 use crate::versioned::lineage::{parent, parent_key};
 use crate::{clones, jobs, text_bounds};
 use quorate_model::{MetaError, ScopeId};
 use quorate_wire::doris::{CompactSnapshotRequest, SnapshotCompactStatus};
 use quorate_wire::quorate::v1::{CompactCloneRequest, JobKind};
+
+/// What a caller is told whose clone gets no copies.
+pub const HOLDS_FILES: &str = "no files are copied: the clone goes on using those of its source, which are kept until the clone is dropped";
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct CompactSnapshot {
@@ -25,6 +29,9 @@ pub struct CompactSnapshot {
     /// Unset: as the clone's stores suggest.
     #[prost(bool, optional, tag = "3")]
     pub keep_files: Option<bool>,
+    /// Asked for through the native API.
+    #[prost(bool, tag = "4")]
+    pub native: bool,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -32,6 +39,9 @@ pub struct CompactSnapshotReply {
     /// The job that is at it, or was.
     #[prost(uint64, tag = "1")]
     pub job: u64,
+    /// It copies no files: the clone goes on using those of its source.
+    #[prost(bool, tag = "2")]
+    pub holds_files: bool,
 }
 
 /// The parameters of each front.
@@ -54,11 +64,12 @@ impl Prepare for CompactSnapshot {
             CompactSnapshotCall::Grpc(request) => CompactSnapshot {
                 instance_id: request.instance_id.unwrap_or_default(),
                 cloud_unique_id: request.cloud_unique_id.unwrap_or_default(),
-                keep_files: None,
+                ..CompactSnapshot::default()
             },
             CompactSnapshotCall::Native(request) => CompactSnapshot {
                 instance_id: request.instance_id,
-                keep_files: Some(request.keep_files),
+                keep_files: request.keep_files,
+                native: true,
                 ..CompactSnapshot::default()
             },
         };
@@ -68,6 +79,13 @@ impl Prepare for CompactSnapshot {
             return Err(MetaError::invalid("instance_id is empty"));
         }
         Ok(command)
+    }
+
+    fn note(reply: &CompactSnapshotReply) -> &'static str {
+        match reply.holds_files {
+            true => HOLDS_FILES,
+            false => "",
+        }
     }
 }
 
@@ -89,7 +107,7 @@ impl Command for CompactSnapshot {
             return Err(clones::no_clone(&instance_id, "compact", self.is_native()).into());
         };
         if instance.info.snapshot_compact_status() != SnapshotCompactUnknown {
-            return Ok(CompactSnapshotReply { job: record.job });
+            return started(reader, &record);
         }
         if let Some(source) = clones::to_compact_first(reader, &record)? {
             let source = source.info.instance_id();
@@ -100,20 +118,38 @@ impl Command for CompactSnapshot {
             let text = format!("source instance {source} is a clone that has not been compacted; {next}");
             return Err(MetaError::invalid(text).into());
         }
-        let job = self.start(context, &instance, &record)?;
+        let reply = self.start(context, &instance, &record)?;
         instance.info.set_snapshot_compact_status(SnapshotCompactDoing);
         instances::put(context, &instance);
-        Ok(CompactSnapshotReply { job })
+        Ok(reply)
     }
 }
 
+/// What a caller is told of a compaction that was started before.
+fn started(reader: &dyn Reader, record: &ParentRecord) -> Result<CompactSnapshotReply, ApplyError> {
+    let holds_files = match record.base_complete {
+        true => record.holds_files,
+        false => jobs::find(reader, record.job)?.is_some_and(|job| !job.copies_files),
+    };
+    Ok(CompactSnapshotReply {
+        job: record.job,
+        holds_files,
+    })
+}
+
 impl CompactSnapshot {
-    /// Whether the native API asked: it always says what becomes of the files, and Doris's fronts never do.
+    /// Whether the native API asked. Commands from before `native` was there tell by what only its callers can say.
     fn is_native(&self) -> bool {
-        self.keep_files.is_some()
+        self.native || self.keep_files.is_some()
     }
 
-    fn start(&self, context: &mut ApplyContext<'_, '_>, instance: &Instance, record: &ParentRecord) -> Result<u64, ApplyError> {
+    fn start(
+        &self,
+        context: &mut ApplyContext<'_, '_>,
+        instance: &Instance,
+        record: &ParentRecord,
+    ) -> Result<CompactSnapshotReply, ApplyError> {
+        let holds_files = self.keep_files.unwrap_or(record.shares_stores);
         // What an earlier job staged is being deleted: nothing of it may be taken for this one's.
         let base_scope = if record.job == 0 { record.base_scope } else { clones::base_scope(context, instance.info.instance_id()) };
         let source = ScopeId(record.source_scope);
@@ -123,7 +159,7 @@ impl CompactSnapshot {
             source_revision: record.source_revision,
             target_scope: base_scope,
             target_vault: crate::instance_snapshots::default_place(instance),
-            copies_files: !self.keep_files.unwrap_or(record.shares_stores),
+            copies_files: !holds_files,
             snapshot_revision: record.source_revision,
             source_instance_id: instances::id_of_scope(context.reader(), source)?,
             target_instance_id: instance.info.instance_id().to_owned(),
@@ -137,6 +173,6 @@ impl CompactSnapshot {
             ..*record
         };
         context.put_record(parent_key(instance.scope), &record);
-        Ok(job)
+        Ok(CompactSnapshotReply { job, holds_files })
     }
 }

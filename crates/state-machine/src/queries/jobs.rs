@@ -13,8 +13,8 @@ use bytes::Bytes;
 use quorate_model::job_states::job_has_ended;
 use quorate_model::{MetaError, Revision};
 use quorate_wire::quorate::v1::{
-    DescribeJobRequest, Job, JobProgress, JobState, ListJobsReply, ListJobsRequest, ListTasksReply, ListTasksRequest, ReadTaskReply,
-    ReadTaskRequest, SourceRow, Task, TaskState,
+    DescribeJobRequest, Job, JobKind, JobProgress, JobState, ListJobsReply, ListJobsRequest, ListTasksReply, ListTasksRequest,
+    ReadTaskReply, ReadTaskRequest, SourceRow, Task, TaskState,
 };
 use std::collections::BTreeSet;
 
@@ -170,6 +170,7 @@ fn job(id: u64, record: &JobRecord, progress: &JobProgressRecord, (files_running
         progress: Some(shown),
         source_collection: record.source_collection.clone(),
         workers: Vec::new(),
+        holds_files: record.kind() == JobKind::CompactClone && !record.copies_files,
     }
 }
 

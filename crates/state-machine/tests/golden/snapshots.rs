@@ -141,8 +141,17 @@ pub fn clone_commands() -> Vec<Golden> {
                 instance_id: "i".into(),
                 cloud_unique_id: "u".into(),
                 keep_files: Some(true),
+                native: false,
             },
             "0a01691201751801",
+        ),
+        command(
+            CompactSnapshot {
+                instance_id: "i".into(),
+                native: true,
+                ..CompactSnapshot::default()
+            },
+            "0a01692001",
         ),
         command(
             DecoupleInstance {

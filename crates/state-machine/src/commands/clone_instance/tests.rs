@@ -162,7 +162,7 @@ fn native_refusals(bench: &mut Bench, instance_id: &str) -> [String; 2] {
     });
     let compact = CompactSnapshotCall::Native(CompactCloneRequest {
         instance_id: instance_id.into(),
-        keep_files: false,
+        keep_files: None,
     });
     let decouple = bench.run(&prepare::<DecoupleInstance>(decouple).expect("well-formed")).expect_err("refused");
     let compact = bench.run(&prepare::<CompactSnapshot>(compact).expect("well-formed"));
@@ -523,20 +523,33 @@ fn a_compacted_clone_is_decoupled_and_its_source_is_free() {
 fn a_caller_of_the_native_api_says_whether_files_are_copied() {
     let mut bench = bench();
     let snapshot_id = snapshot_of(&mut bench, "a");
-    for (new, keep_files) in [("b", true), ("c", false)] {
-        clone(&mut bench, request("a", &snapshot_id, new, CloneType::ReadOnly)).expect("cloned");
+    // What is not said is as the stores suggest: the last has one of its own.
+    for (new, keep_files, holds_files) in [("b", Some(true), true), ("c", Some(false), false), ("d", None, true), ("e", None, false)] {
+        let mut asked = request("a", &snapshot_id, new, CloneType::ReadOnly);
+        if new == "e" {
+            asked = request("a", &snapshot_id, new, CloneType::Writable);
+            asked.obj_info = Some(store("own"));
+        }
+        clone(&mut bench, asked).expect("cloned");
         let call = CompactSnapshotCall::Native(CompactCloneRequest {
             instance_id: new.into(),
             keep_files,
         });
-        let job = bench.run(&prepare::<CompactSnapshot>(call).expect("well-formed")).expect("started").job;
+        let command = prepare::<CompactSnapshot>(call).expect("well-formed");
+        let started = bench.run(&command).expect("started");
+        assert_eq!(started.holds_files, holds_files);
+        assert_eq!(CompactSnapshot::note(&started).is_empty(), !holds_files);
+        assert_eq!(bench.run(&command).expect("again"), started);
+        let job = started.job;
         let record = crate::jobs::find(&bench.store, job).expect("reads").expect("there");
-        assert_eq!(record.copies_files, !keep_files);
+        assert_eq!(record.copies_files, !holds_files);
+        assert_eq!(crate::queries::jobs::just_started(job, &record).holds_files, holds_files);
         finish(&mut bench, job);
-        assert_eq!(decouple(&mut bench, new).expect("decoupled"), keep_files);
+        assert_eq!(bench.run(&command).expect("compacted"), started);
+        assert_eq!(decouple(&mut bench, new).expect("decoupled"), holds_files);
     }
     let holds = crate::snapshot_fixture::rows_of(&bench, &[crate::keys::space::HOLD]);
-    assert_eq!(holds.len(), 1);
+    assert_eq!(holds.len(), 2);
     let expected = crate::versioned::rows::hold(
         info(&bench, "a").scope,
         crate::snapshots::id::parse(&snapshot_id).expect("an id"),

@@ -30,7 +30,7 @@ fn drop_instance(bench: &mut Bench, instance_id: &str) {
 fn compact_keeping(bench: &mut Bench, instance_id: &str, keep_files: bool) -> Result<u64, MetaError> {
     let call = CompactSnapshotCall::Native(CompactCloneRequest {
         instance_id: instance_id.into(),
-        keep_files,
+        keep_files: Some(keep_files),
     });
     bench.run(&prepare::<CompactSnapshot>(call)?).map(|reply| reply.job)
 }
