@@ -2,6 +2,7 @@
 
 use crate::app::App;
 use crate::config::ConfigError;
+use crate::ended_jobs;
 use quorate_consensus::Node;
 use quorate_jobs::complaints::Complaints;
 use quorate_jobs::vault_health::Trouble;
@@ -66,6 +67,7 @@ pub fn start(app: &Arc<App>, node: &Node, stop: watch::Receiver<bool>) -> Result
     }
     work.spawn(lead(vaults));
     work.spawn(tell(app.clone(), node.clone()));
+    work.spawn(ended_jobs::count(app.clone(), node.clone()));
     Ok(work)
 }
 

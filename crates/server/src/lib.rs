@@ -18,6 +18,7 @@ pub mod config;
 pub mod config_table;
 pub mod doris;
 pub mod doris_grpc;
+mod ended_jobs;
 #[cfg(feature = "failpoints")]
 pub mod failpoints;
 pub mod jobs;

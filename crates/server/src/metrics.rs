@@ -10,6 +10,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Metric, Registry, Unit};
+use quorate_wire::quorate::v1::{JobKind, JobState};
 
 /// Labels of a served call.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -24,6 +25,40 @@ pub struct CallLabels {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct DurationLabels {
     pub call: &'static str,
+}
+
+/// Labels of jobs that ended.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct JobLabels {
+    pub kind: &'static str,
+    pub outcome: &'static str,
+}
+
+impl JobLabels {
+    const KINDS: [(JobKind, &'static str); 3] = [
+        (JobKind::Restore, "restore"),
+        (JobKind::CompactClone, "compact_clone"),
+        (JobKind::Manifests, "manifests"),
+    ];
+    const OUTCOMES: [(JobState, &'static str); 3] = [
+        (JobState::JobCompleted, "completed"),
+        (JobState::JobFailed, "failed"),
+        (JobState::JobCancelled, "cancelled"),
+    ];
+
+    /// Of a job of this kind that ended in this state; `None` for one that has not ended, or that is of a kind from a later version.
+    pub fn of(kind: JobKind, state: JobState) -> Option<JobLabels> {
+        let (_, kind) = Self::KINDS.into_iter().find(|(other, _)| *other == kind)?;
+        let (_, outcome) = Self::OUTCOMES.into_iter().find(|(other, _)| *other == state)?;
+        Some(JobLabels { kind, outcome })
+    }
+
+    /// All there are: a rate is of something from the start on only if that is shown as 0.
+    fn all() -> impl Iterator<Item = JobLabels> {
+        Self::KINDS
+            .into_iter()
+            .flat_map(|(_, kind)| Self::OUTCOMES.into_iter().map(move |(_, outcome)| JobLabels { kind, outcome }))
+    }
 }
 
 type Durations = Family<DurationLabels, Histogram, fn() -> Histogram>;
@@ -52,6 +87,7 @@ pub struct Metrics {
     pub ballast: Gauge,
     pub jobs_planning: Gauge,
     pub jobs_running: Gauge,
+    pub jobs_ended: Family<JobLabels, Counter>,
     pub tasks_open: Gauge,
     pub tasks_claimed: Gauge,
     pub copied: Counter,
@@ -71,6 +107,7 @@ impl Default for Metrics {
 enum Source {
     Calls(fn(&Metrics) -> &Family<CallLabels, Counter>),
     Durations(fn(&Metrics) -> &Durations),
+    Jobs(fn(&Metrics) -> &Family<JobLabels, Counter>),
     Counter(fn(&Metrics) -> &Counter),
     Gauge(fn(&Metrics) -> &Gauge),
 }
@@ -201,6 +238,11 @@ const TABLE: &[Row] = &[
         "Jobs that are planned and have not ended",
     ),
     row(
+        "jobs_ended",
+        Source::Jobs(|metrics| &metrics.jobs_ended),
+        "Jobs this peer has seen end since its start, by kind and outcome",
+    ),
+    row(
         "tasks_open",
         Source::Gauge(|metrics| &metrics.tasks_open),
         "Tasks of these jobs that nobody works on",
@@ -261,6 +303,7 @@ impl Metrics {
             ballast: Gauge::default(),
             jobs_planning: Gauge::default(),
             jobs_running: Gauge::default(),
+            jobs_ended: Family::default(),
             tasks_open: Gauge::default(),
             tasks_claimed: Gauge::default(),
             copied: Counter::default(),
@@ -269,11 +312,15 @@ impl Metrics {
             delete_errors: Counter::default(),
             registry: Registry::default(),
         };
+        for labels in JobLabels::all() {
+            metrics.jobs_ended.get_or_create(&labels).inc_by(0);
+        }
         let mut registry = Registry::with_prefix(PREFIX);
         for row in TABLE {
             match row.source {
                 Source::Calls(of) => register(&mut registry, row, of(&metrics).clone()),
                 Source::Durations(of) => register(&mut registry, row, of(&metrics).clone()),
+                Source::Jobs(of) => register(&mut registry, row, of(&metrics).clone()),
                 Source::Counter(of) => register(&mut registry, row, of(&metrics).clone()),
                 Source::Gauge(of) => register(&mut registry, row, of(&metrics).clone()),
             }
