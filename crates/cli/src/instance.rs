@@ -46,7 +46,8 @@ pub enum InstanceVerb {
     Rename { id: String, name: String },
     /// Mark an instance as paid (normal) or overdue.
     SetStatus { id: String, status: Status },
-    /// Make an instance of a snapshot of another one, without copying anything.
+    /// Make an instance of a snapshot of another one, without copying anything. A writable one may have an object store of its own, for
+    /// its new files and for what its compaction copies; else it has the stores of its source.
     Clone {
         /// The source.
         id: String,
@@ -60,6 +61,8 @@ pub enum InstanceVerb {
         /// Name people know it by.
         #[arg(long, default_value = "")]
         name: String,
+        #[command(flatten)]
+        store: Box<StoreArguments>,
     },
     /// Make what a clone inherits its own, so that it can be cut from its source.
     Compact {
@@ -126,8 +129,16 @@ async fn run_clone_verb(verb: InstanceVerb, context: &Context) -> anyhow::Result
             new_id,
             kind,
             name,
+            store,
         } => {
-            let body = json!({"snapshot_id": snapshot, "new_instance_id": new_id, "kind": kind.name(), "name": name});
+            let mut body = json!({"snapshot_id": snapshot, "new_instance_id": new_id, "kind": kind.name(), "name": name});
+            if let Some(store) = store.message()? {
+                anyhow::ensure!(
+                    store.get("role_arn").is_none(),
+                    "a clone's own store is opened with keys, not with a role: give --ak and --sk-file"
+                );
+                body["obj_info"] = store;
+            }
             let answer = connection.post(&of(&id, "clone"), &body).await?;
             output::done(&context.output, &format!("instance {new_id} is a clone of {id}"), &answer.revision);
         }

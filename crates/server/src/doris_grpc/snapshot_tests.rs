@@ -231,6 +231,64 @@ async fn a_clone_is_made_compacted_once_and_told_where_the_image_is() {
     assert_eq!(instance["snapshot_compact_status"], "SNAPSHOT_COMPACT_DOING");
 }
 
+/// Asks the native API for a clone.
+async fn native_clone(peer: &Peer, body: serde_json::Value) -> crate::doris::test_peers::Answered {
+    let request = axum::http::Request::post("/api/v1/instances/i/clone")
+        .header("content-type", "application/json")
+        .body(axum::body::Body::from(body.to_string()));
+    peer.send(request.expect("well-formed")).await
+}
+
+#[tokio::test]
+async fn a_clone_of_the_native_api_has_a_store_of_its_own_and_shows_no_secret() {
+    let (peer, service) = service().await;
+    let snapshot_id = snapshot(&service).await;
+    let asked = |new: &str, kind: &str| {
+        json!({
+            "snapshot_id": snapshot_id, "new_instance_id": new, "kind": kind,
+            "obj_info": {
+                "ak": "own-ak", "sk": "own-secret", "bucket": "own", "endpoint": "e", "region": "r", "provider": "S3", "use_path_style": true,
+            },
+        })
+    };
+    let mut keyless = asked("c", "WRITABLE");
+    keyless["obj_info"]["sk"] = json!("");
+    let mut nowhere = asked("c", "WRITABLE");
+    nowhere["obj_info"]["provider"] = json!("UNKONWN");
+    for (body, text) in [
+        (asked("c", "READ_ONLY"), "obj_info is of a WRITABLE clone only"),
+        (keyless, "obj_info.sk is required"),
+        (nowhere, "obj_info.provider is none of"),
+    ] {
+        let refused = native_clone(&peer, body).await;
+        assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{text}");
+        assert!(
+            refused.body.contains(text) && !refused.body.contains("own-secret"),
+            "{text}: {}",
+            refused.body
+        );
+    }
+    let made = native_clone(&peer, asked("c", "WRITABLE")).await;
+    assert_eq!(made.status, StatusCode::OK, "{}", made.body);
+    let shown = made.json();
+    assert_eq!(shown["image_url"], format!("/snapshot/{snapshot_id}/"));
+    assert_eq!(
+        (&shown["obj_info"]["bucket"], &shown["obj_info"]["ak"]),
+        (&json!("b"), &json!("an-ak"))
+    );
+    assert!(!made.body.contains("secret"), "{}", made.body);
+    let instance = peer.ok("get_instance?instance_id=c", "").await.json()["result"].clone();
+    let own = &instance["obj_info"][1];
+    assert_eq!(
+        (&own["bucket"], &own["sk"]),
+        (&json!("own"), &json!("own-secret")),
+        "sealed, and usable: {instance}"
+    );
+    // Its compaction copies: there is a store to copy to.
+    let compacted = peer.ok("compact_snapshot?instance_id=c", "").await.json();
+    assert_eq!(compacted["msg"], "");
+}
+
 #[tokio::test]
 async fn the_http_routes_refuse_in_the_words_of_the_contract() {
     let (peer, service) = service().await;

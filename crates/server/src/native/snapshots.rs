@@ -1,12 +1,13 @@
 //! `quorate.v1.Snapshots`: snapshots, restores and clones.
 
-use super::call::{Calls, TokenRule, before_read, decide, query};
+use super::call::{Calls, TokenRule, before_read, decide, dry_run, query};
 use super::reply::{CallInfo, request_id};
 use super::vaults::check_access;
 use crate::app::App;
 use crate::doris::write::number_of_request;
 use crate::jobs::PeerVaults;
 use crate::limits::{AWAITED_MANIFESTS, SNAPSHOT_RESERVE};
+use prost::Message as _;
 use quorate_consensus::Node;
 use quorate_model::{ErrorCode, MetaError, Revision};
 use quorate_state_machine::command::Prepare;
@@ -19,8 +20,9 @@ use quorate_state_machine::commands::{
 };
 use quorate_state_machine::queries::{jobs, restores, snapshots};
 use quorate_state_machine::session;
-use quorate_wire::doris::CloneInstanceRequest;
 use quorate_wire::doris::clone_instance_request::CloneType;
+use quorate_wire::doris::object_store_info_pb::Provider;
+use quorate_wire::doris::{CloneInstanceRequest, ObjectStoreInfoPb};
 use quorate_wire::quorate::v1 as wire;
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -86,6 +88,66 @@ fn clone_type(kind: wire::CloneKind) -> Option<i32> {
         wire::CloneKind::ReadOnly => Some(CloneType::ReadOnly as i32),
         wire::CloneKind::Writable => Some(CloneType::Writable as i32),
         wire::CloneKind::Rollback => Some(CloneType::Rollback as i32),
+    }
+}
+
+/// A call of this API as the command takes it.
+fn clone_call(request: wire::CloneInstanceRequest) -> Result<CloneInstanceCall, MetaError> {
+    let kind = request.kind();
+    if request.obj_info.is_some() && kind != wire::CloneKind::Writable {
+        return Err(MetaError::invalid("obj_info is of a WRITABLE clone only; leave it out"));
+    }
+    Ok(CloneInstanceCall {
+        request: CloneInstanceRequest {
+            clone_type: clone_type(kind),
+            from_instance_id: Some(request.instance_id),
+            from_snapshot_id: Some(request.snapshot_id),
+            new_instance_id: Some(request.new_instance_id),
+            snapshot_name: Some(request.name),
+            obj_info: request.obj_info.map(given_store).transpose()?,
+            ..CloneInstanceRequest::default()
+        },
+        ..CloneInstanceCall::default()
+    })
+}
+
+fn given_store(store: wire::ObjectStore) -> Result<ObjectStoreInfoPb, MetaError> {
+    let provider = match store.provider.as_str() {
+        "" => None,
+        name => {
+            let known = Provider::from_str_name(name).filter(|provider| *provider != Provider::Unkonwn);
+            let refused = || MetaError::invalid("obj_info.provider is none of S3, OSS, COS, OBS, BOS, GCP, AZURE and TOS");
+            Some(known.ok_or_else(refused)? as i32)
+        }
+    };
+    let given = |text: String| (!text.is_empty()).then_some(text);
+    Ok(ObjectStoreInfoPb {
+        ak: given(store.ak),
+        sk: given(store.sk),
+        bucket: given(store.bucket),
+        prefix: given(store.prefix),
+        endpoint: given(store.endpoint),
+        external_endpoint: given(store.external_endpoint),
+        region: given(store.region),
+        provider,
+        use_path_style: store.use_path_style,
+        ..ObjectStoreInfoPb::default()
+    })
+}
+
+/// A store as replies show it: without its secret.
+fn shown_store(store: ObjectStoreInfoPb) -> wire::ObjectStore {
+    let provider = store.provider.and_then(|number| Provider::try_from(number).ok());
+    wire::ObjectStore {
+        provider: provider.map_or_else(String::new, |provider| provider.as_str_name().to_owned()),
+        ak: store.ak.unwrap_or_default(),
+        sk: String::new(),
+        bucket: store.bucket.unwrap_or_default(),
+        prefix: store.prefix.unwrap_or_default(),
+        endpoint: store.endpoint.unwrap_or_default(),
+        external_endpoint: store.external_endpoint.unwrap_or_default(),
+        region: store.region.unwrap_or_default(),
+        use_path_style: store.use_path_style,
     }
 }
 
@@ -166,20 +228,27 @@ impl wire::snapshots_server::Snapshots for SnapshotsService {
     }
 
     async fn clone_instance(&self, request: Request<wire::CloneInstanceRequest>) -> Result<Response<wire::CloneInstanceReply>, Status> {
-        let new_id = request.get_ref().new_instance_id.clone();
-        let ask = |request: wire::CloneInstanceRequest| CloneInstanceCall {
-            request: CloneInstanceRequest {
-                clone_type: clone_type(request.kind()),
-                from_instance_id: Some(request.instance_id),
-                from_snapshot_id: Some(request.snapshot_id),
-                new_instance_id: Some(request.new_instance_id),
-                snapshot_name: Some(request.name),
-                ..CloneInstanceRequest::default()
-            },
-            ..CloneInstanceCall::default()
+        let app = self.calls.app.clone();
+        let work = |node: Node, request: wire::CloneInstanceRequest, info: CallInfo| async move {
+            // A secret is sealed under this peer's keys, which may not be those of the peer that a repetition comes to.
+            let asked = match (&request.obj_info, info.request) {
+                (Some(_), Some(_)) => app.secrets.fingerprints(&request.encode_to_vec()),
+                _ => Vec::new(),
+            };
+            let instance_id = request.new_instance_id.clone();
+            let command = CloneInstance::prepare(clone_call(request)?, &app.prepare_context())?;
+            let (revision, reply) = match info.dry_run {
+                true => dry_run(&node, &command, info.deadline).await?,
+                false => node.execute_asked(&command, info.request, asked, info.deadline).await?,
+            };
+            let made = wire::CloneInstanceReply {
+                instance_id,
+                image_url: reply.image_url,
+                obj_info: reply.obj_info.map(shown_store),
+            };
+            Ok((revision, made))
         };
-        let answer = |_| wire::CloneInstanceReply { instance_id: new_id };
-        self.calls.write_as::<CloneInstance, _, _>(request, ask, answer).await
+        self.calls.around(CloneInstance::NAME, request, work).await
     }
 
     async fn compact_clone(&self, request: Request<wire::CompactCloneRequest>) -> Result<Response<wire::Job>, Status> {
