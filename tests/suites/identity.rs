@@ -228,7 +228,19 @@ async fn a_damaged_identity_is_refused() {
 /// What a later version might write: another first line, and a checksum that holds.
 fn newer_format(identity: &str) -> String {
     let body = identity.replace("quorate-data 2", "quorate-data 9");
-    let (body, _) = body.trim_end().rsplit_once('\n').expect("the last line is the checksum");
+    with_checksum(&body)
+}
+
+/// What an older version wrote: nothing about the log.
+fn older_identity(identity: &str) -> String {
+    let body = identity.replace("log begun\n", "");
+    assert_ne!(body, identity);
+    with_checksum(&body)
+}
+
+/// The same with a checksum that holds.
+fn with_checksum(identity: &str) -> String {
+    let (body, _) = identity.trim_end().rsplit_once('\n').expect("the last line is the checksum");
     let body = format!("{body}\n");
     let mut crc = !0u32;
     for byte in body.bytes() {
@@ -238,6 +250,46 @@ fn newer_format(identity: &str) -> String {
         }
     }
     format!("{body}crc32c {:08x}\n", !crc)
+}
+
+#[tokio::test]
+async fn a_lost_log_is_refused_with_and_without_a_state() {
+    let mut cluster = Cluster::start(3).await;
+    cluster.create_instance("i").await;
+    let follower = cluster.follower().await;
+    cluster.peers[follower].terminate();
+    assert!(cluster.peers[follower].wait_exit().await.success());
+    let data_dir = cluster.peers[follower].data_dir.clone();
+    let identity = data_dir.join("identity");
+    let whole = fs::read_to_string(&identity).expect("the identity is text");
+    let parts = ["the log is missing", "under a new id", "start it with --replace"];
+
+    phase("the log is gone while identity and state are there");
+    let aside = |name: &str| cluster.dir().join(format!("{name}-aside"));
+    let (log_aside, state_aside) = (aside("log"), aside("state"));
+    fs::rename(data_dir.join("log"), &log_aside).expect("moved away");
+    cluster.peers[follower].start();
+    cluster.peers[follower].wait_refusal().await.assert_says(&parts);
+
+    phase("an identity of an older version says nothing about the log, but the state does");
+    fs::write(&identity, older_identity(&whole)).expect("written");
+    cluster.peers[follower].start();
+    cluster.peers[follower].wait_refusal().await.assert_says(&parts);
+
+    phase("log and state are gone");
+    fs::write(&identity, &whole).expect("written");
+    fs::rename(data_dir.join("state"), &state_aside).expect("moved away");
+    cluster.peers[follower].start();
+    cluster.peers[follower].wait_refusal().await.assert_says(&parts);
+
+    phase("put back, with an identity of an older version, the peer returns and completes it");
+    fs::rename(&log_aside, data_dir.join("log")).expect("moved back");
+    fs::rename(&state_aside, data_dir.join("state")).expect("moved back");
+    fs::write(&identity, older_identity(&whole)).expect("written");
+    cluster.peers[follower].start();
+    cluster.wait_ready().await;
+    assert_eq!(fs::read_to_string(&identity).expect("text"), whole);
+    assert_eq!(cluster.members(0).await, (vec![1, 2, 3], vec![1, 2, 3]));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

@@ -64,7 +64,7 @@ impl Survivor {
         let (known, peer) = identity
             .member
             .ok_or_else(|| refused(data_dir, "this peer never belonged to a cluster, so there is nothing to recover"))?;
-        let log = FileLog::open(data_dir.join("log"), FileLogOptions::default()).map_err(io::Error::other)?;
+        let log = identity.open_log(data_dir, FileLogOptions::default()).map_err(io::Error::other)?;
         let (membership, highest) = latest_membership(data_dir, &log)?;
         let own = membership
             .members
@@ -112,8 +112,8 @@ impl Survivor {
         };
         recovery.store(&plan.data_dir)?;
         let identity = Identity {
-            incarnation: self.identity.incarnation,
             member: Some((plan.cluster, plan.peer)),
+            ..self.identity
         };
         identity.store(&plan.data_dir)?;
         if !plan.lost.is_empty() {

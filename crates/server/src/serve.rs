@@ -19,7 +19,7 @@ use quorate_model::{ClusterId, ErrorCode, Incarnation, PeerId};
 use quorate_state_machine::commands::RegisterRootKey;
 use quorate_storage::ballast::{Ballast, BallastPlan};
 use quorate_storage::identity::Identity;
-use quorate_storage::log::{FileLog, FileLogOptions, LogStore};
+use quorate_storage::log::{FileLogOptions, LogStore};
 use quorate_storage::recovery::Recovery;
 use quorate_storage::state::{RocksState, RocksStateOptions, StateEngine};
 use std::io;
@@ -213,7 +213,11 @@ fn load_identity(data_dir: &Path) -> io::Result<Identity> {
     }
     // Zero means "nobody in particular" in the handshake.
     let incarnation = Incarnation(env::random_u64().max(1));
-    let identity = Identity { incarnation, member: None };
+    let identity = Identity {
+        incarnation,
+        member: None,
+        log_begun: false,
+    };
     identity.store(data_dir)?;
     Ok(identity)
 }
@@ -251,6 +255,7 @@ fn newcomer(config: &ServerConfig, identity: &Identity) -> Newcomer {
 
 /// A peer's place, written to its identity file before it votes.
 struct Settled {
+    identity: Identity,
     cluster: ClusterId,
     peer: PeerId,
     founder: bool,
@@ -260,7 +265,12 @@ async fn settle(data_dir: &Path, identity: Identity, newcomer: &Newcomer, transp
     if let Some((cluster, peer)) = identity.member {
         // The founder may have stopped before the first membership was written; founding again is safe and does nothing otherwise.
         let founder = peer == PeerId(1) && newcomer.peers.first() == Some(&newcomer.peer_address);
-        return Ok(Settled { cluster, peer, founder });
+        return Ok(Settled {
+            identity,
+            cluster,
+            peer,
+            founder,
+        });
     }
     let (cluster, peer, founder) = match bootstrap::find_place(newcomer, transport).await {
         Place::Founder { cluster, peer } => (cluster, peer, true),
@@ -278,19 +288,25 @@ async fn settle(data_dir: &Path, identity: Identity, newcomer: &Newcomer, transp
             return Err(StartError::Place(text));
         }
     };
-    Identity {
-        incarnation: identity.incarnation,
+    let identity = Identity {
         member: Some((cluster, peer)),
-    }
-    .store(data_dir)?;
-    Ok(Settled { cluster, peer, founder })
+        ..identity
+    };
+    identity.store(data_dir)?;
+    Ok(Settled {
+        identity,
+        cluster,
+        peer,
+        founder,
+    })
 }
 
 async fn start_node(app: &App, place: &Settled, newcomer: &Newcomer, transport: Arc<dyn Transport>) -> Result<Node, StartError> {
     let config = &app.config;
     let settings = config.settings();
     let ballast = Arc::new(prepare_ballast(config, &settings)?);
-    let (log, state) = open_stores(config, ballast.clone()).await?;
+    let (log, state) = open_stores(config, place.identity, ballast.clone()).await?;
+    place.identity.remember_log(&config.data_dir)?;
     let others = newcomer.peers.iter().filter(|address| **address != newcomer.peer_address);
     let loss = acknowledged::lost_entries(log.as_ref(), state.as_ref(), &transport, newcomer.incarnation.0, others).await?;
     if let Some(loss) = loss {
@@ -322,7 +338,11 @@ async fn start_node(app: &App, place: &Settled, newcomer: &Newcomer, transport: 
 }
 
 /// Opens the log, then the state: a damaged state may go only when the log is known to be whole.
-async fn open_stores(config: &ServerConfig, ballast: Arc<Ballast>) -> Result<(Arc<dyn LogStore>, Arc<dyn StateEngine>), StartError> {
+async fn open_stores(
+    config: &ServerConfig,
+    identity: Identity,
+    ballast: Arc<Ballast>,
+) -> Result<(Arc<dyn LogStore>, Arc<dyn StateEngine>), StartError> {
     let on_fatal: Arc<dyn Fn(&str) + Send + Sync> = Arc::new(|what| {
         // Nothing after a failed write or sync may be acknowledged: there is no state to go on from.
         tracing::error!(what, "the log cannot be written; stopping at once");
@@ -342,7 +362,7 @@ async fn open_stores(config: &ServerConfig, ballast: Arc<Ballast>) -> Result<(Ar
         {
             options.before_step = crate::failpoints::before_log_step();
         }
-        let log = FileLog::open(data_dir.join("log"), options).map_err(io::Error::other)?;
+        let log = identity.open_log(&data_dir, options).map_err(io::Error::other)?;
         let state = open_state(&data_dir)?;
         Ok((Arc::new(log), Arc::new(state)))
     });

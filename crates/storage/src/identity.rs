@@ -3,6 +3,7 @@
 //! A peer that comes back without its data must not come back under its old id: it would vote again in terms it has
 //! already voted in. The random incarnation makes the difference visible to the other peers.
 
+use crate::log::{FileLog, FileLogOptions, OpenError};
 use quorate_model::{ClusterId, Incarnation, PeerId};
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -35,6 +36,8 @@ pub struct Identity {
     pub incarnation: Incarnation,
     /// Cluster and id, once the peer belongs to one.
     pub member: Option<(ClusterId, PeerId)>,
+    /// The member has begun its log: one that is gone is lost, not new. Older versions did not write this.
+    pub log_begun: bool,
 }
 
 impl Identity {
@@ -67,6 +70,26 @@ impl Identity {
         File::open(data_dir)?.sync_all()
     }
 
+    /// Opens the log of `data_dir`. Begins one only where none can have been: whoever has voted in a log that is gone would
+    /// vote again in the same terms.
+    pub fn open_log(&self, data_dir: &Path, options: FileLogOptions) -> Result<FileLog, OpenError> {
+        let dir = data_dir.join("log");
+        // The state is opened after the log, so it tells about a log where an older version wrote the identity.
+        if self.log_begun || data_dir.join("state").join("ACTIVE").exists() {
+            FileLog::open_begun(dir, options)
+        } else {
+            FileLog::open(dir, options)
+        }
+    }
+
+    /// Remembers durably that the log has begun; to be called before the first vote.
+    pub fn remember_log(&self, data_dir: &Path) -> io::Result<()> {
+        if self.log_begun {
+            return Ok(());
+        }
+        Identity { log_begun: true, ..*self }.store(data_dir)
+    }
+
     /// Ends the use of `data_dir` for good: its peer id may neither vote nor acknowledge any more, for the reason given.
     pub fn retire(data_dir: &Path, reason: &str) -> io::Result<()> {
         let mut file = File::create(data_dir.join(RETIRED))?;
@@ -79,6 +102,9 @@ impl Identity {
         let mut text = format!("{FORMAT}\nincarnation {}\n", self.incarnation);
         if let Some((cluster, peer)) = self.member {
             text += &format!("cluster {cluster}\npeer {peer}\n");
+        }
+        if self.log_begun {
+            text += "log begun\n";
         }
         let crc = crc32c::crc32c(text.as_bytes());
         text + &format!("crc32c {crc:08x}\n")
@@ -151,9 +177,11 @@ fn parse(text: &str) -> Result<Identity, Unreadable> {
         (None, None) => None,
         _ => return Err("names a cluster without a peer id".into()),
     };
+    let log_begun = field("log").is_some_and(|word| word == "begun");
     Ok(Identity {
         incarnation: Incarnation(incarnation),
         member,
+        log_begun,
     })
 }
 
@@ -165,6 +193,7 @@ mod tests {
         Identity {
             incarnation: Incarnation(0xab),
             member: Some((ClusterId(0x1234), PeerId(3))),
+            log_begun: true,
         }
     }
 
@@ -174,8 +203,46 @@ mod tests {
         assert_eq!(Identity::load(dir.path()).expect("an empty directory is fine"), None);
         identity().store(dir.path()).expect("stored");
         assert_eq!(Identity::load(dir.path()).expect("loads"), Some(identity()));
-        let golden = "quorate-data 2\nincarnation 00000000000000ab\ncluster 00000000000000000000000000001234\npeer 3\ncrc32c ";
-        assert!(identity().render().starts_with(golden), "{}", identity().render());
+        let golden = "quorate-data 2\nincarnation 00000000000000ab\ncluster 00000000000000000000000000001234\npeer 3\n";
+        let begun = identity().render();
+        assert!(begun.starts_with(&format!("{golden}log begun\ncrc32c ")), "{begun}");
+        let older = Identity {
+            log_begun: false,
+            ..identity()
+        };
+        assert!(older.render().starts_with(&format!("{golden}crc32c ")), "{}", older.render());
+        assert_eq!(parse(&older.render()).expect("what older versions wrote"), older);
+    }
+
+    #[test]
+    fn a_log_is_begun_once_and_missed_when_it_is_gone() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let options = || FileLogOptions {
+            segment_bytes: 64 << 10,
+            ..FileLogOptions::default()
+        };
+        let open = |identity: Identity| identity.open_log(dir.path(), options());
+        let missed = |identity: Identity| open(identity).err().expect("refused").to_string();
+        let fresh = Identity {
+            log_begun: false,
+            ..identity()
+        };
+        drop(open(fresh).expect("begun"));
+        drop(open(fresh).expect("a crash before it was remembered"));
+        fresh.remember_log(dir.path()).expect("stored");
+        let known = Identity::load(dir.path()).expect("loads").expect("there");
+        assert_eq!(known, identity());
+        drop(open(known).expect("there"));
+
+        fs::remove_dir_all(dir.path().join("log")).expect("removed");
+        let said = missed(known);
+        assert!(said.contains("log is missing") && said.contains("--replace"), "{said}");
+        assert!(!dir.path().join("log").exists(), "where it was it can be put back");
+        fs::create_dir_all(dir.path().join("log")).expect("an empty mount point, say");
+        assert!(missed(known).contains("is missing"));
+        fs::create_dir_all(dir.path().join("state")).expect("made");
+        fs::write(dir.path().join("state/ACTIVE"), "1\n").expect("written");
+        assert!(missed(fresh).contains("is missing"), "a state does not come before its log");
     }
 
     #[test]

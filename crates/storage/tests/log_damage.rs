@@ -191,6 +191,22 @@ fn all_segment_files_gone_is_not_a_new_log() {
 }
 
 #[test]
+fn a_log_that_has_begun_and_is_gone_is_not_begun_anew() {
+    let refusal = |dir: &Path| FileLog::open_begun(dir, small(SEGMENT_BYTES)).err().unwrap().to_string();
+    let copy = image(settled_log().path());
+    drop(FileLog::open_begun(copy.path(), small(SEGMENT_BYTES)).unwrap());
+    for path in segments(copy.path()) {
+        fs::remove_file(path).unwrap();
+    }
+    assert!(refusal(copy.path()).contains("0000000000000001.segment is missing"));
+    fs::remove_file(copy.path().join("high-water")).unwrap();
+    assert!(refusal(copy.path()).contains("the log is missing"));
+    let gone = copy.path().join("gone");
+    assert!(refusal(&gone).contains("the log is missing"));
+    assert!(!gone.exists(), "a log that turns up again finds its place free");
+}
+
+#[test]
 fn a_second_opener_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let _log = FileLog::open(dir.path(), small(SEGMENT_BYTES)).unwrap();

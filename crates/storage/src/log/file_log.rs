@@ -4,7 +4,7 @@ use super::queue::{Found, Shared};
 use super::recovery::{self, RecoveryReport};
 use super::transition::{self, Change};
 use super::writer::{self, Writer};
-use super::{Done, FileLogOptions, LogState, LogStore, OpenError, directory, reader};
+use super::{Done, FileLogOptions, LogState, LogStore, OpenError, directory, high_water, reader};
 use crate::codec::{LogEntry, LogId, Vote};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -71,10 +71,28 @@ impl FileLog {
         })
     }
 
+    /// Opens a log that has begun before. If nothing of it is there it is lost, and none is begun in its place.
+    pub fn open_begun(dir: impl AsRef<Path>, options: FileLogOptions) -> Result<FileLog, OpenError> {
+        let dir = dir.as_ref();
+        if !has_begun(dir).map_err(OpenError::io(dir))? {
+            return Err(OpenError::Missing { dir: dir.to_path_buf() });
+        }
+        FileLog::open(dir, options)
+    }
+
     /// What open found.
     pub fn recovery(&self) -> &RecoveryReport {
         &self.report
     }
+}
+
+/// Whether anything of a log is there: a segment, or the file that remembers how far segments went.
+fn has_begun(dir: &Path) -> io::Result<bool> {
+    if !dir.try_exists()? {
+        return Ok(false);
+    }
+    let no_segments = directory::list(dir)?.segments.is_empty();
+    Ok(!no_segments || high_water::path(dir).try_exists()?)
 }
 
 impl LogStore for FileLog {

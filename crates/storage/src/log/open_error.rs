@@ -24,6 +24,11 @@ pub enum OpenError {
     )]
     SegmentMissing { file: PathBuf },
     #[error(
+        "{}: the log is missing; if it cannot be put back, {REJOIN}",
+        dir.display()
+    )]
+    Missing { dir: PathBuf },
+    #[error(
         "high-water file {} {problem}, so a lost end of the log could not be noticed; if it cannot be put back, {REJOIN}",
         file.display()
     )]
