@@ -67,6 +67,43 @@ async fn wrong_settings_are_named_with_the_way_out() {
 }
 
 #[tokio::test]
+async fn addresses_by_which_nobody_is_found_are_refused_before_a_cluster_is_founded() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    write_secret(path("secret").as_ref(), "a-secret");
+    write_secret(path("root-keys").as_ref(), "1 BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=\n");
+    let (public, peer, other) = (free_address(), free_address(), free_address());
+    let open = |address: &str| address.replace("127.0.0.1", "0.0.0.0");
+    let (open_public, open_peer) = (open(&public), open(&peer));
+    let alias = peer.replace("127.0.0.1", "localhost");
+    let (others, twice) = (format!("{other},{alias}"), format!("{peer},{alias}"));
+    let (data, secret, keys) = (path("peer"), path("secret"), path("root-keys"));
+    let secrets = ["--token-file", &secret, "--cluster-secret-file", &secret, "--root-keys-file", &keys];
+    let base = [&["--data-dir", data.as_str()][..], &secrets].concat();
+    let cases: [(&[&str], &[&str]); 4] = [
+        (
+            &["--listen", &open_public, "--peer-listen", &peer],
+            &[&open_public, "set `advertise` (--advertise)"],
+        ),
+        (
+            &["--listen", &public, "--peer-listen", &open_peer],
+            &[&open_peer, "set `peer_advertise` (--peer-advertise)"],
+        ),
+        (
+            &["--listen", &public, "--peer-listen", &peer, "--peers", &others],
+            &["without this peer's own address", &peer, "--join"],
+        ),
+        (
+            &["--listen", &public, "--peer-listen", &peer, "--peers", &twice],
+            &[&alias, "is this peer itself", "name every peer in --peers once"],
+        ),
+    ];
+    for (arguments, parts) in cases {
+        refusal(dir.path(), &[&base[..], arguments].concat()).await.assert_says(parts);
+    }
+}
+
+#[tokio::test]
 async fn a_port_in_use_is_named_with_its_flag() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let path = |name: &str| dir.path().join(name).display().to_string();

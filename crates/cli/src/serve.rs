@@ -24,10 +24,10 @@ pub struct ServeArguments {
     /// Address of the peer port [default: 127.0.0.1:5001].
     #[arg(long)]
     peer_listen: Option<String>,
-    /// `host:port` clients reach this peer at [default: --listen].
+    /// `host:port` clients reach this peer at; needed when --listen is 0.0.0.0 [default: --listen].
     #[arg(long)]
     advertise: Option<String>,
-    /// `host:port` peers reach this peer at [default: --peer-listen].
+    /// `host:port` peers reach this peer at; needed when --peer-listen is 0.0.0.0 [default: --peer-listen].
     #[arg(long)]
     peer_advertise: Option<String>,
     /// Peer addresses of all founders, this one included, separated by commas. The same on every peer.

@@ -45,6 +45,8 @@ pub enum Place {
     Member { cluster: ClusterId, peer: PeerId },
     /// A cluster exists and does not know this data directory.
     Stranger { cluster: String, at: String },
+    /// One of the founders it was given is this peer under another address: they are fewer than it was told.
+    Itself { at: String },
 }
 
 /// What a peer answers whose node does not run yet. One that has a place says nothing: it cannot say who else has one, and if it
@@ -98,6 +100,21 @@ pub fn address_order(address: &str) -> (&str, u16) {
     (host, port.parse().unwrap_or(0))
 }
 
+/// Where this peer itself answers under another address than its own.
+fn itself(newcomer: &Newcomer, replies: &BTreeMap<String, wire::HelloReply>) -> Option<String> {
+    let same = |reply: &wire::HelloReply| reply.incarnation == newcomer.incarnation.0;
+    replies.iter().find(|(_, reply)| same(reply)).map(|(at, _)| at.clone())
+}
+
+/// What to do about a founder that met itself.
+pub fn greeted_itself(newcomer: &Newcomer, at: &str) -> String {
+    format!(
+        "the peer at {at} is this peer itself, whose address is {}, or has a copy of its data directory; name every peer in --peers once, \
+         by its --peer-advertise, and start each in a data directory of its own",
+        newcomer.peer_address
+    )
+}
+
 fn parse_cluster(text: &str) -> Option<ClusterId> {
     u128::from_str_radix(text, 16).ok().map(ClusterId)
 }
@@ -121,6 +138,9 @@ pub async fn find_place(newcomer: &Newcomer, transport: &Arc<dyn Transport>) -> 
                 cluster: reply.cluster_id.clone(),
                 at: at.clone(),
             };
+        }
+        if let Some(at) = itself(newcomer, &replies).filter(|_| !newcomer.join) {
+            return Place::Itself { at };
         }
         let all_there = !newcomer.join && replies.len() + 1 >= newcomer.peers.len();
         let lowest = newcomer.peers.iter().min_by_key(|address| address_order(address)) == Some(&newcomer.peer_address);
@@ -186,6 +206,9 @@ pub async fn found(node: &Node, newcomer: &Newcomer, transport: &Arc<dyn Transpo
     }
     let replies = loop {
         let replies = ask_all(newcomer, transport).await;
+        if let Some(at) = itself(newcomer, &replies) {
+            return Err(MetaError::invalid(greeted_itself(newcomer, &at)));
+        }
         if replies.len() + 1 >= newcomer.peers.len() {
             break replies;
         }
@@ -220,6 +243,26 @@ pub async fn found(node: &Node, newcomer: &Newcomer, transport: &Arc<dyn Transpo
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_founder_notices_that_it_met_itself() {
+        let newcomer = Newcomer {
+            incarnation: Incarnation(7),
+            peer_address: "a:1".to_owned(),
+            public_address: "a:2".to_owned(),
+            peers: vec!["a:1".to_owned(), "a.example:1".to_owned(), "b:1".to_owned()],
+            replace: false,
+            join: false,
+        };
+        let other = Newcomer {
+            incarnation: Incarnation(8),
+            ..newcomer.clone()
+        };
+        let mut replies = BTreeMap::from([("b:1".to_owned(), hello_while_empty(&other))]);
+        assert_eq!(itself(&newcomer, &replies), None);
+        replies.insert("a.example:1".to_owned(), hello_while_empty(&newcomer));
+        assert_eq!(itself(&newcomer, &replies).as_deref(), Some("a.example:1"));
+    }
 
     #[test]
     fn only_a_peer_without_a_place_says_that_it_has_none() {

@@ -6,6 +6,7 @@ use quorate_consensus::disk::DiskBounds;
 use quorate_consensus::{Settings, Timing};
 use quorate_state_machine::service_account::ConfiguredAccount;
 use serde::Deserialize;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -27,13 +28,13 @@ pub struct ServerConfig {
     /// Address the peer port listens on. Default 127.0.0.1:5001.
     #[serde(default = "default_peer_listen")]
     pub peer_listen: String,
-    /// `host:port` clients reach this peer at; default `listen`.
+    /// `host:port` clients reach this peer at; default `listen`, which will not do when that is every address (0.0.0.0).
     #[serde(default)]
     pub advertise: Option<String>,
-    /// `host:port` peers reach this peer at; default `peer_listen`.
+    /// `host:port` peers reach this peer at; default `peer_listen`, as above.
     #[serde(default)]
     pub peer_advertise: Option<String>,
-    /// Peer addresses of all founders, this one included. Alone when empty.
+    /// Peer addresses of all founders, this one's own included as `peer_advertise` has it. Alone when empty.
     #[serde(default)]
     pub peers: Vec<String>,
     /// Doris token; required unless `token_file` is given.
@@ -231,6 +232,37 @@ impl ServerConfig {
         self.peer_advertise.as_deref().unwrap_or(&self.peer_listen)
     }
 
+    /// What a peer needs before it looks for its place; later its addresses are those the cluster knows it by.
+    pub fn check_newcomer(&self) -> Result<(), ConfigError> {
+        let told = [
+            (self.public_address(), "clients", "`advertise` (--advertise)"),
+            (self.peer_address(), "peers", "`peer_advertise` (--peer-advertise)"),
+        ];
+        for (address, who, setting) in told {
+            if is_unspecified(address) {
+                let text =
+                    format!("{address} leads no other machine to this peer; set {setting} to the `host:port` at which {who} reach it");
+                return Err(ConfigError(text));
+            }
+        }
+        // One that joins or replaces founds nothing, and need not be named.
+        if self.peers.is_empty() || self.lists_itself() || self.replace || !self.join.is_empty() {
+            return Ok(());
+        }
+        // It would count as one founder more than there are.
+        Err(ConfigError(format!(
+            "`peers` (--peers) is {}, without this peer's own address {}; name it there in the same words, or set `peer_advertise` \
+             (--peer-advertise) to how it is named; to join a running cluster use `join` (--join)",
+            self.peers.join(","),
+            self.peer_address()
+        )))
+    }
+
+    /// Whether `peers` names this peer by its own address.
+    pub fn lists_itself(&self) -> bool {
+        self.peers.iter().any(|peer| peer == self.peer_address())
+    }
+
     pub fn timing(&self) -> Timing {
         match self.profile {
             Profile::Lan => Timing::LAN,
@@ -323,9 +355,20 @@ impl ServerConfig {
 
 /// Whether an address can only be reached from this machine.
 pub fn is_loopback(address: &str) -> bool {
+    let host = host_of(address);
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+/// Whether an address means "every address of this machine": fit to listen on, not to be reached at.
+fn is_unspecified(address: &str) -> bool {
+    host_of(address)
+        .parse::<IpAddr>()
+        .is_ok_and(|ip| ip.to_canonical().is_unspecified())
+}
+
+fn host_of(address: &str) -> &str {
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    host.trim_start_matches('[').trim_end_matches(']')
 }
 
 /// One line: where it is, what it is, and what may have been meant. The values of the file, which may be secrets, are not
@@ -467,6 +510,40 @@ mod tests {
             "a secret does not belong into the file"
         );
         assert!(ServerConfig::new("/x".into()).resolve_iam_user().expect("none").sk.is_empty());
+    }
+
+    #[test]
+    fn addresses_that_lead_nowhere_are_refused() {
+        for (listen, advertise, fine) in [
+            ("127.0.0.1:1", None, true),
+            ("0.0.0.0:1", None, false),
+            ("[::]:1", None, false),
+            ("[::ffff:0.0.0.0]:1", None, false),
+            ("0.0.0.0:1", Some("a:1"), true),
+            ("10.0.0.1:1", Some("0.0.0.0:1"), false),
+        ] {
+            let mut config = ServerConfig::new("/x".into());
+            (config.listen, config.advertise) = (listen.to_owned(), advertise.map(str::to_owned));
+            assert_eq!(config.check_newcomer().is_ok(), fine, "public {listen} {advertise:?}");
+            let mut config = ServerConfig::new("/x".into());
+            (config.peer_listen, config.peer_advertise) = (listen.to_owned(), advertise.map(str::to_owned));
+            assert_eq!(config.check_newcomer().is_ok(), fine, "peer {listen} {advertise:?}");
+        }
+    }
+
+    #[test]
+    fn a_founder_is_among_the_founders() {
+        let mut config = ServerConfig::new("/x".into());
+        config.check_newcomer().expect("alone");
+        config.peers = vec!["a.example:5001".to_owned(), "b:5001".to_owned()];
+        config.peer_advertise = Some("a:5001".to_owned());
+        let error = config.check_newcomer().expect_err("an alias is another address").to_string();
+        assert!(error.contains("own address a:5001"), "{error}");
+        config.replace = true;
+        config.check_newcomer().expect("it founds nothing");
+        config.replace = false;
+        config.peer_advertise = Some("b:5001".to_owned());
+        config.check_newcomer().expect("named");
     }
 
     #[test]

@@ -51,18 +51,23 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting("listen", "--listen", "127.0.0.1:5000", "address of the public port"),
     setting("peer_listen", "--peer-listen", "127.0.0.1:5001", "address of the peer port"),
-    setting("advertise", "--advertise", "as listen", "host:port clients reach this peer at"),
+    setting(
+        "advertise",
+        "--advertise",
+        "as listen",
+        "host:port clients reach this peer at; not 0.0.0.0",
+    ),
     setting(
         "peer_advertise",
         "--peer-advertise",
         "as peer_listen",
-        "host:port peers reach this peer at",
+        "host:port peers reach this peer at; not 0.0.0.0",
     ),
     setting(
         "peers",
         "--peers",
         "none: alone",
-        "peer addresses of all founders, this one included",
+        "peer addresses of all founders, this one's own (peer_advertise) included",
     ),
     secret(
         "token",

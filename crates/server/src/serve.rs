@@ -76,6 +76,9 @@ pub async fn run(config: ServerConfig, stop: watch::Receiver<bool>, ready: impl 
     let peer_tls = tls::open_peer(&config.peer_tls)?.map(Arc::new);
     Recovery::refuse_unfinished(&config.data_dir)?;
     let identity = load_identity(&config.data_dir)?;
+    if identity.member.is_none() {
+        config.check_newcomer()?;
+    }
     let public = bind(&config.listen, "--listen").await?;
     let peers = bind(&config.peer_listen, "--peer-listen").await?;
     let own = OwnIdentity::new(peer_identity(&identity));
@@ -241,6 +244,8 @@ fn newcomer(config: &ServerConfig, identity: &Identity) -> Newcomer {
     if !peers.contains(&own) {
         peers.push(own.clone());
     }
+    // Whoever takes a place in a cluster that names it nowhere must not count itself among the founders of another.
+    let replaces_only = config.replace && !config.peers.is_empty() && !config.lists_itself();
     peers.sort_by(|a, b| bootstrap::address_order(a).cmp(&bootstrap::address_order(b)));
     peers.dedup();
     Newcomer {
@@ -249,7 +254,7 @@ fn newcomer(config: &ServerConfig, identity: &Identity) -> Newcomer {
         public_address: config.public_address().to_owned(),
         peers,
         replace: config.replace,
-        join: !config.join.is_empty(),
+        join: !config.join.is_empty() || replaces_only,
     }
 }
 
@@ -279,6 +284,7 @@ async fn settle(data_dir: &Path, identity: Identity, newcomer: &Newcomer, transp
             let (cluster, peer) = bootstrap::join(newcomer, transport).await.map_err(StartError::Place)?;
             (cluster, peer, false)
         }
+        Place::Itself { at } => return Err(StartError::Place(bootstrap::greeted_itself(newcomer, &at))),
         Place::Stranger { cluster, at } => {
             let text = format!(
                 "this data directory is empty, but the peer at {at} belongs to cluster {cluster}, which does not know it; \

@@ -114,6 +114,7 @@ async fn settle(disk: &Disk, newcomer: &Newcomer, transport: &Arc<dyn Transport>
             let (cluster, peer) = join_in_the_end(newcomer, transport).await;
             (cluster, peer, false)
         }
+        Place::Itself { at } => unreachable!("every peer has one address, so nobody meets itself at {at}"),
     };
     disk.become_member(cluster, peer);
     (cluster, peer, founder)
