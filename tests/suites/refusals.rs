@@ -5,7 +5,7 @@ use quorate_tests::http::get;
 use quorate_tests::peer::{Peer, Refusal};
 use quorate_tests::ports::free_address;
 use quorate_tests::raft_state::assert_peers_agree;
-use quorate_tests::waiting::until;
+use quorate_tests::waiting::{phase, until};
 use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
@@ -177,6 +177,37 @@ async fn a_peer_with_other_root_keys_is_refused() {
     let refusal = cluster.peers[follower].wait_refusal().await;
     refusal.assert_says(&["root key"]);
     cluster.peers[follower].start();
+    cluster.wait_ready().await;
+}
+
+#[tokio::test]
+async fn a_peer_with_none_of_the_cluster_s_root_keys_is_refused_and_a_rotation_goes_through() {
+    let mut cluster = Cluster::start(3).await;
+    let follower = cluster.follower().await;
+    cluster.peers[follower].kill();
+    let keys = cluster.dir().join("own-root-keys");
+    let (old, new) = (
+        "1 BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=\n",
+        "77 CAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAg=\n",
+    );
+    let path = keys.display().to_string();
+
+    phase("a key that was made here, under an id of its own");
+    write_secret(&keys, new);
+    cluster.peers[follower].start_with(&["--root-keys-file", &path]);
+    let refusal = cluster.peers[follower].wait_refusal().await;
+    refusal.assert_says(&[
+        "none of the cluster's root keys (1), only 77",
+        "give it the file of the other peers",
+    ]);
+
+    phase("the same key beside the cluster's is a rotation, and alone it is the end of one");
+    write_secret(&keys, &format!("{old}{new}"));
+    cluster.peers[follower].start_with(&["--root-keys-file", &path]);
+    cluster.wait_ready().await;
+    cluster.peers[follower].kill();
+    write_secret(&keys, new);
+    cluster.peers[follower].start_with(&["--root-keys-file", &path]);
     cluster.wait_ready().await;
 }
 

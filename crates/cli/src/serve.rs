@@ -66,6 +66,9 @@ pub struct ServeArguments {
     /// File with the keys secrets are encrypted by. The same on every peer.
     #[arg(long)]
     root_keys_file: Option<PathBuf>,
+    /// The cluster's root keys are lost for good: go on with others. What the lost ones encrypted cannot be read any more.
+    #[arg(long)]
+    root_keys_lost: bool,
     /// Timing of elections: lan or wan.
     #[arg(long)]
     profile: Option<String>,
@@ -160,6 +163,7 @@ impl ServeArguments {
         config.workers = self.workers.or(config.workers);
         config.allow_well_known_token |= self.allow_well_known_token;
         config.replace |= self.replace;
+        config.root_keys_lost |= self.root_keys_lost;
         config.audit |= self.audit;
         if !self.doris_grpc_allow.is_empty() {
             config.doris_grpc_allow = self.doris_grpc_allow;

@@ -59,6 +59,9 @@ pub struct ServerConfig {
     /// File with root keys, one `id base64` a line, newest last.
     #[serde(default)]
     pub root_keys_file: Option<PathBuf>,
+    /// The cluster's root keys are lost for good: go on with others. Default false.
+    #[serde(default)]
+    pub root_keys_lost: bool,
     /// Cloud account that `get_instance` shows as `iam_user` until `alter_iam` stores one. Default: empty.
     #[serde(default)]
     pub iam_user: Option<IamUser>,
@@ -197,6 +200,7 @@ impl ServerConfig {
             tls: PublicTlsFiles::default(),
             peer_tls: PeerTlsFiles::default(),
             root_keys_file: None,
+            root_keys_lost: false,
             iam_user: None,
             profile: Profile::Lan,
             replace: false,

@@ -108,6 +108,12 @@ pub const SETTINGS: &[Setting] = &[
         "file with the keys that encrypt secrets, one `id base64` a line, newest last",
     ),
     setting(
+        "root_keys_lost",
+        "--root-keys-lost",
+        "false",
+        "the cluster's root keys are lost for good: go on with others; what the lost ones encrypted cannot be read any more",
+    ),
+    setting(
         "iam_user",
         "",
         "empty",

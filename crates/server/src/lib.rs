@@ -32,6 +32,7 @@ pub mod ops;
 pub mod peer;
 pub mod rate_limiter;
 pub mod recover;
+pub mod root_keys;
 pub mod rpc_table;
 pub mod secrets;
 pub mod serve;

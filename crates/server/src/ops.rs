@@ -46,13 +46,14 @@ fn unavailable(error: &MetaError) -> Response {
         .into_response()
 }
 
-/// 200 once this peer can answer a linearizable read.
+/// 200 once this peer can answer a linearizable read, and encrypt.
 async fn readyz(State(app): State<Arc<App>>) -> Response {
     let node = match app.node() {
         Ok(node) => node,
         Err(error) => return unavailable(&error),
     };
-    match node.read_barrier(Instant::now() + READY_TIMEOUT).await {
+    let fresh = node.read_barrier(Instant::now() + READY_TIMEOUT).await;
+    match fresh.and_then(|()| app.secrets.check_released()) {
         Ok(()) => "ok\n".into_response(),
         Err(error) => unavailable(&error),
     }

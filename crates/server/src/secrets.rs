@@ -27,6 +27,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 const KEY_BYTES: usize = 32;
 const NONCE_BYTES: usize = 12;
@@ -54,6 +55,8 @@ impl RootKeyError {
 pub struct SecretBox {
     older: Vec<RootKey>,
     newest: RootKey,
+    /// Nothing is sealed until the keys are known to be the cluster's.
+    held: AtomicBool,
 }
 
 struct RootKey {
@@ -83,6 +86,27 @@ impl SecretBox {
             create(path).map_err(|error| RootKeyError::new(path, error))?;
         }
         SecretBox::load(path)
+    }
+
+    /// From now on nothing is sealed, until [`SecretBox::release`].
+    pub fn hold(&self) {
+        self.held.store(true, Ordering::Release);
+    }
+
+    /// The keys are the cluster's.
+    pub fn release(&self) {
+        self.held.store(false, Ordering::Release);
+    }
+
+    /// An error while it is not known whether other peers could read what is sealed here.
+    pub fn check_released(&self) -> Result<(), MetaError> {
+        match self.held.load(Ordering::Acquire) {
+            true => {
+                let text = "this peer has not compared its root keys with the cluster's yet";
+                Err(MetaError::new(ErrorCode::NotReady, text))
+            }
+            false => Ok(()),
+        }
     }
 
     /// The id of the key that seals.
@@ -121,6 +145,9 @@ impl fmt::Debug for SecretBox {
 
 impl SealSecret for SecretBox {
     fn seal(&self, secret: &str) -> Result<SealedSecret, MetaError> {
+        if !secret.is_empty() {
+            self.check_released()?;
+        }
         self.newest.seal(secret)
     }
 
@@ -239,7 +266,11 @@ fn parse(text: &str) -> Result<SecretBox, String> {
         keys.push(key);
     }
     let newest = keys.pop().ok_or("has no key; write one `id base64` a line, newest last")?;
-    Ok(SecretBox { older: keys, newest })
+    Ok(SecretBox {
+        older: keys,
+        newest,
+        held: AtomicBool::new(false),
+    })
 }
 
 fn parse_line(line: &str) -> Result<RootKey, String> {
@@ -322,6 +353,18 @@ mod tests {
         assert_eq!(sealed, same.seal("sk").expect("sealed"));
         assert_ne!(sealed, other.seal("sk").expect("sealed"));
         assert_ne!(sealed, one.seal("sk2").expect("sealed"));
+    }
+
+    #[test]
+    fn nothing_is_sealed_while_it_is_held() {
+        let secrets = boxed(&[(1, 7)]);
+        let sealed = secrets.seal("sk").expect("sealed");
+        secrets.hold();
+        assert_eq!(secrets.seal("sk").expect_err("held").code, ErrorCode::NotReady);
+        secrets.seal("").expect("nothing to seal");
+        assert_eq!(secrets.unseal(&sealed).expect("unsealed"), "sk");
+        secrets.release();
+        assert_eq!(secrets.seal("sk").expect("sealed"), sealed);
     }
 
     #[test]

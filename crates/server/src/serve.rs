@@ -6,6 +6,7 @@ use crate::listener;
 use crate::peer::client::TcpTransport;
 use crate::peer::service::{self, PeerPort};
 use crate::peer::{Identity as PeerIdentity, OwnIdentity};
+use crate::root_keys;
 use crate::secrets::SecretBox;
 use crate::tls;
 use quorate_consensus::acknowledged;
@@ -15,8 +16,7 @@ use quorate_consensus::disk::DiskSpace;
 use quorate_consensus::rebuild;
 use quorate_consensus::transport::Transport;
 use quorate_consensus::{Node, NodeParts, Settings, env};
-use quorate_model::{ClusterId, ErrorCode, Incarnation, PeerId};
-use quorate_state_machine::commands::RegisterRootKey;
+use quorate_model::{ClusterId, Incarnation, PeerId};
 use quorate_storage::ballast::{Ballast, BallastPlan};
 use quorate_storage::identity::Identity;
 use quorate_storage::log::{FileLogOptions, LogStore};
@@ -28,9 +28,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-
-/// Pause between two attempts to compare root keys with the cluster's.
-const ROOT_KEYS_RETRY: Duration = Duration::from_millis(500);
 
 /// Size of the file that is given back when the disk is full.
 const BALLAST_BYTES: u64 = 256 << 20;
@@ -72,6 +69,7 @@ pub async fn run(config: ServerConfig, stop: watch::Receiver<bool>, ready: impl 
     std::fs::create_dir_all(&config.data_dir)
         .map_err(|error| io::Error::other(format!("data directory {}: {error}", config.data_dir.display())))?;
     let secrets = open_secrets(&config)?;
+    secrets.hold();
     let public_tls = tls::open_public(&config.tls)?.map(Arc::new);
     let peer_tls = tls::open_peer(&config.peer_tls)?.map(Arc::new);
     Recovery::refuse_unfinished(&config.data_dir)?;
@@ -139,7 +137,7 @@ pub async fn run(config: ServerConfig, stop: watch::Receiver<bool>, ready: impl 
 async fn reason_to_end(app: &App, node: &Node, place: &Settled) -> StartError {
     let data_dir = &app.config.data_dir;
     tokio::select! {
-        refused = check_root_keys(app, node) => refused,
+        refused = root_keys::check(app, node) => refused,
         () = node.core().health.removed() => StartError::Place(format!(
             "peer {} was removed from cluster {}; to come back, move {} away and start it with --replace",
             place.peer,
@@ -171,28 +169,6 @@ fn open_secrets(config: &ServerConfig) -> Result<SecretBox, StartError> {
         }
     };
     opened.map_err(|error| StartError::Place(error.to_string()))
-}
-
-/// Compares this peer's root keys with the cluster's; the first peer's become the cluster's. Ends only if one is refused.
-async fn check_root_keys(app: &App, node: &Node) -> StartError {
-    for key_id in app.secrets.key_ids() {
-        let check_value = app.secrets.check_value(key_id).unwrap_or_default().as_bytes().to_vec();
-        let command = RegisterRootKey { key_id, check_value };
-        let mut said = None;
-        loop {
-            match node.execute(&command, None, app.default_deadline()).await {
-                Ok(_) => break,
-                Err(error) if error.code == ErrorCode::AlreadyExists => return StartError::Place(error.message),
-                Err(error) if said == Some(error.code) => {}
-                Err(error) => {
-                    tracing::info!(%error, "root keys are not compared yet");
-                    said = Some(error.code);
-                }
-            }
-            tokio::time::sleep(ROOT_KEYS_RETRY).await;
-        }
-    }
-    std::future::pending().await
 }
 
 /// Waits until the state's files are closed; to be called when the runtime that ran [`run`] is gone.

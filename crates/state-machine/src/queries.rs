@@ -13,6 +13,7 @@ pub mod jobs;
 pub mod object_stores;
 pub mod page_token;
 pub mod restores;
+pub mod root_keys;
 pub mod snapshots;
 pub mod stored_records;
 
