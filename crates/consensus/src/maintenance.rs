@@ -55,8 +55,9 @@ pub struct Health {
 /// A peer's last answer.
 struct News {
     reply: wire::HelloReply,
-    /// This peer's clock when it came.
-    came: StampedTime,
+    came: Instant,
+    /// This peer's clock when it came: for comparing the two. A clock can be set, so it does not tell how long ago that was.
+    clock: StampedTime,
     /// The latest question got no answer.
     silent: bool,
 }
@@ -79,8 +80,7 @@ impl Health {
     pub fn recent(&self, peer: u64) -> Option<wire::HelloReply> {
         let peers = self.peers.lock().expect("no panic while held");
         let news = peers.get(&peer)?;
-        let age_ms = env::wall_clock().0.saturating_sub(news.came.0);
-        (age_ms < 4 * HELLO_INTERVAL.as_millis() as u64).then(|| news.reply.clone())
+        (news.came.elapsed() < 4 * HELLO_INTERVAL).then(|| news.reply.clone())
     }
 
     /// The last answer of `peer`, if it answered the latest question too.
@@ -97,7 +97,7 @@ impl Health {
     /// Time since the last answer of `peer`, in milliseconds; `None` if it never gave one.
     pub fn last_contact_ms(&self, peer: u64) -> Option<u64> {
         let peers = self.peers.lock().expect("no panic while held");
-        peers.get(&peer).map(|news| env::wall_clock().0.saturating_sub(news.came.0))
+        peers.get(&peer).map(|news| news.came.elapsed().as_millis() as u64)
     }
 
     /// Whether `peer` was never heard of and is too new to this process to be called unreachable: for two seconds after it was
@@ -110,7 +110,7 @@ impl Health {
     /// How far the clock of `peer` is from ours, as of its last answer.
     pub fn clock_offset_ms(&self, peer: u64) -> Option<i64> {
         let peers = self.peers.lock().expect("no panic while held");
-        peers.get(&peer).map(|news| news.reply.unix_ms as i64 - news.came.0 as i64)
+        peers.get(&peer).map(|news| news.reply.unix_ms as i64 - news.clock.0 as i64)
     }
 
     /// Peers that disagreed about the state in the latest exchange, each with the index of the entry after which.
@@ -125,7 +125,8 @@ impl Health {
     fn remember(&self, peer: u64, reply: wire::HelloReply) {
         let news = News {
             reply,
-            came: env::wall_clock(),
+            came: Instant::now(),
+            clock: env::wall_clock(),
             silent: false,
         };
         self.peers.lock().expect("no panic while held").insert(peer, news);
@@ -470,5 +471,45 @@ async fn collect_versions(node: Node) {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicU64;
+
+    static CLOCK_MS: AtomicU64 = AtomicU64::new(0);
+
+    #[test]
+    fn setting_the_clock_makes_no_peer_silent_and_none_heard() {
+        // A thread of its own: the clock stays replaced on it.
+        let watch = std::thread::spawn(|| {
+            const HOUR_MS: u64 = 3_600_000;
+            env::replace_on_this_thread(env::Sources {
+                wall_clock: || StampedTime(CLOCK_MS.load(Ordering::Relaxed)),
+                random_u64: || 4,
+            });
+            CLOCK_MS.store(10 * HOUR_MS, Ordering::Relaxed);
+            let health = Health::default();
+            let reply = wire::HelloReply {
+                unix_ms: 10 * HOUR_MS + 700,
+                ..Default::default()
+            };
+            health.remember(2, reply);
+            assert_eq!(health.clock_offset_ms(2), Some(700));
+
+            CLOCK_MS.store(11 * HOUR_MS, Ordering::Relaxed);
+            assert!(health.recent(2).is_some(), "it answered just now");
+            assert!(health.last_contact_ms(2).is_some_and(|ms| ms < HOUR_MS));
+
+            CLOCK_MS.store(9 * HOUR_MS, Ordering::Relaxed);
+            let long_ago = 5 * HELLO_INTERVAL;
+            health.peers.lock().expect("no panic while held").get_mut(&2).expect("known").came -= long_ago;
+            assert!(health.recent(2).is_none(), "it has been silent for five exchanges");
+            assert!(health.last_contact_ms(2).is_some_and(|ms| ms >= long_ago.as_millis() as u64));
+            assert_eq!(health.clock_offset_ms(2), Some(700), "as of its last answer");
+        });
+        watch.join().expect("all of it held");
     }
 }
