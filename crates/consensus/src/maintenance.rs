@@ -234,29 +234,39 @@ async fn purge(core: &Core) {
     }
     let metrics = core.metrics();
     let purged = metrics.purged.map_or(0, |id| id.index);
-    let log_is_long = core.log.stored_bytes() > core.settings.max_log_bytes;
-    if core.state_adapter.checkpoint_in_use() && !log_is_long && !mutant!("purge-during-transfer") {
-        return;
-    }
-    for peer in metrics
-        .membership_config
-        .nodes()
-        .map(|(peer, _)| *peer)
-        .filter(|peer| *peer != core.peer)
-    {
-        // A peer that cannot be reached has no claim once the log is long: it gets a checkpoint when it comes back.
-        if let Some(reply) = core.health.recent(peer)
-            && !log_is_long
-            && !mutant!("purge-during-transfer")
-        {
-            upto = upto.min(reply.last_log_index);
+    let cap = core.settings.log_cap((core.disk_space)().total_bytes);
+    let overdue = overdue(purged, metrics.last_log_index.unwrap_or(0), core.log.stored_bytes(), cap);
+    if !mutant!("purge-during-transfer") {
+        // Who is being sent a checkpoint is slower than all others.
+        if core.state_adapter.checkpoint_in_use() && overdue == 0 {
+            return;
         }
+        // A peer that cannot be reached has no claim: it gets a checkpoint when it comes back.
+        let others = metrics.membership_config.nodes().filter(|(peer, _)| **peer != core.peer);
+        let claims = others.filter_map(|(peer, _)| Some(core.health.recent(*peer)?.last_log_index));
+        upto = upto.min(claimed(claims, overdue));
     }
     if upto > purged
         && let Err(error) = core.raft().trigger().purge_log(upto).await
     {
         tracing::warn!(%error, "the log was not purged");
     }
+}
+
+/// The entry up to which a log that is longer than its cap must go, as if all its entries had one length; 0 for one that is not.
+fn overdue(purged: u64, last: u64, stored_bytes: u64, cap: u64) -> u64 {
+    if stored_bytes <= cap {
+        return 0;
+    }
+    let entries = u128::from(last.saturating_sub(purged));
+    let excess = u128::from(stored_bytes - cap);
+    purged + (entries * excess).div_ceil(u128::from(stored_bytes)) as u64
+}
+
+/// How far a purge may go for the sake of peers that have the log up to `claims`. What is overdue goes whoever lacks it: the
+/// slowest peers lose their claims, and no more of them than must.
+fn claimed(claims: impl Iterator<Item = u64>, overdue: u64) -> u64 {
+    claims.filter(|claim| *claim >= overdue).min().unwrap_or(u64::MAX)
 }
 
 /// Asks every peer for its health once a second and compares digests.
@@ -480,6 +490,24 @@ mod tests {
     use std::sync::atomic::AtomicU64;
 
     static CLOCK_MS: AtomicU64 = AtomicU64::new(0);
+
+    #[test]
+    fn a_log_that_is_too_long_is_kept_for_all_but_the_slowest() {
+        assert_eq!(overdue(100, 1_100, 1_000, 1_000), 0, "not too long");
+        assert_eq!(overdue(100, 1_100, 2_000, 1_500), 350, "a quarter of its thousand entries");
+        assert_eq!(overdue(100, 1_100, 2_000, 0), 1_100, "all of it");
+        assert_eq!(overdue(u64::MAX - 8, u64::MAX, u64::MAX, 1), u64::MAX, "no overflow");
+
+        let claimed = |claims: &[u64], overdue| super::claimed(claims.iter().copied(), overdue);
+        assert_eq!(claimed(&[900, 200, 600], 0), 200, "everybody's claim holds");
+        assert_eq!(
+            claimed(&[900, 200, 600], 350),
+            600,
+            "the slowest loses its own, the next one keeps it"
+        );
+        assert_eq!(claimed(&[900, 200, 600], 901), u64::MAX);
+        assert_eq!(claimed(&[], 0), u64::MAX, "nobody is heard of");
+    }
 
     #[test]
     fn setting_the_clock_makes_no_peer_silent_and_none_heard() {

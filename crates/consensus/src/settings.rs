@@ -41,7 +41,7 @@ pub struct Settings {
     pub checkpoint_log_bytes: u64,
     pub checkpoint_log_entries: u64,
     pub checkpoint_interval: Duration,
-    /// Log kept for the slowest reachable peer; beyond it that peer gets a checkpoint instead.
+    /// Log kept for slow peers that can be reached, at most; beyond it the slowest get a checkpoint instead.
     pub max_log_bytes: u64,
     /// Applied bytes after which the state is flushed.
     pub flush_bytes: u64,
@@ -77,6 +77,12 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// Log kept for slow peers on a disk of this size: a tenth of it, but no more than the setting, and no less than what grows
+    /// between two checkpoints, because that cannot be purged whoever lags.
+    pub fn log_cap(&self, disk_bytes: u64) -> u64 {
+        self.max_log_bytes.min((disk_bytes / 10).max(self.checkpoint_log_bytes))
+    }
+
     /// openraft's configuration. Each deviation from its defaults is a trap that was met.
     pub(crate) fn raft_config(&self, cluster_name: String) -> Result<openraft::Config, openraft::ConfigError> {
         openraft::Config {
@@ -122,3 +128,16 @@ pub const LEADER_RETRY: Duration = Duration::from_millis(20);
 pub const HELLO_INTERVAL: Duration = Duration::from_secs(1);
 /// Read-index question to the leader.
 pub const READ_INDEX_TIMEOUT: Duration = Duration::from_millis(1_000);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_is_capped_by_the_setting_and_by_a_tenth_of_the_disk() {
+        let settings = Settings::default();
+        let cap = |disk_gib: u64| settings.log_cap(disk_gib << 30) >> 20;
+        assert_eq!((cap(1_000), cap(10), cap(5)), (1_024, 1_024, 512));
+        assert_eq!((cap(1), cap(0)), (256, 256), "what grows between two checkpoints");
+    }
+}
