@@ -177,3 +177,16 @@ fn consensus_asks_for_clock_and_randomness_in_one_module() {
     );
     assert!(found.is_empty(), "{found:?}");
 }
+
+#[test]
+fn every_dependency_has_its_reason() {
+    let manifest = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml")).expect("readable");
+    let listed = manifest
+        .split("[workspace.dependencies]")
+        .nth(1)
+        .and_then(|rest| rest.split("\n[").next());
+    let listed = listed.expect("the list is there").lines();
+    let of_others = listed.filter(|line| line.contains(" = ") && !line.starts_with('#') && !line.starts_with("quorate-"));
+    let without: Vec<&str> = of_others.filter(|line| !line.contains(" # ")).collect();
+    assert!(without.is_empty(), "{without:#?}");
+}

@@ -202,3 +202,34 @@ async fn what_a_slow_peer_has_not_acknowledged_is_bounded() {
     assert!(most > 6 << 20, "only {most} bytes were under way: this shows no bound");
     assert!(most <= 17 << 20, "{most} bytes were under way");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_whose_clock_is_far_off_does_not_stand_for_election() {
+    let mut cluster = Cluster::start(Settings::default()).await;
+    let first = cluster.leader().await;
+    let (slow, other) = ((first + 1) % 3, (first + 2) % 3);
+    let address = cluster.address(slow).to_owned();
+    cluster.links.set_clocks_ahead_of(&address, 10_000);
+    // Twice: whose patience ends first is a matter of luck.
+    for (leader, next) in [(first, other), (other, first)] {
+        until("it knows how far off its clock is", || {
+            let health = &cluster.node(slow).core().health;
+            let offset_ms = |position: usize| health.clock_offset_ms(position as u64 + 1);
+            [leader, next]
+                .iter()
+                .all(|position| offset_ms(*position).is_some_and(|ms| ms > 5_000))
+        })
+        .await;
+        // Two more rounds of questions to both: what the one before told has been acted upon, and both have just been heard.
+        let asked = cluster.links.calls(&address, "hello");
+        until("it has asked both again", || cluster.links.calls(&address, "hello") >= asked + 4).await;
+
+        let campaigns = |cluster: &Cluster| cluster.links.calls(&address, "pre_vote") + cluster.links.calls(&address, "vote");
+        let before = campaigns(&cluster);
+        cluster.kill(leader).await;
+        assert_eq!(cluster.leader_among(&[slow, next]).await, next);
+        assert_eq!(campaigns(&cluster), before, "it did not stand");
+        cluster.start_peer(leader).await;
+        cluster.converge().await;
+    }
+}

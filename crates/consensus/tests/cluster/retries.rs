@@ -253,3 +253,32 @@ async fn large_answers_of_a_forwarded_batch_come_in_messages_that_the_channel_ca
     }
     assert_eq!(rounds, 4, "14 MiB of answers, twice");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_forwarded_batch_is_never_forwarded_again() {
+    let cluster = Cluster::start(Settings::default()).await;
+    let leader = cluster.leader().await;
+    let follower = (leader + 1) % 3;
+    let put = PutAttribute {
+        instance_id: INSTANCE.into(),
+        name: "name".into(),
+        value: Bytes::from_static(b"value"),
+        if_revision: None,
+    };
+    let frame = frame::encode_frame(&Frame {
+        number: PutAttribute::NUMBER,
+        request: RequestId::default(),
+        fingerprints: Vec::new(),
+        payload: put.encode_to_vec().into(),
+    });
+    let forwarded = cluster.links.calls(cluster.address(follower), "propose");
+    let batch = wire::ProposeRequest { commands: vec![frame] };
+    let reply = cluster.node(follower).handle_propose(batch).await;
+    let refusal = reply.error.expect("it does not lead");
+    assert_eq!(
+        (ErrorCode::from_number(refusal.code), refusal.leader),
+        (ErrorCode::NotLeader, leader as u64 + 1)
+    );
+    assert_eq!(cluster.links.calls(cluster.address(follower), "propose"), forwarded);
+    assert_eq!(cluster.get(leader, "name", soon()).await.expect("read"), None);
+}

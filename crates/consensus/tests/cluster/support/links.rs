@@ -31,6 +31,8 @@ struct State {
     endpoints: BTreeMap<String, Endpoint>,
     cut: BTreeSet<(String, String)>,
     delays: BTreeMap<(String, String), Duration>,
+    /// How far the others' clocks are ahead of a peer's, by its address, in milliseconds.
+    clocks_ahead: BTreeMap<String, u64>,
     /// Calls that arrived, by caller and kind.
     calls: BTreeMap<(String, &'static str), usize>,
     /// Files wanted by each announced checkpoint, by receiver.
@@ -81,6 +83,11 @@ impl Links {
         self.state().delays.insert((from.to_owned(), to.to_owned()), delay);
     }
 
+    /// From now on the clocks of all others are this far ahead of the one at `address`, as far as it is told.
+    pub fn set_clocks_ahead_of(&self, address: &str, ms: u64) {
+        self.state().clocks_ahead.insert(address.to_owned(), ms);
+    }
+
     /// From now on nobody is told what it has acknowledged.
     pub fn withhold_memory(&self) {
         self.state().withholds_memory = true;
@@ -114,6 +121,10 @@ impl Links {
 
     fn is_cut(&self, from: &str, to: &str) -> bool {
         self.state().cut.contains(&(from.to_owned(), to.to_owned()))
+    }
+
+    fn clocks_ahead_of(&self, address: &str) -> u64 {
+        self.state().clocks_ahead.get(address).copied().unwrap_or(0)
     }
 
     fn delay_of(&self, from: &str, to: &str) -> Duration {
@@ -310,6 +321,7 @@ impl PeerClient for LinkClient {
                 Endpoint::Member(node) => {
                     let mut reply = node.handle_hello(&request);
                     reply.acknowledged = reply.acknowledged.filter(|_| !self.links.state().withholds_memory);
+                    reply.unix_ms += self.links.clocks_ahead_of(&self.from);
                     reply
                 }
                 Endpoint::Empty(newcomer) => hello_while_empty(&newcomer),
