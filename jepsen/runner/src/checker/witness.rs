@@ -41,10 +41,9 @@ pub trait Rules {
     /// Applies an operation at its place in the order, and compares with its answer.
     fn step(&self, state: &mut Self::State, operation: &Operation<'_>, output: Option<&Json>, revision: u64) -> Result<(), String>;
 
-    /// Whether a refusal is right in this state. Workloads whose refusals say nothing about the state leave it.
-    fn explains(&self, _state: &Self::State, _operation: &Operation<'_>) -> bool {
-        true
-    }
+    /// Whether a refusal is right in this state. What needs nothing but the instance, which is there before the first fault and
+    /// never goes, is refused by a node that answers from the past or from nothing: no state explains it.
+    fn explains(&self, state: &Self::State, operation: &Operation<'_>) -> bool;
 }
 
 /// An operation with its place.

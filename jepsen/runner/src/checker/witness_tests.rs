@@ -157,6 +157,35 @@ fn a_refusal_must_be_true_of_some_state_while_it_was_made() {
 }
 
 #[test]
+fn an_instance_that_is_not_found_is_a_finding() {
+    let since = |revision: u64| json!([1, null, {"session": 4, "since": revision}]);
+    let refused = |f: &'static str, input: Json| {
+        let mut story = good();
+        story
+            .invoke(4, f, input.clone())
+            .fail(4, f, input, "refused: not_found: instance does not exist");
+        story
+    };
+    for (f, input) in [
+        ("read", json!([1, null])),
+        ("write", json!([1, 50])),
+        ("cas", json!([1, [20, 80]])),
+        ("read-since", since(3)),
+    ] {
+        assert_invalid(&refused(f, input), LOG, "which was not so in any state");
+    }
+    for (f, input) in [("stale-read", since(0)), ("read-since", since(0))] {
+        let verdict = verdict(&refused(f, input), LOG);
+        assert_eq!(
+            verdict.valid,
+            Validity::Valid,
+            "a node that begins anew may say so of its past: {}",
+            verdict.what
+        );
+    }
+}
+
+#[test]
 fn an_answer_of_no_known_shape_is_a_finding() {
     let mut story = good();
     story

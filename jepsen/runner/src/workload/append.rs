@@ -247,6 +247,11 @@ impl Rules for AppendRules {
         }
         Ok(())
     }
+
+    /// Lists need not be there to be read or appended to.
+    fn explains(&self, _: &Self::State, _: &Operation<'_>) -> bool {
+        false
+    }
 }
 
 #[cfg(test)]
@@ -280,6 +285,24 @@ mod tests {
         let all = listed(&[0, 3], &reply(vec![attribute(3, b"7,")])).expect("two lists");
         assert_eq!(all, json!([["r", 0, []], ["r", 3, [7]]]));
         assert!(listed(&[0], &reply(vec![attribute(3, b"7,")])).is_err(), "nobody asked for it");
+    }
+
+    #[test]
+    fn a_transaction_that_is_refused_is_found() {
+        let appends = json!([["append", 1, 10]]);
+        for refused in [json!([["append", 1, 20]]), json!([["r", 1, null]])] {
+            let mut story = Story::default();
+            story.done(0, "txn", appends.clone(), appends.clone(), 1);
+            story.invoke(1, "txn", refused.clone()).fail(
+                1,
+                "txn",
+                refused,
+                "refused: not_found: instance \"jepsen-append-1\" does not exist",
+            );
+            let verdict = witness::check("witness", &AppendRules, &story.ops, Ok(&fates(&[])));
+            assert_eq!(verdict.valid, Validity::Invalid, "{}", verdict.what);
+            assert!(verdict.what.contains("which was not so in any state"), "{}", verdict.what);
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use crate::checker::fates::Fates;
 use crate::checker::wgl;
 use crate::checker::witness::{self, Role, Rules};
 use crate::client::{Answered, Client, Effect};
+use crate::contract::REFUSED;
 use crate::history::Op;
 use crate::operation::Operation;
 use crate::send;
@@ -175,6 +176,12 @@ impl Workload for Register {
 /// The meaning of registers: `[key value]`, `[key [old new]]`.
 pub struct RegisterRules;
 
+/// Whether a refusal is about the register, and not about an instance that is not found.
+fn failed_condition(operation: &Operation<'_>) -> bool {
+    let error = operation.error().and_then(|error| error.strip_prefix(REFUSED));
+    error.is_some_and(|error| error.starts_with("precondition_failed"))
+}
+
 impl Rules for RegisterRules {
     type State = HashMap<Json, Json>;
 
@@ -201,7 +208,13 @@ impl Rules for RegisterRules {
     }
 
     fn explains(&self, state: &Self::State, operation: &Operation<'_>) -> bool {
-        let key = &operation.input()[0];
-        operation.f() != "cas" || operation.input()[1][0] != *state.get(key).unwrap_or(&Json::Null)
+        let input = operation.input();
+        match operation.f() {
+            "cas" => failed_condition(operation) && input[1][0] != *state.get(&input[0]).unwrap_or(&Json::Null),
+            // A node that begins anew serves the past from its first moment on, when there is nothing.
+            "stale-read" => true,
+            "read-since" => input[2]["since"].as_u64().unwrap_or(0) == 0,
+            _ => false,
+        }
     }
 }

@@ -218,7 +218,35 @@ impl Rules for SetRules {
         match operation.f() {
             "add" => is_there,
             "remove" => !is_there,
-            _ => true,
+            _ => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checker::fates::by_hand::fates;
+    use crate::operation::by_hand::Story;
+    use crate::verdict::Validity;
+
+    fn check(story: &Story) -> Verdict {
+        witness::check("witness", &SetRules, &story.ops, Ok(&fates(&[])))
+    }
+
+    #[test]
+    fn a_refusal_must_be_so_and_a_list_is_never_refused() {
+        let mut story = Story::default();
+        story.done(0, "add", json!([1, 5]), json!([1, 5]), 1);
+        story
+            .invoke(1, "add", json!([1, 5]))
+            .fail(1, "add", json!([1, 5]), "refused: doris 3002: it exists");
+        assert_eq!(check(&story).valid, Validity::Valid, "it was there");
+        story
+            .invoke(1, "list", json!([1, null]))
+            .fail(1, "list", json!([1, null]), "refused: not_found: nothing here");
+        let verdict = check(&story);
+        assert_eq!(verdict.valid, Validity::Invalid, "{}", verdict.what);
+        assert!(verdict.what.contains("which was not so in any state"), "{}", verdict.what);
     }
 }

@@ -362,7 +362,7 @@ impl Rules for TopologyRules {
     }
 
     fn explains(&self, state: &Clusters, operation: &Operation<'_>) -> bool {
-        self.role(operation, None) != Role::Write || obstacle(state, operation).is_some()
+        obstacle(state, operation).is_some()
     }
 }
 
@@ -454,5 +454,17 @@ mod tests {
             .invoke(0, "drop-nodes", value.clone())
             .fail(0, "drop-nodes", value, "refused: doris 3001: not found");
         assert_invalid(&story, "which was not so in any state");
+    }
+
+    #[test]
+    fn a_read_that_is_refused_is_found() {
+        for (f, refusal) in [
+            ("topology", "refused: doris 1003: failed to get instance"),
+            ("count-clusters", "refused: not_found: nothing here"),
+        ] {
+            let mut story = good();
+            story.invoke(1, f, Json::Null).fail(1, f, Json::Null, refusal);
+            assert_invalid(&story, "which was not so in any state");
+        }
     }
 }
