@@ -4,7 +4,7 @@ use crate::disk::Disk;
 use crate::entropy;
 use crate::invariants::{
     AcknowledgedWrites, DurableMajority, EqualDigests, Held, LogMatching, MonotonePeers, MonotoneReads, MonotoneRevisions, OneHistory,
-    RegisterSeen, Registers, check_append, check_repeated, check_vote,
+    RegisterFloor, RegisterSeen, Registers, check_append, check_found, check_repeated, check_vote,
 };
 use crate::plan::Plan;
 use quorate_consensus::Node;
@@ -56,6 +56,8 @@ struct Seen {
     acknowledged: AcknowledgedWrites,
     /// Acknowledged writes of the clients that use registers.
     registers_written: [u64; CLIENTS],
+    /// Whether the creation of everybody's instance was acknowledged.
+    is_instance_there: bool,
     reads: MonotoneReads,
     registers: Registers,
     digests: EqualDigests,
@@ -80,6 +82,7 @@ impl World {
             broken: None,
             acknowledged: AcknowledgedWrites::default(),
             registers_written: [0; CLIENTS],
+            is_instance_there: false,
             reads: MonotoneReads::default(),
             registers: Registers::default(),
             digests: EqualDigests::default(),
@@ -261,9 +264,23 @@ impl World {
         seen.hold("reads do not go back", held);
     }
 
-    /// Revision that whatever begins now comes after.
-    pub fn register_begins(&self) -> u64 {
-        self.seen().registers.begins()
+    /// Everybody's instance is there, and stays.
+    pub fn instance_acknowledged(&self) {
+        self.seen().is_instance_there = true;
+    }
+
+    pub fn is_instance_there(&self) -> bool {
+        self.seen().is_instance_there
+    }
+
+    /// A call was refused; `was_there` says whether the instance was there before it began.
+    pub fn call_refused(&self, was_there: bool, refusal: ErrorCode, who: &str) {
+        self.seen().hold("what was created is found", check_found(was_there, refusal, who));
+    }
+
+    /// What a linearizable read of a register that begins now comes after.
+    pub fn register_begins(&self, register: &str) -> RegisterFloor {
+        self.seen().registers.begins(register)
     }
 
     pub fn register_write_begins(&self, register: &str, value: &str) -> u64 {
@@ -284,7 +301,14 @@ impl World {
         seen.hold("a refused write has not happened", held);
     }
 
-    pub fn register_read(&self, register: &str, value: RegisterSeen, revision: u64, floor: u64, linearizable: bool) {
+    /// A conditional write was refused for its condition.
+    pub fn register_outdated(&self, register: &str, value: &str, expected: u64) {
+        let mut seen = self.seen();
+        let held = seen.registers.outdated(register, value, expected);
+        seen.hold("registers are linearizable", held);
+    }
+
+    pub fn register_read(&self, register: &str, value: RegisterSeen, revision: u64, floor: RegisterFloor, linearizable: bool) {
         let mut seen = self.seen();
         seen.note(&format!("{register} was read at {revision}"));
         let held = seen.registers.read(register, value, revision, floor, linearizable);

@@ -13,6 +13,7 @@ use quorate_consensus::Node;
 use quorate_model::{ErrorCode, MetaError, PeerId, RequestId, SessionId};
 use quorate_state_machine::commands::append_attributes::{AppendAttribute, AppendAttributesReply};
 use quorate_state_machine::commands::{AppendAttributes, CreateInstance, Numbered, OpenSession, open_session::OpenSessionReply};
+use quorate_state_machine::queries::QueryError;
 use quorate_state_machine::queries::attributes::get_attribute;
 use quorate_wire::quorate::v1::GetAttributeRequest;
 use std::sync::Arc;
@@ -83,7 +84,10 @@ pub async fn answer(node: &Node, kind: Kind, question: Bytes) -> Vec<u8> {
             };
             let reply = node.read(|reader| get_attribute(reader, &request));
             let value = reply.map(|reply| reply.attribute.map(|attribute| attribute.value).unwrap_or_default());
-            outcome(value.map_err(|error| MetaError::internal(error.to_string())))
+            outcome(value.map_err(|error| match error {
+                QueryError::Refused(error) => error,
+                QueryError::Store(error) => MetaError::internal(error.to_string()),
+            }))
         }
         Kind::ClientRemoveMember => {
             let Ok(peer) = question.as_ref().try_into().map(u64::from_le_bytes) else {
@@ -191,9 +195,14 @@ impl Client {
     }
 
     async fn read(&mut self) {
-        let floor = self.world.read_begins();
-        if let Some(Outcome { error: 0, body }) = self.ask(Kind::ClientRead, &[]).await {
-            self.world.read_answered(self.number, &floor, &body);
+        let (floor, was_there) = (self.world.read_begins(), self.world.is_instance_there());
+        match self.ask(Kind::ClientRead, &[]).await {
+            Some(Outcome { error: 0, body }) => self.world.read_answered(self.number, &floor, &body),
+            Some(Outcome { error, .. }) => {
+                let who = format!("list client {}", self.number);
+                self.world.call_refused(was_there, ErrorCode::from_number(error), &who);
+            }
+            None => {}
         }
     }
 }
@@ -218,7 +227,8 @@ pub async fn run(world: Arc<World>, number: usize) -> turmoil::Result {
         ..Default::default()
     };
     match client.write(&create).await {
-        None | Some(Ok(_) | Err(ErrorCode::AlreadyExists)) => {}
+        None => return Ok(()),
+        Some(Ok(_) | Err(ErrorCode::AlreadyExists)) => client.world.instance_acknowledged(),
         Some(Err(code)) => client.world.broken("an instance can be created", format!("{code:?}")),
     }
     if client.open_session().await.is_none() {

@@ -3,9 +3,10 @@
 use super::INSTANCE;
 use crate::entropy::Dice;
 use crate::front;
+use crate::invariants::RegisterFloor;
 use crate::peer::name;
 use crate::world::World;
-use quorate_client::{Client, Outcome, Read};
+use quorate_client::{Client, ClientError, ErrorCode, Outcome, Read};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ struct User {
     written: u64,
     /// The revision this client last saw each register at.
     known: [u64; REGISTERS as usize],
+    /// Whether it was answered about the instance: what it reads from then on is of no state without it.
+    has_seen_instance: bool,
 }
 
 /// Writes and reads until the run is over.
@@ -36,6 +39,7 @@ pub async fn run(world: Arc<World>, number: usize) -> turmoil::Result {
             .collect(),
         written: 0,
         known: [0; REGISTERS as usize],
+        has_seen_instance: false,
     };
     while !user.world.is_over() {
         let register = user.dice.roll(REGISTERS);
@@ -58,6 +62,7 @@ impl User {
         let value = format!("{}-{}", self.number, self.written);
         let floor = self.world.register_write_begins(&register, &value);
         let expected = conditional.then_some(self.known[number as usize]);
+        let was_there = self.world.is_instance_there();
         let result = match expected {
             None => self.client.put(INSTANCE, &register, value.clone()).await,
             Some(expected) => self.client.put_if(INSTANCE, &register, value.clone(), expected).await,
@@ -65,28 +70,60 @@ impl User {
         match result {
             Ok(answer) => {
                 self.known[number as usize] = answer.revision;
+                self.has_seen_instance = true;
                 self.world
                     .register_written(self.number, &register, &value, answer.revision, floor, expected);
             }
             Err(error) if error.outcome() == Outcome::NotApplied => {
                 self.world.note(format!("register client {}: {error}", self.number));
                 self.world.register_refused(&register, &value);
+                if error.code() == Some(ErrorCode::PreconditionFailed) {
+                    self.condition_failed(&register, &value, expected);
+                }
+                self.refused(was_there, &error);
             }
             Err(error) => self.world.note(format!("register client {}: {error}", self.number)),
+        }
+    }
+
+    /// What the state said no to must have been so.
+    fn condition_failed(&self, register: &str, value: &str, expected: Option<u64>) {
+        match expected {
+            Some(expected) => self.world.register_outdated(register, value, expected),
+            None => {
+                let what = format!("{value} was refused for a condition it did not have");
+                self.world.broken("a write is executed in the end", what);
+            }
+        }
+    }
+
+    fn refused(&self, was_there: bool, error: &ClientError) {
+        if let Some(code) = error.code() {
+            self.world
+                .call_refused(was_there, code, &format!("register client {}", self.number));
         }
     }
 
     /// Reads what is newest, or whatever a peer has that is not older than what this client has seen.
     async fn read(&mut self, number: u64, own: bool) {
         let register = format!("register{number}");
-        let (how, floor) = match own {
-            true => (Read::at_least(self.client.last_revision()), self.client.last_revision()),
-            false => (Read::linearizable(), self.world.register_begins()),
+        let seen_before = RegisterFloor {
+            revision: self.client.last_revision(),
+            written_after: None,
         };
-        // Before the instance is there, nothing can be read.
-        let Ok(answer) = self.client.get(INSTANCE, &register, how).await else {
-            return;
+        let (how, floor, was_there) = match own {
+            true => (Read::at_least(seen_before.revision), seen_before, self.has_seen_instance),
+            false => (
+                Read::linearizable(),
+                self.world.register_begins(&register),
+                self.world.is_instance_there(),
+            ),
         };
+        let answer = match self.client.get(INSTANCE, &register, how).await {
+            Ok(answer) => answer,
+            Err(error) => return self.refused(was_there, &error),
+        };
+        self.has_seen_instance = true;
         let seen = answer
             .value
             .map(|attribute| (String::from_utf8_lossy(&attribute.value).into_owned(), attribute.revision));
