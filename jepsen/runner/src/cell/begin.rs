@@ -11,11 +11,15 @@ use crate::nemesis::{self, Chosen};
 use crate::workload::{self, Stage, Workload};
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// A node writes less than this in a run.
 const BYTES_PER_NODE: u64 = 1 << 29;
+/// Copies add less than this to the vault in a second: 1.9 GB is what the largest of 30 seconds had in the end.
+const VAULT_BYTES_PER_SECOND: u64 = 48 << 20;
+/// They go on for so long before and after the main phase.
+const COPIES_GO_ON_SECONDS: u64 = 15;
 
 /// One run, as it was asked for. Written to `cell.json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -82,8 +86,16 @@ impl CellOptions {
             failures: vec![format!("{error:#}")],
             ..Ran::default()
         });
-        self.tear_down(&field, &mut ran);
-        Results::judge(self, &field, workload.as_ref(), &recorder, &asked, ran, began)
+        let down = field.tear_down();
+        if let Err(error) = &down {
+            ran.failures.push(format!("teardown: {error:#}"));
+        }
+        let results = Results::judge(self, &field, workload.as_ref(), &recorder, &asked, ran, began)?;
+        // What could not be taken down may still be mounted: nothing is deleted under it.
+        if down.is_ok() && results.valid != serde_json::Value::Bool(false) {
+            discard_data(&self.dir, self.ground);
+        }
+        Ok(results)
     }
 
     /// The run's directory: a new one, with room for what nodes write.
@@ -94,7 +106,7 @@ impl CellOptions {
         }
         std::fs::create_dir_all(&self.dir).with_context(|| shown.to_string())?;
         let facts = rustix::fs::statvfs(&self.dir)?;
-        let (free, needed) = (facts.f_bavail * facts.f_frsize, BYTES_PER_NODE * self.nodes as u64);
+        let (free, needed) = (facts.f_bavail * facts.f_frsize, self.bytes_needed());
         if free < needed {
             bail!(
                 "{} MiB are free at {shown}, the run may need {}; name another directory",
@@ -105,16 +117,13 @@ impl CellOptions {
         Ok(())
     }
 
-    /// What is left goes, whatever happened before.
-    fn tear_down(&self, field: &Arc<Field>, ran: &mut Ran) {
-        if let Err(error) = field.tear_down() {
-            ran.failures.push(format!("teardown: {error:#}"));
-        }
-        let images = self.dir.join("disks");
-        // Data directories are kept on plain processes only; images of disks are large, and unreadable without root.
-        if self.ground == Ground::Namespaces && ran.anomalies.is_empty() {
-            let _ = std::fs::remove_dir_all(images);
-        }
+    /// What the nodes write, and what copies leave in the vault.
+    fn bytes_needed(&self) -> u64 {
+        let vault = match self.workload.as_str() {
+            "copies" => VAULT_BYTES_PER_SECOND * (self.seconds + COPIES_GO_ON_SECONDS),
+            _ => 0,
+        };
+        BYTES_PER_NODE * self.nodes as u64 + vault
     }
 
     fn field_options(&self, chosen: &[Chosen]) -> anyhow::Result<FieldOptions> {
@@ -140,5 +149,63 @@ impl CellOptions {
             shim: chosen.iter().any(|one| one.needs.shim),
             environment: self.environment.iter().filter_map(pair).collect(),
         })
+    }
+}
+
+/// Takes away what is large and what nobody asks for after a run without an anomaly; after one with an anomaly it is the
+/// evidence, and stays.
+fn discard_data(dir: &Path, ground: Ground) {
+    // On plain processes data directories stay; images of disks are unreadable without root.
+    let disks = (ground == Ground::Namespaces).then_some("disks");
+    for name in disks.into_iter().chain(["vault", "source"]) {
+        // What is not there need not go.
+        let _ = std::fs::remove_dir_all(dir.join(name));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cell(workload: &str, seconds: u64) -> CellOptions {
+        CellOptions {
+            workload: workload.to_owned(),
+            nemeses: Vec::new(),
+            nodes: 3,
+            seconds,
+            seed: 1,
+            rate: 300,
+            ground: Ground::Namespaces,
+            profile: "wan".to_owned(),
+            workers: 0,
+            dir: PathBuf::new(),
+            binary: PathBuf::new(),
+            environment: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_space_that_is_asked_for_has_room_for_the_vault() {
+        assert_eq!(cell("register", 30).bytes_needed(), 3 * BYTES_PER_NODE);
+        let vault = cell("copies", 30).bytes_needed() - 3 * BYTES_PER_NODE;
+        assert!(vault > 1_900_000_000, "{vault}");
+        assert!(cell("copies", 300).bytes_needed() > cell("copies", 30).bytes_needed());
+    }
+
+    #[test]
+    fn what_is_large_goes_and_what_tells_of_the_run_stays() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let make = || {
+            for name in ["disks", "vault", "logs"] {
+                std::fs::create_dir_all(dir.path().join(name)).expect("made");
+            }
+        };
+        let is_there = |name: &str| dir.path().join(name).exists();
+        make();
+        discard_data(dir.path(), Ground::Processes);
+        assert_eq!((is_there("disks"), is_there("vault"), is_there("logs")), (true, false, true));
+        make();
+        discard_data(dir.path(), Ground::Namespaces);
+        assert_eq!((is_there("disks"), is_there("vault"), is_there("logs")), (false, false, true));
     }
 }
