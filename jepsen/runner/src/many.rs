@@ -128,6 +128,10 @@ fn run(cells: impl Iterator<Item = (MatrixCell, u64)>, arguments: &ManyArguments
             break;
         }
     }
+    // A cell that was killed could not do it, and there may be no next one.
+    if let Err(error) = belongings::clean() {
+        eprintln!("jepsen: {error:#}; run `jepsen clean`");
+    }
     Ok(summary(&outcomes, interrupted, began.elapsed()))
 }
 

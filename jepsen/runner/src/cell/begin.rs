@@ -3,7 +3,7 @@
 use super::interrupt::Interrupt;
 use super::results::Results;
 use super::schedule::Schedules;
-use super::{Cast, Ran, run_phases, stop_nodes};
+use super::{Cast, run_phases, stop_nodes};
 use crate::doctor;
 use crate::field::{Field, FieldOptions, Ground, belongings};
 use crate::history::Recorder;
@@ -67,25 +67,23 @@ impl CellOptions {
             .map(|chosen| (chosen.name, chosen.required.clone()))
             .collect::<Vec<_>>();
         let schedules = Schedules::new(chosen, self.seed, self.seconds);
+        let interrupt = Interrupt::listen()?;
         let field = Field::make(options)?;
+        interrupt.made(field.clone());
         let stage = Stage::new(field.clone(), recorder.clone(), self.seed, self.rate);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        let ran = runtime.block_on(async {
+        let mut ran = runtime.block_on(async {
             let cast = Cast {
                 field: &field,
                 workload: &workload,
                 stage: &stage,
-                interrupt: Interrupt::listen(field.clone())?,
+                interrupt,
             };
             let mut ran = run_phases(self.seconds, &cast, schedules).await;
             stop_nodes(&field, &mut ran).await;
-            anyhow::Ok(ran)
+            ran
         });
         drop(runtime);
-        let mut ran = ran.unwrap_or_else(|error| Ran {
-            failures: vec![format!("{error:#}")],
-            ..Ran::default()
-        });
         let down = field.tear_down();
         if let Err(error) = &down {
             ran.failures.push(format!("teardown: {error:#}"));

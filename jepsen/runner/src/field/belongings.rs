@@ -4,6 +4,7 @@
 //! by pid, last made first. So a runner that was killed leaves a file from which the next one, or `jepsen clean`, undoes
 //! what it left; whatever is not in such a file is never touched.
 
+use super::cgroups;
 use anyhow::Context;
 use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
@@ -142,8 +143,14 @@ fn read(path: &Path) -> Vec<Belonging> {
 
 fn undo(path: &Path) -> anyhow::Result<()> {
     let mut failed = Vec::new();
-    // Processes first: they hold everything else.
+    // Processes first: they hold everything else. But what is frozen does not die.
     let (processes, others): (Vec<_>, Vec<_>) = read(path).into_iter().partition(|one| matches!(one, Belonging::Process { .. }));
+    for belonging in &others {
+        if let Belonging::Cgroup { path } = belonging {
+            // What goes wrong here shows by what does not end below.
+            let _ = cgroups::let_go(path);
+        }
+    }
     for belonging in processes.iter().chain(others.iter().rev()) {
         if let Err(error) = undo_one(belonging) {
             failed.push(format!("{belonging:?}: {error:#}"));
@@ -265,6 +272,37 @@ mod tests {
         assert_eq!(started(child.id()), Some(began));
         end_process(child.id(), began).expect("ended");
         assert!(!child.wait().expect("it ended").success());
+    }
+
+    /// Needs root and the freezer; says so where they are not.
+    #[test]
+    fn what_a_runner_left_frozen_is_ended_too() {
+        let group = PathBuf::from(format!("/sys/fs/cgroup/freezer/qj-test-{}", std::process::id()));
+        if let Err(error) = fs::create_dir(&group) {
+            eprintln!("NOT TESTED HERE: {}: {error}", group.display());
+            return;
+        }
+        let mut child = Command::new("sleep").arg("60").spawn().expect("sleep runs");
+        let pid = child.id();
+        let reaped = std::thread::spawn(move || child.wait());
+        let process = Belonging::Process {
+            pid,
+            started: started(pid).expect("it runs"),
+            name: "sleep".to_owned(),
+        };
+        let write = |file: &str, text: &str| fs::write(group.join(file), text).expect("the group is written to");
+        write("cgroup.procs", &pid.to_string());
+        write("freezer.state", "FROZEN");
+        let lines = [process, Belonging::Cgroup { path: group.clone() }].map(|one| serde_json::to_string(&one).expect("JSON") + "\n");
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("state.jsonl");
+        fs::write(&path, lines.concat()).expect("written");
+        let undone = undo(&path);
+        // Whatever came of it, nothing of this test stays.
+        let _ = cgroups::let_go(&group);
+        undone.expect("undone");
+        assert!(!reaped.join().expect("no panic").expect("it ended").success());
+        assert!(!group.exists() && !path.exists());
     }
 
     #[test]

@@ -6,6 +6,11 @@ use std::path::{Path, PathBuf};
 
 const ROOT: &str = "/sys/fs/cgroup";
 const CONTROLLERS: [&str; 4] = ["cpu", "blkio", "freezer", "memory"];
+const FREEZER: &str = "freezer.state";
+const FROZEN: &str = "FROZEN";
+const THAWED: &str = "THAWED";
+const QUOTA: &str = "cpu.cfs_quota_us";
+const WRITES: &str = "blkio.throttle.write_bps_device";
 /// Length of the window in which processor time is counted.
 const PERIOD_US: u64 = 20_000;
 
@@ -18,6 +23,24 @@ pub struct Cgroups {
 pub fn missing() -> Vec<&'static str> {
     let absent = |controller: &&str| !Path::new(ROOT).join(controller).join("cgroup.procs").exists();
     CONTROLLERS.into_iter().filter(absent).collect()
+}
+
+/// Lets go on what a group holds back: what is frozen takes no signal, and what hardly gets its disk takes long to end.
+pub fn let_go(group: &Path) -> anyhow::Result<()> {
+    let write = |file: &str, text: &str| {
+        let path = group.join(file);
+        match path.exists() {
+            true => std::fs::write(&path, text).with_context(|| format!("{} = {text}", path.display())),
+            false => Ok(()),
+        }
+    };
+    write(FREEZER, THAWED)?;
+    write(QUOTA, "-1")?;
+    let limits = std::fs::read_to_string(group.join(WRITES)).unwrap_or_default();
+    for (device, _) in limits.lines().filter_map(|line| line.split_once(' ')) {
+        write(WRITES, &format!("{device} 0"))?;
+    }
+    Ok(())
 }
 
 impl Cgroups {
@@ -56,7 +79,7 @@ impl Cgroups {
     pub fn limit_processor(&self, percent: Option<u64>) -> anyhow::Result<()> {
         self.write("cpu", "cpu.cfs_period_us", &PERIOD_US.to_string())?;
         let quota = percent.map_or("-1".to_owned(), |percent| (PERIOD_US * percent / 100).to_string());
-        self.write("cpu", "cpu.cfs_quota_us", &quota)
+        self.write("cpu", QUOTA, &quota)
     }
 
     /// How often it had to wait for its next share of the processor.
@@ -68,20 +91,41 @@ impl Cgroups {
 
     /// Bytes a second it may write to a device; 0 for as many as it can.
     pub fn limit_writes(&self, device: &str, bytes_per_second: u64) -> anyhow::Result<()> {
-        self.write("blkio", "blkio.throttle.write_bps_device", &format!("{device} {bytes_per_second}"))
+        self.write("blkio", WRITES, &format!("{device} {bytes_per_second}"))
     }
 
     /// The limits in force, as the kernel shows them.
     pub fn write_limits(&self) -> anyhow::Result<String> {
-        Ok(self.read("blkio", "blkio.throttle.write_bps_device")?.trim().replace('\n', ", "))
+        Ok(self.read("blkio", WRITES)?.trim().replace('\n', ", "))
     }
 
     /// Stops all its threads at once, or lets them go on.
     pub fn freeze(&self, frozen: bool) -> anyhow::Result<()> {
-        self.write("freezer", "freezer.state", if frozen { "FROZEN" } else { "THAWED" })
+        self.write("freezer", FREEZER, if frozen { FROZEN } else { THAWED })
     }
 
     pub fn freezer_state(&self) -> anyhow::Result<String> {
-        Ok(self.read("freezer", "freezer.state")?.trim().to_owned())
+        Ok(self.read("freezer", FREEZER)?.trim().to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_a_group_held_back_goes_on() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let group = |name: &str, file: &str, text: &str| {
+            let path = dir.path().join(name);
+            std::fs::create_dir(&path).expect("made");
+            std::fs::write(path.join(file), text).expect("written");
+            let_go(&path).expect("let go");
+            std::fs::read_to_string(path.join(file)).expect("read")
+        };
+        assert_eq!(group("frozen", FREEZER, "FROZEN\n"), THAWED);
+        assert_eq!(group("starved", QUOTA, "1000\n"), "-1");
+        assert_eq!(group("slowed", WRITES, "7:0 50000\n"), "7:0 0");
+        let_go(&dir.path().join("gone")).expect("a group that is not there holds nothing");
     }
 }
