@@ -99,13 +99,25 @@ impl Cgroups {
         Ok(self.read("blkio", WRITES)?.trim().replace('\n', ", "))
     }
 
+    /// Bytes that its processes have had written to a device so far, each of them after the wait that the limit demands.
+    pub fn written(&self, device: &str) -> anyhow::Result<u64> {
+        let counts = self.read("blkio", "blkio.throttle.io_service_bytes")?;
+        let prefix = format!("{device} Write ");
+        // A device that was never written to has no line.
+        Ok(counts
+            .lines()
+            .find_map(|line| line.strip_prefix(&prefix)?.trim().parse().ok())
+            .unwrap_or(0))
+    }
+
     /// Stops all its threads at once, or lets them go on.
     pub fn freeze(&self, frozen: bool) -> anyhow::Result<()> {
         self.write("freezer", FREEZER, if frozen { FROZEN } else { THAWED })
     }
 
-    pub fn freezer_state(&self) -> anyhow::Result<String> {
-        Ok(self.read("freezer", FREEZER)?.trim().to_owned())
+    /// Whether all of them stand: the kernel says `FREEZING` while some are still to be stopped.
+    pub fn is_frozen(&self) -> anyhow::Result<bool> {
+        Ok(self.read("freezer", FREEZER)?.trim() == FROZEN)
     }
 }
 

@@ -147,11 +147,11 @@ impl Network {
         ip_in(&self.hub(), &format!("link set {} {state}\n", data_link(place)))
     }
 
-    /// What the kernel says of a node's link.
-    pub fn cable(&self, place: usize) -> anyhow::Result<String> {
-        let said = run(Command::new("ip").args(["-n", &self.hub(), "-o", "link", "show", &data_link(place)]))?;
-        let state = said.split_once(" state ").and_then(|(_, rest)| rest.split(' ').next());
-        Ok(format!("link of n{place} is {}", state.context("ip shows no state")?))
+    /// Whether the kernel says of either end of a node's cable that something is at the other one.
+    pub fn has_carrier(&self, place: usize) -> anyhow::Result<bool> {
+        let show = |namespace: &str, link: &str| run(Command::new("ip").args(["-n", namespace, "-o", "link", "show", link]));
+        let ends = [show(&self.hub(), &data_link(place))?, show(&self.namespace(place), "eth0")?];
+        Ok(shows_carrier(&ends[0])? || shows_carrier(&ends[1])?)
     }
 
     /// Takes every harm away that a fault may have left in a namespace.
@@ -179,6 +179,13 @@ impl Network {
         let there = std::thread::scope(|scope| scope.spawn(|| enter(&name).map(|()| what())).join());
         there.expect("what runs in a namespace does not panic")
     }
+}
+
+/// Whether a link has a carrier, in the words of `ip -o link show`.
+fn shows_carrier(said: &str) -> anyhow::Result<bool> {
+    let flags = said.split_once('<').and_then(|(_, rest)| rest.split_once('>'));
+    let (flags, _) = flags.context("ip shows no flags of the link")?;
+    Ok(flags.split(',').any(|flag| flag == "LOWER_UP"))
 }
 
 /// Moves this thread into a namespace.
@@ -219,4 +226,24 @@ fn feed(command: &mut Command, commands: &str) -> anyhow::Result<String> {
     let complaint = String::from_utf8_lossy(&output.stderr);
     anyhow::ensure!(output.status.success(), "{command:?} at \"{commands}\": {}", complaint.trim());
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pulled_cable_shows_at_both_ends() {
+        let shows = |said: &str| shows_carrier(said).expect("flags");
+        assert!(shows(
+            "2: d1@if2: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu 1500 master data state UP mode DEFAULT"
+        ));
+        assert!(!shows(
+            "2: d1@if2: <BROADCAST,MULTICAST> mtu 1500 master data state DOWN mode DEFAULT"
+        ));
+        assert!(!shows(
+            "2: eth0@if2: <NO-CARRIER,BROADCAST,MULTICAST,UP> mtu 1500 state DOWN mode DEFAULT"
+        ));
+        assert!(shows_carrier("Device \"eth0\" does not exist.").is_err());
+    }
 }

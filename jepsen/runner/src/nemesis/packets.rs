@@ -55,6 +55,39 @@ impl Packets {
         self.daemons.push(field.start_tool(node, &start)?);
         network.tool(node + 1, "iptables", &queue_rule("-A")).map(drop)
     }
+
+    /// Makes the links narrow, and waits until packets had to wait for one of them.
+    async fn narrow(&self, field: &Field, network: &Network, random: &mut Random) -> anyhow::Result<Outcome> {
+        let (taken, rate) = (&self.taken, format!("{}kbit", 64 + random.below(448)));
+        for node in taken {
+            let arguments = [
+                "qdisc", "replace", "dev", "eth0", "root", "tbf", "rate", &rate, "burst", "4kb", "latency", "400ms",
+            ];
+            network.tool(node + 1, "tc", &arguments)?;
+        }
+        let of = |node: &usize| held_back(&network.tool(node + 1, "tc", &["-s", "qdisc", "show", "dev", "eth0"]).ok()?);
+        let all = || taken.iter().map(of).sum::<Option<u64>>();
+        let seen = field.wait_for("a packet waits for a narrow link", SEEN, async || all().filter(|count| *count > 0));
+        Ok(match seen.await {
+            Ok(count) => {
+                let evidence = format!("{rate}; {count} times a packet had to wait or was dropped so far");
+                Outcome::installed(self.mode, field, taken, evidence)
+            }
+            Err(_) => Outcome::Indeterminate {
+                why: format!("no packet of {} needs more than {rate}", names(field, taken)),
+            },
+        })
+    }
+}
+
+/// How often a narrow link held packets back, in the words of `tc -s qdisc show`; `None` when it is not narrow.
+fn held_back(said: &str) -> Option<u64> {
+    let (_, narrow) = said.split_once("qdisc tbf ")?;
+    let count = |name: &str| -> Option<u64> {
+        let (_, rest) = narrow.split_once(name)?;
+        rest.split(|letter: char| !letter.is_ascii_digit()).next()?.parse().ok()
+    };
+    Some(count("dropped ")? + count("overlimits ")?)
 }
 
 /// The rule that sends what leaves a node through the daemon, after all that could refuse it.
@@ -120,15 +153,7 @@ impl Nemesis for Packets {
         field.release(&wanted);
         self.taken = wanted;
         if self.mode == "bandwidth" {
-            let rate = format!("{}kbit", 64 + random.below(448));
-            for node in &self.taken {
-                let arguments = [
-                    "qdisc", "replace", "dev", "eth0", "root", "tbf", "rate", &rate, "burst", "4kb", "latency", "400ms",
-                ];
-                network.tool(node + 1, "tc", &arguments)?;
-            }
-            let shown = network.tool(self.taken[0] + 1, "tc", &["qdisc", "show", "dev", "eth0"])?;
-            return Ok(Outcome::installed(self.mode, field, &self.taken, shown.trim().to_owned()));
+            return self.narrow(field, network, random).await;
         }
         let harm = harm(self.mode, random);
         for node in self.taken.clone() {
@@ -171,5 +196,19 @@ impl Nemesis for Packets {
             "the links of {} are whole again; {counts:?} packets were harmed",
             names(field, &taken)
         ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_is_narrow_when_it_held_something_back() {
+        let counts = |dropped: u64, late: u64| format!("\n Sent 9 bytes 1 pkt (dropped {dropped}, overlimits {late} requeues 0) \n");
+        let narrow = |counts: String| held_back(&format!("qdisc tbf 8022: root refcnt 3 rate 64Kbit burst 4Kb lat 400ms {counts}"));
+        assert_eq!(narrow(counts(3, 47)), Some(50));
+        assert_eq!(narrow(counts(0, 0)), Some(0));
+        assert_eq!(held_back(&format!("qdisc noqueue 0: root refcnt 2 {}", counts(0, 0))), None);
     }
 }

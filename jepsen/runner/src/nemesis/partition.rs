@@ -55,8 +55,7 @@ impl Nemesis for Partition {
             "cable" => {
                 self.unplugged = vec![leader];
                 network.plug(leader, false)?;
-                let link = network.cable(leader)?;
-                return Ok(Outcome::installed(self.mode, field, &[leader - 1], link));
+                return self.see_unplugged(field, network, leader).await;
             }
             "reset" => reset(network, &cuts)?,
             _ => {
@@ -110,6 +109,22 @@ impl Partition {
         }
         Ok(Outcome::Indeterminate {
             why: format!("{shape}, but nothing was dropped in {} s", SEEN.as_secs()),
+        })
+    }
+
+    /// Waits until neither end of the cable has a carrier.
+    async fn see_unplugged(&self, field: &Field, network: &Network, place: usize) -> anyhow::Result<Outcome> {
+        let gone = field.wait_for("the carrier is gone", SEEN, async || {
+            network.has_carrier(place).is_ok_and(|has| !has).then_some(())
+        });
+        Ok(match gone.await {
+            Ok(()) => {
+                let evidence = format!("neither end of the cable of n{place} has a carrier");
+                Outcome::installed(self.mode, field, &[place - 1], evidence)
+            }
+            Err(error) => Outcome::Indeterminate {
+                why: format!("the cable of n{place}: {error:#}"),
+            },
         })
     }
 

@@ -27,19 +27,27 @@ impl Pause {
     }
 }
 
-/// Stops a node; what shows that it stands.
-async fn stand_still(field: &Field, node: usize, frozen: bool) -> anyhow::Result<String> {
+/// Stops a node; what shows that it stands, if something does.
+async fn stand_still(field: &Field, node: usize, frozen: bool) -> anyhow::Result<Option<String>> {
     let name = field.name(node);
-    if let (true, Some(cgroups)) = (frozen, &field.node(node).cgroups) {
-        cgroups.freeze(true)?;
-        return Ok(format!("{name} is {}", cgroups.freezer_state()?));
-    }
-    field.pause(node).await?;
-    let stands = field.wait_for("the node stands", STANDS, async || {
-        (field.node(node).process_state() == Some('T')).then_some(())
-    });
-    stands.await?;
-    Ok(format!("{name} is in state T"))
+    let how = match (frozen, &field.node(node).cgroups) {
+        (true, Some(cgroups)) => {
+            cgroups.freeze(true)?;
+            // A group without a process is frozen as well.
+            let stands = || field.node(node).process_state().is_some() && cgroups.is_frozen().unwrap_or(false);
+            field
+                .wait_for("the node stands", STANDS, async || stands().then_some("FROZEN"))
+                .await
+        }
+        _ => {
+            field.pause(node).await?;
+            let stands = || field.node(node).process_state() == Some('T');
+            field
+                .wait_for("the node stands", STANDS, async || stands().then_some("in state T"))
+                .await
+        }
+    };
+    Ok(how.ok().map(|how| format!("{name} is {how}")))
 }
 
 async fn go_on(field: &Field, node: usize, frozen: bool) -> anyhow::Result<()> {
@@ -67,7 +75,13 @@ impl Nemesis for Pause {
         };
         let mut stands = Vec::new();
         for node in &self.taken {
-            stands.push(stand_still(field, *node, self.frozen).await?);
+            match stand_still(field, *node, self.frozen).await? {
+                Some(how) => stands.push(how),
+                None => {
+                    let why = format!("{} does not stand still after {} s", field.name(*node), STANDS.as_secs());
+                    return Ok(Outcome::Indeterminate { why });
+                }
+            }
         }
         Ok(Outcome::installed(mode, field, &self.taken, stands.join(", ")))
     }

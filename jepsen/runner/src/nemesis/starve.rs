@@ -45,6 +45,37 @@ fn limit_disk(field: &Field, node: usize, bytes_per_second: u64) -> anyhow::Resu
     cgroups(field, node)?.limit_writes(&device(field, node)?, bytes_per_second)
 }
 
+impl Starve {
+    /// Slows the disks of all that were taken, and waits until something went to one of them at that pace.
+    async fn slow_disks(&self, field: &Field, bytes_per_second: u64) -> anyhow::Result<Outcome> {
+        let mut slowed = Vec::new();
+        for node in &self.taken {
+            let (groups, device) = (cgroups(field, *node)?, device(field, *node)?);
+            groups.limit_writes(&device, bytes_per_second)?;
+            let in_force = groups.write_limits()?;
+            if in_force != format!("{device} {bytes_per_second}") {
+                let why = format!("the limit of {} is {in_force:?}", field.name(*node));
+                return Ok(Outcome::Indeterminate { why });
+            }
+            slowed.push((groups, device));
+        }
+        let written = || -> anyhow::Result<u64> { slowed.iter().map(|(groups, device)| groups.written(device)).sum() };
+        let before = written()?;
+        let felt = field.wait_for("something is written", FELT, async || {
+            written().ok().map(|now| now.saturating_sub(before)).filter(|bytes| *bytes > 0)
+        });
+        Ok(match felt.await {
+            Ok(bytes) => {
+                let evidence = format!("{bytes_per_second} bytes a second; {bytes} bytes were written so far");
+                Outcome::installed(self.mode, field, &self.taken, evidence)
+            }
+            Err(_) => Outcome::Indeterminate {
+                why: format!("{} write nothing", names(field, &self.taken)),
+            },
+        })
+    }
+}
+
 #[async_trait(?Send)]
 impl Nemesis for Starve {
     async fn start(&mut self, field: &Field, random: &mut Random) -> anyhow::Result<Outcome> {
@@ -59,17 +90,7 @@ impl Nemesis for Starve {
         };
         let taken = self.taken.clone();
         if self.mode == "disk" {
-            let bytes_per_second = 50_000 + random.below(250_000);
-            for node in &taken {
-                limit_disk(field, *node, bytes_per_second)?;
-            }
-            let read_back = cgroups(field, taken[0])?.write_limits()?;
-            return Ok(Outcome::installed(
-                self.mode,
-                field,
-                &taken,
-                format!("device and bytes a second: {read_back}"),
-            ));
+            return self.slow_disks(field, 50_000 + random.below(250_000)).await;
         }
         let percent = 5 + random.below(16);
         let throttled = || -> anyhow::Result<u64> { taken.iter().map(|node| cgroups(field, *node)?.throttled()).sum() };

@@ -5,11 +5,16 @@ use super::{Nemesis, Outcome};
 use crate::field::Field;
 use crate::seeded::Random;
 use async_trait::async_trait;
-use quorate_tests::native::{call, channel};
+use quorate_tests::native::{channel, metadata_value};
 use quorate_wire::quorate::v1::TransferLeaderRequest;
 use quorate_wire::quorate::v1::admin_client::AdminClient;
 use std::time::Duration;
+use tokio::time::timeout;
+use tonic::Request;
 
+/// How long the leader shall try, and within which time it says what came of that.
+const TRIES_MS: u64 = 3_000;
+const ANSWERS: Duration = Duration::from_secs(5);
 /// Somebody leads within this.
 const LEADS: Duration = Duration::from_secs(10);
 
@@ -25,15 +30,35 @@ impl Transfer {
     }
 }
 
+/// What a leader that was to hand over said.
+struct Said {
+    text: String,
+    /// Whether it tried: it led, and told what came of it.
+    tried: bool,
+}
+
 /// Asks the leader to hand over; what it says.
-async fn hand_over(field: &Field, leader: usize, to_peer: u64) -> String {
-    let mut request = call(TransferLeaderRequest { to_peer });
+async fn hand_over(field: &Field, leader: usize, to_peer: u64) -> Said {
+    let mut request = Request::new(TransferLeaderRequest { to_peer });
+    // Not gRPC's own deadline: with that the client library would give up before the leader has said what it knows.
+    request.metadata_mut().insert("quorate-deadline-ms", TRIES_MS.into());
     if let Ok(token) = field.token().parse() {
         request.metadata_mut().insert("quorate-token", token);
     }
-    match AdminClient::new(channel(&field.control(leader))).transfer_leader(request).await {
-        Ok(reply) => format!("peer {} leads", reply.into_inner().leader_id),
-        Err(status) => format!("refused: {}", status.message()),
+    let mut client = AdminClient::new(channel(&field.control(leader)));
+    match timeout(ANSWERS, client.transfer_leader(request)).await {
+        Ok(Ok(reply)) => Said {
+            text: format!("peer {} leads", reply.into_inner().leader_id),
+            tried: true,
+        },
+        Ok(Err(status)) => Said {
+            text: format!("refused: {}", status.message()),
+            tried: !matches!(metadata_value(&status, "quorate-error"), "" | "not_leader"),
+        },
+        Err(_) => Said {
+            text: "no answer".to_owned(),
+            tried: false,
+        },
     }
 }
 
@@ -73,17 +98,18 @@ impl Nemesis for Transfer {
         match now.await {
             Ok((next, term)) => {
                 let evidence = format!(
-                    "{said}; {} led in term {before}, {} leads in term {term}",
+                    "{}; {} led in term {before}, {} leads in term {term}",
+                    said.text,
                     field.name(leader),
                     field.name(next)
                 );
-                if mode != "dead" && next == leader {
+                if !said.tried || (mode != "dead" && next == leader) {
                     return Ok(Outcome::Indeterminate { why: evidence });
                 }
                 Ok(Outcome::installed(mode, field, &[leader, target], evidence))
             }
             Err(_) => Ok(Outcome::Indeterminate {
-                why: format!("{said}; nobody led within {} s", LEADS.as_secs()),
+                why: format!("{}; nobody led within {} s", said.text, LEADS.as_secs()),
             }),
         }
     }
