@@ -8,6 +8,7 @@ pub mod cycles;
 pub mod fates;
 pub mod final_ops;
 pub mod graph;
+pub mod growth;
 pub mod lifecycle;
 pub mod session_reads;
 pub mod set_full;
@@ -64,6 +65,7 @@ pub fn common(history: &[Op], dir: &Path) -> Vec<Verdict> {
         agreement::check_digests(dir, &asked),
         availability::check(history),
         coverage::check(history, &asked, fates),
+        growth::check(dir),
         final_ops::check(history, &asked),
     ]
 }

@@ -7,6 +7,12 @@ use crate::verdict::Verdict;
 use serde_json::json;
 use std::collections::BTreeMap;
 
+/// What a node says when its state is not that of the others, or not what it applied.
+const ALARMS: [&str; 3] = [
+    "this peer and another disagree about the state",
+    "the state is damaged: its rows are not what was applied",
+    "this peer's state is wrong: it stops serving",
+];
 /// Bad signs that are shown of one node at most.
 const MOST_SIGNS: usize = 10;
 
@@ -34,7 +40,9 @@ pub fn faults(counts: &BTreeMap<String, FaultCount>, asked: &[(&'static str, Vec
 }
 
 /// No node or worker may end by itself unless a fault says that it may; none may panic but where a failpoint tells it to.
-pub fn nodes(field: &Field, anomalies: &[String]) -> Verdict {
+pub fn nodes(field: &Field, anomalies: &[String], asked: &[(&'static str, Vec<&'static str>)]) -> Verdict {
+    let is_damaged = asked.iter().any(|(name, _)| *name == "corrupt");
+    let is_bad = |line: &&str| is_panic(line) || (!is_damaged && is_alarm(line));
     let mut signs = anomalies.to_vec();
     let exits: Vec<_> = field
         .exits()
@@ -46,12 +54,12 @@ pub fn nodes(field: &Field, anomalies: &[String]) -> Verdict {
     signs.extend(field.anomalies());
     for node in 0..field.total() {
         let log = field.node(node).log();
-        let bad = log.lines().filter(|line| is_bad(line));
+        let bad = log.lines().filter(is_bad);
         signs.extend(bad.take(MOST_SIGNS).map(|line| format!("{} said: {line}", field.name(node))));
     }
     for worker in 0..field.workers() {
         let log = field.worker_log(worker);
-        let bad = log.lines().filter(|line| is_bad(line));
+        let bad = log.lines().filter(is_bad);
         signs.extend(bad.take(MOST_SIGNS).map(|line| format!("worker {} said: {line}", worker + 1)));
     }
     match signs.is_empty() {
@@ -63,8 +71,41 @@ pub fn nodes(field: &Field, anomalies: &[String]) -> Verdict {
     }
 }
 
-/// A panic that no failpoint made, or a digest that differs.
-fn is_bad(line: &str) -> bool {
+/// A panic that no failpoint made, or a rule of the product's own that does not hold.
+fn is_panic(line: &str) -> bool {
     let panicked = line.contains("panicked at") && !line.contains("/fail-");
     panicked || line.contains("invariant") && line.contains("violated")
+}
+
+/// The product's word that states differ: true of a run whose files were damaged, and of no other.
+fn is_alarm(line: &str) -> bool {
+    ALARMS.iter().any(|alarm| line.contains(alarm))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn panics_and_alarms_are_told_from_what_is_ordinary() {
+        let alarm = "2026-11-21T13:58:53Z ERROR quorate_consensus::maintenance: this peer and another disagree about the state peer=2";
+        assert!(is_alarm(alarm) && !is_panic(alarm));
+        assert!(is_panic("thread 'main' panicked at crates/storage/src/log.rs:7:1:"));
+        assert!(!is_panic(
+            "thread 'main' panicked at /root/.cargo/registry/src/x/fail-0.5.1/src/lib.rs:488:9:"
+        ));
+        assert!(!is_alarm(
+            "2026-11-21T13:58:53Z  INFO quorate::serve: serving peer=1 address=10.77.0.1:5000"
+        ));
+    }
+
+    #[test]
+    fn the_product_still_says_so() {
+        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../../crates/consensus/src/");
+        let read = |file: &str| std::fs::read_to_string(format!("{root}{file}")).expect("a file of the product");
+        let sources = read("maintenance.rs") + &read("content_scan.rs");
+        for alarm in ALARMS {
+            assert!(sources.contains(alarm), "nobody says {alarm:?} any more");
+        }
+    }
 }

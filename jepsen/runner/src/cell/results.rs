@@ -80,7 +80,7 @@ impl Results {
             failures.push("the run was interrupted".to_owned());
         }
         let faults = count_faults(&history);
-        let mut verdicts = vec![health::faults(&faults, asked), health::nodes(field, &ran.anomalies)];
+        let mut verdicts = vec![health::faults(&faults, asked), health::nodes(field, &ran.anomalies, asked)];
         verdicts.extend(checker::common(&history, dir));
         verdicts.extend(workload.check(&history, dir));
         let check_seconds = checking.elapsed().as_secs_f64();

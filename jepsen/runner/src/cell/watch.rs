@@ -18,8 +18,8 @@ pub struct Watch {
     task: JoinHandle<()>,
 }
 
-/// Begins to write `nodes.jsonl`: a line per look with its time as in the history and, per node, whether it runs, who leads for it in which term, how far
-/// it has applied, and its resident kilobytes.
+/// Begins to write `nodes.jsonl`: a line per look with its time as in the history and, per node, whether it runs, who leads for
+/// it in which term, how far it has applied, and what its process holds: resident kilobytes, open files, threads.
 pub fn start(field: Arc<Field>, recorder: Recorder) -> Watch {
     let (end, mut ending) = watch::channel(false);
     let task = tokio::spawn(async move {
@@ -46,22 +46,43 @@ async fn look(field: &Field, recorder: &Recorder) -> serde_json::Value {
             "leader": status.as_ref().map(|status| status.leader_id),
             "term": status.as_ref().map(|status| status.term),
             "revision": status.as_ref().map(|status| status.revision),
-            "resident_kb": node.pid().and_then(resident_kb),
+            "resident_kb": node.pid().and_then(|pid| of_process(pid, "VmRSS:")),
+            "open_files": node.pid().and_then(open_files),
+            "threads": node.pid().and_then(|pid| of_process(pid, "Threads:")),
         })
     });
     json!({"time": recorder.now(), "nodes": nodes.collect::<Vec<_>>()})
 }
 
-fn resident_kb(pid: u32) -> Option<u64> {
+/// A number of `/proc/PID/status`.
+fn of_process(pid: u32, name: &str) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     status
         .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse().ok())
+        .find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse().ok())
+}
+
+fn open_files(pid: u32) -> Option<usize> {
+    Some(std::fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count())
 }
 
 impl Watch {
     pub async fn end(self) {
         let _ = self.end.send(true);
         let _ = self.task.await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_process_holds_can_be_read() {
+        let own = std::process::id();
+        assert!(of_process(own, "VmRSS:").is_some_and(|kilobytes| kilobytes > 100));
+        assert!(of_process(own, "Threads:").is_some_and(|threads| threads >= 1));
+        assert!(open_files(own).is_some_and(|files| files >= 3));
+        assert_eq!(of_process(own, "NoSuchLine:"), None);
     }
 }
