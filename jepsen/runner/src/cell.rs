@@ -15,7 +15,7 @@ mod schedule;
 mod watch;
 
 pub use begin::CellOptions;
-pub use results::{FaultCount, Results};
+pub use results::{FaultCount, Results, commit};
 
 use crate::field::Field;
 use crate::history::{Phase, Recorder};

@@ -1,7 +1,7 @@
-//! `ledger.jsonl`: one line per run, only ever appended to; all totals come from it.
+//! `ledger.jsonl`: one line per run, and per call of the simulation, only ever appended to; all totals come from it.
 
 use crate::cell::Results;
-use serde_json::json;
+use serde_json::{Value as Json, json};
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -34,7 +34,16 @@ pub fn append(dir: &Path, results: &Results) -> anyhow::Result<()> {
         "ops": results.ops, "faults": faults, "verdicts": verdicts, "harness_failures": results.harness_failures.len(),
         "dir": dir,
     });
-    let mut file = OpenOptions::new().create(true).append(true).open(path(dir))?;
+    write(&path(dir), &line)
+}
+
+/// Appends a call of the simulation, under a name that no run has.
+pub fn append_simulation(ledger: &Path, simulation: Json) -> anyhow::Result<()> {
+    write(ledger, &json!({"simulation": simulation}))
+}
+
+fn write(ledger: &Path, line: &Json) -> anyhow::Result<()> {
+    let mut file = OpenOptions::new().create(true).append(true).open(ledger)?;
     // One write, so that lines of runs that end together do not mix.
     file.write_all(format!("{line}\n").as_bytes())?;
     Ok(())

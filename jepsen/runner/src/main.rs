@@ -25,7 +25,7 @@ use anyhow::{Context, bail};
 use cell::{CellOptions, Results};
 use clap::{Args, Parser, Subcommand};
 use field::{Ground, belongings};
-use many::ManyArguments;
+use many::{ManyArguments, SoakArguments};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use verdict::Validity;
@@ -45,13 +45,8 @@ enum Verb {
     Test(TestArguments),
     /// Run the fixed cells of the matrix, about five minutes.
     Smoke(ManyArguments),
-    /// Run random cells of the matrix for hours.
-    Soak {
-        #[arg(long)]
-        hours: f64,
-        #[command(flatten)]
-        many: ManyArguments,
-    },
+    /// Run random cells of the matrix for hours, or with --systematic every workload with every fault in turn.
+    Soak(SoakArguments),
     /// Ask all checkers again what they say of a run, from its directory alone.
     Check {
         /// The run's directory.
@@ -166,7 +161,7 @@ fn main() -> ExitCode {
         Verb::Doctor => say_what_is_missing(),
         Verb::Test(arguments) => arguments.cell().and_then(|cell| cell.run()).map(|results| tell(&results)),
         Verb::Smoke(many) => many::smoke(&many),
-        Verb::Soak { hours, many } => many::soak(&many, hours),
+        Verb::Soak(arguments) => many::soak(&arguments),
         Verb::Check { dir } => check_again(&dir),
         Verb::Wgl { file } => checker::wgl::child(&file).map(|()| ExitCode::SUCCESS),
         Verb::Report { dir } => dir.map_or_else(runs_dir, Ok).and_then(|dir| report::write(&dir)).map(|path| {

@@ -1,10 +1,12 @@
-//! Runs of several cells: `jepsen smoke`, the fixed ones of the matrix, and `jepsen soak`, random ones for hours. Each cell is a
-//! process of its own, so that none can harm the next.
+//! Runs of several cells: `jepsen smoke`, the fixed ones of the matrix, and `jepsen soak`, for hours random ones or one pair of a
+//! workload and a fault after the other. Each cell is a process of its own, so that none can harm the next.
 
 use crate::doctor;
 use crate::field::{Ground, belongings};
-use crate::matrix::{Matrix, MatrixCell};
+use crate::ledger;
+use crate::matrix::{Matrix, MatrixCell, Pairs};
 use crate::nemesis;
+use crate::report::runs::read_ledger;
 use crate::seeded::Random;
 use anyhow::Context;
 use clap::Args;
@@ -29,6 +31,17 @@ pub struct ManyArguments {
     /// Decides everything that is random; drawn when absent.
     #[arg(long)]
     seed: Option<u64>,
+}
+
+#[derive(Args, Clone)]
+pub struct SoakArguments {
+    #[arg(long)]
+    hours: f64,
+    /// Every workload with every fault, one fault a cell, those first that have the fewest runs in the ledger.
+    #[arg(long)]
+    systematic: bool,
+    #[command(flatten)]
+    many: ManyArguments,
 }
 
 /// What a cell came to.
@@ -70,18 +83,49 @@ pub fn smoke(arguments: &ManyArguments) -> anyhow::Result<ExitCode> {
     run(cells, arguments, ground, "smoke")
 }
 
-/// Random cells until so many hours are over.
-pub fn soak(arguments: &ManyArguments, hours: f64) -> anyhow::Result<ExitCode> {
+/// Cells until so many hours are over.
+pub fn soak(arguments: &SoakArguments) -> anyhow::Result<ExitCode> {
+    let SoakArguments { hours, systematic, many } = arguments;
     let missing = doctor::missing_for_ground(Ground::Namespaces);
     anyhow::ensure!(missing.is_empty(), "a soak needs everything: {}", missing.join("; "));
-    let matrix = Matrix::read(arguments.matrix.as_deref())?;
+    let matrix = Matrix::read(many.matrix.as_deref())?;
     for name in &matrix.soak.faults {
         can_be_done(name, 7, Ground::Namespaces).map_err(|why| anyhow::anyhow!("{name}: {why}"))?;
     }
-    let mut random = Random::new(arguments.seed.unwrap_or_else(drawn_seed));
+    let mut random = Random::new(many.seed.unwrap_or_else(drawn_seed));
+    let mut runs = runs_so_far(&ledger::path(&out_dir(many)?.join("run")))?;
     let end = Instant::now() + Duration::from_secs_f64(hours * 3_600.0);
-    let cells = std::iter::from_fn(|| (Instant::now() < end).then(|| (matrix.soak.draw(&mut random), random.below(1_000_000_007))));
-    run(cells, arguments, Ground::Namespaces, "soak")
+    let cells = std::iter::from_fn(|| {
+        if Instant::now() >= end {
+            return None;
+        }
+        let cell = match systematic {
+            true => matrix.soak.least_run(&mut runs, &mut random)?,
+            false => matrix.soak.draw(&mut random),
+        };
+        Some((cell, random.below(1_000_000_007)))
+    });
+    run(cells, many, Ground::Namespaces, "soak")
+}
+
+/// How often each pair is in the ledger; a run with several faults counts for each of them.
+fn runs_so_far(ledger: &Path) -> anyhow::Result<Pairs> {
+    let mut runs = Pairs::new();
+    if !ledger.exists() {
+        return Ok(runs);
+    }
+    for line in read_ledger(ledger)?.runs {
+        for fault in line.fault_names() {
+            *runs.entry((line.workload.clone(), fault.to_owned())).or_default() += 1;
+        }
+    }
+    Ok(runs)
+}
+
+/// Where the runs lie.
+fn out_dir(arguments: &ManyArguments) -> anyhow::Result<PathBuf> {
+    let out = arguments.out.clone().map_or_else(crate::runs_dir, Ok)?;
+    Ok(std::path::absolute(out)?)
 }
 
 fn drawn_seed() -> u64 {
@@ -102,12 +146,7 @@ fn can_be_done(spec: &str, nodes: usize, ground: Ground) -> Result<(), String> {
 fn run(cells: impl Iterator<Item = (MatrixCell, u64)>, arguments: &ManyArguments, ground: Ground, name: &str) -> anyhow::Result<ExitCode> {
     belongings::clean().context("what an earlier run left cannot be taken away")?;
     let own = std::env::current_exe()?;
-    let beside = own.parent().context("this program lies in a directory")?;
-    let out = arguments
-        .out
-        .clone()
-        .unwrap_or_else(|| beside.parent().unwrap_or(beside).join("jepsen"));
-    let out = std::path::absolute(out)?;
+    let out = out_dir(arguments)?;
     std::fs::create_dir_all(&out)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let began = Instant::now();

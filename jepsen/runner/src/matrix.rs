@@ -3,6 +3,7 @@
 use crate::seeded::Random;
 use anyhow::Context;
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The file as it was when this program was built; another can be named.
@@ -57,7 +58,25 @@ impl Matrix {
     }
 }
 
+/// How often each workload was run with each fault.
+pub type Pairs = BTreeMap<(String, String), usize>;
+
 impl Soak {
+    /// The workload and the fault that were run together least often, of several the first. That counts in `runs` from now on:
+    /// a pair whose run comes to nothing must not keep the others waiting.
+    pub fn least_run(&self, runs: &mut Pairs, random: &mut Random) -> Option<MatrixCell> {
+        let with_all = |workload: &String| {
+            self.faults
+                .iter()
+                .map(|fault| (workload.clone(), fault.clone()))
+                .collect::<Vec<_>>()
+        };
+        let pairs = self.workloads.iter().flat_map(with_all);
+        let (workload, fault) = pairs.min_by_key(|pair| runs.get(pair).copied().unwrap_or(0))?;
+        *runs.entry((workload.clone(), fault.clone())).or_default() += 1;
+        Some(self.cell(workload, vec![fault], random))
+    }
+
     /// A cell by chance.
     pub fn draw(&self, random: &mut Random) -> MatrixCell {
         let count = 1 + random.below(self.most_faults as u64) as usize;
@@ -67,6 +86,10 @@ impl Soak {
             nemeses.retain(|name| !apart.contains(name) || !std::mem::replace(&mut kept, true));
         }
         let workload = random.pick(&self.workloads).clone();
+        self.cell(workload, nemeses, random)
+    }
+
+    fn cell(&self, workload: String, nemeses: Vec<String>, random: &mut Random) -> MatrixCell {
         let workers = if workload == "copies" { 2 } else { 0 };
         MatrixCell {
             workload,
@@ -82,7 +105,7 @@ impl Soak {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nemesis;
+    use crate::{nemesis, workload};
 
     #[test]
     fn every_cell_of_the_matrix_can_be_run_and_every_fault_is_drawn() {
@@ -105,5 +128,24 @@ mod tests {
             nemesis::by_name(name, 3).expect("a fault there is");
         }
         assert_eq!(drawn.len(), nemesis::names().len(), "the soak leaves a fault out");
+    }
+
+    #[test]
+    fn one_pair_after_the_other_has_its_turn_and_the_least_run_first() {
+        let soak = Matrix::read(None).expect("the built-in file is right").soak;
+        let (mut runs, mut random) = (Pairs::new(), Random::new(1));
+        for workload in &soak.workloads {
+            runs.insert((workload.clone(), "kill".to_owned()), 1);
+        }
+        let all = workload::names().len() * nemesis::kinds().len();
+        let mut turns = Pairs::new();
+        for _ in 0..all - soak.workloads.len() {
+            let cell = soak.least_run(&mut runs, &mut random).expect("there are pairs");
+            assert_ne!(cell.nemeses, ["kill"], "it was run before");
+            *turns.entry((cell.workload, cell.nemeses.concat())).or_default() += 1;
+        }
+        assert_eq!(turns.len(), all - soak.workloads.len(), "each once");
+        let next = soak.least_run(&mut runs, &mut random).expect("there are pairs");
+        assert_eq!((next.workload, next.nemeses), (soak.workloads[0].clone(), vec!["kill".to_owned()]));
     }
 }

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Chooses the defect (crates/model/src/mutants.rs).
-const VARIABLE: &str = "QUORATE_MUTANT";
+pub const VARIABLE: &str = "QUORATE_MUTANT";
 const CONTROL: &str = "none";
 /// A run is ended when it takes this much longer than it may: it is late in any case.
 const GRACE: u32 = 2;

@@ -251,6 +251,11 @@ const KINDS: &[Kind] = &[
     },
 ];
 
+/// Names of all faults.
+pub fn kinds() -> Vec<&'static str> {
+    KINDS.iter().map(|kind| kind.name).collect()
+}
+
 /// Names of all faults, each with its modes.
 pub fn names() -> Vec<String> {
     let name = |kind: &Kind| {

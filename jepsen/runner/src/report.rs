@@ -5,7 +5,7 @@
 mod details;
 mod matrix;
 mod page;
-mod runs;
+pub mod runs;
 mod timeline;
 
 use anyhow::Context as _;
@@ -17,11 +17,15 @@ const MOST_DETAILED: usize = 60;
 
 /// Writes the page for the runs whose ledger lies in `root`, and returns where.
 pub fn write(root: &Path) -> anyhow::Result<PathBuf> {
-    let lines = runs::read_ledger(&root.join("ledger.jsonl"))?;
-    anyhow::ensure!(!lines.is_empty(), "{} has no runs yet; begin with `jepsen smoke`", root.display());
-    let detailed = runs::choose(&lines, MOST_DETAILED);
+    let ledger = runs::read_ledger(&root.join("ledger.jsonl"))?;
+    anyhow::ensure!(
+        !ledger.runs.is_empty(),
+        "{} has no runs yet; begin with `jepsen smoke`",
+        root.display()
+    );
+    let detailed = runs::choose(&ledger.runs, MOST_DETAILED);
     let mutants = runs::read_mutants(&root.join("mutants/results.json"))?;
-    let page = page::page(&lines, &detailed, &mutants);
+    let page = page::page(&ledger, &detailed, &mutants);
     let dir = root.join("report");
     fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
     let path = dir.join("index.html");

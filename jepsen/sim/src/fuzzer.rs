@@ -35,6 +35,8 @@ pub struct Fuzzer {
 /// What all of them came to.
 #[derive(Debug, Default, serde::Serialize)]
 pub struct Summary {
+    /// The first of them.
+    pub from: u64,
     pub seeds: u64,
     pub seconds: f64,
     pub seeds_per_minute: f64,
@@ -132,6 +134,7 @@ impl Fuzzer {
             results.into_iter().try_for_each(|result| result?)
         })?;
         let mut summary = summary.into_inner().expect("nobody panics with it");
+        summary.from = self.from;
         summary.seconds = began.elapsed().as_secs_f64();
         summary.seeds_per_minute = 60.0 * summary.seeds as f64 / summary.seconds.max(0.001);
         Ok(summary)

@@ -30,6 +30,9 @@ struct Arguments {
     /// The summary as JSON.
     #[arg(long)]
     json: bool,
+    /// A file the summary is written to as well, as JSON.
+    #[arg(long)]
+    summary: Option<PathBuf>,
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -58,6 +61,9 @@ fn main() -> anyhow::Result<ExitCode> {
         }
         tell(report);
     })?;
+    if let Some(path) = &arguments.summary {
+        std::fs::write(path, serde_json::to_vec(&summary)?)?;
+    }
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&summary)?);
     } else {

@@ -161,7 +161,8 @@ fn count_faults(history: &[Op]) -> BTreeMap<String, FaultCount> {
     counts
 }
 
-fn commit() -> String {
+/// Of the source the runner was called in; empty outside a repository.
+pub fn commit() -> String {
     let said = std::process::Command::new("git").args(["rev-parse", "HEAD"]).output();
     said.map_or(String::new(), |said| String::from_utf8_lossy(&said.stdout).trim().to_owned())
 }

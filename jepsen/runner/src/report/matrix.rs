@@ -1,8 +1,9 @@
 //! Workloads against faults: what the runs of each pair came to.
 
 use super::runs::{Ending, Line};
+use crate::{nemesis, workload};
 use maud::{Markup, html};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// All runs of one workload in which one fault was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,10 +35,20 @@ fn cells(lines: &[Line]) -> BTreeMap<(&str, &str), Cell> {
     cells
 }
 
+fn add<'a>(names: &mut Vec<&'a str>, name: &'a str) {
+    if !names.contains(&name) {
+        names.push(name);
+    }
+}
+
 pub fn matrix(lines: &[Line]) -> Markup {
     let cells = cells(lines);
-    let workloads: BTreeSet<&str> = cells.keys().map(|(workload, _)| *workload).collect();
-    let faults: BTreeSet<&str> = cells.keys().map(|(_, fault)| *fault).collect();
+    // All there are, so that what nobody has tried shows; after them what is only in the ledger, such as runs without a fault.
+    let (mut workloads, mut faults): (Vec<&str>, Vec<&str>) = (workload::names(), nemesis::kinds());
+    for (workload, fault) in cells.keys() {
+        add(&mut workloads, workload);
+        add(&mut faults, fault);
+    }
     html! {
         div.wide {
             table.matrix {
@@ -93,5 +104,8 @@ mod tests {
         assert_eq!(cells[&("set", "none")].runs, 1);
         let page = matrix(&lines).into_string();
         assert!(page.contains("href=\"#run-2-set-9\""), "{page}");
+        for name in workload::names().into_iter().chain(nemesis::kinds()).chain(["none"]) {
+            assert!(page.contains(&format!("<th>{name}</th>")), "{name} is not in {page}");
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::details::details;
 use super::matrix::matrix;
-use super::runs::{Ending, Line, Mutant, Run};
+use super::runs::{Ending, Ledger, Line, Mutant, Run};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use std::collections::BTreeSet;
 
@@ -25,12 +25,18 @@ struct Totals {
     seconds: f64,
     operations: u64,
     faults: u64,
+    power_cuts: u64,
+    /// Of runs.
     seeds: usize,
+    /// Of the simulation, each once however often it was run.
+    simulated_seeds: usize,
+    broken_seeds: usize,
     commits: usize,
 }
 
 impl Totals {
-    fn of(lines: &[Line]) -> Totals {
+    fn of(ledger: &Ledger) -> Totals {
+        let Ledger { runs: lines, simulations } = ledger;
         let count = |ending| lines.iter().filter(|line| line.ending() == ending).count();
         Totals {
             runs: lines.len(),
@@ -44,14 +50,25 @@ impl Totals {
                 .flat_map(|line| line.faults.values())
                 .map(|faults| faults.installed)
                 .sum(),
+            power_cuts: lines
+                .iter()
+                .filter_map(|line| line.faults.get("power"))
+                .map(|faults| faults.installed)
+                .sum(),
             seeds: lines.iter().map(|line| line.seed).collect::<BTreeSet<_>>().len(),
+            simulated_seeds: simulations
+                .iter()
+                .flat_map(|one| one.from..one.from + one.seeds)
+                .collect::<BTreeSet<_>>()
+                .len(),
+            broken_seeds: simulations.iter().flat_map(|one| &one.broken).collect::<BTreeSet<_>>().len(),
             commits: lines.iter().map(|line| line.commit.as_str()).collect::<BTreeSet<_>>().len(),
         }
     }
 }
 
-pub fn page(lines: &[Line], detailed: &[Run], mutants: &[Mutant]) -> Markup {
-    let totals = Totals::of(lines);
+pub fn page(ledger: &Ledger, detailed: &[Run], mutants: &[Mutant]) -> Markup {
+    let (totals, lines) = (Totals::of(ledger), &ledger.runs);
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -82,7 +99,7 @@ pub fn page(lines: &[Line], detailed: &[Run], mutants: &[Mutant]) -> Markup {
 }
 
 fn headline(totals: &Totals) -> Markup {
-    let (class, sentence) = match (totals.broken, totals.unknown) {
+    let (mut class, mut sentence) = match (totals.broken, totals.unknown) {
         (0, 0) => ("held", format!("All {} runs held.", totals.runs)),
         (0, unknown) => (
             "unknown",
@@ -90,11 +107,17 @@ fn headline(totals: &Totals) -> Markup {
         ),
         (broken, _) => ("broken", format!("{broken} of {} runs found an anomaly.", totals.runs)),
     };
+    if totals.broken_seeds > 0 {
+        class = "broken";
+        sentence += &format!(" {} seeds of the simulation broke a rule.", totals.broken_seeds);
+    }
     let figures = [
         (format!("{:.2}", totals.seconds / 3_600.0), "hours under test"),
         (totals.operations.to_string(), "operations"),
         (totals.faults.to_string(), "faults installed"),
-        (totals.seeds.to_string(), "seeds"),
+        (totals.power_cuts.to_string(), "power cuts"),
+        (totals.seeds.to_string(), "seeds of runs"),
+        (totals.simulated_seeds.to_string(), "seeds of the simulation"),
         (totals.commits.to_string(), "commits"),
         (totals.held.to_string(), "runs held"),
         (totals.unknown.to_string(), "unknown"),
@@ -147,6 +170,7 @@ fn others(lines: &[Line], detailed: &[Run]) -> Markup {
 
 #[cfg(test)]
 mod tests {
+    use super::super::runs::Simulation;
     use super::*;
     use serde_json::json;
 
@@ -155,12 +179,21 @@ mod tests {
         let line = |valid: serde_json::Value, seed: u64| -> Line {
             serde_json::from_value(json!({
                 "began": seed, "seconds": 1800.0, "valid": valid, "workload": "<set>", "nemeses": ["kill"], "nodes": 3, "seed": seed,
-                "commit": "c", "ops": {"ok": 10, "info": 1}, "faults": {"kill": {"installed": 3, "skipped": 1}}, "dir": "/gone",
+                "commit": "c", "ops": {"ok": 10, "info": 1}, "dir": "/gone",
+                "faults": {"kill": {"installed": 3, "skipped": 1}, "power": {"installed": if seed == 1 { 4 } else { 0 }}},
             }))
             .expect("a line")
         };
-        let lines = [line(json!(true), 1), line(json!(false), 2), line(json!("unknown"), 2)];
-        let totals = Totals::of(&lines);
+        let simulation = |from: u64, broken: &[u64]| Simulation {
+            from,
+            seeds: 60,
+            broken: broken.to_vec(),
+        };
+        let ledger = Ledger {
+            runs: vec![line(json!(true), 1), line(json!(false), 2), line(json!("unknown"), 2)],
+            simulations: vec![simulation(1, &[]), simulation(1, &[7]), simulation(51, &[])],
+        };
+        let totals = Totals::of(&ledger);
         let expected = Totals {
             runs: 3,
             held: 1,
@@ -168,12 +201,16 @@ mod tests {
             broken: 1,
             seconds: 5400.0,
             operations: 33,
-            faults: 9,
+            faults: 13,
+            power_cuts: 4,
             seeds: 2,
+            simulated_seeds: 110,
+            broken_seeds: 1,
             commits: 1,
         };
         assert_eq!(totals, expected);
-        let page = page(&lines, &[], &[]).into_string();
+        let page = page(&ledger, &[], &[]).into_string();
+        assert!(page.contains("1 seeds of the simulation broke a rule."), "{page}");
         assert!(page.contains("1 of 3 runs found an anomaly.") && page.contains("1.50"), "{page}");
         assert!(page.contains("&lt;set&gt;") && !page.contains("<set>"), "text is escaped");
     }

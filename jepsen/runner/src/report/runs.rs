@@ -40,6 +40,23 @@ pub struct Line {
     pub dir: PathBuf,
 }
 
+/// One call of the simulation, as the ledger has it.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Simulation {
+    /// The first seed, and how many there were.
+    pub from: u64,
+    pub seeds: u64,
+    #[serde(default)]
+    pub broken: Vec<u64>,
+}
+
+/// All that was ever tried, oldest first.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger {
+    pub runs: Vec<Line>,
+    pub simulations: Vec<Simulation>,
+}
+
 /// What a run came to, from good to bad.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Ending {
@@ -118,15 +135,20 @@ pub struct Mutant {
     pub caught: bool,
 }
 
-/// All runs, oldest first. A last line that a crash cut off is left out.
-pub fn read_ledger(path: &Path) -> anyhow::Result<Vec<Line>> {
+/// A line is of a run, unless it says that it is of the simulation. A last line that a crash cut off is left out.
+pub fn read_ledger(path: &Path) -> anyhow::Result<Ledger> {
     let text = fs::read_to_string(path).with_context(|| format!("{}: no run was made here yet", path.display()))?;
-    let mut lines = Vec::new();
+    let mut ledger = Ledger::default();
     let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
-    for (number, line) in (1..).zip(whole.lines()) {
-        lines.push(serde_json::from_str(line).with_context(|| format!("{}:{number}", path.display()))?);
+    for (number, text) in (1..).zip(whole.lines()) {
+        let place = || format!("{}:{number}", path.display());
+        let mut line: Json = serde_json::from_str(text).with_context(place)?;
+        match line.get_mut("simulation").map(Json::take) {
+            None => ledger.runs.push(serde_json::from_value(line).with_context(place)?),
+            Some(simulation) => ledger.simulations.push(serde_json::from_value(simulation).with_context(place)?),
+        }
     }
-    Ok(lines)
+    Ok(ledger)
 }
 
 /// What `jepsen mutants` has left: the defects, and its controls. None if nobody has tried it yet.
@@ -206,8 +228,13 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("ledger.jsonl");
         let line = r#"{"began":1,"seconds":2.5,"valid":"unknown","workload":"set","nodes":3,"seed":4,"dir":"/gone"}"#;
-        fs::write(&path, format!("{line}\n{}", &line[..20])).expect("written");
-        let lines = read_ledger(&path).expect("one whole line");
+        let simulation = r#"{"simulation":{"from":1,"seeds":60,"broken":[7],"seconds":9.5}}"#;
+        fs::write(&path, format!("{line}\n{simulation}\n{}", &line[..20])).expect("written");
+        let Ledger { runs: lines, simulations } = read_ledger(&path).expect("two whole lines");
+        assert_eq!(
+            (simulations.len(), simulations[0].seeds, &simulations[0].broken[..]),
+            (1, 60, &[7][..])
+        );
         assert_eq!((lines.len(), lines[0].ending()), (1, Ending::Unknown));
         assert_eq!(lines[0].fault_names(), ["none"]);
         fs::write(&path, format!("{line}\nnonsense\n")).expect("written");
