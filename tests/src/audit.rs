@@ -20,6 +20,14 @@ pub struct AuditLog {
     pub checkpoints: usize,
 }
 
+/// A task under one claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Claim {
+    pub job: u64,
+    pub task: u64,
+    pub fence: u64,
+}
+
 /// One command of an entry, as it was executed the first time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Executed {
@@ -32,6 +40,8 @@ pub struct Executed {
     pub revision: u64,
     /// 0, or the number of the error it was refused with.
     pub result: u64,
+    /// Of a command that ends one.
+    pub claim: Option<Claim>,
 }
 
 /// Answers a session remembers: a number takes the place of the one that many before it (README, retries).
@@ -203,6 +213,14 @@ fn parse_command(text: &str) -> Result<Executed, String> {
     let (session, sequence, command) = (number(next()?)?, number(next()?)?, number(next()?)?);
     let hash = u64::from_str_radix(next()?, 16).map_err(|_| malformed())?;
     let (revision, result) = (number(next()?)?, number(next()?)?);
+    let claim = match next() {
+        Err(_) => None,
+        Ok(job) => Some(Claim {
+            job: number(job)?,
+            task: number(next()?)?,
+            fence: number(next()?)?,
+        }),
+    };
     Ok(Executed {
         session,
         number: sequence,
@@ -210,6 +228,7 @@ fn parse_command(text: &str) -> Result<Executed, String> {
         hash,
         revision,
         result,
+        claim,
     })
 }
 
@@ -249,6 +268,20 @@ mod tests {
         let took = |number| executions.took_revision(&executions.by_request[&(7, number)]);
         assert_eq!([took(1), took(2), took(3), took(4)], [true, true, false, false]);
         assert_eq!((executions.writes.len(), executions.repeats), (3, 1));
+    }
+
+    #[test]
+    fn a_command_that_ends_a_claim_says_which() {
+        let log = AuditLog::parse(&format!("{GOOD}3 1.1 7.3:135:ad:4:0:11.0.2 .\n")).expect("sound");
+        let executions = executions(&[log]).expect("sound");
+        let claim = Claim {
+            job: 11,
+            task: 0,
+            fence: 2,
+        };
+        assert_eq!(executions.by_request[&(7, 3)].claim, Some(claim));
+        assert_eq!(executions.by_request[&(7, 2)].claim, None);
+        assert!(parse_command("7.3:135:ad:4:0:11.0").is_err(), "half a claim");
     }
 
     #[test]

@@ -5,9 +5,13 @@
 //! <index> <term>.<peer> .                                        an entry without commands
 //! <index> <term>.<peer> <command> <command> ... .                command = session.number:command number:hash:revision:result
 //! ```
-//! The result is 0 or the number of an error. A line without its last dot was torn by a crash; the next one is `loaded`.
+//! The result is 0 or the number of an error. A command that ends a claim has `:job.task.fence` behind it.
+//! A line without its last dot was torn by a crash; the next one is `loaded`.
 
+use prost::Message;
 use quorate_consensus::applier::{Audit, AuditEvent};
+use quorate_state_machine::commands::{CompleteTask, ExpireClaim, Numbered};
+use quorate_state_machine::frame::Frame;
 use quorate_state_machine::{Answer, EntryInput, EntryKind, frame, session};
 use std::fmt::Write as _;
 use std::fs::OpenOptions;
@@ -51,7 +55,23 @@ fn line(entry: &EntryInput, answers: &[Answer]) -> String {
                 session::request_hash(frame),
                 answer.revision.0
             );
+            if let Some((job, task, fence)) = claim(frame) {
+                let _ = write!(line, ":{job}.{task}.{fence}");
+            }
         }
     }
     line + " .\n"
+}
+
+/// Job, task and fence of a command that ends a claim: whether a task was completed once cannot be told from how many were.
+fn claim(frame: &Frame) -> Option<(u64, u32, u64)> {
+    if frame.number == CompleteTask::NUMBER {
+        let command = CompleteTask::decode(frame.payload.clone()).ok()?;
+        return Some((command.job, command.task, command.fence));
+    }
+    if frame.number == ExpireClaim::NUMBER {
+        let command = ExpireClaim::decode(frame.payload.clone()).ok()?;
+        return Some((command.job, command.task, command.fence));
+    }
+    None
 }
