@@ -2,6 +2,7 @@
 
 pub mod agreement;
 pub mod availability;
+pub mod completions;
 pub mod copies;
 pub mod coverage;
 pub mod cycles;

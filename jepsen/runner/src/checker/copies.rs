@@ -5,8 +5,10 @@
 //!    cancelled only if somebody cancelled it.
 //! 3. What a completed job made has every file of the source once, with its bytes, at every node; ids and paths of segments are
 //!    nobody else's. It appeared whole: nobody ever saw a part. What a cancelled one made is never seen.
-//! 4. The audit logs have as many accepted completions as there were tasks, and as many publications as completed jobs.
+//! 4. The audit logs have one accepted completion of each task of a completed job, none under a fence that had expired, and as
+//!    many publications as completed jobs.
 
+use super::completions::{self, COMPLETE_TASK, Listed};
 use super::fates::{Fate, Fates};
 use crate::history::{Kind, Op, Phase};
 use crate::operation::{Operation, operations};
@@ -17,7 +19,6 @@ use std::path::Path;
 
 const NAME: &str = "jobs-exactly-once";
 const FILES: &str = "copied-files";
-const COMPLETE_TASK: u64 = 135;
 const PUBLISH_JOB: u64 = 137;
 
 type Broken = (u64, String);
@@ -52,6 +53,12 @@ fn check_jobs(history: &[Op], fates: Result<&Fates, &str>) -> Verdict {
     if !jobs.iter().any(|job| job.target.is_some() && job.state == "completed") {
         return Verdict::unknown(NAME, "no restore completed");
     }
+    if !completions::are_named(fates) {
+        return Verdict::unknown(
+            NAME,
+            "the audit logs do not say which task a completion is of: an older build wrote them",
+        );
+    }
     let broken = check_submissions(&all, &jobs, fates)
         .and_then(|()| check_states(&all))
         .and_then(|()| check_lists_in_time(&all))
@@ -63,11 +70,13 @@ fn check_jobs(history: &[Op], fates: Result<&Fates, &str>) -> Verdict {
     let count = |state: &str| jobs.iter().filter(|job| job.target.is_some() && job.state == state).count();
     let (completed, cancelled) = (count("completed"), count("cancelled"));
     let tasks: u64 = jobs.iter().map(|job| job.tasks).sum();
+    let expired = completions::expired(fates);
     let what = format!(
-        "{completed} restores completed and {cancelled} were cancelled, each once; {} completions accepted for {tasks} tasks",
+        "{completed} restores completed and {cancelled} were cancelled, each once; {} completions accepted for {tasks} tasks, \
+         {expired} claims expired",
         fates.applied(COMPLETE_TASK)
     );
-    Verdict::valid(NAME, what).with(json!({"completed": completed, "cancelled": cancelled, "tasks": tasks}))
+    Verdict::valid(NAME, what).with(json!({"completed": completed, "cancelled": cancelled, "tasks": tasks, "expired": expired}))
 }
 
 fn last_list<'a>(all: &[Operation<'a>]) -> Option<Operation<'a>> {
@@ -196,18 +205,14 @@ fn check_ends(all: &[Operation<'_>], last: Operation<'_>, jobs: &[Job], fates: &
     Ok(())
 }
 
-/// A completion that is accepted twice, or by mistake, makes one too many.
+/// Each task of a completed job is completed once, and each such job is published once.
 fn check_counts(last: Operation<'_>, jobs: &[Job], fates: &Fates) -> Result<(), Broken> {
-    let tasks = |wanted: &dyn Fn(&Job) -> bool| jobs.iter().filter(|job| wanted(job)).map(|job| job.tasks).sum::<u64>();
-    let needed = tasks(&|job| job.state == "completed");
-    let possible = needed + tasks(&|job| job.state != "completed");
-    let accepted = fates.applied(COMPLETE_TASK) as u64;
-    if accepted < needed || accepted > possible {
-        return Err((
-            last.from(),
-            format!("{accepted} completions were accepted, of {needed} to {possible} tasks"),
-        ));
-    }
+    let listed = |job: &Job| Listed {
+        tasks: job.tasks,
+        is_completed: job.state == "completed",
+    };
+    let by_id: BTreeMap<u64, Listed> = jobs.iter().map(|job| (job.id, listed(job))).collect();
+    completions::check(fates, &by_id).map_err(|what| (last.from(), what))?;
     let (published, completed) = (
         fates.applied(PUBLISH_JOB),
         jobs.iter().filter(|job| job.state == "completed").count(),

@@ -1,7 +1,7 @@
 //! What became of each write, as the peers' audit logs have it: so that an operation without an answer is no riddle.
 
 use crate::operation::Operation;
-use quorate_tests::audit::{self, AuditLog, Executions};
+use quorate_tests::audit::{self, AuditLog, Executed, Executions};
 use std::path::Path;
 
 /// The peers' audit logs of a run, checked against each other.
@@ -70,6 +70,11 @@ impl Fates {
         self.executions.writes.iter().filter(|executed| executed.command == command).count()
     }
 
+    /// Commands that changed something, in the order of their revisions.
+    pub fn writes(&self) -> &[Executed] {
+        &self.executions.writes
+    }
+
     pub fn commands(&self) -> usize {
         self.executions.by_request.len()
     }
@@ -83,15 +88,16 @@ impl Fates {
 pub mod by_hand {
     use super::*;
 
-    /// Fates from lines `session.number:command:revision:result`, one entry each.
+    /// Fates from lines `session.number:command:revision:result`, one entry each, with `:job.task.fence` behind those that
+    /// end a claim.
     pub fn fates(commands: &[&str]) -> Fates {
         let mut text = "loaded - 0 .\n0 0.0 .\n".to_owned();
         for (index, command) in (1..).zip(commands) {
             let parts: Vec<&str> = command.split(':').collect();
-            let [request, number, revision, result] = parts[..] else {
+            let [request, number, rest @ ..] = &parts[..] else {
                 panic!("{command} is not written so")
             };
-            text += &format!("{index} 1.1 {request}:{number}:ab:{revision}:{result} .\n");
+            text += &format!("{index} 1.1 {request}:{number}:ab:{} .\n", rest.join(":"));
         }
         Fates::of(&[AuditLog::parse(&text).expect("sound")]).expect("sound")
     }
