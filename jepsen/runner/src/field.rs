@@ -34,6 +34,10 @@ use std::process::ExitStatus;
 use std::sync::{Arc, Mutex};
 use tokio::runtime::{Builder, Handle, Runtime};
 
+/// Most tasks of a worker process take most of a second: files are few and small here, and a worker that is stopped is to have
+/// a claim. Its threads stand still meanwhile, which is far less than a lease. The peers' own workers are as fast as they can be.
+const SLOW_WORKER: &str = "job_file_copied=70%sleep(700)";
+
 /// Where the peers run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -236,9 +240,14 @@ impl Field {
         Ok(())
     }
 
+    /// As the cluster knows it.
+    pub fn worker_name(&self, which: usize) -> String {
+        format!("worker-{}", which + 1)
+    }
+
     fn worker_start(&self, which: usize) -> Start {
         let peers: Vec<String> = (0..self.size()).map(|node| self.public(node)).collect();
-        let name = format!("worker-{}", which + 1);
+        let name = self.worker_name(which);
         let path = |name: &str| self.options.dir.join(name).display().to_string();
         let arguments = [
             ("--peers", peers.join(",")),
@@ -252,7 +261,7 @@ impl Field {
             name,
             binary: self.options.binary.clone(),
             arguments: ["worker".to_owned()].into_iter().chain(arguments).collect(),
-            environment: Vec::new(),
+            environment: vec![("FAILPOINTS".to_owned(), SLOW_WORKER.to_owned())],
         }
     }
 

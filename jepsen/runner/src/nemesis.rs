@@ -28,6 +28,7 @@ use crate::seeded::Random;
 use async_trait::async_trait;
 use modes::Modes;
 use serde::{Deserialize, Serialize};
+use workers::HeldClaim;
 
 /// Whether a fault was really there, and how that is known.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -38,6 +39,12 @@ pub enum Outcome {
         mode: String,
         nodes: Vec<String>,
         evidence: String,
+        /// What a worker had claimed when it was stopped.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        claims: Vec<HeldClaim>,
+        /// Who no longer hears whom: what the first says does not reach the second. Clients are `clients`.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        cuts: Vec<(String, String)>,
     },
     /// It cannot be done here, or made no sense in this moment (no leader to kill).
     Skipped { why: String },
@@ -51,7 +58,23 @@ impl Outcome {
             mode: mode.to_owned(),
             nodes: nodes.iter().map(|node| field.name(*node)).collect(),
             evidence: evidence.into(),
+            claims: Vec::new(),
+            cuts: Vec::new(),
         }
+    }
+
+    fn holding(mut self, held: Vec<HeldClaim>) -> Outcome {
+        if let Outcome::Installed { claims, .. } = &mut self {
+            *claims = held;
+        }
+        self
+    }
+
+    fn cutting(mut self, pairs: Vec<(String, String)>) -> Outcome {
+        if let Outcome::Installed { cuts, .. } = &mut self {
+            *cuts = pairs;
+        }
+        self
     }
 
     fn skipped(why: impl Into<String>) -> Outcome {
@@ -91,7 +114,8 @@ pub struct Chosen {
     pub name: &'static str,
     /// Modes that were asked for by name: each must have been there.
     pub required: Vec<&'static str>,
-    /// Longest this fault lasts, in seconds.
+    /// Shortest and longest that this fault lasts, in seconds.
+    pub shortest_seconds: u64,
     pub longest_seconds: u64,
     pub needs: Needs,
     pub nemesis: Box<dyn Nemesis>,
@@ -103,6 +127,7 @@ struct Kind {
     modes: &'static [&'static str],
     /// Modes that are done only when they are named.
     only_named: &'static [&'static str],
+    shortest_seconds: u64,
     longest_seconds: u64,
     needs: Needs,
     make: fn(Modes) -> Box<dyn Nemesis>,
@@ -124,6 +149,7 @@ const KINDS: &[Kind] = &[
         name: "kill",
         modes: &["one", "leader", "minority", "all"],
         only_named: &[],
+        shortest_seconds: 1,
         longest_seconds: 4,
         needs: PLAIN,
         make: |modes| Box::new(kill::Kill::new(modes)),
@@ -132,6 +158,7 @@ const KINDS: &[Kind] = &[
         name: "failpoint",
         modes: failpoint::MODES,
         only_named: &[],
+        shortest_seconds: 1,
         longest_seconds: 3,
         needs: PLAIN,
         make: |modes| Box::new(failpoint::Failpoint::new(modes)),
@@ -140,6 +167,7 @@ const KINDS: &[Kind] = &[
         name: "pause",
         modes: &["leader", "follower", "minority", "freezer"],
         only_named: &[],
+        shortest_seconds: 1,
         longest_seconds: 8,
         needs: PLAIN,
         make: |modes| Box::new(pause::Pause::new(modes)),
@@ -148,6 +176,7 @@ const KINDS: &[Kind] = &[
         name: "partition",
         modes: shapes::MODES,
         only_named: &[],
+        shortest_seconds: 1,
         longest_seconds: 15,
         needs: ROOTED,
         make: |modes| Box::new(partition::Partition::new(modes)),
@@ -156,6 +185,7 @@ const KINDS: &[Kind] = &[
         name: "packets",
         modes: &["loss", "delay", "reorder", "bandwidth"],
         only_named: &[],
+        shortest_seconds: 1,
         longest_seconds: 8,
         needs: Needs { netq: true, ..ROOTED },
         make: |modes| Box::new(packets::Packets::new(modes)),
@@ -164,6 +194,7 @@ const KINDS: &[Kind] = &[
         name: "clock",
         modes: clock::WALL,
         only_named: &[],
+        shortest_seconds: 1,
         longest_seconds: 8,
         needs: Needs { shim: true, ..ROOTED },
         make: |modes| Box::new(clock::Clock::wall(modes)),
@@ -172,6 +203,7 @@ const KINDS: &[Kind] = &[
         name: "clock-monotonic",
         modes: clock::MONOTONIC,
         only_named: &[],
+        shortest_seconds: 1,
         longest_seconds: 8,
         needs: Needs { shim: true, ..ROOTED },
         make: |modes| Box::new(clock::Clock::both(modes)),
@@ -180,6 +212,7 @@ const KINDS: &[Kind] = &[
         name: "power",
         modes: &["one", "leader", "minority", "all"],
         only_named: &[],
+        shortest_seconds: 1,
         longest_seconds: 3,
         needs: ROOTED,
         make: |modes| Box::new(power::Power::new(modes)),
@@ -189,6 +222,7 @@ const KINDS: &[Kind] = &[
         modes: &["slow", "hang", "fail", "fail-once"],
         // A disk that lies breaks what Raft is built on: a control, not a fault that must be survived.
         only_named: &["lie"],
+        shortest_seconds: 1,
         longest_seconds: 6,
         needs: Needs { shim: true, ..ROOTED },
         make: |modes| Box::new(fsync::Fsync::new(modes)),
@@ -197,6 +231,7 @@ const KINDS: &[Kind] = &[
         name: "space",
         modes: &["one", "leader", "all"],
         only_named: &[],
+        shortest_seconds: 1,
         longest_seconds: 6,
         needs: ROOTED,
         make: |modes| Box::new(space::Space::new(modes)),
@@ -205,6 +240,7 @@ const KINDS: &[Kind] = &[
         name: "corrupt",
         modes: corrupt::MODES,
         only_named: &[],
+        shortest_seconds: 1,
         longest_seconds: 2,
         needs: ROOTED,
         make: |modes| Box::new(corrupt::Corrupt::new(modes)),
@@ -213,6 +249,7 @@ const KINDS: &[Kind] = &[
         name: "starve",
         modes: &["processor", "disk"],
         only_named: &[],
+        shortest_seconds: 1,
         longest_seconds: 10,
         needs: ROOTED,
         make: |modes| Box::new(starve::Starve::new(modes)),
@@ -221,6 +258,7 @@ const KINDS: &[Kind] = &[
         name: "membership",
         modes: &["replace", "grow", "shrink"],
         only_named: &[],
+        shortest_seconds: 1,
         longest_seconds: 4,
         needs: Needs { spares: 1, ..PLAIN },
         make: |modes| Box::new(membership::Membership::new(modes)),
@@ -229,6 +267,7 @@ const KINDS: &[Kind] = &[
         name: "transfer",
         modes: &["best", "random", "dead"],
         only_named: &[],
+        shortest_seconds: 1,
         longest_seconds: 1,
         needs: PLAIN,
         make: |modes| Box::new(transfer::Transfer::new(modes)),
@@ -237,6 +276,7 @@ const KINDS: &[Kind] = &[
         name: "purge",
         modes: purge::MODES,
         only_named: &[],
+        shortest_seconds: 1,
         longest_seconds: 1,
         needs: ROOTED,
         make: |modes| Box::new(purge::Purge::new(modes)),
@@ -245,7 +285,9 @@ const KINDS: &[Kind] = &[
         name: "workers",
         modes: &["kill", "pause"],
         only_named: &[],
-        longest_seconds: 12,
+        // Longer than a claim lives without its worker.
+        shortest_seconds: 12,
+        longest_seconds: 20,
         needs: Needs { workers: 2, ..PLAIN },
         make: |modes| Box::new(workers::Workers::new(modes)),
     },
@@ -287,6 +329,7 @@ pub fn by_name(spec: &str, nodes: usize) -> anyhow::Result<Chosen> {
         spec: spec.to_owned(),
         name: kind.name,
         required,
+        shortest_seconds: kind.shortest_seconds,
         longest_seconds: kind.longest_seconds,
         needs: kind.needs,
         nemesis: (kind.make)(Modes::new(modes)),

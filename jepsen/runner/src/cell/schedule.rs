@@ -11,8 +11,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
-/// Shortest time a fault lasts.
-const SHORTEST_MS: u64 = 1_000;
+/// By how much the time that a fault lasts differs at least from one time to the next.
+const LEAST_CHOICE_MS: u64 = 1_000;
 /// Pause before a fault that could not be done is tried again.
 const AFTER_SKIPPED_MS: u64 = 1_200;
 /// Shortest pause between two faults of a kind. The longest grows with the number of kinds: the cluster is to serve most of
@@ -63,7 +63,7 @@ impl Schedules {
                 field: field.clone(),
                 recorder: recorder.clone(),
                 ending: ending.clone(),
-                longest_ms: (chosen.longest_seconds * 1_000).min(seconds * 1_000 / 3).max(SHORTEST_MS + 1),
+                lasts_ms: lasts_ms(&chosen, seconds),
                 pauses_ms,
                 rest,
                 chosen,
@@ -111,13 +111,21 @@ impl Running {
     }
 }
 
+/// How long a fault lasts: a third of the run at most, or there is no time without it, unless it proves nothing if it is shorter.
+fn lasts_ms(chosen: &Chosen, seconds: u64) -> (u64, u64) {
+    let shortest = chosen.shortest_seconds * 1_000;
+    let longest = (chosen.longest_seconds * 1_000).min(seconds * 1_000 / 3);
+    (shortest, longest.max(shortest + LEAST_CHOICE_MS))
+}
+
 struct OneSchedule {
     field: Arc<Field>,
     recorder: Recorder,
     ending: watch::Receiver<bool>,
     chosen: Chosen,
     random: Random,
-    longest_ms: u64,
+    /// Shortest and longest.
+    lasts_ms: (u64, u64),
     /// By how much a pause is longer than the shortest, at most.
     pauses_ms: u64,
     /// When all faults rest.
@@ -135,7 +143,8 @@ impl OneSchedule {
             }
             let installed = self.begin().await?;
             if installed {
-                let on_ms = SHORTEST_MS + self.random.below(self.longest_ms - SHORTEST_MS);
+                let (shortest, longest) = self.lasts_ms;
+                let on_ms = shortest + self.random.below(longest - shortest);
                 self.wait(on_ms.min(self.until_rest_ms())).await;
             }
             self.undo(installed).await?;
@@ -192,5 +201,20 @@ impl OneSchedule {
             self.recorder.fault(&format!("stop-{name}"), json!({"evidence": evidence}));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nemesis;
+
+    #[test]
+    fn a_worker_is_away_for_longer_than_its_lease_also_in_a_short_run() {
+        let lasts = |spec: &str, seconds| lasts_ms(&nemesis::by_name(spec, 3).expect("a fault"), seconds);
+        assert_eq!(lasts("workers", 30), (12_000, 13_000));
+        assert_eq!(lasts("workers", 300), (12_000, 20_000));
+        assert_eq!(lasts("partition", 30), (1_000, 10_000));
+        assert_eq!(lasts("transfer", 30), (1_000, 2_000));
     }
 }

@@ -36,8 +36,10 @@ const SOURCE: &str = "source";
 /// A task has at most 256 segments: these are three tasks.
 const SEGMENTS: u32 = 520;
 const FILE_BYTES: usize = 3_000;
-/// Jobs that are under way at once.
-const MOST_AT_ONCE: usize = 3;
+/// Jobs that are under way at once: some wait for a worker that was stopped, and others go on.
+const MOST_AT_ONCE: usize = 6;
+/// Of so many targets, one may be cancelled: if all could, no job would wait for a claim to expire.
+const CANCELLED_OF: u64 = 5;
 /// All jobs fit into one page of their list, which is of one revision.
 const MOST_JOBS: u64 = 900;
 /// Every job has ended so long after everything was healed.
@@ -80,9 +82,9 @@ impl Restorer {
         while self.client.turn(CLIENTS).await {
             let active = self.board.active();
             match self.client.random.below(100) {
-                0..10 if active.len() < MOST_AT_ONCE && self.board.targets.last_value() < MOST_JOBS => self.submit().await,
-                10 if !active.is_empty() => self.cancel(&active).await,
-                11..60 => drop(self.jobs().await),
+                0..2 if active.len() < MOST_AT_ONCE && self.board.targets.last_value() < MOST_JOBS => self.submit().await,
+                2..4 if !active.is_empty() => self.cancel(&active).await,
+                4..50 => drop(self.jobs().await),
                 _ => {
                     let all = self.board.targets.last_value();
                     let target = 1 + self.client.random.below(all.max(1));
@@ -120,7 +122,7 @@ impl Restorer {
         let known: Vec<(u64, u64)> = active
             .iter()
             .map(|(target, job)| (*target, *job))
-            .filter(|(_, job)| *job != 0)
+            .filter(|(target, job)| *job != 0 && target.is_multiple_of(CANCELLED_OF))
             .collect();
         if known.is_empty() {
             return;
