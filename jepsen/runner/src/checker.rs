@@ -37,6 +37,14 @@ pub struct Asked {
     pub seconds: u64,
     /// Operations a second.
     pub rate: u64,
+    /// Timing of elections: `lan` or `wan`.
+    #[serde(default = "default_profile")]
+    pub profile: String,
+}
+
+/// Of runs that did not write it down.
+fn default_profile() -> String {
+    "wan".to_owned()
 }
 
 impl Asked {
@@ -64,7 +72,7 @@ pub fn common(history: &[Op], dir: &Path) -> Vec<Verdict> {
         well_formed::check(history),
         agreement::check_audit(history, fates),
         agreement::check_digests(dir, &asked),
-        availability::check(history),
+        availability::check(history, &asked),
         coverage::check(history, &asked, fates),
         growth::check(dir),
         final_ops::check(history, &asked),

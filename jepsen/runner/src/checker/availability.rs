@@ -1,112 +1,389 @@
-//! Availability: after the last fault has ended, reads and writes succeed again within a bound, and before that the success
-//! rate of each phase is told.
+//! Availability: from each change on, as long as a connected majority is whole, reads and writes succeed within a bound that
+//! follows from the timing of elections in use.
 //!
-//! A fault that ends while others go on promises nothing, so the bound is asked after moments when none was there any more,
-//! and after the heal at the end.
+//! What faults did is read from the history: which nodes they had, and who no longer heard whom. A majority that clients
+//! reach, whose nodes all run and hear each other, must serve, whatever happens to the others. Its time begins when the last
+//! of its nodes came back, and anew with each fault that is done: that may have taken the leader away. A fault that ends
+//! gives no further time to a majority that was whole before.
+//!
+//! Nothing is promised while a fault is on its way, or of a kind that leaves a leader in place that is slow, or changes who
+//! votes. What a wall clock shows, and worker processes, elections do not depend on.
 
-use crate::history::{Kind, Op, Phase, Process};
+use super::Asked;
+use crate::contract::REFUSED;
+use crate::history::{Op, Phase, Process};
 use crate::operation::{Operation, operations};
 use crate::verdict::Verdict;
-use serde_json::json;
-use std::collections::BTreeMap;
+use serde_json::{Value as Json, json};
+use std::collections::{BTreeMap, BTreeSet};
 
 const NAME: &str = "availability";
-/// From the end of the last fault to the first success; restarts of killed nodes included.
-const RECOVERY_NS: u64 = 10_000_000_000;
+const MS: u64 = 1_000_000;
+/// Longest election timeouts of the product's two profiles (`Timing` of quorate-consensus).
+const ELECTION_LAN_NS: u64 = 320 * MS;
+const ELECTION_WAN_NS: u64 = 2_000 * MS;
+/// A follower waits for the lease and its own timeout; a further one is for votes that are split.
+const ELECTIONS: u64 = 3;
+/// A leader that lost its quorum and still reaches one of the majority keeps it from voting until it falls silent.
+const ELECTIONS_HALF_CUT: u64 = 6;
+/// A client may have asked a node that went away just before, and then another: each holds it for its timeout of a second. One
+/// more, because all nodes and clients share this machine.
+const CLIENTS_NS: u64 = 3_000 * MS;
+/// For each node of the majority that had to start: nodes start one after the other, and read their logs back.
+const RESTART_NS: u64 = 1_000 * MS;
+/// A node that was started so long ago serves.
+const STARTED_NS: u64 = 12_000 * MS;
+/// So many operations must have been tried when the bound was nearly over: a workload may have nothing to write for a while.
+const LEAST_TRIES: usize = 3;
+/// Faults that do nothing to elections and to the peers' answers.
+const HARMLESS: [&str; 2] = ["clock", "workers"];
+/// Faults of which it is known what they leave whole.
+const KNOWN: [&str; 9] = [
+    "kill",
+    "power",
+    "failpoint",
+    "failpoint-jobs",
+    "failpoint-snapshots",
+    "pause",
+    "partition",
+    "purge",
+    "transfer",
+];
+/// Faults after which no process has to be started.
+const NO_RESTART: [&str; 5] = ["pause", "partition", "packets", "starve", "clock-monotonic"];
 
-pub fn check(history: &[Op]) -> Verdict {
+pub fn check(history: &[Op], asked: &Asked) -> Verdict {
     let all = operations(history);
-    let quiet = quiet_moments(history);
-    let mut recoveries = Vec::new();
-    for (index, moment, next) in &quiet {
-        for is_write in [false, true] {
-            let begun = |operation: &&Operation<'_>| operation.invoked.time >= *moment && operation.request().is_some() == is_write;
-            let first = all
-                .iter()
-                .filter(begun)
-                .filter(|operation| operation.is_ok())
-                .filter_map(|operation| operation.ended)
-                .map(|ended| ended.time)
-                .min();
-            let kind = if is_write { "write" } else { "read" };
-            match first {
-                Some(first) if first - moment <= RECOVERY_NS => recoveries.push(first - moment),
-                // The next fault came before the bound was over: nothing was promised.
-                _ if next.is_some_and(|next| next - moment < RECOVERY_NS) => {}
-                Some(first) => {
-                    let what = format!(
-                        "the first {kind} after the faults had ended succeeded after {} ms",
-                        (first - moment) / 1_000_000
-                    );
-                    return Verdict::invalid(NAME, Some(*index), what);
-                }
-                None if was_watched(history, *moment) => {
-                    return Verdict::invalid(NAME, Some(*index), format!("no {kind} succeeded after the faults had ended"));
-                }
-                None => {}
+    let faults = faults(history);
+    let windows = windows(history, &faults, asked);
+    let kinds = [("read", Kind::of(&all, false)), ("write", Kind::of(&all, true))];
+    let mut recoveries: BTreeMap<(u64, &str), u64> = BTreeMap::new();
+    let mut demanded: BTreeSet<u64> = BTreeSet::new();
+    for window in &windows {
+        for (name, kind) in &kinds {
+            let first = kind.first_success(window.from);
+            let deadline = window.from + window.bound_ns;
+            if let Some(first) = first.filter(|first| *first <= deadline) {
+                recoveries.insert((window.from, *name), first - window.from);
+                demanded.extend((window.until >= deadline).then_some(window.from));
+            } else if window.until >= deadline && kind.tries(deadline - window.bound_ns / 3, deadline) >= LEAST_TRIES {
+                return Verdict::invalid(NAME, Some(window.index), late(window, name, first));
             }
         }
     }
-    let phases = phases(&all);
-    let details = json!({"recoveries_ms": recoveries.iter().map(|took| took / 1_000_000).collect::<Vec<_>>(), "phases": phases, "longest_gap_ms": longest_gap(&all)});
-    if recoveries.is_empty() {
+    let times: Vec<u64> = recoveries.values().map(|took| took / MS).collect();
+    let slowest = times.iter().max().copied().unwrap_or(0);
+    let details = json!({"recoveries_ms": times, "demanded": demanded.len(), "phases": phases(&all), "longest_gap_ms": longest_gap(&all)});
+    if times.is_empty() {
         return Verdict::unknown(NAME, "there was no moment at which recovery could be measured").with(details);
     }
-    let slowest = recoveries.iter().max().copied().unwrap_or(0) / 1_000_000;
     let what = format!(
-        "reads and writes succeeded again within {slowest} ms at each of {} moments without faults",
-        quiet.len()
+        "a connected majority served again within {slowest} ms; {} times it was whole for as long as it may take",
+        demanded.len()
     );
     Verdict::valid(NAME, what).with(details)
 }
 
-/// Moments from which no fault is there: index and time, and when the next one begins. The begin of the load is one, too.
-fn quiet_moments(history: &[Op]) -> Vec<(u64, u64, Option<u64>)> {
-    let spans = spans(history);
-    let main = history.iter().find(|op| op.phase == Phase::Main).map(|op| (op.index, op.time));
-    let ends = spans.iter().filter_map(|span| span.end);
-    let quiet = |moment: u64| {
-        let there = |span: &Span| span.begin <= moment && span.end.is_none_or(|(_, end)| end > moment);
-        !spans.iter().any(there)
+fn late(window: &Window, name: &str, first: Option<u64>) -> String {
+    let nodes: Vec<String> = window.nodes.iter().map(|node| format!("n{node}")).collect();
+    let found = match first {
+        Some(first) => format!("the first {name} succeeded after {} ms", (first - window.from) / MS),
+        None => format!("no {name} succeeded"),
     };
-    let next = |moment: u64| spans.iter().map(|span| span.begin).filter(|begin| *begin > moment).min();
-    let moments = main.into_iter().chain(ends).filter(|(_, moment)| quiet(*moment));
-    moments.map(|(index, moment)| (index, moment, next(moment))).collect()
+    format!(
+        "{} were whole and connected; {found}, allowed are {} ms",
+        nodes.join(", "),
+        window.bound_ns / MS
+    )
 }
 
-/// From before a fault was done until after it was undone.
-struct Span {
-    begin: u64,
-    /// Index and time.
+/// Spans of the main phase in which nothing was harmed: times of begin and end.
+pub fn quiet_spans(history: &[Op]) -> Vec<(u64, u64)> {
+    let whole = |interval: &Interval| {
+        interval
+            .state
+            .as_ref()
+            .is_some_and(|state| state.away.is_empty() && state.cuts.is_empty())
+    };
+    let main_ends = history
+        .iter()
+        .filter(|op| op.phase == Phase::Main)
+        .map(|op| op.time)
+        .max()
+        .unwrap_or(0);
+    let all = intervals(history, &faults(history));
+    let spans = all
+        .iter()
+        .filter(|interval| whole(interval))
+        .map(|interval| (interval.from, interval.until.min(main_ends)));
+    spans.filter(|(from, until)| from < until).collect()
+}
+
+/// A fault that was there, or may have been.
+struct Fault<'a> {
+    name: &'a str,
+    begin: (u64, u64),
+    /// What was said when it was done, and its index and time.
+    done: Option<(u64, u64, &'a Json)>,
     end: Option<(u64, u64)>,
 }
 
-fn spans(history: &[Op]) -> Vec<Span> {
-    let mut under_way: BTreeMap<&str, u64> = BTreeMap::new();
-    let mut spans = Vec::new();
+impl Fault<'_> {
+    fn is_there(&self, time: u64) -> bool {
+        self.begin.1 <= time && self.end.is_none_or(|(_, end)| time < end)
+    }
+
+    /// The outcome, once it is known that it was installed.
+    fn installed(&self) -> Option<&Json> {
+        self.done.map(|(.., value)| value).filter(|value| value["status"] == "installed")
+    }
+
+    fn nodes(&self) -> BTreeSet<usize> {
+        let nodes = self.installed().and_then(|value| value["nodes"].as_array());
+        nodes.into_iter().flatten().filter_map(place).collect()
+    }
+
+    fn cuts(&self) -> BTreeSet<(usize, usize)> {
+        let cuts = self.installed().and_then(|value| value["cuts"].as_array());
+        let pair = |cut: &Json| Some((place(&cut[0])?, place(&cut[1])?));
+        cuts.into_iter().flatten().filter_map(pair).collect()
+    }
+}
+
+/// The number of a node; 0 for clients.
+fn place(name: &Json) -> Option<usize> {
+    match name.as_str()? {
+        "clients" => Some(0),
+        name => name.strip_prefix('n')?.parse().ok(),
+    }
+}
+
+fn faults(history: &[Op]) -> Vec<Fault<'_>> {
+    let mut under_way: BTreeMap<&str, Fault<'_>> = BTreeMap::new();
+    let mut faults = Vec::new();
     for op in history.iter().filter(|op| matches!(op.process, Process::Nemesis(_))) {
         let Some((what, name)) = op.f.split_once('-') else { continue };
+        let begin = (op.index, op.time);
+        let new = Fault {
+            name,
+            begin,
+            done: None,
+            end: None,
+        };
         match what {
-            "begin" => drop(under_way.insert(name, op.time)),
+            _ if HARMLESS.contains(&name) => {}
+            "begin" => drop(under_way.insert(name, new)),
             "start" if op.value["status"] == "skipped" => drop(under_way.remove(name)),
-            "start" => drop(under_way.entry(name).or_insert(op.time)),
-            "stop" => {
-                let end = Some((op.index, op.time));
-                spans.extend(under_way.remove(name).map(|begin| Span { begin, end }));
-            }
+            "start" => under_way.entry(name).or_insert(new).done = Some((op.index, op.time, &op.value)),
+            "stop" => faults.extend(under_way.remove(name).map(|fault| Fault { end: Some(begin), ..fault })),
             _ => {}
         }
     }
-    spans.extend(under_way.into_values().map(|begin| Span { begin, end: None }));
-    spans
+    faults.extend(under_way.into_values());
+    faults
 }
 
-/// Whether clients went on for as long as the bound after a moment.
-fn was_watched(history: &[Op], moment: u64) -> bool {
-    let clients = history
-        .iter()
-        .filter(|op| matches!(op.process, Process::Client(_)) && op.kind == Kind::Invoke);
-    clients.map(|op| op.time).max().is_some_and(|last| last > moment + RECOVERY_NS)
+/// Who is away, and what does not get through from whom to whom.
+#[derive(Clone, Debug, Default)]
+struct State {
+    away: BTreeSet<usize>,
+    cuts: BTreeSet<(usize, usize)>,
+}
+
+impl State {
+    fn hears(&self, one: usize, other: usize) -> bool {
+        !self.cuts.contains(&(one, other)) && !self.cuts.contains(&(other, one))
+    }
+
+    /// Whether these nodes run, hear each other, and are reached by clients.
+    fn is_whole(&self, nodes: &[usize]) -> bool {
+        let connected = nodes.iter().all(|one| nodes.iter().all(|other| self.hears(*one, *other)));
+        connected && !nodes.iter().any(|node| self.away.contains(node)) && nodes.iter().any(|node| self.hears(*node, 0))
+    }
+
+    /// Whether a node that is cut from some of these still reaches another: it may go on as their leader.
+    fn is_half_cut(&self, nodes: &[usize]) -> bool {
+        let sources: BTreeSet<usize> = self.cuts.iter().flat_map(|(from, to)| [*from, *to]).collect();
+        let mut outside = sources.iter().filter(|source| **source != 0 && !nodes.contains(source));
+        outside.any(|source| {
+            let reaches = nodes.iter().any(|node| !self.cuts.contains(&(*source, *node)));
+            reaches && !nodes.iter().all(|node| self.hears(*source, *node))
+        })
+    }
+}
+
+/// A time in which no fault begins, is done or ends.
+struct Interval {
+    index: u64,
+    from: u64,
+    until: u64,
+    /// Whether a fault was done at its begin.
+    is_harm: bool,
+    /// Unknown while a fault is on its way, or of another kind than those of which it is known.
+    state: Option<State>,
+}
+
+/// All of them, from the begin of the load to the last operation of a client.
+fn intervals(history: &[Op], faults: &[Fault<'_>]) -> Vec<Interval> {
+    let Some(main) = history.iter().find(|op| op.phase == Phase::Main) else {
+        return Vec::new();
+    };
+    let clients = history.iter().filter(|op| matches!(op.process, Process::Client(_)));
+    let last = clients.map(|op| op.time).max().unwrap_or(0);
+    let mut moments: BTreeMap<u64, (u64, bool)> = BTreeMap::from([(main.time, (main.index, false))]);
+    for fault in faults {
+        let done = fault.done.map(|(index, time, _)| (index, time));
+        for (index, time) in [Some(fault.begin), fault.end].into_iter().flatten() {
+            moments.entry(time).or_insert((index, false));
+        }
+        if let Some((index, time)) = done {
+            moments.insert(time, (index, true));
+        }
+    }
+    moments.retain(|time, _| *time >= main.time && *time <= last);
+    let starts: Vec<(u64, (u64, bool))> = moments.into_iter().collect();
+    let interval = |(position, (from, (index, is_harm))): (usize, &(u64, (u64, bool)))| Interval {
+        index: *index,
+        from: *from,
+        until: starts.get(position + 1).map_or(last, |(next, _)| *next),
+        is_harm: *is_harm,
+        state: state_at(faults, *from),
+    };
+    starts.iter().enumerate().map(interval).collect()
+}
+
+fn state_at(faults: &[Fault<'_>], time: u64) -> Option<State> {
+    let mut state = State::default();
+    for fault in faults.iter().filter(|fault| fault.is_there(time)) {
+        let (_, done, _) = fault.done?;
+        fault.installed()?;
+        if done > time || !KNOWN.contains(&fault.name) {
+            return None;
+        }
+        if fault.name == "partition" {
+            let cuts = fault.cuts();
+            // One that comes and goes does not say what it cuts.
+            if cuts.is_empty() {
+                return None;
+            }
+            state.cuts.extend(cuts);
+        } else {
+            state.away.extend(fault.nodes());
+        }
+    }
+    Some(state)
+}
+
+/// A time in which a majority is whole, and no fault is done.
+struct Window {
+    index: u64,
+    from: u64,
+    until: u64,
+    nodes: Vec<usize>,
+    bound_ns: u64,
+}
+
+fn windows(history: &[Op], faults: &[Fault<'_>], asked: &Asked) -> Vec<Window> {
+    let intervals = intervals(history, faults);
+    let election_ns = if asked.profile == "lan" { ELECTION_LAN_NS } else { ELECTION_WAN_NS };
+    let mut windows = Vec::new();
+    for nodes in majorities(asked) {
+        let mut open: Option<Window> = None;
+        let mut was_half_cut = false;
+        for interval in &intervals {
+            let state = interval.state.as_ref();
+            let is_half_cut = state.is_some_and(|state| state.is_half_cut(&nodes));
+            if !state.is_some_and(|state| state.is_whole(&nodes)) {
+                windows.extend(open.take());
+            } else if let Some(window) = open.as_mut().filter(|_| !interval.is_harm) {
+                window.until = interval.until;
+            } else {
+                let timeouts = if is_half_cut || was_half_cut {
+                    ELECTIONS_HALF_CUT
+                } else {
+                    ELECTIONS
+                };
+                let restarts = restarts(faults, &nodes, interval.from);
+                windows.extend(open.replace(Window {
+                    index: interval.index,
+                    from: interval.from,
+                    until: interval.until,
+                    nodes: nodes.clone(),
+                    bound_ns: timeouts * election_ns + CLIENTS_NS + restarts * RESTART_NS,
+                }));
+            }
+            // While a fault is on its way, it is as it was.
+            if state.is_some() {
+                was_half_cut = is_half_cut;
+            }
+        }
+        windows.extend(open);
+    }
+    windows
+}
+
+/// Sets of as many nodes as decide. Where members come and go it is not known here who votes: then it is all.
+fn majorities(asked: &Asked) -> Vec<Vec<usize>> {
+    let all: Vec<usize> = (1..=asked.nodes).collect();
+    if asked.has("membership") || asked.has("corrupt") {
+        return vec![all];
+    }
+    let chosen = |mask: u32| -> Vec<usize> { all.iter().copied().filter(|node| (mask >> (node - 1)) & 1 == 1).collect() };
+    let masks = (0..1u32 << asked.nodes).filter(|mask| mask.count_ones() as usize == asked.nodes / 2 + 1);
+    masks.map(chosen).collect()
+}
+
+/// How many of these nodes were started again not long before. Of a fault that was not seen it may be any.
+fn restarts(faults: &[Fault<'_>], nodes: &[usize], from: u64) -> u64 {
+    let recent = |fault: &&Fault<'_>| fault.end.is_some_and(|(_, end)| end <= from && from - end < STARTED_NS);
+    let mut started: BTreeSet<usize> = BTreeSet::new();
+    for fault in faults.iter().filter(recent).filter(|fault| !NO_RESTART.contains(&fault.name)) {
+        match fault.installed() {
+            Some(_) => started.extend(fault.nodes()),
+            None => started.extend(nodes),
+        }
+    }
+    nodes.iter().filter(|node| started.contains(node)).count() as u64
+}
+
+/// Reads, or writes.
+struct Kind {
+    /// When each began.
+    begun: Vec<u64>,
+    /// When each that was served began, and the first end among it and all that began later.
+    served: Vec<(u64, u64)>,
+}
+
+impl Kind {
+    fn of(all: &[Operation<'_>], is_write: bool) -> Kind {
+        let of_it = || all.iter().filter(move |operation| operation.request().is_some() == is_write);
+        let mut begun: Vec<u64> = of_it().map(|operation| operation.invoked.time).collect();
+        begun.sort_unstable();
+        let ended = |operation: &Operation<'_>| Some((operation.invoked.time, operation.ended?.time));
+        let mut served: Vec<(u64, u64)> = of_it().filter(|operation| is_served(operation)).filter_map(ended).collect();
+        served.sort_unstable();
+        let mut first = u64::MAX;
+        for (_, end) in served.iter_mut().rev() {
+            first = first.min(*end);
+            *end = first;
+        }
+        Kind { begun, served }
+    }
+
+    /// When the first of those succeeded that began then or later.
+    fn first_success(&self, from: u64) -> Option<u64> {
+        let position = self.served.partition_point(|(begun, _)| *begun < from);
+        self.served.get(position).map(|(_, first)| *first)
+    }
+
+    fn tries(&self, from: u64, until: u64) -> usize {
+        self.begun.partition_point(|begun| *begun <= until) - self.begun.partition_point(|begun| *begun < from)
+    }
+}
+
+/// A refusal by the state is an answer of a quorum, too.
+fn is_served(operation: &Operation<'_>) -> bool {
+    operation.is_ok() || operation.error().is_some_and(|error| error.starts_with(REFUSED))
 }
 
 /// Successes of all operations, by phase.
@@ -125,77 +402,9 @@ fn longest_gap(all: &[Operation<'_>]) -> u64 {
     let ended = all.iter().filter(|operation| operation.is_ok() && operation.phase() == Phase::Main);
     let mut times: Vec<u64> = ended.filter_map(|operation| operation.ended).map(|ended| ended.time).collect();
     times.sort_unstable();
-    times.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0) / 1_000_000
+    times.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0) / MS
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::history::NemesisMark;
-    use crate::operation::by_hand::Story;
-    use crate::verdict::Validity;
-
-    const MS: u64 = 1_000_000;
-
-    fn fault(story: &mut Story, f: &str, at_ms: u64) {
-        story.invoke(0, f, json!({"status": "installed"}));
-        let last = story.last();
-        last.process = Process::Nemesis(NemesisMark::Nemesis);
-        (last.kind, last.time) = (Kind::Info, at_ms * MS);
-    }
-
-    /// A read and a write that both end then.
-    fn successes(story: &mut Story, at_ms: u64) {
-        story.done(1, "read", json!([1, null]), json!([1, 2]), 1).last().time = at_ms * MS;
-        let begun = story.ops.len() - 2;
-        story.ops[begun].time = (at_ms - 1) * MS;
-        story.done(1, "write", json!([1, 2]), json!([1, 2]), 1).under(7, 1).last().time = at_ms * MS;
-        let begun = story.ops.len() - 2;
-        story.ops[begun].time = at_ms * MS;
-    }
-
-    #[test]
-    fn recovery_is_measured_from_the_end_of_the_last_fault() {
-        let mut story = Story::default();
-        successes(&mut story, 1);
-        fault(&mut story, "begin-kill", 1_000);
-        fault(&mut story, "start-kill", 2_000);
-        fault(&mut story, "begin-pause", 19_000);
-        fault(&mut story, "stop-kill", 20_000);
-        fault(&mut story, "start-pause", 21_000);
-        fault(&mut story, "stop-pause", 30_000);
-        successes(&mut story, 33_000);
-        let verdict = check(&story.ops);
-        assert_eq!(verdict.valid, Validity::Valid, "{}", verdict.what);
-        assert_eq!(verdict.details["recoveries_ms"][2], json!(3_000));
-        assert_eq!(verdict.details["longest_gap_ms"], json!(32_999));
-    }
-
-    #[test]
-    fn a_slow_recovery_and_none_at_all_are_found() {
-        let mut slow = Story::default();
-        successes(&mut slow, 1);
-        fault(&mut slow, "start-kill", 1_000);
-        fault(&mut slow, "stop-kill", 2_000);
-        successes(&mut slow, 13_000);
-        assert_eq!(check(&slow.ops).valid, Validity::Invalid);
-        let mut never = Story::default();
-        successes(&mut never, 1);
-        fault(&mut never, "start-kill", 1_000);
-        fault(&mut never, "stop-kill", 2_000);
-        never
-            .invoke(1, "read", json!([1, null]))
-            .fail(1, "read", json!([1, null]), "timeout");
-        never.ops.iter_mut().rev().take(2).for_each(|op| op.time = 13_000 * MS);
-        assert_eq!(check(&never.ops).valid, Validity::Invalid);
-    }
-
-    #[test]
-    fn a_fault_that_comes_too_soon_leaves_nothing_to_be_measured() {
-        let mut story = Story::default();
-        fault(&mut story, "start-kill", 1_000);
-        fault(&mut story, "stop-kill", 2_000);
-        fault(&mut story, "start-kill", 3_000);
-        assert_eq!(check(&story.ops).valid, Validity::Unknown);
-    }
-}
+#[path = "availability_tests.rs"]
+mod tests;

@@ -111,6 +111,7 @@ mod tests {
             nodes: 3,
             seconds: 30,
             rate: 10,
+            profile: "wan".to_owned(),
         }
     }
 

@@ -54,6 +54,7 @@ mod tests {
             nodes: 2,
             seconds: 1,
             rate: 1,
+            profile: "wan".to_owned(),
         };
         check(&story.ops, &asked)
     }

@@ -4,7 +4,7 @@
 //! answer.
 
 use super::modes::Modes;
-use super::shapes::{Cut, cuts};
+use super::shapes::{Cut, cuts, pairs, unplugged};
 use super::{Nemesis, Outcome};
 use crate::field::Field;
 use crate::field::network::{CLIENTS, Network, data_address};
@@ -55,7 +55,8 @@ impl Nemesis for Partition {
             "cable" => {
                 self.unplugged = vec![leader];
                 network.plug(leader, false)?;
-                return self.see_unplugged(field, network, leader).await;
+                let cuts = pairs(&unplugged(leader, field.size()));
+                return Ok(self.see_unplugged(field, network, leader).await?.cutting(cuts));
             }
             "reset" => reset(network, &cuts)?,
             _ => {
@@ -64,7 +65,9 @@ impl Nemesis for Partition {
                 }
             }
         }
-        self.see(field, network, before, shape).await
+        // One that comes and goes does not say whom it cuts.
+        let told = if self.mode == "flapping" { Vec::new() } else { pairs(&cuts) };
+        Ok(self.see(field, network, before, shape).await?.cutting(told))
     }
 
     async fn stop(&mut self, field: &Field, _: &mut Random) -> anyhow::Result<String> {

@@ -2,6 +2,7 @@
 
 use crate::field::network::CLIENTS;
 use crate::seeded::Random;
+use std::collections::BTreeSet;
 
 /// All shapes.
 pub const MODES: &[&str] = &[
@@ -38,6 +39,29 @@ impl Cut {
             to: away,
         }
     }
+}
+
+/// Who no longer hears whom: what the first says does not reach the second.
+pub fn pairs(cuts: &[Cut]) -> Vec<(String, String)> {
+    let mut pairs = BTreeSet::new();
+    for cut in cuts {
+        pairs.extend(cut.from.iter().map(|from| (name(*from), name(cut.place))));
+        pairs.extend(cut.to.iter().map(|to| (name(cut.place), name(*to))));
+    }
+    pairs.into_iter().collect()
+}
+
+fn name(place: usize) -> String {
+    match place {
+        CLIENTS => "clients".to_owned(),
+        place => format!("n{place}"),
+    }
+}
+
+/// A place whose cable is out: nobody hears it, and it hears nobody.
+pub fn unplugged(place: usize, nodes: usize) -> Vec<Cut> {
+    let others: Vec<usize> = (1..=nodes).filter(|other| *other != place).chain([CLIENTS]).collect();
+    vec![Cut::silence(place, others)]
 }
 
 /// The shape of a mode in words, and its cuts. `leader` is a place.
@@ -182,5 +206,19 @@ mod tests {
             let three = cuts("leader-in-minority", 1, 3, random).1;
             assert!(!reaches(&three, 1, 2) && !reaches(&three, 3, 1) && reaches(&three, 2, 3));
         }
+    }
+
+    #[test]
+    fn cuts_are_told_by_name_and_direction() {
+        let told = |mode: &str, leader| pairs(&cuts(mode, leader, 3, &mut Random::new(1)).1);
+        let has = |pairs: &[(String, String)], from: &str, to: &str| pairs.contains(&(from.to_owned(), to.to_owned()));
+        let minority = told("leader-in-minority", 1);
+        assert!(has(&minority, "n1", "n2") && has(&minority, "n3", "n1") && !has(&minority, "n2", "n3"));
+        let deaf = told("deaf", 1);
+        assert_eq!(deaf.len(), 2, "{deaf:?}");
+        assert_eq!(deaf[0].1, deaf[1].1, "one node hears nobody");
+        assert!(told("clients", 1).iter().any(|(from, _)| from == "clients"));
+        let out = pairs(&unplugged(2, 3));
+        assert!(has(&out, "n2", "clients") && has(&out, "n1", "n2") && !has(&out, "n1", "n3"));
     }
 }
