@@ -14,6 +14,7 @@ pub struct Page {
     pub setting: AtomicU64,
     pub wrong_readings: AtomicU64,
     pub settings: [Clocks; 2],
+    pub failed_logs: AtomicU64,
 }
 
 /// One setting of clocks.
@@ -48,6 +49,7 @@ static NO_HARM: Page = Page {
     setting: AtomicU64::new(0),
     wrong_readings: AtomicU64::new(0),
     settings: [Clocks::right(), Clocks::right()],
+    failed_logs: AtomicU64::new(0),
 };
 
 static PAGE: AtomicPtr<Page> = AtomicPtr::new(null_mut());

@@ -1,6 +1,6 @@
 //! `fsync` and `fdatasync`.
 
-use crate::page::page;
+use crate::page::{Page, page};
 use libc::{c_int, c_void};
 use std::sync::atomic::Ordering;
 
@@ -47,13 +47,23 @@ fn sync(fd: c_int, call: libc::c_long) -> c_int {
                 sleep(LOOK_AGAIN_US);
             }
         }
-        FAIL => return fail(),
-        FAIL_ONCE if failing_one => return fail(),
+        FAIL => return fail_at(page, fd),
+        FAIL_ONCE if failing_one => return fail_at(page, fd),
         LIE => return 0,
         _ => {}
     }
     // SAFETY: a system call that takes any number.
     unsafe { libc::syscall(call, fd) as c_int }
+}
+
+/// Fails, and counts it if it is the log that fails: nothing may be acknowledged after that. Other files may be written again.
+fn fail_at(page: &Page, fd: c_int) -> c_int {
+    let is_log =
+        std::fs::read_link(format!("/proc/self/fd/{fd}")).is_ok_and(|path| path.extension().is_some_and(|ending| ending == "segment"));
+    if is_log {
+        page.failed_logs.fetch_add(1, Ordering::SeqCst);
+    }
+    fail()
 }
 
 /// What a disk says that cannot do it.

@@ -51,6 +51,7 @@ const HARMED: u64 = 24;
 const SETTING: u64 = 32;
 const WRONG_READINGS: u64 = 40;
 const SETTINGS: [u64; 2] = [48, 88];
+const FAILED_LOGS: u64 = 128;
 const MILLISECOND_NS: i64 = 1_000_000;
 /// Longer than it takes to write a setting.
 const MOMENT_NS: i64 = 20 * MILLISECOND_NS;
@@ -93,6 +94,11 @@ impl ControlPage {
     /// Syncs so far that a fault was done to.
     pub fn harmed_syncs(&self) -> anyhow::Result<u64> {
         self.read(HARMED)
+    }
+
+    /// Syncs so far of segments of the log that failed.
+    pub fn failed_log_syncs(&self) -> anyhow::Result<u64> {
+        self.read(FAILED_LOGS)
     }
 
     /// Makes clocks wrong from now on, or right but for what the monotonic one has gained.
@@ -146,6 +152,16 @@ impl ControlPage {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn failed_syncs_of_the_log_lie_behind_the_clocks() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let page = ControlPage::make(&dir.path().join("page")).expect("made");
+        // Two settings of five numbers each.
+        assert_eq!(FAILED_LOGS, SETTINGS[1] + 5 * 8);
+        page.write(FAILED_LOGS, 3).expect("written");
+        assert_eq!(page.failed_log_syncs().expect("read"), 3);
+    }
 
     #[test]
     fn what_the_monotonic_clock_gained_stays_when_all_is_right_again() {
