@@ -1,4 +1,8 @@
 //! Bytes of a stopped minority's files change: it must refuse, or repair itself, and never answer wrongly.
+//!
+//! Whether a log must refuse is decided by crates/storage/LOG.md: a high-water file that is not what it was, and an older segment whose
+//! groups are not, were acknowledged and are never opened. Damage in the newest segment may look like a write that never finished,
+//! for the node was killed; a damaged state is built anew, and a damaged checkpoint sent again.
 
 use super::members::{JOINS, begin_anew, member, wait_voter};
 use super::modes::Modes;
@@ -29,6 +33,36 @@ impl Corrupt {
     pub fn new(modes: Modes) -> Corrupt {
         Corrupt { modes, victim: None }
     }
+}
+
+/// Of a segment, what is in front of its groups: a header, and padding that nobody misses.
+const FIRST_GROUP_OFFSET: u64 = 4_096;
+
+/// What was done to a file.
+struct Damage {
+    what: String,
+    offset: u64,
+    /// Zeros over zeros change nothing.
+    is_change: bool,
+}
+
+impl Damage {
+    /// Whether it is of what was acknowledged, beyond doubt. `files` are all of the mode, in order.
+    fn must_be_refused(&self, mode: &str, path: &Path, files: &[PathBuf]) -> bool {
+        let is_acknowledged = match mode {
+            "high-water" => true,
+            "log" => files.last().is_some_and(|newest| newest != path) && self.offset >= FIRST_GROUP_OFFSET,
+            _ => false,
+        };
+        is_acknowledged && self.is_change
+    }
+}
+
+/// What a node did with damaged files.
+enum Decided {
+    Refused(String),
+    Serves,
+    Neither,
 }
 
 /// Files below `dir`, in order.
@@ -66,31 +100,45 @@ fn candidates(data_dir: &Path, mode: &str) -> Vec<PathBuf> {
     all.into_iter().filter(belongs).filter(has_bytes).collect()
 }
 
-/// Changes bytes in front of the file's last byte that is not zero; what was done.
-fn damage(path: &Path, random: &mut Random) -> anyhow::Result<String> {
+/// Changes bytes in front of the file's last byte that is not zero.
+fn damage(path: &Path, random: &mut Random) -> anyhow::Result<Damage> {
     let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
     let used = bytes.iter().rposition(|byte| *byte != 0).map_or(1, |last| last + 1);
     let offset = random.below(used as u64);
+    let rest = &bytes[offset as usize..];
     let file = OpenOptions::new().write(true).open(path)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let done = match random.below(3) {
+    let (what, is_change) = match random.below(3) {
         0 => {
-            let flipped: Vec<u8> = bytes[offset as usize..].iter().take(4).map(|byte| byte ^ 0x5a).collect();
+            let flipped: Vec<u8> = rest.iter().take(4).map(|byte| byte ^ 0x5a).collect();
             file.write_all_at(&flipped, offset)?;
-            format!("{} bytes of {name} flipped at {offset} of {used}", flipped.len())
+            (format!("{} bytes of {name} flipped at {offset} of {used}", flipped.len()), true)
         }
         1 => {
-            let count = bytes.len().min(offset as usize + 512) - offset as usize;
+            let count = rest.len().min(512);
             file.write_all_at(&vec![0; count], offset)?;
-            format!("{count} bytes of {name} zeroed at {offset} of {used}")
+            let is_change = rest[..count].iter().any(|byte| *byte != 0);
+            (format!("{count} bytes of {name} zeroed at {offset} of {used}"), is_change)
         }
         _ => {
             file.set_len(offset)?;
-            format!("{name} cut to {offset} of {used} bytes")
+            (format!("{name} cut to {offset} of {used} bytes"), true)
         }
     };
     file.sync_all()?;
-    Ok(done)
+    Ok(Damage { what, offset, is_change })
+}
+
+/// Waits until a node that was just started ends or answers.
+async fn wait_decided(field: &Field, node: usize) -> Decided {
+    let decided = field.wait_for("the node refuses or serves", DECIDES, async || {
+        let _ = field.look_for_exits();
+        match field.node(node).is_running() {
+            false => Some(Decided::Refused(field.node(node).log_tail(1))),
+            true => field.is_ready(node).await.then_some(Decided::Serves),
+        }
+    });
+    decided.await.unwrap_or(Decided::Neither)
 }
 
 /// Leaves a checkpoint in the victim's directory that has arrived and was not taken in.
@@ -135,17 +183,22 @@ impl Nemesis for Corrupt {
                 why: format!("{} has no file for {mode}", field.name(node)),
             });
         }
-        let done = damage(random.pick(&files).as_path(), random)?;
+        let path = random.pick(&files);
+        let damage = damage(path, random)?;
         field.start(node).await?;
-        let decided = field.wait_for("the node refuses or serves", DECIDES, async || {
-            let _ = field.look_for_exits();
-            match field.node(node).is_running() {
-                false => Some(format!("it refused: {}", field.node(node).log_tail(1))),
-                true => field.is_ready(node).await.then(|| "it serves".to_owned()),
+        let what = damage.what.as_str();
+        match wait_decided(field, node).await {
+            Decided::Refused(said) => Ok(Outcome::installed(mode, field, &[node], format!("{what}; it refused: {said}"))),
+            Decided::Neither => Ok(Outcome::Indeterminate {
+                why: format!("{what}; it neither refused nor served in {} s", DECIDES.as_secs()),
+            }),
+            Decided::Serves => {
+                if damage.must_be_refused(mode, path, &files) {
+                    field.note_anomaly(format!("{} serves without what it had acknowledged: {what}", field.name(node)));
+                }
+                Ok(Outcome::installed(mode, field, &[node], format!("{what}; it serves")))
             }
-        });
-        let decided = decided.await.unwrap_or_else(|_| "it neither refused nor served yet".to_owned());
-        Ok(Outcome::installed(mode, field, &[node], format!("{done}; {decided}")))
+        }
     }
 
     async fn stop(&mut self, field: &Field, _: &mut Random) -> anyhow::Result<String> {
@@ -158,5 +211,53 @@ impl Nemesis for Corrupt {
         let done = anew.and(voter).map(|id| format!("its disk was replaced: it is peer {id}"));
         field.release(&[node]);
         done
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A segment: a header, padding, one group, and zeros up to its end.
+    fn segment(dir: &Path, name: &str) -> PathBuf {
+        let mut bytes = vec![0; 8_192];
+        bytes[..100].fill(7);
+        bytes[4_096..5_000].fill(9);
+        let path = dir.join(name);
+        std::fs::write(&path, bytes).expect("written");
+        path
+    }
+
+    #[test]
+    fn damage_that_changes_nothing_is_told_from_damage_that_does() {
+        let dir = tempfile::tempdir().expect("a directory");
+        for seed in 0..100 {
+            let path = segment(dir.path(), "1.segment");
+            let before = std::fs::read(&path).expect("read");
+            let done = damage(&path, &mut Random::new(seed)).expect("damaged");
+            let after = std::fs::read(&path).expect("read");
+            assert_eq!(done.is_change, before != after, "{}", done.what);
+            assert!(done.offset < 5_000, "{}", done.what);
+        }
+    }
+
+    #[test]
+    fn only_what_was_acknowledged_beyond_doubt_must_be_refused() {
+        let files: Vec<PathBuf> = ["0001.segment", "0002.segment"].iter().map(PathBuf::from).collect();
+        let damage = |offset, is_change| Damage {
+            what: String::new(),
+            offset,
+            is_change,
+        };
+        let must = |damage: &Damage, mode, position: usize| damage.must_be_refused(mode, &files[position], &files);
+        assert!(must(&damage(4_096, true), "log", 0));
+        assert!(
+            !must(&damage(4_096, true), "log", 1),
+            "the newest may end in a write that never finished"
+        );
+        assert!(!must(&damage(4_000, true), "log", 0), "nobody misses padding");
+        assert!(!must(&damage(4_096, false), "log", 0));
+        assert!(must(&damage(3, true), "high-water", 0));
+        assert!(!must(&damage(4_096, true), "sst", 0), "a state is built anew");
     }
 }
