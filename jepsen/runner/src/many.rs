@@ -222,6 +222,7 @@ async fn run_cell(
     for (flag, number) in numbers {
         command.args([flag.to_owned(), number.to_string()]);
     }
+    command.args(["--profile", &cell.profile]);
     command.args(["--ground", ground_name, "--out"]).arg(dir);
     if let Some(binary) = &arguments.binary {
         command.arg("--binary").arg(binary);

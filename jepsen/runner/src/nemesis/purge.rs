@@ -10,10 +10,12 @@ use anyhow::Context;
 use async_trait::async_trait;
 use std::time::Duration;
 
-/// `cut` and `twice` cut the network; all others kill, and are failpoints of the receiver but for the sender's.
+/// `cut` and `twice` cut the network; all others kill, and are failpoints of the receiver but for the two of the
+/// sender.
 pub const MODES: &[&str] = &[
     "cut",
     "twice",
+    "snapshot_send_before",
     "snapshot_send_piece",
     "snapshot_receive_chunk",
     "snapshot_receive_file",
@@ -75,11 +77,11 @@ impl Purge {
             return Ok(("its network is whole again".to_owned(), true));
         }
         let mut dying = victim;
-        if self.mode == "snapshot_send_piece" {
+        if self.mode.starts_with("snapshot_send_") {
             dying = field.leader().await.unwrap_or(victim);
             let armed = dying != victim && field.claim_all("purge", &[dying], true);
             if armed {
-                let _ = field.arm(dying, "snapshot_send_piece=panic").await;
+                let _ = field.arm(dying, &format!("{}=panic", self.mode)).await;
             }
             field.start(victim).await?;
             if !armed {
@@ -107,7 +109,7 @@ impl Purge {
 }
 
 /// Cuts a node's network to all other nodes, or makes it whole.
-fn cut_off(field: &Field, node: usize, cut: bool) -> anyhow::Result<()> {
+pub fn cut_off(field: &Field, node: usize, cut: bool) -> anyhow::Result<()> {
     let network = field.network().context("cutting needs namespaces")?;
     let others: Vec<usize> = (1..=field.total()).filter(|place| cut && *place != node + 1).collect();
     network.away(node + 1, &others)

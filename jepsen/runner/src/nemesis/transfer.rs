@@ -31,14 +31,14 @@ impl Transfer {
 }
 
 /// What a leader that was to hand over said.
-struct Said {
+pub struct Said {
     text: String,
     /// Whether it tried: it led, and told what came of it.
     tried: bool,
 }
 
 /// Asks the leader to hand over; what it says.
-async fn hand_over(field: &Field, leader: usize, to_peer: u64) -> Said {
+pub async fn hand_over(field: &Field, leader: usize, to_peer: u64) -> Said {
     let mut request = Request::new(TransferLeaderRequest { to_peer });
     // Not gRPC's own deadline: with that the client library would give up before the leader has said what it knows.
     request.metadata_mut().insert("quorate-deadline-ms", TRIES_MS.into());
