@@ -82,25 +82,101 @@ pub const CLIENTS: u64 = 10;
 
 type Make = fn() -> Box<dyn Workload>;
 
-/// All workloads by name.
-const ALL: [(&str, Make); 8] = [
-    ("register", || Box::new(register::Register::default())),
-    ("append", || Box::new(append::Append::default())),
-    ("set", || Box::new(set::Set::default())),
-    ("topology", || Box::new(topology::Topology::default())),
-    ("snapshots", || Box::new(snapshots::Snapshots::default())),
-    ("copies", || Box::new(copies::Copies::default())),
-    ("sessions", || Box::new(sessions::Sessions::default())),
-    ("churn", || Box::new(churn::Churn::default())),
+/// One line of the table of workloads.
+struct Line {
+    name: &'static str,
+    make: Make,
+    /// What its clients do all through the load: each kind must have been done.
+    kinds: &'static [&'static str],
+}
+
+/// All workloads.
+const ALL: &[Line] = &[
+    Line {
+        name: "register",
+        make: || Box::new(register::Register::default()),
+        kinds: &["read", "write", "cas"],
+    },
+    Line {
+        name: "append",
+        make: || Box::new(append::Append::default()),
+        kinds: &["txn"],
+    },
+    Line {
+        name: "set",
+        make: || Box::new(set::Set::default()),
+        kinds: &["add", "remove", "list"],
+    },
+    Line {
+        name: "topology",
+        make: || Box::new(topology::Topology::default()),
+        kinds: &[
+            "add-cluster",
+            "drop-cluster",
+            "add-nodes",
+            "drop-nodes",
+            "topology",
+            "count-clusters",
+        ],
+    },
+    Line {
+        name: "snapshots",
+        make: || Box::new(snapshots::Snapshots::default()),
+        kinds: &[
+            "create-snapshot",
+            "drop-snapshot",
+            "pin-snapshot",
+            "unpin-snapshot",
+            "list-snapshots",
+            "begin-image",
+            "commit-image",
+            "abort-image",
+            "drop-image",
+            "list-images",
+        ],
+    },
+    Line {
+        name: "copies",
+        make: || Box::new(copies::Copies::default()),
+        kinds: &["submit", "cancel", "jobs", "look"],
+    },
+    Line {
+        name: "sessions",
+        make: || Box::new(sessions::Sessions::default()),
+        kinds: &["write", "read", "read-since", "stale-read"],
+    },
+    Line {
+        name: "churn",
+        make: || Box::new(churn::Churn::default()),
+        kinds: &[
+            "read",
+            "write",
+            "cas",
+            "add-cluster",
+            "drop-cluster",
+            "add-nodes",
+            "drop-nodes",
+            "topology",
+            "count-clusters",
+        ],
+    },
 ];
 
 pub fn names() -> Vec<&'static str> {
-    ALL.iter().map(|(name, _)| *name).collect()
+    ALL.iter().map(|line| line.name).collect()
 }
 
 pub fn by_name(name: &str) -> Option<Box<dyn Workload>> {
-    let (_, make) = ALL.iter().find(|(known, _)| *known == name)?;
-    Some(make())
+    let line = ALL.iter().find(|line| line.name == name)?;
+    Some((line.make)())
+}
+
+/// What the clients of a workload do.
+pub fn kinds(name: &str) -> &'static [&'static str] {
+    match ALL.iter().find(|line| line.name == name) {
+        Some(line) => line.kinds,
+        None => &[],
+    }
 }
 
 /// Further attempts of a client's writes: half of the clients repeat what was not answered, at other nodes under the same

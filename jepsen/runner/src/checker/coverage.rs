@@ -3,11 +3,12 @@
 //!
 //! That each fault was there, with evidence, is judged beside this by who installed it.
 
-use super::Asked;
 use super::fates::Fates;
+use super::{Asked, availability, completions};
 use crate::history::{Op, Phase};
 use crate::operation::{Operation, operations};
 use crate::verdict::Verdict;
+use crate::workload;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,8 +18,13 @@ const LEAST_OF_A_KIND: usize = 5;
 /// Share of the asked rate, in percent, at which operations must have succeeded: faults hold clients up, and what fails at once
 /// proves nothing.
 const LEAST_RATE_PERCENT: u64 = 5;
+/// The same while nothing is harmed, the time to recover included: then nothing holds clients up, but for a slow machine.
+const LEAST_QUIET_RATE_PERCENT: u64 = 15;
+/// In less quiet time than this, most of it goes by until a leader is elected.
+const QUIET_FROM_NS: u64 = 5_000_000_000;
 /// Kinds that are meant to be refused most of the time, or of which there is little to do.
 const RARE: [&str; 5] = ["cancel", "commit-image", "abort-image", "drop-image", "drop-cluster"];
+
 pub fn check(history: &[Op], asked: &Asked, fates: Result<&Fates, &str>) -> Verdict {
     let all = operations(history);
     let mut counts: BTreeMap<(Phase, &str), (usize, usize)> = BTreeMap::new();
@@ -27,24 +33,41 @@ pub fn check(history: &[Op], asked: &Asked, fates: Result<&Fates, &str>) -> Verd
         *begun += 1;
         *ok += usize::from(operation.is_ok());
     }
-    let mut missing = kinds(&counts);
+    let mut missing = kinds(&counts, asked);
     let rate = rate(&all, asked);
     if rate * 100 < asked.rate * LEAST_RATE_PERCENT {
         missing.push(format!("{rate} operations a second succeeded, {} were asked for", asked.rate));
     }
+    let quiet_rate = quiet_rate(history, &all);
+    if let Some(quiet) = quiet_rate.filter(|quiet| quiet * 100 < asked.rate * LEAST_QUIET_RATE_PERCENT) {
+        missing.push(format!(
+            "{quiet} operations a second succeeded without any fault, {} were asked for",
+            asked.rate
+        ));
+    }
     let terms: BTreeSet<u64> = all.iter().filter_map(Operation::term).collect();
-    if lost_leader(history) && terms.len() < 2 {
-        missing.push("no leader changed, though it was killed".to_owned());
+    if let Some(fault) = lost_leader(history, &all)
+        && terms.len() < 2
+    {
+        missing.push(format!("no leader changed, though {fault} took it away"));
     }
     let checkpoints = fates.map_or(0, |fates| fates.checkpoints);
     if ["purge", "snapshot"].iter().any(|nemesis| asked.has(nemesis)) && checkpoints == 0 {
         missing.push("no checkpoint was installed".to_owned());
     }
+    if let Ok(fates) = fates {
+        let lost = completions::must_have_expired(history, fates);
+        if !lost.is_empty() && completions::expired(fates) == 0 {
+            missing.push(format!("no claim expired, though workers were stopped that had {}", lost.len()));
+        }
+    }
     let mut told: BTreeMap<String, [usize; 2]> = BTreeMap::new();
     for ((phase, f), (ok, begun)) in &counts {
         told.insert(format!("{phase:?} {f}").to_lowercase(), [*ok, *begun]);
     }
-    let details = json!({"ok_of_begun": told, "rate": rate, "terms": terms.len(), "checkpoints_installed": checkpoints});
+    let details = json!({
+        "ok_of_begun": told, "rate": rate, "quiet_rate": quiet_rate, "terms": terms.len(), "checkpoints_installed": checkpoints,
+    });
     let verdict = match missing.is_empty() {
         true => Verdict::valid(
             NAME,
@@ -58,15 +81,13 @@ pub fn check(history: &[Op], asked: &Asked, fates: Result<&Fates, &str>) -> Verd
     verdict.with(details)
 }
 
-fn kinds(counts: &BTreeMap<(Phase, &str), (usize, usize)>) -> Vec<String> {
+/// What the workload's clients do and did not do enough.
+fn kinds(counts: &BTreeMap<(Phase, &str), (usize, usize)>, asked: &Asked) -> Vec<String> {
     let mut missing = Vec::new();
-    for ((phase, f), (ok, begun)) in counts {
-        let least = match phase {
-            Phase::Main if RARE.contains(f) => 1,
-            Phase::Main => LEAST_OF_A_KIND.min(*begun),
-            _ => 0,
-        };
-        if *ok < least {
+    for f in workload::kinds(&asked.workload) {
+        let (ok, begun) = counts.get(&(Phase::Main, *f)).copied().unwrap_or_default();
+        let least = if RARE.contains(f) { 1 } else { LEAST_OF_A_KIND };
+        if ok < least {
             missing.push(format!("{f} succeeded {ok} times of {begun} in the main phase"));
         }
     }
@@ -79,13 +100,46 @@ fn kinds(counts: &BTreeMap<(Phase, &str), (usize, usize)>) -> Vec<String> {
     missing
 }
 
-/// Whether a fault took the leader away while there was load.
-fn lost_leader(history: &[Op]) -> bool {
-    let takes_it =
-        |op: &Op| matches!(op.f.as_str(), "start-kill" | "start-power") && matches!(op.value["mode"].as_str(), Some("leader" | "all"));
-    history
+/// A fault that took the leader away while there was load, so that another one must have led: it died, or a write was
+/// acknowledged, begun and ended while it stood or was cut off.
+fn lost_leader<'a>(history: &'a [Op], all: &[Operation<'_>]) -> Option<&'a str> {
+    let installed = |op: &&Op| op.phase == Phase::Main && op.value["status"] == "installed";
+    history.iter().filter(installed).find_map(|op| {
+        let fault = op.f.strip_prefix("start-")?;
+        let took_it = match (fault, op.value["mode"].as_str()?) {
+            ("kill" | "power", "leader" | "all") => true,
+            ("pause", "leader" | "freezer") | ("partition", "leader-in-minority" | "cable" | "reset") => {
+                let stop = format!("stop-{fault}");
+                let end = history.iter().find(|later| later.index > op.index && later.f == stop);
+                was_written(all, op.time, end.map_or(u64::MAX, |end| end.time))
+            }
+            _ => false,
+        };
+        took_it.then_some(fault)
+    })
+}
+
+fn was_written(all: &[Operation<'_>], from: u64, until: u64) -> bool {
+    all.iter().any(|operation| {
+        let is_within = operation.invoked.time >= from && operation.ended.is_some_and(|ended| ended.time <= until);
+        is_within && operation.is_ok() && operation.request().is_some()
+    })
+}
+
+/// Operations that succeeded a second while nothing was harmed, if there was time for that.
+fn quiet_rate(history: &[Op], all: &[Operation<'_>]) -> Option<u64> {
+    let spans = availability::quiet_spans(history);
+    let quiet_ns: u64 = spans.iter().map(|(from, until)| until - from).sum();
+    let mut ended: Vec<u64> = all
         .iter()
-        .any(|op| takes_it(op) && op.value["status"] == "installed" && op.phase == Phase::Main)
+        .filter(|operation| operation.is_ok())
+        .filter_map(|operation| operation.ended)
+        .map(|ended| ended.time)
+        .collect();
+    ended.sort_unstable();
+    let within = |(from, until): &(u64, u64)| ended.partition_point(|time| time < until) - ended.partition_point(|time| time < from);
+    let count: usize = spans.iter().map(within).sum();
+    (quiet_ns >= QUIET_FROM_NS).then(|| count as u64 * 1_000_000_000 / quiet_ns)
 }
 
 /// Operations that succeeded a second, in the main phase.
@@ -101,6 +155,7 @@ fn rate(all: &[Operation<'_>], asked: &Asked) -> u64 {
 mod tests {
     use super::super::fates::by_hand::fates;
     use super::*;
+    use crate::history::{Kind, NemesisMark, Process};
     use crate::operation::by_hand::Story;
     use crate::verdict::Validity;
 
@@ -117,8 +172,10 @@ mod tests {
 
     fn good() -> Story {
         let mut story = Story::default();
-        for number in 0..60 {
+        for number in 0..20 {
             story.done(0, "read", json!([1, null]), json!([1, 2]), number);
+            story.done(0, "write", json!([1, 2]), json!([1, 2]), number).under(7, number);
+            story.done(0, "cas", json!([1, [2, 3]]), json!([1, [2, 3]]), number);
         }
         story.last().term = Some(2);
         story.enter(Phase::Final).done(0, "read", json!([1, null]), json!([1, 2]), 60);
@@ -147,24 +204,85 @@ mod tests {
         let mut one_term = good();
         one_term.ops.iter_mut().for_each(|op| op.term = op.term.map(|_| 1));
         assert_eq!(verdict(&one_term, &[]).valid, Validity::Valid);
-        one_term.ops[9] = crate::history::Op {
-            process: crate::history::Process::Nemesis(crate::history::NemesisMark::Nemesis),
-            f: "start-kill".to_owned(),
-            value: json!({"status": "installed", "mode": "leader"}),
-            ..one_term.ops[9].clone()
-        };
-        unknown(&one_term, &["kill"], "no leader changed");
+        unknown(
+            &faulty(one_term, "start-kill", "leader"),
+            &["kill"],
+            "no leader changed, though kill",
+        );
         let mut refused = good();
         refused
-            .enter(Phase::Main)
-            .invoke(1, "cas", json!([1, [2, 3]]))
-            .fail(1, "cas", json!([1, [2, 3]]), "refused: x");
-        unknown(&refused, &[], "cas succeeded 0 times of 1");
+            .ops
+            .iter_mut()
+            .filter(|op| op.f == "cas" && op.kind == Kind::Ok)
+            .for_each(|op| op.kind = Kind::Fail);
+        unknown(&refused, &[], "cas succeeded 0 times of 20");
+        let mut untried = good();
+        untried.ops.retain(|op| op.f != "write");
+        unknown(&untried, &[], "write succeeded 0 times of 0");
         let mut slow = good();
         slow.ops.drain(20..120);
         unknown(&slow, &[], "operations a second succeeded");
         let mut unread = good();
         unread.ops.truncate(120);
         unknown(&unread, &[], "nothing was read in the end");
+    }
+
+    /// The tenth line replaced by a fault.
+    fn faulty(mut story: Story, f: &str, mode: &str) -> Story {
+        story.ops[9] = Op {
+            process: Process::Nemesis(NemesisMark::Nemesis),
+            kind: Kind::Info,
+            f: f.to_owned(),
+            value: json!({"status": "installed", "mode": mode}),
+            ..story.ops[9].clone()
+        };
+        story
+    }
+
+    #[test]
+    fn whoever_served_while_the_leader_was_away_is_another_leader() {
+        let one_term = || {
+            let mut story = good();
+            story.ops.iter_mut().for_each(|op| op.term = op.term.map(|_| 1));
+            story
+        };
+        let paused = faulty(one_term(), "start-pause", "leader");
+        assert!(verdict(&paused, &["pause"]).what.contains("no leader changed, though pause"));
+        assert!(
+            verdict(&faulty(one_term(), "start-partition", "cable"), &["partition"])
+                .what
+                .contains("though partition")
+        );
+        assert_eq!(
+            verdict(&faulty(one_term(), "start-pause", "follower"), &["pause"]).valid,
+            Validity::Valid
+        );
+        let mut unserved = paused;
+        unserved.ops.iter_mut().for_each(|op| op.request = None);
+        assert_eq!(verdict(&unserved, &["pause"]).valid, Validity::Valid, "nobody need have led");
+    }
+
+    #[test]
+    fn claims_of_a_worker_that_was_killed_must_have_expired() {
+        let mut story = faulty(good(), "start-workers", "kill");
+        story.ops[9].value["claims"] = json!([{"job": 11, "task": 0, "fence": 1}]);
+        story.done(1, "jobs", serde_json::Value::Null, json!([{"job": 11, "state": "completed"}]), 99);
+        assert!(verdict(&story, &["workers"]).what.contains("no claim expired"));
+        let expired = fates(&["9.1:134:1:0:11.0.1"]);
+        assert_eq!(check(&story.ops, &asked(&["workers"]), Ok(&expired)).valid, Validity::Valid);
+    }
+
+    #[test]
+    fn a_cluster_that_is_slow_without_any_fault_proves_little() {
+        let mut story = good();
+        // The same operations over two minutes: one in two seconds.
+        story.ops.iter_mut().for_each(|op| op.time *= 1_000);
+        unknown_of(&story, "without any fault");
+    }
+
+    fn unknown_of(story: &Story, rule: &str) {
+        let verdict = verdict(story, &[]);
+        assert_eq!(verdict.valid, Validity::Unknown);
+        assert!(verdict.what.contains(rule), "{}", verdict.what);
     }
 }
