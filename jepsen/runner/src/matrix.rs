@@ -173,7 +173,8 @@ mod tests {
         for workload in &soak.workloads {
             runs.insert((workload.clone(), "kill".to_owned()), 1);
         }
-        let all = workload::names().len() * nemesis::kinds().len();
+        let harmed = |workload: &String| soak.faults.iter().filter(|fault| soak.harms(workload, fault)).count();
+        let all: usize = soak.workloads.iter().map(harmed).sum();
         let mut turns = Pairs::new();
         for _ in 0..all - soak.workloads.len() {
             let cell = soak.least_run(&mut runs, &mut random).expect("there are pairs");

@@ -120,7 +120,7 @@ impl Outcome {
 fn attempt(mutant: &Mutant, chosen: &str, built: &Built, out: &Path) -> anyhow::Result<Outcome> {
     let name = match chosen {
         CONTROL => format!("control-{}", mutant.catcher.control_name()),
-        _ => mutant.name.clone(),
+        _ => mutant.run_name(),
     };
     let dir = out.join(&name);
     drop(std::fs::remove_dir_all(&dir));
@@ -152,7 +152,7 @@ fn attempt(mutant: &Mutant, chosen: &str, built: &Built, out: &Path) -> anyhow::
         ensure!(why == list::NOTHING, "{name}: {why}, see {}", said.display());
     }
     Ok(Outcome {
-        name,
+        name: mutant.name.clone(),
         breaks: mutant.breaks.clone(),
         caught_by: mutant.catcher.to_string(),
         within_seconds: mutant.within_seconds,

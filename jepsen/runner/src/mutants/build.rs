@@ -97,6 +97,9 @@ impl Built {
                 command.args(["test", "--workload", workload, "--nodes", &nodes.to_string()]);
                 command.args(["--seconds", &seconds.to_string(), "--seed", &seed.to_string()]);
                 command.args(["--nemesis", &nemeses.join(","), "--env", &format!("{}={chosen}", super::VARIABLE)]);
+                if workload == "copies" {
+                    command.args(["--workers", "2"]);
+                }
                 command.arg("--binary").arg(self.dir.join("quorate"));
                 command.arg("--out").arg(dir.join("cell"));
             }
