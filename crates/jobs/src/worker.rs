@@ -289,6 +289,7 @@ impl<S: WorkSource, V: Vaults> Work<S, V> {
             is_of_the_vault: failure.is_of_the_vault,
         };
         tracing::info!(job = report.job_id, task = report.task, reason = %report.reason, can_retry = report.can_retry, "a task failed");
+        fail::fail_point!("job_fail_before");
         while let Err(error) = self.source.fail(report.clone()).await {
             self.complaints.log("fail a task", &error);
             if !passes(&error) {
@@ -296,6 +297,7 @@ impl<S: WorkSource, V: Vaults> Work<S, V> {
             }
             tokio::time::sleep(WORK_RETRY).await;
         }
+        fail::fail_point!("job_fail_after");
     }
 }
 

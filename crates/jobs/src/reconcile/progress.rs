@@ -45,7 +45,11 @@ async fn advance<N: Query + Propose, V>(access: &Access<N, V>, job: u64) -> Resu
             publish(access, job).await?;
             fail::fail_point!("job_publish_after", |_| Ok(Round::Idle));
         }
-        Next::Fail(reason) => fail_job(access, job, reason).await?,
+        Next::Fail(reason) => {
+            fail::fail_point!("job_give_up_before", |_| Ok(Round::Idle));
+            fail_job(access, job, reason).await?;
+            fail::fail_point!("job_give_up_after", |_| Ok(Round::Idle));
+        }
     }
     Ok(Round::More)
 }

@@ -42,7 +42,10 @@ async fn repeat<N: Propose, C: Numbered + Sync>(
         return Ok(Round::Idle);
     }
     for _ in 0..UPKEEP_PER_ROUND {
-        if !is_more(&node.propose(command).await?) {
+        fail::fail_point!("upkeep_before", |_| Ok(Round::Idle));
+        let reply = node.propose(command).await?;
+        fail::fail_point!("upkeep_after", |_| Ok(Round::Idle));
+        if !is_more(&reply) {
             return Ok(Round::Idle);
         }
     }

@@ -14,7 +14,9 @@ use quorate_state_machine::Reader;
 use quorate_state_machine::access::{Propose, Query};
 use quorate_state_machine::command::{Command, Prepare};
 use quorate_state_machine::commands::*;
+use quorate_state_machine::condemned;
 use quorate_state_machine::keys::{self, RecordTable};
+use quorate_state_machine::limits::CLAIM_LEASE_MS;
 use quorate_state_machine::queries;
 use quorate_state_machine::record::{InstanceRecord, SnapshotRecord};
 use quorate_state_machine::versioned::pins::PinKind;
@@ -27,11 +29,12 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use testing::{Bench, INSTANCE};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::Instant;
 
 /// How long any condition of a test may take, in the test's own time.
 const PATIENCE: Duration = Duration::from_secs(7_200);
+const LEASE: Duration = Duration::from_millis(CLAIM_LEASE_MS);
 
 /// The state, as every peer of the test sees it.
 #[derive(Clone)]
@@ -112,6 +115,14 @@ impl State {
             ..DescribeJobRequest::default()
         };
         queries::jobs::describe_job(&self.bench().store, &request).expect("exists")
+    }
+
+    /// The key of a table's first row.
+    fn first_of(&self, table: RecordTable) -> Option<Bytes> {
+        let prefix = keys::record_prefix(table).freeze();
+        let bench = self.bench();
+        let (key, _) = bench.store.rows.range(prefix.clone()..).next()?;
+        key.starts_with(&prefix).then(|| key.clone())
     }
 
     /// Waits, in the test's own time, until `is_so`.
@@ -298,6 +309,8 @@ pub struct World {
     pub state: State,
     pub vaults: Directories,
     pub counters: Arc<Counters>,
+    /// Of workers that are started from here on.
+    pub settings: Settings,
     parts: Vec<(Part, JoinHandle<()>)>,
     stop: watch::Sender<bool>,
     workers: u32,
@@ -309,6 +322,7 @@ impl World {
             state: State::new(),
             vaults: Directories::new().await,
             counters: Arc::default(),
+            settings: Settings::default(),
             parts: Vec::new(),
             stop: watch::Sender::new(false),
             workers: 0,
@@ -346,7 +360,7 @@ impl World {
             format!("worker{}", self.workers),
             LocalWork::new(self.state.clone()),
             vaults,
-            Settings::default(),
+            self.settings,
             self.counters.clone(),
         );
         self.parts.push((Part::Worker, tokio::spawn(worker.run(self.stop.subscribe()))));
@@ -364,14 +378,19 @@ impl World {
         }
     }
 
-    /// Starts anew what has died of itself; how many that were.
+    /// What ends each of the parts that run, from wherever it is called.
+    pub fn abort_handles(&self) -> Vec<AbortHandle> {
+        self.parts.iter().map(|(_, handle)| handle.abort_handle()).collect()
+    }
+
+    /// Starts anew what has died of itself, or of a handle of [`World::abort_handles`]; how many that were.
     pub async fn revive(&mut self) -> usize {
         let (mut died, mut alive) = (Vec::new(), Vec::new());
         for (part, handle) in std::mem::take(&mut self.parts) {
             match handle.is_finished() {
                 true => {
                     let ended = handle.await;
-                    assert!(ended.is_err_and(|error| error.is_panic()), "a {part:?} ended without a reason");
+                    assert!(ended.is_err(), "a {part:?} ended without a reason");
                     died.push(part);
                 }
                 false => alive.push((part, handle)),
@@ -392,6 +411,20 @@ impl World {
                 return (shown, deaths);
             }
             assert!(Instant::now() < until, "the job did not end: {shown:?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Waits until `is_so`, starting anew whatever dies. Returns how many died.
+    pub async fn revive_until(&mut self, what: &str, mut is_so: impl FnMut(&World) -> bool) -> usize {
+        let (mut deaths, until) = (0, Instant::now() + PATIENCE);
+        loop {
+            deaths += self.revive().await;
+            let world: &World = self;
+            if is_so(world) {
+                return deaths;
+            }
+            assert!(Instant::now() < until, "{what} did not come about");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
@@ -556,6 +589,39 @@ impl World {
             self.revive().await;
             tokio::time::sleep(Duration::from_secs(10)).await;
         }
+    }
+
+    /// As [`World::cleaned_up`], but the time of day is moved to the next sweep, once a worker that lost its claim must have heard of it.
+    /// Returns how many died.
+    pub async fn swept(&mut self) -> usize {
+        let (mut deaths, until) = (0, Instant::now() + PATIENCE);
+        loop {
+            deaths += self.revive().await;
+            let next_ms = self
+                .state
+                .first_of(RecordTable::Condemned)
+                .map(|key| condemned::read_key(&key).expect("a condemned row").not_before_ms);
+            match (self.state.first_of(RecordTable::Dropped), next_ms) {
+                (None, None) => break,
+                (None, Some(next_ms)) if next_ms > self.state.now().0 => {
+                    tokio::time::sleep(2 * LEASE).await;
+                    self.state.jump(Duration::from_millis(next_ms.saturating_sub(self.state.now().0)));
+                }
+                _ => {}
+            }
+            assert!(Instant::now() < until, "clean-up did not end");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        // Who died at the very last step.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        deaths + self.revive().await
+    }
+}
+
+impl Drop for World {
+    /// Its parts would go on for as long as the test, and come to what is armed for another world.
+    fn drop(&mut self) {
+        self.parts.iter().for_each(|(_, handle)| handle.abort());
     }
 }
 
