@@ -126,7 +126,7 @@ impl Soak {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{nemesis, workload};
+    use crate::nemesis;
 
     #[test]
     fn every_cell_of_the_matrix_can_be_run_and_every_fault_is_drawn() {

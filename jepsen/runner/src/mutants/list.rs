@@ -64,7 +64,11 @@ impl List {
         let list: List = toml::from_str(&text).with_context(|| path.display().to_string())?;
         let listed: BTreeSet<&str> = list.mutant.iter().map(|mutant| mutant.name.as_str()).collect();
         // Beside what catches a defect soonest, a cell may show that real processes under real faults catch it too.
-        let catchers: BTreeSet<(&str, bool)> = list.mutant.iter().map(|mutant| (mutant.name.as_str(), mutant.is_by_cell())).collect();
+        let catchers: BTreeSet<(&str, bool)> = list
+            .mutant
+            .iter()
+            .map(|mutant| (mutant.name.as_str(), mutant.is_by_cell()))
+            .collect();
         ensure!(catchers.len() == list.mutant.len(), "{}: a defect is listed twice", path.display());
         let compiled: BTreeSet<&str> = NAMES.iter().copied().collect();
         let (unlisted, unknown): (Vec<_>, Vec<_>) = (compiled.difference(&listed).collect(), listed.difference(&compiled).collect());
