@@ -36,7 +36,7 @@ pub enum InstanceVerb {
         /// Only those whose id begins with this.
         #[arg(long, default_value = "")]
         prefix: String,
-        /// Also those that are dropped: their ids are not free.
+        /// Also those that are dropped and not gone yet: their ids are not free.
         #[arg(long)]
         all: bool,
     },
@@ -87,7 +87,8 @@ pub enum InstanceVerb {
         #[command(flatten)]
         confirm: ConfirmArguments,
     },
-    /// Drop an instance without clusters. There is no way back, and its id is not free again.
+    /// Drop an instance without clusters. There is no way back. When nobody reads through it any more and its files are deleted, its record
+    /// goes, with its keys, and its id is free: `quorate instance list --all` shows it until then, `quorate gc plan` what it waits for.
     Drop {
         id: String,
         #[command(flatten)]

@@ -7,6 +7,7 @@
 mod claims;
 mod deletions;
 mod progress;
+mod records;
 mod snapshots;
 mod upkeep;
 
@@ -179,13 +180,13 @@ async fn look_after_claims<N: Query + Propose, V: Vaults>(access: &Access<N, V>)
 
 /// Jobs, and rows that have had their time: nothing but reads and proposals.
 async fn look_after_jobs<N: Query + Propose, V: Vaults>(access: &Access<N, V>) {
-    let mut upkeep_at = Instant::now();
+    let (mut upkeep_at, mut records) = (Instant::now(), records::Records::default());
     loop {
         let seen = access.node.revision();
         let mut round = access.settle("advance jobs", progress::step(access).await);
         let now = Instant::now();
         if now >= upkeep_at {
-            let kept = upkeep::step(access).await;
+            let kept = upkeep::step(access, &mut records).await;
             if kept == Round::Idle {
                 upkeep_at = now + UPKEEP_INTERVAL;
             }

@@ -30,6 +30,12 @@ pub const TURNS_AT_ONCE: usize = 64;
 pub const SOON: Duration = Duration::from_secs(5);
 /// Commands of one kind of upkeep in one round.
 pub const UPKEEP_PER_ROUND: usize = 8;
+/// Dropped instances whose records are looked after at once.
+pub const RECORDS_PER_LOOK: usize = 1_000;
+/// Looks whether files of dropped instances are left begin at least this far apart: each reads all condemned rows.
+pub const RECORDS_INTERVAL: Duration = Duration::from_secs(60);
+/// Condemned rows that one round of upkeep reads for that; a million of them then take three quarters of an hour, which nobody waits for.
+pub const CONDEMNED_PER_PAGE: usize = 2_000;
 /// A vault that could not be used is left alone for this long.
 pub const VAULT_PAUSE: Duration = Duration::from_secs(30);
 /// Snapshots one round works on.

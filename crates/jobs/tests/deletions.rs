@@ -4,8 +4,13 @@ mod support;
 
 use quorate_model::{Revision, ScopeId};
 use quorate_state_machine::access::Query;
-use quorate_state_machine::commands::{CollectVersions, CreateCollection, CreateSnapshot, DropCollection, DropSnapshot, FailSnapshot};
+use quorate_state_machine::commands::create_instance::CreateInstanceCall;
+use quorate_state_machine::commands::{
+    CollectVersions, CreateCollection, CreateInstance, CreateSnapshot, DropCollection, DropInstance, DropSnapshot, FailSnapshot,
+};
+use quorate_state_machine::instances;
 use quorate_state_machine::limits::HISTORY_WINDOW_MS;
+use quorate_wire::doris::CreateInstanceRequest;
 use quorate_wire::quorate::v1::{
     CreateCollectionRequest, CreateSnapshotRequest, DropCollectionRequest, DropSnapshotRequest, SnapshotRef, SnapshotState,
 };
@@ -170,4 +175,40 @@ async fn a_vault_that_hangs_holds_up_no_other_ones_snapshots_and_deletions() {
     let given_up = |state: &State| !matches!(state_of(state, 2, hung), Some(SnapshotState::Pending));
     world.state.answer_again();
     world.state.wait("the snapshot whose vault hangs is given up", given_up).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_record_of_a_dropped_instance_goes_when_its_last_file_is_deleted() {
+    let scope = |state: &State| state.read(|reader| instances::scope_of(reader, INSTANCE).expect("reads"));
+    let mut world = World::new().await;
+    let names: Vec<String> = world.collection("logs", 3, 100).into_iter().map(|(name, _)| name).collect();
+    let in_the_way = block(&world, &names[0]);
+    let drop = DropInstance {
+        instance_id: INSTANCE.to_owned(),
+    };
+    world.state.apply(&drop).expect("dropped");
+    tokio::time::sleep(Duration::from_millis(HISTORY_WINDOW_MS)).await;
+    world.state.apply(&CollectVersions::default()).expect("runs");
+    world.start(Part::Reconciler);
+    let vaults = world.vaults.clone();
+    let left = vec![format!("{}/other", names[0])];
+    world.state.wait("the others are deleted", |_| vaults.files() == left).await;
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert_eq!(scope(&world.state), Some(ScopeId(1)), "the deleter needs it");
+
+    fs::remove_dir_all(&in_the_way).expect("removed");
+    fs::write(&in_the_way, b"x").expect("written");
+    world.cleaned_up().await;
+    world.state.wait("the record goes", |state| scope(state).is_none()).await;
+    let request = CreateInstanceRequest {
+        instance_id: Some(INSTANCE.to_owned()),
+        ..CreateInstanceRequest::default()
+    };
+    let call = CreateInstanceCall {
+        request,
+        ..CreateInstanceCall::default()
+    };
+    world.state.call::<CreateInstance>(call).expect("the id is free");
+    assert!(scope(&world.state).is_some_and(|scope| scope.0 > 3), "and its scope a new one");
+    world.collection("logs", 2, 100);
 }

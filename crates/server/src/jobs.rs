@@ -177,7 +177,7 @@ impl PeerVaults {
     /// Where a vault is, credentials included.
     pub fn place(&self, scope: u64, vault: &str) -> Result<VaultPlace, ObjectError> {
         let found = Query::read(&self.node, |reader| {
-            let owner = storage::owner(reader, ScopeId(scope))?;
+            let owner = storage::require_owner(reader, ScopeId(scope))?;
             Ok((
                 storage::resolve_usable(reader, &owner, vault)?,
                 recover_cluster::former_clusters(reader)?,

@@ -14,7 +14,7 @@ use quorate_state_machine::keys::{self, RecordTable, space};
 use quorate_state_machine::queries::{QueryError, catalog_lists};
 use quorate_state_machine::record::{CondemnedRecord, ParentRecord};
 use quorate_state_machine::versioned::{cleanup, lineage, pins::PinKind};
-use quorate_state_machine::{dropped, limits};
+use quorate_state_machine::{collected, dropped, limits};
 use quorate_wire::quorate::v1::*;
 
 /// Prepares a request and runs its command.
@@ -206,6 +206,34 @@ pub fn collect_all(bench: &mut Bench) {
 pub fn collect_later(bench: &mut Bench) {
     bench.now_ms += limits::UPLOAD_LIFETIME_MS;
     collect_all(bench);
+}
+
+/// Removes the records of what was dropped and that nothing needs any more, as the leader's reconciler does; how many.
+pub fn collect_records(bench: &mut Bench) -> usize {
+    let (named, _) = condemned::scopes(&bench.store, None, usize::MAX).expect("reads");
+    let mut removed = 0;
+    for scope in collected::waiting(&bench.store, ScopeId(0), usize::MAX).expect("reads") {
+        if !named.contains(&scope) {
+            let reply = bench.run(&CollectInstance { scope: scope.0 }).expect("runs");
+            removed += usize::from(reply.removed);
+        }
+    }
+    removed
+}
+
+/// Deletes all condemned files, later sweeps included.
+pub fn delete_files(bench: &mut Bench) {
+    while records(bench, RecordTable::Condemned) > 0 {
+        bench.now_ms += limits::UPLOAD_LIFETIME_MS;
+        let deletions = due_deletions(bench).into_iter().map(|(place, _)| place).collect();
+        bench.run(&FinishDeletion { deletions }).expect("finishes");
+    }
+}
+
+/// The same, and lets the records go that wait for that.
+pub fn delete_all(bench: &mut Bench) {
+    delete_files(bench);
+    while collect_records(bench) > 0 {}
 }
 
 /// What may be deleted now, in order.

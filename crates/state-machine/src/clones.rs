@@ -13,6 +13,7 @@
 //! it is decoupled, or dropped, they go, unless it holds their files.
 
 use crate::catalog::storage;
+use crate::collected;
 use crate::command::{ApplyContext, ApplyError};
 use crate::dropped;
 use crate::instance_snapshots::default_place;
@@ -62,7 +63,7 @@ pub fn begin(
         source_scope: source.0,
         source_revision: revision.0,
         source_pin,
-        base_scope: base_scope(context, instance_id),
+        base_scope: base_scope(context, clone, instance_id),
         created_at: context.revision().0,
         depth: depth as u32,
         shares_stores,
@@ -74,11 +75,12 @@ pub fn begin(
 }
 
 /// A scope that was never used, for a base layer. Its files are the clone's: its row names the clone's instance.
-pub fn base_scope(context: &mut ApplyContext<'_, '_>, instance_id: &str) -> u64 {
+pub fn base_scope(context: &mut ApplyContext<'_, '_>, clone: ScopeId, instance_id: &str) -> u64 {
     let scope = context.counters.next_scope.max(1);
     context.counters.next_scope = scope + 1;
     let key = keys::record_in_scope(RecordTable::Scope, ScopeId(scope)).freeze();
     context.changes().put(key, Bytes::copy_from_slice(instance_id.as_bytes()));
+    collected::note_base(context, clone, ScopeId(scope));
     scope
 }
 

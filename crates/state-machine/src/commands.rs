@@ -110,6 +110,7 @@ command_table! {
     113 expire_uploads ExpireUploads;
     114 collect_dropped CollectDropped;
     115 finish_deletion FinishDeletion;
+    116 collect_instance CollectInstance;
     120 create_snapshot CreateSnapshot;
     121 commit_snapshot CommitSnapshot;
     122 fail_snapshot FailSnapshot;

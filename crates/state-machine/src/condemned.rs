@@ -13,7 +13,8 @@ use crate::limits::{CLAIM_LEASE_MS, SWEEP_DELAYS_MS};
 use crate::record::CondemnedRecord;
 use crate::store::{Reader, StoreError, prefix_end};
 use bytes::{BufMut, Bytes};
-use quorate_model::{StampedTime, mutant};
+use quorate_model::{ScopeId, StampedTime, mutant};
+use std::collections::BTreeSet;
 
 /// Which row: its time and its number.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, prost::Message)]
@@ -74,6 +75,36 @@ pub fn due(
     Ok(found)
 }
 
+/// What of a row says whose files it names; its list of them is passed over.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+struct OwnerRecord {
+    #[prost(uint64, tag = "1")]
+    scope: u64,
+}
+
+/// The scopes whose files rows name, due or not, in a page of at most `limit` rows; and the row after which the next page goes on.
+pub fn scopes(
+    reader: &dyn Reader,
+    after: Option<DeletionKey>,
+    limit: usize,
+) -> Result<(BTreeSet<ScopeId>, Option<DeletionKey>), StoreError> {
+    let table = keys::record_prefix(RecordTable::Condemned);
+    let start = after.map_or_else(|| table.to_vec(), |after| prefix_end(&key(after)));
+    let mut cursor = reader.sweep(&start, &prefix_end(&table))?;
+    let (mut found, mut rows) = (BTreeSet::new(), 0);
+    while let Some((row, value)) = cursor.row() {
+        let place = read_key(row)?;
+        let record: OwnerRecord = decode_record(row, value)?;
+        found.insert(ScopeId(record.scope));
+        rows += 1;
+        if rows >= limit {
+            return Ok((found, Some(place)));
+        }
+        cursor.next()?;
+    }
+    Ok((found, None))
+}
+
 /// Reads a row's key back.
 pub fn read_key(row: &[u8]) -> Result<DeletionKey, StoreError> {
     let head = keys::record_prefix(RecordTable::Condemned).len();
@@ -129,5 +160,36 @@ mod tests {
         assert_eq!(due_at(2_999), [0; 0]);
         assert_eq!(due_at(4_999), [2]);
         assert_eq!(due_at(5_000), [2, 1]);
+    }
+
+    #[test]
+    fn pages_of_any_size_name_all_scopes() {
+        let mut store = MapStore::default();
+        for (number, scope) in [(1, 7), (2, 8), (3, 7)] {
+            let record = CondemnedRecord {
+                scope,
+                path: "p".to_owned(),
+                files: vec!["f".to_owned()],
+                ..CondemnedRecord::default()
+            };
+            let place = DeletionKey {
+                not_before_ms: 10 * number,
+                number,
+            };
+            store.write(&[(key(place), Some(record.encode_to_vec().into()))]);
+        }
+        for limit in 1..5 {
+            let (mut found, mut after) = (BTreeSet::new(), None);
+            loop {
+                let (scopes, next) = scopes(&store, after, limit).expect("readable");
+                assert!(scopes.len() <= limit);
+                found.extend(scopes);
+                after = next;
+                if after.is_none() {
+                    break;
+                }
+            }
+            assert_eq!(found, BTreeSet::from([ScopeId(7), ScopeId(8)]), "{limit}");
+        }
     }
 }

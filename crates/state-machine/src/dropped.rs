@@ -8,7 +8,8 @@
 //! Dropped  scope u64 | dropped at u64 | collection u64 | partition u64 -> DroppedRecord      nobody can see it any more
 //! ```
 //!
-//! An instance is dropped as all of its scope at once: then no pin or hold of the scope is left.
+//! An instance is dropped as all of its scope at once: then no pin or hold of the scope is left. What remains is its record
+//! ([`crate::collected`]).
 
 use crate::attributes;
 use crate::catalog::row_keys;
@@ -20,7 +21,7 @@ use crate::store::{Reader, StoreError, prefix_end};
 use crate::versioned::cleanup;
 use crate::versioned::lineage::parent;
 use crate::versioned::rows::Superseded;
-use crate::{clones, inherited, limits, versioned};
+use crate::{clones, collected, inherited, limits, versioned};
 use bytes::{BufMut, Bytes, BytesMut};
 use quorate_model::{Revision, ScopeId};
 use std::collections::BTreeSet;
@@ -123,6 +124,7 @@ pub fn collect(context: &mut ApplyContext<'_, '_>, keys: usize) -> Result<Outcom
         context.changes().remove(row);
         if record.collection_id == 0 && !record.inherited_drops {
             clones::release(context, scope)?;
+            collected::note(context, scope);
         }
         collection.outcome.finished += 1;
         objects.next()?;

@@ -3,7 +3,8 @@
 //! ```text
 //! Instance  instance_id' -> InstanceRecord (scope, info)        Scope  scope -> instance_id
 //! ```
-//! A dropped instance keeps its rows until its data is gone, so its id is not free; its scope is never used again.
+//! A dropped instance keeps its rows until its data is gone, files and all, and until then its id is not free ([`crate::collected`]). Its
+//! scope is never used again: an instance that gets the id has nothing of the old one.
 
 use crate::command::{ApplyContext, ApplyError, decode_record, read_record};
 use crate::keys::{self, RecordTable};
@@ -151,9 +152,7 @@ pub fn add(context: &mut ApplyContext<'_, '_>, info: InstanceInfoPb) -> ScopeId 
     let scope = ScopeId(context.counters.next_scope.max(1));
     context.counters.next_scope = scope.0 + 1;
     let name = Bytes::copy_from_slice(info.instance_id().as_bytes());
-    context
-        .changes()
-        .put(keys::record_in_scope(RecordTable::Scope, scope).freeze(), name);
+    context.changes().put(scope_key(scope), name);
     put(
         context,
         &Instance {
@@ -165,6 +164,16 @@ pub fn add(context: &mut ApplyContext<'_, '_>, info: InstanceInfoPb) -> ScopeId 
     scope
 }
 
+/// Removes an instance's row: its id is free.
+pub(crate) fn remove(context: &mut ApplyContext<'_, '_>, instance_id: &str) {
+    context.changes().remove(instance_key(instance_id));
+}
+
+/// Removes what says whose a scope is.
+pub(crate) fn remove_scope(context: &mut ApplyContext<'_, '_>, scope: ScopeId) {
+    context.changes().remove(scope_key(scope));
+}
+
 /// Marks an instance as dropped; dropping it again succeeds, because upstream's callers repeat the call.
 pub fn drop(context: &mut ApplyContext<'_, '_>, instance_id: &str) -> Result<(), ApplyError> {
     let mut instance = require(context.reader(), instance_id, Route::AlterInstance)?;
@@ -172,8 +181,9 @@ pub fn drop(context: &mut ApplyContext<'_, '_>, instance_id: &str) -> Result<(),
         return Err(MetaError::invalid("failed to drop instance, instance has clusters").into());
     }
     let successor = instance.info.successor_instance_id();
-    let is_dropped = |instance: Instance| instance.is_dropped();
-    if !successor.is_empty() && !find(context.reader(), successor)?.is_some_and(is_dropped) {
+    // One that is gone was dropped before, and whoever has its id now is another instance.
+    let continues_it = |other: Instance| !other.is_dropped() && other.info.predecessor_instance_id() == instance_id;
+    if !successor.is_empty() && find(context.reader(), successor)?.is_some_and(continues_it) {
         let message = format!(
             "failed to drop instance, instance has a successor; please drop the chain tail instead, successor_instance_id={successor}"
         );
@@ -226,13 +236,19 @@ pub fn switch_encryption(context: &mut ApplyContext<'_, '_>, instance_id: &str, 
     Ok(())
 }
 
-/// The id of the instance that owns a scope.
+/// The id of the instance that owns a scope; `None` once its record is gone ([`crate::collected`]).
+pub fn find_id_of_scope(reader: &dyn Reader, scope: ScopeId) -> Result<Option<String>, StoreError> {
+    let Some(name) = reader.get(&scope_key(scope))? else {
+        return Ok(None);
+    };
+    let name = String::from_utf8(name.to_vec()).map_err(|error| StoreError(format!("row of scope {scope} is not a name: {error}")))?;
+    Ok(Some(name))
+}
+
+/// The same of a scope whose record cannot be gone: what the caller has read of it keeps it.
 pub fn id_of_scope(reader: &dyn Reader, scope: ScopeId) -> Result<String, StoreError> {
-    let key = keys::record_in_scope(RecordTable::Scope, scope);
-    let name = reader
-        .get(&key)?
-        .ok_or_else(|| StoreError(format!("scope {scope} has no row, but rows of others name it")))?;
-    String::from_utf8(name.to_vec()).map_err(|error| StoreError(format!("row of scope {scope} is not a name: {error}")))
+    let id = find_id_of_scope(reader, scope)?;
+    id.ok_or_else(|| StoreError(format!("scope {scope} has no row, but rows of others name it")))
 }
 
 /// The instance that a node's `cloud_unique_id` stands for: where it is registered, else what the id itself says; empty
@@ -263,6 +279,10 @@ fn leading_number_is_one(text: &str) -> bool {
 
 fn instance_key(instance_id: &str) -> Bytes {
     keys::record_by_name(RecordTable::Instance, instance_id.as_bytes())
+}
+
+fn scope_key(scope: ScopeId) -> Bytes {
+    keys::record_in_scope(RecordTable::Scope, scope).freeze()
 }
 
 #[cfg(test)]

@@ -41,6 +41,7 @@ use crate::versioned::pins::{self, PinKind};
 use bytes::Bytes;
 use quorate_model::{ErrorCode, MetaError, Revision, ScopeId};
 use quorate_wire::quorate::v1::{JobKind, JobState};
+use std::collections::BTreeSet;
 
 /// A job that has not ended.
 #[derive(Clone, Debug, PartialEq)]
@@ -184,6 +185,26 @@ pub fn all_active(reader: &dyn Reader) -> Result<Vec<(u64, JobProgressRecord)>, 
     let mut found = Vec::new();
     while let Some((key, value)) = cursor.row() {
         found.push((rows::job_of_active(key)?, decode_record(key, Bytes::copy_from_slice(value))?));
+        cursor.next()?;
+    }
+    Ok(found)
+}
+
+/// What of a job's record says which scope it fills; the rest is passed over.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+struct TargetRecord {
+    #[prost(uint64, tag = "8")]
+    target_scope: u64,
+}
+
+/// The scopes that jobs fill which have not ended: when they end, they may condemn files of these.
+pub fn filled_scopes(reader: &dyn Reader) -> Result<BTreeSet<ScopeId>, StoreError> {
+    let prefix = rows::all_active();
+    let mut cursor = reader.cursor(&prefix, &prefix_end(&prefix))?;
+    let mut found = BTreeSet::new();
+    while let Some((key, _)) = cursor.row() {
+        let record: Option<TargetRecord> = read_record(reader, &rows::job(rows::job_of_active(key)?))?;
+        found.extend(record.map(|record| ScopeId(record.target_scope)));
         cursor.next()?;
     }
     Ok(found)

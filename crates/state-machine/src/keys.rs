@@ -119,6 +119,10 @@ pub enum RecordTable {
     /// clone scope u64 | collection u64 | partition u64 | segment u64 -> (): what a clone dropped of what it inherits and nobody sees any
     /// more, until there are copies of it to remove
     InheritedDrop = 78,
+    /// scope u64 -> (): all of its rows have been collected; its record goes when its files are deleted
+    CollectedScope = 79,
+    /// scope of an instance u64 | scope u64 -> (): base layers whose files are the instance's
+    BaseScope = 80,
     /// cluster id u128 -> Lineage: which cluster it was recovered from
     Lineage = 90,
 }

@@ -18,6 +18,7 @@ pub mod changes;
 pub mod clones;
 pub mod cluster_request;
 pub mod clusters;
+pub mod collected;
 pub mod command;
 pub mod commands;
 pub mod condemned;

@@ -566,6 +566,12 @@ impl Pair {
             self.delete(usize::MAX);
         }
         assert_eq!(records(&self.bench, RecordTable::Condemned), 0);
+        // Of the records, that of the instance which the bench itself calls dropped is left.
+        assert_eq!(collect_records(&mut self.bench), 2);
+        for table in [RecordTable::Instance, RecordTable::Scope] {
+            assert_eq!(records(&self.bench, table), 1, "{table:?}");
+        }
+        assert_eq!(records(&self.bench, RecordTable::CollectedScope), 0);
         self.bench.check_content();
     }
 }

@@ -1,5 +1,7 @@
-//! What has no hurry: records of old jobs, uploads that were given up, rows of dropped objects, expired snapshots.
+//! What has no hurry: records of old jobs, uploads that were given up, rows of dropped objects, expired snapshots, records of dropped
+//! instances.
 
+use super::records::Records;
 use super::{Access, Round, StepError};
 use crate::settings::UPKEEP_PER_ROUND;
 use quorate_state_machine::StoreError;
@@ -10,7 +12,7 @@ use quorate_state_machine::dropped;
 use quorate_state_machine::snapshots::expiry;
 
 /// One kind that does not succeed does not keep the others from being done.
-pub(super) async fn step<N: Query + Propose, V>(access: &Access<N, V>) -> Round {
+pub(super) async fn step<N: Query + Propose, V>(access: &Access<N, V>, records: &mut Records) -> Round {
     let node = &access.node;
     let now = node.now();
     let due = node.read(|reader| remove_jobs::is_due(reader, now.0));
@@ -21,11 +23,13 @@ pub(super) async fn step<N: Query + Propose, V>(access: &Access<N, V>) -> Round 
     let dropped = repeat(node, due, &CollectDropped::default(), |reply| reply.more).await;
     let due = node.read(|reader| expiry::is_due(reader, now));
     let snapshots = repeat(node, due, &ExpireSnapshots::default(), |reply| reply.more).await;
+    let records = records.step(access).await;
     let kinds = [
         ("remove records of old jobs", jobs),
         ("expire uploads", uploads),
         ("collect dropped objects", dropped),
         ("expire snapshots", snapshots),
+        ("remove records of dropped instances", records),
     ];
     let rounds = kinds.into_iter().map(|(kind, outcome)| access.settle(kind, outcome));
     rounds.fold(Round::Idle, Round::and)

@@ -74,9 +74,22 @@ pub fn display_name(instance: &Instance, id: &str) -> String {
     name.map_or_else(|| id.to_owned(), Clone::clone)
 }
 
-/// The instance whose files a scope's are: its own, or that of the clone whose base layer it is.
+/// The instance whose files a scope's are: its own, or that of the clone whose base layer it is. For a scope whose record cannot be gone.
 pub fn owner(reader: &dyn Reader, scope: ScopeId) -> Result<Instance, StoreError> {
-    let instance_id = instances::id_of_scope(reader, scope)?;
-    let found = instances::find(reader, &instance_id)?;
-    found.ok_or_else(|| StoreError(format!("scope {scope} belongs to instance {instance_id:?}, which has no row")))
+    let found = find_owner(reader, scope)?;
+    found.ok_or_else(|| StoreError(format!("scope {scope} has no instance, but rows of others name it")))
+}
+
+/// The same; `None` once the record is gone.
+pub fn find_owner(reader: &dyn Reader, scope: ScopeId) -> Result<Option<Instance>, StoreError> {
+    match instances::find_id_of_scope(reader, scope)? {
+        Some(instance_id) => instances::find(reader, &instance_id),
+        None => Ok(None),
+    }
+}
+
+/// The same, for who asks for a scope that somebody has named some time ago.
+pub fn require_owner(reader: &dyn Reader, scope: ScopeId) -> Result<Instance, ApplyError> {
+    let gone = || MetaError::not_found(format!("the instance of scope {scope} was dropped, and all of it is gone"));
+    Ok(find_owner(reader, scope)?.ok_or_else(gone)?)
 }

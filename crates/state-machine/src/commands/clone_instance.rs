@@ -195,7 +195,9 @@ impl CloneInstance {
             }
             let older = at.info.predecessor_instance_id().to_owned();
             let is_new = seen.len() < limits::MAX_ROLLBACK_CHAIN && seen.insert(older.clone());
-            match instances::find(reader, &older)?.filter(|_| kind == CloneType::Rollback && is_new) {
+            // Another instance may have the id of one that is gone.
+            let leads_here = |older: &Instance| older.info.successor_instance_id() == at.info.instance_id();
+            match instances::find(reader, &older)?.filter(|older| kind == CloneType::Rollback && is_new && leads_here(older)) {
                 Some(older) => at = older,
                 None => {
                     let (instance_id, snapshot_id) = (&self.from_instance_id, &self.from_snapshot_id);

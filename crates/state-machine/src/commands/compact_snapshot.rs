@@ -151,7 +151,7 @@ impl CompactSnapshot {
     ) -> Result<CompactSnapshotReply, ApplyError> {
         let holds_files = self.keep_files.unwrap_or(record.shares_stores);
         // What an earlier job staged is being deleted: nothing of it may be taken for this one's.
-        let base_scope = if record.job == 0 { record.base_scope } else { clones::base_scope(context, instance.info.instance_id()) };
+        let base_scope = if record.job == 0 { record.base_scope } else { clones::base_scope(context, instance.scope, instance.info.instance_id()) };
         let source = ScopeId(record.source_scope);
         let order = JobRecord {
             kind: JobKind::CompactClone as i32,

@@ -1,4 +1,4 @@
-//! Marks an instance as dropped. Its rows stay until its data is gone; dropping it again succeeds.
+//! Marks an instance as dropped. Its rows stay until its data is gone ([`crate::collected`]); until then, dropping it again succeeds.
 
 use crate::command::{ApplyContext, ApplyError, Command, Prepare, PrepareContext};
 use crate::{instances, text_bounds};

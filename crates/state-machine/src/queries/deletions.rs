@@ -45,7 +45,7 @@ pub fn list_deletions(reader: &dyn Reader, request: &ListDeletionsRequest) -> Re
         reply.deletions.push(Deletion {
             number: place.number,
             scope: record.scope,
-            instance_id: instances::id_of_scope(reader, ScopeId(record.scope))?,
+            instance_id: instances::find_id_of_scope(reader, ScopeId(record.scope))?.unwrap_or_default(),
             reason: reason(&record),
             vault: record.vault,
             path: record.path,

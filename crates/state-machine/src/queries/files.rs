@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 /// The store that a scope's rows mean by a vault, by id or name; empty: the local directory. What nothing can be
 /// copied from is refused: HDFS, and stores that need a role. The caller decrypts and opens it.
 pub fn resolve_vault(reader: &dyn Reader, owner: ScopeId, vault: &str) -> Result<StoredVault, QueryError> {
-    let instance = storage::owner(reader, owner)?;
+    let instance = storage::require_owner(reader, owner)?;
     storage::resolve_usable(reader, &instance, vault)
 }
 
@@ -167,10 +167,10 @@ impl VaultScan<'_> {
         if let Some(known) = self.places.get(&(scope, vault.clone())) {
             return Ok(*known);
         }
-        let instance = storage::owner(self.reader, ScopeId(scope))?;
-        let is_same = match storage::resolve(self.reader, &instance, &vault) {
+        let owner = storage::require_owner(self.reader, ScopeId(scope));
+        let is_same = match owner.and_then(|owner| storage::resolve(self.reader, &owner, &vault)) {
             Ok(store) => place(&store) == place(&self.store),
-            // A vault that has been removed has no files that could be asked for.
+            // A vault that has been removed, with its instance or alone, has no files that could be asked for.
             Err(QueryError::Refused(_)) => false,
             Err(error) => return Err(error),
         };

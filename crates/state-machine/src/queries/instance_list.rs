@@ -80,7 +80,7 @@ fn clone_summary(reader: &dyn Reader, instance: &Instance) -> Result<Option<Clon
         return Ok(None);
     }
     Ok(Some(CloneSummary {
-        source_instance_id: instances::id_of_scope(reader, ScopeId(parent.source_scope))?,
+        source_instance_id: instances::find_id_of_scope(reader, ScopeId(parent.source_scope))?.unwrap_or_default(),
         source_snapshot_id: snapshots::id::text(Revision(parent.source_revision)),
         compacted: parent.base_complete,
         decoupled,

@@ -72,7 +72,14 @@ fn line(reader: &dyn Reader, asked: &str) -> Result<Vec<Instance>, QueryError> {
         if line.len() == MAX_ROLLBACK_CHAIN || !seen.insert(at.clone()) {
             return Err(MetaError::invalid(format!("cycle detected in instance chain, instance_id={at}")).into());
         }
-        let instance = instances::find(reader, &at)?.ok_or_else(|| missing(&at))?;
+        let found = instances::find(reader, &at)?;
+        let leads_on = found.as_ref().is_some_and(|found| !found.info.successor_instance_id().is_empty());
+        if last.is_dropped() && !leads_on {
+            // A line is dropped from its end, so older members may be gone before this one, and their ids may be others'.
+            line.clear();
+            break;
+        }
+        let instance = found.ok_or_else(|| missing(&at))?;
         let successor = instance.info.successor_instance_id().to_owned();
         if successor.is_empty() {
             let text = format!("successor_instance_id is empty for current instance_id={at}");

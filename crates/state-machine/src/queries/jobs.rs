@@ -11,7 +11,7 @@ use crate::snapshots;
 use crate::store::{Reader, StoreError, prefix_end};
 use bytes::Bytes;
 use quorate_model::job_states::job_has_ended;
-use quorate_model::{MetaError, Revision};
+use quorate_model::{MetaError, Revision, ScopeId};
 use quorate_wire::quorate::v1::{
     DescribeJobRequest, Job, JobKind, JobProgress, JobState, ListJobsReply, ListJobsRequest, ListTasksReply, ListTasksRequest,
     ReadTaskReply, ReadTaskRequest, SourceRow, Task, TaskState,
@@ -28,17 +28,21 @@ pub fn describe_job(reader: &dyn Reader, request: &DescribeJobRequest) -> Result
 
 /// Jobs, newest first. A page may come back short, or empty, with a token: it looks at a bounded number of jobs.
 pub fn list_jobs(reader: &dyn Reader, request: &ListJobsRequest) -> Result<ListJobsReply, QueryError> {
+    // Of an instance that was dropped there may still be jobs. Those of one that is gone are not its successor's in name.
+    let scope = match request.instance_id.as_str() {
+        "" => None,
+        instance_id => match instances::scope_of(reader, instance_id)? {
+            Some(scope) => Some(scope),
+            None => return Err(MetaError::not_found(format!("instance {instance_id} does not exist")).into()),
+        },
+    };
     let fits = |record: &JobRecord| {
         let named = |wanted: &str, actual: &str| wanted.is_empty() || wanted == actual;
-        named(&request.instance_id, &record.target_instance_id)
+        scope.is_none_or(|scope| scope == instance_scope(record))
             && named(&request.database, &record.target_database)
             && named(&request.collection, &record.target_collection)
             && !(request.only_active && job_has_ended(record.state()))
     };
-    // Of an instance that was dropped there may still be jobs, and its id stays taken.
-    if !request.instance_id.is_empty() && instances::find(reader, &request.instance_id)?.is_none() {
-        return Err(MetaError::not_found(format!("instance {} does not exist", request.instance_id)).into());
-    }
     let prefix = rows::all_jobs();
     let before = page_token(&request.page_token)?;
     let start = before.map_or_else(|| prefix.clone(), |before| rows::job(before.saturating_sub(1)));
@@ -58,6 +62,14 @@ pub fn list_jobs(reader: &dyn Reader, request: &ListJobsRequest) -> Result<ListJ
         }
     }
     Ok(reply)
+}
+
+/// The scope of the instance that a job works for.
+fn instance_scope(record: &JobRecord) -> ScopeId {
+    ScopeId(match record.kind() {
+        JobKind::CompactClone => record.clone_scope,
+        _ => record.target_scope,
+    })
 }
 
 pub fn list_tasks(reader: &dyn Reader, request: &ListTasksRequest) -> Result<ListTasksReply, QueryError> {

@@ -109,7 +109,7 @@ pub fn holders(reader: &dyn Reader, scope: ScopeId, revision: Revision) -> Resul
             found.push(match space {
                 space::HOLD => format!(
                     "files held by {} at revision {revision}",
-                    instances::id_of_scope(reader, ScopeId(id))?
+                    instances::find_id_of_scope(reader, ScopeId(id))?.unwrap_or_else(|| format!("scope {id}"))
                 ),
                 _ => {
                     let record: PinRecord = decode_record(row, Bytes::copy_from_slice(value))?;

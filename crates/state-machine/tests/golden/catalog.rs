@@ -181,6 +181,7 @@ fn segments() -> Vec<Golden> {
         command(ExpireUploads { max_uploads: 300 }, "08ac02"),
         command(CollectDropped { max_keys: 300 }, "08ac02"),
         command(FinishDeletion { deletions: vec![deletion] }, "0a0508ac021002"),
+        command(CollectInstance { scope: 300 }, "08ac02"),
     ]
 }
 

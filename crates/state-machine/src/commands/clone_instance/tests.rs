@@ -1,7 +1,7 @@
 use super::*;
 use crate::commands::begin_instance_snapshot::BeginInstanceSnapshotReply;
 use crate::commands::compact_snapshot::CompactSnapshotCall;
-use crate::commands::create_instance::CreateInstanceCall;
+use crate::commands::create_instance::{CreateInstanceCall, CreateInstanceReply};
 use crate::commands::decouple_instance::DecoupleInstanceCall;
 use crate::commands::drop_instance_snapshot::DropInstanceSnapshotCall;
 use crate::commands::set_multi_version_status::SetMultiVersionStatusCall;
@@ -23,8 +23,14 @@ mod chains;
 /// An instance `a` with an object store, whose snapshots are switched on.
 fn bench() -> Bench {
     let mut bench = Bench::new();
+    create(&mut bench, "a").expect("created");
+    switch_on(&mut bench, "a");
+    bench
+}
+
+fn create(bench: &mut Bench, instance_id: &str) -> Result<CreateInstanceReply, MetaError> {
     let request = CreateInstanceRequest {
-        instance_id: Some("a".into()),
+        instance_id: Some(instance_id.into()),
         user_id: Some("u".into()),
         obj_info: Some(store("bucket")),
         ..CreateInstanceRequest::default()
@@ -33,9 +39,7 @@ fn bench() -> Bench {
         request,
         ..CreateInstanceCall::default()
     };
-    bench.run(&prepare::<CreateInstance>(call).expect("well-formed")).expect("created");
-    switch_on(&mut bench, "a");
-    bench
+    bench.run(&prepare::<CreateInstance>(call)?)
 }
 
 fn store(bucket: &str) -> ObjectStoreInfoPb {

@@ -88,10 +88,13 @@ fn an_instance_with_clusters_or_a_successor_is_not_dropped() {
     world
         .run::<DropCluster>(on_instance(cluster(Type::Compute, "c", Vec::new())))
         .expect("dropped");
+    world.create("next");
+    world.change_instance("next", |info| info.predecessor_instance_id = Some("i".to_owned()));
     world.change_instance("i", |info| info.successor_instance_id = Some("next".to_owned()));
     let text = "failed to drop instance, instance has a successor; please drop the chain tail instead, successor_instance_id=next";
     world.refuse::<DropInstance>(drop(), InvalidArgument, text);
-    world.change_instance("i", |info| info.successor_instance_id = None);
+    // Somebody else has the successor's id: it was dropped, and all of it is gone.
+    world.change_instance("next", |info| info.predecessor_instance_id = None);
     world.run::<DropInstance>(drop()).expect("nothing keeps it now");
 }
 

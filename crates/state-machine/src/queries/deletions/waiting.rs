@@ -272,7 +272,8 @@ impl Page<'_> {
     fn of_scope(&self, scope: ScopeId) -> Result<Deletion, StoreError> {
         Ok(Deletion {
             scope: scope.0,
-            instance_id: instances::id_of_scope(self.reader, scope)?,
+            // Of what is dropped and has nothing left, marks may be worked off after its instance's record is gone.
+            instance_id: instances::find_id_of_scope(self.reader, scope)?.unwrap_or_default(),
             ..Deletion::default()
         })
     }

@@ -1,14 +1,18 @@
 //! Chains of clones in which one in the middle is dropped: what reads through it is compacted all the same, and nothing stays for ever.
 
 use super::*;
-use crate::catalog_fixture::{add_segments, collect_later, condemned_paths, create_collection, list_segments, records, versions};
+use crate::catalog_fixture::{
+    add_segments, collect_later, collect_records, condemned_paths, create_collection, delete_all, delete_files, list_segments, records, versions,
+};
+use crate::collected;
 use crate::jobs::tests::fixture;
 use crate::jobs::translate::translate;
 use crate::keys::{RecordTable, space};
+use crate::queries::instance_list::list_instances;
 use crate::snapshot_fixture::{all_snapshots, rows_of};
 use crate::versioned::rows;
 use quorate_model::ScopeId;
-use quorate_wire::quorate::v1::Segment;
+use quorate_wire::quorate::v1::{InstanceSummary, ListInstancesRequest, Segment};
 
 /// Makes a clone of an instance as it is; returns the revision it was made of.
 fn clone_now(bench: &mut Bench, from: &str, new: &str, kind: CloneType) -> Revision {
@@ -239,4 +243,155 @@ fn a_source_that_is_dropped_while_it_is_compacted_is_compacted_through() {
     assert_eq!(expected.len(), 1);
     assert_eq!(condemned_files(&bench), expected, "the files of the dropped one, and none of its living source's");
     assert_eq!(segments(&bench, "c").len(), 3);
+}
+
+/// Ids of the instances that have a record, without those that every bench has.
+fn recorded(bench: &Bench) -> Vec<String> {
+    summaries(bench).into_iter().map(|shown| shown.instance_id).collect()
+}
+
+fn summaries(bench: &Bench) -> Vec<InstanceSummary> {
+    let request = ListInstancesRequest {
+        include_dropped: true,
+        ..ListInstancesRequest::default()
+    };
+    let mut shown = list_instances(&bench.store, &request).expect("listed").instances;
+    shown.retain(|shown| shown.instance_id.len() == 1);
+    shown
+}
+
+/// Nothing that dropped instances had is left, in any table; those that live are these.
+fn check_only(bench: &Bench, living: &[&str], base_layers: usize) {
+    assert_eq!(recorded(bench), living);
+    assert_eq!(records(bench, RecordTable::Instance), 3 + living.len());
+    assert_eq!(records(bench, RecordTable::Scope), 3 + living.len() + base_layers);
+    assert_eq!(records(bench, RecordTable::BaseScope), base_layers);
+    for table in [RecordTable::CollectedScope, RecordTable::Condemned, RecordTable::Dropped] {
+        assert_eq!(records(bench, table), 0, "{table:?}");
+    }
+    bench.check_content();
+}
+
+#[test]
+fn the_source_of_a_decoupled_clone_goes_with_its_record_and_its_id_is_free() {
+    let mut bench = bench();
+    create_collection(&mut bench, "a", "c", &["p"]).expect("created");
+    add_segments(&mut bench, "a", "c", "p", 2).expect("added");
+    clone_now(&mut bench, "a", "b", CloneType::ReadOnly);
+    let (old, b) = (scope(&bench, "a"), scope(&bench, "b"));
+    let job = compact_keeping(&mut bench, "b", false).expect("started");
+    perform(&mut bench, job);
+    assert!(!decouple(&mut bench, "b").expect("decoupled"));
+    drop_instance(&mut bench, "a");
+    settle(&mut bench);
+
+    // Its files are deleted with the keys that its record has.
+    let waiting = collected::waiting(&bench.store, ScopeId(0), 10).expect("reads");
+    assert_eq!(waiting, [ScopeId(old)]);
+    assert_eq!((collect_records(&mut bench), recorded(&bench)), (0, vec!["a".to_owned(), "b".to_owned()]));
+    let taken = create(&mut bench, "a").expect_err("not free yet");
+    assert_eq!(taken.message, "instance already existed, instance_id=a, err=Ok");
+    let own = files(&bench, "b");
+    delete_all(&mut bench);
+    check_only(&bench, &["b"], 1);
+    assert_eq!(files(&bench, "b"), own);
+    let shown = summaries(&bench).remove(0);
+    assert_eq!((shown.instance_id.as_str(), shown.clone), ("b", None));
+    let gone = bench.run(&DropInstance { instance_id: "a".into() }).expect_err("gone");
+    assert_eq!(gone.message, "instance not existed, instance_id=a, err=KeyNotFound");
+
+    create(&mut bench, "a").expect("free");
+    assert!(scope(&bench, "a") > b, "a scope is never used again");
+    assert!(list(&bench, "a", true).is_empty());
+    assert!(!info(&bench, "a").is_dropped());
+    create_collection(&mut bench, "a", "c", &["p"]).expect("the name is free as well");
+    add_segments(&mut bench, "a", "c", "p", 1).expect("added");
+    assert_eq!((files(&bench, "a").len(), files(&bench, "b")), (1, own));
+
+    drop_instance(&mut bench, "b");
+    settle(&mut bench);
+    delete_all(&mut bench);
+    check_only(&bench, &["a"], 0);
+    assert_eq!(files(&bench, "a").len(), 1);
+}
+
+#[test]
+fn a_record_stays_as_long_as_files_of_a_base_layer_are_left() {
+    let mut bench = bench();
+    create_collection(&mut bench, "a", "c", &["p"]).expect("created");
+    add_segments(&mut bench, "a", "c", "p", 2).expect("added");
+    clone_now(&mut bench, "a", "b", CloneType::ReadOnly);
+    let job = compact_keeping(&mut bench, "b", false).expect("started");
+    perform(&mut bench, job);
+    let b = info(&bench, "b").scope;
+    let base = ScopeId(parent(&bench.store, b).expect("reads").expect("a clone").base_scope);
+    drop_instance(&mut bench, "b");
+    settle(&mut bench);
+    assert_eq!(collected::waiting(&bench.store, ScopeId(0), 10).expect("reads"), [b, base]);
+    assert_eq!(condemned_files(&bench).len(), 2);
+    // No condemned row names its own scope.
+    assert!(!bench.run(&CollectInstance { scope: b.0 }).expect("runs").removed);
+    assert_eq!(collect_records(&mut bench), 0);
+    assert_eq!(crate::catalog::storage::owner(&bench.store, base).expect("there").scope, b);
+    delete_all(&mut bench);
+    check_only(&bench, &["a"], 0);
+}
+
+#[test]
+fn the_base_layer_of_a_failed_compaction_goes_alone() {
+    let mut bench = bench();
+    create_collection(&mut bench, "a", "c", &["p"]).expect("created");
+    add_segments(&mut bench, "a", "c", "p", 2).expect("added");
+    clone_now(&mut bench, "a", "b", CloneType::ReadOnly);
+    let base = |bench: &Bench| parent(&bench.store, info(bench, "b").scope).expect("reads").expect("a clone").base_scope;
+    let first = base(&bench);
+    let job = compact_keeping(&mut bench, "b", false).expect("started");
+    assert_eq!(base(&bench), first);
+    bench.run(&FailJob { job, ..FailJob::default() }).expect("failed");
+    settle(&mut bench);
+    delete_all(&mut bench);
+    check_only(&bench, &["a", "b"], 0);
+    assert!(!bench.run(&CollectInstance { scope: first }).expect("runs").removed, "it has gone already");
+    assert_eq!(segments(&bench, "b").len(), 2);
+
+    // Dropped before it is compacted again, it gives its base layer back a second time.
+    drop_instance(&mut bench, "b");
+    settle(&mut bench);
+    delete_all(&mut bench);
+    check_only(&bench, &["a"], 0);
+}
+
+#[test]
+fn a_line_of_rollbacks_bears_that_members_of_it_are_gone() {
+    let mut bench = bench();
+    let first = snapshot_of(&mut bench, "a");
+    clone(&mut bench, request("a", &first, "b", CloneType::Rollback)).expect("rolled back");
+    let drop_a = DropInstance { instance_id: "a".into() };
+    bench.run(&drop_a).expect_err("it has a successor");
+    let job = compact_keeping(&mut bench, "b", false).expect("started");
+    finish(&mut bench, job);
+    decouple(&mut bench, "b").expect("decoupled");
+    drop_instance(&mut bench, "b");
+    bench.run(&drop_a).expect("its successor was dropped");
+    settle(&mut bench);
+    delete_files(&mut bench);
+    let (a, b) = (info(&bench, "a").scope, info(&bench, "b").scope);
+    assert!(bench.run(&CollectInstance { scope: a.0 }).expect("runs").removed);
+    assert!(list(&bench, "b", true).is_empty(), "the member before it is gone");
+    create(&mut bench, "a").expect("free");
+    assert!(list(&bench, "b", true).is_empty(), "and its id is another's");
+    assert!(!bench.run(&CollectInstance { scope: b.0 }).expect("runs").removed, "its base layer comes first");
+    delete_all(&mut bench);
+    check_only(&bench, &["a"], 0);
+
+    // A successor that is gone keeps nobody, whoever has its id.
+    switch_on(&mut bench, "a");
+    let second = snapshot_of(&mut bench, "a");
+    clone(&mut bench, request("a", &second, "b", CloneType::Rollback)).expect("rolled back");
+    drop_instance(&mut bench, "b");
+    settle(&mut bench);
+    delete_all(&mut bench);
+    check_only(&bench, &["a"], 0);
+    create(&mut bench, "b").expect("free");
+    bench.run(&drop_a).expect("it has no successor");
 }
