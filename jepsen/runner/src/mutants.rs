@@ -32,6 +32,9 @@ pub struct MutantArguments {
     /// These only, separated by commas.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
+    /// Those that a cell of the runner catches.
+    #[arg(long, conflicts_with_all = ["only", "rotating"])]
+    cells: bool,
     /// One that the simulation catches, another one each day, and no control: what a check of every change has time for.
     #[arg(long, conflicts_with = "only")]
     rotating: bool,
@@ -62,9 +65,10 @@ struct Outcome {
 /// Tries them; the exit code says whether all were caught, and only they.
 pub fn run(arguments: &MutantArguments) -> anyhow::Result<ExitCode> {
     let list = List::read(&arguments.list)?;
-    let mutants = match arguments.rotating {
-        true => list.of_the_day(SystemTime::now()).into_iter().collect(),
-        false => list.select(&arguments.only)?,
+    let mutants = match (arguments.rotating, arguments.cells) {
+        (true, _) => list.of_the_day(SystemTime::now()).into_iter().collect(),
+        (false, true) => list.by_cells(),
+        (false, false) => list.select(&arguments.only)?,
     };
     let out = match &arguments.out {
         Some(out) => std::path::absolute(out)?,

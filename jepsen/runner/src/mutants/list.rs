@@ -93,6 +93,11 @@ impl List {
         Ok(chosen)
     }
 
+    /// Those that a cell catches.
+    pub fn by_cells(self) -> Vec<Mutant> {
+        self.mutant.into_iter().filter(Mutant::is_by_cell).collect()
+    }
+
     /// One of those that seeds catch: they need the shortest build.
     pub fn of_the_day(self, now: SystemTime) -> Option<Mutant> {
         let day = now
