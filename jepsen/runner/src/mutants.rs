@@ -33,7 +33,7 @@ pub struct MutantArguments {
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Those that a cell of the runner catches.
-    #[arg(long, conflicts_with_all = ["only", "rotating"])]
+    #[arg(long, conflicts_with = "rotating")]
     cells: bool,
     /// One that the simulation catches, another one each day, and no control: what a check of every change has time for.
     #[arg(long, conflicts_with = "only")]
@@ -67,7 +67,7 @@ pub fn run(arguments: &MutantArguments) -> anyhow::Result<ExitCode> {
     let list = List::read(&arguments.list)?;
     let mutants = match (arguments.rotating, arguments.cells) {
         (true, _) => list.of_the_day(SystemTime::now()).into_iter().collect(),
-        (false, true) => list.by_cells(),
+        (false, true) => list.by_cells().select(&arguments.only)?,
         (false, false) => list.select(&arguments.only)?,
     };
     let out = match &arguments.out {

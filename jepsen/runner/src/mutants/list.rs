@@ -94,8 +94,9 @@ impl List {
     }
 
     /// Those that a cell catches.
-    pub fn by_cells(self) -> Vec<Mutant> {
-        self.mutant.into_iter().filter(Mutant::is_by_cell).collect()
+    pub fn by_cells(mut self) -> List {
+        self.mutant.retain(Mutant::is_by_cell);
+        self
     }
 
     /// One of those that seeds catch: they need the shortest build.

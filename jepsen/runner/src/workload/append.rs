@@ -180,7 +180,10 @@ impl Workload for Append {
 
     async fn run(&self, stage: &Stage) -> anyhow::Result<()> {
         let keys = self.keys.clone();
-        in_clients(stage, move |client| {
+        let nodes = stage.field.size();
+        in_clients(stage, move |mut client| {
+            // What is executed twice shows as a value that is in a list twice.
+            client.repeats = nodes;
             Lists {
                 client,
                 keys: keys.clone(),
