@@ -133,14 +133,19 @@ impl Archive {
         }
     }
 
-    /// Arms a failpoint in every peer that runs.
+    /// Arms a failpoint in every peer.
     async fn arm(&self, failpoint: &str) {
+        self.try_arm(failpoint).await.expect("a peer that runs answers");
+    }
+
+    /// The same; an error if one does not run.
+    async fn try_arm(&self, failpoint: &str) -> std::io::Result<()> {
         for peer in &self.cluster.peers {
             let headers = [("quorate-token", TOKEN)];
-            let reply = http::send(&peer.public, "POST", "/debug/failpoints", &headers, failpoint).await;
-            let reply = reply.expect("a peer that runs answers");
+            let reply = http::send(&peer.public, "POST", "/debug/failpoints", &headers, failpoint).await?;
             assert_eq!(reply.status, 200, "{}; is this build with failpoints?", reply.body);
         }
+        Ok(())
     }
 
     /// Files in the vault below directories of jobs.
@@ -699,13 +704,26 @@ async fn peers_that_die_at_any_step_of_a_job_end_it_all_the_same() {
         }
         let (success, said) = done.await.expect("it ran");
         assert!(success || !way.must_succeed(), "{site}: {said}");
+        disarm(&mut archive, site).await;
         archive.cluster.wait_ready().await;
         if *way == Way::Restore {
             assert_eq!(archive.verified(INSTANCE, &target).await, expected, "{site}");
             archive.ok(&["collection", "drop", INSTANCE, &target, "--yes"]).await;
         }
-        // A failpoint that this round did not come to must not go off in the next one.
-        archive.arm(&format!("{site}=off;job_copy_start=off;job_copy_synced=off")).await;
+    }
+}
+
+/// A failpoint that this round did not come to must not go off in the next one; a peer that comes to it meanwhile starts without it.
+async fn disarm(archive: &mut Archive, site: &str) {
+    let off = format!("{site}=off;job_copy_start=off;job_copy_synced=off");
+    let deadline = Instant::now() + JOB_PATIENCE;
+    loop {
+        start_the_dead(archive, site);
+        if archive.try_arm(&off).await.is_ok() {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{site}: not every peer runs");
+        sleep(LOOK_AGAIN).await;
     }
 }
 
