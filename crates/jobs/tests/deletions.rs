@@ -29,18 +29,23 @@ fn block(world: &World, name: &str) -> PathBuf {
     file
 }
 
+/// Lets what was dropped be deleted, but for the file that is blocked.
+async fn all_but_the_blocked_go(world: &mut World, blocked: &str) {
+    tokio::time::sleep(Duration::from_millis(HISTORY_WINDOW_MS)).await;
+    world.state.apply(&CollectVersions::default()).expect("runs");
+    world.start(Part::Reconciler);
+    let vaults = world.vaults.clone();
+    let left = vec![format!("{blocked}/other")];
+    world.state.wait("the others are deleted", |_| vaults.files() == left).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_file_that_cannot_be_deleted_holds_up_no_other() {
     let mut world = World::new().await;
     let names: Vec<String> = world.collection("logs", 3, 100).into_iter().map(|(name, _)| name).collect();
     let in_the_way = block(&world, &names[0]);
     drop_logs(&world.state);
-    tokio::time::sleep(Duration::from_millis(HISTORY_WINDOW_MS)).await;
-    world.state.apply(&CollectVersions::default()).expect("runs");
-    world.start(Part::Reconciler);
-    let vaults = world.vaults.clone();
-    let left = vec![format!("{}/other", names[0])];
-    world.state.wait("the others are deleted", |_| vaults.files() == left).await;
+    all_but_the_blocked_go(&mut world, &names[0]).await;
 
     fs::remove_dir_all(&in_the_way).expect("removed");
     fs::write(&in_the_way, b"x").expect("written");
@@ -187,12 +192,7 @@ async fn the_record_of_a_dropped_instance_goes_when_its_last_file_is_deleted() {
         instance_id: INSTANCE.to_owned(),
     };
     world.state.apply(&drop).expect("dropped");
-    tokio::time::sleep(Duration::from_millis(HISTORY_WINDOW_MS)).await;
-    world.state.apply(&CollectVersions::default()).expect("runs");
-    world.start(Part::Reconciler);
-    let vaults = world.vaults.clone();
-    let left = vec![format!("{}/other", names[0])];
-    world.state.wait("the others are deleted", |_| vaults.files() == left).await;
+    all_but_the_blocked_go(&mut world, &names[0]).await;
     tokio::time::sleep(Duration::from_secs(600)).await;
     assert_eq!(scope(&world.state), Some(ScopeId(1)), "the deleter needs it");
 

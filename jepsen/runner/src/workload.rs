@@ -87,42 +87,47 @@ struct Line {
     name: &'static str,
     make: Make,
     /// What its clients do all through the load: each kind must have been done.
-    kinds: &'static [&'static str],
+    kinds: &'static [Kinds],
 }
+
+type Kinds = &'static [&'static str];
+
+const REGISTER: Kinds = &["read", "write", "cas"];
+const TOPOLOGY: Kinds = &[
+    "add-cluster",
+    "drop-cluster",
+    "add-nodes",
+    "drop-nodes",
+    "topology",
+    "count-clusters",
+];
 
 /// All workloads.
 const ALL: &[Line] = &[
     Line {
         name: "register",
         make: || Box::new(register::Register::default()),
-        kinds: &["read", "write", "cas"],
+        kinds: &[REGISTER],
     },
     Line {
         name: "append",
         make: || Box::new(append::Append::default()),
-        kinds: &["txn"],
+        kinds: &[&["txn"]],
     },
     Line {
         name: "set",
         make: || Box::new(set::Set::default()),
-        kinds: &["add", "remove", "list"],
+        kinds: &[&["add", "remove", "list"]],
     },
     Line {
         name: "topology",
         make: || Box::new(topology::Topology::default()),
-        kinds: &[
-            "add-cluster",
-            "drop-cluster",
-            "add-nodes",
-            "drop-nodes",
-            "topology",
-            "count-clusters",
-        ],
+        kinds: &[TOPOLOGY],
     },
     Line {
         name: "snapshots",
         make: || Box::new(snapshots::Snapshots::default()),
-        kinds: &[
+        kinds: &[&[
             "create-snapshot",
             "drop-snapshot",
             "pin-snapshot",
@@ -133,32 +138,22 @@ const ALL: &[Line] = &[
             "abort-image",
             "drop-image",
             "list-images",
-        ],
+        ]],
     },
     Line {
         name: "copies",
         make: || Box::new(copies::Copies::default()),
-        kinds: &["submit", "cancel", "jobs", "look"],
+        kinds: &[&["submit", "cancel", "jobs", "look"]],
     },
     Line {
         name: "sessions",
         make: || Box::new(sessions::Sessions::default()),
-        kinds: &["write", "read", "read-since", "stale-read"],
+        kinds: &[&["write", "read", "read-since", "stale-read"]],
     },
     Line {
         name: "churn",
         make: || Box::new(churn::Churn::default()),
-        kinds: &[
-            "read",
-            "write",
-            "cas",
-            "add-cluster",
-            "drop-cluster",
-            "add-nodes",
-            "drop-nodes",
-            "topology",
-            "count-clusters",
-        ],
+        kinds: &[REGISTER, TOPOLOGY],
     },
 ];
 
@@ -172,11 +167,9 @@ pub fn by_name(name: &str) -> Option<Box<dyn Workload>> {
 }
 
 /// What the clients of a workload do.
-pub fn kinds(name: &str) -> &'static [&'static str] {
-    match ALL.iter().find(|line| line.name == name) {
-        Some(line) => line.kinds,
-        None => &[],
-    }
+pub fn kinds(name: &str) -> impl Iterator<Item = &'static str> {
+    let line = ALL.iter().find(|line| line.name == name);
+    line.into_iter().flat_map(|line| line.kinds.concat())
 }
 
 /// Further attempts of a client's writes: half of the clients repeat what was not answered, at other nodes under the same

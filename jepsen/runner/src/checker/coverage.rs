@@ -85,8 +85,8 @@ pub fn check(history: &[Op], asked: &Asked, fates: Result<&Fates, &str>) -> Verd
 fn kinds(counts: &BTreeMap<(Phase, &str), (usize, usize)>, asked: &Asked) -> Vec<String> {
     let mut missing = Vec::new();
     for f in workload::kinds(&asked.workload) {
-        let (ok, begun) = counts.get(&(Phase::Main, *f)).copied().unwrap_or_default();
-        let least = if RARE.contains(f) { 1 } else { LEAST_OF_A_KIND };
+        let (ok, begun) = counts.get(&(Phase::Main, f)).copied().unwrap_or_default();
+        let least = if RARE.contains(&f) { 1 } else { LEAST_OF_A_KIND };
         if ok < least {
             missing.push(format!("{f} succeeded {ok} times of {begun} in the main phase"));
         }

@@ -180,10 +180,7 @@ impl Workload for Append {
 
     async fn run(&self, stage: &Stage) -> anyhow::Result<()> {
         let keys = self.keys.clone();
-        let nodes = stage.field.size();
-        in_clients(stage, move |mut client| {
-            // What is executed twice shows as a value that is in a list twice.
-            client.repeats = nodes;
+        in_clients(stage, move |client| {
             Lists {
                 client,
                 keys: keys.clone(),
