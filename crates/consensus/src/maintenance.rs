@@ -395,7 +395,10 @@ fn compare(core: &Core, ours: Digests, reply: &wire::HelloReply) -> Option<bool>
 pub(crate) async fn stop_serving(node: &Node) {
     let core = node.core();
     if !core.health.diverged.swap(true, Ordering::AcqRel) {
-        tracing::error!(peer = core.peer, "this peer's state is wrong: it stops serving; replace it");
+        tracing::error!(
+            peer = core.peer,
+            "this peer's state is wrong: it stops serving; `quorate status` says what to do"
+        );
     }
     core.raft().runtime_config().elect(false);
     if node.is_leader()

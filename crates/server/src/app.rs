@@ -146,8 +146,12 @@ impl App {
     }
 }
 
-/// The refusal of a call for which the state could not be read: another peer can.
-pub fn unreadable(error: &StoreError) -> MetaError {
+/// The refusal of a call for which the state could not be read. Where that is this peer's damage, another can.
+pub fn unreadable(node: &Node, error: &StoreError) -> MetaError {
     tracing::error!(%error, "a read of the state failed");
-    MetaError::new(ErrorCode::ShuttingDown, "this peer cannot read its state")
+    let text = "this peer cannot read its state";
+    match node.failure() {
+        Some(_) => MetaError::new(ErrorCode::ShuttingDown, text),
+        None => MetaError::internal(text),
+    }
 }

@@ -5,7 +5,7 @@
 //! <index> <term>.<peer> .                                        an entry without commands
 //! <index> <term>.<peer> <command> <command> ... .                command = session.number:command number:hash:revision:result
 //! ```
-//! The result is 0 or the number of an error. A command that ends a claim has `:job.task.fence` behind it.
+//! The result is 0 or the number of an error. A command that completes a task or expires a claim has `:job.task.fence` behind it.
 //! A line without its last dot was torn by a crash; the next one is `loaded`.
 
 use prost::Message;
@@ -63,7 +63,7 @@ fn line(entry: &EntryInput, answers: &[Answer]) -> String {
     line + " .\n"
 }
 
-/// Job, task and fence of a command that ends a claim: whether a task was completed once cannot be told from how many were.
+/// Job, task and fence of a command that completes a task or expires a claim: whether a task was completed once cannot be told from how many were.
 fn claim(frame: &Frame) -> Option<(u64, u32, u64)> {
     if frame.number == CompleteTask::NUMBER {
         let command = CompleteTask::decode(frame.payload.clone()).ok()?;

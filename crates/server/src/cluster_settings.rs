@@ -71,7 +71,7 @@ impl ClusterSettings {
         }
         // The revision was taken before the rows are read: they are of it or newer, and looked at again if newer.
         let loaded = node.read(|reader| Current::load(reader, revision, now));
-        let loaded = loaded.map_err(|error| unreadable(&error))?;
+        let loaded = loaded.map_err(|error| unreadable(node, &error))?;
         let loaded = Arc::new(loaded);
         *self.current.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(loaded.clone());
         Ok(loaded)

@@ -127,7 +127,12 @@ impl Survivor {
 
 /// The last membership in state or log, and the entry up to which the state is applied.
 fn latest_membership(data_dir: &Path, log: &FileLog) -> io::Result<(Membership, u64)> {
-    let rows = RocksState::open(&data_dir.join("state"), RocksStateOptions::default())?.raft_rows()?;
+    let options = RocksStateOptions {
+        // Nobody is left who could give another one.
+        accept_damage: true,
+        ..RocksStateOptions::default()
+    };
+    let rows = RocksState::open(&data_dir.join("state"), options)?.raft_rows()?;
     let applied = rows.applied.map_or(0, |id| id.index);
     let mut membership = rows.membership.membership;
     let state = log.state();

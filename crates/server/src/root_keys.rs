@@ -73,7 +73,10 @@ fn unregistered(secrets: &SecretBox, known: &BTreeMap<i64, Vec<u8>>, lost: bool)
             None => new.push(RegisterRootKey { key_id, check_value }),
             Some(other) if *other == check_value => in_common += 1,
             Some(_) => {
-                let text = format!("root key {key_id} differs from the cluster's; give every peer the same root key file");
+                let text = format!(
+                    "root key {key_id} differs from the cluster's; give every peer the same root key file; if the cluster's is lost for \
+                     good, give the new one an id that was never used, and start with --root-keys-lost"
+                );
                 return Err(MetaError::exists(text));
             }
         }

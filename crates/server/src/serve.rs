@@ -287,7 +287,8 @@ async fn start_node(app: &App, place: &Settled, newcomer: &Newcomer, transport: 
     let config = &app.config;
     let settings = config.settings();
     let ballast = Arc::new(prepare_ballast(config, &settings)?);
-    let (log, state) = open_stores(config, place.identity, ballast.clone()).await?;
+    let has_others = newcomer.peers.iter().any(|address| *address != newcomer.peer_address);
+    let (log, state) = open_stores(config, place.identity, ballast.clone(), has_others).await?;
     place.identity.remember_log(&config.data_dir)?;
     let others = newcomer.peers.iter().filter(|address| **address != newcomer.peer_address);
     let loss = acknowledged::lost_entries(log.as_ref(), state.as_ref(), &transport, newcomer.incarnation.0, others).await?;
@@ -324,6 +325,7 @@ async fn open_stores(
     config: &ServerConfig,
     identity: Identity,
     ballast: Arc<Ballast>,
+    has_others: bool,
 ) -> Result<(Arc<dyn LogStore>, Arc<dyn StateEngine>), StartError> {
     let on_fatal: Arc<dyn Fn(&str) + Send + Sync> = Arc::new(|what| {
         // Nothing after a failed write or sync may be acknowledged: there is no state to go on from.
@@ -345,19 +347,26 @@ async fn open_stores(
             options.before_step = crate::failpoints::before_log_step();
         }
         let log = identity.open_log(&data_dir, options).map_err(io::Error::other)?;
-        let state = open_state(&data_dir)?;
+        let can_be_rebuilt = has_others || log.state().purged.is_none();
+        let state = open_state(&data_dir, can_be_rebuilt)?;
         Ok((Arc::new(log), Arc::new(state)))
     });
     Ok(opened.await.map_err(io::Error::other)??)
 }
 
 /// A state that is damaged is put aside and begun anew: what it held follows from the log, or is fetched from another peer.
-fn open_state(data_dir: &Path) -> io::Result<RocksState> {
+/// Where neither can be, it is all there is, and stays where it is.
+fn open_state(data_dir: &Path, can_be_rebuilt: bool) -> io::Result<RocksState> {
     let dir = data_dir.join("state");
     let error = match RocksState::open(&dir, RocksStateOptions::default()) {
         Err(error) if quorate_storage::state::is_damage(&error) => error,
         opened => return opened,
     };
+    if !can_be_rebuilt {
+        let advice = "no other peer has another one, and the log does not reach back to its beginning: restore a backup, or remove its file \
+                      DAMAGED, if there is one, and go on with what can be read";
+        return Err(io::Error::other(format!("{error}; {advice}")));
+    }
     let aside = data_dir.join(DAMAGED_STATE);
     tracing::error!(%error, aside = %aside.display(), "the state is damaged; it is put aside and built anew, under the same id");
     match std::fs::remove_dir_all(&aside) {

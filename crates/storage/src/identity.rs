@@ -4,6 +4,7 @@
 //! already voted in. The random incarnation makes the difference visible to the other peers.
 
 use crate::log::{FileLog, FileLogOptions, OpenError};
+use crate::state::RocksState;
 use quorate_model::{ClusterId, Incarnation, PeerId};
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -75,7 +76,7 @@ impl Identity {
     pub fn open_log(&self, data_dir: &Path, options: FileLogOptions) -> Result<FileLog, OpenError> {
         let dir = data_dir.join("log");
         // The state is opened after the log, so it tells about a log where an older version wrote the identity.
-        if self.log_begun || data_dir.join("state").join("ACTIVE").exists() {
+        if self.log_begun || RocksState::exists(&data_dir.join("state")) {
             FileLog::open_begun(dir, options)
         } else {
             FileLog::open(dir, options)

@@ -32,7 +32,7 @@ pub struct MutantArguments {
     /// These only, separated by commas.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
-    /// Those that a cell of the runner catches.
+    /// Those that a cell of the runner catches, by that; needs root, and a minute for each.
     #[arg(long, conflicts_with = "rotating")]
     cells: bool,
     /// One that the simulation catches, another one each day, and no control: what a check of every change has time for.
@@ -68,7 +68,7 @@ pub fn run(arguments: &MutantArguments) -> anyhow::Result<ExitCode> {
     let mutants = match (arguments.rotating, arguments.cells) {
         (true, _) => list.of_the_day(SystemTime::now()).into_iter().collect(),
         (false, true) => list.by_cells().select(&arguments.only)?,
-        (false, false) => list.select(&arguments.only)?,
+        (false, false) => list.by_seeds_and_tests().select(&arguments.only)?,
     };
     let out = match &arguments.out {
         Some(out) => std::path::absolute(out)?,

@@ -165,7 +165,7 @@ pub(super) fn at_one_revision<T>(call: &Call, query: impl Fn(&dyn Reader) -> Res
     });
     answer.map_err(|error| match error {
         QueryError::Refused(error) => error,
-        QueryError::Store(error) => crate::app::unreadable(&error),
+        QueryError::Store(error) => crate::app::unreadable(&call.node, &error),
     })
 }
 

@@ -178,7 +178,7 @@ pub async fn before_read(node: &Node, consistency: wire::Consistency, info: &Cal
 
 /// Runs a query on a consistent view.
 pub fn query<R>(node: &Node, run: impl Fn(&dyn Reader) -> Result<R, ApplyError>) -> Result<R, MetaError> {
-    node.read(|reader| run(reader)).map_err(query_error)
+    node.read(|reader| run(reader)).map_err(|error| query_error(node, error))
 }
 
 /// The same, with the revision of the state it saw.
@@ -189,9 +189,9 @@ pub fn at_one_revision<R>(node: &Node, run: impl Fn(&dyn Reader) -> Result<R, Ap
     })
 }
 
-fn query_error(error: ApplyError) -> MetaError {
+fn query_error(node: &Node, error: ApplyError) -> MetaError {
     match error {
         ApplyError::Refused(error) => error,
-        ApplyError::Store(error) => crate::app::unreadable(&error),
+        ApplyError::Store(error) => crate::app::unreadable(node, &error),
     }
 }

@@ -6,7 +6,7 @@ use super::vaults::check_access;
 use crate::app::App;
 use crate::doris::write::number_of_request;
 use crate::jobs::PeerVaults;
-use crate::limits::{AWAITED_MANIFESTS, SNAPSHOT_RESERVE};
+use crate::limits::{AWAITED_MANIFESTS, SNAPSHOT_RESERVE, WORK_LOOK};
 use prost::Message as _;
 use quorate_consensus::Node;
 use quorate_model::{ErrorCode, MetaError, Revision};
@@ -43,7 +43,7 @@ impl SnapshotsService {
 
 /// Waits until the snapshot is committed, and for a moderate one until its manifests are written. When the time is over the answer
 /// is how far it is: the snapshot is made whatever becomes of the call.
-async fn settled(node: &Node, made: wire::Snapshot, instance_id: String, info: &CallInfo) -> (Revision, wire::Snapshot) {
+async fn settled(app: &App, node: &Node, made: wire::Snapshot, instance_id: String, info: &CallInfo) -> (Revision, wire::Snapshot) {
     let until = info.deadline.checked_sub(SNAPSHOT_RESERVE).unwrap_or(info.deadline);
     let request = wire::DescribeSnapshotRequest {
         instance_id,
@@ -57,7 +57,11 @@ async fn settled(node: &Node, made: wire::Snapshot, instance_id: String, info: &
     // The command was answered by the leader: this peer may not have applied it yet.
     let mut awaited = seen;
     loop {
-        if node.wait_revision(awaited, until).await.is_err() {
+        let is_over = || app.is_closing() || Instant::now() >= until;
+        if let Err(error) = node.wait_revision(awaited, until.min(Instant::now() + WORK_LOOK)).await {
+            if error.code == ErrorCode::DeadlineExceeded && !is_over() {
+                continue;
+            }
             return (seen, shown);
         }
         seen = node.applied().revision;
@@ -66,7 +70,7 @@ async fn settled(node: &Node, made: wire::Snapshot, instance_id: String, info: &
             // It was dropped meanwhile, or given up: what is known of it is the best answer.
             Err(_) => return (seen, shown),
         }
-        if is_settled(&shown) || Instant::now() >= until {
+        if is_settled(&shown) || is_over() {
             return (seen, shown);
         }
         awaited = Revision(seen.0 + 1);
@@ -165,7 +169,7 @@ impl wire::snapshots_server::Snapshots for SnapshotsService {
             if info.dry_run {
                 return Ok((revision, made));
             }
-            Ok(settled(&node, made, instance_id, &info).await)
+            Ok(settled(&app, &node, made, instance_id, &info).await)
         };
         self.calls.waiting().around(CreateSnapshot::NAME, request, work).await
     }

@@ -58,6 +58,14 @@ impl Damage {
         );
     }
 
+    /// Takes the mark away: another generation has taken the place of what was wrong.
+    pub(super) fn lift(&self) -> io::Result<()> {
+        match fs::remove_file(self.dir.join(MARK)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     /// What a read or a write of this process has met.
     pub(super) fn met(&self) -> Option<String> {
         self.met.get().cloned()

@@ -32,6 +32,8 @@ pub struct RocksStateOptions {
     pub block_cache_bytes: usize,
     /// One memtable; up to eight exist at once, four are flushed together.
     pub memtable_bytes: usize,
+    /// Opens a state that is marked as damaged, too: for who takes what can be read of it.
+    pub accept_damage: bool,
 }
 
 impl Default for RocksStateOptions {
@@ -39,6 +41,7 @@ impl Default for RocksStateOptions {
         RocksStateOptions {
             block_cache_bytes: 64 << 20,
             memtable_bytes: 8 << 20,
+            accept_damage: false,
         }
     }
 }
@@ -79,6 +82,8 @@ impl Generation {
     }
 }
 
+/// Names the generation in use.
+const ACTIVE: &str = "ACTIVE";
 /// What a row costs in a batch beside its key and value, at most.
 const ROW_OVERHEAD_BYTES: usize = 16;
 /// Header of a batch and Raft's own rows; a membership may take more and makes the batch grow.
@@ -126,10 +131,10 @@ impl RocksState {
         fs::create_dir_all(dir)?;
         let _ = fs::remove_dir_all(dir.join("checkpoints"));
         fs::create_dir_all(dir.join("checkpoints"))?;
-        if let Some(why) = Damage::marked(dir)? {
+        if let Some(why) = Damage::marked(dir)?.filter(|_| !options.accept_damage) {
             return Err(damaged(dir, &format!("was found to be wrong ({why})")));
         }
-        let active_file = dir.join("ACTIVE");
+        let active_file = dir.join(ACTIVE);
         let number = match fs::read_to_string(&active_file) {
             Ok(text) => text
                 .trim()
@@ -181,9 +186,18 @@ impl RocksState {
         *self.view.lock().expect("nobody panics while holding this lock") = None;
     }
 
+    /// Damage is an error of its own: whoever opens a peer's state reads Raft's rows first.
     fn failed(&self, error: rocksdb::Error) -> io::Error {
         self.damage.note(&error);
-        to_io(error)
+        match error.kind() {
+            rocksdb::ErrorKind::Corruption => io::Error::new(io::ErrorKind::InvalidData, format!("state store: {error}")),
+            _ => to_io(error),
+        }
+    }
+
+    /// Whether there has been a state in `dir`.
+    pub fn exists(dir: &Path) -> bool {
+        dir.join(ACTIVE).exists()
     }
 
     fn current(&self) -> Arc<Generation> {
@@ -220,7 +234,7 @@ fn write_active(dir: &Path, number: u64) -> io::Result<()> {
     let mut file = File::create(&temporary)?;
     writeln!(file, "{number}")?;
     file.sync_all()?;
-    fs::rename(&temporary, dir.join("ACTIVE"))?;
+    fs::rename(&temporary, dir.join(ACTIVE))?;
     sync_dir(dir)
 }
 
@@ -279,8 +293,8 @@ fn open_generation(dir: &Path, number: u64, (options, cache): (&RocksStateOption
     })
 }
 
-fn read_raft_rows(db: &DB, options: &ReadOptions) -> io::Result<RaftRows> {
-    let get = |key| db.get_opt(key, options).map_err(to_io);
+fn read_raft_rows(db: &DB, options: &ReadOptions, failed: impl Fn(rocksdb::Error) -> io::Error) -> io::Result<RaftRows> {
+    let get = |key| db.get_opt(key, options).map_err(&failed);
     let bad = |error: codec::CodecError| io::Error::other(format!("state store: a row of Raft's own is damaged: {error}"));
     let mut rows = RaftRows::default();
     if let Some(value) = get(raft_keys::APPLIED)? {
@@ -321,13 +335,13 @@ impl StateEngine for RocksState {
     }
 
     fn raft_rows(&self) -> io::Result<RaftRows> {
-        read_raft_rows(self.current().db(), &ReadOptions::default())
+        read_raft_rows(self.current().db(), &ReadOptions::default(), |error| self.failed(error))
     }
 
     fn durable_applied(&self) -> io::Result<Option<LogId>> {
         let mut options = ReadOptions::default();
         options.set_read_tier(ReadTier::Persisted);
-        Ok(read_raft_rows(self.current().db(), &options)?.applied)
+        Ok(read_raft_rows(self.current().db(), &options, |error| self.failed(error))?.applied)
     }
 
     fn flush(&self) -> io::Result<()> {
@@ -348,7 +362,7 @@ impl StateEngine for RocksState {
             .and_then(|maker| maker.create_checkpoint(&dir))
             .map_err(to_io)?;
         let image = DB::open_for_read_only(&db_options(&self.options, &self.cache), &dir, false).map_err(to_io)?;
-        let mut raft = read_raft_rows(&image, &ReadOptions::default())?;
+        let mut raft = read_raft_rows(&image, &ReadOptions::default(), to_io)?;
         drop(image);
         if mutant!("checkpoint-index-remembered") {
             // What the state is at now, which the image need not be.
@@ -375,7 +389,7 @@ impl StateEngine for RocksState {
         fs::rename(&incoming, &target)?;
         sync_dir(&self.dir)?;
         let generation = open_generation(&self.dir, number, (&self.options, &self.cache), self.damage.clone())?;
-        let found = read_raft_rows(generation.db(), &ReadOptions::default())?;
+        let found = read_raft_rows(generation.db(), &ReadOptions::default(), to_io)?;
         if mutant!("sessions-missing-from-checkpoint") {
             generation.forget_slots()?;
         }
@@ -387,6 +401,7 @@ impl StateEngine for RocksState {
         }
         fail::fail_point!("install_named");
         write_active(&self.dir, number)?;
+        self.damage.lift()?;
         fail::fail_point!("install_activated");
         let old = std::mem::replace(
             &mut *self.active.write().expect("nobody panics while holding this lock"),

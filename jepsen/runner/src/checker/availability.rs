@@ -63,7 +63,7 @@ pub fn check(history: &[Op], asked: &Asked) -> Verdict {
         for (name, kind) in &kinds {
             let first = kind.first_success(window.from);
             let deadline = window.from + window.bound_ns;
-            if let Some(first) = first.filter(|first| *first <= deadline) {
+            if let Some(first) = first.filter(|first| *first <= deadline.min(window.until)) {
                 recoveries.insert((window.from, *name), first - window.from);
                 demanded.extend((window.until >= deadline).then_some(window.from));
             } else if window.until >= deadline && kind.tries(deadline - window.bound_ns / 3, deadline) >= LEAST_TRIES {

@@ -186,3 +186,10 @@ fn quiet_spans_are_those_without_harm() {
     let story = pause(0);
     assert_eq!(quiet_spans(&story.ops), [(0, 2_000 * MS), (20_000 * MS, 29_851 * MS)]);
 }
+
+#[test]
+fn every_fault_that_is_named_here_exists() {
+    for name in HARMLESS.iter().chain(&KNOWN).chain(&NO_RESTART) {
+        assert!(crate::nemesis::kinds().contains(name), "{name}");
+    }
+}

@@ -80,11 +80,11 @@ pub fn check(fates: &Fates, jobs: &BTreeMap<u64, Listed>) -> Result<(), String> 
     }
 }
 
-/// Claims of workers that were stopped for so long that these must have expired: a worker that was killed has forgotten its
+/// Claims of workers that were stopped for so long that these must have expired, and did not: a worker that was killed has forgotten its
 /// own; one that was paused may renew them when it goes on, so its pause must have been longer than the lease, with one
 /// leader, who counts it, and with load that was answered. Left out are claims of jobs that ended otherwise, and those whose
 /// completion was on its way already.
-pub fn must_have_expired(history: &[Op], fates: &Fates) -> Vec<Claim> {
+pub fn not_expired(history: &[Op], fates: &Fates) -> Vec<Claim> {
     let completed = completed_jobs(history);
     let accepted: BTreeSet<Claim> = ended(fates, COMPLETE_TASK).flatten().collect();
     let mut claims = Vec::new();
@@ -100,7 +100,8 @@ pub fn must_have_expired(history: &[Op], fates: &Fates) -> Vec<Claim> {
             claims.extend(claims_in(&op.value));
         }
     }
-    claims.retain(|claim| completed.contains(&claim.job) && !accepted.contains(claim));
+    let expired: BTreeSet<Claim> = ended(fates, EXPIRE_CLAIM).flatten().collect();
+    claims.retain(|claim| completed.contains(&claim.job) && !accepted.contains(claim) && !expired.contains(claim));
     claims
 }
 

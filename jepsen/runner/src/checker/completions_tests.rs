@@ -30,7 +30,7 @@ fn story(mode: &str, until: u64, term: impl Fn(u64) -> u64, state: &str) -> Stor
 }
 
 fn count(story: &Story, log: &[&str]) -> usize {
-    must_have_expired(&story.ops, &fates(log)).len()
+    not_expired(&story.ops, &fates(log)).len()
 }
 
 #[test]
@@ -39,6 +39,14 @@ fn a_killed_worker_loses_its_claims_however_short_it_is_away() {
     assert_eq!(count(&story("kill", 4, |_| 1, "cancelled"), &[]), 0, "its job ended otherwise");
     let on_its_way = ["9.1:135:1:0:11.0.3"];
     assert_eq!(count(&story("kill", 4, |_| 1, "completed"), &on_its_way), 0, "it had reported");
+    let expired = ["9.1:134:1:0:11.0.3"];
+    assert_eq!(count(&story("kill", 4, |_| 1, "completed"), &expired), 0);
+    let another = ["9.1:134:1:0:11.1.3"];
+    assert_eq!(
+        count(&story("kill", 4, |_| 1, "completed"), &another),
+        1,
+        "one claim's end says nothing of another"
+    );
 }
 
 #[test]

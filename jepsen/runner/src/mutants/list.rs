@@ -93,6 +93,12 @@ impl List {
         Ok(chosen)
     }
 
+    /// Those that something quicker than a cell catches: all of them.
+    pub fn by_seeds_and_tests(mut self) -> List {
+        self.mutant.retain(|mutant| !mutant.is_by_cell());
+        self
+    }
+
     /// Those that a cell catches.
     pub fn by_cells(mut self) -> List {
         self.mutant.retain(Mutant::is_by_cell);
