@@ -7,6 +7,7 @@ use quorate_consensus::applier::{Applier, Group};
 use quorate_model::{RequestId, SessionId, StampedTime};
 use quorate_state_machine::commands::{CreateInstance, Numbered, OpenSession, PutAttribute};
 use quorate_state_machine::frame::{self, Frame};
+use quorate_state_machine::level::LEVEL;
 use quorate_state_machine::{EntryInput, EntryKind, Position};
 use quorate_storage::codec::{LeaderId, LogId};
 use quorate_storage::state::{RocksState, RocksStateOptions};
@@ -60,7 +61,7 @@ fn main() {
     let total = arguments.next().unwrap_or(300) * 1_000;
     let dir = tempfile::tempdir().expect("temporary directory");
     let engine = RocksState::open(dir.path(), RocksStateOptions::default()).expect("opens");
-    let applier = Applier::open(Arc::new(engine), None).expect("opens");
+    let applier = Applier::open(Arc::new(engine), LEVEL, None).expect("opens");
     let create = CreateInstance {
         instance_id: "bench".to_owned(),
         ..CreateInstance::default()

@@ -5,12 +5,13 @@ use crate::convert;
 use crate::row_cache::RowCache;
 use quorate_model::{Revision, StampedTime};
 use quorate_state_machine::digest::Digests;
-use quorate_state_machine::{Answer, EntryInput, Machine};
+use quorate_state_machine::{Answer, EntryInput, Machine, MachineError};
 use quorate_storage::codec::{LogId, StoredMembership};
 use quorate_storage::state::{StateEngine, read_with};
 use std::collections::VecDeque;
+use std::error::Error;
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use tokio::sync::{oneshot, watch};
 
 /// Digests of this many recent entries are kept for the comparison between peers.
@@ -51,6 +52,8 @@ pub struct AppliedState {
     /// Latest time stamped by a leader.
     pub stamped: StampedTime,
     pub digests: Digests,
+    /// The cluster's level.
+    pub level: u32,
 }
 
 /// Applies groups in order.
@@ -61,6 +64,10 @@ pub struct Applier {
     /// Digests of recent entries; a lock of its own, because peers ask while a write of the store may take long.
     ring: Mutex<VecDeque<Digests>>,
     applied: watch::Sender<AppliedState>,
+    /// The highest level this build knows.
+    known_level: u32,
+    /// Why only a newer build can go on.
+    outdated: OnceLock<String>,
     /// Appends what was applied to a file that is never purged (feature `audit`).
     audit: Option<Audit>,
 }
@@ -68,8 +75,8 @@ pub struct Applier {
 type GroupAnswers = io::Result<Vec<Vec<Answer>>>;
 
 impl Applier {
-    pub fn open(engine: Arc<dyn StateEngine>, audit: Option<Audit>) -> io::Result<Applier> {
-        let machine = load_machine(engine.as_ref())?;
+    pub fn open(engine: Arc<dyn StateEngine>, known_level: u32, audit: Option<Audit>) -> io::Result<Applier> {
+        let machine = load_machine(engine.as_ref(), known_level).map_err(io::Error::other)?;
         let (applied, _) = watch::channel(AppliedState::default());
         let applier = Applier {
             engine,
@@ -77,6 +84,8 @@ impl Applier {
             rows: Mutex::default(),
             ring: Mutex::default(),
             applied,
+            known_level,
+            outdated: OnceLock::new(),
             audit,
         };
         applier.reload()?;
@@ -113,6 +122,26 @@ impl Applier {
         ring.iter().rev().take(count).rev().copied().collect()
     }
 
+    /// Why only a newer build can go on: it has come to a level or to a command that this one does not know.
+    pub fn outdated(&self) -> Option<&str> {
+        self.outdated.get().map(String::as_str)
+    }
+
+    /// What made openraft fail, in our own words if they say more.
+    pub(crate) fn explain(&self, failure: impl Into<Box<dyn Error + Send + Sync>>) -> io::Error {
+        match self.outdated() {
+            Some(why) => io::Error::other(why.to_owned()),
+            None => io::Error::other(failure),
+        }
+    }
+
+    fn refused(&self, error: MachineError) -> io::Error {
+        if error.wants_newer_build() {
+            let _ = self.outdated.set(error.to_string());
+        }
+        io::Error::other(error)
+    }
+
     /// Applies one group and makes it visible.
     pub fn apply(&self, group: &Group) -> GroupAnswers {
         let mut machine = self.machine.lock().expect("an apply error stops the process");
@@ -120,7 +149,7 @@ impl Applier {
         let applied = read_with(self.engine.as_ref(), |reader| {
             machine.apply_group(&rows.over(reader), &group.entries)
         });
-        let applied = applied.map_err(io::Error::other)?;
+        let applied = applied.map_err(|error| self.refused(error))?;
         if let Some(audit) = &self.audit {
             audit(AuditEvent::Applied {
                 entries: &group.entries,
@@ -144,7 +173,7 @@ impl Applier {
     /// Takes over the state as the engine now holds it: at start, and after a checkpoint was installed.
     pub fn reload(&self) -> io::Result<()> {
         let mut machine = self.machine.lock().expect("an apply error stops the process");
-        *machine = load_machine(self.engine.as_ref())?;
+        *machine = load_machine(self.engine.as_ref(), self.known_level).map_err(|error| self.refused(error))?;
         self.rows.lock().expect("an apply error stops the process").clear();
         self.ring.lock().expect("no panic while held").clear();
         let rows = self.engine.raft_rows()?;
@@ -167,12 +196,13 @@ impl Applier {
             revision,
             stamped,
             digests,
+            level: machine.level(),
         });
     }
 }
 
-fn load_machine(engine: &dyn StateEngine) -> io::Result<Machine> {
-    read_with(engine, Machine::open).map_err(io::Error::other)
+fn load_machine(engine: &dyn StateEngine, known_level: u32) -> Result<Machine, MachineError> {
+    read_with(engine, |reader| Machine::open_knowing(reader, known_level))
 }
 
 /// Hands groups to the applier.

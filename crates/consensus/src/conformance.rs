@@ -21,6 +21,7 @@ use crate::state_adapter::StateAdapter;
 use crate::types::TypeConfig;
 use openraft::StorageError;
 use openraft::testing::log::{StoreBuilder, Suite};
+use quorate_state_machine::level::LEVEL;
 use quorate_storage::log::{Completion, FileLog, FileLogOptions, LogStore, MemoryLog};
 use quorate_storage::state::{MemoryState, RocksState, RocksStateOptions, StateEngine};
 use std::sync::Arc;
@@ -31,7 +32,7 @@ fn temp_dir() -> TempDir {
 }
 
 fn adapters(log: impl LogStore, state: impl StateEngine, inline: bool) -> (LogAdapter, StateAdapter) {
-    let applier = Arc::new(Applier::open(Arc::new(state), None).expect("an empty state opens"));
+    let applier = Arc::new(Applier::open(Arc::new(state), LEVEL, None).expect("an empty state opens"));
     let apply = if inline {
         ApplyHandle::Inline(applier)
     } else {

@@ -6,7 +6,7 @@
 
 use crate::node::{Core, Node};
 use crate::state_adapter::run_blocking;
-use quorate_state_machine::{Machine, digest};
+use quorate_state_machine::{Machine, MachineError, digest};
 use quorate_storage::state::read_with;
 use std::io;
 use std::sync::Arc;
@@ -82,7 +82,7 @@ struct Mismatch {
 
 async fn scan(core: &Arc<Core>) -> io::Result<Option<Mismatch>> {
     let (engine, watched) = (core.applier.engine().clone(), Arc::downgrade(core));
-    let inline = core.settings.inline_apply;
+    let (inline, known_level) = (core.settings.inline_apply, core.settings.level);
     let scanned = run_blocking(inline, move || {
         // A simulation has no other thread that could use the pause.
         let mut go_on = || {
@@ -92,10 +92,10 @@ async fn scan(core: &Arc<Core>) -> io::Result<Option<Mismatch>> {
             watched.upgrade().is_some_and(|core| !core.is_stopping())
         };
         read_with(engine.as_ref(), |reader| {
-            let digests = Machine::open(reader)?.digests();
+            let digests = Machine::open_knowing(reader, known_level)?.digests();
             Ok(digest::recompute_content_in_steps(reader, STEP_ROWS, &mut go_on)?.map(|found| (digests, found)))
         })
-        .map_err(|error: quorate_state_machine::StoreError| io::Error::other(error))
+        .map_err(|error: MachineError| io::Error::other(error))
     });
     let Some((digests, found)) = scanned.await? else {
         return Ok(None);

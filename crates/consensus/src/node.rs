@@ -119,7 +119,7 @@ impl Node {
     /// Starts the member: recovers log and state, then takes part in elections.
     pub async fn start(parts: NodeParts) -> io::Result<Node> {
         let config = parts.settings.raft_config(parts.cluster.to_string()).map_err(io::Error::other)?;
-        let applier = Arc::new(Applier::open(parts.state.clone(), parts.audit)?);
+        let applier = Arc::new(Applier::open(parts.state.clone(), parts.settings.level, parts.audit)?);
         let apply = if parts.settings.inline_apply {
             ApplyHandle::Inline(applier.clone())
         } else {
@@ -148,7 +148,7 @@ impl Node {
             state_adapter.clone(),
         )
         .await
-        .map_err(io::Error::other)?;
+        .map_err(|fatal| applier.explain(fatal))?;
         let (local, proposals) = mpsc::channel(MAX_WAITING_COMMANDS);
         let (read_barrier, readers) = mpsc::channel(MAX_WAITING_COMMANDS);
         let core = Arc::new(Core {
@@ -415,8 +415,12 @@ impl Node {
         }
     }
 
-    /// Why this peer no longer takes part, if its log, its state or openraft failed: the process must end and start anew.
+    /// Why this peer no longer takes part, if its build is too old, or its log, its state or openraft failed: the process must end
+    /// and start anew.
     pub fn failure(&self) -> Option<String> {
+        if let Some(why) = self.core.applier.outdated() {
+            return Some(why.to_owned());
+        }
         if let Some(what) = self.core.applier.engine().damage() {
             return Some(format!("its state is damaged ({what}) and is built anew at the next start"));
         }

@@ -2,6 +2,7 @@
 
 use crate::disk::DiskBounds;
 use quorate_model::mutant;
+use quorate_state_machine::level::LEVEL;
 use std::time::Duration;
 
 /// Timing of elections. Detection takes up to `election_max` plus a random time in `election_min..election_max`,
@@ -53,6 +54,8 @@ pub struct Settings {
     pub content_scan_interval: Duration,
     /// How fast a checkpoint is sent to one peer, unless the transfer restores the quorum; 0 for as fast as it goes.
     pub checkpoint_bytes_per_second: u64,
+    /// The highest level of the cluster that this peer knows: its build's. Tests stand in for other builds by it.
+    pub level: u32,
     /// Apply inline instead of on a thread: simulations only.
     pub inline_apply: bool,
 }
@@ -71,6 +74,7 @@ impl Default for Settings {
             disk: DiskBounds::DEFAULT,
             content_scan_interval: Duration::from_secs(86_400),
             checkpoint_bytes_per_second: 64 << 20,
+            level: LEVEL,
             inline_apply: false,
         }
     }

@@ -144,7 +144,10 @@ async fn reason_to_end(app: &App, node: &Node, place: &Settled) -> StartError {
             place.cluster,
             data_dir.display()
         )),
-        failure = node.failed() => StartError::Failed { peer: place.peer, failure },
+        failure = node.failed() => match node.core().applier.outdated() {
+            Some(why) => StartError::Place(why.to_owned()),
+            None => StartError::Failed { peer: place.peer, failure },
+        },
         loss = node.core().own_log.lost() => retire(data_dir, &loss),
     }
 }

@@ -1,6 +1,7 @@
 //! What a command is, and what it may touch while it is applied.
 
 use crate::changes::ChangeList;
+use crate::level;
 use crate::record::Counters;
 use crate::store::{Reader, StoreError};
 use crate::view::View;
@@ -150,6 +151,11 @@ impl<'a, 'base> ApplyContext<'a, 'base> {
     /// The entry's stamped time: never goes back along the log.
     pub fn now(&self) -> StampedTime {
         self.now
+    }
+
+    /// What a later build does otherwise, it does from a level on.
+    pub fn level(&self) -> Result<u32, StoreError> {
+        level::of(self.view)
     }
 
     /// The state before this command.

@@ -1,7 +1,8 @@
 //! The command table. Adding a command: a file below, one line here with the next free number, one line in the server's
 //! RPC table.
 //!
-//! A number is never reused and an applied command never changes its meaning: the log of a running cluster holds it.
+//! A number is never reused, and an applied command changes its meaning only from a level on ([`crate::level`]): the log of a running
+//! cluster holds it, and peers of other builds apply it, too.
 
 use crate::command::{ApplyContext, ApplyError, Command};
 use bytes::Bytes;
@@ -140,6 +141,7 @@ command_table! {
     155 clone_instance CloneInstance;
     156 compact_snapshot CompactSnapshot;
     157 decouple_instance DecoupleInstance;
+    158 raise_level RaiseLevel;
 }
 
 /// First words of commands that give space back, or end what occupies some.

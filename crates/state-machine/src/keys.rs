@@ -125,6 +125,8 @@ pub enum RecordTable {
     BaseScope = 80,
     /// cluster id u128 -> Lineage: which cluster it was recovered from
     Lineage = 90,
+    /// () -> LevelRecord; no row: level 1
+    Level = 91,
 }
 
 /// Versioned tables. Numbers are stored; never reuse one.

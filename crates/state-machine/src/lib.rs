@@ -31,6 +31,7 @@ pub mod instance_snapshots;
 pub mod instances;
 pub mod jobs;
 pub mod keys;
+pub mod level;
 pub mod limits;
 pub mod machine;
 pub mod nodes;

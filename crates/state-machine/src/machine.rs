@@ -2,6 +2,7 @@
 
 use crate::changes::{Change, ChangeList};
 use crate::command::{Answer, ApplyContext, ApplyError, read_record};
+use crate::commands::{Numbered, RaiseLevel};
 use crate::digest::{self, Digests};
 use crate::frame::{self, Frame};
 use crate::keys::{COUNTERS_KEY, DIGESTS_KEY};
@@ -10,7 +11,7 @@ use crate::session::{self, Admission};
 use crate::store::{Reader, StoreError};
 use crate::versioned::rows::cleanup_row;
 use crate::view::View;
-use crate::{commands, limits};
+use crate::{commands, level, limits};
 use bytes::Bytes;
 use prost::Message;
 use quorate_model::{ErrorCode, MetaError, Revision, StampedTime};
@@ -56,12 +57,21 @@ pub struct Applied {
 pub enum MachineError {
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("entry {index} holds command {number}, which this version does not know; upgrade this peer")]
+    #[error("entry {index} holds command {number}, which this build does not know; install a newer build")]
     UnknownCommand { index: u64, number: u32 },
+    #[error("the cluster is at level {level}, this build knows up to {known}; install a newer build")]
+    UnknownLevel { level: u32, known: u32 },
     #[error("entry {index}: {error}")]
     Malformed { index: u64, error: frame::FrameError },
     #[error("entry {index} follows entry {expected_after}: entries must be applied in order")]
     OutOfOrder { index: u64, expected_after: u64 },
+}
+
+impl MachineError {
+    /// Whether a newer build can go on where this one must stop.
+    pub fn wants_newer_build(&self) -> bool {
+        matches!(self, MachineError::UnknownCommand { .. } | MachineError::UnknownLevel { .. })
+    }
 }
 
 /// The in-memory part of the state: what every command needs, kept equal to its rows.
@@ -69,17 +79,32 @@ pub enum MachineError {
 pub struct Machine {
     counters: Counters,
     digests: Digests,
+    level: u32,
+    /// The highest level this build knows.
+    known_level: u32,
 }
 
 impl Machine {
     /// Reads the machine's rows from a state as it was left.
-    pub fn open(reader: &dyn Reader) -> Result<Machine, StoreError> {
+    pub fn open(reader: &dyn Reader) -> Result<Machine, MachineError> {
+        Machine::open_knowing(reader, level::LEVEL)
+    }
+
+    /// As a build that knows levels up to this one.
+    pub fn open_knowing(reader: &dyn Reader, known_level: u32) -> Result<Machine, MachineError> {
+        // First of all: a state of a later level may hold what this build misreads.
+        let level = read_level(reader, known_level)?;
         let counters = read_record::<Counters>(reader, COUNTERS_KEY)?.unwrap_or_default();
         let digests = match read_record::<DigestRecord>(reader, DIGESTS_KEY)? {
             None => Digests::default(),
             Some(record) => Digests::from_record(&record).ok_or_else(|| StoreError("digest row is damaged".to_owned()))?,
         };
-        Ok(Machine { counters, digests })
+        Ok(Machine {
+            counters,
+            digests,
+            level,
+            known_level,
+        })
     }
 
     pub fn revision(&self) -> Revision {
@@ -92,6 +117,11 @@ impl Machine {
 
     pub fn digests(&self) -> Digests {
         self.digests
+    }
+
+    /// The level of the state.
+    pub fn level(&self) -> u32 {
+        self.level
     }
 
     /// Applies entries in order. The caller must write the batch before it applies more or answers anyone; after an
@@ -213,6 +243,9 @@ impl Machine {
                         written_at: version.written_at.0,
                         superseded_at,
                     }));
+                if frame.number == RaiseLevel::NUMBER {
+                    self.level = read_level(view, self.known_level)?;
+                }
                 Ok(body)
             }
         };
@@ -227,6 +260,14 @@ impl Machine {
         work.bytes += change.key.len() + change.value.as_ref().map_or(0, Bytes::len);
         work.link.write(&change.key, change.value.as_deref());
         view.write(change, |key, before, after| self.digests.row_changed(key, before, after))
+    }
+}
+
+/// The level of a state that a build which knows levels up to `known` may go on with.
+fn read_level(reader: &dyn Reader, known: u32) -> Result<u32, MachineError> {
+    match level::of(reader)? {
+        level if level > known => Err(MachineError::UnknownLevel { level, known }),
+        level => Ok(level),
     }
 }
 

@@ -92,6 +92,13 @@ pub struct SlotRecord {
     pub other_hashes: Vec<u64>,
 }
 
+/// What commands mean ([`crate::level`]).
+#[derive(Clone, Copy, PartialEq, Message)]
+pub struct LevelRecord {
+    #[prost(uint32, tag = "1")]
+    pub level: u32,
+}
+
 /// The two digests of the state (design.md 5, divergence).
 #[derive(Clone, PartialEq, Message)]
 pub struct DigestRecord {

@@ -532,6 +532,7 @@ fn every_command_has_golden_bytes() {
     rows.extend(snapshots::commands());
     rows.extend(snapshots::instance_commands());
     rows.extend(snapshots::clone_commands());
+    rows.push(command(RaiseLevel { level: 300 }, "08ac02"));
     check(&rows);
     let missing: Vec<_> = COMMANDS
         .iter()
@@ -553,6 +554,7 @@ const RECORD_SOURCES: &[&str] = &[
 fn every_stored_record_has_golden_bytes() {
     let mut rows = records();
     rows.push(lineage());
+    rows.push(record(LevelRecord { level: 300 }, "08ac02"));
     rows.extend(front_records());
     rows.extend(marked());
     rows.extend(jobs::records());
@@ -664,6 +666,7 @@ fn command_numbers_are_frozen() {
         (155, "clone_instance"),
         (156, "compact_snapshot"),
         (157, "decouple_instance"),
+        (158, "raise_level"),
     ];
     for (number, name) in frozen {
         assert_eq!(info(number).map(|info| info.name), Some(name));

@@ -102,7 +102,8 @@ fn an_unknown_command_and_a_malformed_entry_stop_the_peer() {
     let mut bench = Bench::new();
     let mut frame = support::testing::command_frame(0, 0, &quorate_state_machine::commands::OpenSession {});
     frame.number = 60_000;
-    assert!(bench.apply(&[entry(1, 5, &[frame])]).is_err());
+    let unknown = bench.apply(&[entry(1, 5, &[frame])]).expect_err("nobody knows this command");
+    assert!(unknown.wants_newer_build(), "{unknown}");
     let mut bench = Bench::new();
     let malformed = EntryInput {
         position: Position {
