@@ -109,8 +109,8 @@ fn render(status: &StatusReply) -> String {
     };
     out += &format!("{health}\n\n");
     out += &format!(
-        "cluster {}   term {}   revision {}   seen by peer {}\n\n",
-        status.cluster_id, status.term, status.revision, status.peer_id
+        "cluster {}   level {}   term {}   revision {}   seen by peer {}\n\n",
+        status.cluster_id, status.level, status.term, status.revision, status.peer_id
     );
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);

@@ -10,6 +10,7 @@ use crate::node::Node;
 use crate::transport::{Channel, Transport};
 use crate::types::PeerNode;
 use quorate_model::{ClusterId, ErrorCode, Incarnation, MetaError, PeerId};
+use quorate_state_machine::level::LEVEL;
 use quorate_wire::quorate::peer as wire;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -65,6 +66,7 @@ pub fn hello_while_empty(newcomer: &Newcomer) -> wire::HelloReply {
         public_address: newcomer.public_address.clone(),
         unix_ms: env::wall_clock().0,
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        level: LEVEL,
         ..Default::default()
     }
 }
@@ -168,7 +170,7 @@ pub async fn find_place(newcomer: &Newcomer, transport: &Arc<dyn Transport>) -> 
 
 /// Asks the other peers for a place until the leader gives one; why there is none for this peer, if that will not change.
 pub async fn join(newcomer: &Newcomer, transport: &Arc<dyn Transport>) -> Result<(ClusterId, PeerId), String> {
-    let refused_for_good = ErrorCode::AlreadyExists.row().number;
+    let refused_for_good = [ErrorCode::AlreadyExists, ErrorCode::PreconditionFailed].map(|code| code.row().number);
     loop {
         for address in newcomer.peers.iter().filter(|address| **address != newcomer.peer_address) {
             let request = wire::JoinRequest {
@@ -177,13 +179,14 @@ pub async fn join(newcomer: &Newcomer, transport: &Arc<dyn Transport>) -> Result
                 incarnation: newcomer.incarnation.0,
                 new_address: !newcomer.replace,
                 forwarded: false,
+                level: LEVEL,
             };
             match transport.client(address, 0, 0, Channel::Forward).join(request).await {
                 Ok(reply) if reply.error.is_none() && reply.peer_id != 0 => {
                     let cluster = parse_cluster(&reply.cluster_id).ok_or("the leader sent no cluster id")?;
                     return Ok((cluster, PeerId(reply.peer_id)));
                 }
-                Ok(wire::JoinReply { error: Some(refusal), .. }) if refusal.code == refused_for_good => return Err(refusal.message),
+                Ok(wire::JoinReply { error: Some(refusal), .. }) if refused_for_good.contains(&refusal.code) => return Err(refusal.message),
                 Ok(reply) => tracing::info!(%address, error = ?reply.error.map(|error| error.message), "no place was given yet"),
                 Err(error) => tracing::info!(%address, %error, "no place was given yet"),
             }

@@ -27,6 +27,7 @@ pub mod failpoints;
 mod forward;
 mod kept_tail;
 mod lanes;
+mod level;
 mod log_adapter;
 pub mod maintenance;
 pub mod membership;

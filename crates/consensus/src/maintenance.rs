@@ -327,6 +327,7 @@ async fn exchange_health(node: Node) {
             stop_serving(&node).await;
         }
         crate::disk::watch(&node).await;
+        crate::level::raise(&node).await;
         watch_clock(&core);
         // The first rounds follow each other quickly, so that a fresh cluster's status is soon right.
         let missing = others.iter().any(|(peer, _)| core.health.recent(*peer).is_none()) || others.is_empty();

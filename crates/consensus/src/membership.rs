@@ -82,6 +82,7 @@ impl Node {
             let text = format!("the newcomer is being added as peer {peer}; ask again");
             return Err(MetaError::new(ErrorCode::OutcomeUnknown, text));
         }
+        self.admit_build(request.level)?;
         let holder = members.iter().find(|(_, node)| node.peer_address == request.peer_address);
         if let Some((holder, _)) = holder.filter(|_| request.new_address) {
             let address = &request.peer_address;
@@ -178,6 +179,7 @@ impl Node {
             incarnation: greeting.incarnation,
             new_address: !replace,
             forwarded: true,
+            level: greeting.level,
         };
         let peer = self.join(request).await?;
         Ok(Added { peer, was_member })

@@ -272,6 +272,7 @@ impl Node {
             disk_low,
             disk_total_bytes: disk.total_bytes,
             findings: core.own_findings.lock().expect("no panic while held").clone(),
+            level: core.settings.level,
         }
     }
 

@@ -1,5 +1,6 @@
 //! Who leads, who lags, what is wrong and what to do about it.
 
+use crate::level;
 use crate::maintenance::MAX_CLOCK_OFFSET_MS;
 use crate::node::{Core, Node};
 use quorate_wire::quorate::peer::PeerFinding;
@@ -70,6 +71,7 @@ impl Node {
                 disk_total_bytes: hello.disk_total_bytes,
                 state_damaged: hello.state_damaged,
                 last_contact_ms: if own { Some(0) } else { core.health.last_contact_ms(*peer) },
+                level: if reachable { level::known(hello.level) } else { 0 },
             });
         }
         let (leader, last_leader) = leadership(metrics.current_leader, &peers);
@@ -87,6 +89,7 @@ impl Node {
             findings,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             last_leader_id: last_leader,
+            level: applied.level,
         }
     }
 }
@@ -174,6 +177,7 @@ fn findings(leader: u64, peers: &[wire::PeerStatus], heartbeat_ms: u64) -> Vec<w
             found.push(silence(peer, reachable.saturating_sub(needed)));
         }
     }
+    found.extend(older_builds(peers));
     found
 }
 
@@ -248,6 +252,22 @@ fn surroundings(peer: &wire::PeerStatus, heartbeat_ms: u64) -> Vec<wire::Finding
         found.push(finding(false, name(peer), text, advice));
     }
     found
+}
+
+/// Peers whose builds know no level as high as others' do: until they are newer, too, the cluster's goes no higher than theirs.
+fn older_builds(peers: &[wire::PeerStatus]) -> Vec<wire::Finding> {
+    let highest = peers.iter().map(|peer| peer.level).max().unwrap_or(0);
+    let older = peers.iter().filter(|peer| peer.reachable && peer.level < highest);
+    let told = older.map(|peer| wire::Finding {
+        severity: "advice".to_owned(),
+        object: name(peer),
+        text: format!(
+            "its build knows levels up to {}, another's up to {highest}: it holds the cluster's level back",
+            peer.level
+        ),
+        advice: "install the newer build on it, too".to_owned(),
+    });
+    told.collect()
 }
 
 #[cfg(test)]

@@ -66,6 +66,7 @@ async fn metrics(State(app): State<Arc<App>>) -> Response {
         let core = node.core();
         metrics.applied_index.set(applied.index as i64);
         metrics.revision.set(applied.revision.0 as i64);
+        metrics.level.set(i64::from(applied.level));
         metrics.term.set(applied.term as i64);
         metrics.is_leader.set(i64::from(node.is_leader()));
         metrics.log_bytes.set(core.log.stored_bytes() as i64);

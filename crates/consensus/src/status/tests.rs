@@ -134,6 +134,15 @@ const FAULTS: &[Fault] = &[
         advice: "start the missing peers",
     },
     Fault {
+        name: "a peer has an older build than the others, in the middle of an upgrade",
+        leader: 1,
+        harm: |peers| (peers[0].level, peers[1].level, peers[2].level) = (2, 1, 2),
+        severity: "advice",
+        object: "peer 2",
+        text: "its build knows levels up to 1, another's up to 2: it holds the cluster's level back",
+        advice: "install the newer build on it",
+    },
+    Fault {
         name: "a learner is not promoted",
         leader: 1,
         harm: |peers| {

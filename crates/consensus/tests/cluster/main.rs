@@ -5,6 +5,7 @@ mod content;
 mod disks;
 mod divergence;
 mod elections;
+mod levels;
 mod lost_entries;
 mod no_quorum;
 mod restarts;

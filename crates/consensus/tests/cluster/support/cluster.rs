@@ -14,6 +14,7 @@ use quorate_storage::log::{FileLog, FileLogOptions, LogStore};
 use quorate_storage::state::{RocksState, RocksStateOptions, StateEngine};
 use quorate_wire::quorate::peer as wire;
 use quorate_wire::quorate::v1::GetAttributeRequest;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -178,6 +179,11 @@ impl Cluster {
 
     /// Starts a peer on what its directory holds.
     pub async fn start_peer(&mut self, position: usize) {
+        self.try_start_peer(position).await.expect("the node starts");
+    }
+
+    /// Starts a peer that may be refused; its directory is closed then.
+    pub async fn try_start_peer(&mut self, position: usize) -> io::Result<()> {
         let transport = self.transport(position);
         let peer = &mut self.peers[position];
         let (cluster, id) = peer.place.expect("this peer has found its place");
@@ -200,9 +206,17 @@ impl Cluster {
             audit: None,
             disk_space: Arc::new(move || *disk.lock().expect("no panic while held")),
         };
-        let node = Node::start(parts).await.expect("the node starts");
-        self.links.listen(&peer.newcomer.peer_address, Some(Endpoint::Member(node.clone())));
-        peer.node = Some(node);
+        match Node::start(parts).await {
+            Ok(node) => {
+                self.links.listen(&peer.newcomer.peer_address, Some(Endpoint::Member(node.clone())));
+                peer.node = Some(node);
+                Ok(())
+            }
+            Err(error) => {
+                peer.close().await;
+                Err(error)
+            }
+        }
     }
 
     /// Ends a peer as a crash does: nothing is handed over, and what the state has not flushed is lost.
@@ -233,6 +247,7 @@ impl Cluster {
             incarnation: peer.newcomer.incarnation.0,
             new_address: false,
             forwarded: false,
+            level: self.settings.level,
         };
         let reply = self.node(leader).handle_join(request).await;
         assert_eq!(reply.error, None);
@@ -269,15 +284,21 @@ impl Cluster {
         self.peers[position].stores.as_ref().expect("this peer runs").0.as_ref()
     }
 
-    /// Stops a peer in good order, changes its state behind its back and starts it again.
-    pub async fn tamper(&mut self, position: usize, change: impl FnOnce(&dyn StateEngine)) {
-        self.converge().await;
+    /// Stops a peer in good order.
+    pub async fn stop(&mut self, position: usize) {
         let peer = &mut self.peers[position];
         self.links.listen(&peer.newcomer.peer_address, None);
         let node = peer.node.take().expect("this peer runs");
         node.shutdown().await;
         drop(node);
         peer.close().await;
+    }
+
+    /// Stops a peer in good order, changes its state behind its back and starts it again.
+    pub async fn tamper(&mut self, position: usize, change: impl FnOnce(&dyn StateEngine)) {
+        self.converge().await;
+        self.stop(position).await;
+        let peer = &self.peers[position];
         let state = RocksState::open(&peer.dir.join("state"), RocksStateOptions::default()).expect("the state opens");
         change(&state);
         state.flush().expect("flushed");
