@@ -35,7 +35,7 @@ pub struct Asked {
     pub nodes: usize,
     /// Length of the main phase.
     pub seconds: u64,
-    /// Operations a second.
+    /// Answered operations a second, on average.
     pub rate: u64,
     /// Timing of elections: `lan` or `wan`.
     #[serde(default = "default_profile")]

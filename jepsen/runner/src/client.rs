@@ -72,6 +72,8 @@ pub struct Client {
     pub random: Random,
     process: u64,
     home: Home,
+    /// Which group of clients it is in, from 0; those of one share keys.
+    pub group: usize,
     /// By node; made when it is used, and anew after it broke: a connection that was cut waits long before it tries again.
     links: Vec<Option<Channel>>,
     /// By node: until when it is left alone.
@@ -81,8 +83,6 @@ pub struct Client {
     /// Further attempts for a write whose outcome is unknown, each at another node under the same request id.
     pub repeats: usize,
     pub timeout: Duration,
-    /// When the next operation is due.
-    due: Instant,
 }
 
 impl Client {
@@ -94,13 +94,13 @@ impl Client {
             random: stage.random(process),
             process,
             home,
+            group: 0,
             links: vec![None; stage.field.size()],
             silent_until: vec![None; stage.field.size()],
             session: None,
             number: 0,
             repeats: 0,
             timeout: TIMEOUT,
-            due: Instant::now(),
         }
     }
 
@@ -115,15 +115,12 @@ impl Client {
         self.process
     }
 
-    /// Waits for this client's turn among `clients` that share the stage's rate. False when the run stops.
-    pub async fn turn(&mut self, clients: u64) -> bool {
-        let every = Duration::from_secs(clients).div_f64(self.stage.rate.max(1) as f64);
-        self.due += every.mul_f64(0.5 + self.random.below(1_000) as f64 / 1_000.0);
-        let now = Instant::now();
-        // Whoever was held up does not make up for it: that would be a burst at the moment of healing.
-        self.due = self.due.max(now.checked_sub(every).unwrap_or(now));
-        while !self.stage.is_stopping() && Instant::now() < self.due {
-            tokio::time::sleep_until(self.due.min(Instant::now() + Duration::from_millis(100))).await;
+    /// Waits for a turn on the schedule that all clients of the stage share. False when the run stops.
+    pub async fn turn(&mut self) -> bool {
+        let share = 0.5 + self.random.below(1_000) as f64 / 1_000.0;
+        let due = self.stage.pace.turn(Instant::now(), share);
+        while !self.stage.is_stopping() && Instant::now() < due {
+            tokio::time::sleep_until(due.min(Instant::now() + Duration::from_millis(100))).await;
         }
         !self.stage.is_stopping()
     }
@@ -238,12 +235,14 @@ impl Client {
 
     /// As [`Client::ok`], at a revision that the body tells.
     pub fn ok_at(&mut self, open: Open, value: Json, revision: Option<u64>, term: Option<u64>) {
+        self.stage.pace.ended(true);
         let reply = self.reply(&open, revision, term, None);
         self.recorder.complete(self.process, Kind::Ok, open.f, value, reply);
     }
 
     /// Records a bad end, as the error contract has it.
     pub fn failed(&mut self, open: Open, failed: Failed) {
+        self.stage.pace.ended(failed.outcome == Outcome::Refused);
         let kind = match (open.effect, failed.outcome) {
             (Effect::Writes, Outcome::Unknown) => Kind::Info,
             _ => Kind::Fail,

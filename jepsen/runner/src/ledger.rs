@@ -31,8 +31,8 @@ pub fn append(dir: &Path, results: &Results) -> anyhow::Result<()> {
     let line = json!({
         "began": results.began, "seconds": results.seconds, "valid": results.valid, "workload": results.workload,
         "nemeses": results.nemeses, "nodes": results.nodes, "seed": results.seed, "commit": results.commit,
-        "ops": results.ops, "faults": faults, "verdicts": verdicts, "harness_failures": results.harness_failures.len(),
-        "dir": dir,
+        "ops": results.ops, "answered_per_second": results.answered_per_second, "faults": faults, "verdicts": verdicts,
+        "harness_failures": results.harness_failures.len(), "dir": dir,
     });
     write(&path(dir), &line)
 }

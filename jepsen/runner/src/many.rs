@@ -266,7 +266,7 @@ fn read_outcome(cell: &MatrixCell, seed: u64, dir: &Path, log: &Path, code: Opti
             let said = std::fs::read_to_string(log).unwrap_or_default();
             format!("no results, exit code {code:?}: {}", said.lines().last().unwrap_or_default())
         }
-        Json::Bool(true) => format!("{} ok, {:.0} s", results["ops"]["ok"], results["seconds"].as_f64().unwrap_or(0.0)),
+        Json::Bool(true) => held(&results),
         _ => format!("see {}", dir.display()),
     };
     Outcome {
@@ -274,4 +274,16 @@ fn read_outcome(cell: &MatrixCell, seed: u64, dir: &Path, log: &Path, code: Opti
         valid: results["valid"].clone(),
         what,
     }
+}
+
+/// A run that held, in figures.
+fn held(results: &Json) -> String {
+    let seconds = |name: &str| results[name].as_f64().unwrap_or(0.0);
+    format!(
+        "{} ok, {} a second were answered, {:.0} s, of which checking {:.1} s",
+        results["ops"]["ok"],
+        results["answered_per_second"],
+        seconds("seconds"),
+        seconds("check_seconds")
+    )
 }

@@ -24,6 +24,7 @@ pub struct MatrixCell {
     pub nemeses: Vec<String>,
     pub nodes: usize,
     pub seconds: u64,
+    /// Answered operations a second, on average.
     #[serde(default = "default_rate")]
     pub rate: u64,
     #[serde(default)]

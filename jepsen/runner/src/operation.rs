@@ -1,5 +1,6 @@
 //! Operations: a history's invocations, each with its end.
 
+use crate::contract::REFUSED;
 use crate::history::{Kind, Op, Phase, Process};
 use serde_json::Value as Json;
 use std::collections::HashMap;
@@ -23,6 +24,16 @@ impl<'a> Operation<'a> {
 
     pub fn is_ok(&self) -> bool {
         self.kind() == Kind::Ok
+    }
+
+    /// Whether the state answered. A refusal of the state is the answer of a quorum, too.
+    pub fn is_answered(&self) -> bool {
+        self.is_ok() || self.is_refused()
+    }
+
+    /// Whether the state itself said no.
+    pub fn is_refused(&self) -> bool {
+        self.error().is_some_and(|error| error.starts_with(REFUSED))
     }
 
     pub fn phase(&self) -> Phase {

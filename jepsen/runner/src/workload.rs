@@ -4,6 +4,7 @@ pub mod append;
 pub mod churn;
 pub mod copies;
 pub mod keys;
+pub mod pace;
 pub mod register;
 pub mod sessions;
 pub mod set;
@@ -17,6 +18,7 @@ use crate::history::{Op, Recorder};
 use crate::seeded::Random;
 use crate::verdict::Verdict;
 use async_trait::async_trait;
+use pace::Pace;
 use quorate_wire::quorate::v1::GetAttributeReply;
 use serde_json::Value as Json;
 use std::future::Future;
@@ -30,8 +32,9 @@ pub struct Stage {
     pub recorder: Recorder,
     /// The run's seed; each process derives its own [`Random`] from it and its number.
     pub seed: u64,
-    /// Operations a second over all processes.
+    /// Answered operations a second over all processes, on average.
     pub rate: u64,
+    pub pace: Arc<Pace>,
     stopping: Arc<AtomicBool>,
 }
 
@@ -42,8 +45,23 @@ impl Stage {
             recorder,
             seed,
             rate,
+            pace: Arc::new(Pace::new(rate)),
             stopping: Arc::default(),
         }
+    }
+
+    /// The same for clients that are to go on at another rate, on a schedule of their own.
+    pub fn at(&self, rate: u64) -> Stage {
+        Stage {
+            rate,
+            pace: Arc::new(Pace::new(rate)),
+            ..self.clone()
+        }
+    }
+
+    /// How many groups of clients there are.
+    pub fn groups(&self) -> usize {
+        self.rate.div_ceil(RATE_PER_GROUP).max(1) as usize
     }
 
     /// The random numbers of one process.
@@ -77,8 +95,11 @@ pub trait Workload: Send + Sync {
     fn check(&self, history: &[Op], dir: &std::path::Path) -> Vec<Verdict>;
 }
 
-/// Client processes of a workload: the value-only checker can search through the operations of so many at once.
-pub const CLIENTS: u64 = 10;
+/// Clients that share keys: the value-only checker can search through the operations of so many at once.
+const CLIENTS_PER_GROUP: u64 = 10;
+/// There is a group of clients for so many operations a second that are asked for. Most of them may wait for answers that come
+/// late or never, and the others can still keep up the rate.
+const RATE_PER_GROUP: u64 = 40;
 
 type Make = fn() -> Box<dyn Workload>;
 
@@ -143,7 +164,7 @@ const ALL: &[Line] = &[
     Line {
         name: "copies",
         make: || Box::new(copies::Copies::default()),
-        kinds: &[&["submit", "cancel", "jobs", "look"]],
+        kinds: &[&["submit", "cancel", "jobs", "job", "look", "describe"]],
     },
     Line {
         name: "sessions",
@@ -191,8 +212,9 @@ pub async fn in_clients<F>(stage: &Stage, run: impl Fn(Client) -> F) -> anyhow::
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    let made = (0..CLIENTS).map(|number| {
+    let made = (0..stage.groups() as u64 * CLIENTS_PER_GROUP).map(|number| {
         let mut client = Client::new(stage, home(stage, number));
+        client.group = (number / CLIENTS_PER_GROUP) as usize;
         client.repeats = repeats(number);
         stage.field.client_runtime().spawn(run(client))
     });

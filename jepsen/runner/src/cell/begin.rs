@@ -29,7 +29,7 @@ pub struct CellOptions {
     pub nodes: usize,
     pub seconds: u64,
     pub seed: u64,
-    /// Operations a second.
+    /// Answered operations a second, on average.
     pub rate: u64,
     pub ground: Ground,
     /// Timing of elections: `lan` or `wan`.

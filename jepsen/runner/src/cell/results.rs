@@ -1,8 +1,10 @@
 //! `results.json`: what one run came to; and its line in the ledger.
 
 use super::{CellOptions, Ran, STOP};
+use crate::checker::coverage::answered_per_second;
 use crate::field::{Exit, Field};
 use crate::history::{Kind, Op, Process, Recorder};
+use crate::operation::operations;
 use crate::verdict::{Validity, Verdict};
 use crate::workload::Workload;
 use crate::{checker, health, history, ledger};
@@ -32,7 +34,11 @@ pub struct Results {
     pub nemeses: Vec<String>,
     pub nodes: usize,
     pub seed: u64,
+    /// Operations a second that were asked for.
     pub rate: u64,
+    /// Of the main phase, faults and all; 0 in results of before it was counted.
+    #[serde(default)]
+    pub answered_per_second: u64,
     pub profile: String,
     /// Seconds of the main phase, as asked for.
     pub asked_seconds: u64,
@@ -91,6 +97,7 @@ impl Results {
             nodes: cell.nodes,
             seed: cell.seed,
             rate: cell.rate,
+            answered_per_second: answered_per_second(&operations(&history), cell.seconds),
             profile: cell.profile.clone(),
             asked_seconds: cell.seconds,
             commit: commit(),

@@ -10,7 +10,6 @@
 //! votes. What a wall clock shows, and worker processes, elections do not depend on.
 
 use super::Asked;
-use crate::contract::REFUSED;
 use crate::history::{Op, Phase, Process};
 use crate::operation::{Operation, operations};
 use crate::verdict::Verdict;
@@ -29,6 +28,8 @@ const ELECTIONS_HALF_CUT: u64 = 6;
 /// A client may have asked a node that went away just before, and then another: each holds it for its timeout of a second. One
 /// more, because all nodes and clients share this machine.
 const CLIENTS_NS: u64 = 3_000 * MS;
+/// Clients whose calls hang notice after their timeout that writes are served again.
+const NOTICED_NS: u64 = 1_000 * MS;
 /// For each node of the majority that had to start: nodes start one after the other, and read their logs back.
 const RESTART_NS: u64 = 1_000 * MS;
 /// A node that was started so long ago serves.
@@ -116,6 +117,14 @@ pub fn quiet_spans(history: &[Op]) -> Vec<(u64, u64)> {
         .iter()
         .filter(|interval| whole(interval))
         .map(|interval| (interval.from, interval.until.min(main_ends)));
+    spans.filter(|(from, until)| from < until).collect()
+}
+
+/// What is left of the quiet spans when writes are served again and clients have noticed.
+pub fn settled_spans(history: &[Op], all: &[Operation<'_>]) -> Vec<(u64, u64)> {
+    let writes = Kind::of(all, true);
+    let settled = |(from, until): (u64, u64)| Some((writes.first_success(from)?.saturating_add(NOTICED_NS), until));
+    let spans = quiet_spans(history).into_iter().filter_map(settled);
     spans.filter(|(from, until)| from < until).collect()
 }
 
@@ -360,7 +369,7 @@ impl Kind {
         let mut begun: Vec<u64> = of_it().map(|operation| operation.invoked.time).collect();
         begun.sort_unstable();
         let ended = |operation: &Operation<'_>| Some((operation.invoked.time, operation.ended?.time));
-        let mut served: Vec<(u64, u64)> = of_it().filter(|operation| is_served(operation)).filter_map(ended).collect();
+        let mut served: Vec<(u64, u64)> = of_it().filter(|operation| operation.is_answered()).filter_map(ended).collect();
         served.sort_unstable();
         let mut first = u64::MAX;
         for (_, end) in served.iter_mut().rev() {
@@ -379,11 +388,6 @@ impl Kind {
     fn tries(&self, from: u64, until: u64) -> usize {
         self.begun.partition_point(|begun| *begun <= until) - self.begun.partition_point(|begun| *begun < from)
     }
-}
-
-/// A refusal by the state is an answer of a quorum, too.
-fn is_served(operation: &Operation<'_>) -> bool {
-    operation.is_ok() || operation.error().is_some_and(|error| error.starts_with(REFUSED))
 }
 
 /// Successes of all operations, by phase.

@@ -188,6 +188,14 @@ fn quiet_spans_are_those_without_harm() {
 }
 
 #[test]
+fn a_quiet_span_is_settled_when_writes_have_been_served_again_for_a_while() {
+    let story = pause(0);
+    let spans = settled_spans(&story.ops, &operations(&story.ops));
+    assert_eq!(spans, [(1_001 * MS, 2_000 * MS), (21_101 * MS, 29_851 * MS)]);
+    assert!(settled_spans(&story.ops, &[]).is_empty(), "nobody wrote");
+}
+
+#[test]
 fn every_fault_that_is_named_here_exists() {
     for name in HARMLESS.iter().chain(&KNOWN).chain(&NO_RESTART) {
         assert!(crate::nemesis::kinds().contains(name), "{name}");

@@ -2,9 +2,10 @@
 //!
 //! 1. A submission makes one job, however often it was repeated, and two submissions never share one.
 //! 2. A job's state never goes back, and it ends one way: in the end every job has ended, and none has failed. One is
-//!    cancelled only if somebody cancelled it.
+//!    cancelled only if somebody cancelled it. What somebody was told of is found from then on.
 //! 3. What a completed job made has every file of the source once, with its bytes, at every node; ids and paths of segments are
 //!    nobody else's. It appeared whole: nobody ever saw a part. What a cancelled one made is never seen.
+//!    No read is of a revision before one that was answered earlier.
 //! 4. The audit logs have one accepted completion of each task of a completed job, none under a fence that had expired, and as
 //!    many publications as completed jobs.
 
@@ -20,6 +21,10 @@ use std::path::Path;
 const NAME: &str = "jobs-exactly-once";
 const FILES: &str = "copied-files";
 const PUBLISH_JOB: u64 = 137;
+/// Reads of clients; whatever was answered before one begins is in its past.
+const READS: [&str; 4] = ["jobs", "job", "look", "describe"];
+/// Those of a target.
+const LOOKS: [&str; 2] = ["look", "describe"];
 
 type Broken = (u64, String);
 
@@ -61,7 +66,8 @@ fn check_jobs(history: &[Op], fates: Result<&Fates, &str>) -> Verdict {
     }
     let broken = check_submissions(&all, &jobs, fates)
         .and_then(|()| check_states(&all))
-        .and_then(|()| check_lists_in_time(&all))
+        .and_then(|()| check_found(&all))
+        .and_then(|()| check_in_time(&all))
         .and_then(|()| check_ends(&all, last, &jobs, fates))
         .and_then(|()| check_counts(last, &jobs, fates));
     if let Err((index, what)) = broken {
@@ -141,43 +147,80 @@ fn rank(state: &str) -> u8 {
     }
 }
 
-/// In the order of the revisions of the lists, no job goes back or changes its end.
+/// The jobs that a read shows, with their states.
+fn shown_states(read: &Operation<'_>) -> Vec<(u64, String)> {
+    match (read.f(), read.output()) {
+        ("jobs", _) => jobs(*read).into_iter().map(|job| (job.id, job.state)).collect(),
+        ("job", Some(output)) => vec![(output[1].as_u64().unwrap_or(0), output[2].as_str().unwrap_or_default().to_owned())],
+        _ => Vec::new(),
+    }
+}
+
+/// In the order of the revisions of what was read, no job goes back or changes its end, and none leaves the list.
 fn check_states(all: &[Operation<'_>]) -> Result<(), Broken> {
-    let mut lists: Vec<&Operation<'_>> = all
+    let mut reads: Vec<&Operation<'_>> = all
         .iter()
-        .filter(|operation| operation.f() == "jobs" && operation.is_ok())
+        .filter(|operation| ["jobs", "job"].contains(&operation.f()) && operation.is_ok())
         .collect();
-    lists.sort_by_key(|list| (list.revision(), list.from()));
+    reads.sort_by_key(|read| (read.revision(), read.from()));
     let mut seen: HashMap<u64, String> = HashMap::new();
-    for list in lists {
-        let jobs = jobs(*list);
-        let listed: HashSet<u64> = jobs.iter().map(|job| job.id).collect();
-        if let Some(gone) = seen.keys().find(|id| !listed.contains(*id)) {
-            return Err((list.from(), format!("{}: job {gone} is not listed any more", list.name())));
-        }
-        for job in jobs {
-            let goes_back = |before: &&String| rank(&job.state) < rank(before) || (rank(before) == 2 && job.state != **before);
-            if let Some(before) = seen.get(&job.id).filter(goes_back) {
-                let what = format!("{}: job {} is {}, it had been {before}", list.name(), job.id, job.state);
-                return Err((list.from(), what));
+    for read in reads {
+        let states = shown_states(read);
+        if read.f() == "jobs" {
+            let listed: HashSet<u64> = states.iter().map(|(id, _)| *id).collect();
+            if let Some(gone) = seen.keys().find(|id| !listed.contains(*id)) {
+                return Err((read.from(), format!("{}: job {gone} is not listed any more", read.name())));
             }
-            seen.insert(job.id, job.state);
+        }
+        for (id, state) in states {
+            let goes_back = |before: &&String| rank(&state) < rank(before) || (rank(before) == 2 && state != **before);
+            if let Some(before) = seen.get(&id).filter(goes_back) {
+                let what = format!("{}: job {id} is {state}, it had been {before}", read.name());
+                return Err((read.from(), what));
+            }
+            seen.insert(id, state);
         }
     }
     Ok(())
 }
 
-/// No list is of a revision before that of a list which had ended when it began.
-fn check_lists_in_time(all: &[Operation<'_>]) -> Result<(), Broken> {
-    let lists = || all.iter().filter(|operation| operation.f() == "jobs" && operation.is_ok());
-    for list in lists() {
-        let ended = lists().filter(|other| other.to() < list.from());
-        if let Some(newest) = ended
-            .max_by_key(|other| other.revision())
-            .filter(|newest| newest.revision() > list.revision())
-        {
-            let what = format!("{}: a list of an older revision than {} before it", list.name(), newest.name());
-            return Err((list.from(), what));
+/// Clients ask for jobs that somebody was told of only.
+fn check_found(all: &[Operation<'_>]) -> Result<(), Broken> {
+    let lost = all.iter().find(|operation| operation.f() == "job" && operation.is_refused());
+    match lost {
+        Some(read) => {
+            let error = read.error().unwrap_or_default();
+            Err((
+                read.from(),
+                format!("{} was answered \"{error}\", and somebody had been told of it", read.name()),
+            ))
+        }
+        None => Ok(()),
+    }
+}
+
+/// No read is of a revision before that of an answer which had come when it began.
+fn check_in_time(all: &[Operation<'_>]) -> Result<(), Broken> {
+    let mut answered: Vec<&Operation<'_>> = all
+        .iter()
+        .filter(|operation| operation.is_ok() && operation.revision().is_some())
+        .collect();
+    answered.sort_by_key(|operation| operation.to());
+    let mut answered = answered.into_iter().peekable();
+    let mut newest: Option<&Operation<'_>> = None;
+    // In the order in which they began.
+    for read in all
+        .iter()
+        .filter(|operation| READS.contains(&operation.f()) && operation.revision().is_some())
+    {
+        while let Some(before) = answered.next_if(|before| before.to() < read.from()) {
+            if newest.is_none_or(|newest| before.revision() > newest.revision()) {
+                newest = Some(before);
+            }
+        }
+        if let Some(newest) = newest.filter(|newest| newest.revision() > read.revision()) {
+            let what = format!("{} is of an older revision than {} before it", read.name(), newest.name());
+            return Err((read.from(), what));
         }
     }
     Ok(())
@@ -315,28 +358,29 @@ fn check_unique(compared: &[&Operation<'_>]) -> Option<Broken> {
 
 /// A collection is not seen before it is whole, nor at all when its job does not complete.
 fn check_look(operation: &Operation<'_>, completed: &BTreeSet<u64>, files: u64) -> Result<(), Broken> {
-    if operation.f() != "look" || operation.kind() != Kind::Ok {
+    if !LOOKS.contains(&operation.f()) || operation.kind() != Kind::Ok {
         return Ok(());
     }
     let broken = |what: String| Err((operation.from(), format!("{}: {what}", operation.name())));
     let target = operation.input()[0].as_u64().unwrap_or(u64::MAX);
     let shown = operation.output().map_or(&Json::Null, |output| &output[1]);
-    match shown["segments"].as_u64() {
-        None if operation.phase() == Phase::Final && completed.contains(&target) => {
+    match (shown["segments"].as_u64(), shown["files"].as_u64()) {
+        (None, _) if operation.phase() == Phase::Final && completed.contains(&target) => {
             broken("its job has completed, and it is not there".to_owned())
         }
-        None => Ok(()),
-        Some(_) if !completed.contains(&target) => broken("it is seen, and its job does not complete".to_owned()),
-        Some(segments) if segments != files => broken(format!("{segments} segments are seen of {files}")),
-        Some(_) => Ok(()),
+        (None, _) => Ok(()),
+        (Some(_), _) if !completed.contains(&target) => broken("it is seen, and its job does not complete".to_owned()),
+        (Some(segments), _) if segments != files => broken(format!("{segments} segments are seen of {files}")),
+        (_, Some(told)) if told != files => broken(format!("it is said to have {told} files of {files}")),
+        _ => Ok(()),
     }
 }
 
 /// Whoever looks at a collection, wherever and whenever, sees the same; who looks after somebody has seen it, sees it.
 fn check_same(all: &[Operation<'_>]) -> Option<Broken> {
-    let mut known: HashMap<u64, &Json> = HashMap::new();
+    let mut known: HashMap<(&str, u64), &Json> = HashMap::new();
     let mut seen_at: HashMap<u64, u64> = HashMap::new();
-    let looks = || all.iter().filter(|operation| operation.f() == "look" && operation.is_ok());
+    let looks = || all.iter().filter(|operation| LOOKS.contains(&operation.f()) && operation.is_ok());
     let target_of = |operation: &Operation<'_>| operation.input()[0].as_u64().unwrap_or(u64::MAX);
     let shown_by = |operation: &Operation<'_>| operation.output().map_or(Json::Null, |output| output[1].clone());
     for operation in looks().filter(|operation| !shown_by(operation).is_null()) {
@@ -352,7 +396,7 @@ fn check_same(all: &[Operation<'_>]) -> Option<Broken> {
             }
             continue;
         };
-        let first = *known.entry(target).or_insert(shown);
+        let first = *known.entry((operation.f(), target)).or_insert(shown);
         if first != shown {
             return Some((
                 operation.from(),

@@ -210,3 +210,47 @@ fn nodes_that_show_different_copies_are_found() {
     end(&mut story);
     assert_files(&story, "before it was");
 }
+
+#[test]
+fn one_job_that_is_read_is_as_the_lists_have_it_and_is_found() {
+    let read = |state: &str| {
+        let mut story = good();
+        story.done(1, "job", json!([1, 11, null]), json!([1, 11, state]), 6);
+        end(&mut story);
+        check_jobs(&story.ops, Ok(&fates(LOG)))
+    };
+    assert_eq!(read("running").valid, Validity::Valid);
+    assert_eq!(read("completed").valid, Validity::Valid);
+    assert!(read("cancelled").what.contains("it had been cancelled"));
+    let mut lost = good();
+    lost.invoke(1, "job", json!([1, 11, null]))
+        .fail(1, "job", json!([1, 11, null]), "refused: not_found: job 11 does not exist");
+    end(&mut lost);
+    assert_jobs(&lost, LOG, "somebody had been told of it");
+}
+
+#[test]
+fn a_read_of_the_past_is_found() {
+    let mut story = good();
+    story.done(1, "describe", json!([1, null]), json!([1, {"segments": 2, "files": 2}]), 5);
+    end(&mut story);
+    assert_jobs(&story, LOG, "is of an older revision");
+}
+
+#[test]
+fn what_a_target_is_said_to_have_is_all_or_nothing() {
+    let described = |told: Json| {
+        let mut story = good();
+        story.done(1, "describe", json!([1, null]), json!([1, told]), 6);
+        end(&mut story);
+        check_files(&story.ops, 2)
+    };
+    assert_eq!(described(json!({"segments": 2, "files": 2})).valid, Validity::Valid);
+    assert!(
+        described(json!({"segments": 1, "files": 1}))
+            .what
+            .contains("1 segments are seen of 2")
+    );
+    assert!(described(json!({"segments": 2, "files": 1})).what.contains("1 files of 2"));
+    assert!(described(Json::Null).what.contains("it is not there"));
+}

@@ -10,8 +10,9 @@ use std::path::Path;
 const NAME: &str = "growth";
 
 /// What is looked at, and how much of it one node may hold. The most ever seen were 135 MiB,
-/// 70 files and 17 threads; while a disk hangs more threads wait for it.
-const BOUNDS: [(&str, u64); 3] = [("resident_kb", 512 << 10), ("open_files", 400), ("threads", 300)];
+/// 70 files and 17 threads with ten clients; there are up to a hundred, each with a connection, and those that a node which stood still
+/// finds waiting are several for each. While a disk hangs more threads wait for it.
+const BOUNDS: [(&str, u64); 3] = [("resident_kb", 512 << 10), ("open_files", 1_000), ("threads", 300)];
 
 pub fn check(dir: &Path) -> Verdict {
     let text = std::fs::read_to_string(dir.join("nodes.jsonl")).unwrap_or_default();

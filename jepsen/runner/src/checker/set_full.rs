@@ -46,12 +46,21 @@ pub fn check(history: &[Op]) -> Verdict {
         }
     }
     let last = lists.iter().map(|list| list.from()).max().unwrap_or(0);
-    let never_read = elements.iter().filter(|((set, _), element)| {
+    let mut begun: BTreeMap<u64, u64> = BTreeMap::new();
+    let mut ended: HashSet<(u64, u64)> = HashSet::new();
+    for list in &lists {
+        let (set, _) = key(list);
+        let latest = begun.entry(set).or_default();
+        *latest = list.from().max(*latest);
+        ended.insert((set, list.to()));
+    }
+    let is_read = |set: u64, there: u64| {
         // The list that showed it first is one that was read.
-        let looks = |list: &&&Operation<'_>| element.there.is_some_and(|there| list.from() > there || list.to() == there);
-        let is_read = |list: &&&Operation<'_>| list.input()[0].as_u64() == Some(*set) && looks(list);
-        element.there.is_some() && lists.iter().find(is_read).is_none()
-    });
+        begun.get(&set).is_some_and(|latest| *latest > there) || ended.contains(&(set, there))
+    };
+    let never_read = elements
+        .iter()
+        .filter(|((set, _), element)| element.there.is_some_and(|there| !is_read(*set, there)));
     let never_read = never_read.count();
     if never_read > 0 {
         return Verdict::unknown(NAME, format!("{never_read} elements were created and no list was read afterwards"));

@@ -5,7 +5,7 @@
 //! the time another way: a page of `ListAttributes`, which is of one revision.
 
 use super::keys::Keys;
-use super::{CLIENTS, Stage, Workload, in_clients, setup};
+use super::{Stage, Workload, in_clients, setup};
 use crate::checker::cycles;
 use crate::checker::fates::Fates;
 use crate::checker::witness::{self, Role, Rules};
@@ -25,6 +25,7 @@ use std::sync::Arc;
 
 /// A list is in the instance of its number modulo this.
 const INSTANCES: u64 = 3;
+/// Lists that a group of clients uses at once, fewer than one command may change.
 const KEYS: usize = 6;
 /// Appends and reads of one list before another takes its place.
 const OPERATIONS_PER_KEY: u64 = 150;
@@ -45,10 +46,10 @@ struct Lists {
 
 impl Lists {
     async fn run(mut self) {
-        while self.client.turn(CLIENTS).await {
+        while self.client.turn().await {
             let mut touched: Vec<u64> = Vec::new();
             for _ in 0..=self.client.random.below(MAX_TOUCHED) {
-                let key = self.keys.pick(&mut self.client.random);
+                let key = self.keys.pick(self.client.group, &mut self.client.random);
                 if !touched.contains(&key) {
                     touched.push(key);
                 }
@@ -171,7 +172,7 @@ fn list_of(bytes: &[u8]) -> Result<Vec<u64>, String> {
 #[async_trait]
 impl Workload for Append {
     async fn prepare(&self, stage: &Stage) -> anyhow::Result<()> {
-        self.keys.begin(KEYS, OPERATIONS_PER_KEY);
+        self.keys.begin(stage.groups(), KEYS, OPERATIONS_PER_KEY);
         for key in 0..INSTANCES {
             setup::instance(stage, &instance(key)).await?;
         }
@@ -199,7 +200,9 @@ impl Workload for Append {
                     client,
                     keys: keys.clone(),
                 };
-                lists.transact(&keys.active(), 100).await;
+                for touched in keys.active().chunks(KEYS) {
+                    lists.transact(touched, 100).await;
+                }
                 // One of each instance shows all whose names begin alike.
                 let last = keys.all().len() as u64;
                 for key in (0..last).filter(|key| key % DECADE < INSTANCES) {

@@ -18,16 +18,12 @@ pub struct Churn {
 #[async_trait]
 impl Workload for Churn {
     async fn prepare(&self, stage: &Stage) -> anyhow::Result<()> {
-        self.registers.prepare(stage).await?;
+        self.registers.prepare(&half(stage)).await?;
         self.topology.prepare(stage).await
     }
 
     async fn run(&self, stage: &Stage) -> anyhow::Result<()> {
-        let half = Stage {
-            rate: stage.rate.div_ceil(2),
-            ..stage.clone()
-        };
-        tokio::try_join!(self.registers.run(&half), self.topology.run(&half))?;
+        tokio::try_join!(self.registers.run(&half(stage)), self.topology.run(&half(stage)))?;
         Ok(())
     }
 
@@ -39,4 +35,9 @@ impl Workload for Churn {
     fn check(&self, history: &[Op], dir: &Path) -> Vec<Verdict> {
         [self.registers.check(history, dir), self.topology.check(history, dir)].concat()
     }
+}
+
+/// The stage of one of the two, with a schedule of its own.
+fn half(stage: &Stage) -> Stage {
+    stage.at(stage.rate.div_ceil(2))
 }

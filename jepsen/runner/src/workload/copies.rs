@@ -6,11 +6,12 @@
 //! what a cancelled one made must be visible to nobody.
 
 use super::keys::Keys;
-use super::{CLIENTS, Stage, Workload, in_clients, setup};
+use super::{Stage, Workload, in_clients, setup};
 use crate::checker::copies;
 use crate::client::{Answered, Client, Effect, FINAL_TIMEOUT};
-use crate::contract::{Outcome, REFUSED};
+use crate::contract::REFUSED;
 use crate::history::Op;
+use crate::seeded::Random;
 use crate::send;
 use crate::verdict::Verdict;
 use anyhow::Context as _;
@@ -20,9 +21,9 @@ use quorate_wire::quorate::v1::catalog_client::CatalogClient;
 use quorate_wire::quorate::v1::jobs_client::JobsClient;
 use quorate_wire::quorate::v1::snapshots_client::SnapshotsClient;
 use quorate_wire::quorate::v1::{
-    CancelJobRequest, CommitSegmentsRequest, CreateCollectionRequest, CreateSnapshotRequest, DescribeSnapshotRequest, FileKind, Job,
-    JobKind, JobState, ListJobsRequest, ListSegmentsReply, ListSegmentsRequest, PrepareSegmentsRequest, RestoreSnapshotRequest, Segment,
-    SegmentContent, SegmentFile, SnapshotRef, SnapshotState,
+    CancelJobRequest, CommitSegmentsRequest, CreateCollectionRequest, CreateSnapshotRequest, DescribeCollectionRequest, DescribeJobRequest,
+    DescribeSnapshotRequest, FileKind, Job, JobKind, JobState, ListJobsRequest, ListSegmentsReply, ListSegmentsRequest,
+    PrepareSegmentsRequest, RestoreSnapshotRequest, Segment, SegmentContent, SegmentFile, SnapshotRef, SnapshotState,
 };
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
@@ -56,6 +57,8 @@ struct Board {
     snapshot_id: Mutex<String>,
     /// Targets of jobs that may be under way, with the job's id where it is known.
     active: Mutex<BTreeMap<u64, u64>>,
+    /// Every target and job that somebody was told of.
+    told: Mutex<Vec<(u64, u64)>>,
 }
 
 impl Board {
@@ -70,6 +73,26 @@ impl Board {
     fn forget(&self, target: u64) {
         self.active.lock().expect("no panic while held").remove(&target);
     }
+
+    fn tell(&self, target: u64, job: u64) {
+        self.set(target, job);
+        self.told.lock().expect("no panic while held").push((target, job));
+    }
+
+    /// A target and its job: half of the time of those under way, if there are any.
+    fn any_job(&self, random: &mut Random) -> Option<(u64, u64)> {
+        let active: Vec<(u64, u64)> = self.active().into_iter().filter(|(_, job)| *job != 0).collect();
+        if !active.is_empty() && random.chance(50) {
+            return Some(*random.pick(&active));
+        }
+        let told = self.told.lock().expect("no panic while held");
+        (!told.is_empty()).then(|| *random.pick(&told[..]))
+    }
+
+    /// One of all targets there were; 1 before there was any.
+    fn any_target(&self, random: &mut Random) -> u64 {
+        1 + random.below(self.targets.last_value().max(1))
+    }
 }
 
 struct Restorer {
@@ -78,18 +101,24 @@ struct Restorer {
 }
 
 impl Restorer {
+    /// Most operations are reads of one row. A look at all segments of a target, and the list of all jobs, take long to answer
+    /// and much room in the history.
     async fn run(mut self) {
-        while self.client.turn(CLIENTS).await {
+        while self.client.turn().await {
             let active = self.board.active();
-            match self.client.random.below(100) {
-                0..2 if active.len() < MOST_AT_ONCE && self.board.targets.last_value() < MOST_JOBS => self.submit().await,
-                2..4 if !active.is_empty() => self.cancel(&active).await,
-                4..50 => drop(self.jobs().await),
-                _ => {
-                    let all = self.board.targets.last_value();
-                    let target = 1 + self.client.random.below(all.max(1));
+            match self.client.random.below(1_000) {
+                0..8 if active.len() < MOST_AT_ONCE && self.board.targets.last_value() < MOST_JOBS => self.submit().await,
+                8..20 if !active.is_empty() => self.cancel(&active).await,
+                20..60 => drop(self.jobs().await),
+                60..120 => {
+                    let target = self.board.any_target(&mut self.client.random);
                     self.look(target).await;
                 }
+                120..560 => {
+                    let target = self.board.any_target(&mut self.client.random);
+                    self.describe(target).await;
+                }
+                _ => self.job().await,
             }
         }
     }
@@ -106,13 +135,12 @@ impl Restorer {
         };
         match self.client.call(&mut open, message, send!(SnapshotsClient, restore_snapshot)).await {
             Ok(answered) => {
-                self.board.set(target, answered.body.job_id);
+                self.board.tell(target, answered.body.job_id);
                 self.client.ok(open, json!([target, answered.body.job_id]), &answered);
             }
             Err(failed) => {
-                if failed.outcome != Outcome::Unknown {
-                    self.board.forget(target);
-                }
+                // It may have been executed all the same. But most were not, and would take the places of those to come.
+                self.board.forget(target);
                 self.client.failed(open, failed);
             }
         }
@@ -125,7 +153,7 @@ impl Restorer {
             .filter(|(target, job)| *job != 0 && target.is_multiple_of(CANCELLED_OF))
             .collect();
         if known.is_empty() {
-            return;
+            return self.job().await;
         }
         let (target, job) = *self.client.random.pick(&known);
         let mut open = self.client.begin("cancel", json!([target, job]), Effect::Writes).await;
@@ -157,13 +185,60 @@ impl Restorer {
             }
             Ok(answered) => {
                 let jobs: Vec<Json> = answered.body.jobs.iter().map(job).collect();
-                let ended = |job: &&Job| !matches!(job.state(), JobState::JobPlanning | JobState::JobRunning);
-                for job in answered.body.jobs.iter().filter(ended) {
+                for job in answered.body.jobs.iter().filter(|job| has_ended(job)) {
                     target_of(job).into_iter().for_each(|target| self.board.forget(target));
                 }
                 self.client.ok(open, json!(jobs), &answered);
-                Some(answered.body.jobs.iter().filter(|job| !ended(job)).count())
+                Some(answered.body.jobs.iter().filter(|job| !has_ended(job)).count())
             }
+        }
+    }
+
+    /// The state of one job that somebody was told of.
+    async fn job(&mut self) {
+        let Some((target, job)) = self.board.any_job(&mut self.client.random) else {
+            self.jobs().await;
+            return;
+        };
+        let mut open = self.client.begin("job", json!([target, job, null]), Effect::Reads).await;
+        let message = DescribeJobRequest {
+            job_id: job,
+            ..DescribeJobRequest::default()
+        };
+        match self.client.call(&mut open, message, send!(JobsClient, describe_job)).await {
+            Err(failed) => self.client.failed(open, failed),
+            Ok(answered) => {
+                if has_ended(&answered.body) {
+                    self.board.forget(target);
+                }
+                self.client.ok(open, json!([target, job, state(&answered.body)]), &answered);
+            }
+        }
+    }
+
+    /// How much a target is said to have; nothing while it is not there.
+    async fn describe(&mut self, target: u64) {
+        let mut open = self.client.begin("describe", json!([target, null]), Effect::Reads).await;
+        let message = DescribeCollectionRequest {
+            instance_id: INSTANCE.into(),
+            database: "default".into(),
+            name: collection(target),
+            ..DescribeCollectionRequest::default()
+        };
+        match self
+            .client
+            .call(&mut open, message, send!(CatalogClient, describe_collection))
+            .await
+        {
+            Ok(answered) => {
+                let sums = answered.body.stats.as_ref().map_or((0, 0), |sums| (sums.segments, sums.files));
+                self.client
+                    .ok(open, json!([target, {"segments": sums.0, "files": sums.1}]), &answered);
+            }
+            Err(failed) if failed.error.starts_with(&format!("{REFUSED}not_found")) => {
+                self.client.ok_at(open, json!([target, null]), None, None)
+            }
+            Err(failed) => self.client.failed(open, failed),
         }
     }
 
@@ -216,6 +291,10 @@ fn collection(target: u64) -> String {
 
 fn target_of(job: &Job) -> Option<u64> {
     job.collection.strip_prefix("target_")?.parse().ok()
+}
+
+fn has_ended(job: &Job) -> bool {
+    !matches!(job.state(), JobState::JobPlanning | JobState::JobRunning)
 }
 
 fn state(job: &Job) -> &'static str {

@@ -4,7 +4,7 @@
 //! history speaks of values, `[key [old new]]`, as Jepsen's tools want it.
 
 use super::keys::Keys;
-use super::{CLIENTS, in_clients, number_in, setup};
+use super::{in_clients, number_in, setup};
 use crate::checker::fates::Fates;
 use crate::checker::wgl;
 use crate::checker::witness::{self, Role, Rules};
@@ -24,7 +24,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 const INSTANCE: &str = "jepsen-register";
-/// Registers in use at once.
+/// Registers that a group of clients uses at once.
 const KEYS: usize = 4;
 /// Operations on one register before another takes its place: what the value-only checker can search through.
 const OPERATIONS_PER_KEY: u64 = 200;
@@ -101,8 +101,8 @@ impl Registers {
     }
 
     async fn run(mut self) {
-        while self.client.turn(CLIENTS).await {
-            let key = self.keys.pick(&mut self.client.random);
+        while self.client.turn().await {
+            let key = self.keys.pick(self.client.group, &mut self.client.random);
             match self.client.random.below(100) {
                 0..45 => self.read(key).await,
                 45..75 => self.write(key).await,
@@ -140,7 +140,7 @@ fn value_of(answered: &Answered<GetAttributeReply>) -> Result<(Json, u64), Strin
 #[async_trait]
 impl Workload for Register {
     async fn prepare(&self, stage: &Stage) -> anyhow::Result<()> {
-        self.keys.begin(KEYS, OPERATIONS_PER_KEY);
+        self.keys.begin(stage.groups(), KEYS, OPERATIONS_PER_KEY);
         setup::instance(stage, INSTANCE).await
     }
 

@@ -7,7 +7,7 @@
 
 use super::keys::Keys;
 use super::register::RegisterRules;
-use super::{CLIENTS, Stage, Workload, in_clients, number_in, setup};
+use super::{Stage, Workload, in_clients, number_in, setup};
 use crate::checker::fates::Fates;
 use crate::checker::session_reads;
 use crate::checker::witness;
@@ -23,6 +23,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 const INSTANCE: &str = "jepsen-sessions";
+/// Registers that a group of clients uses at once.
 const KEYS: usize = 6;
 const OPERATIONS_PER_KEY: u64 = 400;
 
@@ -51,8 +52,8 @@ impl Reader {
     }
 
     async fn run(mut self) {
-        while self.client.turn(CLIENTS).await {
-            let key = self.keys.pick(&mut self.client.random);
+        while self.client.turn().await {
+            let key = self.keys.pick(self.client.group, &mut self.client.random);
             match self.client.random.below(100) {
                 0..30 => self.write(key).await,
                 30..60 => self.read_since(key).await,
@@ -117,7 +118,7 @@ impl Reader {
 #[async_trait]
 impl Workload for Sessions {
     async fn prepare(&self, stage: &Stage) -> anyhow::Result<()> {
-        self.keys.begin(KEYS, OPERATIONS_PER_KEY);
+        self.keys.begin(stage.groups(), KEYS, OPERATIONS_PER_KEY);
         setup::instance(stage, INSTANCE).await
     }
 

@@ -4,7 +4,7 @@
 //! creations gives way to a new one. A name is never used twice.
 
 use super::keys::Keys;
-use super::{CLIENTS, Stage, Workload, in_clients};
+use super::{Stage, Workload, in_clients};
 use crate::checker::fates::Fates;
 use crate::checker::set_full;
 use crate::checker::witness::{self, Role, Rules};
@@ -24,6 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
+/// Sets that a group of clients uses at once.
 const SETS: usize = 2;
 const OPERATIONS_PER_SET: u64 = 200;
 
@@ -49,11 +50,11 @@ impl Elements {
     }
 
     async fn run(mut self) {
-        while self.client.turn(CLIENTS).await {
-            let set = self.sets.pick(&mut self.client.random);
+        while self.client.turn().await {
+            let set = self.sets.pick(self.client.group, &mut self.client.random);
             match self.client.random.below(100) {
                 0..45 => self.add(set).await,
-                45..60 => self.remove().await,
+                45..60 if !self.own.is_empty() => self.remove().await,
                 _ => self.read(set).await,
             }
         }
@@ -82,9 +83,6 @@ impl Elements {
     }
 
     async fn remove(&mut self) {
-        if self.own.is_empty() {
-            return;
-        }
         let chosen = self.client.random.below(self.own.len() as u64) as usize;
         let (set, element) = self.own.swap_remove(chosen);
         let mut open = self.client.begin("remove", json!([set, element]), Effect::Writes).await;
@@ -140,8 +138,8 @@ fn elements(set: u64, reply: &ListInstancesReply) -> Result<Vec<u64>, String> {
 
 #[async_trait]
 impl Workload for Set {
-    async fn prepare(&self, _: &Stage) -> anyhow::Result<()> {
-        self.sets.begin(SETS, OPERATIONS_PER_SET);
+    async fn prepare(&self, stage: &Stage) -> anyhow::Result<()> {
+        self.sets.begin(stage.groups(), SETS, OPERATIONS_PER_SET);
         Ok(())
     }
 

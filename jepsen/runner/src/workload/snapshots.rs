@@ -5,7 +5,7 @@
 //! competition: one of the two wins. No files of segments are involved; those are `copies`' matter.
 
 use super::keys::Keys;
-use super::{CLIENTS, Stage, Workload, in_clients, setup};
+use super::{Stage, Workload, in_clients, setup};
 use crate::checker::fates::Fates;
 use crate::checker::lifecycle::{self, SnapshotRules};
 use crate::checker::witness;
@@ -35,6 +35,8 @@ const OPERATIONS_PER_SHELF: u64 = 120;
 /// Instances with images, likewise.
 const ALBUMS: u64 = 12;
 const OPERATIONS_PER_ALBUM: u64 = 300;
+/// They are there for everybody, to get in each other's way: one group.
+const ALL: usize = 0;
 /// What clients tell each other of is forgotten beyond this: the newest matter.
 const REMEMBERED: usize = 12;
 
@@ -67,26 +69,27 @@ struct Actor {
 }
 
 impl Actor {
+    /// Most operations are lists: a creation waits for the reconciler, and lists show what all others have done.
     async fn run(mut self) {
-        while self.client.turn(CLIENTS).await {
-            let shelf = self.board.shelves.pick(&mut self.client.random) % SHELVES;
-            let album = self.board.albums.pick(&mut self.client.random) % ALBUMS;
+        while self.client.turn().await {
+            let shelf = self.board.shelves.pick(ALL, &mut self.client.random) % SHELVES;
+            let album = self.board.albums.pick(ALL, &mut self.client.random) % ALBUMS;
             match self.client.random.below(100) {
-                0..14 => self.create(shelf).await,
-                14..26 => self.drop_snapshot().await,
-                26..36 => self.pin().await,
-                36..46 => self.unpin().await,
-                46..64 => self.list("list-snapshots", shelf).await,
-                64..70 => self.begin_image(album).await,
-                70..78 => self.end_image("commit-image").await,
-                78..84 => self.end_image("abort-image").await,
-                84..88 => self.end_image("drop-image").await,
+                0..8 => self.create(shelf).await,
+                8..16 => self.drop_snapshot(shelf).await,
+                16..24 => self.pin(shelf).await,
+                24..32 => self.unpin(shelf).await,
+                32..60 => self.list("list-snapshots", shelf).await,
+                60..64 => self.begin_image(album).await,
+                64..70 => self.end_image("commit-image", album).await,
+                70..74 => self.end_image("abort-image", album).await,
+                74..77 => self.end_image("drop-image", album).await,
                 _ => self.list("list-images", album).await,
             }
         }
     }
 
-    /// One of those that clients told of.
+    /// One of those that clients told of; what is to be done with one lists a `known` place until there is one.
     fn any<T: Clone>(&mut self, of: impl Fn(&Board) -> &Mutex<Vec<T>>) -> Option<T> {
         let known = of(&self.board).lock().expect("no panic while held").clone();
         (!known.is_empty()).then(|| self.client.random.pick(&known).clone())
@@ -113,9 +116,9 @@ impl Actor {
         }
     }
 
-    async fn drop_snapshot(&mut self) {
+    async fn drop_snapshot(&mut self, known: u64) {
         let Some((shelf, id)) = self.any(|board| &board.snapshots) else {
-            return;
+            return self.list("list-snapshots", known).await;
         };
         let mut open = self.client.begin("drop-snapshot", json!([shelf, id]), Effect::Writes).await;
         let message = DropSnapshotRequest {
@@ -128,9 +131,9 @@ impl Actor {
         }
     }
 
-    async fn pin(&mut self) {
+    async fn pin(&mut self, known: u64) {
         let Some((shelf, id)) = self.any(|board| &board.snapshots) else {
-            return;
+            return self.list("list-snapshots", known).await;
         };
         let mut open = self.client.begin("pin-snapshot", json!([shelf, id]), Effect::Writes).await;
         let message = PinSnapshotRequest {
@@ -148,9 +151,9 @@ impl Actor {
         }
     }
 
-    async fn unpin(&mut self) {
+    async fn unpin(&mut self, known: u64) {
         let Some((shelf, id, pin)) = self.any(|board| &board.pins) else {
-            return;
+            return self.list("list-snapshots", known).await;
         };
         let mut open = self.client.begin("unpin-snapshot", json!([shelf, id, pin]), Effect::Writes).await;
         let message = UnpinSnapshotRequest {
@@ -212,9 +215,9 @@ impl Actor {
     }
 
     /// Commits, aborts or drops an image that somebody began.
-    async fn end_image(&mut self, f: &'static str) {
+    async fn end_image(&mut self, f: &'static str, known: u64) {
         let Some((place, id)) = self.any(|board| &board.images) else {
-            return;
+            return self.list("list-images", known).await;
         };
         let mut open = self.client.begin(f, json!([place, id]), Effect::Writes).await;
         let done = match f {
@@ -346,8 +349,8 @@ async fn doris(stage: &Stage, route: &str, body: &str) -> anyhow::Result<()> {
 #[async_trait]
 impl Workload for Snapshots {
     async fn prepare(&self, stage: &Stage) -> anyhow::Result<()> {
-        self.board.shelves.begin(2, OPERATIONS_PER_SHELF);
-        self.board.albums.begin(1, OPERATIONS_PER_ALBUM);
+        self.board.shelves.begin(1, 2, OPERATIONS_PER_SHELF);
+        self.board.albums.begin(1, 1, OPERATIONS_PER_ALBUM);
         setup::instance(stage, INSTANCE).await?;
         for shelf in 0..SHELVES {
             let message = CreateCollectionRequest {

@@ -5,7 +5,7 @@
 //! one cluster at most, a command moves all of its nodes or none, every read is the whole state of its revision, and the
 //! number of clusters that lists tell is that of the clusters there are.
 
-use super::{CLIENTS, Stage, Workload, in_clients, setup};
+use super::{Stage, Workload, in_clients, setup};
 use crate::checker::fates::Fates;
 use crate::checker::topology as invariants;
 use crate::checker::witness::{self, Role, Rules};
@@ -25,8 +25,8 @@ use quorate_wire::quorate::v1::metadata_client::MetadataClient;
 use serde_json::{Value as Json, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 const INSTANCE: &str = "jepsen-topology";
 pub const NODES: u64 = 12;
@@ -37,31 +37,80 @@ const MAX_MOVED: u64 = 3;
 
 #[derive(Default)]
 pub struct Topology {
-    /// Numbers clusters that come and go.
-    next: Arc<AtomicU64>,
+    board: Arc<Board>,
 }
 
 /// Which nodes each cluster has.
 type Clusters = BTreeMap<String, BTreeSet<u64>>;
 
+/// What clients tell each other: of what each has seen by itself most is out of date when it acts upon it.
+#[derive(Default)]
+struct Board {
+    /// Numbers clusters that come and go.
+    next: AtomicU64,
+    seen: Mutex<Seen>,
+}
+
+/// The topology as somebody saw it last, and the revision of that.
+#[derive(Default)]
+struct Seen {
+    revision: u64,
+    clusters: Clusters,
+}
+
+impl Board {
+    fn clusters(&self) -> Clusters {
+        self.seen.lock().expect("no panic while held").clusters.clone()
+    }
+
+    /// Nodes in no cluster.
+    fn idle(&self) -> Vec<u64> {
+        let clusters = self.clusters();
+        (0..NODES)
+            .filter(|node| !clusters.values().any(|nodes| nodes.contains(node)))
+            .collect()
+    }
+
+    fn see(&self, revision: u64, clusters: Clusters) {
+        let mut seen = self.seen.lock().expect("no panic while held");
+        if revision >= seen.revision {
+            *seen = Seen { revision, clusters };
+        }
+    }
+
+    /// Notes a change that was acknowledged, unless what was seen has it.
+    fn apply(&self, revision: u64, f: &str, cluster: &str, nodes: &[u64]) {
+        let mut seen = self.seen.lock().expect("no panic while held");
+        if revision <= seen.revision {
+            return;
+        }
+        seen.revision = revision;
+        match f {
+            "drop-cluster" => drop(seen.clusters.remove(cluster)),
+            "drop-nodes" => {
+                let of = seen.clusters.entry(cluster.to_owned()).or_default();
+                of.retain(|node| !nodes.contains(node));
+            }
+            _ => seen.clusters.entry(cluster.to_owned()).or_default().extend(nodes),
+        }
+    }
+}
+
 struct Mover {
     client: Client,
-    next: Arc<AtomicU64>,
-    /// As this client saw it last.
-    seen: Clusters,
+    board: Arc<Board>,
 }
 
 impl Mover {
-    fn new(client: Client, next: &Arc<AtomicU64>) -> Mover {
+    fn new(client: Client, board: &Arc<Board>) -> Mover {
         Mover {
             client,
-            next: next.clone(),
-            seen: Clusters::new(),
+            board: board.clone(),
         }
     }
 
     async fn run(mut self) {
-        while self.client.turn(CLIENTS).await {
+        while self.client.turn().await {
             match self.client.random.below(100) {
                 0..40 => self.read().await,
                 40..50 => self.count().await,
@@ -90,10 +139,8 @@ impl Mover {
                 Ok(found) => {
                     // A list, not a map of sets: a node that is twice in a cluster must stay visible.
                     self.client.ok(open, json!(found), &answered);
-                    self.seen = found
-                        .into_iter()
-                        .map(|(cluster, nodes)| (cluster, nodes.into_iter().collect()))
-                        .collect();
+                    let clusters = found.into_iter().map(|(cluster, nodes)| (cluster, BTreeSet::from_iter(nodes)));
+                    self.board.see(answered.revision.unwrap_or(0), clusters.collect());
                 }
             },
         }
@@ -120,11 +167,9 @@ impl Mover {
 
     /// Takes nodes out of a cluster and puts them into another, or puts those in that are in none.
     async fn move_nodes(&mut self) {
-        let idle: Vec<u64> = (0..NODES)
-            .filter(|node| !self.seen.values().any(|nodes| nodes.contains(node)))
-            .collect();
+        let (clusters, idle) = (self.board.clusters(), self.board.idle());
         let count = 1 + self.client.random.below(MAX_MOVED) as usize;
-        let names: Vec<String> = self.seen.keys().cloned().collect();
+        let names: Vec<String> = clusters.keys().cloned().collect();
         if names.is_empty() {
             return self.read().await;
         }
@@ -135,30 +180,34 @@ impl Mover {
             return;
         }
         let from = self.client.random.pick(&names).clone();
-        let nodes: Vec<u64> = self.seen[&from].iter().copied().collect();
+        let nodes: Vec<u64> = clusters[&from].iter().copied().collect();
         let nodes = self.client.random.choose(count, &nodes);
-        if !nodes.is_empty() && self.change("drop-nodes", Change::DropNode, &from, &nodes).await {
+        if nodes.is_empty() {
+            return self.read().await;
+        }
+        if self.change("drop-nodes", Change::DropNode, &from, &nodes).await {
             self.change("add-nodes", Change::AddNode, &to, &nodes).await;
         }
     }
 
     async fn add_cluster(&mut self) {
-        let idle: Vec<u64> = (0..NODES)
-            .filter(|node| !self.seen.values().any(|nodes| nodes.contains(node)))
-            .collect();
-        let nodes = self.client.random.choose(MAX_MOVED as usize, &idle);
-        let name = format!("spare-{:06}", self.next.fetch_add(1, Ordering::Relaxed));
-        if self.seen.len() < 2 * CLUSTERS as usize {
-            self.change("add-cluster", Change::AddCluster, &name, &nodes).await;
+        if self.board.clusters().len() >= 2 * CLUSTERS as usize {
+            return self.read().await;
         }
+        let idle = self.board.idle();
+        let nodes = self.client.random.choose(MAX_MOVED as usize, &idle);
+        let name = format!("spare-{:06}", self.board.next.fetch_add(1, Ordering::Relaxed));
+        self.change("add-cluster", Change::AddCluster, &name, &nodes).await;
     }
 
     async fn drop_cluster(&mut self) {
-        let spare: Vec<String> = self.seen.keys().filter(|name| name.starts_with("spare")).cloned().collect();
-        if !spare.is_empty() {
-            let name = self.client.random.pick(&spare).clone();
-            self.change("drop-cluster", Change::DropCluster, &name, &[]).await;
+        let mut spare: Vec<String> = self.board.clusters().into_keys().collect();
+        spare.retain(|name| name.starts_with("spare"));
+        if spare.is_empty() {
+            return self.read().await;
         }
+        let name = self.client.random.pick(&spare).clone();
+        self.change("drop-cluster", Change::DropCluster, &name, &[]).await;
     }
 
     /// One command; true if it was acknowledged.
@@ -177,20 +226,9 @@ impl Mover {
             }
             Ok(answered) => {
                 self.client.ok(open, json!([cluster, nodes]), &answered);
-                self.apply(f, cluster, nodes);
+                self.board.apply(answered.revision.unwrap_or(0), f, cluster, nodes);
                 true
             }
-        }
-    }
-
-    fn apply(&mut self, f: &str, cluster: &str, nodes: &[u64]) {
-        match f {
-            "drop-cluster" => drop(self.seen.remove(cluster)),
-            "drop-nodes" => {
-                let of = self.seen.entry(cluster.to_owned()).or_default();
-                of.retain(|node| !nodes.contains(node));
-            }
-            _ => self.seen.entry(cluster.to_owned()).or_default().extend(nodes),
         }
     }
 }
@@ -246,11 +284,11 @@ impl Workload for Topology {
     /// The clusters that stay are made by recorded operations, so that the history knows what there is.
     async fn prepare(&self, stage: &Stage) -> anyhow::Result<()> {
         setup::instance(stage, INSTANCE).await?;
-        let next = self.next.clone();
+        let board = self.board.clone();
         let within = stage.field.client_runtime();
         let stage = stage.clone();
         let made = within.spawn(async move {
-            let mut mover = Mover::new(Client::patient(&stage, 0), &next);
+            let mut mover = Mover::new(Client::patient(&stage, 0), &board);
             let mut all_made = true;
             for cluster in 0..CLUSTERS {
                 let nodes: Vec<u64> = (0..NODES).filter(|node| node % CLUSTERS == cluster).collect();
@@ -267,16 +305,16 @@ impl Workload for Topology {
     }
 
     async fn run(&self, stage: &Stage) -> anyhow::Result<()> {
-        let next = self.next.clone();
-        in_clients(stage, move |client| Mover::new(client, &next).run()).await
+        let board = self.board.clone();
+        in_clients(stage, move |client| Mover::new(client, &board).run()).await
     }
 
     async fn read_all(&self, stage: &Stage) -> anyhow::Result<()> {
-        let next = self.next.clone();
+        let board = self.board.clone();
         super::at_every_node(stage, move |client, node| {
-            let next = next.clone();
+            let board = board.clone();
             async move {
-                let mut mover = Mover::new(client, &next);
+                let mut mover = Mover::new(client, &board);
                 mover.read().await;
                 // Through every node a write as well: a cluster comes and goes.
                 let name = format!("last-{node}");
