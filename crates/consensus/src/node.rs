@@ -15,14 +15,16 @@ use crate::state_adapter::StateAdapter;
 use crate::transport::{Channel, PeerClient, Transport};
 use crate::types::{PeerNode, TypeConfig};
 use crate::write_path::WritePath;
-use crate::{forward, maintenance, proposer, reads};
+use crate::{env, forward, maintenance, proposer, reads};
 use bytes::Bytes;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::{Raft, RaftMetrics, ServerState};
 use prost::Message;
 use quorate_model::{ClusterId, ErrorCode, Incarnation, MetaError, PeerId, RequestId, Revision, SessionId, mutant};
+use quorate_state_machine::command::ApplyError;
 use quorate_state_machine::commands::{Numbered, OpenSession, open_session::OpenSessionReply};
 use quorate_state_machine::frame::{self, Frame};
+use quorate_state_machine::preview::preview;
 use quorate_state_machine::{Answer, Reader, limits};
 use quorate_storage::log::LogStore;
 use quorate_storage::state::{StateEngine, read_with};
@@ -254,6 +256,11 @@ impl Node {
         fingerprints: Vec<u64>,
         deadline: Deadline,
     ) -> Result<(Revision, C::Reply), MetaError> {
+        if mutant!("refuses-from-stale-state")
+            && let Err(ApplyError::Refused(refusal)) = self.read(|reader| preview(reader, command, env::wall_clock()))
+        {
+            return Err(refusal);
+        }
         let payload = command.encode_to_vec().into();
         let answer = self.write_asked(C::NUMBER, payload, request, fingerprints, deadline).await?;
         let reply = C::Reply::decode(answer.body?).map_err(|error| MetaError::internal(format!("answer does not decode: {error}")))?;

@@ -33,6 +33,7 @@ pub const NAMES: &[&str] = &[
     "place-before-commit",
     "purge-beyond-checkpoint",
     "purge-during-transfer",
+    "refuses-from-stale-state",
     "reply-before-sync",
     "serves-before-caught-up",
     "sessions-missing-from-checkpoint",

@@ -1,9 +1,23 @@
 //! Without a majority every call ends at its deadline and says which of the two it is: not applied, or unknown.
 
+use crate::support::cluster::INSTANCE;
 use crate::support::{Cluster, soon, within};
-use quorate_consensus::Settings;
-use quorate_model::ErrorCode;
+use bytes::Bytes;
+use quorate_consensus::{Deadline, Node, Settings};
+use quorate_model::{ErrorCode, MetaError};
+use quorate_state_machine::commands::PutAttribute;
 use tokio::time::Instant;
+
+/// Writes `name` if it was last written at a revision.
+async fn put_if(node: &Node, value: &'static str, expected: u64, deadline: Deadline) -> Result<u64, MetaError> {
+    let command = PutAttribute {
+        instance_id: INSTANCE.into(),
+        name: "name".into(),
+        value: Bytes::from_static(value.as_bytes()),
+        if_revision: Some(expected),
+    };
+    node.execute(&command, None, deadline).await.map(|(revision, _)| revision.0)
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_write_that_was_appended_without_a_quorum_has_an_unknown_outcome() {
@@ -62,4 +76,51 @@ async fn calls_at_a_follower_end_when_the_majority_is_gone() {
     assert!(matches!(error.code, ErrorCode::OutcomeUnknown | ErrorCode::NoLeader), "{error}");
     let error = cluster.get(follower, "name", within(1_000)).await.expect_err("no quorum");
     assert_eq!(error.code, ErrorCode::NoLeader, "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_is_the_answer_of_the_log_and_never_of_a_state_of_the_past() {
+    let cluster = Cluster::start(Settings::default()).await;
+    let is_open = |error: &MetaError| matches!(error.code, ErrorCode::OutcomeUnknown | ErrorCode::NoLeader);
+
+    // A follower that is cut off does not know what is written meanwhile: its state says no, and the log would say yes.
+    let leader = cluster.leader().await;
+    let behind = (leader + 1) % 3;
+    cluster.put(behind, "name", "first", None, soon()).await.expect("written");
+    cluster.isolate(behind);
+    let second = cluster.put(leader, "name", "second", None, soon()).await.expect("written");
+    let error = put_if(cluster.node(behind), "third", second, within(800))
+        .await
+        .expect_err("nobody took it");
+    assert!(is_open(&error), "{error}");
+    cluster.links.heal();
+    let third = put_if(cluster.node(behind), "third", second, soon())
+        .await
+        .expect("the condition held all the time");
+
+    // Nor does a leader that was deposed.
+    let deposed = cluster.leader().await;
+    cluster.isolate(deposed);
+    let next = cluster.leader_among(&[(deposed + 1) % 3, (deposed + 2) % 3]).await;
+    let fourth = cluster
+        .put(next, "name", "fourth", None, soon())
+        .await
+        .expect("a new leader takes writes");
+    let error = put_if(cluster.node(deposed), "fifth", fourth, within(800))
+        .await
+        .expect_err("no quorum");
+    assert!(is_open(&error), "{error}");
+    cluster.links.heal();
+    put_if(cluster.node(deposed), "fifth", fourth, soon())
+        .await
+        .expect("the condition held all the time");
+
+    // What the log says no to is refused, wherever it is asked.
+    for position in 0..3 {
+        let error = put_if(cluster.node(position), "sixth", third, soon())
+            .await
+            .expect_err("it was written since");
+        assert_eq!(error.code, ErrorCode::PreconditionFailed, "{error}");
+    }
+    cluster.converge().await;
 }
