@@ -56,6 +56,9 @@ async fn ask(core: &Core, readers: &mut Vec<oneshot::Sender<ReadIndexResult>>) -
 
 /// The leader's own question: confirms leadership with a quorum after the call began.
 pub async fn ask_here(core: &Core) -> ReadIndexResult {
+    if mutant!("lease-read-after-transfer") && core.leads_a_quorum() {
+        return Ok(core.applier.applied().index);
+    }
     let policy = match mutant!("lease-reads") {
         true => ReadPolicy::LeaseRead,
         false => ReadPolicy::ReadIndex,

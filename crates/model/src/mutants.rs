@@ -22,6 +22,7 @@ pub const NAMES: &[&str] = &[
     "job-published-early",
     "leader-local-reads",
     "leader-restore",
+    "lease-read-after-transfer",
     "lease-reads",
     "log-without-sync",
     "lost-entries-not-noticed",
