@@ -7,6 +7,8 @@
 
 use crate::env;
 use crate::node::Node;
+use crate::settings::JOIN_ANSWER_TIMEOUT;
+use crate::transfer::answer_within;
 use crate::transport::{Channel, Transport};
 use crate::types::PeerNode;
 use quorate_model::{ClusterId, ErrorCode, Incarnation, MetaError, PeerId};
@@ -168,7 +170,8 @@ pub async fn find_place(newcomer: &Newcomer, transport: &Arc<dyn Transport>) -> 
     }
 }
 
-/// Asks the other peers for a place until the leader gives one; why there is none for this peer, if that will not change.
+/// Asks the other peers for a place until the leader gives one; why there is none for this peer, if that will not change. Asking
+/// again is safe: whoever has been given a place gets the same one. A peer that hangs is given up for the next.
 pub async fn join(newcomer: &Newcomer, transport: &Arc<dyn Transport>) -> Result<(ClusterId, PeerId), String> {
     let refused_for_good = [ErrorCode::AlreadyExists, ErrorCode::PreconditionFailed].map(|code| code.row().number);
     loop {
@@ -181,7 +184,9 @@ pub async fn join(newcomer: &Newcomer, transport: &Arc<dyn Transport>) -> Result
                 forwarded: false,
                 level: LEVEL,
             };
-            match transport.client(address, 0, 0, Channel::Forward).join(request).await {
+            let client = transport.client(address, 0, 0, Channel::Forward);
+            let who = format!("the peer at {address}");
+            match answer_within(JOIN_ANSWER_TIMEOUT, &who, "answered the question for a place", client.join(request)).await {
                 Ok(reply) if reply.error.is_none() && reply.peer_id != 0 => {
                     let cluster = parse_cluster(&reply.cluster_id).ok_or("the leader sent no cluster id")?;
                     return Ok((cluster, PeerId(reply.peer_id)));
@@ -246,6 +251,30 @@ pub async fn found(node: &Node, newcomer: &Newcomer, transport: &Arc<dyn Transpo
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fake_peer::{FakePeer, FakeTransport};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_hangs_keeps_no_newcomer_from_asking_the_next() {
+        let gives = FakePeer {
+            place: Some(wire::JoinReply {
+                peer_id: 4,
+                cluster_id: ClusterId(7).to_string(),
+                error: None,
+            }),
+            ..FakePeer::default()
+        };
+        let peers = [("b:1", Arc::new(FakePeer::default())), ("c:1", Arc::new(gives))];
+        let transport: Arc<dyn Transport> = Arc::new(FakeTransport(BTreeMap::from(peers)));
+        let newcomer = Newcomer {
+            incarnation: Incarnation(7),
+            peer_address: "a:1".to_owned(),
+            public_address: "a:2".to_owned(),
+            peers: vec!["a:1".to_owned(), "b:1".to_owned(), "c:1".to_owned()],
+            replace: false,
+            join: true,
+        };
+        assert_eq!(join(&newcomer, &transport).await, Ok((ClusterId(7), PeerId(4))));
+    }
 
     #[test]
     fn a_founder_notices_that_it_met_itself() {

@@ -24,6 +24,8 @@ pub mod disk;
 pub mod env;
 #[cfg(feature = "failpoints")]
 pub mod failpoints;
+#[cfg(test)]
+mod fake_peer;
 mod forward;
 mod kept_tail;
 mod lanes;
@@ -43,6 +45,7 @@ pub mod service;
 pub mod settings;
 mod state_adapter;
 pub mod status;
+mod transfer;
 pub mod transport;
 mod types;
 mod unheard;

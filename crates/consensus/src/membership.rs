@@ -7,6 +7,8 @@
 use crate::env;
 use crate::node::{Core, Deadline, Node};
 use crate::removal::RemovalPlan;
+use crate::settings::{HANDED_ON_JOIN_TIMEOUT, JOIN_TIMEOUT};
+use crate::transfer::answer_within;
 use crate::transport::Channel;
 use crate::types::{PeerNode, StoredMembership, TypeConfig};
 use openraft::errors::{ChangeMembershipError, ClientWriteError, RaftError};
@@ -19,8 +21,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long giving an id and adding a learner may take.
-const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a peer that is to be added may take to say who it is.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often a learner's progress is looked at, and a change that is still under way.
@@ -95,7 +95,8 @@ impl Node {
             highest_member,
             incarnation: request.incarnation,
         };
-        let (_, reply) = self.execute(&allocate, None, Instant::now() + JOIN_TIMEOUT).await?;
+        let deadline = Instant::now() + JOIN_TIMEOUT;
+        let (_, reply) = self.execute(&allocate, None, deadline).await?;
         let node = PeerNode {
             peer_address: request.peer_address,
             public_address: request.public_address,
@@ -103,8 +104,10 @@ impl Node {
         };
         // Not `add_learner`: that keeps whom a change under way takes out.
         let newcomer = ChangeMembers::AddNodes(BTreeMap::from([(reply.peer, node)]));
-        let added = core.raft().change_membership(newcomer, false).await;
-        added.map_err(|error| MetaError::new(ErrorCode::OutcomeUnknown, format!("the newcomer was not added: {error}")))?;
+        let unknown = |text: String| MetaError::new(ErrorCode::OutcomeUnknown, text);
+        let added = tokio::time::timeout_at(deadline, core.raft().change_membership(newcomer, false)).await;
+        let added = added.map_err(|_| unknown(format!("the newcomer is being added as peer {}; ask again", reply.peer)))?;
+        added.map_err(|error| unknown(format!("the newcomer was not added: {error}")))?;
         tracing::info!(peer = reply.peer, "a newcomer joined as a learner");
         Ok(PeerId(reply.peer))
     }
@@ -122,10 +125,11 @@ impl Node {
             forwarded: true,
             ..request
         };
-        let reply = client
-            .join(request)
-            .await
-            .map_err(|error| MetaError::new(ErrorCode::NotLeader, format!("the leader, peer {leader}, did not answer: {error}")))?;
+        let answer = answer_within(HANDED_ON_JOIN_TIMEOUT, "it", "given the newcomer a place", client.join(request)).await;
+        let reply = answer.map_err(|error| {
+            tracing::warn!(leader, %error, "a newcomer's question for a place was handed on in vain");
+            MetaError::new(ErrorCode::NotLeader, format!("the leader, peer {leader}, did not answer: {error}"))
+        })?;
         match reply.error {
             None => Ok(PeerId(reply.peer_id)),
             Some(error) => Err(MetaError::new(ErrorCode::from_number(error.code), error.message)),

@@ -4,8 +4,9 @@ use crate::acknowledged::{Acknowledged, OwnLog};
 use crate::append_stream::AppendStream;
 use crate::convert::{self, Malformed};
 use crate::node::Core;
-use crate::settings::MAX_UNACKNOWLEDGED_BYTES;
+use crate::settings::{MAX_UNACKNOWLEDGED_BYTES, TransferPatience};
 use crate::state_adapter::{SnapshotHandle, run_blocking};
+use crate::transfer::{self, Bounds, Stalled};
 use crate::transport::{Channel, PeerClient, Transport, TransportError};
 use crate::types::{PeerNode, TypeConfig, Vote};
 use futures::future::BoxFuture;
@@ -47,6 +48,7 @@ pub struct NetworkFactory {
     pub core: Arc<OnceLock<Weak<Core>>>,
     /// 0 for as fast as it goes.
     pub checkpoint_bytes_per_second: u64,
+    pub transfer: TransferPatience,
     /// Read files without the blocking pool: simulations only.
     pub inline_disk: bool,
 }
@@ -59,6 +61,7 @@ pub struct Network {
     own_log: Arc<OwnLog>,
     core: Arc<OnceLock<Weak<Core>>>,
     checkpoint_bytes_per_second: u64,
+    transfer: TransferPatience,
     inline_disk: bool,
 }
 
@@ -88,6 +91,7 @@ impl NetworkFactory {
             own_log: self.own_log.clone(),
             core: self.core.clone(),
             checkpoint_bytes_per_second: self.checkpoint_bytes_per_second,
+            transfer: self.transfer,
             inline_disk: self.inline_disk,
         }
     }
@@ -282,15 +286,9 @@ fn closed_early(all_sent: Arc<AtomicBool>) -> impl Stream<Item = Result<StreamAp
     futures::stream::once(check).filter_map(futures::future::ready)
 }
 
-/// Sends the files of a checkpoint that the receiver does not have yet.
+/// Sends the files of a checkpoint that the receiver does not have yet. A receiver that does not get on is given up.
 async fn send_checkpoint(network: &Network, vote: Vote, handle: SnapshotHandle) -> Result<SnapshotResponse<TypeConfig>, TransportError> {
-    let Network {
-        target,
-        client,
-        inline_disk,
-        checkpoint_bytes_per_second,
-        ..
-    } = network;
+    let Network { target, inline_disk, .. } = network;
     let SnapshotHandle::Held(checkpoint) = handle else {
         return Err(TransportError("a received checkpoint cannot be sent on".to_owned()));
     };
@@ -299,8 +297,12 @@ async fn send_checkpoint(network: &Network, vote: Vote, handle: SnapshotHandle) 
     let files = run_blocking(*inline_disk, move || held.files().map(<[_]>::to_vec))
         .await
         .map_err(unreadable)?;
+    // For a plan it sums up what it has of them, for the install all.
+    let patience = network.transfer.with_files(files.iter().map(|file| file.bytes).sum());
     let manifest = manifest_of(&checkpoint, &files, Some(convert::vote_to_wire(&vote)));
-    let plan = client.prepare_install(manifest.clone()).await?;
+    let announced = network.client.prepare_install(manifest.clone());
+    let done = "said which files of a checkpoint it lacks";
+    let plan = transfer::answer_within(patience, &format!("peer {target}"), done, announced).await?;
     if !plan.error.is_empty() {
         return Err(TransportError(plan.error));
     }
@@ -310,23 +312,54 @@ async fn send_checkpoint(network: &Network, vote: Vote, handle: SnapshotHandle) 
         wanted = plan.wanted.len(),
         "sending a checkpoint"
     );
+    let reply = send_files(network, checkpoint, manifest, plan.wanted, patience).await?;
+    if !reply.error.is_empty() {
+        return Err(TransportError(reply.error));
+    }
+    Ok(SnapshotResponse::new(convert::vote_from_wire(reply.vote)?))
+}
+
+/// Sends these files of a checkpoint; `patience` is for the answer behind them.
+async fn send_files(
+    network: &Network,
+    checkpoint: Arc<Checkpoint>,
+    manifest: wire::InstallManifest,
+    wanted: Vec<String>,
+    patience: Duration,
+) -> Result<wire::InstallReply, TransportError> {
+    let (target, rate) = (network.target, network.checkpoint_bytes_per_second);
     let unread: Arc<Mutex<Option<TransportError>>> = Arc::default();
     let first = wire::InstallChunk {
         manifest: Some(manifest),
         ..Default::default()
     };
-    let pieces = read_files(checkpoint, plan.wanted, *inline_disk, unread.clone());
-    let pieces = paced(pieces, *checkpoint_bytes_per_second, network.restores_quorum());
-    let reply = client.install(futures::stream::iter([first]).chain(pieces).boxed()).await;
+    let pieces = read_files(checkpoint, wanted, network.inline_disk, unread.clone());
+    let pieces = paced(pieces, rate, network.restores_quorum());
+    let (watch, pieces) = transfer::watched(futures::stream::iter([first]).chain(pieces).boxed());
+    let bounds = bounds(network.transfer, rate, patience);
+    let reply = tokio::select! {
+        biased;
+        reply = network.client.install(pieces) => reply,
+        stalled = watch.stalled(bounds) => Err(TransportError(match stalled {
+            Stalled::BetweenPieces => format!("peer {target} has taken no piece of a checkpoint for {:?}", bounds.piece),
+            Stalled::BehindTheLast => format!("peer {target} has not installed a checkpoint within {:?} of its last piece", bounds.end),
+        })),
+    };
     // What went wrong here explains what the receiver says.
-    if let Some(error) = unread.lock().expect("no panic while held").take() {
-        return Err(error);
+    let unread = unread.lock().expect("no panic while held").take();
+    unread.map_or(reply, Err)
+}
+
+/// How long a taker of pieces sent at this rate is waited for: what the rate itself takes does not count.
+pub(crate) fn bounds(patience: TransferPatience, bytes_per_second: u64, end: Duration) -> Bounds {
+    let pause = match bytes_per_second {
+        0 => Duration::ZERO,
+        rate => Duration::from_secs_f64(PIECE_BYTES as f64 / rate as f64),
+    };
+    Bounds {
+        piece: patience.piece + pause,
+        end,
     }
-    let reply = reply?;
-    if !reply.error.is_empty() {
-        return Err(TransportError(reply.error));
-    }
-    Ok(SnapshotResponse::new(convert::vote_from_wire(reply.vote)?))
 }
 
 fn manifest_of(checkpoint: &Checkpoint, files: &[CheckpointFile], vote: Option<wire::Vote>) -> wire::InstallManifest {
@@ -450,3 +483,6 @@ fn read_files(
         }
     })
 }
+
+#[cfg(test)]
+mod tests;

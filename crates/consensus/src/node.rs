@@ -140,6 +140,7 @@ impl Node {
             own_log: own_log.clone(),
             core: core_cell.clone(),
             checkpoint_bytes_per_second: parts.settings.checkpoint_bytes_per_second,
+            transfer: parts.settings.transfer,
             inline_disk: parts.settings.inline_apply,
         };
         let raft = Raft::build(

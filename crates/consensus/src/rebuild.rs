@@ -11,6 +11,8 @@ use crate::convert;
 use crate::network;
 use crate::node::Node;
 use crate::receiving;
+use crate::settings::{LONGEST_STATE_ANSWER_TIMEOUT, STATE_ANSWER_TIMEOUT};
+use crate::transfer::{self, Stalled};
 use crate::transport::{Channel, Transport};
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -22,6 +24,7 @@ use quorate_wire::quorate::peer as wire;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Pause between two rounds of asking.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
@@ -34,7 +37,7 @@ pub fn missing(log: &dyn LogStore, state: &dyn StateEngine) -> io::Result<Option
     Ok(purged.filter(|purged| applied < Some(*purged)))
 }
 
-/// Asks the peers at `addresses` in turn until one has given its state, and installs it.
+/// Asks the peers at `addresses` in turn until one has given its state, and installs it. One that hangs is given up for the next.
 pub async fn rebuild(
     log: &dyn LogStore,
     state: &dyn StateEngine,
@@ -42,9 +45,11 @@ pub async fn rebuild(
     addresses: &[String],
     at_least: u64,
 ) -> io::Result<()> {
+    let mut patience = STATE_ANSWER_TIMEOUT;
     loop {
+        let begun = Instant::now();
         for address in addresses {
-            match fetch(state, transport, address, at_least).await {
+            match fetch(state, transport, address, at_least, patience).await {
                 Ok(rows) => {
                     drop_conflict(log, &rows).await?;
                     state.install(&rows)?;
@@ -54,15 +59,27 @@ pub async fn rebuild(
                 Err(error) => tracing::warn!(%address, at_least, %error, "no state was given"),
             }
         }
+        if begun.elapsed() >= patience {
+            patience = (2 * patience).min(LONGEST_STATE_ANSWER_TIMEOUT);
+        }
         tokio::time::sleep(ASK_AGAIN).await;
     }
 }
 
-/// Receives one peer's checkpoint into the incoming directory and verifies it.
-async fn fetch(state: &dyn StateEngine, transport: &Arc<dyn Transport>, address: &str, at_least: u64) -> Result<RaftRows, String> {
+/// Receives one peer's checkpoint into the incoming directory and verifies it. It must begin to come within `patience`; each
+/// piece after that is waited for by itself.
+async fn fetch(
+    state: &dyn StateEngine,
+    transport: &Arc<dyn Transport>,
+    address: &str,
+    at_least: u64,
+    patience: Duration,
+) -> Result<RaftRows, String> {
     let client = transport.client(address, 0, 0, Channel::Bulk);
-    let request = wire::FetchCheckpointRequest { at_least };
-    let chunks = client.fetch_checkpoint(request).await.map_err(|error| error.to_string())?;
+    let asked = client.fetch_checkpoint(wire::FetchCheckpointRequest { at_least });
+    let who = format!("the peer at {address}");
+    let chunks = transfer::answer_within(patience, &who, "begun to give its state", asked).await;
+    let chunks = chunks.map_err(|error| error.to_string())?;
     let mut broken = None;
     // An error ends the stream; what was complete before it does not verify.
     let chunks = chunks.scan((), |(), chunk| {
@@ -116,10 +133,12 @@ async fn durable(start: impl FnOnce(Done) -> io::Result<()>) -> io::Result<()> {
 }
 
 impl Node {
-    /// This peer's state for one that lost its own, file by file, with the manifest first.
+    /// This peer's state for one that lost its own, file by file, with the manifest first. `asker` names that peer in the log;
+    /// when it takes no more pieces it is given up, so that the checkpoint does not stay for ever.
     pub async fn handle_fetch_checkpoint(
         &self,
         request: wire::FetchCheckpointRequest,
+        asker: &str,
     ) -> Result<BoxStream<'static, wire::InstallChunk>, MetaError> {
         self.check_serving()?;
         let core = self.core();
@@ -130,11 +149,18 @@ impl Node {
             let text = format!("this peer has applied entry {index}, the caller needs {}", request.at_least);
             return Err(MetaError::new(ErrorCode::NotReady, text));
         }
-        tracing::info!(index, "giving the state to a peer that lost its own");
+        tracing::info!(index, %asker, "giving the state to a peer that lost its own");
         let pace = core.settings.checkpoint_bytes_per_second;
-        network::checkpoint_stream(checkpoint, pace, core.settings.inline_apply)
-            .await
-            .map_err(failed)
+        let chunks = network::checkpoint_stream(checkpoint, pace, core.settings.inline_apply);
+        let (watch, chunks) = transfer::watched(chunks.await.map_err(failed)?);
+        let bounds = network::bounds(core.settings.transfer, pace, Duration::ZERO);
+        let asker = asker.to_owned();
+        core.spawn(async move {
+            if watch.stalled(bounds).await == Stalled::BetweenPieces {
+                tracing::warn!(%asker, patience = ?bounds.piece, "a peer that asked for the state takes no more of it and is given up");
+            }
+        });
+        Ok(chunks)
     }
 }
 
@@ -142,9 +168,11 @@ impl Node {
 mod tests {
     use super::*;
     use crate::acknowledged::{Mark, OwnLog};
+    use crate::fake_peer::{FakePeer, FakeTransport};
     use quorate_storage::codec::{LeaderId, LogEntry, LogId, Payload};
     use quorate_storage::log::{Completion, MemoryLog};
     use quorate_storage::state::MemoryState;
+    use std::collections::BTreeMap;
 
     fn id(term: u64, index: u64) -> LogId {
         LogId {
@@ -175,6 +203,29 @@ mod tests {
         assert_eq!(missing(&log, &state).expect("readable"), Some(4));
         state.commit(&[], id(2, 4), None).expect("committed");
         assert_eq!(missing(&log, &state).expect("readable"), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_hangs_is_given_up_and_the_next_one_gives_its_state() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let (log, state) = (log(), MemoryState::new(dir.path().join("own")));
+        let other = MemoryState::new(dir.path().join("other"));
+        other.commit(&[], id(2, 6), None).expect("committed");
+        let checkpoint = other.checkpoint().expect("made");
+        let pieces = network::checkpoint_stream(checkpoint, 0, true).await.expect("readable");
+        let gives = FakePeer {
+            state: Some(pieces.collect().await),
+            ..FakePeer::default()
+        };
+        let peers = [("hangs:1", Arc::new(FakePeer::default())), ("gives:1", Arc::new(gives))];
+        let transport: Arc<dyn Transport> = Arc::new(FakeTransport(BTreeMap::from(peers)));
+        let error = fetch(&state, &transport, "hangs:1", 4, STATE_ANSWER_TIMEOUT).await;
+        let error = error.expect_err("it hangs");
+        assert!(error.starts_with("the peer at hangs:1 has not begun to give its state"), "{error}");
+
+        let addresses = ["hangs:1".to_owned(), "gives:1".to_owned()];
+        rebuild(&log, &state, &transport, &addresses, 4).await.expect("rebuilt");
+        assert_eq!(state.raft_rows().expect("readable").applied, Some(id(2, 6)));
     }
 
     #[tokio::test]

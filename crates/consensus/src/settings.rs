@@ -34,6 +34,29 @@ impl Timing {
     };
 }
 
+/// How long a peer waits for another one while a checkpoint goes between them; what is not done by then is given up and tried
+/// again. A connection whose other end is gone breaks sooner; this is for a peer that lives and does not get on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TransferPatience {
+    /// For an answer, the time not counted that the disk over there needs for the files.
+    pub answer: Duration,
+    /// For one piece to be taken, the pause not counted that the rate of the transfer asks for. A receiver syncs each file, and
+    /// a busy disk may take some seconds for that.
+    pub piece: Duration,
+}
+
+impl TransferPatience {
+    pub const DEFAULT: TransferPatience = TransferPatience {
+        answer: Duration::from_secs(30),
+        piece: Duration::from_secs(30),
+    };
+
+    /// For an answer for which `bytes` of files are read or written over there.
+    pub fn with_files(self, bytes: u64) -> Duration {
+        self.answer + Duration::from_secs(bytes / SLOWEST_DISK_BYTES_PER_SECOND)
+    }
+}
+
 /// What one peer's consensus layer is told at start.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -56,6 +79,8 @@ pub struct Settings {
     pub checkpoint_bytes_per_second: u64,
     /// The highest level of the cluster that this peer knows: its build's. Tests stand in for other builds by it.
     pub level: u32,
+    /// How long the other side of such a transfer is waited for.
+    pub transfer: TransferPatience,
     /// Apply inline instead of on a thread: simulations only.
     pub inline_apply: bool,
 }
@@ -75,6 +100,7 @@ impl Default for Settings {
             content_scan_interval: Duration::from_secs(86_400),
             checkpoint_bytes_per_second: 64 << 20,
             level: LEVEL,
+            transfer: TransferPatience::DEFAULT,
             inline_apply: false,
         }
     }
@@ -124,6 +150,18 @@ pub const FORWARDS_IN_FLIGHT: usize = 2;
 pub const MAX_UNACKNOWLEDGED_BYTES: usize = 16 << 20;
 /// Longest a forwarded batch is waited for before its outcome counts as unknown.
 pub const FORWARD_TIMEOUT: Duration = Duration::from_secs(5);
+/// A disk that reads or writes less than this counts as one that hangs.
+pub const SLOWEST_DISK_BYTES_PER_SECOND: u64 = 16 << 20;
+/// Longest a leader takes to give a newcomer an id and to add it as a learner.
+pub const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest a follower waits for the leader to do so: it hears of an end in time.
+pub const HANDED_ON_JOIN_TIMEOUT: Duration = Duration::from_secs(11);
+/// Longest a newcomer waits for one peer's answer, which may have handed its question on.
+pub const JOIN_ANSWER_TIMEOUT: Duration = Duration::from_secs(12);
+/// How long a peer whose state is lost waits at first until another one begins to give its own: a checkpoint of it is made and
+/// read once before. Doubled when nobody began in time, up to the longest: a large state must not be given up for ever.
+pub const STATE_ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+pub const LONGEST_STATE_ANSWER_TIMEOUT: Duration = Duration::from_secs(960);
 /// A peer looks this often whether it has failed, when nothing else tells it to.
 pub const FAILURE_LOOK: Duration = Duration::from_secs(1);
 /// Pause before a write or read that found no leader tries again.
@@ -136,6 +174,13 @@ pub const READ_INDEX_TIMEOUT: Duration = Duration::from_millis(1_000);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_answer_about_files_may_take_as_long_as_a_slow_disk_does() {
+        let patience = TransferPatience::DEFAULT;
+        assert_eq!(patience.with_files(1 << 20), Duration::from_secs(30));
+        assert_eq!(patience.with_files(4 << 30), Duration::from_secs(30 + 256));
+    }
 
     #[test]
     fn the_log_is_capped_by_the_setting_and_by_a_tenth_of_the_disk() {

@@ -8,7 +8,7 @@ use quorate_wire::quorate::peer as wire;
 use std::time::Duration;
 use tokio::time::Instant;
 
-fn small_checkpoints() -> Settings {
+pub fn small_checkpoints() -> Settings {
     Settings {
         checkpoint_log_entries: 20,
         checkpoint_interval: Duration::from_secs(3_600),
@@ -18,7 +18,7 @@ fn small_checkpoints() -> Settings {
 }
 
 /// Writes at `writer` until its log no longer has what `behind` needs.
-async fn leave_behind(cluster: &Cluster, writer: usize, behind: usize, round: usize) {
+pub async fn leave_behind(cluster: &Cluster, writer: usize, behind: usize, round: usize) {
     let needed = cluster.node(behind).applied().index + 1;
     let purged = || {
         cluster

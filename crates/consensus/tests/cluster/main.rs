@@ -5,6 +5,7 @@ mod content;
 mod disks;
 mod divergence;
 mod elections;
+mod hanging_peers;
 mod levels;
 mod lost_entries;
 mod no_quorum;

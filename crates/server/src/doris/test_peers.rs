@@ -104,7 +104,7 @@ impl PeerClient for LocalPeer {
         &self,
         request: wire::FetchCheckpointRequest,
     ) -> Result<BoxStream<'static, Result<wire::InstallChunk, TransportError>>, TransportError> {
-        let chunks = self.node()?.handle_fetch_checkpoint(request).await;
+        let chunks = self.node()?.handle_fetch_checkpoint(request, "a peer").await;
         let chunks = chunks.map_err(|error| TransportError(error.message))?;
         Ok(chunks.map(Ok).boxed())
     }

@@ -3,11 +3,11 @@
 use super::refusals::Refusals;
 use super::{Identity, OwnIdentity, handshake};
 use crate::app::App;
-use crate::limits::{MAX_PEER_CONNECTIONS, MAX_PEER_HANDSHAKES, MAX_PEER_MESSAGE_BYTES};
+use crate::limits::{HTTP2_KEEP_ALIVE, MAX_PEER_CONNECTIONS, MAX_PEER_HANDSHAKES, MAX_PEER_MESSAGE_BYTES};
 use crate::tls::{self, PeerTls};
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use quorate_consensus::Node;
 use quorate_consensus::bootstrap::{Newcomer, hello_before_start};
@@ -107,6 +107,10 @@ where
     hyper::server::conn::http2::Builder::new(TokioExecutor::new())
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(2 * STREAM_WINDOW_BYTES)
+        // The caller has a keep-alive of its own; this one is for a caller that is gone without a word.
+        .timer(TokioTimer::new())
+        .keep_alive_interval(HTTP2_KEEP_ALIVE)
+        .keep_alive_timeout(HTTP2_KEEP_ALIVE)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
         .await?;
     Ok(())
@@ -209,7 +213,8 @@ impl Peer for PeerService {
         request: Request<wire::FetchCheckpointRequest>,
     ) -> Result<Response<Self::FetchCheckpointStream>, Status> {
         let node = self.node_for_member()?;
-        let chunks = node.handle_fetch_checkpoint(request.into_inner()).await;
+        let asker = format!("peer {}", self.caller.peer);
+        let chunks = node.handle_fetch_checkpoint(request.into_inner(), &asker).await;
         let chunks = chunks.map_err(|error| Status::unavailable(error.message))?;
         Ok(Response::new(chunks.map(Ok).boxed()))
     }

@@ -39,6 +39,8 @@ struct State {
     plans: Vec<(String, Vec<String>)>,
     /// Nobody is told what it has acknowledged, as if the others did not remember.
     withholds_memory: bool,
+    /// The next call of each of these kinds reaches a peer that hangs.
+    hanging: BTreeSet<&'static str>,
     /// The next transfer of a checkpoint breaks after this many complete files.
     break_install_after: Option<usize>,
     most_unanswered_appends: BTreeMap<String, usize>,
@@ -95,6 +97,16 @@ impl Links {
 
     pub fn break_next_install_after(&self, files: usize) {
         self.state().break_install_after = Some(files);
+    }
+
+    /// The next call of this kind reaches a peer that hangs: it is never answered, and its connection does not break.
+    pub fn hang_next(&self, kind: &'static str) {
+        self.state().hanging.insert(kind);
+    }
+
+    /// Whether a call of this kind is still to hang.
+    pub fn is_to_hang(&self, kind: &'static str) -> bool {
+        self.state().hanging.contains(kind)
     }
 
     pub fn calls(&self, from: &str, kind: &'static str) -> usize {
@@ -175,6 +187,10 @@ impl LinkClient {
             tokio::time::sleep(REFUSED_AFTER).await;
             return Err(broken("connection refused"));
         };
+        let hangs = self.links.state().hanging.remove(kind);
+        if hangs {
+            std::future::pending::<()>().await;
+        }
         tokio::time::sleep(self.links.delay_of(&self.from, &self.to)).await;
         let reply = handle(endpoint).await?;
         tokio::time::sleep(self.links.delay_of(&self.to, &self.from)).await;
@@ -336,7 +352,7 @@ impl PeerClient for LinkClient {
     ) -> Result<BoxStream<'static, Result<wire::InstallChunk, TransportError>>, TransportError> {
         let node = self.call("fetch_checkpoint", async |endpoint| member(endpoint)).await?;
         let chunks = node
-            .handle_fetch_checkpoint(request)
+            .handle_fetch_checkpoint(request, &self.from)
             .await
             .map_err(|error| broken(&error.message))?;
         Ok(chunks.map(Ok).boxed())
