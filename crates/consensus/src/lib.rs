@@ -29,6 +29,7 @@ mod fake_peer;
 mod forward;
 mod kept_tail;
 mod lanes;
+pub mod large_reads;
 mod level;
 mod log_adapter;
 pub mod maintenance;

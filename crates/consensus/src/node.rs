@@ -7,6 +7,7 @@ use crate::content_scan::ContentScan;
 use crate::disk::{DiskSpace, DiskWatch};
 use crate::kept_tail::KeptTail;
 use crate::lanes::Lanes;
+use crate::large_reads::LargeReads;
 use crate::log_adapter::LogAdapter;
 use crate::network::NetworkFactory;
 use crate::proposer::{Proposal, ProposeFailure, ProposeResult};
@@ -92,6 +93,7 @@ pub struct Core {
     forwards: Mutex<Option<ForwardQueue>>,
     read_barrier: mpsc::Sender<oneshot::Sender<reads::ReadIndexResult>>,
     lanes: Lanes,
+    pub large_reads: LargeReads,
     /// Held while a session is being opened: all who wait for a lane wait for the same one.
     opening_session: tokio::sync::Mutex<()>,
     /// Whether everything this peer may have answered with before its restart is applied again.
@@ -181,6 +183,7 @@ impl Node {
             forwards: Mutex::default(),
             read_barrier,
             lanes: Lanes::default(),
+            large_reads: LargeReads::default(),
             opening_session: tokio::sync::Mutex::default(),
             caught_up: AtomicBool::new(is_new || mutant!("serves-before-caught-up")),
             stopping: AtomicBool::new(false),
@@ -385,7 +388,8 @@ impl Node {
         }
     }
 
-    /// Reads the local state; call [`Node::read_barrier`] first for a linearizable answer.
+    /// Reads the local state, on this thread: a few rows, others go through [`Node::run_large`]. Call [`Node::read_barrier`] first
+    /// for a linearizable answer.
     pub fn read<R>(&self, read: impl FnMut(&dyn Reader) -> R) -> R {
         read_with(self.core.applier.engine().as_ref(), read)
     }

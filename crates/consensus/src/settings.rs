@@ -150,11 +150,14 @@ pub const FORWARDS_IN_FLIGHT: usize = 2;
 pub const MAX_UNACKNOWLEDGED_BYTES: usize = 16 << 20;
 /// Longest a forwarded batch is waited for before its outcome counts as unknown.
 pub const FORWARD_TIMEOUT: Duration = Duration::from_secs(5);
+/// Large reads that run at one peer at the same time, each on a thread of its own: more of them would leave two cores little for
+/// anything else, and the largest replies take some hundred megabytes while they are made.
+pub const LARGE_READS_AT_ONCE: usize = 2;
 /// A disk that reads or writes less than this counts as one that hangs.
 pub const SLOWEST_DISK_BYTES_PER_SECOND: u64 = 16 << 20;
 /// Longest a leader takes to give a newcomer an id and to add it as a learner.
 pub const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
-/// Longest a follower waits for the leader to do so: it hears of an end in time.
+/// Longest a follower waits for that: the leader's own answer, a refusal too, comes before.
 pub const HANDED_ON_JOIN_TIMEOUT: Duration = Duration::from_secs(11);
 /// Longest a newcomer waits for one peer's answer, which may have handed its question on.
 pub const JOIN_ANSWER_TIMEOUT: Duration = Duration::from_secs(12);

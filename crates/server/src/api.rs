@@ -21,6 +21,7 @@ mod routes;
 
 use crate::app::App;
 use crate::doris::body;
+use crate::limits::MAX_INLINE_REPLY_BYTES;
 use crate::listener::Secured;
 use crate::native::Services;
 use axum::Router;
@@ -28,8 +29,10 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::routing::any;
 use bytes::Bytes;
-use dispatch::CallHeaders;
+use dispatch::{Answered, CallHeaders};
 use http::header::CONTENT_TYPE;
+use prost_reflect::MethodDescriptor;
+use quorate_consensus::Deadline;
 use quorate_model::error::ERROR_TABLE;
 use quorate_model::{ErrorCode, MetaError};
 use reply::Reply;
@@ -97,8 +100,21 @@ async fn answer(api: &Api, request: Request) -> Result<Reply, Reply> {
     let body = body_of(resolved, parameters, body).map_err(Reply::refused)?;
     let query = uri.query().unwrap_or_default();
     let message = message::build(&method.input(), &variables, query, body.as_deref()).map_err(Reply::refused)?;
+    let deadline = headers.deadline;
     let answered = dispatch::call(&api.services, method, &message, headers).await;
-    Ok(Reply::of_call(answered, resolved.route.method == Method::Get))
+    let is_read = resolved.route.method == Method::Get;
+    Ok(reply_to(&api.app, answered, method.clone(), is_read, deadline).await)
+}
+
+/// A large answer of a read is rendered as it was read: away from the threads that serve calls. That of a write is small, and a
+/// write that was made must not be refused.
+async fn reply_to(app: &App, answered: Answered, method: MethodDescriptor, is_read: bool, deadline: Deadline) -> Reply {
+    let bytes = answered.result.as_ref().map_or(0, Bytes::len);
+    let render = move || Reply::of_call(answered, &method, is_read);
+    match app.node() {
+        Ok(node) if is_read && bytes > MAX_INLINE_REPLY_BYTES => node.run_large(deadline, render).await.unwrap_or_else(Reply::refused),
+        _ => render(),
+    }
 }
 
 fn is_json(request: &Request) -> bool {

@@ -32,6 +32,7 @@ use quorate_wire::doris::{
     UpdateAkSkResponse, UpdateSnapshotRequest, UpdateSnapshotResponse,
 };
 use quorate_wire::quorate::v1::Finding;
+use std::convert::identity;
 use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -199,7 +200,7 @@ impl MetaService for DorisService {
                 return Err(MetaError::invalid("cloud_unique_id must be given"));
             }
             request.instance_id = None;
-            let (revision, instance) = read::instance(&call, &request).await?;
+            let (revision, instance) = read::instance(&call, request, identity).await?;
             let response = GetInstanceResponse {
                 instance: Some(instance),
                 ..GetInstanceResponse::default()
@@ -219,7 +220,7 @@ impl MetaService for DorisService {
 
     async fn get_cluster(&self, request: Request<GetClusterRequest>) -> Result<Response<GetClusterResponse>, Status> {
         self.around("MetaService.get_cluster", request, |call, request| async move {
-            let (revision, response) = read::clusters(&call, &request).await?;
+            let (revision, response) = read::clusters(&call, request, identity).await?;
             Ok((revision, "", response))
         })
         .await
@@ -227,7 +228,7 @@ impl MetaService for DorisService {
 
     async fn get_cluster_status(&self, request: Request<GetClusterStatusRequest>) -> Result<Response<GetClusterStatusResponse>, Status> {
         self.around("MetaService.get_cluster_status", request, |call, request| async move {
-            let (revision, response) = read::cluster_statuses(&call, &request).await?;
+            let (revision, response) = read::cluster_statuses(&call, request, identity).await?;
             Ok((revision, "", response))
         })
         .await
@@ -235,7 +236,7 @@ impl MetaService for DorisService {
 
     async fn get_obj_store_info(&self, request: Request<GetObjStoreInfoRequest>) -> Result<Response<GetObjStoreInfoResponse>, Status> {
         self.around("MetaService.get_obj_store_info", request, |call, request| async move {
-            let (revision, response) = read::object_stores_of(&call, &request).await?;
+            let (revision, response) = read::object_stores_of(&call, request, identity).await?;
             Ok((revision, "", response))
         })
         .await
@@ -308,7 +309,7 @@ impl MetaService for DorisService {
 
     async fn list_snapshot(&self, request: Request<ListSnapshotRequest>) -> Result<Response<ListSnapshotResponse>, Status> {
         self.around("MetaService.list_snapshot", request, |call, request| async move {
-            let (revision, response) = snapshots::list(&call, &request).await?;
+            let (revision, response) = snapshots::list(&call, request, identity).await?;
             Ok((revision, "", response))
         })
         .await

@@ -70,6 +70,7 @@ pub struct Metrics {
     pub call_duration: Durations,
     pub slow_requests: Counter,
     pub connections: Gauge,
+    pub large_reads: Gauge,
     pub applied_index: Gauge,
     pub revision: Gauge,
     pub level: Gauge,
@@ -172,6 +173,11 @@ const TABLE: &[Row] = &[
         "connections",
         Source::Gauge(|metrics| &metrics.connections),
         "Open connections on the public port",
+    ),
+    row(
+        "large_reads",
+        Source::Gauge(|metrics| &metrics.large_reads),
+        "Reads of many rows under way",
     ),
     row(
         "applied_index",
@@ -292,6 +298,7 @@ impl Metrics {
             call_duration: Family::new_with_constructor(new_histogram),
             slow_requests: Counter::default(),
             connections: Gauge::default(),
+            large_reads: Gauge::default(),
             applied_index: Gauge::default(),
             revision: Gauge::default(),
             level: Gauge::default(),

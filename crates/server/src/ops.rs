@@ -69,6 +69,7 @@ async fn metrics(State(app): State<Arc<App>>) -> Response {
         metrics.level.set(i64::from(applied.level));
         metrics.term.set(applied.term as i64);
         metrics.is_leader.set(i64::from(node.is_leader()));
+        metrics.large_reads.set(core.large_reads.under_way() as i64);
         metrics.log_bytes.set(core.log.stored_bytes() as i64);
         metrics.state_bytes.set(core.applier.engine().sizes().disk_bytes as i64);
         metrics.diverged.set(i64::from(core.health.is_diverged()));

@@ -66,6 +66,8 @@ pub const MAX_TEXT_BYTES: usize = 1_024;
 pub const MAX_NODES_PER_REQUEST: usize = 2_000;
 /// Nodes of one cluster: dropping it must fit into one command, at three rows a node.
 pub const MAX_NODES_PER_CLUSTER: u64 = 3_000;
+/// Nodes that are read and shown in well under a millisecond: what shows no more of them counts as a small read.
+pub const FEW_NODES: u64 = 100;
 /// Clusters of one instance: most checks look at all of them.
 pub const MAX_CLUSTERS_PER_INSTANCE: usize = 1_000;
 /// User names, sub clusters, properties and the like of one cluster: they are rewritten with it.

@@ -6,6 +6,7 @@ mod disks;
 mod divergence;
 mod elections;
 mod hanging_peers;
+mod large_reads;
 mod levels;
 mod lost_entries;
 mod no_quorum;

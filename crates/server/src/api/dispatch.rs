@@ -69,7 +69,8 @@ fn bearer(authorization: &HeaderValue) -> Result<HeaderValue, MetaError> {
 pub struct Answered {
     /// Ours only: revision, term, and on errors name, outcome and leader.
     pub headers: HeaderMap,
-    pub result: Result<DynamicMessage, CallFailed>,
+    /// The message as the service encoded it: what is large is decoded where it is rendered ([`message_of`]).
+    pub result: Result<Bytes, CallFailed>,
 }
 
 /// An error of the service.
@@ -102,13 +103,13 @@ pub async fn call(services: &Services, method: &MethodDescriptor, message: &Dyna
     headers.extend(body.trailers().cloned().unwrap_or_default());
     let status = Status::from_header_map(&headers).unwrap_or_else(|| Status::internal("the service gave no status"));
     let result = match status.code() {
-        Code::Ok => unframe(body.to_bytes(), method),
+        Code::Ok => unframe(body.to_bytes()),
         _ => Err(status),
     };
     answered(headers, result)
 }
 
-fn answered(mut headers: HeaderMap, result: Result<DynamicMessage, Status>) -> Answered {
+fn answered(mut headers: HeaderMap, result: Result<Bytes, Status>) -> Answered {
     let others = headers.keys().filter(|name| !name.as_str().starts_with(OWN_HEADERS));
     for name in others.cloned().collect::<Vec<_>>() {
         headers.remove(name);
@@ -148,9 +149,15 @@ fn frame(message: &DynamicMessage) -> Bytes {
     framed.freeze()
 }
 
-fn unframe(mut body: Bytes, method: &MethodDescriptor) -> Result<DynamicMessage, Status> {
+fn unframe(mut body: Bytes) -> Result<Bytes, Status> {
     if body.len() < FRAME_HEAD_BYTES || body.get_u8() != 0 || body.get_u32() as usize != body.len() {
         return Err(Status::internal("the service gave no whole message"));
     }
-    DynamicMessage::decode(method.output(), body).map_err(|error| Status::internal(format!("the service's message: {error}")))
+    Ok(body)
+}
+
+/// The message that a method answered.
+pub fn message_of(method: &MethodDescriptor, encoded: Bytes) -> Result<DynamicMessage, CallFailed> {
+    let decoded = DynamicMessage::decode(method.output(), encoded);
+    decoded.map_err(|error| failed(&Status::internal(format!("the service's message: {error}"))))
 }

@@ -4,13 +4,14 @@
 //! {"error": {"code": "not_found", "number": 3, "message": ..., "advice": ..., "outcome": "not_applied", "retry": "never"}}
 //! ```
 
-use super::dispatch::Answered;
+use super::dispatch::{Answered, message_of};
 use super::routes::Method;
 use crate::app::App;
 use axum::body::Body;
 use axum::response::Response;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, LOCATION};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
+use prost_reflect::MethodDescriptor;
 use quorate_model::error::Outcome;
 use quorate_model::{ErrorCode, MetaError, proto_json};
 use serde_json::{Value as Json, json};
@@ -46,9 +47,10 @@ impl Reply {
         }
     }
 
-    /// What a native service answered.
-    pub fn of_call(answered: Answered, is_read: bool) -> Reply {
-        let mut reply = match &answered.result {
+    /// What this method of a native service answered.
+    pub fn of_call(answered: Answered, method: &MethodDescriptor, is_read: bool) -> Reply {
+        let result = answered.result.and_then(|encoded| message_of(method, encoded));
+        let mut reply = match &result {
             Ok(message) => Reply::ok(&proto_json::render_whole(message)),
             // A read changes nothing, however it fails.
             Err(failed) if is_read => Reply::error(&failed.error, Outcome::NotApplied),

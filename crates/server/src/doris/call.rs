@@ -48,7 +48,21 @@ pub struct Success {
     /// Of the write, or of the state that was read.
     pub revision: Revision,
     pub message: &'static str,
-    pub result: Option<Json>,
+    pub result: Option<Shown>,
+}
+
+/// What a reply shows beside its message.
+pub enum Shown {
+    /// The result, written when the reply is.
+    Json(Json),
+    /// The whole body, written already: where a large result was read it is rendered too.
+    Body(String),
+}
+
+impl From<Json> for Shown {
+    fn from(result: Json) -> Shown {
+        Shown::Json(result)
+    }
 }
 
 /// What a caller said in headers, beside the request itself.

@@ -96,7 +96,7 @@ pub fn list_rate_limit(call: Call) -> BoxFuture<'static, Result<Success, MetaErr
         Ok(Success {
             revision,
             message: "",
-            result: Some(shown.into()),
+            result: Some(Json::from(shown).into()),
         })
     })
 }
@@ -112,7 +112,7 @@ pub fn show_config(call: Call) -> BoxFuture<'static, Result<Success, MetaError>>
         Ok(Success {
             revision,
             message: "",
-            result: Some(rows.collect()),
+            result: Some(rows.collect::<Json>().into()),
         })
     })
 }
@@ -145,7 +145,7 @@ pub fn get_snapshot_property(call: Call) -> BoxFuture<'static, Result<Success, M
         Ok(Success {
             revision,
             message: "",
-            result: Some(shown.into()),
+            result: Some(Json::from(shown).into()),
         })
     })
 }

@@ -7,14 +7,15 @@ pub mod codec;
 mod key_types;
 mod picture;
 
-use super::call::{Call, Success};
+use super::call::{Call, Shown, Success};
 use super::query_string::QueryString;
-use super::read::{at_one_revision, wait_until_fresh};
+use super::read::{at_one_revision_large, wait_until_fresh};
 use codec::{Field, VERSIONSTAMP_BYTES, decode, encode, from_hex, hex};
 use futures::future::BoxFuture;
 use picture::{Style, draw};
 use quorate_model::{ErrorCode, MetaError, Revision};
-use quorate_state_machine::queries::stored_records;
+use quorate_state_machine::Reader;
+use quorate_state_machine::queries::{QueryError, stored_records};
 use serde_json::Value as Json;
 
 /// Explains a key.
@@ -52,15 +53,23 @@ pub fn get_value(call: Call) -> BoxFuture<'static, Result<Success, MetaError>> {
         let names = key_types::texts(layout, &fields).ok_or_else(|| missing("kv not found"))?;
         let names: Vec<String> = names.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect();
         wait_until_fresh(&call).await?;
-        let (revision, found) = at_one_revision(&call, |reader| match names.as_slice() {
-            [instance_id] if key_types::layout("InstanceKey") == Some(layout) => Ok(stored_records::instance(reader, instance_id)?),
-            [instance_id, vault_id] if key_types::layout("StorageVaultKey") == Some(layout) => {
-                Ok(stored_records::vault(reader, instance_id, vault_id)?)
+        // An instance's value has all its nodes. The reply ends with one line end more than the value.
+        let body = |found: Option<String>| found.map(|value| Shown::Body(format!("{value}\n\n")));
+        let query = move |reader: &dyn Reader| -> Result<Option<String>, QueryError> {
+            match names.as_slice() {
+                [instance_id] if key_types::layout("InstanceKey") == Some(layout) => stored_records::instance(reader, instance_id),
+                [instance_id, vault_id] if key_types::layout("StorageVaultKey") == Some(layout) => {
+                    stored_records::vault(reader, instance_id, vault_id)
+                }
+                _ => Ok(None),
             }
-            _ => Ok(None),
-        })?;
-        let value = found.ok_or_else(|| missing("kv not found"))?;
-        Ok(text(revision, format!("{value}\n")))
+        };
+        let (revision, body) = at_one_revision_large(&call, query, body).await?;
+        Ok(Success {
+            revision,
+            message: "",
+            result: Some(body.ok_or_else(|| missing("kv not found"))?),
+        })
     })
 }
 
@@ -74,7 +83,7 @@ fn text(revision: Revision, text: String) -> Success {
     Success {
         revision,
         message: "",
-        result: Some(Json::String(text)),
+        result: Some(Json::String(text).into()),
     }
 }
 

@@ -1,16 +1,14 @@
 //! Routes that read the state.
 
-use super::call::{Call, Success};
+use super::call::{Call, Shown, Success};
 use crate::cluster_settings::Sender;
+use crate::native::call as native;
 use futures::future::BoxFuture;
 use prost::{Message, Name};
 use quorate_model::{MetaError, Revision, proto_json};
 use quorate_state_machine::Reader;
-use quorate_state_machine::command::read_record;
-use quorate_state_machine::keys::COUNTERS_KEY;
 use quorate_state_machine::object_stores::Secrets;
 use quorate_state_machine::queries::{QueryError, cluster_status, instances, object_stores};
-use quorate_state_machine::record::Counters;
 use quorate_state_machine::storage_request::StorageCall;
 use quorate_wire::doris::{
     AlterObjStoreInfoRequest, GetClusterRequest, GetClusterResponse, GetClusterStatusRequest, GetClusterStatusResponse, GetInstanceRequest,
@@ -26,13 +24,17 @@ pub fn get_instance(call: Call) -> BoxFuture<'static, Result<Success, MetaError>
             cloud_unique_id: Some(call.query.text("cloud_unique_id")),
             request_ip: None,
         };
-        let (revision, instance) = instance(&call, &request).await?;
-        Ok(success(revision, json(&instance)))
+        let (revision, shown) = instance(&call, request, |instance| rendered(json(&instance))).await?;
+        Ok(success(revision, shown))
     })
 }
 
-/// As [`get_instance`], for every front.
-pub async fn instance(call: &Call, request: &GetInstanceRequest) -> Result<(Revision, InstanceInfoPb), MetaError> {
+/// As [`get_instance`], for every front; `show` makes of an instance what the front shows.
+pub async fn instance<S: Send + 'static>(
+    call: &Call,
+    request: GetInstanceRequest,
+    show: impl FnOnce(InstanceInfoPb) -> S + Send + 'static,
+) -> Result<(Revision, S), MetaError> {
     let sender = Sender {
         rpc: "get_instance",
         instance_id: request.instance_id(),
@@ -40,26 +42,35 @@ pub async fn instance(call: &Call, request: &GetInstanceRequest) -> Result<(Revi
     };
     call.app.cluster_settings.admit(&call.node, sender)?;
     wait_until_fresh(call).await?;
-    let secrets = Secrets::Unsealed(&call.app.secrets);
-    let account = &call.app.iam_user;
-    at_one_revision(call, |reader| instances::get_instance(reader, request, secrets, account))
+    let app = call.app.clone();
+    let query = move |reader: &dyn Reader| instances::get_instance(reader, &request, Secrets::Unsealed(&app.secrets), &app.iam_user);
+    at_one_revision_large(call, query, show).await
 }
 
 /// One cluster or all of an instance; the form of the result follows the request, not what was found.
 pub fn get_cluster(call: Call) -> BoxFuture<'static, Result<Success, MetaError>> {
     Box::pin(async move {
         let request: GetClusterRequest = call.parse_body()?;
-        let (revision, mut response) = clusters(&call, &request).await?;
-        if instances::selects_one_cluster(&request) {
-            return Ok(success(revision, response.cluster.first().map(json).unwrap_or_default()));
-        }
-        response.status = ok_status();
-        Ok(success(revision, json(&response)))
+        let is_of_one = instances::selects_one_cluster(&request);
+        let show = move |mut response: GetClusterResponse| {
+            if is_of_one {
+                return rendered(response.cluster.first().map(json).unwrap_or_default());
+            }
+            response.status = ok_status();
+            rendered(json(&response))
+        };
+        let (revision, shown) = clusters(&call, request, show).await?;
+        Ok(success(revision, shown))
     })
 }
 
-/// As [`get_cluster`], for every front.
-pub async fn clusters(call: &Call, request: &GetClusterRequest) -> Result<(Revision, GetClusterResponse), MetaError> {
+/// As [`get_cluster`], for every front; `show` makes of clusters what the front shows. One cluster of few nodes, as backends ask
+/// for it, is a small read.
+pub async fn clusters<S: Send + 'static>(
+    call: &Call,
+    request: GetClusterRequest,
+    show: impl FnOnce(GetClusterResponse) -> S + Send + 'static,
+) -> Result<(Revision, S), MetaError> {
     let sender = Sender {
         rpc: "get_cluster",
         // Only an id that stands for nobody makes `instance_id` count.
@@ -68,35 +79,54 @@ pub async fn clusters(call: &Call, request: &GetClusterRequest) -> Result<(Revis
     };
     call.app.cluster_settings.admit(&call.node, sender)?;
     wait_until_fresh(call).await?;
-    at_one_revision(call, |reader| instances::get_cluster(reader, request))
+    if instances::selects_one_cluster(&request)
+        && let (revision, Some(small)) = at_one_revision(call, |reader| instances::get_cluster_of_few_nodes(reader, &request))?
+    {
+        return Ok((revision, show(small)));
+    }
+    at_one_revision_large(call, move |reader| instances::get_cluster(reader, &request), show).await
 }
 
 /// The statuses of compute clusters over several instances; the result is the whole response.
 pub fn get_cluster_status(call: Call) -> BoxFuture<'static, Result<Success, MetaError>> {
     Box::pin(async move {
-        let (revision, mut response) = cluster_statuses(&call, &call.parse_body()?).await?;
-        response.status = ok_status();
-        Ok(success(revision, json(&response)))
+        let show = |mut response: GetClusterStatusResponse| {
+            response.status = ok_status();
+            rendered(json(&response))
+        };
+        let (revision, shown) = cluster_statuses(&call, call.parse_body()?, show).await?;
+        Ok(success(revision, shown))
     })
 }
 
-/// As [`get_cluster_status`], for every front.
-pub async fn cluster_statuses(call: &Call, request: &GetClusterStatusRequest) -> Result<(Revision, GetClusterStatusResponse), MetaError> {
+/// As [`get_cluster_status`], for every front; `show` makes of the statuses what the front shows.
+pub async fn cluster_statuses<S: Send + 'static>(
+    call: &Call,
+    request: GetClusterStatusRequest,
+    show: impl FnOnce(GetClusterStatusResponse) -> S + Send + 'static,
+) -> Result<(Revision, S), MetaError> {
     wait_until_fresh(call).await?;
-    at_one_revision(call, |reader| cluster_status::get_cluster_status(reader, request))
+    at_one_revision_large(call, move |reader| cluster_status::get_cluster_status(reader, &request), show).await
 }
 
 /// The object stores and vaults of an instance; secrets in clear, as clients rely on.
 pub fn get_obj_store_info(call: Call) -> BoxFuture<'static, Result<Success, MetaError>> {
     Box::pin(async move {
-        let (revision, mut response) = object_stores_of(&call, &call.parse_body()?).await?;
-        response.status = ok_status();
-        Ok(success(revision, json(&response)))
+        let show = |mut response: GetObjStoreInfoResponse| {
+            response.status = ok_status();
+            rendered(json(&response))
+        };
+        let (revision, shown) = object_stores_of(&call, call.parse_body()?, show).await?;
+        Ok(success(revision, shown))
     })
 }
 
-/// As [`get_obj_store_info`], for every front.
-pub async fn object_stores_of(call: &Call, request: &GetObjStoreInfoRequest) -> Result<(Revision, GetObjStoreInfoResponse), MetaError> {
+/// As [`get_obj_store_info`], for every front; `show` makes of the stores what the front shows. Each secret is decrypted.
+pub async fn object_stores_of<S: Send + 'static>(
+    call: &Call,
+    request: GetObjStoreInfoRequest,
+    show: impl FnOnce(GetObjStoreInfoResponse) -> S + Send + 'static,
+) -> Result<(Revision, S), MetaError> {
     let sender = Sender {
         rpc: "get_obj_store_info",
         instance_id: "",
@@ -104,8 +134,9 @@ pub async fn object_stores_of(call: &Call, request: &GetObjStoreInfoRequest) -> 
     };
     call.app.cluster_settings.admit(&call.node, sender)?;
     wait_until_fresh(call).await?;
-    let secrets = Secrets::Unsealed(&call.app.secrets);
-    at_one_revision(call, |reader| object_stores::get_obj_store_info(reader, request, secrets))
+    let app = call.app.clone();
+    let query = move |reader: &dyn Reader| object_stores::get_obj_store_info(reader, &request, Secrets::Unsealed(&app.secrets));
+    at_one_revision_large(call, query, show).await
 }
 
 /// Stages of an instance.
@@ -115,7 +146,7 @@ pub fn get_stage(call: Call) -> BoxFuture<'static, Result<Success, MetaError>> {
         wait_until_fresh(&call).await?;
         let (revision, mut response) = at_one_revision(&call, |reader| object_stores::get_stage(reader, &request))?;
         response.status = ok_status();
-        Ok(success(revision, json(&response)))
+        Ok(success(revision, json(&response).into()))
     })
 }
 
@@ -157,26 +188,33 @@ pub(super) async fn wait_until_fresh(call: &Call) -> Result<(), MetaError> {
     }
 }
 
-/// Runs a query, and tells the revision of the state it saw.
+/// Runs a query of a few rows, and tells the revision of the state it saw.
 pub(super) fn at_one_revision<T>(call: &Call, query: impl Fn(&dyn Reader) -> Result<T, QueryError>) -> Result<(Revision, T), MetaError> {
-    let answer = call.node.read(|reader| -> Result<(Revision, T), QueryError> {
-        let counters = read_record::<Counters>(reader, COUNTERS_KEY)?.unwrap_or_default();
-        Ok((Revision(counters.revision), query(reader)?))
-    });
-    answer.map_err(|error| match error {
-        QueryError::Refused(error) => error,
-        QueryError::Store(error) => crate::app::unreadable(&call.node, &error),
-    })
+    native::at_one_revision(&call.node, query)
 }
 
-fn success(revision: Revision, result: Json) -> Success {
+/// As [`at_one_revision`], for a query that may go through many rows: away from the threads that serve calls, and `show` with it.
+pub(super) async fn at_one_revision_large<T, S: Send + 'static>(
+    call: &Call,
+    query: impl Fn(&dyn Reader) -> Result<T, QueryError> + Send + 'static,
+    show: impl FnOnce(T) -> S + Send + 'static,
+) -> Result<(Revision, S), MetaError> {
+    native::at_one_revision_large(&call.node, call.info.deadline, query, show).await
+}
+
+pub(super) fn success(revision: Revision, shown: Shown) -> Success {
     Success {
         revision,
         message: "",
-        result: Some(result),
+        result: Some(shown),
     }
 }
 
 pub(super) fn json<M: Message + Name>(message: &M) -> Json {
     proto_json::render_message(&M::full_name(), message)
+}
+
+/// The whole body of a reply that has an envelope and no message: to be called where a large result was read.
+pub(super) fn rendered(result: Json) -> Shown {
+    Shown::Body(proto_json::envelope("OK", "", Some(result)))
 }

@@ -1,6 +1,6 @@
 //! Replies as Doris clients expect them, with headers for those that know more (spec/doris-http.md 2, 3 and 5).
 
-use super::call::Success;
+use super::call::{Shown, Success};
 use crate::app::App;
 use crate::native::reply::DRY_RUN;
 use crate::rpc_table::{ReplyForm, Rpc, Work};
@@ -49,10 +49,14 @@ pub struct Leader<'a> {
 
 impl Reply {
     pub fn success(rpc: &Rpc, success: Success) -> Reply {
+        let enveloped = |result| Reply::json("ok", StatusCode::OK, proto_json::envelope("OK", success.message, result));
         let reply = match (rpc.reply, success.result) {
             // Every reply ends with one line end more than its content.
-            (ReplyForm::Text, Some(Json::String(text))) => Reply::new("ok", StatusCode::OK, TEXT_PLAIN, format!("{text}\n")),
-            (_, result) => Reply::json("ok", StatusCode::OK, proto_json::envelope("OK", success.message, result)),
+            (ReplyForm::Text, Some(Shown::Json(Json::String(text)))) => Reply::new("ok", StatusCode::OK, TEXT_PLAIN, format!("{text}\n")),
+            (ReplyForm::Text, Some(Shown::Body(body))) => Reply::new("ok", StatusCode::OK, TEXT_PLAIN, body),
+            (_, Some(Shown::Body(body))) => Reply::json("ok", StatusCode::OK, body),
+            (_, Some(Shown::Json(result))) => enveloped(Some(result)),
+            (_, None) => enveloped(None),
         };
         Reply {
             revision: Some(success.revision),

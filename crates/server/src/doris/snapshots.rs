@@ -3,7 +3,7 @@
 
 use super::call::{Call, Success};
 use super::query_string::QueryString;
-use super::read::{at_one_revision, json, ok_status, wait_until_fresh};
+use super::read::{at_one_revision_large, json, ok_status, rendered, success, wait_until_fresh};
 use super::write::{self, DorisRequest, QueryRequest, unique_number};
 use futures::future::BoxFuture;
 use quorate_model::{MetaError, Revision};
@@ -122,18 +122,21 @@ pub fn list_snapshot(call: Call) -> BoxFuture<'static, Result<Success, MetaError
                 ..ListSnapshotRequest::default()
             },
         };
-        let (revision, mut response) = list(&call, &request).await?;
-        response.status = ok_status();
-        Ok(Success {
-            revision,
-            message: "",
-            result: Some(json(&response)),
-        })
+        let show = |mut response: ListSnapshotResponse| {
+            response.status = ok_status();
+            rendered(json(&response))
+        };
+        let (revision, shown) = list(&call, request, show).await?;
+        Ok(success(revision, shown))
     })
 }
 
 /// As [`list_snapshot`], for every front.
-pub async fn list(call: &Call, request: &ListSnapshotRequest) -> Result<(Revision, ListSnapshotResponse), MetaError> {
+pub async fn list<S: Send + 'static>(
+    call: &Call,
+    request: ListSnapshotRequest,
+    show: impl FnOnce(ListSnapshotResponse) -> S + Send + 'static,
+) -> Result<(Revision, S), MetaError> {
     wait_until_fresh(call).await?;
-    at_one_revision(call, |reader| instance_snapshots::list_snapshot(reader, request))
+    at_one_revision_large(call, move |reader| instance_snapshots::list_snapshot(reader, &request), show).await
 }

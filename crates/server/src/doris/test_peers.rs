@@ -233,12 +233,25 @@ pub async fn cluster_with(root_keys: &[&[&str]]) -> Vec<Peer> {
     join(root_keys.iter().map(|keys| Peer::homeless_with(keys)).collect()).await
 }
 
+/// A cluster whose peers do on other threads what the product does there, as applying and large reads.
+pub async fn cluster_on_threads(size: usize) -> Vec<Peer> {
+    join_with((0..size).map(|_| Peer::homeless()).collect(), Settings::default()).await
+}
+
 /// Makes a cluster of peers that have no place yet.
-async fn join(mut peers: Vec<Peer>) -> Vec<Peer> {
+async fn join(peers: Vec<Peer>) -> Vec<Peer> {
+    let settings = Settings {
+        inline_apply: true,
+        ..Settings::default()
+    };
+    join_with(peers, settings).await
+}
+
+async fn join_with(mut peers: Vec<Peer>, settings: Settings) -> Vec<Peer> {
     let transport = LocalTransport::default();
     let addresses: Vec<String> = (1..=peers.len()).map(|peer| format!("peer-{peer}:5001")).collect();
     for (position, (peer, address)) in peers.iter_mut().zip(&addresses).enumerate() {
-        let node = start(position as u64 + 1, address, peer.dir.path(), &transport).await;
+        let node = start(position as u64 + 1, address, peer.dir.path(), &transport, settings.clone()).await;
         transport.0.lock().expect("not poisoned").insert(address.clone(), node.clone());
         peer.app.set_node(node.clone());
         peer.node = Some(node);
@@ -262,7 +275,7 @@ async fn join(mut peers: Vec<Peer>) -> Vec<Peer> {
     peers
 }
 
-async fn start(peer: u64, address: &str, dir: &Path, transport: &LocalTransport) -> Node {
+async fn start(peer: u64, address: &str, dir: &Path, transport: &LocalTransport, settings: Settings) -> Node {
     let parts = NodeParts {
         cluster: ClusterId(7),
         peer: PeerId(peer),
@@ -270,10 +283,7 @@ async fn start(peer: u64, address: &str, dir: &Path, transport: &LocalTransport)
         peer_address: address.to_owned(),
         public_address: format!("peer-{peer}:5000"),
         seeds: Vec::new(),
-        settings: Settings {
-            inline_apply: true,
-            ..Settings::default()
-        },
+        settings,
         log: Arc::new(MemoryLog::new(Completion::Automatic)),
         state: Arc::new(MemoryState::new(dir)),
         transport: Arc::new(transport.clone()),

@@ -4,6 +4,7 @@ mod alterations;
 mod front_routes;
 mod infrastructure;
 mod keys;
+mod large_reads;
 mod refusals;
 mod routes;
 mod storage;

@@ -13,6 +13,7 @@ use quorate_state_machine::keys::COUNTERS_KEY;
 use quorate_state_machine::preview::preview;
 use quorate_state_machine::record::Counters;
 use quorate_wire::quorate::v1 as wire;
+use std::convert::identity;
 use std::sync::Arc;
 use tokio::time::Instant;
 use tonic::metadata::MetadataValue;
@@ -128,17 +129,42 @@ impl Calls {
         .await
     }
 
-    /// A page of a list that goes on at its first page's revision. `run` also answers the pin the next page may need.
+    /// A read of what may have many rows: away from the threads that serve calls.
+    pub async fn read_large<Req, Rep>(
+        &self,
+        call: &'static str,
+        request: Request<Req>,
+        consistency: impl FnOnce(&Req) -> wire::Consistency,
+        run: impl Fn(&dyn Reader, &Req) -> Result<Rep, ApplyError> + Send + 'static,
+    ) -> Result<Response<Rep>, Status>
+    where
+        Req: Send + 'static,
+        Rep: Send + 'static,
+    {
+        self.around(call, request, |node, request, info| async move {
+            before_read(&node, consistency(&request), &info).await?;
+            at_one_revision_large(&node, info.deadline, move |reader| run(reader, &request), identity).await
+        })
+        .await
+    }
+
+    /// A page of a list that goes on at its first page's revision, read as [`Calls::read_large`] does. `run` also answers the pin
+    /// the next page may need.
     pub async fn list<Req, Rep>(
         &self,
         call: &'static str,
         request: Request<Req>,
         consistency: impl FnOnce(&Req) -> wire::Consistency,
-        run: impl Fn(&dyn Reader, &Req) -> Result<(Rep, Option<CreatePin>), ApplyError>,
-    ) -> Result<Response<Rep>, Status> {
+        run: impl Fn(&dyn Reader, &Req) -> Result<(Rep, Option<CreatePin>), ApplyError> + Send + 'static,
+    ) -> Result<Response<Rep>, Status>
+    where
+        Req: Send + 'static,
+        Rep: Send + 'static,
+    {
         self.around(call, request, |node, request, info| async move {
             before_read(&node, consistency(&request), &info).await?;
-            let (revision, (reply, pin)) = at_one_revision(&node, |reader| run(reader, &request))?;
+            let page = at_one_revision_large(&node, info.deadline, move |reader| run(reader, &request), identity);
+            let (revision, (reply, pin)) = page.await?;
             if let Some(pin) = pin {
                 // Without it this page is still right; whether the next one can be read, the next call finds out.
                 if let Err(error) = node.execute(&pin, None, info.deadline).await {
@@ -187,6 +213,19 @@ pub fn at_one_revision<R>(node: &Node, run: impl Fn(&dyn Reader) -> Result<R, Ap
         let counters = read_record::<Counters>(reader, COUNTERS_KEY)?.unwrap_or_default();
         Ok((Revision(counters.revision), run(reader)?))
     })
+}
+
+/// As [`at_one_revision`], for a query that may go through many rows ([`Node::run_large`]). `show` makes of what was found what is
+/// wanted of it, over there too: rendering a large answer takes as long as reading it.
+pub async fn at_one_revision_large<R, S: Send + 'static>(
+    node: &Node,
+    deadline: Deadline,
+    run: impl Fn(&dyn Reader) -> Result<R, ApplyError> + Send + 'static,
+    show: impl FnOnce(R) -> S + Send + 'static,
+) -> Result<(Revision, S), MetaError> {
+    let reading = node.clone();
+    let work = move || at_one_revision(&reading, run).map(|(revision, found)| (revision, show(found)));
+    node.run_large(deadline, work).await?
 }
 
 fn query_error(node: &Node, error: ApplyError) -> MetaError {

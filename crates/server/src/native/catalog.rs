@@ -177,13 +177,13 @@ impl wire::catalog_server::Catalog for CatalogService {
             })
         };
         let consistency = wire::ScanVaultRequest::consistency;
-        self.calls.read("scan_vault", request, consistency, scan).await
+        self.calls.read_large("scan_vault", request, consistency, scan).await
     }
 
     async fn list_deletions(&self, request: Request<wire::ListDeletionsRequest>) -> Result<Response<wire::ListDeletionsReply>, Status> {
         let consistency = wire::ListDeletionsRequest::consistency;
         self.calls
-            .read("list_deletions", request, consistency, deletions::list_deletions)
+            .read_large("list_deletions", request, consistency, deletions::list_deletions)
             .await
     }
 }

@@ -30,12 +30,12 @@ impl wire::jobs_server::Jobs for JobsService {
 
     async fn list_jobs(&self, request: Request<wire::ListJobsRequest>) -> Result<Response<wire::ListJobsReply>, Status> {
         let consistency = wire::ListJobsRequest::consistency;
-        self.calls.read("list_jobs", request, consistency, jobs::list_jobs).await
+        self.calls.read_large("list_jobs", request, consistency, jobs::list_jobs).await
     }
 
     async fn list_tasks(&self, request: Request<wire::ListTasksRequest>) -> Result<Response<wire::ListTasksReply>, Status> {
         let consistency = wire::ListTasksRequest::consistency;
-        self.calls.read("list_tasks", request, consistency, jobs::list_tasks).await
+        self.calls.read_large("list_tasks", request, consistency, jobs::list_tasks).await
     }
 
     async fn cancel_job(&self, request: Request<wire::CancelJobRequest>) -> Result<Response<wire::Job>, Status> {

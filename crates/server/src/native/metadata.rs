@@ -82,7 +82,7 @@ impl wire::metadata_server::Metadata for MetadataService {
     async fn list_instances(&self, request: Request<wire::ListInstancesRequest>) -> Result<Response<wire::ListInstancesReply>, Status> {
         let consistency = wire::ListInstancesRequest::consistency;
         self.calls
-            .read("list_instances", request, consistency, instance_list::list_instances)
+            .read_large("list_instances", request, consistency, instance_list::list_instances)
             .await
     }
 }

@@ -177,14 +177,14 @@ impl wire::snapshots_server::Snapshots for SnapshotsService {
     async fn describe_snapshot(&self, request: Request<wire::DescribeSnapshotRequest>) -> Result<Response<wire::Snapshot>, Status> {
         let consistency = wire::DescribeSnapshotRequest::consistency;
         self.calls
-            .read("describe_snapshot", request, consistency, snapshots::describe_snapshot)
+            .read_large("describe_snapshot", request, consistency, snapshots::describe_snapshot)
             .await
     }
 
     async fn list_snapshots(&self, request: Request<wire::ListSnapshotsRequest>) -> Result<Response<wire::ListSnapshotsReply>, Status> {
         let consistency = wire::ListSnapshotsRequest::consistency;
         self.calls
-            .read("list_snapshots", request, consistency, snapshots::list_snapshots)
+            .read_large("list_snapshots", request, consistency, snapshots::list_snapshots)
             .await
     }
 

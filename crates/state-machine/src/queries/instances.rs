@@ -8,7 +8,7 @@ use crate::instances::{self, Instance, Route};
 use crate::object_stores::{self, Secrets};
 use crate::service_account::{self, ConfiguredAccount};
 use crate::store::{Reader, StoreError};
-use crate::{nodes, text_bounds};
+use crate::{limits, nodes, text_bounds};
 use quorate_model::{MetaError, ScopeId};
 use quorate_wire::doris::{ClusterPb, GetClusterRequest, GetClusterResponse, GetInstanceRequest, InstanceInfoPb};
 
@@ -51,6 +51,22 @@ pub fn selects_one_cluster(request: &GetClusterRequest) -> bool {
 
 /// The clusters that a request selects: by id, else by name, else by user, else all. `status` is left to the caller.
 pub fn get_cluster(reader: &dyn Reader, request: &GetClusterRequest) -> Result<GetClusterResponse, QueryError> {
+    let (instance, selected) = selected(reader, request)?;
+    Ok(response(reader, &instance, &selected)?)
+}
+
+/// As [`get_cluster`]; `None` if the selected clusters have more than [`limits::FEW_NODES`] nodes. That is seen before any of
+/// them is read: a cluster's row counts them.
+pub fn get_cluster_of_few_nodes(reader: &dyn Reader, request: &GetClusterRequest) -> Result<Option<GetClusterResponse>, QueryError> {
+    let (instance, selected) = selected(reader, request)?;
+    let nodes: u64 = selected.iter().map(|cluster| cluster.record.nodes).sum();
+    match nodes > limits::FEW_NODES {
+        true => Ok(None),
+        false => Ok(Some(response(reader, &instance, &selected)?)),
+    }
+}
+
+fn selected(reader: &dyn Reader, request: &GetClusterRequest) -> Result<(Instance, Vec<Cluster>), QueryError> {
     let instance_id = caller_instance(reader, request)?;
     let instance = instances::require(reader, &instance_id, Route::Read)?;
     let selected = match selects_one_cluster(request) {
@@ -61,6 +77,10 @@ pub fn get_cluster(reader: &dyn Reader, request: &GetClusterRequest) -> Result<G
         let text = text_bounds::short_debug_text(request);
         return Err(MetaError::not_found(format!("fail to get cluster with {text}")).into());
     }
+    Ok((instance, selected))
+}
+
+fn response(reader: &dyn Reader, instance: &Instance, selected: &[Cluster]) -> Result<GetClusterResponse, StoreError> {
     let shown = selected.iter().map(|cluster| with_nodes(reader, instance.scope, cluster));
     Ok(GetClusterResponse {
         status: None,

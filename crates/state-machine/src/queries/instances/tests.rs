@@ -223,3 +223,24 @@ fn only_a_request_with_a_selector_is_for_one_cluster() {
         ..request
     }));
 }
+
+#[test]
+fn a_cluster_of_many_nodes_is_told_from_others_before_it_is_read() {
+    let mut world = world();
+    let nodes = (0..=limits::FEW_NODES).map(|node| backend(&format!("n{node}"), &format!("10.0.1.{node}")));
+    let many = cluster(Type::Compute, "c", nodes.collect());
+    world.run::<AddCluster>(on_instance(many)).expect("added");
+    let get = |id: &str| {
+        let request = GetClusterRequest {
+            cloud_unique_id: text("plain"),
+            cluster_id: text(id),
+            ..Default::default()
+        };
+        let few = get_cluster_of_few_nodes(&world.store, &request).expect("found");
+        (few, get_cluster(&world.store, &request).expect("found"))
+    };
+    let (few, all) = get("a");
+    assert_eq!(few, Some(all));
+    let (few, all) = get("c");
+    assert_eq!((few, all.cluster[0].nodes.len() as u64), (None, limits::FEW_NODES + 1));
+}
