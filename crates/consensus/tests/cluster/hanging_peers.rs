@@ -43,6 +43,7 @@ async fn a_newcomer_is_answered_though_the_leader_hangs_and_has_its_place_at_ano
         incarnation: 104,
         new_address: true,
         forwarded: false,
+        ..Default::default()
     };
     cluster.links.hang_next("join");
     let refused = cluster.node(follower).handle_join(request.clone()).await;

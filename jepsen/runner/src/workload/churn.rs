@@ -23,7 +23,8 @@ impl Workload for Churn {
     }
 
     async fn run(&self, stage: &Stage) -> anyhow::Result<()> {
-        tokio::try_join!(self.registers.run(&half(stage)), self.topology.run(&half(stage)))?;
+        let (registers, topology) = (half(stage), half(stage));
+        tokio::try_join!(self.registers.run(&registers), self.topology.run(&topology))?;
         Ok(())
     }
 
