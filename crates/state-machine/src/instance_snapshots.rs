@@ -12,7 +12,8 @@
 //!
 //! Doris's own implementation of these calls is not public. Decided here, where the contract leaves it open (spec/doris-grpc.md d):
 //! - begin is refused unless the instance's snapshot switch is ON, and unless it has an object store that is not HDFS: a frontend
-//!   could not upload its image. Without `vault_name` that is the default vault, else the newest object store.
+//!   could not upload its image. Nor may it have a role and no keys: peers could never delete the image. Without `vault_name` that is
+//!   the default vault, else the newest object store.
 //! - An automatic snapshot needs no time to live: retention ends it. `max_reserved_snapshot` automatic ones are kept, counted when one
 //!   is committed; 0 keeps all.
 //! - A committed snapshot is not aborted; dropping one that a clone reads through, or a pin keeps, is refused and the clones are named.
@@ -96,7 +97,10 @@ pub fn store_for_image(reader: &dyn Reader, instance: &Instance, vault_name: &st
         name => return Err(MetaError::new(ErrorCode::VaultNotFound, format!("vault_name={name} not found")).into()),
     };
     match storage::resolve(reader, instance, &place)? {
-        StoredVault::S3(store) => Ok(*store),
+        StoredVault::S3(store) => {
+            storage::require_keys(&store, &storage::display_name(instance, &place))?;
+            Ok(*store)
+        }
         StoredVault::Hdfs => {
             let name = storage::display_name(instance, &place);
             Err(MetaError::invalid(format!(

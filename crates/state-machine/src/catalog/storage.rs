@@ -51,20 +51,29 @@ pub fn resolve(reader: &dyn Reader, instance: &Instance, vault: &str) -> Result<
     Err(MetaError::new(ErrorCode::VaultNotFound, message).into())
 }
 
-/// As [`resolve`], but refuses a store whose files cannot be copied or deleted. Doris may use a store by a role, peers and workers go by
-/// its keys.
+/// As [`resolve`], but refuses a store whose files cannot be copied or deleted.
 pub fn resolve_usable(reader: &dyn Reader, instance: &Instance, vault: &str) -> Result<StoredVault, ApplyError> {
     match resolve(reader, instance, vault)? {
         StoredVault::Hdfs => Err(MetaError::invalid(format!(
             "vault {vault:?} is HDFS, where files can be neither copied nor deleted from here; use an object store"
         ))
         .into()),
-        StoredVault::S3(store) if object_stores::needs_role(&store) => Err(MetaError::invalid(format!(
-            "vault {vault:?} has a role and no keys, and peers and workers cannot assume roles; set its ak and sk, or use another vault"
-        ))
-        .into()),
-        store => Ok(store),
+        StoredVault::S3(store) => {
+            require_keys(&store, vault)?;
+            Ok(StoredVault::S3(store))
+        }
+        store @ StoredVault::Local { .. } => Ok(store),
     }
+}
+
+/// Refuses an object store that Doris uses by a role: peers and workers go by its keys. `vault` is what the caller calls it.
+pub fn require_keys(store: &ObjectStoreInfoPb, vault: &str) -> Result<(), MetaError> {
+    if object_stores::needs_role(store) {
+        return Err(MetaError::invalid(format!(
+            "vault {vault:?} has a role and no keys, and peers and workers cannot assume roles; set its ak and sk, or use another vault"
+        )));
+    }
+    Ok(())
 }
 
 /// What people call a store: the name of a vault, the id of an object store.

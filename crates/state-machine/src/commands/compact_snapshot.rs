@@ -6,12 +6,13 @@
 //!
 //! A source that is a clone itself is compacted first, unless it was dropped: then it is read through.
 
+use crate::catalog::storage;
 use crate::command::{ApplyContext, ApplyError, Command, Prepare, PrepareContext};
 use crate::instances::{self, Instance};
 use crate::record::{JobRecord, ParentRecord};
 use crate::store::Reader;
 use crate::versioned::lineage::{parent, parent_key};
-use crate::{clones, jobs, text_bounds};
+use crate::{clones, instance_snapshots, jobs, text_bounds};
 use quorate_model::{MetaError, ScopeId};
 use quorate_wire::doris::{CompactSnapshotRequest, SnapshotCompactStatus};
 use quorate_wire::quorate::v1::{CompactCloneRequest, JobKind};
@@ -150,6 +151,10 @@ impl CompactSnapshot {
         record: &ParentRecord,
     ) -> Result<CompactSnapshotReply, ApplyError> {
         let holds_files = self.keep_files.unwrap_or(record.shares_stores);
+        let place = instance_snapshots::default_place(instance);
+        if !holds_files {
+            storage::resolve_usable(context.reader(), instance, &place)?;
+        }
         // What an earlier job staged is being deleted: nothing of it may be taken for this one's.
         let base_scope = if record.job == 0 { record.base_scope } else { clones::base_scope(context, instance.scope, instance.info.instance_id()) };
         let source = ScopeId(record.source_scope);
@@ -158,7 +163,7 @@ impl CompactSnapshot {
             source_scope: record.source_scope,
             source_revision: record.source_revision,
             target_scope: base_scope,
-            target_vault: crate::instance_snapshots::default_place(instance),
+            target_vault: place,
             copies_files: !holds_files,
             snapshot_revision: record.source_revision,
             source_instance_id: instances::id_of_scope(context.reader(), source)?,

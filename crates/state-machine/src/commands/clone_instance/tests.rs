@@ -594,3 +594,28 @@ fn a_compacted_clone_of_what_is_no_snapshot_is_not_decoupled() {
     assert_eq!(refused, MetaError::internal("failed to parse source_snapshot_id=x to versionstamp"));
     assert_eq!(info(&bench, "b").info.source_instance_id(), "a");
 }
+
+#[test]
+fn a_store_that_only_a_role_opens_takes_neither_an_image_nor_copies() {
+    let mut bench = bench();
+    let snapshot = snapshot_of(&mut bench, "a");
+    clone(&mut bench, request("a", &snapshot, "b", CloneType::ReadOnly)).expect("cloned");
+    for instance_id in ["a", "b"] {
+        let mut instance = info(&bench, instance_id);
+        crate::object_stores::take_role(&mut instance.info.obj_info[0], "role", None);
+        crate::storage_fixture::change(&mut bench, |context| instances::put(context, &instance));
+    }
+    let refused = begin(&mut bench, "a", |_| {}).expect_err("nobody here could delete its image");
+    assert!(refused.message.starts_with("vault \"1\" has a role and no keys"), "{refused}");
+    assert_eq!(list(&bench, "a", true).len(), 1);
+    let mut compact_keeping = |keep_files| {
+        let call = CompactSnapshotCall::Native(CompactCloneRequest {
+            instance_id: "b".into(),
+            keep_files: Some(keep_files),
+        });
+        bench.run(&prepare::<CompactSnapshot>(call).expect("well-formed"))
+    };
+    let refused = compact_keeping(false).expect_err("nobody here could write copies");
+    assert!(refused.message.starts_with("vault \"1\" has a role and no keys"), "{refused}");
+    assert!(compact_keeping(true).expect("no file is written").holds_files);
+}
