@@ -199,6 +199,7 @@ impl WorkSource for Peers {
                 tasks: wanted.tasks,
                 wait_ms: wait.as_millis() as u64,
                 avoid_jobs: wanted.avoid_jobs(),
+                min_age_ms: wanted.min_age_ms(),
             };
             let timeout = wait + CALL_TIMEOUT;
             let call = |mut client: WorkClient<Channel>| {

@@ -52,6 +52,8 @@ pub const SILENCE: Duration = Duration::from_secs(300);
 pub const SILENT_BYTES_PER_SECOND: u64 = 1 << 20;
 /// A worker with a task that did not move claims nothing for this long: what hangs there cannot be ended, only waited for.
 pub const STUCK_REST: Duration = Duration::from_secs(600);
+/// A worker whose places are taken gets only tasks that nobody else has wanted for this long: it may hang itself.
+pub const BESIDE_AGE: Duration = Duration::from_secs(2);
 /// A worker that is refused, or hears nothing, asks again after this.
 pub const WORK_RETRY: Duration = Duration::from_millis(500);
 /// How long one question for work waits for some.

@@ -1,6 +1,6 @@
 //! What a worker asks for: in a peer the state itself, in a process of its own any peer's API.
 
-use crate::settings::{CLAIM_WAIT, ROUND_INTERVAL, ROUND_PAUSE};
+use crate::settings::{BESIDE_AGE, CLAIM_WAIT, ROUND_INTERVAL, ROUND_PAUSE};
 use crate::worker::{Avoided, Held};
 use quorate_model::MetaError;
 use quorate_state_machine::access::{Propose, Query};
@@ -42,6 +42,14 @@ impl Wanted {
         all.into_iter().take(MAX_AVOIDED_JOBS).collect()
     }
 
+    /// Nothing that has been open for less.
+    pub fn min_age_ms(&self) -> u64 {
+        match self.beside {
+            Some(_) => BESIDE_AGE.as_millis() as u64,
+            None => 0,
+        }
+    }
+
     /// How long it is worth waiting without looking at [`Wanted::avoid_jobs`] again.
     pub fn wait(&self) -> Duration {
         let now = Instant::now();
@@ -79,9 +87,11 @@ impl<N: Query + Propose> LocalWork<N> {
     }
 
     /// Whether a task could be claimed, as far as this peer knows: a claim costs the cluster an entry, a look does not.
-    fn any_claimable(&self, avoid_jobs: &[u64]) -> Result<bool, MetaError> {
+    fn any_claimable(&self, avoid_jobs: &[u64], min_age_ms: u64) -> Result<bool, MetaError> {
         let now_ms = self.node.now().0;
-        let found = self.node.read(|reader| tasks::any_claimable(reader, now_ms, avoid_jobs));
+        let found = self
+            .node
+            .read(|reader| tasks::any_claimable(reader, now_ms, avoid_jobs, min_age_ms));
         found.map_err(|error| MetaError::internal(error.to_string()))
     }
 }
@@ -96,15 +106,16 @@ pub(crate) fn refusal(error: ApplyError) -> MetaError {
 
 impl<N: Query + Propose> WorkSource for LocalWork<N> {
     async fn claim(&self, wanted: Wanted) -> Result<Vec<TaskAssignment>, MetaError> {
-        let until = Instant::now() + CLAIM_WAIT;
+        let (until, min_age_ms) = (Instant::now() + CLAIM_WAIT, wanted.min_age_ms());
         loop {
             let seen = self.node.revision();
             let avoid_jobs = wanted.avoid_jobs();
-            if self.any_claimable(&avoid_jobs)? {
+            if self.any_claimable(&avoid_jobs, min_age_ms)? {
                 let command = ClaimTasks {
                     worker: wanted.worker.clone(),
                     max: wanted.tasks,
                     avoid_jobs,
+                    min_age_ms,
                 };
                 let claimed = self.node.propose(&command).await?.tasks;
                 if !claimed.is_empty() {

@@ -55,6 +55,7 @@ async fn the_claim_of_a_worker_that_died_is_taken_over() {
         worker: "dead".to_owned(),
         max: 16,
         avoid_jobs: Vec::new(),
+        min_age_ms: 0,
     };
     assert!(!world.state.apply(&claim).expect("claimed").tasks.is_empty());
     let began = tokio::time::Instant::now();
@@ -77,6 +78,7 @@ async fn a_claim_outlives_a_jump_of_the_wall_clock() {
         worker: "slow".to_owned(),
         max: 16,
         avoid_jobs: Vec::new(),
+        min_age_ms: 0,
     };
     let claims = world
         .state
@@ -276,6 +278,28 @@ async fn a_small_job_does_not_wait_for_a_large_one_that_has_every_place() {
         4,
         "a job has no more places than a worker does tasks at once"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_hangs_leaves_small_jobs_to_those_that_are_idle() {
+    // Twelve tasks: four hang in the one, the other does the rest.
+    let (mut world, _, large) = World::restoring(3_000, 10).await;
+    let small = world.snapshot("small", 3, 10);
+    let hung = world.vaults.on_another_machine();
+    hung.trouble(Trouble::Hangs);
+    world.start(Part::Reconciler);
+    world.start_worker(hung.clone());
+    let progress = |state: &State| state.describe(large).progress.expect("shown");
+    world.state.wait("four claims", |state| progress(state).tasks_running == 4).await;
+    world.start(Part::Worker);
+    world.state.wait("the rest", |state| progress(state).tasks_done == 8).await;
+    let (began, opened) = (tokio::time::Instant::now(), hung.opened());
+    for number in 0..10 {
+        let job = world.restore(&small, &format!("small{number}"), 0).expect("started");
+        assert_eq!(world.end_of(job).await.0.state(), JobState::JobCompleted);
+    }
+    assert!(began.elapsed() < Duration::from_secs(60), "none waited until it was given back");
+    assert_eq!(hung.opened(), opened);
 }
 
 #[tokio::test(start_paused = true)]

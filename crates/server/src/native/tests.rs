@@ -341,7 +341,7 @@ fn claim(wait_ms: u64) -> wire::ClaimTasksRequest {
         worker: "w".to_owned(),
         tasks: 1,
         wait_ms,
-        avoid_jobs: Vec::new(),
+        ..wire::ClaimTasksRequest::default()
     }
 }
 

@@ -45,7 +45,7 @@ fn any_claimable(node: &Node, command: &ClaimTasks) -> Result<bool, MetaError> {
         // Where nothing is written, stamped time stands still and pauses end all the same.
         let stamped_ms = read_record::<Counters>(reader, COUNTERS_KEY)?.unwrap_or_default().stamped_ms;
         let now_ms = stamped_ms.max(env::wall_clock().0);
-        Ok(tasks::any_claimable(reader, now_ms, &command.avoid_jobs)?)
+        Ok(tasks::any_claimable(reader, now_ms, &command.avoid_jobs, command.min_age_ms)?)
     })
 }
 

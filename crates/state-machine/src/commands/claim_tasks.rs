@@ -21,6 +21,9 @@ pub struct ClaimTasks {
     /// Jobs of which it gets nothing: others shall have their tasks, or a pause.
     #[prost(uint64, repeated, tag = "3")]
     pub avoid_jobs: Vec<u64>,
+    /// Only tasks that have been open for so long: a worker that is busy leaves the others to those that are idle.
+    #[prost(uint64, tag = "4")]
+    pub min_age_ms: u64,
 }
 
 impl Prepare for ClaimTasks {
@@ -40,6 +43,7 @@ impl Prepare for ClaimTasks {
             worker: request.worker,
             max: request.tasks,
             avoid_jobs: request.avoid_jobs,
+            min_age_ms: request.min_age_ms,
         })
     }
 }
@@ -63,13 +67,13 @@ struct Candidate {
 }
 
 impl Candidate {
-    /// The next task that may be claimed now.
-    fn next(&mut self, reader: &dyn Reader, job: u64, now_ms: u64) -> Result<Option<(u32, TaskRecord)>, StoreError> {
+    /// The next task that was open at a stamped time.
+    fn next(&mut self, reader: &dyn Reader, job: u64, open_at_ms: u64) -> Result<Option<(u32, TaskRecord)>, StoreError> {
         let Some((key, _)) = reader.first_in_prefix(&rows::open_of(job), &self.seek)? else {
             return Ok(None);
         };
         let (not_before_ms, number) = rows::parts_of_open(&key)?;
-        if not_before_ms > now_ms {
+        if not_before_ms > open_at_ms {
             return Ok(None);
         }
         self.seek = [&key[..], &[0]].concat().into();
@@ -84,6 +88,7 @@ impl Command for ClaimTasks {
 
     fn apply(&self, context: &mut ApplyContext<'_, '_>) -> Result<ClaimTasksReply, ApplyError> {
         let (reader, now_ms, now_revision) = (context.reader(), context.now().0, context.revision().0);
+        let open_at_ms = now_ms.saturating_sub(self.min_age_ms);
         let (mut queue, mut candidates) = (BTreeSet::new(), BTreeMap::new());
         for (job, progress) in jobs::all_active(reader)? {
             if self.avoid_jobs.contains(&job) {
@@ -99,7 +104,7 @@ impl Command for ClaimTasks {
             && let Some((_, _, job)) = queue.pop_first()
             && let Some(candidate) = candidates.get_mut(&job)
         {
-            let Some((number, before)) = candidate.next(reader, job, now_ms)? else {
+            let Some((number, before)) = candidate.next(reader, job, open_at_ms)? else {
                 continue;
             };
             let claimed = TaskRecord {

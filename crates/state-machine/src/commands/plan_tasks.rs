@@ -112,6 +112,7 @@ impl Command for PlanTasks {
                 last_key: planned.last_key.clone(),
                 expected: Some(expected),
                 first_target_id,
+                not_before_ms: context.now().0,
                 ..TaskRecord::default()
             };
             // Numbered from 1, like everything people count.

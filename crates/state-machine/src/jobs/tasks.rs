@@ -141,10 +141,11 @@ pub fn back_off_ms(attempts: u32) -> u64 {
     (1_000u64 << attempts.saturating_sub(1).min(6)).min(60_000)
 }
 
-/// Whether any job but those has a task that could be claimed at a stamped time.
-pub fn any_claimable(reader: &dyn Reader, now_ms: u64, avoid_jobs: &[u64]) -> Result<bool, StoreError> {
+/// Whether any job but those has a task that could be claimed at a stamped time and has been open for so long.
+pub fn any_claimable(reader: &dyn Reader, now_ms: u64, avoid_jobs: &[u64], min_age_ms: u64) -> Result<bool, StoreError> {
+    let open_at_ms = now_ms.saturating_sub(min_age_ms);
     for (job, _) in super::all_active(reader)? {
-        if !avoid_jobs.contains(&job) && any_open(reader, job, now_ms)? {
+        if !avoid_jobs.contains(&job) && any_open(reader, job, open_at_ms)? {
             return Ok(true);
         }
     }

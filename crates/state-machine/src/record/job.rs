@@ -140,7 +140,7 @@ pub struct TaskRecord {
     pub expirations: u32,
     #[prost(string, tag = "12")]
     pub reason: String,
-    /// Not claimed before this stamped time.
+    /// Not claimed before this stamped time: since then it is open.
     #[prost(uint64, tag = "13")]
     pub not_before_ms: u64,
     #[prost(uint64, tag = "14")]

@@ -35,6 +35,7 @@ pub fn commands() -> Vec<Golden> {
         worker: "w".into(),
         max: 4,
         avoid_jobs: Vec::new(),
+        min_age_ms: 0,
     };
     let progress = ClaimProgress {
         job_id: 300,
@@ -94,10 +95,11 @@ pub fn commands() -> Vec<Golden> {
         command(
             ClaimTasks {
                 avoid_jobs: vec![300, 7],
-                ..claim
+                ..claim.clone()
             },
             "0a017710041a03ac0207",
         ),
+        command(ClaimTasks { min_age_ms: 300, ..claim }, "0a0177100420ac02"),
         command(renew, "0a0177120b08ac021001180220032804"),
         command(expire, "08ac02100118022003"),
         command(complete, "08ac02100118022208080812016b1a017628033004"),

@@ -208,6 +208,7 @@ impl World {
                 worker: format!("worker{worker}"),
                 max,
                 avoid_jobs: Vec::new(),
+                min_age_ms: 0,
             }),
             Step::Renew(worker) => frame(&self.renewal(&format!("worker{worker}"))),
             Step::Remove => frame(&RemoveJobs {}),

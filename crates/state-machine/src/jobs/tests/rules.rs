@@ -3,6 +3,7 @@
 use super::fixture::{self, BASE_SCOPE, CLONE_SCOPE, COLLECTION_ID, FILE_BYTES, PARTITION_IDS, REVISION, SEGMENTS, SOURCE_SCOPE, id_key};
 use super::invariants;
 use crate::commands::*;
+use crate::jobs::tasks::any_claimable;
 use crate::jobs::{rows, translate::translate};
 use crate::keys::{RecordTable, VersionedTable};
 use crate::limits;
@@ -26,6 +27,7 @@ fn claim(bench: &mut Bench, worker: &str, max: u32) -> Vec<TaskAssignment> {
         worker: worker.to_owned(),
         max,
         avoid_jobs: Vec::new(),
+        min_age_ms: 0,
     };
     bench.run(&claim).expect("claimed").tasks
 }
@@ -638,8 +640,7 @@ fn what_a_worker_sends_is_bounded() {
     let claim = |worker: &str, tasks| ClaimTasksRequest {
         worker: worker.to_owned(),
         tasks,
-        wait_ms: 0,
-        avoid_jobs: Vec::new(),
+        ..ClaimTasksRequest::default()
     };
     let avoiding = |count: u64| ClaimTasksRequest {
         avoid_jobs: (0..count).collect(),
@@ -708,6 +709,7 @@ fn a_worker_gets_no_task_of_a_job_it_avoids_and_another_one_does() {
             worker: "picky".to_owned(),
             max: 16,
             avoid_jobs,
+            min_age_ms: 0,
         };
         let tasks = bench.run(&claim).expect("claimed").tasks;
         tasks.iter().map(|task| task.job_id).collect::<Vec<_>>()
@@ -716,4 +718,38 @@ fn a_worker_gets_no_task_of_a_job_it_avoids_and_another_one_does() {
     let got = avoiding(&mut bench, vec![first]);
     assert!(!got.is_empty() && got.iter().all(|job| *job == second), "{got:?}");
     assert!(claim(&mut bench, "other", 1).iter().all(|task| task.job_id == first));
+}
+
+#[test]
+fn a_worker_that_is_busy_gets_only_what_nobody_else_has_wanted() {
+    let (mut bench, job) = started(JobKind::Restore, 1);
+    let busy = ClaimTasks {
+        worker: "busy".to_owned(),
+        max: 1,
+        avoid_jobs: Vec::new(),
+        min_age_ms: 2_000,
+    };
+    let look = |bench: &Bench| any_claimable(&bench.store, bench.now_ms, &[], busy.min_age_ms).expect("reads");
+    bench.now_ms += 1_999;
+    assert!(!look(&bench));
+    assert_eq!(bench.run(&busy).expect("answered").tasks, []);
+    bench.now_ms += 1;
+    assert!(look(&bench));
+    let tasks = bench.run(&busy).expect("claimed").tasks;
+    assert_eq!(tasks.iter().map(|task| task.job_id).collect::<Vec<_>>(), [job]);
+    assert!(!claim(&mut bench, "idle", 1).is_empty(), "at once, whatever is left");
+    let fail = FailTask {
+        job,
+        task: tasks[0].task,
+        fence: tasks[0].fence,
+        reason: "r".to_owned(),
+        can_retry: true,
+        is_of_the_vault: false,
+    };
+    while !claim(&mut bench, "idle", 16).is_empty() {}
+    assert!(bench.run(&fail).expect("reported").accepted);
+    bench.now_ms += 1_000 + busy.min_age_ms - 1;
+    assert!(!look(&bench), "its pause is no time in which somebody could have had it");
+    bench.now_ms += 1;
+    assert!(look(&bench));
 }

@@ -47,6 +47,7 @@ fn perform(bench: &mut Bench, job: u64) {
             worker: "w".into(),
             max: 16,
             avoid_jobs: Vec::new(),
+            min_age_ms: 0,
         };
         let tasks = bench.run(&claim).expect("claimed").tasks;
         if tasks.is_empty() {
