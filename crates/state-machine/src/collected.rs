@@ -1,5 +1,5 @@
 //! Records of dropped instances. When all that was in an instance's scope has been collected and its files are deleted, nothing needs its
-//! record any more: it goes, with its keys, and its id is free.
+//! record any more: it goes, with its keys and rate limits, and its id is free.
 //!
 //! ```text
 //! CollectedScope  scope u64 -> ()                         its rows have been collected; its record waits for its files
@@ -17,7 +17,7 @@
 use crate::command::{ApplyContext, ApplyError};
 use crate::keys::{self, RecordTable};
 use crate::store::{Reader, StoreError, prefix_end};
-use crate::{instances, jobs};
+use crate::{instances, jobs, rate_limits};
 use bytes::{BufMut, Bytes};
 use quorate_model::{MetaError, ScopeId};
 use std::collections::BTreeSet;
@@ -92,6 +92,7 @@ pub fn remove(context: &mut ApplyContext<'_, '_>, scope: ScopeId) -> Result<bool
                 }
                 remove_vaults(context, scope)?;
                 instances::remove(context, &instance_id);
+                rate_limits::forget(context, &instance_id)?;
             }
             Some(instance) => context.changes().remove(base_key(instance.scope, scope)),
             None => {}

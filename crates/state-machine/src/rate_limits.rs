@@ -2,7 +2,7 @@
 //!
 //! Limits are of the whole cluster; each peer counts the calls it serves itself, as each of upstream's processes does.
 
-use crate::command::read_record;
+use crate::command::{ApplyContext, read_record};
 use crate::front_settings::FrontSettings;
 use crate::keys::{self, RecordTable};
 use crate::record::RateLimitsRecord;
@@ -73,6 +73,17 @@ impl RateLimits {
             .map(|(instance_id, _)| (instance_id.as_str(), self.of(rpc, instance_id)))
             .collect()
     }
+}
+
+/// Takes the limits of an instance away that is gone: whoever gets its id has none of it.
+pub(crate) fn forget(context: &mut ApplyContext<'_, '_>, instance_id: &str) -> Result<(), StoreError> {
+    let mut record: RateLimitsRecord = context.record(&key())?.unwrap_or_default();
+    let before = record.limits.len();
+    record.limits.retain(|limit| limit.instance_id != instance_id);
+    if record.limits.len() < before {
+        context.put_record(key(), &record);
+    }
+    Ok(())
 }
 
 /// Where the row is.

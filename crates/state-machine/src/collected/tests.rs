@@ -1,9 +1,10 @@
 use super::*;
 use crate::catalog_fixture::{add_segments, bench_with_collection, collect_later, collect_records, delete_files, records};
-use crate::commands::{CollectInstance, DropInstance};
+use crate::command::read_record;
+use crate::commands::{AdjustRateLimit, CollectInstance, DropInstance};
 use crate::jobs::rows;
-use crate::record::{JobProgressRecord, JobRecord};
-use crate::testing::{Bench, INSTANCE};
+use crate::record::{JobProgressRecord, JobRecord, RateLimitsRecord};
+use crate::testing::{Bench, INSTANCE, OTHER_INSTANCE};
 use crate::vaults;
 use prost::Message;
 use quorate_model::ErrorCode;
@@ -57,6 +58,29 @@ fn a_record_goes_with_its_vaults_when_its_files_are_deleted() {
         assert_eq!(records(&bench, table), 0, "{table:?}");
     }
     assert!(!is_removed(&mut bench), "it has gone already");
+}
+
+#[test]
+fn the_rate_limits_of_an_instance_go_with_its_record_and_all_others_stay() {
+    let mut bench = collected();
+    delete_files(&mut bench);
+    let limits = |bench: &Bench| {
+        let record = read_record::<RateLimitsRecord>(&bench.store, &rate_limits::key()).expect("reads");
+        let limits = record.unwrap_or_default().limits;
+        limits.into_iter().map(|limit| (limit.rpc, limit.instance_id)).collect::<Vec<_>>()
+    };
+    for (rpc, instance_id) in [("", ""), ("", INSTANCE), ("get_cluster", INSTANCE), ("get_cluster", OTHER_INSTANCE)] {
+        let adjust = AdjustRateLimit {
+            rpc: rpc.to_owned(),
+            instance_id: instance_id.to_owned(),
+            qps: 5,
+        };
+        bench.run(&adjust).expect("set");
+    }
+    assert_eq!(limits(&bench).len(), 4);
+    assert!(is_removed(&mut bench));
+    let left = [("", ""), ("get_cluster", OTHER_INSTANCE)].map(|(rpc, instance_id)| (rpc.to_owned(), instance_id.to_owned()));
+    assert_eq!(limits(&bench), left);
 }
 
 #[test]
