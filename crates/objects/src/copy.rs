@@ -293,7 +293,7 @@ impl Attempt<'_> {
         self.written.store(true, Ordering::Relaxed);
         let written = writer.finish().await?;
         if written.stored_checksum.is_none() && self.options.read_back == ReadBack::On {
-            verify_or_remove(target, file, written.checksum, FileCopy::check_copy).await?;
+            verify_or_remove(target, file, written.checksum).await?;
         }
         Ok(file.copied(written.checksum))
     }
@@ -317,41 +317,61 @@ impl Attempt<'_> {
             None => source.checksum(&file.source_path).await?.1,
         };
         let copy = to.head(&file.target_path).await?;
-        let expected = FileCopy {
-            checksum: Some(wanted),
-            ..file.clone()
+        let read_as = match (copy.checksum, self.options.read_back) {
+            (Some(stored), _) => Ok((copy.size, stored)),
+            (None, ReadBack::Off) => Ok((copy.size, wanted)),
+            (None, ReadBack::On) => target.checksum(&file.target_path).await,
         };
-        let place = target.show(&file.target_path);
-        let compared = match (copy.checksum, self.options.read_back) {
-            (Some(stored), _) => expected
-                .check_size(copy.size, &place)
-                .and_then(|()| expected.check_checksum(stored, &place)),
-            (None, ReadBack::Off) => expected.check_size(copy.size, &place),
-            (None, ReadBack::On) => {
-                // A source that only the store has read may be what is wrong.
-                let is_known = found.checksum.is_some() || file.checksum.is_none();
-                let check = if is_known { FileCopy::check_copy } else { FileCopy::check_recorded };
-                return verify_or_remove(target, file, wanted, check).await.map(|()| wanted);
+        let compared = match read_as {
+            Ok(copy) => {
+                let made = StoreCopy {
+                    source_checksum: found.checksum,
+                    wanted,
+                    copy,
+                };
+                made.check(source, file, &target.show(&file.target_path)).await
             }
+            Err(error) => Err(error),
         };
         keep_or_remove(target, file, compared).await.map(|()| wanted)
     }
 }
 
-/// Reads the target and compares.
-async fn verify_or_remove(
-    target: &Vault,
-    file: &FileCopy,
+/// What came of a copy that a store made by itself of a source whose size is right.
+struct StoreCopy {
+    /// As the store says it; then it has been compared with what was recorded.
+    source_checksum: Option<Crc64>,
     wanted: Crc64,
-    check: fn(&FileCopy, (u64, Crc64), &str) -> Result<()>,
-) -> Result<()> {
+    copy: (u64, Crc64),
+}
+
+impl StoreCopy {
+    /// A wrong copy is one that can be made again, unless its source, which only the store has read so far, is what is wrong.
+    async fn check(&self, source: &Vault, file: &FileCopy, place: &str) -> Result<()> {
+        let expected = FileCopy {
+            checksum: Some(self.wanted),
+            ..file.clone()
+        };
+        let compared = expected.check_copy(self.copy, place);
+        let source_is_known = self.source_checksum.is_some() || file.checksum.is_none();
+        if compared.is_ok() || source_is_known || self.copy.0 != file.size {
+            return compared;
+        }
+        let read = source.checksum(&file.source_path).await?;
+        file.check_recorded(read, &source.show(&file.source_path))?;
+        compared
+    }
+}
+
+/// Reads the target and compares.
+async fn verify_or_remove(target: &Vault, file: &FileCopy, wanted: Crc64) -> Result<()> {
     let expected = FileCopy {
         checksum: Some(wanted),
         ..file.clone()
     };
     let place = target.show(&file.target_path);
     let compared = match target.checksum(&file.target_path).await {
-        Ok(found) => check(&expected, found, &place),
+        Ok(found) => expected.check_copy(found, &place),
         Err(error) => Err(error),
     };
     keep_or_remove(target, file, compared).await
@@ -415,5 +435,43 @@ mod tests {
             .await
             .expect("copied");
         assert_eq!(copied.len(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_wrong_copy_of_the_store_is_made_again_unless_its_source_is_wrong() {
+        let root = tempfile::TempDir::new().expect("directory");
+        let source = vault(root.path().join("source"), "s").await;
+        let path = |name: &str| ObjectPath::new(name).expect("a path");
+        let written = source.put(&path("f"), vec![7; 100].into(), Existing::Refuse).await.expect("put");
+        let (right, wrong) = (written.checksum, Crc64(1));
+        let check = async |recorded: Option<Crc64>, source_checksum: Option<Crc64>, size: u64| {
+            let file = FileCopy {
+                source_path: path("f"),
+                target_path: path("copy"),
+                size: 100,
+                checksum: recorded,
+            };
+            let made = StoreCopy {
+                source_checksum,
+                wanted: recorded.unwrap_or(right),
+                copy: (size, Crc64(2)),
+            };
+            made.check(&source, &file, "copy").await.expect_err("wrong").kind
+        };
+        for (recorded, source_checksum, size, kind) in [
+            // The store has said, or nobody else has, that the source is right.
+            (Some(right), Some(right), 100, ObjectErrorKind::BadCopy),
+            (None, Some(right), 100, ObjectErrorKind::BadCopy),
+            (None, None, 100, ObjectErrorKind::BadCopy),
+            // It has to be read.
+            (Some(right), None, 100, ObjectErrorKind::BadCopy),
+            (Some(wrong), None, 100, ObjectErrorKind::ChecksumMismatch),
+            // Its size is known.
+            (Some(right), None, 99, ObjectErrorKind::BadCopy),
+            (Some(right), Some(right), 99, ObjectErrorKind::BadCopy),
+        ] {
+            let found = check(recorded, source_checksum, size).await;
+            assert_eq!(found, kind, "{recorded:?} {source_checksum:?} {size}");
+        }
     }
 }
