@@ -127,6 +127,12 @@ pub fn collect(context: &mut ApplyContext<'_, '_>, keys: usize) -> Result<Outcom
             collected::note(context, scope);
         }
         collection.outcome.finished += 1;
+        if record.inherited_drops {
+            // Copies that went by themselves are still there for the reads of this command: what they were in, which comes after
+            // them because a base layer's scope is greater than its clone's, would condemn them again.
+            collection.outcome.more = true;
+            break;
+        }
         objects.next()?;
     }
     Ok(collection.outcome)

@@ -1,5 +1,6 @@
 use crate::catalog_fixture::*;
 use crate::commands::*;
+use crate::dropped;
 use crate::inherited;
 use crate::instances;
 use crate::keys::{self, RecordTable, VersionedTable};
@@ -331,6 +332,30 @@ fn what_a_clone_drops_before_it_is_compacted_goes_once_there_are_copies() {
             assert_eq!(segments(&bench, INSTANCE, 0).len(), given.len(), "the source keeps its own");
             bench.check_content();
         }
+    }
+}
+
+#[test]
+fn copies_that_are_dropped_alone_and_with_what_they_were_in_are_condemned_once() {
+    for max_keys in 3..=20 {
+        let mut bench = bench_with_collection();
+        let given = add_segments(&mut bench, INSTANCE, "c", "p", 12).expect("adds");
+        let parent = make_clone(&mut bench, CLONE, SOURCE);
+        drop_segments(&mut bench, OTHER_INSTANCE, "c", "p", &given).expect("drops");
+        collect_later(&mut bench);
+        drop_partition(&mut bench, OTHER_INSTANCE, "c", "p").expect("drops");
+        collect_later(&mut bench);
+        drop_collection(&mut bench, OTHER_INSTANCE, "c").expect("drops");
+        collect_later(&mut bench);
+        assert_eq!(records(&bench, RecordTable::InheritedDrop), given.len() + 2);
+        compact(&mut bench, parent, 50, true);
+        while dropped::is_due(&bench.store).expect("reads") {
+            bench.run(&CollectDropped { max_keys }).expect("collects");
+        }
+        let copies = condemned_copies(&bench);
+        assert_eq!(copies.len(), given.len(), "{max_keys} keys a command: {copies:?}");
+        assert_eq!(records(&bench, RecordTable::InheritedDrop), 0);
+        bench.check_content();
     }
 }
 
