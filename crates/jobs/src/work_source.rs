@@ -10,7 +10,6 @@ use quorate_state_machine::jobs::{self, tasks};
 use quorate_state_machine::limits::MAX_AVOIDED_JOBS;
 use quorate_state_machine::queries;
 use quorate_wire::quorate::v1::{ClaimProgress, CompleteTaskRequest, FailTaskRequest, ReadTaskRequest, SourceRow, TaskAssignment};
-use std::collections::BTreeSet;
 use std::future::Future;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -35,11 +34,15 @@ impl Wanted {
         }
     }
 
-    /// Nothing of these jobs; who waits asks again.
+    /// Nothing of these jobs; who waits asks again. Those that failed here come first: one task more of a job that is worked on does no harm.
     pub fn avoid_jobs(&self) -> Vec<u64> {
-        let held = self.beside.iter().flat_map(Held::jobs);
-        let all: BTreeSet<u64> = held.chain(self.avoided.at(Instant::now()).0).collect();
-        all.into_iter().take(MAX_AVOIDED_JOBS).collect()
+        let mut jobs = self.avoided.at(Instant::now()).0;
+        for held in self.beside.iter().flat_map(Held::jobs) {
+            if jobs.len() < MAX_AVOIDED_JOBS && !jobs.contains(&held) {
+                jobs.push(held);
+            }
+        }
+        jobs
     }
 
     /// Nothing that has been open for less.

@@ -60,7 +60,11 @@ impl Avoided {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Held;
     use super::*;
+    use crate::work_source::Wanted;
+    use quorate_wire::quorate::v1::TaskAssignment;
+    use std::collections::BTreeSet;
 
     #[tokio::test(start_paused = true)]
     async fn pauses_grow_until_a_task_succeeds() {
@@ -79,6 +83,29 @@ mod tests {
         now += AVOID_FIRST + AVOID_LONGEST;
         avoided.at(now);
         assert!(avoided.lock().is_empty(), "what nobody asks for any more is forgotten");
+    }
+
+    #[tokio::test]
+    async fn what_failed_is_named_before_what_is_worked_on() {
+        let (avoided, held, now) = (Avoided::default(), Held::default(), Instant::now());
+        (100..150).for_each(|job| avoided.failed(job, now));
+        for job in (0..40).chain([100]) {
+            let abort = tokio::spawn(std::future::pending::<()>()).abort_handle();
+            held.add((job, 1, 1), &TaskAssignment::default(), Arc::default(), abort);
+        }
+        let wanted = Wanted {
+            worker: "w".to_owned(),
+            tasks: 1,
+            avoided,
+            beside: None,
+        };
+        let named: BTreeSet<u64> = wanted.beside(&held).avoid_jobs().into_iter().collect();
+        let expected: BTreeSet<u64> = (0..14).chain(100..150).collect();
+        assert_eq!(
+            (named.len(), &named),
+            (MAX_AVOIDED_JOBS, &expected),
+            "the first of those that are held fill it up"
+        );
     }
 
     #[test]
