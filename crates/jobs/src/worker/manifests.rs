@@ -23,8 +23,7 @@ pub(super) async fn write<S: WorkSource, V: Vaults>(work: &Work<S, V>, rows: &[S
     };
     let vault = open().await?;
     fail::fail_point!("job_manifests_before", |_| Err(Failure::for_good("injected".to_owned())));
-    let rows = rows.to_vec();
-    let written = futures::stream::iter(rows)
+    let written = futures::stream::iter(rows.to_vec())
         .map(|row| write_one(vault.clone(), work.task.target_path.clone(), row))
         .buffer_unordered(MANIFESTS_AT_ONCE)
         .try_for_each(|files| {
@@ -32,7 +31,15 @@ pub(super) async fn write<S: WorkSource, V: Vaults>(work: &Work<S, V>, rows: &[S
             std::future::ready(Ok(()))
         })
         .await;
-    if let Err(failure) = written {
+    if let Err(mut failure) = written {
+        if failure.is_of_the_vault
+            && let Some(row) = rows.first()
+        {
+            // Or of this manifest alone. To open a store again does not ask it.
+            let asked = vault.head(&path_of(&work.task.target_path, row)?).await;
+            health.note(work.task.target_scope, &work.task.target_vault, &asked);
+            failure.is_of_the_vault = asked.is_err_and(|error| error.concerns_the_vault());
+        }
         // A share that has gone away looks like a file that cannot be made.
         open().await?;
         return Err(failure);
@@ -51,9 +58,18 @@ async fn write_one(vault: Vault, directory: String, row: SourceRow) -> Result<u6
     let [_, partition_id, segment_id] = ids_of(&row.key)?;
     let segment = segment_of(&row)?;
     let entry = manifest(partition_id, segment_id, &segment);
-    let path = ObjectPath::new(format!("{directory}/{segment_id}.avro"))?;
-    vault.put(&path, entry.encode()?.into(), Existing::Replace).await?;
+    let path = path_of(&directory, &row)?;
+    let put = vault.put(&path, entry.encode()?.into(), Existing::Replace).await;
+    put.map_err(|error| Failure {
+        is_of_the_vault: error.concerns_the_vault(),
+        ..error.into()
+    })?;
     Ok(segment.files.len() as u64)
+}
+
+fn path_of(directory: &str, row: &SourceRow) -> Result<ObjectPath, Failure> {
+    let [.., segment_id] = ids_of(&row.key)?;
+    Ok(ObjectPath::new(format!("{directory}/{segment_id}.avro"))?)
 }
 
 /// A segment in the words of a manifest. Ids there are signed; ours never reach the sign.
@@ -111,4 +127,93 @@ fn indexes<'a>(segment_id: u64, segment: &SegmentRecord, files: impl Iterator<It
         entry.mem_size += file.size_bytes as i64;
     }
     indexes.into_values().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::work_source::Wanted;
+    use prost::Message;
+    use quorate_model::MetaError;
+    use quorate_objects::{LocalPlace, MARKER_NAME, Patience, VaultPlace};
+    use quorate_wire::quorate::v1::{ClaimProgress, CompleteTaskRequest, FailTaskRequest, TaskAssignment};
+    use std::sync::Arc;
+
+    /// What a worker asks for when it has its rows: nothing.
+    #[derive(Clone)]
+    struct Nobody;
+
+    impl WorkSource for Nobody {
+        async fn claim(&self, _: Wanted) -> Result<Vec<TaskAssignment>, MetaError> {
+            Ok(Vec::new())
+        }
+
+        async fn renew(&self, _: &str, _: Vec<ClaimProgress>) -> Result<Vec<ClaimProgress>, MetaError> {
+            Ok(Vec::new())
+        }
+
+        async fn read(&self, _: &TaskAssignment) -> Result<Vec<SourceRow>, MetaError> {
+            Ok(Vec::new())
+        }
+
+        async fn complete(&self, _: CompleteTaskRequest) -> Result<bool, MetaError> {
+            Ok(true)
+        }
+
+        async fn fail(&self, _: FailTaskRequest) -> Result<bool, MetaError> {
+            Ok(true)
+        }
+    }
+
+    /// Opens as an S3 store does whose marker is trusted: without asking it.
+    #[derive(Clone)]
+    struct Trusted(Vault);
+
+    impl Vaults for Trusted {
+        async fn open(&self, _: u64, _: &str) -> quorate_objects::Result<Vault> {
+            Ok(self.0.clone())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_store_that_goes_away_while_manifests_are_written_costs_no_attempt() {
+        let root = tempfile::tempdir().expect("a directory");
+        let place = LocalPlace {
+            root: root.path().to_owned(),
+            cluster_id: "c".to_owned(),
+            vault_id: "v".to_owned(),
+        };
+        Vault::create_marker(&place).await.expect("marked");
+        let vault = Vault::open(&VaultPlace::Local(place), Patience::default()).await.expect("opened");
+        let work = Work {
+            source: Nobody,
+            vaults: Trusted(vault),
+            task: TaskAssignment {
+                target_path: "snapshots/1".to_owned(),
+                ..TaskAssignment::default()
+            },
+            progress: Arc::default(),
+            counters: Arc::default(),
+            complaints: Arc::default(),
+        };
+        let row = SourceRow {
+            key: [1u64, 2, 3].iter().flat_map(|id| id.to_be_bytes()).collect::<Vec<_>>().into(),
+            value: SegmentRecord::default().encode_to_vec().into(),
+            ..SourceRow::default()
+        };
+        let rows = [row];
+        let (marker, away) = (root.path().join(MARKER_NAME), root.path().join("away"));
+        std::fs::rename(&marker, &away).expect("moved");
+        let failure = write(&work, &rows).await.err().expect("it is away");
+        assert!(failure.is_of_the_vault && failure.can_retry, "{failure:?}");
+        assert_eq!(work.counters.vaults.troubles().len(), 1, "and status says so");
+
+        std::fs::rename(&away, &marker).expect("moved back");
+        std::fs::write(root.path().join("snapshots"), b"in the way").expect("written");
+        let failure = write(&work, &rows).await.err().expect("no place for it");
+        assert!(!failure.is_of_the_vault, "{failure:?}");
+        std::fs::remove_file(root.path().join("snapshots")).expect("removed");
+        assert!(write(&work, &rows).await.is_ok());
+        assert!(work.counters.vaults.troubles().is_empty());
+    }
 }
