@@ -171,7 +171,7 @@ async fn a_peer_that_cannot_read_its_state_ends_and_builds_it_anew() {
     let members = cluster.members(leader).await;
     cluster.peers[follower].start();
     cluster.wait_ready().await;
-    assert!(cluster.peers[follower].data_dir.join("state.damaged/DAMAGED").exists());
+    assert!(cluster.peers[follower].data_dir.join("state.damaged/gen-1/DAMAGED").exists());
     assert_eq!(cluster.members(leader).await, members);
     assert_peers_agree(&cluster).await;
 }

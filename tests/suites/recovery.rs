@@ -35,6 +35,9 @@ fn spoil_end(file: &Path) {
 
 type Harm = fn(&Path);
 
+/// Its membership can be read, so nobody need be named to it.
+const MARKED: &str = "a row could not be read";
+
 const HARMS: &[(&str, Harm)] = &[
     ("an SST ends in other bytes", |data_dir| {
         spoil_end(&state_files(data_dir, |name| name.ends_with(".sst"))[0]);
@@ -53,6 +56,10 @@ const HARMS: &[(&str, Harm)] = &[
     }),
     ("ACTIVE is no number", |data_dir| {
         fs::write(data_dir.join("state/ACTIVE"), "one\n").expect("written");
+    }),
+    (MARKED, |data_dir| {
+        let marked = state_files(data_dir, |name| name == "CURRENT")[0].with_file_name("DAMAGED");
+        fs::write(marked, "a block's checksum is wrong\n").expect("written");
     }),
     ("all of it is gone", |data_dir| {
         fs::remove_dir_all(data_dir.join("state")).expect("removed");
@@ -78,7 +85,11 @@ async fn a_damaged_state_is_rebuilt_under_the_same_id_while_writes_go_on() {
         assert!(cluster.peers[follower].wait_exit().await.success());
         harm(&cluster.peers[follower].data_dir);
         let told = cluster.peers[follower].log().len();
-        cluster.peers[follower].start();
+        let own = cluster.peers[follower].peer_address.clone();
+        match *what {
+            MARKED => cluster.peers[follower].start_with(&["--peers", &own]),
+            _ => cluster.peers[follower].start(),
+        }
         cluster.wait_ready().await;
         let log = cluster.peers[follower].log();
         assert!(
@@ -232,10 +243,13 @@ async fn a_survivor_becomes_a_new_cluster_that_grows_back_to_three() {
     fs::rename(&cluster.peers[gone[0]].data_dir, &kept).expect("one disk turns up again later");
     fs::remove_dir_all(&cluster.peers[gone[1]].data_dir).expect("the other does not");
 
-    phase("the recovery asks, and changes nothing until it is told");
+    phase("the recovery asks, and changes nothing until it is told; the only state there is goes on, damaged or not");
+    let mark = data_dir.join("state/gen-1/DAMAGED");
+    fs::write(&mark, "a block's checksum is wrong\n").expect("written");
     assert_asks(&cluster, &data_dir, &parent);
     let said = recover(&cluster, &data_dir, &[], "I lost the majority\n");
     assert!(said.success && said.out.contains("is the only member of cluster"), "{said:?}");
+    assert!(!mark.exists(), "nobody could give another one");
     let said = recover(&cluster, &data_dir, &["--yes-i-lost-the-majority"], "");
     assert!(!said.success && said.err.contains("it is the only member"), "{said:?}");
 

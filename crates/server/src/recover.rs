@@ -120,15 +120,17 @@ impl Survivor {
             append(&self.log, &plan, self.own)?;
         }
         drop(self.log);
+        // There is no other state: what can be read of this one is what is left.
+        RocksState::forget_damage(&plan.data_dir.join("state"))?;
         Recovery::remove(&plan.data_dir)?;
         Ok(plan)
     }
 }
 
 /// The last membership in state or log, and the entry up to which the state is applied.
-fn latest_membership(data_dir: &Path, log: &FileLog) -> io::Result<(Membership, u64)> {
+pub(crate) fn latest_membership(data_dir: &Path, log: &FileLog) -> io::Result<(Membership, u64)> {
     let options = RocksStateOptions {
-        // Nobody is left who could give another one.
+        // Who is asked for it may be all that is left.
         accept_damage: true,
         ..RocksStateOptions::default()
     };

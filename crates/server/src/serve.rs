@@ -6,6 +6,7 @@ use crate::listener;
 use crate::peer::client::TcpTransport;
 use crate::peer::service::{self, PeerPort};
 use crate::peer::{Identity as PeerIdentity, OwnIdentity};
+use crate::recover;
 use crate::root_keys;
 use crate::secrets::SecretBox;
 use crate::tls;
@@ -19,7 +20,7 @@ use quorate_consensus::{Node, NodeParts, Settings, env};
 use quorate_model::{ClusterId, Incarnation, PeerId};
 use quorate_storage::ballast::{Ballast, BallastPlan};
 use quorate_storage::identity::Identity;
-use quorate_storage::log::{FileLogOptions, LogStore};
+use quorate_storage::log::{FileLog, FileLogOptions, LogStore};
 use quorate_storage::recovery::Recovery;
 use quorate_storage::state::{RocksState, RocksStateOptions, StateEngine};
 use std::io;
@@ -290,15 +291,15 @@ async fn start_node(app: &App, place: &Settled, newcomer: &Newcomer, transport: 
     let config = &app.config;
     let settings = config.settings();
     let ballast = Arc::new(prepare_ballast(config, &settings)?);
-    let has_others = newcomer.peers.iter().any(|address| *address != newcomer.peer_address);
-    let (log, state) = open_stores(config, place.identity, ballast.clone(), has_others).await?;
+    let mut others = newcomer.peers.clone();
+    others.retain(|address| *address != newcomer.peer_address);
+    let (log, state) = open_stores(config, place.identity, ballast.clone(), &mut others).await?;
     place.identity.remember_log(&config.data_dir)?;
-    let others = newcomer.peers.iter().filter(|address| **address != newcomer.peer_address);
-    let loss = acknowledged::lost_entries(log.as_ref(), state.as_ref(), &transport, newcomer.incarnation.0, others).await?;
+    let loss = acknowledged::lost_entries(log.as_ref(), state.as_ref(), &transport, newcomer.incarnation.0, others.iter()).await?;
     if let Some(loss) = loss {
         return Err(retire(&config.data_dir, &loss));
     }
-    let rebuilt = rebuild_state(&config.data_dir, newcomer, log.as_ref(), state.as_ref(), &transport).await?;
+    let rebuilt = rebuild_state(&config.data_dir, &others, log.as_ref(), state.as_ref(), &transport).await?;
     let disk = config.data_dir.clone();
     let parts = NodeParts {
         cluster: place.cluster,
@@ -323,13 +324,14 @@ async fn start_node(app: &App, place: &Settled, newcomer: &Newcomer, transport: 
     Ok(node)
 }
 
-/// Opens the log, then the state: a damaged state may go only when the log is known to be whole.
+/// Opens the log, then the state: a damaged state may go only when the log is known to be whole. What it knows of other members
+/// goes to `others`, which can give this peer theirs.
 async fn open_stores(
     config: &ServerConfig,
     identity: Identity,
     ballast: Arc<Ballast>,
-    has_others: bool,
-) -> Result<(Arc<dyn LogStore>, Arc<dyn StateEngine>), StartError> {
+    others: &mut Vec<String>,
+) -> Result<Stores, StartError> {
     let on_fatal: Arc<dyn Fn(&str) + Send + Sync> = Arc::new(|what| {
         // Nothing after a failed write or sync may be acknowledged: there is no state to go on from.
         tracing::error!(what, "the log cannot be written; stopping at once");
@@ -338,7 +340,8 @@ async fn open_stores(
     });
     let (data_dir, reserve) = (config.data_dir.clone(), ballast);
     let segment_bytes = config.resolve_log_segment_bytes()?;
-    let opened = tokio::task::spawn_blocking(move || -> io::Result<(Arc<dyn LogStore>, Arc<dyn StateEngine>)> {
+    let mut known = others.clone();
+    let opened = tokio::task::spawn_blocking(move || -> io::Result<(Stores, Vec<String>)> {
         let mut options = FileLogOptions {
             on_fatal,
             on_no_space: Arc::new(move || reserve.release()),
@@ -350,24 +353,36 @@ async fn open_stores(
             options.before_step = crate::failpoints::before_log_step();
         }
         let log = identity.open_log(&data_dir, options).map_err(io::Error::other)?;
-        let can_be_rebuilt = has_others || log.state().purged.is_none();
-        let state = open_state(&data_dir, can_be_rebuilt)?;
-        Ok((Arc::new(log), Arc::new(state)))
+        let state = open_state(&data_dir, &log, identity.incarnation, &mut known)?;
+        Ok(((Arc::new(log), Arc::new(state)), known))
     });
-    Ok(opened.await.map_err(io::Error::other)??)
+    let (stores, known) = opened.await.map_err(io::Error::other)??;
+    *others = known;
+    Ok(stores)
 }
 
-/// A state that is damaged is put aside and begun anew: what it held follows from the log, or is fetched from another peer.
-/// Where neither can be, it is all there is, and stays where it is.
-fn open_state(data_dir: &Path, can_be_rebuilt: bool) -> io::Result<RocksState> {
+type Stores = (Arc<dyn LogStore>, Arc<dyn StateEngine>);
+
+/// A state that is damaged is put aside and begun anew: what it held follows from the log, or is fetched from another member,
+/// whose address is among `others` then. Where neither can be, it is all there is, and stays where it is.
+fn open_state(data_dir: &Path, log: &FileLog, own: Incarnation, others: &mut Vec<String>) -> io::Result<RocksState> {
     let dir = data_dir.join("state");
     let error = match RocksState::open(&dir, RocksStateOptions::default()) {
         Err(error) if quorate_storage::state::is_damage(&error) => error,
         opened => return opened,
     };
-    if !can_be_rebuilt {
-        let advice = "no other peer has another one, and the log does not reach back to its beginning: restore a backup, or remove its file \
-                      DAMAGED, if there is one, and go on with what can be read";
+    match recover::latest_membership(data_dir, log) {
+        // Who was given on the command line may be no member any more.
+        Ok((membership, _)) if membership.members.iter().any(|member| member.incarnation == own.0) => {
+            let members = membership.members.into_iter().filter(|member| member.incarnation != own.0);
+            *others = members.map(|member| member.peer_address).collect();
+        }
+        Ok(_) => {}
+        Err(unreadable) => tracing::warn!(%unreadable, "the damaged state does not say who else is a member"),
+    }
+    if others.is_empty() && log.state().purged.is_some() {
+        let advice = "no other member is known that has another one, and the log does not reach back to its beginning: restore a backup, \
+                      name a member with --peers, or remove its file DAMAGED, if there is one, and go on with what can be read";
         return Err(io::Error::other(format!("{error}; {advice}")));
     }
     let aside = data_dir.join(DAMAGED_STATE);
@@ -384,7 +399,7 @@ fn open_state(data_dir: &Path, can_be_rebuilt: bool) -> io::Result<RocksState> {
 /// Fetches the state if the log does not lead on from the one there is. True if it did.
 async fn rebuild_state(
     data_dir: &Path,
-    newcomer: &Newcomer,
+    others: &[String],
     log: &dyn LogStore,
     state: &dyn StateEngine,
     transport: &Arc<dyn Transport>,
@@ -392,8 +407,6 @@ async fn rebuild_state(
     let Some(at_least) = rebuild::missing(log, state)? else {
         return Ok(false);
     };
-    let mut others = newcomer.peers.clone();
-    others.retain(|address| *address != newcomer.peer_address);
     if others.is_empty() {
         let text = format!(
             "{}: the state is gone, the log begins after entry {at_least}, and there is no other peer to ask; name one with --peers or \
@@ -406,7 +419,7 @@ async fn rebuild_state(
         at_least,
         "this peer has no state to go on from: it serves nothing until another peer has given it one"
     );
-    rebuild::rebuild(log, state, transport, &others, at_least).await?;
+    rebuild::rebuild(log, state, transport, others, at_least).await?;
     Ok(true)
 }
 

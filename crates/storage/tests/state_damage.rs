@@ -91,4 +91,27 @@ fn a_state_that_is_marked_does_not_open() {
     drop(state);
     let refused = open(&dir).err().expect("refused");
     assert!(is_damage(&refused) && refused.to_string().contains("a scan says so"), "{refused}");
+    // Who has no other one goes on with it.
+    let accepting = RocksStateOptions {
+        accept_damage: true,
+        ..RocksStateOptions::default()
+    };
+    drop(RocksState::open(&dir, accepting).expect("opens for who takes what is there"));
+    assert!(open(&dir).is_err(), "looking at it changes nothing");
+    RocksState::forget_damage(&dir).expect("forgotten");
+    open(&dir).expect("opens again");
+}
+
+#[test]
+fn a_received_state_is_not_marked_by_who_still_reads_the_one_before() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let dir = dir.path().join("state");
+    write(&dir);
+    let state = open(&dir).expect("opens");
+    let checkpoint = state.checkpoint().expect("made");
+    checkpoint.copy_to(&state.incoming_dir()).expect("copied");
+    state.mark_damaged("the state before was wrong");
+    state.install(checkpoint.raft()).expect("installed");
+    drop((checkpoint, state));
+    open(&dir).expect("another state has taken its place");
 }

@@ -4,7 +4,7 @@ use super::RaftRows;
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 
 /// One file of a checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub struct Checkpoint {
     /// Read out of the checkpoint itself: what it was meant to be does not count.
     raft: RaftRows,
     files: OnceLock<Vec<CheckpointFile>>,
+    /// Held by who computes them: a large checkpoint is read once, however many ask.
+    listing: Mutex<()>,
 }
 
 impl Checkpoint {
@@ -29,6 +31,7 @@ impl Checkpoint {
             dir,
             raft,
             files: OnceLock::new(),
+            listing: Mutex::new(()),
         }
     }
 
@@ -45,8 +48,17 @@ impl Checkpoint {
         if let Some(files) = self.files.get() {
             return Ok(files);
         }
+        let _one_at_a_time = self.listing.lock().expect("nobody panics while holding this lock");
+        if let Some(files) = self.files.get() {
+            return Ok(files);
+        }
         let files = list_files(&self.dir)?;
         Ok(self.files.get_or_init(|| files))
+    }
+
+    /// Whether [`Checkpoint::files`] answers at once.
+    pub fn is_listed(&self) -> bool {
+        self.files.get().is_some()
     }
 
     /// Copies the files into `dir`, as if they had been received there.

@@ -1,7 +1,8 @@
 //! Damage that no opening shows: a block whose checksum is wrong is met when a row of it is read.
 //!
 //! Met once, it is met again at every start, and the rest of the files is no better known. So a mark is left among them, with which the
-//! state does not open any more: whoever opens it puts it aside and has it built anew.
+//! state does not open any more: whoever opens it puts it aside and has it built anew. A generation that takes its place has no mark,
+//! and whoever still reads the old one can leave none there.
 
 use rocksdb::ErrorKind;
 use std::fs::{self, File};
@@ -11,7 +12,7 @@ use std::sync::OnceLock;
 
 const MARK: &str = "DAMAGED";
 
-/// Damage of one state.
+/// Damage of one generation.
 #[derive(Debug)]
 pub(super) struct Damage {
     dir: PathBuf,
@@ -26,7 +27,7 @@ impl Damage {
         }
     }
 
-    /// What an earlier process, or this one, has found.
+    /// What an earlier process, or this one, has found in this directory.
     pub(super) fn marked(dir: &Path) -> io::Result<Option<String>> {
         match fs::read_to_string(dir.join(MARK)) {
             Ok(text) => Ok(Some(text.trim().to_owned())),
@@ -58,11 +59,12 @@ impl Damage {
         );
     }
 
-    /// Takes the mark away: another generation has taken the place of what was wrong.
-    pub(super) fn lift(&self) -> io::Result<()> {
-        match fs::remove_file(self.dir.join(MARK)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
+    /// Takes the mark away: who does so goes on with what can be read.
+    pub(super) fn forget(dir: &Path) -> io::Result<()> {
+        match fs::remove_file(dir.join(MARK)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+            Ok(()) => File::open(dir)?.sync_all(),
         }
     }
 

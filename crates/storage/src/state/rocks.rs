@@ -5,7 +5,7 @@
 //! state/gen-<n>/      a RocksDB directory
 //! state/checkpoints/  images for slow peers; removed at start
 //! state/incoming/     files of a checkpoint being received; kept between attempts
-//! state/DAMAGED       why the state must not be used any more
+//! state/gen-N/DAMAGED why it must not be used any more
 //! ```
 
 use super::checkpoint::Checkpoint;
@@ -52,7 +52,6 @@ pub struct RocksState {
     options: RocksStateOptions,
     cache: Cache,
     active: RwLock<Arc<Generation>>,
-    damage: Arc<Damage>,
     /// The state as it was last read, while nothing has been written since.
     view: Mutex<Option<Arc<RocksView>>>,
     next_checkpoint: AtomicU64,
@@ -64,7 +63,7 @@ pub(super) struct Generation {
     number: u64,
     dir: PathBuf,
     replaced: AtomicBool,
-    pub(super) damage: Arc<Damage>,
+    pub(super) damage: Damage,
 }
 
 impl Generation {
@@ -131,9 +130,6 @@ impl RocksState {
         fs::create_dir_all(dir)?;
         let _ = fs::remove_dir_all(dir.join("checkpoints"));
         fs::create_dir_all(dir.join("checkpoints"))?;
-        if let Some(why) = Damage::marked(dir)?.filter(|_| !options.accept_damage) {
-            return Err(damaged(dir, &format!("was found to be wrong ({why})")));
-        }
         let active_file = dir.join(ACTIVE);
         let number = match fs::read_to_string(&active_file) {
             Ok(text) => text
@@ -153,6 +149,13 @@ impl RocksState {
             }
             Err(error) => return Err(error),
         };
+        let generation = generation_dir(dir, number);
+        if let Some(why) = Damage::marked(&generation)?.filter(|_| !options.accept_damage) {
+            return Err(damaged(
+                &generation,
+                &format!("was found to be wrong, as its file DAMAGED says ({why})"),
+            ));
+        }
         for entry in fs::read_dir(dir)?.flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             if name.starts_with("gen-") && name != format!("gen-{number}") {
@@ -160,11 +163,9 @@ impl RocksState {
             }
         }
         let cache = Cache::new_lru_cache(options.block_cache_bytes);
-        let damage = Arc::new(Damage::new(dir));
-        let generation = open_generation(dir, number, (&options, &cache), damage.clone())?;
+        let generation = open_generation(dir, number, (&options, &cache))?;
         sync_dir(dir)?;
         Ok(RocksState {
-            damage,
             dir: dir.to_owned(),
             options,
             cache,
@@ -188,7 +189,7 @@ impl RocksState {
 
     /// Damage is an error of its own: whoever opens a peer's state reads Raft's rows first.
     fn failed(&self, error: rocksdb::Error) -> io::Error {
-        self.damage.note(&error);
+        self.current().damage.note(&error);
         match error.kind() {
             rocksdb::ErrorKind::Corruption => io::Error::new(io::ErrorKind::InvalidData, format!("state store: {error}")),
             _ => to_io(error),
@@ -198,6 +199,12 @@ impl RocksState {
     /// Whether there has been a state in `dir`.
     pub fn exists(dir: &Path) -> bool {
         dir.join(ACTIVE).exists()
+    }
+
+    /// Takes away the mark that says that the state in `dir` is damaged: for who has no other one and goes on with what can be read.
+    pub fn forget_damage(dir: &Path) -> io::Result<()> {
+        let number = fs::read_to_string(dir.join(ACTIVE))?;
+        Damage::forget(&dir.join(format!("gen-{}", number.trim())))
     }
 
     fn current(&self) -> Arc<Generation> {
@@ -227,6 +234,10 @@ fn cannot_open(path: &Path, error: &rocksdb::Error) -> io::Error {
         _ => io::ErrorKind::Other,
     };
     io::Error::new(kind, format!("the state in {} cannot be opened: {error}", path.display()))
+}
+
+fn generation_dir(dir: &Path, number: u64) -> PathBuf {
+    dir.join(format!("gen-{number}"))
 }
 
 fn write_active(dir: &Path, number: u64) -> io::Result<()> {
@@ -275,8 +286,8 @@ fn db_options(options: &RocksStateOptions, cache: &Cache) -> Options {
     db
 }
 
-fn open_generation(dir: &Path, number: u64, (options, cache): (&RocksStateOptions, &Cache), damage: Arc<Damage>) -> io::Result<Generation> {
-    let path = dir.join(format!("gen-{number}"));
+fn open_generation(dir: &Path, number: u64, (options, cache): (&RocksStateOptions, &Cache)) -> io::Result<Generation> {
+    let path = generation_dir(dir, number);
     let mut db_options = db_options(options, cache);
     let empty = fs::read_dir(&path).map(|mut entries| entries.next().is_none()).unwrap_or(true);
     if !empty {
@@ -287,9 +298,9 @@ fn open_generation(dir: &Path, number: u64, (options, cache): (&RocksStateOption
     Ok(Generation {
         db: Some(db),
         number,
+        damage: Damage::new(&path),
         dir: path,
         replaced: AtomicBool::new(false),
-        damage,
     })
 }
 
@@ -377,7 +388,7 @@ impl StateEngine for RocksState {
 
     fn install(&self, expected: &RaftRows) -> io::Result<()> {
         let number = self.current().number + 1;
-        let (incoming, target) = (self.incoming_dir(), self.dir.join(format!("gen-{number}")));
+        let (incoming, target) = (self.incoming_dir(), generation_dir(&self.dir, number));
         if mutant!("install-not-atomic") {
             write_active(&self.dir, number)?;
         }
@@ -388,7 +399,7 @@ impl StateEngine for RocksState {
         let _ = fs::remove_dir_all(&target);
         fs::rename(&incoming, &target)?;
         sync_dir(&self.dir)?;
-        let generation = open_generation(&self.dir, number, (&self.options, &self.cache), self.damage.clone())?;
+        let generation = open_generation(&self.dir, number, (&self.options, &self.cache))?;
         let found = read_raft_rows(generation.db(), &ReadOptions::default(), to_io)?;
         if mutant!("sessions-missing-from-checkpoint") {
             generation.forget_slots()?;
@@ -401,7 +412,6 @@ impl StateEngine for RocksState {
         }
         fail::fail_point!("install_named");
         write_active(&self.dir, number)?;
-        self.damage.lift()?;
         fail::fail_point!("install_activated");
         let old = std::mem::replace(
             &mut *self.active.write().expect("nobody panics while holding this lock"),
@@ -423,10 +433,10 @@ impl StateEngine for RocksState {
     }
 
     fn damage(&self) -> Option<String> {
-        self.damage.met()
+        self.current().damage.met()
     }
 
     fn mark_damaged(&self, what: &str) {
-        self.damage.mark(what);
+        self.current().damage.mark(what);
     }
 }
