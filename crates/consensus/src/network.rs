@@ -341,7 +341,7 @@ async fn send_files(
         biased;
         reply = network.client.install(pieces) => reply,
         stalled = watch.stalled(bounds) => Err(TransportError(match stalled {
-            Stalled::BetweenPieces => format!("peer {target} has taken no piece of a checkpoint for {:?}", bounds.piece),
+            Stalled::BetweenPieces => format!("no piece of a checkpoint got from this disk to peer {target} for {:?}", bounds.piece),
             Stalled::BehindTheLast => format!("peer {target} has not installed a checkpoint within {:?} of its last piece", bounds.end),
         })),
     };

@@ -11,7 +11,7 @@ use crate::convert;
 use crate::network;
 use crate::node::Node;
 use crate::receiving;
-use crate::settings::{LONGEST_STATE_ANSWER_TIMEOUT, STATE_ANSWER_TIMEOUT};
+use crate::settings::STATE_ANSWER_TIMEOUT;
 use crate::transfer::{self, Stalled};
 use crate::transport::{Channel, Transport};
 use futures::StreamExt;
@@ -45,11 +45,11 @@ pub async fn rebuild(
     addresses: &[String],
     at_least: u64,
 ) -> io::Result<()> {
-    let mut patience = STATE_ANSWER_TIMEOUT;
+    let mut patience = vec![STATE_ANSWER_TIMEOUT; addresses.len()];
     loop {
-        let begun = Instant::now();
-        for address in addresses {
-            match fetch(state, transport, address, at_least, patience).await {
+        for (address, patience) in addresses.iter().zip(&mut patience) {
+            let begun = Instant::now();
+            match fetch(state, transport, address, at_least, *patience).await {
                 Ok(rows) => {
                     drop_conflict(log, &rows).await?;
                     state.install(&rows)?;
@@ -58,9 +58,9 @@ pub async fn rebuild(
                 }
                 Err(error) => tracing::warn!(%address, at_least, %error, "no state was given"),
             }
-        }
-        if begun.elapsed() >= patience {
-            patience = (2 * patience).min(LONGEST_STATE_ANSWER_TIMEOUT);
+            if begun.elapsed() >= *patience {
+                *patience = patience.saturating_mul(2);
+            }
         }
         tokio::time::sleep(ASK_AGAIN).await;
     }
@@ -143,7 +143,7 @@ impl Node {
         self.check_serving()?;
         let core = self.core();
         let failed = |error: io::Error| MetaError::internal(format!("no checkpoint could be made: {error}"));
-        let checkpoint = core.state_adapter.make_checkpoint().await.map_err(failed)?;
+        let checkpoint = core.state_adapter.checkpoint_to_give(request.at_least).await.map_err(failed)?;
         let index = checkpoint.raft().applied.map_or(0, |id| id.index);
         if index < request.at_least {
             let text = format!("this peer has applied entry {index}, the caller needs {}", request.at_least);

@@ -162,9 +162,8 @@ pub const HANDED_ON_JOIN_TIMEOUT: Duration = Duration::from_secs(11);
 /// Longest a newcomer waits for one peer's answer, which may have handed its question on.
 pub const JOIN_ANSWER_TIMEOUT: Duration = Duration::from_secs(12);
 /// How long a peer whose state is lost waits at first until another one begins to give its own: a checkpoint of it is made and
-/// read once before. Doubled when nobody began in time, up to the longest: a large state must not be given up for ever.
+/// read once before. Doubled for a peer that has not begun in time: a large state must not be given up for ever.
 pub const STATE_ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
-pub const LONGEST_STATE_ANSWER_TIMEOUT: Duration = Duration::from_secs(960);
 /// A peer looks this often whether it has failed, when nothing else tells it to.
 pub const FAILURE_LOOK: Duration = Duration::from_secs(1);
 /// Pause before a write or read that found no leader tries again.

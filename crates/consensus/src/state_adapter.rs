@@ -91,6 +91,19 @@ impl StateAdapter {
         Ok(())
     }
 
+    /// A checkpoint that has entry `at_least`, for a peer that asks for this one's state. What is being read for one that asked
+    /// before, or has been, is given again: an asker that lost patience finds it ready, and no disk reads it twice.
+    pub(crate) async fn checkpoint_to_give(&self, at_least: u64) -> io::Result<Arc<Checkpoint>> {
+        let newest = self.newest().checkpoint.clone();
+        let reaches = |checkpoint: &Arc<Checkpoint>| checkpoint.raft().applied.is_some_and(|id| id.index >= at_least);
+        // Two of them are the adapter's own and this one.
+        let is_read = |checkpoint: &Arc<Checkpoint>| checkpoint.is_listed() || Arc::strong_count(checkpoint) > 2;
+        match newest.filter(|checkpoint| reaches(checkpoint) && is_read(checkpoint)) {
+            Some(checkpoint) => Ok(checkpoint),
+            None => self.make_checkpoint().await,
+        }
+    }
+
     pub(crate) async fn make_checkpoint(&self) -> io::Result<Arc<Checkpoint>> {
         let engine = self.apply.applier().engine().clone();
         fail::fail_point!("checkpoint_before", crate::failpoints::fail);

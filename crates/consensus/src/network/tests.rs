@@ -65,7 +65,7 @@ async fn a_receiver_that_hangs_at_any_step_is_given_up_by_name() {
                 takes: 2,
                 ..FakePeer::default()
             },
-            "peer 2 has taken no piece of a checkpoint for",
+            "no piece of a checkpoint got from this disk to peer 2 for",
         ),
         (
             FakePeer {
