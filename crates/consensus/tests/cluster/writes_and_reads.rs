@@ -135,6 +135,8 @@ async fn a_leader_that_handed_leadership_over_answers_no_read_under_the_lease_it
     let to = Some(PeerId(others[0] as u64 + 1));
     let moved = cluster.node(first).transfer_leader(to, within(300)).await;
     assert!(moved.is_err(), "it was told of {moved:?}");
+    let asked = cluster.links.calls(cluster.address(first), "transfer_leader");
+    assert!(asked > 0, "it never asked another one to lead");
     let second = cluster.leader_among(&others).await;
     cluster.put(second, "name", "new", None, soon()).await.expect("written");
     let answer = cluster.get(first, "name", within(500)).await;

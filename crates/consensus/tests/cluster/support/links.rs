@@ -154,11 +154,12 @@ pub struct LinkTransport {
 }
 
 impl Transport for LinkTransport {
-    fn client(&self, address: &str, _peer: u64, _incarnation: u64, _channel: Channel) -> Arc<dyn PeerClient> {
+    fn client(&self, address: &str, peer: u64, _incarnation: u64, _channel: Channel) -> Arc<dyn PeerClient> {
         Arc::new(LinkClient {
             links: self.links.clone(),
             from: self.from.clone(),
             to: address.to_owned(),
+            peer,
         })
     }
 }
@@ -167,6 +168,8 @@ struct LinkClient {
     links: Arc<Links>,
     from: String,
     to: String,
+    /// Who is meant; 0 for whoever is there.
+    peer: u64,
 }
 
 fn broken(what: &str) -> TransportError {
@@ -187,6 +190,12 @@ impl LinkClient {
             tokio::time::sleep(REFUSED_AFTER).await;
             return Err(broken("connection refused"));
         };
+        if let Endpoint::Member(node) = &endpoint
+            && self.peer != 0
+            && self.peer != node.core().peer
+        {
+            return Err(broken("another peer has this address"));
+        }
         let hangs = self.links.state().hanging.remove(kind);
         if hangs {
             std::future::pending::<()>().await;
