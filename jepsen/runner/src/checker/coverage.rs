@@ -130,7 +130,7 @@ struct Rates {
     whole: u64,
     /// While nothing was harmed, if there was time for that.
     quiet: Option<u64>,
-    /// From when writes were served again, likewise.
+    /// From when writes were served again, likewise: the lowest of all such spans.
     settled: Option<u64>,
 }
 
@@ -142,7 +142,11 @@ impl Rates {
         Rates {
             whole: answered_per_second(all, asked.seconds),
             quiet: rate_within(&availability::quiet_spans(history), &ended),
-            settled: rate_within(&availability::settled_spans(history, all), &ended),
+            // Of each by itself: clients that make up for what was held up would hide one in which nothing went on.
+            settled: availability::settled_spans(history, all)
+                .into_iter()
+                .filter_map(|span| rate_within(&[span], &ended))
+                .min(),
         }
     }
 

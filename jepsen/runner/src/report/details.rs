@@ -64,7 +64,9 @@ pub fn details(run: &Run, open: bool) -> Markup {
             }
             dl.facts {
                 dt { "took" } dd { (format!("{:.0} s", results.seconds)) ", of which checking " (format!("{:.1} s", results.check_seconds)) }
-                dt { "answered" } dd { (results.answered_per_second) " operations a second of " (results.rate) " asked for, faults and all" }
+                @if results.answered_per_second > 0 {
+                    dt { "answered" } dd { (results.answered_per_second) " operations a second of " (results.rate) " asked for, faults and all" }
+                }
                 dt { "after healing" } dd {
                     @match results.recovery_seconds {
                         Some(seconds) => (format!("every node served again within {seconds:.1} s")),
