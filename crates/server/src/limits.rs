@@ -4,8 +4,9 @@ use std::time::Duration;
 
 /// Body of one HTTP request: the largest create_instance is far smaller, an entry may be 8 MiB.
 pub const MAX_BODY_BYTES: usize = 1 << 20;
-/// A message of a reply that is rendered as JSON where the call is served: a larger one takes milliseconds.
-pub const MAX_INLINE_REPLY_BYTES: usize = 64 << 10;
+/// A message of a reply that is rendered as JSON where the call is served: no single row is larger, and a larger one takes
+/// milliseconds.
+pub const MAX_INLINE_REPLY_BYTES: usize = 256 << 10;
 /// Public requests in work at once; one more gets `too_many_requests`.
 pub const MAX_IN_FLIGHT: usize = 4_096;
 /// How long a call without a deadline of its own may wait for a leader.

@@ -6,7 +6,10 @@
 //!
 //! | level | what it changed |
 //! |---|---|
-//! | 1 | nothing: what every command meant before there were levels |
+//! | 1 | nothing: what every command means in the first release |
+//!
+//! Until that release level 1 is what the newest commit does. Peers of such builds must not run beside each other, and are stopped in good
+//! order, all of them, before a newer one is started: what one has applied the others must not apply otherwise.
 
 use crate::command::read_record;
 use crate::keys::{self, RecordTable};
