@@ -9,6 +9,7 @@ use quorate_tests::cli;
 use quorate_tests::cluster::{Cluster, TOKEN};
 use quorate_tests::files::content;
 use quorate_tests::http;
+use quorate_tests::peer::Peer;
 use quorate_tests::waiting::{LOOK_AGAIN, phase, until};
 use quorate_tests::worker::WorkerProcess;
 use serde_json::Value as Json;
@@ -719,12 +720,18 @@ async fn disarm(archive: &mut Archive, site: &str) {
     let deadline = Instant::now() + JOB_PATIENCE;
     loop {
         start_the_dead(archive, site);
-        if archive.try_arm(&off).await.is_ok() {
+        if archive.try_arm(&off).await.is_ok() && !archive.cluster.peers.iter().any(|peer| is_dying(peer, site)) {
             return;
         }
         assert!(Instant::now() < deadline, "{site}: not every peer runs");
         sleep(LOOK_AGAIN).await;
     }
+}
+
+/// Whether a peer has come to the site and still answers, because it writes how it came to that.
+fn is_dying(peer: &Peer, site: &str) -> bool {
+    let log = peer.log();
+    log.rfind(&format!("failpoint {site} panic")) > log.rfind("serving peer=")
 }
 
 /// The command line, while the test looks after the peers.
