@@ -545,6 +545,7 @@ impl Node {
     /// Ends the tasks and nothing else, as a crash would. Log and state are released when the last [`Node`] is dropped.
     pub async fn halt(&self) {
         self.core.stopping.store(true, Ordering::Release);
+        self.core.state_adapter.abandon_checkpoint();
         let mut tasks = std::mem::take(&mut *self.core.tasks.lock().expect("no panic while held"));
         tasks.shutdown().await;
         if let Err(error) = self.core.raft.shutdown().await {

@@ -61,6 +61,13 @@ impl StateAdapter {
         }
     }
 
+    /// No longer reads the newest checkpoint for whoever asks for it.
+    pub(crate) fn abandon_checkpoint(&self) {
+        if let Some(checkpoint) = &self.newest().checkpoint {
+            checkpoint.abandon();
+        }
+    }
+
     /// Index of the newest checkpoint.
     pub fn checkpoint_index(&self) -> Option<u64> {
         let newest = self.newest();

@@ -4,6 +4,7 @@ use super::RaftRows;
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock};
 
 /// One file of a checkpoint.
@@ -23,6 +24,7 @@ pub struct Checkpoint {
     files: OnceLock<Vec<CheckpointFile>>,
     /// Held by who computes them: a large checkpoint is read once, however many ask.
     listing: Mutex<()>,
+    abandoned: AtomicBool,
 }
 
 impl Checkpoint {
@@ -32,6 +34,7 @@ impl Checkpoint {
             raft,
             files: OnceLock::new(),
             listing: Mutex::new(()),
+            abandoned: AtomicBool::new(false),
         }
     }
 
@@ -52,8 +55,13 @@ impl Checkpoint {
         if let Some(files) = self.files.get() {
             return Ok(files);
         }
-        let files = list_files(&self.dir)?;
+        let files = list_files(&self.dir, &self.abandoned)?;
         Ok(self.files.get_or_init(|| files))
+    }
+
+    /// Ends [`Checkpoint::files`] with an error after the file it is at: the process stops, and a large state takes minutes to read.
+    pub fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Release);
     }
 
     /// Whether [`Checkpoint::files`] answers at once.
@@ -85,7 +93,7 @@ impl Drop for Checkpoint {
 }
 
 /// Lists a directory's files with checksums, by name.
-pub fn list_files(dir: &Path) -> io::Result<Vec<CheckpointFile>> {
+fn list_files(dir: &Path, abandoned: &AtomicBool) -> io::Result<Vec<CheckpointFile>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
@@ -93,6 +101,9 @@ pub fn list_files(dir: &Path) -> io::Result<Vec<CheckpointFile>> {
             .file_name()
             .into_string()
             .map_err(|name| io::Error::other(format!("file name {name:?} is not UTF-8")))?;
+        if abandoned.load(Ordering::Acquire) {
+            return Err(io::Error::new(io::ErrorKind::Interrupted, "this peer is stopping"));
+        }
         let (bytes, crc32c) = checksum(&entry.path())?;
         files.push(CheckpointFile { name, bytes, crc32c });
     }
@@ -112,5 +123,29 @@ pub fn checksum(path: &Path) -> io::Result<(u64, u32)> {
         }
         crc = crc32c::crc32c_append(crc, &buffer[..read]);
         bytes += read as u64;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_abandoned_is_read_no_further_and_what_was_read_is_known() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let made = |name: &str| {
+            let dir = dir.path().join(name);
+            fs::create_dir(&dir).expect("made");
+            fs::write(dir.join("file"), b"rows").expect("written");
+            Checkpoint::new(dir, RaftRows::default())
+        };
+        let unread = made("unread");
+        unread.abandon();
+        assert_eq!(unread.files().expect_err("abandoned").kind(), io::ErrorKind::Interrupted);
+        let read = made("read");
+        assert!(!read.is_listed());
+        assert_eq!(read.files().expect("readable").len(), 1);
+        read.abandon();
+        assert!(read.is_listed() && read.files().is_ok());
     }
 }
