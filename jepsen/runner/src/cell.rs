@@ -35,8 +35,8 @@ const RECOVERY: Duration = Duration::from_secs(60);
 const HEALED_LOAD: Duration = Duration::from_secs(4);
 /// Processes of a workload end their last operation within this.
 const LOAD_ENDS: Duration = Duration::from_secs(30);
-/// Reading everything through every node.
-const FINAL_READS: Duration = Duration::from_secs(120);
+/// Reading everything through every node; hundreds of copies at seven nodes take minutes.
+const FINAL_READS: Duration = Duration::from_secs(300);
 /// What has the nodes when they are asked to end.
 pub const STOP: &str = "stop";
 /// A node that was asked to end.
