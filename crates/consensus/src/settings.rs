@@ -158,9 +158,9 @@ pub const SLOWEST_DISK_BYTES_PER_SECOND: u64 = 16 << 20;
 /// Longest a leader takes to give a newcomer an id and to add it as a learner.
 pub const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest a follower waits for that: the leader's own answer, a refusal too, comes before.
-pub const HANDED_ON_JOIN_TIMEOUT: Duration = Duration::from_secs(11);
+pub const HANDED_ON_JOIN_TIMEOUT: Duration = JOIN_TIMEOUT.saturating_add(Duration::from_secs(1));
 /// Longest a newcomer waits for one peer's answer, which may have handed its question on.
-pub const JOIN_ANSWER_TIMEOUT: Duration = Duration::from_secs(12);
+pub const JOIN_ANSWER_TIMEOUT: Duration = HANDED_ON_JOIN_TIMEOUT.saturating_add(Duration::from_secs(1));
 /// How long a peer whose state is lost waits at first until another one begins to give its own: a checkpoint of it is made and
 /// read once before. Doubled for a peer that has not begun in time: a large state must not be given up for ever.
 pub const STATE_ANSWER_TIMEOUT: Duration = Duration::from_secs(60);

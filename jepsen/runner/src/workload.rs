@@ -207,6 +207,9 @@ pub fn home(stage: &Stage, number: u64) -> Home {
     }
 }
 
+/// Reads that any node answers by itself, whether or not there is a majority.
+pub const STALE_READS: [&str; 2] = ["stale-read", "read-since"];
+
 /// Runs all clients of a workload in the clients' network.
 pub async fn in_clients<F>(stage: &Stage, run: impl Fn(Client) -> F) -> anyhow::Result<()>
 where

@@ -2,7 +2,7 @@
 
 use super::call::{Call, Success};
 use super::query_string::QueryString;
-use super::read::{at_one_revision, wait_until_fresh};
+use super::read::{at_one_revision, success, wait_until_fresh};
 use super::write::{QueryRequest, command_of};
 use futures::future::BoxFuture;
 use quorate_model::MetaError;
@@ -93,11 +93,7 @@ pub fn list_rate_limit(call: Call) -> BoxFuture<'static, Result<Success, MetaErr
             ((*rpc).to_owned(), shown)
         };
         let shown: Map<String, Json> = RPC_NAMES.iter().map(of_rpc).collect();
-        Ok(Success {
-            revision,
-            message: "",
-            result: Some(Json::from(shown).into()),
-        })
+        Ok(success(revision, Json::from(shown).into()))
     })
 }
 
@@ -109,11 +105,7 @@ pub fn show_config(call: Call) -> BoxFuture<'static, Result<Success, MetaError>>
         let (revision, settings) = at_one_revision(&call, |reader| Ok(FrontSettings::load(reader)?))?;
         let shown = SETTINGS.iter().filter(|setting| wanted.is_empty() || setting.name == wanted);
         let rows = shown.map(|setting| json!([setting.name, setting.type_name(), settings.text(setting), setting.can_change]));
-        Ok(Success {
-            revision,
-            message: "",
-            result: Some(rows.collect::<Json>().into()),
-        })
+        Ok(success(revision, rows.collect::<Json>().into()))
     })
 }
 
@@ -142,10 +134,6 @@ pub fn get_snapshot_property(call: Call) -> BoxFuture<'static, Result<Success, M
                 shown.insert(name.to_owned(), json!(value));
             }
         }
-        Ok(Success {
-            revision,
-            message: "",
-            result: Some(Json::from(shown).into()),
-        })
+        Ok(success(revision, Json::from(shown).into()))
     })
 }

@@ -7,9 +7,9 @@ pub mod codec;
 mod key_types;
 mod picture;
 
-use super::call::{Call, Shown, Success};
+use super::call::{Call, Success};
 use super::query_string::QueryString;
-use super::read::{at_one_revision_large, wait_until_fresh};
+use super::read::{at_one_revision_large, success, wait_until_fresh};
 use codec::{Field, VERSIONSTAMP_BYTES, decode, encode, from_hex, hex};
 use futures::future::BoxFuture;
 use picture::{Style, draw};
@@ -17,6 +17,7 @@ use quorate_model::{ErrorCode, MetaError, Revision};
 use quorate_state_machine::Reader;
 use quorate_state_machine::queries::{QueryError, stored_records};
 use serde_json::Value as Json;
+use std::convert::identity;
 
 /// Explains a key.
 pub fn decode_key(call: Call) -> BoxFuture<'static, Result<Success, MetaError>> {
@@ -53,8 +54,7 @@ pub fn get_value(call: Call) -> BoxFuture<'static, Result<Success, MetaError>> {
         let names = key_types::texts(layout, &fields).ok_or_else(|| missing("kv not found"))?;
         let names: Vec<String> = names.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect();
         wait_until_fresh(&call).await?;
-        // An instance's value has all its nodes. The reply ends with one line end more than the value.
-        let body = |found: Option<String>| found.map(|value| Shown::Body(format!("{value}\n\n")));
+        // An instance's value has all its nodes.
         let query = move |reader: &dyn Reader| -> Result<Option<String>, QueryError> {
             match names.as_slice() {
                 [instance_id] if key_types::layout("InstanceKey") == Some(layout) => stored_records::instance(reader, instance_id),
@@ -64,12 +64,9 @@ pub fn get_value(call: Call) -> BoxFuture<'static, Result<Success, MetaError>> {
                 _ => Ok(None),
             }
         };
-        let (revision, body) = at_one_revision_large(&call, query, body).await?;
-        Ok(Success {
-            revision,
-            message: "",
-            result: Some(body.ok_or_else(|| missing("kv not found"))?),
-        })
+        let (revision, found) = at_one_revision_large(&call, query, identity).await?;
+        let value = found.ok_or_else(|| missing("kv not found"))?;
+        Ok(text(revision, format!("{value}\n")))
     })
 }
 
@@ -80,11 +77,7 @@ pub fn show_meta_ranges(_: Call) -> BoxFuture<'static, Result<Success, MetaError
 
 /// A reply without envelope. The routes of this module have the form that shows it so.
 fn text(revision: Revision, text: String) -> Success {
-    Success {
-        revision,
-        message: "",
-        result: Some(Json::String(text).into()),
-    }
+    success(revision, Json::String(text).into())
 }
 
 fn style(query: &QueryString) -> Style {

@@ -53,7 +53,6 @@ impl Reply {
         let reply = match (rpc.reply, success.result) {
             // Every reply ends with one line end more than its content.
             (ReplyForm::Text, Some(Shown::Json(Json::String(text)))) => Reply::new("ok", StatusCode::OK, TEXT_PLAIN, format!("{text}\n")),
-            (ReplyForm::Text, Some(Shown::Body(body))) => Reply::new("ok", StatusCode::OK, TEXT_PLAIN, body),
             (_, Some(Shown::Body(body))) => Reply::json("ok", StatusCode::OK, body),
             (_, Some(Shown::Json(result))) => enveloped(Some(result)),
             (_, None) => enveloped(None),

@@ -55,7 +55,7 @@ impl Damage {
         tracing::error!(
             what,
             ?marked,
-            "the state is damaged; the next start puts it aside and builds it anew"
+            "the state is damaged; the next start puts it aside and builds it anew, from another member or the whole log"
         );
     }
 

@@ -5,7 +5,7 @@
 //! state/gen-<n>/      a RocksDB directory
 //! state/checkpoints/  images for slow peers; removed at start
 //! state/incoming/     files of a checkpoint being received; kept between attempts
-//! state/gen-N/DAMAGED why it must not be used any more
+//! state/gen-<n>/DAMAGED  why it must not be used any more
 //! ```
 
 use super::checkpoint::Checkpoint;
@@ -132,10 +132,7 @@ impl RocksState {
         fs::create_dir_all(dir.join("checkpoints"))?;
         let active_file = dir.join(ACTIVE);
         let number = match fs::read_to_string(&active_file) {
-            Ok(text) => text
-                .trim()
-                .parse::<u64>()
-                .map_err(|_| damaged(&active_file, "does not hold a number"))?,
+            Ok(text) => parse_active(&active_file, &text)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 if fs::read_dir(dir)?
                     .flatten()
@@ -144,7 +141,7 @@ impl RocksState {
                     return Err(damaged(&active_file, "is missing beside existing generations"));
                 }
                 write_active(dir, 1)?;
-                fs::create_dir_all(dir.join("gen-1"))?;
+                fs::create_dir_all(generation_dir(dir, 1))?;
                 1
             }
             Err(error) => return Err(error),
@@ -203,8 +200,9 @@ impl RocksState {
 
     /// Takes away the mark that says that the state in `dir` is damaged: for who has no other one and goes on with what can be read.
     pub fn forget_damage(dir: &Path) -> io::Result<()> {
-        let number = fs::read_to_string(dir.join(ACTIVE))?;
-        Damage::forget(&dir.join(format!("gen-{}", number.trim())))
+        let active_file = dir.join(ACTIVE);
+        let number = parse_active(&active_file, &fs::read_to_string(&active_file)?)?;
+        Damage::forget(&generation_dir(dir, number))
     }
 
     fn current(&self) -> Arc<Generation> {
@@ -234,6 +232,10 @@ fn cannot_open(path: &Path, error: &rocksdb::Error) -> io::Error {
         _ => io::ErrorKind::Other,
     };
     io::Error::new(kind, format!("the state in {} cannot be opened: {error}", path.display()))
+}
+
+fn parse_active(file: &Path, text: &str) -> io::Result<u64> {
+    text.trim().parse().map_err(|_| damaged(file, "does not hold a number"))
 }
 
 fn generation_dir(dir: &Path, number: u64) -> PathBuf {
@@ -433,7 +435,7 @@ impl StateEngine for RocksState {
     }
 
     fn damage(&self) -> Option<String> {
-        self.current().damage.met()
+        self.active.read().expect("nobody panics while holding this lock").damage.met()
     }
 
     fn mark_damaged(&self, what: &str) {

@@ -13,6 +13,7 @@ use super::Asked;
 use crate::history::{Op, Phase, Process};
 use crate::operation::{Operation, operations};
 use crate::verdict::Verdict;
+use crate::workload::STALE_READS;
 use serde_json::{Value as Json, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,8 +31,6 @@ const ELECTIONS_HALF_CUT: u64 = 6;
 const CLIENTS_NS: u64 = 3_000 * MS;
 /// Clients whose calls hang notice after their timeout that writes are served again.
 const NOTICED_NS: u64 = 1_000 * MS;
-/// Reads that any node answers by itself, whether or not there is a majority.
-const LOCAL: [&str; 2] = ["stale-read", "read-since"];
 /// For each node of the majority that had to start: nodes start one after the other, and read their logs back.
 const RESTART_NS: u64 = 1_000 * MS;
 /// A node that was started so long ago serves.
@@ -367,7 +366,7 @@ struct Kind {
 
 impl Kind {
     fn of(all: &[Operation<'_>], is_write: bool) -> Kind {
-        let is_it = move |operation: &&Operation<'_>| operation.request().is_some() == is_write && !LOCAL.contains(&operation.f());
+        let is_it = move |operation: &&Operation<'_>| operation.request().is_some() == is_write && !STALE_READS.contains(&operation.f());
         let of_it = || all.iter().filter(is_it);
         let mut begun: Vec<u64> = of_it().map(|operation| operation.invoked.time).collect();
         begun.sort_unstable();

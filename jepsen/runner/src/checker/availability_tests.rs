@@ -201,3 +201,14 @@ fn every_fault_that_is_named_here_exists() {
         assert!(crate::nemesis::kinds().contains(name), "{name}");
     }
 }
+
+#[test]
+fn what_a_node_answers_by_itself_is_no_sign_of_a_majority() {
+    let mut story = Story::default();
+    for f in STALE_READS {
+        story.done(0, f, json!([1, null]), json!([1, 2]), 1);
+    }
+    assert_eq!(Kind::of(&operations(&story.ops), false).first_success(0), None);
+    story.done(0, "read", json!([1, null]), json!([1, 2]), 1);
+    assert!(Kind::of(&operations(&story.ops), false).first_success(0).is_some());
+}

@@ -88,6 +88,7 @@ mod tests {
         assert_eq!(keys.all().len(), active.iter().max().map_or(0, |last| *last as usize + 1));
         assert_ne!(keys.value(), keys.value());
     }
+
     #[test]
     fn no_key_is_of_two_groups() {
         let keys = Keys::default();

@@ -4,7 +4,7 @@
 //! history speaks of values, `[key [old new]]`, as Jepsen's tools want it.
 
 use super::keys::Keys;
-use super::{in_clients, number_in, setup};
+use super::{STALE_READS, in_clients, number_in, setup};
 use crate::checker::fates::Fates;
 use crate::checker::wgl;
 use crate::checker::witness::{self, Role, Rules};
@@ -189,7 +189,7 @@ impl Rules for RegisterRules {
         match operation.f() {
             "write" | "cas" => Role::Write,
             "read" => Role::Read,
-            "stale-read" | "read-since" => Role::Stale,
+            f if STALE_READS.contains(&f) => Role::Stale,
             _ => Role::Other,
         }
     }

@@ -33,6 +33,7 @@ const LARGE_OF_API: &[&str] = &[
     "/instances/i/databases/default/collections/c/segments",
     "/instances/i/vault/files",
     "/instances/i/snapshots",
+    "/instances/i/snapshots/1",
     "/deletions",
     "/jobs",
     "/jobs/1/tasks",
@@ -120,9 +121,9 @@ async fn fill(peer: &Peer) {
         api("POST", "/instances/i/databases/default/collections", collection),
     )
     .await;
-    for name in ["a", "b"] {
-        // Together they are more than is rendered where a call is served.
-        let value = Some(serde_json::json!({"value": "QUJD".repeat(12 << 10)}));
+    for name in ["a", "b", "c"] {
+        // One is rendered where its call is served; together they are more than is rendered where a call is served.
+        let value = Some(serde_json::json!({"value": "QUJD".repeat(40 << 10)}));
         must(peer, name, api("PUT", &format!("/instances/i/attributes/{name}"), value)).await;
     }
 }
@@ -162,7 +163,7 @@ async fn large_reads_wait_for_a_place_and_small_calls_go_on() {
         assert_ne!(answered.header("quorate-error"), full.name, "{call}: {}", answered.body);
     }
     let listed = must(peer, "attributes", api("GET", "/instances/i/attributes", None)).await.json();
-    assert_eq!(listed["attributes"].as_array().map(Vec::len), Some(2));
+    assert_eq!(listed["attributes"].as_array().map(Vec::len), Some(3));
     let shown = peer.ok("get_instance?instance_id=i", "").await.json();
     assert_eq!(
         shown["result"]["clusters"][1]["nodes"].as_array().map(Vec::len),
