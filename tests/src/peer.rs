@@ -29,6 +29,8 @@ pub struct Peer {
     arguments: Vec<String>,
     environment: Vec<(&'static str, &'static str)>,
     log: PathBuf,
+    /// Unset: as many as this process.
+    open_files: Option<u64>,
     child: Option<Child>,
 }
 
@@ -42,6 +44,7 @@ impl Peer {
             arguments,
             environment: Vec::new(),
             log,
+            open_files: None,
             child: None,
         }
     }
@@ -49,6 +52,11 @@ impl Peer {
     /// Sets an environment variable for all further starts.
     pub fn set_environment(&mut self, name: &'static str, value: &'static str) {
         self.environment.push((name, value));
+    }
+
+    /// Bounds the files it may have open, for all further starts.
+    pub fn set_open_files(&mut self, limit: u64) {
+        self.open_files = Some(limit);
     }
 
     /// Starts it, with the same arguments each time.
@@ -83,7 +91,7 @@ impl Peer {
     fn spawn(&mut self, further: &[&str], failpoints: &str) {
         assert!(self.child.is_none(), "the peer already runs");
         let log = OpenOptions::new().create(true).append(true).open(&self.log).expect("the log opens");
-        let mut command = Command::new(binary());
+        let mut command = self.command();
         let mut arguments = self.arguments.clone();
         for flag in further.iter().filter(|argument| argument.starts_with("--")) {
             if let Some(position) = arguments.iter().position(|argument| argument == flag) {
@@ -95,6 +103,17 @@ impl Peer {
         command.envs(self.environment.iter().copied());
         command.stdout(log.try_clone().expect("a second handle")).stderr(log);
         self.child = Some(command.spawn().expect("the peer starts"));
+    }
+
+    fn command(&self) -> Command {
+        let Some(limit) = self.open_files else {
+            return Command::new(binary());
+        };
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", "ulimit -n \"$0\" && exec \"$@\"", &limit.to_string()])
+            .arg(binary());
+        command
     }
 
     fn signal(&self, signal: Signal) {

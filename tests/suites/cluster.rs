@@ -9,9 +9,11 @@ use quorate_tests::ports::free_ports;
 use quorate_tests::raft_state::assert_peers_agree;
 use quorate_tests::waiting::{phase, until};
 use quorate_wire::quorate::v1::{GetAttributeRequest, PutAttributeRequest};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
+use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tonic::Code;
 
@@ -386,4 +388,53 @@ impl Drop for StopOnDrop<'_> {
     fn drop(&mut self) {
         let _ = dev(&["stop"], self.0);
     }
+}
+
+/// A connection is an open file, and a log that cannot open its next file ends its peer.
+#[tokio::test]
+async fn callers_that_open_all_they_can_end_no_peer() {
+    const FILES: u64 = 1_024;
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    setrlimit(Resource::Nofile, raised).expect("raised as far as it may be");
+    let mut cluster = Cluster::prepare(1, &[]);
+    cluster.peers[0].set_open_files(FILES);
+    cluster.peers[0].start();
+    cluster.wait_ready().await;
+    cluster.create_instance("i").await;
+    let address = cluster.peers[0].public.clone();
+    let mut client = metadata(&address);
+    let mut number = 0u8;
+    let mut put = async || {
+        number = number.wrapping_add(1);
+        let request = PutAttributeRequest {
+            instance_id: "i".into(),
+            name: "a".into(),
+            value: vec![number].into(),
+            if_revision: None,
+        };
+        client.put_attribute(call(request)).await
+    };
+    put().await.expect("written before");
+
+    let mut held = Vec::new();
+    for _ in 0..FILES {
+        held.extend(TcpStream::connect(&address).await);
+    }
+    until("the peer closes whom it cannot take", async || {
+        cluster.peers[0].log().contains("too many are open").then_some(())
+    })
+    .await;
+    let high_water = cluster.peers[0].data_dir.join("log/high-water");
+    let replaced = || std::fs::metadata(&high_water).and_then(|file| file.modified()).expect("there");
+    let before = replaced();
+    until("the log opens a file", async || {
+        put().await.expect("written meanwhile");
+        (replaced() != before).then_some(())
+    })
+    .await;
+    assert!(cluster.peers[0].exited().is_none(), "{}", cluster.peers[0].log_tail());
 }

@@ -67,6 +67,17 @@ async fn wrong_settings_are_named_with_the_way_out() {
 }
 
 #[tokio::test]
+async fn a_peer_that_may_open_too_few_files_says_so() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut peer = Peer::new("", "", dir.path().join("peer"), vec!["--data-dir".to_owned(), "unused".to_owned()]);
+    peer.set_open_files(1_000);
+    peer.start();
+    peer.wait_refusal()
+        .await
+        .assert_says(&["may have 1000 files open, and needs 1024", "ulimit -n", "LimitNOFILE"]);
+}
+
+#[tokio::test]
 async fn addresses_by_which_nobody_is_found_are_refused_before_a_cluster_is_founded() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let path = |name: &str| dir.path().join(name).display().to_string();

@@ -28,6 +28,7 @@ pub mod metrics;
 pub mod native;
 mod nearest;
 pub mod networks;
+pub mod open_files;
 pub mod ops;
 pub mod peer;
 pub mod rate_limiter;

@@ -15,8 +15,10 @@ pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(10);
 pub const MAX_DEADLINE: Duration = Duration::from_secs(120);
 /// Message of the peer protocol: a hard entry limit of 8 MiB plus its envelope.
 pub const MAX_PEER_MESSAGE_BYTES: usize = 9 << 20;
-/// Connections on the public port.
+/// Connections on the public port, and no more than half of the files the process may have open.
 pub const MAX_CONNECTIONS: usize = 10_000;
+/// A peer that may have fewer files open does not start: log, state, the other peers and workers need some hundreds.
+pub const MIN_OPEN_FILES: u64 = 1_024;
 /// First bytes of a connection must come within this time.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A silent HTTP/2 connection is asked whether it is still there after this long, and broken after as long again.

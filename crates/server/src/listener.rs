@@ -5,10 +5,10 @@
 
 use crate::app::App;
 use crate::doris_grpc::DorisService;
-use crate::limits::{DRAIN_TIMEOUT, HANDSHAKE_TIMEOUT, HTTP2_KEEP_ALIVE, MAX_BODY_BYTES, MAX_CONNECTIONS};
+use crate::limits::{DRAIN_TIMEOUT, HANDSHAKE_TIMEOUT, HTTP2_KEEP_ALIVE, MAX_BODY_BYTES};
 use crate::native::{self, Services};
 use crate::tls::{self, PublicTls};
-use crate::{api, doris, doris_grpc, ops};
+use crate::{api, doris, doris_grpc, open_files, ops};
 use axum::body::Body;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -107,7 +107,8 @@ impl hyper::service::Service<http::Request<Incoming>> for Front {
 pub async fn serve(app: Arc<App>, listener: TcpListener, tls: Option<Arc<PublicTls>>, mut stop: watch::Receiver<bool>) {
     let front = Front::new(app.clone());
     let graceful = GracefulShutdown::new();
-    let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let limit = open_files::connections();
+    let connections = Arc::new(Semaphore::new(limit));
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
     let http2 = &mut builder.http2();
@@ -127,7 +128,7 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, tls: Option<Arc<PublicT
             }
         };
         let Ok(permit) = connections.clone().try_acquire_owned() else {
-            tracing::warn!(limit = MAX_CONNECTIONS, "a connection was closed: too many are open");
+            tracing::warn!(limit, "a connection was closed: too many are open");
             continue;
         };
         if let Err(error) = stream.set_nodelay(true) {

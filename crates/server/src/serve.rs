@@ -3,6 +3,7 @@
 use crate::app::App;
 use crate::config::{ConfigError, ServerConfig};
 use crate::listener;
+use crate::open_files;
 use crate::peer::client::TcpTransport;
 use crate::peer::service::{self, PeerPort};
 use crate::peer::{Identity as PeerIdentity, OwnIdentity};
@@ -64,6 +65,7 @@ pub enum StartError {
 pub async fn run(config: ServerConfig, stop: watch::Receiver<bool>, ready: impl FnOnce(&Node)) -> Result<(), StartError> {
     #[cfg(feature = "failpoints")]
     crate::failpoints::arm_from_environment().map_err(ConfigError)?;
+    open_files::raise()?;
     let token = config.resolve_token()?;
     let secret = config.resolve_cluster_secret()?;
     let iam_user = config.resolve_iam_user()?;
