@@ -104,10 +104,23 @@ pub fn check_and_normalize(store: &mut ObjectStoreInfoPb) -> Result<(), MetaErro
             return Err(MetaError::invalid("s3 conf info err, please check it"));
         }
     }
+    check_address(store)?;
     store.provider = provider.map(|provider| provider as i32);
     store.prefix = Some(trimmed_prefix(store.prefix()).to_owned());
     store.external_endpoint.get_or_insert_default();
     Ok(())
+}
+
+/// Refuses what is no address for any peer. Upstream keeps such a store and fails later, when a file is to be written there.
+fn check_address(store: &ObjectStoreInfoPb) -> Result<(), MetaError> {
+    let wrong = if !store.endpoint().bytes().all(|byte| byte.is_ascii_graphic()) {
+        "endpoint has a blank, a control character or a letter that is not ASCII; give a host or a URL"
+    } else if store.bucket().chars().any(|letter| letter.is_whitespace() || letter.is_control()) {
+        "bucket has a blank or a control character; give the bucket's name"
+    } else {
+        return Ok(());
+    };
+    Err(MetaError::invalid(format!("obj_info {wrong}")))
 }
 
 /// A prefix as it is stored.
@@ -224,14 +237,15 @@ fn is_same_conf(added: &SealedStore, other: &ObjectStoreInfoPb) -> bool {
     texts(store) == texts(other) && store.provider == other.provider && added.has_keys_of(other)
 }
 
-/// An added object store in stored form, but for its secret.
-pub fn normalized(mut store: ObjectStoreInfoPb) -> ObjectStoreInfoPb {
+/// An added object store in stored form, but for its secret; one whose address is none is refused.
+pub fn normalized(mut store: ObjectStoreInfoPb) -> Result<ObjectStoreInfoPb, MetaError> {
+    check_address(&store)?;
     store.prefix = Some(trimmed_prefix(store.prefix()).to_owned());
     store.external_endpoint.get_or_insert_default();
     if store.role_arn.is_some() {
         store.cred_provider_type.get_or_insert(CredProviderTypePb::InstanceProfile as i32);
     }
-    store
+    Ok(store)
 }
 
 /// An object store with what its instance adds.

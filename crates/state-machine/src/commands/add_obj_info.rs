@@ -27,7 +27,7 @@ impl Prepare for AddObjInfo {
         let store = storage_request::given_store(&request)?;
         let command = AddObjInfo {
             cloud_unique_id: storage_request::caller(&request)?,
-            added: SealedStore::seal(context.secrets, object_stores::normalized(store))?,
+            added: SealedStore::seal(context.secrets, object_stores::normalized(store)?)?,
         };
         text_bounds::check_command_size("add_obj_info", &command)?;
         Ok(command)

@@ -40,7 +40,7 @@ impl Prepare for AddS3Vault {
         let command = AddS3Vault {
             cloud_unique_id,
             name: vault.name.unwrap_or_default(),
-            added: SealedStore::seal(context.secrets, object_stores::normalized(store))?,
+            added: SealedStore::seal(context.secrets, object_stores::normalized(store)?)?,
             path_format: vault.path_format,
             becomes_default: request.set_as_default_storage_vault.unwrap_or_default(),
         };

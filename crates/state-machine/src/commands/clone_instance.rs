@@ -77,7 +77,7 @@ impl Prepare for CloneInstance {
         }
         if let Some(store) = &mut store {
             check_store(store)?;
-            *store = object_stores::normalized(std::mem::take(store));
+            *store = object_stores::normalized(std::mem::take(store))?;
             object_stores::seal_store(context.secrets, store)?;
         }
         if let Some(vault) = &mut vault {

@@ -130,6 +130,26 @@ fn faults_are_reported_in_the_order_of_the_contract() {
 }
 
 #[test]
+fn a_store_whose_address_is_none_is_refused_by_field() {
+    let mut world = world_with_store();
+    let blank = ObjectStoreInfoPb {
+        endpoint: text("s3.example.org "),
+        ..store("second")
+    };
+    let words = "obj_info endpoint has a blank, a control character or a letter that is not ASCII; give a host or a URL";
+    world.refuse::<AddObjInfo>(about(blank), InvalidArgument, words);
+    let words = "obj_info bucket has a blank or a control character; give the bucket's name";
+    world.refuse::<AddObjInfo>(about(store("my bucket")), InvalidArgument, words);
+    // What is not stored does not matter.
+    let keys = ObjectStoreInfoPb {
+        id: text("1"),
+        ak: text("other"),
+        ..store("my bucket")
+    };
+    world.run::<AlterObjInfo>(about(keys)).expect("new keys for the first store");
+}
+
+#[test]
 fn the_same_store_is_recognised_after_the_root_key_was_rotated() {
     let mut world = world_with_store();
     world.secrets = &Rotated;

@@ -98,7 +98,15 @@ fn faults_of_the_body_are_told_before_those_of_the_instance() {
     unnamed.request.vault.as_mut().expect("given").obj_info = Some(store("b"));
     world.refuse::<AddS3Vault>(unnamed, InvalidArgument, "vault name is 1025 bytes, limit 1024 bytes; shorten it");
 
-    let faults: [(Change, &str); 4] = [
+    let faults: [(Change, &str); 6] = [
+        (
+            |store| store.endpoint = Some("s3.example.org\n".to_owned()),
+            "obj_info endpoint has a blank, a control character or a letter that is not ASCII; give a host or a URL",
+        ),
+        (
+            |store| store.bucket = Some("my bucket".to_owned()),
+            "obj_info bucket has a blank or a control character; give the bucket's name",
+        ),
         (|store| store.provider = None, "s3 conf lease provider info"),
         (|store| store.bucket = None, "s3 conf info err, please check it"),
         (|store| store.sk = Some(String::new()), "s3 conf info err, please check it"),

@@ -386,6 +386,14 @@ fn a_writable_clone_gets_a_store_of_its_own() {
         (with(|store| store.sk = Some(String::new())), "obj_info.sk is required"),
         (with(|store| store.bucket = None), "obj_info.bucket is required"),
         (with(|store| store.endpoint = None), "obj_info.endpoint is required"),
+        (
+            with(|store| store.endpoint = Some("e ".into())),
+            "obj_info endpoint has a blank, a control character or a letter that is not ASCII; give a host or a URL",
+        ),
+        (
+            with(|store| store.bucket = Some("my bucket".into())),
+            "obj_info bucket has a blank or a control character; give the bucket's name",
+        ),
     ] {
         assert_eq!(clone(&mut bench, request).expect_err(text).message, text);
     }

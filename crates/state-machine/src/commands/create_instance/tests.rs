@@ -206,6 +206,40 @@ fn every_required_field_of_an_object_store_is_required() {
 }
 
 #[test]
+fn a_store_whose_address_is_none_is_refused_by_field_and_what_works_is_not() {
+    let mut world = World::new();
+    let endpoint = "obj_info endpoint has a blank, a control character or a letter that is not ASCII; give a host or a URL";
+    let bucket = "obj_info bucket has a blank or a control character; give the bucket's name";
+    let wrong: [(fn(&mut ObjectStoreInfoPb), &str); 7] = [
+        (|store| store.endpoint = text("s3.example.org "), endpoint),
+        (|store| store.endpoint = text("s3.example\t.org"), endpoint),
+        (|store| store.endpoint = text("bücher.example"), endpoint),
+        (|store| store.bucket = text("my bucket"), bucket),
+        (|store| store.bucket = text("bucket\n"), bucket),
+        (|store| store.bucket = text("a\u{3000}b"), bucket),
+        // What is missing is told first, as the contract has it.
+        (
+            |store| (store.endpoint, store.region) = (text(" "), None),
+            "s3 conf info err, please check it",
+        ),
+    ];
+    for (change, words) in wrong {
+        let outside = call(|request| change(request.obj_info.insert(store())));
+        world.refuse::<CreateInstance>(outside, InvalidArgument, words);
+        let within = call(|request| change(request.vault.get_or_insert_default().obj_info.insert(store())));
+        world.refuse::<CreateInstance>(within, InvalidArgument, words);
+    }
+    for good in ["s3.example.org/", "http://10.0.0.5:9000", "https://s3.example.org/below/here/"] {
+        let accepted = call(|request| {
+            request.instance_id = text(good);
+            request.obj_info.insert(store()).endpoint = text(good);
+        });
+        world.run::<CreateInstance>(accepted).expect(good);
+        assert_eq!(world.instance(good).obj_info[0].endpoint(), good, "as it was given");
+    }
+}
+
+#[test]
 fn a_role_replaces_keys() {
     let by_role = || ObjectStoreInfoPb {
         ak: None,
