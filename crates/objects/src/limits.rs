@@ -27,7 +27,9 @@ pub const PATH_BYTES: usize = 900;
 pub const PREFIX_BYTES: usize = 100;
 /// From so many files on, one `syncfs` is faster than a sync of each.
 pub const SYNC_EACH_UP_TO_FILES: usize = 64;
-/// Objects deleted in one request.
+/// A whole key, as S3 allows it.
+pub const KEY_BYTES: usize = 1_024;
+/// Objects listed before they are deleted, each by a request of its own: S3's stores list as many in a page.
 pub const DELETE_AT_ONCE: usize = 1_000;
 /// The largest marker of an S3 vault; ours have less than fifty.
 pub const MARKER_BYTES: u64 = 1_000;

@@ -4,6 +4,8 @@
 //! these few requests are our own (`requests.rs`), signed by its signer and sent by its HTTP client.
 
 mod errors;
+#[cfg(test)]
+pub(crate) mod fake_store;
 mod marker;
 mod part_writer;
 mod requests;
@@ -14,7 +16,7 @@ pub(crate) use part_writer::S3Writer;
 pub use server_copy::ServerCopy;
 
 use crate::error::{ObjectError, ObjectErrorKind, Result};
-use crate::limits::{DELETE_AT_ONCE, PREFIX_BYTES};
+use crate::limits::{DELETE_AT_ONCE, KEY_BYTES, PREFIX_BYTES};
 use crate::path::{MARKER_NAME, ObjectPath};
 use crate::place::{BucketStyle, Http, S3Place};
 use crate::retry::Patience;
@@ -26,6 +28,7 @@ use object_store::aws::{AmazonS3, AmazonS3Builder, Checksum, S3ConditionalPut};
 use object_store::path::Path as Key;
 use object_store::{ClientOptions, ObjectStore, ObjectStoreExt, RetryConfig};
 use requests::SignedRequests;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// A store that does not take a connection for so long is down.
@@ -72,6 +75,8 @@ impl S3Vault {
             .with_allow_http(place.http == Http::Allow)
             .with_checksum_algorithm(Checksum::CRC64NVME)
             .with_conditional_put(S3ConditionalPut::ETagMatch)
+            // A request that deletes many is answered with the keys that stay; the client panics at one it did not name.
+            .with_disable_bulk_delete(true)
             .with_client_options(options)
             .with_retry(no_retry)
             .build()
@@ -177,11 +182,14 @@ impl S3Vault {
         Ok(())
     }
 
-    /// Deletes in one request; a key that does not exist is fine, so the whole can be repeated.
+    /// Deletes one by one, several at once. The client tells of them in their order: behind the last that is known to be gone the next try
+    /// goes on.
     async fn delete_keys(&self, keys: &[Key]) -> Result<()> {
+        let gone = AtomicUsize::new(0);
         self.patience
             .repeat(|| async {
-                let now: Vec<object_store::Result<Key>> = keys.iter().cloned().map(Ok).collect();
+                let left = keys.get(gone.load(Ordering::Relaxed)..).unwrap_or_default();
+                let now: Vec<object_store::Result<Key>> = left.iter().cloned().map(Ok).collect();
                 let mut results = self.store.delete_stream(futures::stream::iter(now).boxed());
                 while let Some(result) = results.next().await {
                     match result {
@@ -189,10 +197,11 @@ impl S3Vault {
                         // A key that is missing is as good as deleted; a bucket that is missing is somebody's mistake.
                         Err(error @ object_store::Error::NotFound { .. }) if !error.to_string().contains("NoSuchBucket") => {}
                         Err(error) => {
-                            let first = keys.first().map(ToString::to_string).unwrap_or_default();
-                            return Err(errors::classify("delete", &Named::object(&self.place, first), &error));
+                            let key = keys.get(gone.load(Ordering::Relaxed)).map(ToString::to_string).unwrap_or_default();
+                            return Err(errors::classify("delete", &Named::object(&self.place, key), &error));
                         }
                     }
+                    gone.fetch_add(1, Ordering::Relaxed);
                 }
                 Ok(())
             })
@@ -220,8 +229,15 @@ impl S3Vault {
         self.raw_key(&key)
     }
 
-    /// A key as the store lists it.
+    /// A key as the store lists it. One that is too long for an address would end the process.
     fn raw_key(&self, key: &str) -> Result<Key> {
+        if key.len() > KEY_BYTES {
+            return Err(ObjectError::invalid(format!(
+                "{} lists a key of {} bytes, S3 has keys of up to {KEY_BYTES}; delete it by hand",
+                Named::bucket(&self.place),
+                key.len()
+            )));
+        }
         Key::parse(key).map_err(|error| ObjectError::invalid(format!("object key {key:?}: {error}; delete it by hand")))
     }
 }

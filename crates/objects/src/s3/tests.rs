@@ -1,7 +1,9 @@
-//! What an S3 vault refuses before it asks its store.
+//! What an S3 vault refuses before it asks its store, and what it makes of a store that misbehaves.
 
+use super::fake_store::FakeStore;
 use super::*;
 use crate::place::Secret;
+use std::sync::Arc;
 
 fn place(endpoint: &str, bucket_style: BucketStyle) -> S3Place {
     S3Place {
@@ -74,4 +76,65 @@ fn what_makes_a_url_and_no_uri_is_no_address_either() {
             assert_eq!(validate(&place), Ok(()), "{endpoint:?} {bucket:?}");
         }
     }
+}
+
+fn path(text: &str) -> ObjectPath {
+    ObjectPath::new(text).expect("a path")
+}
+
+#[tokio::test]
+async fn what_a_store_says_of_keys_that_nobody_named_ends_no_deletion() {
+    let alien = "<DeleteResult><Error><Key>another</Key><Code>InternalError</Code><Message>no</Message></Error></DeleteResult>";
+    let store = FakeStore::start(move |request: &str| match request {
+        "DELETE /b/d/2" => (404, "<Error><Code>NoSuchKey</Code></Error>".to_owned()),
+        "DELETE /b/d/locked" => (403, "<Error><Code>AccessDenied</Code></Error>".to_owned()),
+        "DELETE /b/nowhere" => (404, "<Error><Code>NoSuchBucket</Code></Error>".to_owned()),
+        request if request.starts_with("DELETE ") => (204, String::new()),
+        _ => (200, alien.to_owned()),
+    })
+    .await;
+    let vault = store.open();
+    let deleted = vault.delete_many(&[path("d/1"), path("d/2"), path("d/3")]).await;
+    deleted.expect("what is missing is as good as deleted");
+    assert_eq!(store.asked(), ["DELETE /b/d/1", "DELETE /b/d/2", "DELETE /b/d/3"]);
+    let stays = vault.delete_many(&[path("d/1"), path("d/locked"), path("d/3")]).await;
+    let stays = stays.expect_err("one is locked");
+    assert_eq!(stays.kind, ObjectErrorKind::PermissionDenied);
+    assert!(stays.message.contains("\"d/locked\""), "{stays}");
+    let nowhere = vault.delete_many(&[path("nowhere")]).await;
+    let nowhere = nowhere.expect_err("no such bucket");
+    assert_eq!(nowhere.kind, ObjectErrorKind::NotFound);
+}
+
+#[tokio::test]
+async fn a_deletion_goes_on_behind_what_is_gone() {
+    let (before, busy) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let store = FakeStore::start(move |request: &str| match request {
+        "DELETE /b/0" if before.fetch_add(1, Ordering::Relaxed) > 0 => (500, String::new()),
+        "DELETE /b/1" if busy.fetch_add(1, Ordering::Relaxed) == 0 => (503, "<Error><Code>SlowDown</Code></Error>".to_owned()),
+        _ => (204, String::new()),
+    })
+    .await;
+    let mut vault = Arc::into_inner(store.open()).expect("nobody else has it");
+    vault.patience = Patience {
+        attempts: 2,
+        first_pause: Duration::from_millis(1),
+        longest_pause: Duration::from_millis(1),
+    };
+    let deleted = vault.delete_many(&[path("0"), path("1"), path("2")]).await;
+    deleted.expect("the first is not asked for twice");
+}
+
+#[tokio::test]
+async fn a_key_that_is_too_long_for_an_address_is_refused() {
+    let listed = format!(
+        "<ListBucketResult><Contents><Key>d/{}</Key><Size>1</Size><LastModified>2026-01-01T00:00:00.000Z</LastModified></Contents>\
+         </ListBucketResult>",
+        "%".repeat(30_000)
+    );
+    let store = FakeStore::start(move |_: &str| (200, listed.clone())).await;
+    let deleted = store.open().delete_prefix(&path("d")).await;
+    let error = deleted.expect_err("no such key can be asked for");
+    assert_eq!(error.kind, ObjectErrorKind::Invalid);
+    assert!(error.message.contains("30002 bytes"), "{error}");
 }
