@@ -31,6 +31,8 @@ pub const SYNC_EACH_UP_TO_FILES: usize = 64;
 pub const KEY_BYTES: usize = 1_024;
 /// Objects listed before they are deleted, each by a request of its own: S3's stores list as many in a page.
 pub const DELETE_AT_ONCE: usize = 1_000;
+/// A store's reply that is no object's content: a page of 1,000 keys as long as keys may be takes 7 MiB, if every letter is escaped.
+pub const REPLY_BYTES: usize = 16 << 20;
 /// The largest marker of an S3 vault; ours have less than fifty.
 pub const MARKER_BYTES: u64 = 1_000;
 /// An S3 vault's marker that was right is not read again for this long.

@@ -8,6 +8,7 @@ mod errors;
 pub(crate) mod fake_store;
 mod marker;
 mod part_writer;
+mod replies;
 mod requests;
 mod server_copy;
 mod unfinished;
@@ -27,6 +28,7 @@ use futures::{StreamExt, TryStreamExt};
 use object_store::aws::{AmazonS3, AmazonS3Builder, Checksum, S3ConditionalPut};
 use object_store::path::Path as Key;
 use object_store::{ClientOptions, ObjectStore, ObjectStoreExt, RetryConfig};
+use replies::BoundedConnector;
 use requests::SignedRequests;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -78,6 +80,7 @@ impl S3Vault {
             // A request that deletes many is answered with the keys that stay; the client panics at one it did not name.
             .with_disable_bulk_delete(true)
             .with_client_options(options)
+            .with_http_connector(BoundedConnector)
             .with_retry(no_retry)
             .build()
             .map_err(|error| errors::classify("open", &Named::bucket(&place), &error))?;

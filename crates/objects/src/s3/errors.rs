@@ -87,18 +87,18 @@ pub(super) fn from_answer(doing: &str, named: &Named, status: StatusCode, body: 
     said(doing, named, kind, &words)
 }
 
-/// A request that got no answer.
+/// A request that got no answer, or one that cannot be read.
 pub(super) fn from_transport(doing: &str, named: &Named, error: &HttpError) -> ObjectError {
-    let kind = match error.kind() {
-        HttpErrorKind::Decode => ObjectErrorKind::Failed,
-        _ => ObjectErrorKind::StoreDown,
+    let (kind, what) = match error.kind() {
+        HttpErrorKind::Decode => (ObjectErrorKind::Failed, "the answer cannot be read"),
+        _ => (ObjectErrorKind::StoreDown, "no answer"),
     };
     // The innermost error says what happened ("connection refused"), the outer ones that something did.
     let mut innermost: &dyn Error = error;
     while let Some(source) = innermost.source() {
         innermost = source;
     }
-    said(doing, named, kind, &format!("no answer: {}", short(&innermost.to_string())))
+    said(doing, named, kind, &format!("{what}: {}", short(&innermost.to_string())))
 }
 
 /// What `object_store` reports.

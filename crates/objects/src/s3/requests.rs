@@ -1,6 +1,7 @@
 //! The few requests `object_store` has no call for: which checksum the store keeps, copies between buckets, copies by parts.
 
 use super::errors::{Named, element, from_answer, from_transport};
+use super::replies::BoundedConnector;
 use crate::checksum::Crc64;
 use crate::error::{ObjectError, ObjectErrorKind, Result};
 use crate::place::S3Place;
@@ -8,7 +9,7 @@ use crate::retry::Patience;
 use http::{HeaderMap, Method, Request, StatusCode};
 use object_store::ClientOptions;
 use object_store::aws::{AwsAuthorizer, AwsCredential};
-use object_store::client::{HttpClient, HttpConnector, HttpRequestBody, ReqwestConnector};
+use object_store::client::{HttpClient, HttpConnector, HttpRequestBody};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use std::fmt;
 
@@ -48,7 +49,7 @@ struct Answer {
 
 impl SignedRequests {
     pub(super) fn new(place: &S3Place, options: &ClientOptions, patience: Patience) -> Result<SignedRequests> {
-        let client = ReqwestConnector::default().connect(options);
+        let client = BoundedConnector.connect(options);
         Ok(SignedRequests {
             client: client.map_err(|error| super::errors::classify("open", &Named::bucket(place), &error))?,
             credential: AwsCredential {

@@ -2,6 +2,7 @@
 
 use super::fake_store::FakeStore;
 use super::*;
+use crate::limits::REPLY_BYTES;
 use crate::place::Secret;
 use std::sync::Arc;
 
@@ -137,4 +138,32 @@ async fn a_key_that_is_too_long_for_an_address_is_refused() {
     let error = deleted.expect_err("no such key can be asked for");
     assert_eq!(error.kind, ObjectErrorKind::Invalid);
     assert!(error.message.contains("30002 bytes"), "{error}");
+}
+
+#[tokio::test]
+async fn only_an_objects_content_may_be_long() {
+    let long = "x".repeat(REPLY_BYTES + 1);
+    let store = FakeStore::start(move |request: &str| match request {
+        "DELETE /b/locked" => (403, long.clone()),
+        _ => (200, long.clone()),
+    })
+    .await;
+    let vault = store.open();
+    let mut content = vault.read(&path("large")).await.expect("an object");
+    let mut size = 0;
+    while let Some(piece) = content.try_next().await.expect("content") {
+        size += piece.len();
+    }
+    assert_eq!(size, REPLY_BYTES + 1);
+    let uploads = vault.requests.uploads_below(&vault.place, "d", None).await;
+    let listed = vault.check_access().await;
+    let deleted = vault.delete_many(&[path("locked")]).await;
+    for error in [
+        uploads.expect_err("a list of uploads"),
+        listed.expect_err("a list of objects"),
+        deleted.expect_err("a refusal"),
+    ] {
+        assert_eq!(error.kind, ObjectErrorKind::Failed, "{error}");
+        assert!(error.message.contains(&format!("more than {REPLY_BYTES} bytes")), "{error}");
+    }
 }
