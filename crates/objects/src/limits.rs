@@ -33,6 +33,8 @@ pub const KEY_BYTES: usize = 1_024;
 pub const DELETE_AT_ONCE: usize = 1_000;
 /// A store's reply that is no object's content: a page of 1,000 keys as long as keys may be takes 7 MiB, if every letter is escaped.
 pub const REPLY_BYTES: usize = 16 << 20;
+/// What a store gives to go on with a list or an upload by: some hundred bytes. In an address, which has 64 KiB at most, each may take three.
+pub const TOKEN_BYTES: usize = 8 << 10;
 /// The largest marker of an S3 vault; ours have less than fifty.
 pub const MARKER_BYTES: u64 = 1_000;
 /// An S3 vault's marker that was right is not read again for this long.

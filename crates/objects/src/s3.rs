@@ -6,6 +6,7 @@
 mod errors;
 #[cfg(test)]
 pub(crate) mod fake_store;
+mod listing;
 mod marker;
 mod part_writer;
 mod replies;
@@ -17,13 +18,12 @@ pub(crate) use part_writer::S3Writer;
 pub use server_copy::ServerCopy;
 
 use crate::error::{ObjectError, ObjectErrorKind, Result};
-use crate::limits::{DELETE_AT_ONCE, KEY_BYTES, PREFIX_BYTES};
-use crate::path::{MARKER_NAME, ObjectPath};
+use crate::limits::{DELETE_AT_ONCE, KEY_BYTES, PREFIX_BYTES, TOKEN_BYTES};
+use crate::path::ObjectPath;
 use crate::place::{BucketStyle, Http, S3Place};
 use crate::retry::Patience;
 use crate::vault::{ObjectInfo, ObjectStream};
 use errors::Named;
-use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use object_store::aws::{AmazonS3, AmazonS3Builder, Checksum, S3ConditionalPut};
 use object_store::path::Path as Key;
@@ -143,40 +143,6 @@ impl S3Vault {
             .boxed())
     }
 
-    pub(crate) fn list(&self, prefix: Option<&ObjectPath>) -> BoxStream<'static, Result<ObjectInfo>> {
-        let below = match (prefix, self.place.prefix.trim_matches('/')) {
-            (Some(prefix), _) => Some(self.key(prefix)),
-            (None, "") => None,
-            (None, whole) => Some(whole.to_owned()),
-        };
-        let named = Named::object(&self.place, below.clone().unwrap_or_default());
-        let key = match below.as_deref().map(Key::parse).transpose() {
-            Ok(key) => key,
-            Err(error) => {
-                let error = ObjectError::invalid(format!("cannot list {named}: {error}"));
-                return futures::stream::once(async { Err(error) }).boxed();
-            }
-        };
-        let own = self.place.prefix.trim_matches('/').to_owned();
-        let is_object = |info: &ObjectInfo| std::future::ready(info.path.rsplit('/').next() != Some(MARKER_NAME));
-        self.store
-            .list(key.as_ref())
-            .map_err(move |error| errors::classify("list", &named, &error))
-            .map_ok(move |meta| ObjectInfo {
-                path: meta
-                    .location
-                    .as_ref()
-                    .strip_prefix(&own)
-                    .unwrap_or(meta.location.as_ref())
-                    .trim_start_matches('/')
-                    .to_owned(),
-                size: meta.size,
-                checksum: None,
-            })
-            .try_filter(is_object)
-            .boxed()
-    }
-
     pub(crate) async fn delete_many(&self, paths: &[ObjectPath]) -> Result<()> {
         for some in paths.chunks(DELETE_AT_ONCE) {
             let keys = some.iter().map(|path| self.store_key(path)).collect::<Result<Vec<Key>>>()?;
@@ -243,6 +209,18 @@ impl S3Vault {
         }
         Key::parse(key).map_err(|error| ObjectError::invalid(format!("object key {key:?}: {error}; delete it by hand")))
     }
+}
+
+/// What a store gives to go on by comes back to it in an address, and `object_store` panics at one that is too long.
+fn check_token(doing: &str, named: &Named, token: &str) -> Result<()> {
+    if token.len() <= TOKEN_BYTES {
+        return Ok(());
+    }
+    let message = format!(
+        "cannot {doing} {named}: the store gives a token of {} bytes, limit {TOKEN_BYTES}; look what answers at its endpoint",
+        token.len()
+    );
+    Err(ObjectError::new(ObjectErrorKind::Failed, message))
 }
 
 fn validate(place: &S3Place) -> Result<()> {

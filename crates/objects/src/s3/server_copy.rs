@@ -1,6 +1,6 @@
 //! Copies the store makes itself: no byte passes through this process.
 
-use super::{S3Vault, errors};
+use super::{S3Vault, check_token, errors};
 use crate::error::{ObjectErrorKind, Result};
 use crate::limits::{COPY_IN_ONE_BYTES, COPY_PART_BYTES};
 use crate::path::ObjectPath;
@@ -46,6 +46,7 @@ impl OpenUpload {
                 created.map_err(|error| errors::classify("write", &named, &error))
             })
             .await?;
+        check_token("write", &named, &id)?;
         Ok(OpenUpload {
             vault,
             key,

@@ -128,12 +128,8 @@ async fn a_deletion_goes_on_behind_what_is_gone() {
 
 #[tokio::test]
 async fn a_key_that_is_too_long_for_an_address_is_refused() {
-    let listed = format!(
-        "<ListBucketResult><Contents><Key>d/{}</Key><Size>1</Size><LastModified>2026-01-01T00:00:00.000Z</LastModified></Contents>\
-         </ListBucketResult>",
-        "%".repeat(30_000)
-    );
-    let store = FakeStore::start(move |_: &str| (200, listed.clone())).await;
+    let key = format!("d/{}", "%".repeat(30_000));
+    let store = FakeStore::start(move |_: &str| (200, listed(&[key.as_str()], ""))).await;
     let deleted = store.open().delete_prefix(&path("d")).await;
     let error = deleted.expect_err("no such key can be asked for");
     assert_eq!(error.kind, ObjectErrorKind::Invalid);
@@ -166,4 +162,53 @@ async fn only_an_objects_content_may_be_long() {
         assert_eq!(error.kind, ObjectErrorKind::Failed, "{error}");
         assert!(error.message.contains(&format!("more than {REPLY_BYTES} bytes")), "{error}");
     }
+}
+
+fn listed(keys: &[&str], next: &str) -> String {
+    let rest = "<Size>1</Size><LastModified>2026-01-01T00:00:00.000Z</LastModified>";
+    let object = |key: &&str| format!("<Contents><Key>{key}</Key>{rest}</Contents>");
+    let objects: String = keys.iter().map(object).collect();
+    format!("<ListBucketResult>{objects}{next}</ListBucketResult>")
+}
+
+#[tokio::test]
+async fn a_list_goes_on_with_the_token_of_its_page() {
+    let store = FakeStore::start(|request: &str| {
+        let next = "<NextContinuationToken>a&amp;b</NextContinuationToken>";
+        let page = match request {
+            "GET /b?list-type=2&prefix=d%2F" => listed(&["d/1", "d/.quorate-vault"], next),
+            "GET /b?continuation-token=a%26b&list-type=2&prefix=d%2F" => listed(&["d/2"], "<NextContinuationToken></NextContinuationToken>"),
+            other => panic!("{other}"),
+        };
+        (200, page)
+    })
+    .await;
+    let infos: Result<Vec<ObjectInfo>> = store.open().list(Some(&path("d"))).try_collect().await;
+    let names: Vec<String> = infos.expect("listed").into_iter().map(|info| info.path).collect();
+    assert_eq!(names, ["d/1", "d/2"]);
+}
+
+#[tokio::test]
+async fn tokens_that_are_too_long_for_an_address_are_refused() {
+    let token = "x".repeat(70_000);
+    let store = FakeStore::start(move |request: &str| {
+        let body = match request {
+            "GET /b?list-type=2" => listed(&[], &format!("<NextContinuationToken>{token}</NextContinuationToken>")),
+            "GET /b/?prefix=d%2F&uploads=" => format!(
+                "<ListMultipartUploadsResult><Upload><Key>d/1</Key><UploadId>{token}</UploadId></Upload></ListMultipartUploadsResult>"
+            ),
+            _ => format!("<InitiateMultipartUploadResult><UploadId>{token}</UploadId></InitiateMultipartUploadResult>"),
+        };
+        (200, body)
+    })
+    .await;
+    let vault = store.open();
+    let listed = vault.check_access().await;
+    let begun = server_copy::OpenUpload::begin(Arc::clone(&vault), &path("large")).await;
+    for error in [listed.expect_err("a list"), begun.err().expect("an upload")] {
+        assert_eq!(error.kind, ObjectErrorKind::Failed);
+        assert!(error.message.contains("70000 bytes"), "{error}");
+    }
+    let aborted = vault.abort_uploads_below("d/").await;
+    assert_eq!(aborted, Ok(0), "it may stay in the store");
 }

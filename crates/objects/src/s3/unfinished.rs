@@ -4,7 +4,7 @@
 //! lifecycle rule for unfinished uploads is the last resort.
 
 use super::requests::Uploads;
-use super::{S3Vault, errors};
+use super::{S3Vault, check_token, errors};
 use crate::error::{ObjectErrorKind, Result};
 use errors::Named;
 use object_store::multipart::MultipartStore;
@@ -29,6 +29,7 @@ impl S3Vault {
             page = self.requests.uploads_below(&self.place, below, page.next.as_ref()).await?;
             for (key, id) in &page.uploads {
                 let named = Named::object(&self.place, key.clone());
+                check_token("abort the upload of", &named, id)?;
                 let key = self.raw_key(key)?;
                 let abort = self.patience.repeat(|| async {
                     match self.store.abort_multipart(&key, id).await {
