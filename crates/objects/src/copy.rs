@@ -274,7 +274,9 @@ impl Attempt<'_> {
 
     async fn copy_stream(&self, source: &Vault, target: &Vault) -> Result<Copied> {
         let file = self.file;
-        let mut stream = source.read(&file.source_path).await?;
+        let (found, mut stream) = source.read_sized(&file.source_path).await?;
+        // Before the writer begins: how much memory it takes goes by the size.
+        file.check_size(found, source.show(&file.source_path))?;
         let mut writer = target.writer(&file.target_path, Existing::Refuse, Some(file.size)).await?;
         let mut hasher = Crc64Hasher::default();
         let mut size = 0;
@@ -391,6 +393,7 @@ mod tests {
     use super::*;
     use crate::place::{LocalPlace, VaultPlace};
     use crate::retry::Patience;
+    use crate::s3::fake_store::FakeStore;
 
     async fn vault(root: std::path::PathBuf, id: &str) -> Vault {
         let place = LocalPlace {
@@ -435,6 +438,28 @@ mod tests {
             .await
             .expect("copied");
         assert_eq!(copied.len(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_source_of_another_size_is_found_out_before_anything_is_sent() {
+        let root = tempfile::TempDir::new().expect("directory");
+        let source = vault(root.path().join("source"), "s").await;
+        let store = FakeStore::start(|_: &str| (500, String::new())).await;
+        let target = Vault(Inner::S3(store.open()));
+        let path = |name: &str| ObjectPath::new(name).expect("a path");
+        let bytes = vec![7; crate::limits::MULTIPART_THRESHOLD_BYTES + 1];
+        let written = source.put(&path("f"), bytes.into(), Existing::Refuse).await.expect("put");
+        for size in [1, written.size + 1, i64::MAX as u64] {
+            let file = FileCopy {
+                source_path: path("f"),
+                target_path: path("copy"),
+                size,
+                checksum: None,
+            };
+            let copied = copy_files(&source, &target, &[file], CopyOptions::default(), &|_| {}).await;
+            assert_eq!(copied.expect_err("another size").kind, ObjectErrorKind::SizeMismatch, "{size}");
+        }
+        assert_eq!(store.asked(), Vec::<String>::new());
     }
 
     #[tokio::test]

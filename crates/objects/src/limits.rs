@@ -11,12 +11,16 @@ pub const BUFFER_BYTES: usize = 1 << 20;
 pub const MULTIPART_THRESHOLD_BYTES: usize = 16 << 20;
 /// The smallest part we send.
 pub const PART_BYTES: usize = 8 << 20;
-/// Parts on their way to S3 at once in this process: at most 128 MiB with the smallest part size.
+/// Parts of up to [`MULTIPART_THRESHOLD_BYTES`] on their way to S3 at once in this process: at most 256 MiB.
 pub const PARTS_AT_ONCE: usize = 16;
+/// MiB of larger parts, which objects from 140 GiB on need, in this process: those being filled and those on their way. Two of the largest fit.
+pub const LARGE_PARTS_MIB: usize = 1_200;
 /// Parts on their way for one file, so that one large file is not bound by one connection and does not starve the others either.
 pub const PARTS_AT_ONCE_PER_FILE: usize = 4;
 /// S3 takes 10,000 parts per object; some are left for sizes that were announced too low.
 pub const PARTS_PER_OBJECT: u64 = 9_000;
+/// The largest object S3 takes.
+pub const OBJECT_BYTES: u64 = 5 << 40;
 /// The largest object S3 copies in one request.
 pub const COPY_IN_ONE_BYTES: u64 = 5 << 30;
 /// A piece of a server-side copy by parts.
@@ -44,3 +48,4 @@ pub const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 
 pub(crate) static FILES: Semaphore = Semaphore::const_new(FILES_AT_ONCE);
 pub(crate) static PARTS: Semaphore = Semaphore::const_new(PARTS_AT_ONCE);
+pub(crate) static LARGE_PARTS: Semaphore = Semaphore::const_new(LARGE_PARTS_MIB);

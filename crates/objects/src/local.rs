@@ -94,13 +94,15 @@ impl LocalVault {
         .await
     }
 
-    /// The object's bytes in pieces of one buffer, read when asked for.
-    pub(crate) async fn read(self: &Arc<Self>, path: &ObjectPath) -> Result<ObjectStream> {
+    /// The object's size, and its bytes in pieces of one buffer, read when asked for.
+    pub(crate) async fn read(self: &Arc<Self>, path: &ObjectPath) -> Result<(u64, ObjectStream)> {
         let (vault, path) = (Arc::clone(self), path.clone());
-        let (file, name) = blocking(move || {
+        let (file, name, size) = blocking(move || {
             vault.guard()?;
             let name = vault.file(&path);
-            Ok((open_object(&name)?, name))
+            let file = open_object(&name)?;
+            let metadata = file.metadata().map_err(|error| ObjectError::io("read", name.display(), &error))?;
+            Ok((file, name, metadata.len()))
         })
         .await?;
         let stream = futures::stream::try_unfold((file, name), |(mut file, name)| {
@@ -113,7 +115,7 @@ impl LocalVault {
                 Ok((count > 0).then(|| (Bytes::from(buffer), (file, name))))
             })
         });
-        Ok(stream.boxed())
+        Ok((size, stream.boxed()))
     }
 
     pub(crate) fn list(self: &Arc<Self>, prefix: Option<ObjectPath>) -> futures::stream::BoxStream<'static, Result<ObjectInfo>> {

@@ -18,7 +18,7 @@ pub(crate) use part_writer::S3Writer;
 pub use server_copy::ServerCopy;
 
 use crate::error::{ObjectError, ObjectErrorKind, Result};
-use crate::limits::{DELETE_AT_ONCE, KEY_BYTES, PREFIX_BYTES, TOKEN_BYTES};
+use crate::limits::{DELETE_AT_ONCE, KEY_BYTES, OBJECT_BYTES, PREFIX_BYTES, TOKEN_BYTES};
 use crate::path::ObjectPath;
 use crate::place::{BucketStyle, Http, S3Place};
 use crate::retry::Patience;
@@ -118,6 +118,17 @@ impl S3Vault {
         Named::object(&self.place, self.key(path))
     }
 
+    /// Refuses a size that no object has, before memory or requests go by it.
+    fn check_size(&self, path: &ObjectPath, bytes: u64) -> Result<()> {
+        if bytes <= OBJECT_BYTES {
+            return Ok(());
+        }
+        Err(ObjectError::invalid(format!(
+            "{} was to have {bytes} bytes, S3 takes objects of up to {OBJECT_BYTES}; correct its size or split it",
+            self.named(path)
+        )))
+    }
+
     pub(crate) async fn head(&self, path: &ObjectPath) -> Result<ObjectInfo> {
         let (size, checksum) = self.requests.head(&self.place, &self.key(path)).await?;
         Ok(ObjectInfo {
@@ -127,7 +138,8 @@ impl S3Vault {
         })
     }
 
-    pub(crate) async fn read(&self, path: &ObjectPath) -> Result<ObjectStream> {
+    /// The object's size, as the store says it, and its bytes.
+    pub(crate) async fn read(&self, path: &ObjectPath) -> Result<(u64, ObjectStream)> {
         let (key, named) = (self.store_key(path)?, self.named(path));
         let got = self
             .patience
@@ -136,11 +148,9 @@ impl S3Vault {
                 got.map_err(|error| errors::classify("read", &named, &error))
             })
             .await?;
-        let named = self.named(path);
-        Ok(got
-            .into_stream()
-            .map_err(move |error| errors::classify("read", &named, &error))
-            .boxed())
+        let (size, named) = (got.meta.size, self.named(path));
+        let stream = got.into_stream().map_err(move |error| errors::classify("read", &named, &error));
+        Ok((size, stream.boxed()))
     }
 
     pub(crate) async fn delete_many(&self, paths: &[ObjectPath]) -> Result<()> {

@@ -128,6 +128,11 @@ impl Vault {
 
     /// The object's bytes in pieces.
     pub async fn read(&self, path: &ObjectPath) -> Result<ObjectStream> {
+        Ok(self.read_sized(path).await?.1)
+    }
+
+    /// As [`Vault::read`], and how long the object is.
+    pub(crate) async fn read_sized(&self, path: &ObjectPath) -> Result<(u64, ObjectStream)> {
         match &self.0 {
             Inner::Local(vault) => vault.read(path).await,
             Inner::S3(vault) => vault.read(path).await,

@@ -18,7 +18,7 @@ impl ObjectWriter {
     pub(crate) async fn begin(vault: &Vault, path: &ObjectPath, existing: Existing, expected_bytes: Option<u64>) -> Result<ObjectWriter> {
         Ok(ObjectWriter(match &vault.0 {
             Inner::Local(vault) => Kind::Local(LocalWriter::begin(vault.clone(), path, existing).await?),
-            Inner::S3(vault) => Kind::S3(S3Writer::begin(vault.clone(), path, existing, expected_bytes)),
+            Inner::S3(vault) => Kind::S3(S3Writer::begin(vault.clone(), path, existing, expected_bytes)?),
         }))
     }
 

@@ -4,7 +4,7 @@ use super::server_copy::OpenUpload;
 use super::{S3Vault, errors};
 use crate::checksum::Crc64Hasher;
 use crate::error::{ObjectError, ObjectErrorKind, Result};
-use crate::limits::{MULTIPART_THRESHOLD_BYTES, PART_BYTES, PARTS, PARTS_AT_ONCE_PER_FILE, PARTS_PER_OBJECT};
+use crate::limits::{LARGE_PARTS, MULTIPART_THRESHOLD_BYTES, PART_BYTES, PARTS, PARTS_AT_ONCE_PER_FILE, PARTS_PER_OBJECT};
 use crate::path::ObjectPath;
 use crate::vault::{Existing, Inner, Vault, Written};
 use bytes::{Bytes, BytesMut};
@@ -12,6 +12,7 @@ use object_store::multipart::{MultipartStore, PartId};
 use object_store::{ObjectStore, PutMode, PutOptions, PutPayload};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use tokio::sync::SemaphorePermit;
 use tokio::task::JoinSet;
 
 pub(crate) struct S3Writer {
@@ -20,6 +21,8 @@ pub(crate) struct S3Writer {
     existing: Existing,
     part_bytes: usize,
     buffer: BytesMut,
+    /// For what the buffer holds of a large part.
+    room: Option<SemaphorePermit<'static>>,
     hasher: Crc64Hasher,
     size: u64,
     /// None until there is more than one request's worth of bytes.
@@ -40,17 +43,19 @@ fn part_bytes_for(expected_bytes: Option<u64>) -> usize {
 }
 
 impl S3Writer {
-    pub(crate) fn begin(vault: Arc<S3Vault>, path: &ObjectPath, existing: Existing, expected_bytes: Option<u64>) -> S3Writer {
-        S3Writer {
+    pub(crate) fn begin(vault: Arc<S3Vault>, path: &ObjectPath, existing: Existing, expected_bytes: Option<u64>) -> Result<S3Writer> {
+        vault.check_size(path, expected_bytes.unwrap_or(0))?;
+        Ok(S3Writer {
             vault,
             path: path.clone(),
             existing,
             part_bytes: part_bytes_for(expected_bytes),
             buffer: BytesMut::new(),
+            room: None,
             hasher: Crc64Hasher::default(),
             size: 0,
             upload: None,
-        }
+        })
     }
 
     pub(crate) async fn write(&mut self, mut bytes: &[u8]) -> Result<()> {
@@ -66,11 +71,23 @@ impl S3Writer {
                 self.begin_parts().await?;
                 continue;
             }
+            self.wait_for_room().await;
             let (now, later) = bytes.split_at(bytes.len().min(limit - self.buffer.len()));
             self.buffer.extend_from_slice(now);
             bytes = later;
         }
         Ok(())
+    }
+
+    /// A large part has its place in memory from its first byte until the store has it. Its writer waits with none of its own unsent, so
+    /// that those on their way make room.
+    async fn wait_for_room(&mut self) {
+        if self.part_bytes <= MULTIPART_THRESHOLD_BYTES || self.room.is_some() {
+            return;
+        }
+        let mebibytes = u32::try_from(self.part_bytes >> 20).unwrap_or(u32::MAX);
+        self.room = LARGE_PARTS.acquire_many(mebibytes).await.ok();
+        self.buffer.reserve(self.part_bytes);
     }
 
     /// Sends all full parts of the buffer.
@@ -106,7 +123,10 @@ impl S3Writer {
         while upload.flying.len() >= PARTS_AT_ONCE_PER_FILE {
             upload.land().await?;
         }
-        let permit = PARTS.acquire().await;
+        let permit = match self.room.take() {
+            Some(room) => Some(room),
+            None => PARTS.acquire().await.ok(),
+        };
         let index = upload.parts.len();
         upload.parts.push(None);
         let (vault, key, id) = (Arc::clone(&self.vault), upload.open.key.clone(), upload.open.id.clone());
@@ -230,15 +250,57 @@ impl Upload {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::{LARGE_PARTS_MIB, OBJECT_BYTES};
+    use crate::s3::ServerCopy;
+    use crate::s3::fake_store::FakeStore;
+    use futures::FutureExt;
 
     #[test]
     fn parts_grow_with_the_object_and_stay_within_what_the_store_takes() {
         assert_eq!(part_bytes_for(None), PART_BYTES);
         assert_eq!(part_bytes_for(Some(20 << 20)), PART_BYTES);
-        for size in [100u64 << 30, 1 << 40, 5 << 40] {
+        for size in [100u64 << 30, 1 << 40, OBJECT_BYTES] {
             let part = part_bytes_for(Some(size)) as u64;
             assert!(size.div_ceil(part) <= PARTS_PER_OBJECT, "{size}: parts of {part}");
             assert_eq!(part % (1 << 20), 0);
         }
+        let largest = part_bytes_for(Some(OBJECT_BYTES));
+        assert!(2 * (largest >> 20) <= LARGE_PARTS_MIB, "{largest}: one is filled while one is sent");
+    }
+
+    #[tokio::test]
+    async fn what_no_store_takes_is_refused_for_good() {
+        let store = FakeStore::start(|_: &str| (200, String::new())).await;
+        let path = ObjectPath::new("huge").expect("a path");
+        for size in [OBJECT_BYTES + 1, i64::MAX as u64, u64::MAX] {
+            let begun = S3Writer::begin(store.open(), &path, Existing::Refuse, Some(size));
+            let error = begun.err().expect("too large");
+            assert_eq!((error.kind, error.can_retry()), (ObjectErrorKind::Invalid, false), "{size}: {error}");
+        }
+        let vault = store.open();
+        let copied = vault
+            .copy_within_store(&vault, &path, &path, OBJECT_BYTES + 1, ServerCopy::default())
+            .await;
+        assert_eq!(copied.expect_err("too large").kind, ObjectErrorKind::Invalid);
+        assert!(store.asked().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_large_part_waits_for_its_place_in_memory_before_its_first_byte() {
+        let store = FakeStore::start(|_: &str| (200, String::new())).await;
+        let path = ObjectPath::new("large").expect("a path");
+        let size = 200u64 << 30;
+        let begin = |size| S3Writer::begin(store.open(), &path, Existing::Refuse, Some(size)).expect("begun");
+        let (mut large, mut small) = (begin(size), begin(100));
+        let all = LARGE_PARTS.acquire_many(LARGE_PARTS_MIB as u32).await.expect("open");
+        assert!(large.write(b"x").now_or_never().is_none(), "others have it all");
+        assert!(small.write(b"x").now_or_never().is_some(), "small ones do not wait for large ones");
+        drop(all);
+        large.write(b"x").await.expect("written");
+        large.write(b"x").await.expect("written");
+        let taken = LARGE_PARTS_MIB - LARGE_PARTS.available_permits();
+        assert_eq!(taken, part_bytes_for(Some(size)) >> 20, "one part's");
+        drop(large);
+        assert_eq!(LARGE_PARTS.available_permits(), LARGE_PARTS_MIB);
     }
 }

@@ -107,6 +107,7 @@ impl S3Vault {
         size: u64,
         sizes: ServerCopy,
     ) -> Result<()> {
+        self.check_size(path, size)?;
         let (from_key, key) = (source.key(from), self.key(path));
         let from = (source.place.bucket.as_str(), from_key.as_str());
         if size <= sizes.in_one_bytes {
