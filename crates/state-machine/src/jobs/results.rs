@@ -98,11 +98,10 @@ impl Place<'_> {
         let segment = SegmentRecord::decode(row.value.clone()).map_err(|_| refused(number, "one of its rows is no segment"))?;
         let files_in_place = match self.job.record.copies_files {
             true => {
-                let below = segment
-                    .path
-                    .strip_prefix(self.directory.as_str())
-                    .is_some_and(|rest| rest.starts_with('/'));
-                below && segment.vault == self.job.record.target_vault && segment.owner_scope == 0
+                let below = segment.path.strip_prefix(self.directory.as_str());
+                let below = below.and_then(|rest| rest.strip_prefix('/'));
+                // What leads out of the claim's directory would be read, and deleted, in its neighbours'.
+                below.is_some_and(bounds::is_file_name) && segment.vault == self.job.record.target_vault && segment.owner_scope == 0
             }
             false => segment.owner_scope != 0,
         };

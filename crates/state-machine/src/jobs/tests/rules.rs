@@ -343,7 +343,7 @@ fn rows_that_are_not_the_sources_fail_the_job_and_are_never_seen() {
             .expect("has one")
     };
     type Tampering = fn(&mut StagedRow);
-    let tampered: [(VersionedTable, Tampering); 4] = [
+    let tampered: [(VersionedTable, Tampering); 6] = [
         (VersionedTable::Database, |row| {
             row.value = bytes::Bytes::from_static(b"\xff\xff no record")
         }),
@@ -358,6 +358,16 @@ fn rows_that_are_not_the_sources_fail_the_job_and_are_never_seen() {
         (VersionedTable::Segment, |row| {
             let mut record = SegmentRecord::decode(row.value.clone()).expect("decodes");
             record.files[0].name = "../../elsewhere".to_owned();
+            row.value = record.encode_to_vec().into();
+        }),
+        (VersionedTable::Segment, |row| {
+            let mut record = SegmentRecord::decode(row.value.clone()).expect("decodes");
+            record.path.push_str("/../../elsewhere");
+            row.value = record.encode_to_vec().into();
+        }),
+        (VersionedTable::Segment, |row| {
+            let mut record = SegmentRecord::decode(row.value.clone()).expect("decodes");
+            record.path.push_str("//elsewhere");
             row.value = record.encode_to_vec().into();
         }),
     ];
