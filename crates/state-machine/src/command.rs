@@ -105,7 +105,8 @@ impl SecretMark {
 /// Why a command did not succeed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ApplyError {
-    /// The state says no: the same on every peer, remembered for the caller's retry.
+    /// The state says no: the same on every peer, remembered for the caller's retry. So its code must be one of class `Never`: the same
+    /// call gets the same answer later. (A session is opened in none, and nothing is remembered of that.)
     #[error(transparent)]
     Refused(#[from] MetaError),
     /// This peer cannot read its state: it must stop, not answer.

@@ -70,10 +70,10 @@ fn check_empty(reader: &dyn Reader, target: &Target, name: &str, database_id: u6
     }
     if page.resume_after.is_some() {
         let message = format!(
-            "database {name:?} held more than {} collections that have been dropped and not yet been collected; try again when they are",
+            "database {name:?} held more than {} collections that have been dropped and not yet been collected; drop it anew when they are",
             limits::MAX_KEYS_TO_DROP_DATABASE
         );
-        return Err(MetaError::new(ErrorCode::TooManyRequests, message).into());
+        return Err(MetaError::new(ErrorCode::LimitReached, message).into());
     }
     Ok(())
 }

@@ -64,7 +64,7 @@ impl Command for PrepareSegments {
                 context.counters.uploads,
                 limits::MAX_UPLOADS
             );
-            return Err(MetaError::new(ErrorCode::TooManyRequests, message).into());
+            return Err(MetaError::new(ErrorCode::LimitReached, message).into());
         }
         let first = object_ids::reserve(context, count);
         let expires_ms = context.now().0.saturating_add(limits::UPLOAD_LIFETIME_MS);

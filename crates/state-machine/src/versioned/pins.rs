@@ -184,7 +184,7 @@ fn count_one(context: &mut ApplyContext<'_, '_>) -> Result<(), MetaError> {
             context.counters.pins,
             limits::MAX_PINS
         );
-        return Err(MetaError::new(ErrorCode::TooManyRequests, message));
+        return Err(MetaError::new(ErrorCode::LimitReached, message));
     }
     context.counters.pins += 1;
     Ok(())

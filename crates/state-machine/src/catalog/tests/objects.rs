@@ -4,11 +4,13 @@ use crate::catalog_fixture::{
 };
 use crate::commands::*;
 use crate::instances;
+use crate::keys::{self, VersionedTable};
+use crate::limits;
 use crate::queries::catalog;
 use crate::storage_fixture::change;
 use crate::testing::{Bench, DROPPED, INSTANCE, OTHER_INSTANCE};
 use bytes::Bytes;
-use quorate_model::{ErrorCode, Revision};
+use quorate_model::{ErrorCode, Revision, ScopeId};
 use quorate_wire::doris::{HdfsVaultInfo, ObjectStoreInfoPb, StorageVaultPb};
 use quorate_wire::quorate::v1::*;
 
@@ -113,6 +115,25 @@ fn a_database_that_holds_a_collection_is_not_dropped() {
     rename(&mut bench, ("d", "c"), ("default", "c")).expect("moves");
     assert!(drop_database(&mut bench, "d").expect("is empty").existed);
     assert_eq!(describe(&bench, "", "c").expect("is there").name, "c");
+}
+
+#[test]
+fn a_database_of_too_many_dropped_collections_is_refused_for_good_under_its_request_id() {
+    let mut bench = Bench::new();
+    let created = database(&mut bench, "d").expect("creates");
+    let dropped = |number: usize| {
+        let name = row_keys::collection_name(created.database_id, &format!("c{number}"));
+        keys::versioned(VersionedTable::CollectionName, ScopeId(1), &name, Revision(1))
+    };
+    for number in 0..=limits::MAX_KEYS_TO_DROP_DATABASE {
+        bench.store.rows.insert(dropped(number), Bytes::from_static(&[0]));
+    }
+    bench.adopt_rows();
+    // A refusal is remembered: its code must not promise that the same call is answered otherwise later.
+    assert_eq!(drop_database(&mut bench, "d"), Err(ErrorCode::LimitReached));
+    bench.store.rows.remove(&dropped(0));
+    bench.adopt_rows();
+    assert!(drop_database(&mut bench, "d").expect("no more than are looked at").existed);
 }
 
 #[test]

@@ -77,6 +77,16 @@ fn a_commit_takes_all_its_segments_or_none() {
 }
 
 #[test]
+fn no_more_segments_are_prepared_than_allowed() {
+    let mut bench = bench_with_collection();
+    bench.set_counters(|counters| counters.uploads = limits::MAX_UPLOADS - 1);
+    let refused = prepare_segments(&mut bench, INSTANCE, "c", "p", 2).expect_err("one too many");
+    // A refusal is remembered: its code must not promise that the same call is answered otherwise later.
+    assert_eq!(refused.code, ErrorCode::LimitReached, "{refused}");
+    prepare_segments(&mut bench, INSTANCE, "c", "p", 1).expect("there is room");
+}
+
+#[test]
 fn what_was_dropped_meanwhile_takes_no_segments() {
     let mut bench = bench_with_collection();
     let of_p = prepare_segments(&mut bench, INSTANCE, "c", "p", 1).expect("prepares").segments[0].segment_id;

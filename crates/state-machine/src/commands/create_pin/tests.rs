@@ -43,7 +43,7 @@ fn hold_is_made_once_per_holder() {
 fn a_full_set_of_pins_refuses_more() {
     let mut bench = Bench::new();
     bench.set_counters(|counters| counters.pins = limits::MAX_PINS);
-    assert_eq!(bench.refusal(&pin(PinKind::Snapshot, 0)), ErrorCode::TooManyRequests);
+    assert_eq!(bench.refusal(&pin(PinKind::Snapshot, 0)), ErrorCode::LimitReached);
 }
 
 #[test]
