@@ -1,8 +1,9 @@
-//! Domain types that every other crate shares: ids, stamped time, and the one error type.
+//! Domain types that every other crate shares: ids, stamped time, the one error type, rules that both sides of a call keep.
 //!
 //! Knows no clock, no randomness, no I/O and no async. Start reading at [`MetaError`] and its table in [`error`].
 
 pub mod error;
+pub mod file_names;
 pub mod ids;
 pub mod job_states;
 pub mod mutants;

@@ -3,6 +3,7 @@
 use super::{DEFAULT_DATABASE, DEFAULT_PARTITION};
 use crate::{limits, text_bounds};
 use prost::Message;
+use quorate_model::file_names::{MAX_FILE_NAME_BYTES, is_file_name};
 use quorate_model::{ErrorCode, MetaError};
 use quorate_wire::quorate::v1::{SegmentContent, SegmentFile};
 use std::collections::{BTreeMap, BTreeSet};
@@ -157,22 +158,13 @@ pub fn check_content(content: &SegmentContent) -> Result<(), MetaError> {
     Ok(())
 }
 
-/// Whether a name is a path below the segment's directory that cannot lead out of it, in any store.
-pub fn is_file_name(name: &str) -> bool {
-    // The last two are names that vaults keep for themselves.
-    let is_part = |part: &str| !matches!(part, "" | "." | ".." | ".quorate-vault") && !part.ends_with(".quorate-partial");
-    let is_plain = |byte: char| !byte.is_control() && byte != '\\';
-    name.len() <= limits::MAX_NAME_BYTES && name.split('/').all(is_part) && name.chars().all(is_plain)
-}
-
 fn check_file(segment_id: u64, file: &SegmentFile) -> Result<(), MetaError> {
-    let name = &file.name;
+    let (name, limit) = (&file.name, MAX_FILE_NAME_BYTES);
     if is_file_name(name) {
         return Ok(());
     }
     let message = format!(
-        "file name {name:?} of segment {segment_id} is not allowed; give a path of up to {} bytes below the segment's directory",
-        limits::MAX_NAME_BYTES
+        "file name {name:?} of segment {segment_id} is not allowed; give a path of up to {limit} bytes below the segment's directory"
     );
     Err(MetaError::invalid(message))
 }

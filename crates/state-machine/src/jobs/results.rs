@@ -2,13 +2,13 @@
 
 use super::source::{segment_stats, tables};
 use super::{ActiveJob, claim_directory, sum};
-use crate::catalog::bounds;
 use crate::command::{ApplyContext, ApplyError};
 use crate::keys::VersionedTable;
 use crate::record::{SegmentRecord, StatsRecord, TaskRecord};
 use crate::store::Reader;
 use crate::versioned::{self, Lineage};
 use prost::Message;
+use quorate_model::file_names::is_file_name;
 use quorate_model::{MetaError, Revision, ScopeId};
 use quorate_wire::quorate::v1::{JobKind, StagedRow};
 
@@ -105,7 +105,7 @@ impl Place<'_> {
             }
             false => segment.owner_scope != 0,
         };
-        if !files_in_place || !segment.files.iter().all(|file| bounds::is_file_name(&file.name)) {
+        if !files_in_place || !segment.files.iter().all(|file| is_file_name(&file.name)) {
             return Err(refused(number, "one of its segments names files that are not its own").into());
         }
         Ok(segment_stats(&segment))
