@@ -120,7 +120,8 @@ async fn large_objects_go_up_in_parts_and_the_stores_checksum_is_compared() {
     let bytes = content(5, limits::MULTIPART_THRESHOLD_BYTES + (5 << 20) + 3);
     let name = dir.path().join("file");
     std::fs::write(&name, &bytes).expect("write");
-    let written = vault.upload(&name, &path("large"), Existing::Refuse).await.expect("upload");
+    let uploaded = vault.upload(&name, &path("large"), Existing::Refuse).await.expect("upload");
+    let written = uploaded.written;
     assert_eq!((written.size, written.checksum), (bytes.len() as u64, Crc64::of(&bytes)));
     assert_eq!(
         written.stored_checksum,

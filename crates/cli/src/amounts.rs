@@ -35,9 +35,14 @@ pub fn counted(count: u64, one: &str) -> String {
     }
 }
 
+/// This machine's time as the cluster stamps it.
+pub fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
+}
+
 /// How long ago a stamped time was, or how far ahead it is; empty for 0.
 pub fn distance(stamped_ms: u64) -> String {
-    let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
+    let now_ms = now_ms();
     match stamped_ms {
         0 => String::new(),
         past if past <= now_ms => format!("{} ago", span((now_ms - past) / 1_000)),

@@ -16,6 +16,7 @@ use quorate_model::error::{ERROR_TABLE, ErrorRow, Outcome, RetryClass};
 use quorate_wire::quorate::v1::metadata_client::MetadataClient;
 use quorate_wire::quorate::v1::{CloseSessionRequest, OpenSessionRequest};
 use serde_json::Value as Json;
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -88,6 +89,16 @@ pub struct Answer {
     pub message: String,
     /// Null when the route has none.
     pub result: Json,
+}
+
+/// What the error of a write has as its context when the write may have happened.
+#[derive(Clone, Copy, Debug)]
+pub struct InDoubt;
+
+impl fmt::Display for InDoubt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("it is not known whether the change was made; look before you repeat the command")
+    }
 }
 
 /// What one try came to.
@@ -203,7 +214,7 @@ impl Connection {
                     Try::Answered(answer) => return Ok(answer),
                     // Under one request id a refusal is the answer of every try, so an earlier one has done nothing either;
                     // unless the cluster no longer knows what it answered.
-                    Try::Forgotten(error) if may_have_happened => return Err(error.context(UNKNOWN)),
+                    Try::Forgotten(error) if may_have_happened => return Err(error.context(InDoubt)),
                     Try::Forgotten(error) => return Err(error),
                     Try::Refused(error) => return Err(error),
                     Try::Failed(error) => failures.push(format!("{endpoint}: {error:#}")),
@@ -220,7 +231,7 @@ impl Connection {
         }
         let error = anyhow!("no peer could answer ({})", failures.join("; "));
         Err(match may_have_happened {
-            true => error.context(UNKNOWN),
+            true => error.context(InDoubt),
             false => error.context("nothing was changed; is the cluster running, and is --endpoint right? see `quorate status`"),
         })
     }
@@ -306,8 +317,6 @@ impl Connection {
 }
 
 pub(crate) const WRONG_TOKEN: &str = "the cluster does not accept this token; check --token-file or QUORATE_TOKEN";
-/// Said of a write that may have happened.
-const UNKNOWN: &str = "it is not known whether the change was made; look before you repeat the command";
 
 /// Asks for a dry run, and says in a reply that it was one.
 const DRY_RUN: &str = "quorate-dry-run";

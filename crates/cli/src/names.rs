@@ -3,11 +3,14 @@
 use crate::api::path;
 use clap::Args;
 
+/// The database that is always there.
+pub const DEFAULT_DATABASE: &str = "default";
+
 /// Which database, for nouns below it.
 #[derive(Clone, Args)]
 pub struct DatabaseArguments {
     /// Database of the collection. `default` is always there; others are made with `quorate database create`.
-    #[arg(long, short, default_value = "default")]
+    #[arg(long, short, default_value = DEFAULT_DATABASE)]
     pub database: String,
 }
 

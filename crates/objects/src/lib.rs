@@ -36,5 +36,5 @@ pub use error::{ObjectError, ObjectErrorKind, Result};
 pub use path::{MARKER_NAME, ObjectPath};
 pub use place::{BucketStyle, Http, LocalPlace, S3Place, Secret, VaultPlace};
 pub use retry::Patience;
-pub use vault::{Existing, ObjectInfo, ObjectStream, Vault, Written};
+pub use vault::{Existing, ObjectInfo, ObjectStream, Uploaded, Vault, Written};
 pub use writer::ObjectWriter;

@@ -12,6 +12,7 @@ use crate::writer::ObjectWriter;
 use bytes::{Bytes, BytesMut};
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
+use std::fs::Metadata;
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
@@ -37,6 +38,14 @@ pub struct Written {
     pub checksum: Crc64,
     /// Of the bytes as the store has them; it has been compared. None: only reading back can tell.
     pub stored_checksum: Option<Crc64>,
+}
+
+/// A file of this machine that was written to a vault.
+#[derive(Clone, Debug)]
+pub struct Uploaded {
+    pub written: Written,
+    /// What the open file was after its last byte had been read: who knows what it was before can tell whether it changed meanwhile.
+    pub source: Metadata,
 }
 
 /// Whether a write may take the place of an object that exists.
@@ -100,7 +109,7 @@ impl Vault {
     }
 
     /// Uploads a file of this machine, in parts when it is large.
-    pub async fn upload(&self, file: &Path, path: &ObjectPath, existing: Existing) -> Result<Written> {
+    pub async fn upload(&self, file: &Path, path: &ObjectPath, existing: Existing) -> Result<Uploaded> {
         let name = file.to_owned();
         let (mut opened, size) = blocking(move || {
             let opened = crate::local::open_object(&name)?;
@@ -111,16 +120,22 @@ impl Vault {
         let mut writer = self.writer(path, existing, Some(size)).await?;
         loop {
             let name = file.to_owned();
-            let (piece, back) = blocking(move || {
+            let (piece, ended, back) = blocking(move || {
+                let wrong = |error: std::io::Error| ObjectError::io("read", name.display(), &error);
                 let mut buffer = vec![0; BUFFER_BYTES];
                 let read = opened.read(&mut buffer);
-                buffer.truncate(read.map_err(|error| ObjectError::io("read", name.display(), &error))?);
-                Ok((buffer, opened))
+                buffer.truncate(read.map_err(wrong)?);
+                let ended = match buffer.is_empty() {
+                    true => Some(opened.metadata().map_err(wrong)?),
+                    false => None,
+                };
+                Ok((buffer, ended, opened))
             })
             .await?;
             opened = back;
-            if piece.is_empty() {
-                return writer.finish().await;
+            if let Some(source) = ended {
+                let written = writer.finish().await?;
+                return Ok(Uploaded { written, source });
             }
             writer.write(&piece).await?;
         }

@@ -216,11 +216,15 @@ async fn a_writer_that_is_dropped_leaves_nothing() {
 
 #[tokio::test]
 async fn files_are_uploaded_in_pieces() {
+    use std::os::unix::fs::MetadataExt;
     let (dir, vault, _) = two_vaults().await;
     let bytes = content(3, (2 << 20) + 17);
     let file = dir.path().join("file");
     std::fs::write(&file, &bytes).expect("write");
-    let written = vault.upload(&file, &path("u/1"), Existing::Refuse).await.expect("upload");
+    let uploaded = vault.upload(&file, &path("u/1"), Existing::Refuse).await.expect("upload");
+    let now = std::fs::metadata(&file).expect("metadata");
+    assert_eq!((uploaded.source.ino(), uploaded.source.len()), (now.ino(), now.len()));
+    let written = uploaded.written;
     assert_eq!((written.size, written.checksum), (bytes.len() as u64, Crc64::of(&bytes)));
     assert_eq!(
         vault.checksum(&path("u/1")).await.expect("checksum"),

@@ -3,7 +3,7 @@
 //! A file is there if a segment has one of the same name, size and checksum. Each that is there stands for one of those to be imported, so
 //! that files of one name and content from two directories are both imported.
 
-use super::Source;
+use super::sources::Source;
 use crate::amounts::number;
 use crate::output::{list, text};
 use anyhow::Context as _;
@@ -95,6 +95,7 @@ mod tests {
                 file,
                 name: name.to_owned(),
                 size: content.len() as u64,
+                ..Source::default()
             }
         };
         let checksum_of = |content: &str| Crc64::of(content.as_bytes()).0.to_string();
@@ -122,6 +123,7 @@ mod tests {
             file: dir.path().join("gone"),
             name: "b".to_owned(),
             size: 3,
+            ..Source::default()
         };
         let error = Present::of(&segments).leave_out(vec![gone]).expect_err("cannot be read");
         assert!(format!("{error:#}").contains("gone"), "{error:#}");
