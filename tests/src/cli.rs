@@ -19,14 +19,21 @@ pub fn run(cluster: &Cluster, arguments: &[&str], typed: &str) -> Said {
     run_with(cluster, &[], arguments, typed)
 }
 
-/// As [`run`], in an environment that has these variables too.
-pub fn run_with(cluster: &Cluster, variables: &[(&str, &str)], arguments: &[&str], typed: &str) -> Said {
-    let mut child = Command::new(binary())
+/// A command that knows all peers of the cluster and the token.
+pub fn command(cluster: &Cluster, arguments: &[&str]) -> Command {
+    let mut command = Command::new(binary());
+    command
         .args(arguments)
-        .envs(variables.iter().copied())
         .env("QUORATE_ENDPOINTS", cluster.addresses().join(","))
         .env_remove("QUORATE_TOKEN_FILE")
-        .env("QUORATE_TOKEN", TOKEN)
+        .env("QUORATE_TOKEN", TOKEN);
+    command
+}
+
+/// As [`run`], in an environment that has these variables too.
+pub fn run_with(cluster: &Cluster, variables: &[(&str, &str)], arguments: &[&str], typed: &str) -> Said {
+    let mut child = command(cluster, arguments)
+        .envs(variables.iter().copied())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -15,6 +15,7 @@ pub mod disk;
 pub mod files;
 pub mod http;
 pub mod load;
+pub mod lossy;
 pub mod native;
 pub mod peer;
 pub mod ports;

@@ -339,7 +339,6 @@ async fn wrong_input_is_refused_with_a_clear_error_and_changes_nothing() {
     assert_eq!(state_of(&archive).await, before);
 
     dry_runs_change_nothing(&archive, &before).await;
-    a_failed_import_goes_on(&archive).await;
     phase("a vault whose directory is gone, or is another one, is not restored into");
     let marker = archive.vault.path().join(".quorate-vault");
     let hidden = archive.vault.path().join("hidden");
@@ -368,37 +367,6 @@ async fn dry_runs_change_nothing(archive: &Archive, before: &[Json]) {
         );
     }
     assert_eq!(state_of(archive).await, before);
-}
-
-async fn a_failed_import_goes_on(archive: &Archive) {
-    phase("an import that fails names what it committed, and goes on when it is run again");
-    let files = tempfile::tempdir().expect("a directory");
-    for number in 0..64 {
-        std::fs::write(files.path().join(format!("{number:02}")), format!("content {number}")).expect("written");
-    }
-    let wrong = files.path().join("a\nb");
-    std::fs::write(&wrong, b"x").expect("written");
-    archive.ok(&["collection", "create", INSTANCE, "imported"]).await;
-    let directory = files.path().to_str().expect("UTF-8");
-    let to = ["--collection", "imported", "--files-per-segment", "1"];
-    let import = [&["segment", "import", INSTANCE, directory][..], &to].concat();
-    cli::refused(&archive.cluster, &import, "", &["imported so far: 64 segments (", "run again"]).await;
-    std::fs::rename(&wrong, files.path().join("right")).expect("renamed");
-    let rest = archive.json(&import).await;
-    let count = |told: &Json, name: &str| told[name].as_str().map(str::to_owned).expect("a number");
-    assert_eq!(
-        (count(&rest, "files"), count(&rest, "present_files")),
-        ("1".to_owned(), "64".to_owned()),
-        "{rest}"
-    );
-    assert_eq!(archive.verified(INSTANCE, "imported").await.len(), 65);
-    let all = archive.json(&[&import[..], &["--again"]].concat()).await;
-    assert_eq!(
-        (count(&all, "files"), count(&all, "present_files")),
-        ("65".to_owned(), "0".to_owned()),
-        "{all}"
-    );
-    archive.ok(&["collection", "drop", INSTANCE, "imported", "--yes"]).await;
 }
 
 /// What could have changed: collections, snapshots and restores.
