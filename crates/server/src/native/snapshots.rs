@@ -12,7 +12,7 @@ use quorate_consensus::Node;
 use quorate_model::{ErrorCode, MetaError, Revision};
 use quorate_state_machine::command::Prepare;
 use quorate_state_machine::commands::clone_instance::CloneInstanceCall;
-use quorate_state_machine::commands::compact_snapshot::CompactSnapshotCall;
+use quorate_state_machine::commands::compact_snapshot::{CompactSnapshotCall, CompactSnapshotReply};
 use quorate_state_machine::commands::decouple_instance::DecoupleInstanceCall;
 use quorate_state_machine::commands::pin_snapshot::PinSnapshotCall;
 use quorate_state_machine::commands::{
@@ -82,6 +82,37 @@ fn is_settled(shown: &wire::Snapshot) -> bool {
         wire::SnapshotState::Committed => shown.segments > AWAITED_MANIFESTS || shown.manifests >= shown.segments,
         wire::SnapshotState::Pending => false,
         _ => true,
+    }
+}
+
+/// The job of a compaction that was decided at this revision. Whatever keeps this peer from showing the job is no failure of the call: the
+/// answer then says that it is planned, as every job is first, and who asks for it hears how far it is.
+pub(super) async fn started_compaction(node: &Node, revision: Revision, reply: &CompactSnapshotReply, info: &CallInfo) -> wire::Job {
+    // The command was answered by the leader: this peer may not have applied it yet.
+    let until = info.deadline.checked_sub(SNAPSHOT_RESERVE).unwrap_or(info.deadline);
+    if node.wait_revision(revision, until).await.is_err() {
+        return compaction(reply, wire::JobState::JobPlanning);
+    }
+    let request = wire::DescribeJobRequest {
+        job_id: reply.job,
+        ..wire::DescribeJobRequest::default()
+    };
+    match query(node, |reader| jobs::describe_job(reader, &request)) {
+        Ok(job) => job,
+        // A job is forgotten some days after its end, and its clone is compacted all the same.
+        Err(error) if error.code == ErrorCode::NotFound => compaction(reply, wire::JobState::JobCompleted),
+        Err(_) => compaction(reply, wire::JobState::JobPlanning),
+    }
+}
+
+/// What the decision alone tells of a compaction's job.
+fn compaction(reply: &CompactSnapshotReply, state: wire::JobState) -> wire::Job {
+    wire::Job {
+        job_id: reply.job,
+        kind: wire::JobKind::CompactClone as i32,
+        state: state as i32,
+        holds_files: reply.holds_files,
+        ..wire::Job::default()
     }
 }
 
@@ -262,34 +293,13 @@ impl wire::snapshots_server::Snapshots for SnapshotsService {
             let (revision, reply) = decide(&node, &command, &info).await?;
             if info.dry_run {
                 let planned = wire::Job {
-                    kind: wire::JobKind::CompactClone as i32,
-                    state: wire::JobState::JobPlanning as i32,
-                    holds_files: reply.holds_files,
-                    ..wire::Job::default()
+                    job_id: 0,
+                    ..compaction(&reply, wire::JobState::JobPlanning)
                 };
                 return Ok((revision, planned));
             }
-            // The command was answered by the leader: this peer may not have applied it yet.
-            node.wait_revision(revision, info.deadline).await?;
-            let request = wire::DescribeJobRequest {
-                job_id: reply.job,
-                ..wire::DescribeJobRequest::default()
-            };
-            let job = query(&node, |reader| jobs::describe_job(reader, &request));
-            match job {
-                // A job is forgotten some days after its end, and its clone is compacted all the same.
-                Err(error) if error.code == ErrorCode::NotFound => {
-                    let ended = wire::Job {
-                        job_id: reply.job,
-                        kind: wire::JobKind::CompactClone as i32,
-                        state: wire::JobState::JobCompleted as i32,
-                        holds_files: reply.holds_files,
-                        ..wire::Job::default()
-                    };
-                    Ok((revision, ended))
-                }
-                job => Ok((revision, job?)),
-            }
+            let job = started_compaction(&node, revision, &reply, &info).await;
+            Ok((revision, job))
         };
         self.calls.around(CompactSnapshot::NAME, request, work).await
     }

@@ -1,13 +1,17 @@
 //! The services of catalog, snapshots, jobs and workers at a peer in this process, most of it as HTTP and JSON: what they answer, and
 //! what they refuse with which words.
 
+use super::reply::CallInfo;
+use super::snapshots::started_compaction;
 use super::work::WorkService;
 use crate::doris::test_peers::{Answered, Peer, TOKEN};
 use crate::listener::Confidential;
 use axum::body::Body;
 use http::Request as HttpRequest;
+use quorate_model::Revision;
 use quorate_model::error::ErrorCode;
 use quorate_objects::{LocalPlace, Vault};
+use quorate_state_machine::commands::compact_snapshot::CompactSnapshotReply;
 use quorate_wire::quorate::v1 as wire;
 use quorate_wire::quorate::v1::work_server::Work as _;
 use serde_json::{Value as Json, json};
@@ -327,6 +331,30 @@ async fn jobs_that_are_not_there_are_not_found() {
     let told = refused(&peer, "POST", "/instances/i/compact", Some(json!({})), ErrorCode::InvalidArgument).await;
     assert!(told.contains("instance i is no clone"), "{told}");
     refused(&peer, "POST", "/instances/i/decouple", Some(json!({})), ErrorCode::InvalidArgument).await;
+}
+
+#[tokio::test]
+async fn a_compaction_that_is_decided_is_answered_though_this_peer_has_not_applied_it() {
+    let peer = Peer::alone().await;
+    let reply = CompactSnapshotReply { job: 7, holds_files: true };
+    let info = CallInfo {
+        request: None,
+        deadline: Instant::now(),
+        redirect: false,
+        min_revision: None,
+        dry_run: false,
+    };
+    let applied = peer.node().applied().revision;
+    for (revision, state) in [
+        (Revision(applied.0 + 1_000), wire::JobState::JobPlanning),
+        (applied, wire::JobState::JobCompleted),
+    ] {
+        let shown = started_compaction(peer.node(), revision, &reply, &info).await;
+        assert_eq!(
+            (shown.job_id, shown.kind(), shown.state(), shown.holds_files),
+            (7, wire::JobKind::CompactClone, state, true)
+        );
+    }
 }
 
 /// A request of a worker, with the token.
