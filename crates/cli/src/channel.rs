@@ -7,8 +7,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 use tonic::transport::{Channel, Endpoint};
 
-/// Longest wait for a connection to one peer.
+/// Longest wait for a connection to one peer, and for the TLS handshake on it after that.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// A silent connection is broken after two of these.
+const KEEP_ALIVE: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Args)]
 pub struct TlsArguments {
@@ -37,12 +39,38 @@ impl TlsArguments {
 pub async fn connect(address: &str, options: &TlsOptions) -> anyhow::Result<Channel> {
     let secured = address.starts_with(HTTPS);
     let uri = if secured { address.to_owned() } else { format!("http://{address}") };
-    let mut endpoint = Endpoint::from_shared(uri)?.connect_timeout(CONNECT_TIMEOUT);
+    let mut endpoint = Endpoint::from_shared(uri)?
+        .connect_timeout(CONNECT_TIMEOUT)
+        .http2_keep_alive_interval(KEEP_ALIVE)
+        .keep_alive_timeout(KEEP_ALIVE)
+        .keep_alive_while_idle(true);
     if secured {
-        endpoint = endpoint.tls_config(options.read()?)?;
+        // The limit above is TCP's: a peer that is paused would be waited for in the handshake without end.
+        endpoint = endpoint.tls_config(options.read()?.timeout(CONNECT_TIMEOUT))?;
     }
     endpoint.connect().await.map_err(|error| match tls::advice(&error) {
         Some(advice) => anyhow::anyhow!("{advice}"),
         None => anyhow::Error::new(error).context("cannot connect"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::TcpListener;
+
+    #[tokio::test]
+    async fn a_handshake_that_does_not_end_is_given_up() {
+        // The system accepts connections for it; nobody answers.
+        let silent = TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
+        let address = format!("{HTTPS}{}", silent.local_addr().expect("the socket is bound"));
+        // No certificate comes to be looked at.
+        let options = TlsOptions {
+            ca_file: Some("/dev/null".into()),
+            ..TlsOptions::default()
+        };
+        let connecting = tokio::time::timeout(30 * CONNECT_TIMEOUT, connect(&address, &options));
+        let error = connecting.await.expect("it ends by itself").expect_err("nobody answers");
+        assert!(format!("{error:#}").contains("TLS handshake timeout"), "{error:#}");
+    }
 }

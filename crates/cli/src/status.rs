@@ -15,6 +15,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+/// Longest wait for one peer, from connecting to its answer: the next one may be well.
+const PEER_TIMEOUT: Duration = Duration::from_secs(5);
+
 #[derive(Args)]
 pub struct StatusArguments {
     /// Any peer's public address, `https://` before it if it speaks TLS; several are tried in turn.
@@ -64,9 +67,14 @@ async fn fetch(endpoints: &[String], tls: &TlsOptions) -> anyhow::Result<StatusR
 }
 
 async fn fetch_one(address: &str, tls: &TlsOptions) -> anyhow::Result<StatusReply> {
+    let asked = tokio::time::timeout(PEER_TIMEOUT, ask(address, tls)).await;
+    asked.unwrap_or_else(|_| Err(anyhow::anyhow!("no answer within {} s", PEER_TIMEOUT.as_secs())))
+}
+
+async fn ask(address: &str, tls: &TlsOptions) -> anyhow::Result<StatusReply> {
     let channel = channel::connect(address, tls).await?;
     let mut request = tonic::Request::new(StatusRequest {});
-    request.set_timeout(Duration::from_secs(5));
+    request.set_timeout(PEER_TIMEOUT);
     let reply = AdminClient::new(channel).status(request).await;
     // With TLS 1.3 a peer that refuses our certificate says so in answer to the first call.
     let reply = reply.map_err(|status| anyhow::anyhow!("{}", tls::advice(&status).unwrap_or(status.message())))?;

@@ -19,7 +19,7 @@ pub struct ClientOptions {
     pub deadline: Duration,
     /// How long one try may take before another peer is asked. Default 2 s: several elections.
     pub attempt_timeout: Duration,
-    /// How long a TCP connection may take to open. Default 1 s.
+    /// How long a TCP connection may take to open, and the TLS handshake on it after that. Default 1 s.
     pub connect_timeout: Duration,
     /// First pause between tries; doubled each time. Default 10 ms.
     pub backoff_min: Duration,

@@ -5,12 +5,15 @@ use crate::error::ClientError;
 use crate::options::ClientOptions;
 use crate::tls::{HTTPS, chain};
 use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
 use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 
 /// Addresses a client may be given.
 const MAX_CONFIGURED_PEERS: usize = 64;
 /// Leaders learned from redirects beside the configured ones. A cluster has far fewer peers; the oldest makes room.
 const MAX_LEARNED_PEERS: usize = 16;
+/// A silent connection is broken after two of these: one to a machine that lost its power would be used until TCP gives it up.
+const KEEP_ALIVE: Duration = Duration::from_secs(2);
 
 /// A peer and the connection to it, which opens on first use and reopens by itself.
 #[derive(Clone, Debug)]
@@ -162,9 +165,16 @@ fn connect(address: &str, options: &ClientOptions, tls: Option<&ClientTlsConfig>
         |error: tonic::transport::Error| ClientError::unusable(format!("endpoint {address:?} cannot be used: {}", chain(&error)));
     let mut endpoint = Endpoint::from_shared(format!("{scheme}://{bare}")).map_err(unusable)?;
     if let Some(tls) = tls {
-        endpoint = endpoint.tls_config(tls.clone()).map_err(unusable)?;
+        // The limit below is TCP's: a peer that is paused would be waited for in the handshake without end.
+        let tls = tls.clone().timeout(options.connect_timeout);
+        endpoint = endpoint.tls_config(tls).map_err(unusable)?;
     }
-    let endpoint = endpoint.connect_timeout(options.connect_timeout).tcp_nodelay(true);
+    let endpoint = endpoint
+        .connect_timeout(options.connect_timeout)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(KEEP_ALIVE)
+        .keep_alive_timeout(KEEP_ALIVE)
+        .keep_alive_while_idle(true);
     let channel = match &options.connector {
         None => endpoint.connect_lazy(),
         Some(connector) => endpoint.connect_with_connector_lazy(connector.clone()),

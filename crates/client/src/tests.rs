@@ -2,8 +2,11 @@
 //! answers, and what must happen is waited for on a condition.
 
 use crate::fake_cluster::{FakeCluster, Step, unused_port};
-use crate::{Client, ClientError, ClientOptions, ErrorCode, Failure, Outcome, Read};
+use crate::{Client, ClientError, ClientOptions, ErrorCode, Failure, Outcome, Read, TlsOptions};
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
 /// A deadline that only a test that fails can meet.
 const NEVER: Duration = Duration::from_secs(60);
@@ -147,6 +150,61 @@ async fn a_peer_that_does_not_answer_is_left_for_another() {
         .await
         .expect("a read passes over the other one that hangs");
     assert_eq!(cluster.state().executed, 2);
+}
+
+#[tokio::test]
+async fn a_peer_that_does_not_finish_its_tls_handshake_is_left_in_time() {
+    // The system accepts connections for it; nobody answers.
+    let silent = TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
+    let address = silent.local_addr().expect("the socket is bound");
+    let options = ClientOptions {
+        // No certificate comes to be looked at.
+        tls: TlsOptions {
+            ca_file: Some("/dev/null".into()),
+            ..TlsOptions::default()
+        },
+        connect_timeout: Duration::from_millis(20),
+        deadline: Duration::from_secs(1),
+        ..quick()
+    };
+    let client = Client::open_with([format!("https://{address}")], options).expect("host:port");
+    let error = failed(client.status().await);
+    assert!(error.attempts() > 1, "the first try has waited for all of the time: {error}");
+}
+
+/// A way to a peer. Connections that are open when something is sent fall silent, as those to a machine that lost its power.
+async fn way_to(peer: String) -> (String, Arc<watch::Sender<()>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
+    let address = listener.local_addr().expect("the socket is bound").to_string();
+    let silences = Arc::new(watch::Sender::new(()));
+    let sender = silences.clone();
+    tokio::spawn(async move {
+        while let Ok((mut from, _)) = listener.accept().await {
+            let (mut silence, peer) = (sender.subscribe(), peer.clone());
+            tokio::spawn(async move {
+                let mut to = TcpStream::connect(peer).await.expect("the peer listens");
+                tokio::select! {
+                    _ = tokio::io::copy_bidirectional(&mut from, &mut to) => {}
+                    _ = silence.changed() => std::future::pending::<()>().await,
+                }
+            });
+        }
+    });
+    (address, silences)
+}
+
+#[tokio::test]
+async fn a_connection_that_has_fallen_silent_is_opened_anew() {
+    let cluster = FakeCluster::start(1).await;
+    let (address, silences) = way_to(cluster.address(0)).await;
+    let options = ClientOptions {
+        attempt_timeout: Duration::from_millis(100),
+        ..quick()
+    };
+    let client = Client::open_with([address], options).expect("host:port");
+    client.status().await.expect("nothing is silent yet");
+    silences.send_replace(());
+    client.status().await.expect("another connection is made");
 }
 
 #[tokio::test]

@@ -20,7 +20,8 @@ pub struct TlsOptions {
 }
 
 impl TlsOptions {
-    /// The files' contents, as tonic takes them. Errors name the file and the setting.
+    /// The files' contents, as tonic takes them. Errors name the file and the setting. A handshake has no limit of time unless whoever
+    /// connects sets one: tonic's limit for connecting ends with TCP.
     pub fn read(&self) -> Result<ClientTlsConfig, ClientError> {
         let Some(ca) = &self.ca_file else {
             let text = "an https:// endpoint needs the CA its certificate is signed by; set `ca_file` (--ca-file)";
