@@ -43,7 +43,7 @@ struct Trail {
     hops: u32,
     /// Some try may have taken effect.
     outcome: Outcome,
-    /// The leader did not answer: let the next peer forward, in case only we cannot reach it.
+    /// The last peer did not answer: let the next one forward, in case it led and only we cannot reach it.
     forward: bool,
     last: String,
 }
@@ -77,10 +77,11 @@ impl Caller {
                 return Err(trail.deadline(shape.wait));
             }
             let peer = self.peers.choose(shape.prefer);
+            let redirect = !trail.forward && !self.peers.avoids_leader();
             trail.attempts += 1;
-            let request = dress(message.clone(), &shape, self.options.token.as_deref(), budget, !trail.forward);
+            let request = dress(message.clone(), &shape, self.options.token.as_deref(), budget, redirect);
             let (verdict, text) = match tokio::time::timeout(budget, send(peer.channel.clone(), request)).await {
-                Ok(Ok(response)) => return Ok(self.answered(&shape, &peer, !trail.forward, response)),
+                Ok(Ok(response)) => return Ok(self.answered(&shape, &peer, redirect, response)),
                 Ok(Err(status)) => {
                     self.saw(status.metadata());
                     let text = match tls::advice(&status) {
@@ -156,6 +157,9 @@ impl Caller {
             return Ok(trail.hops.is_multiple_of(MAX_HOPS));
         }
         trail.forward = verdict.unreachable && shape.prefer == Prefer::Leader;
+        if verdict.unreachable {
+            self.peers.unreachable(&peer.address);
+        }
         self.peers.failed(&peer.address);
         // A connection refused costs nothing, so the first pass over the peers need not wait.
         let first_pass = verdict.unreachable && verdict.outcome == Outcome::NotApplied;

@@ -114,10 +114,15 @@ impl FakeCluster {
     /// Makes redirects name an address at which nobody listens. Keep the socket: it keeps the port from being reused.
     pub(crate) fn hide_leader(&self) -> TcpSocket {
         let socket = unused_port();
+        self.name_leader_at(socket.local_addr().expect("the socket is bound").to_string());
+        socket
+    }
+
+    /// Makes redirects name this address.
+    pub(crate) fn name_leader_at(&self, address: String) {
         let mut state = self.state();
         let leader = state.leader;
-        state.addresses[leader] = socket.local_addr().expect("the socket is bound").to_string();
-        socket
+        state.addresses[leader] = address;
     }
 
     /// Makes writes wait until `open_gate`.

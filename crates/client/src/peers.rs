@@ -6,12 +6,16 @@ use crate::options::ClientOptions;
 use crate::tls::{HTTPS, chain};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
+use tokio::time::Instant;
 use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 
 /// Addresses a client may be given.
 const MAX_CONFIGURED_PEERS: usize = 64;
 /// Leaders learned from redirects beside the configured ones. A cluster has far fewer peers; the oldest makes room.
 const MAX_LEARNED_PEERS: usize = 16;
+/// For how long a leader that could not be reached is avoided: its address may lead nowhere from here, and then each try of it
+/// costs a write all of `connect_timeout`.
+const AVOID_LEADER: Duration = Duration::from_secs(10);
 /// A silent connection is broken after two of these: one to a machine that lost its power would be used until TCP gives it up.
 const KEEP_ALIVE: Duration = Duration::from_secs(2);
 
@@ -35,9 +39,11 @@ pub(crate) enum Prefer {
 struct Known {
     configured: Vec<Peer>,
     learned: Vec<Peer>,
-    /// Index into `configured`: moves on when that peer fails.
-    current: usize,
+    /// Whom reads ask, and writes while no leader is known: when it fails, the one after it.
+    current: Peer,
     leader: Option<String>,
+    /// A leader that could not be reached, and until when it is avoided.
+    avoided: Option<(String, Instant)>,
 }
 
 /// All peers, shared by the clones of a client.
@@ -72,13 +78,14 @@ impl Peers {
             .iter()
             .map(|address| connect(address, options, tls.as_ref()))
             .collect::<Result<Vec<Peer>, _>>()?;
-        let current = random_below(configured.len());
+        let current = configured[random_below(configured.len())].clone();
         Ok(Peers {
             known: Mutex::new(Known {
                 configured,
                 learned: Vec::new(),
                 current,
                 leader: None,
+                avoided: None,
             }),
             options: options.clone(),
             tls,
@@ -93,23 +100,30 @@ impl Peers {
     pub(crate) fn choose(&self, prefer: Prefer) -> Peer {
         let known = self.lock();
         let leader = known.leader.as_deref().filter(|_| prefer == Prefer::Leader);
-        leader
-            .and_then(|address| known.find(address))
-            .unwrap_or(&known.configured[known.current])
-            .clone()
+        leader.and_then(|address| known.find(address)).unwrap_or(&known.current).clone()
     }
 
-    /// How many peers were given.
+    /// How many peers there are to ask.
     pub(crate) fn count(&self) -> u32 {
-        self.lock().configured.len() as u32
+        self.lock().candidates().count() as u32
     }
 
-    /// Remembers the leader; false if its address cannot be used, or is the one that sent us there.
+    /// Whether a peer that is asked to write should forward rather than name the leader: the one it would name could not be
+    /// reached just now.
+    pub(crate) fn avoids_leader(&self) -> bool {
+        let known = self.lock();
+        known.leader.is_none() && known.avoided.as_ref().is_some_and(|(_, until)| Instant::now() < *until)
+    }
+
+    /// Remembers the leader; false if its address cannot be used, is avoided, or is the one that sent us there.
     pub(crate) fn follow(&self, leader: &str, asked: &str) -> bool {
         if leader == asked {
             return false;
         }
         let mut known = self.lock();
+        if known.avoids(leader) {
+            return false;
+        }
         if known.find(leader).is_none() {
             let Ok(peer) = connect(leader, &self.options, self.tls.as_ref()) else {
                 return false;
@@ -131,21 +145,49 @@ impl Peers {
         }
     }
 
+    /// A peer did not answer at all: if it leads, writes go through others for a while.
+    pub(crate) fn unreachable(&self, address: &str) {
+        let mut known = self.lock();
+        if known.leader.as_deref() == Some(address) {
+            known.avoided = Some((address.to_owned(), Instant::now() + AVOID_LEADER));
+        }
+    }
+
     /// A peer could not help: ask the next one.
     pub(crate) fn failed(&self, address: &str) {
         let mut known = self.lock();
         if known.leader.as_deref() == Some(address) {
             known.leader = None;
         }
-        if known.configured[known.current].address == address {
-            known.current = (known.current + 1) % known.configured.len();
+        if known.current.address == address
+            && let Some(next) = known.after(address)
+        {
+            known.current = next;
         }
     }
 }
 
 impl Known {
+    /// Whom reads and writes may ask: the configured peers, and after them those that redirects named, who may be all that is left
+    /// of the cluster once the configured ones have been replaced.
+    fn candidates(&self) -> impl Iterator<Item = &Peer> {
+        self.configured.iter().chain(&self.learned)
+    }
+
     fn find(&self, address: &str) -> Option<&Peer> {
-        self.configured.iter().chain(&self.learned).find(|peer| peer.address == address)
+        self.candidates().find(|peer| peer.address == address)
+    }
+
+    /// The candidate after this one; after the last, or one that was forgotten, the first.
+    fn after(&self, address: &str) -> Option<Peer> {
+        let position = self.candidates().position(|peer| peer.address == address);
+        let next = position.and_then(|position| self.candidates().nth(position + 1));
+        next.or(self.configured.first()).cloned()
+    }
+
+    fn avoids(&self, address: &str) -> bool {
+        let avoided = self.avoided.as_ref();
+        avoided.is_some_and(|(leader, until)| leader == address && Instant::now() < *until)
     }
 }
 
@@ -207,6 +249,34 @@ mod tests {
         assert_eq!(peers.choose(Prefer::Leader).address, first);
         peers.failed(&first);
         assert_ne!(peers.choose(Prefer::Leader).address, first);
+    }
+
+    #[tokio::test]
+    async fn learned_peers_are_asked_after_the_configured_ones_and_a_leader_that_failed_is_one_of_them() {
+        let peers = peers(&["a:1"]).expect("host:port");
+        assert!(peers.follow("b:2", "a:1"));
+        assert!(peers.follow("c:3", "b:2"));
+        peers.failed("c:3");
+        for next in ["a:1", "b:2", "c:3", "a:1"] {
+            assert_eq!(peers.choose(Prefer::Current).address, next);
+            assert_eq!(peers.choose(Prefer::Leader).address, next);
+            peers.failed(next);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_leader_that_cannot_be_reached_is_not_followed_for_a_while() {
+        let peers = peers(&["a:1"]).expect("host:port");
+        assert!(peers.follow("b:2", "a:1") && !peers.avoids_leader());
+        for lost in ["a:1", "b:2"] {
+            peers.unreachable(lost);
+            peers.failed(lost);
+        }
+        assert!(peers.avoids_leader() && !peers.follow("b:2", "a:1"));
+        assert!(peers.follow("c:3", "a:1"), "another leader is followed");
+        assert!(!peers.avoids_leader());
+        peers.lock().avoided = Some(("b:2".to_owned(), Instant::now()));
+        assert!(peers.follow("b:2", "a:1"), "its time is over");
     }
 
     #[tokio::test]

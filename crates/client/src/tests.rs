@@ -4,6 +4,7 @@
 use crate::fake_cluster::{FakeCluster, Step, unused_port};
 use crate::{Client, ClientError, ClientOptions, ErrorCode, Failure, Outcome, Read, TlsOptions};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -62,6 +63,47 @@ async fn a_leader_that_cannot_be_reached_is_written_to_through_a_follower() {
     let state = cluster.state();
     assert_eq!((state.executed, state.calls[0]), (1, 0));
     assert!(state.forwarded >= 1);
+}
+
+/// An address at which every connection is closed as soon as it is open, and how many there were.
+async fn hangs_up() -> (String, Arc<AtomicU32>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
+    let address = listener.local_addr().expect("the socket is bound").to_string();
+    let connections = Arc::new(AtomicU32::new(0));
+    let counted = connections.clone();
+    tokio::spawn(async move {
+        while listener.accept().await.is_ok() {
+            counted.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    (address, connections)
+}
+
+#[tokio::test]
+async fn a_leader_that_cannot_be_reached_is_not_tried_at_every_write() {
+    let cluster = FakeCluster::start(2).await;
+    let (address, connections) = hangs_up().await;
+    cluster.name_leader_at(address);
+    let client = client_of(vec![cluster.address(1)]);
+    client.put("i", "k", "v").await.expect("the follower forwards");
+    let tried = connections.load(Ordering::Relaxed);
+    assert!(tried > 0, "the leader was looked for where the follower said");
+    for _ in 0..3 {
+        client.put("i", "k", "v").await.expect("the follower forwards");
+    }
+    assert_eq!(connections.load(Ordering::Relaxed), tried);
+    assert_eq!(cluster.state().executed, 4);
+}
+
+#[tokio::test]
+async fn a_leader_learned_from_a_redirect_answers_when_no_configured_peer_can() {
+    let cluster = FakeCluster::start(2).await;
+    let client = client_of(vec![cluster.address(1)]);
+    client.put("i", "k", "v").await.expect("the follower names the leader");
+    let before = cluster.state().calls[0];
+    cluster.script(1, std::iter::repeat_with(|| Step::Refuse(ErrorCode::NotReady)).take(1_000));
+    client.get("i", "k", Read::stale()).await.expect("the leader answers");
+    assert_eq!(cluster.state().calls[0], before + 1);
 }
 
 #[tokio::test]
