@@ -45,6 +45,8 @@ struct Trail {
     outcome: Outcome,
     /// The last peer did not answer: let the next one forward, in case it led and only we cannot reach it.
     forward: bool,
+    /// The error that a peer answered last; if none answered, what the last try met.
+    code: Option<ErrorCode>,
     last: String,
 }
 
@@ -66,6 +68,7 @@ impl Caller {
             hops: 0,
             outcome: Outcome::NotApplied,
             forward: false,
+            code: None,
             last: "nothing was sent".to_owned(),
         };
         loop {
@@ -146,7 +149,10 @@ impl Caller {
         if verdict.next == Next::Stop {
             return Err(trail.stop(verdict.code, text));
         }
-        trail.last = text;
+        // The last try is often cut short by the deadline: what was answered before says more.
+        if verdict.code.is_some() || trail.code.is_none() {
+            (trail.code, trail.last) = (verdict.code, text);
+        }
         if verdict.next == Next::SamePeer {
             return Ok(true);
         }
@@ -180,6 +186,7 @@ impl Trail {
         ClientError::new(
             Failure::Deadline {
                 deadline: wait,
+                code: self.code,
                 last: self.last.clone(),
             },
             self.outcome,

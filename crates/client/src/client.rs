@@ -313,6 +313,7 @@ impl Client {
     fn timed_out(&self, waiting: &str) -> ClientError {
         let failure = crate::error::Failure::Deadline {
             deadline: self.deadline,
+            code: None,
             last: waiting.to_owned(),
         };
         ClientError::new(failure, Outcome::NotApplied, 0)

@@ -12,9 +12,14 @@ pub enum Failure {
     /// A peer answered with a status that is not Quorate's: a proxy, a port of another service, a much older peer.
     #[error("answer not understood: {0}")]
     Foreign(String),
-    /// The deadline of the call passed; `last` is what the last try met.
+    /// The deadline of the call passed. `code` and `last` are the error that a peer answered last; if none answered, there is no
+    /// code, and `last` is what the last try met.
     #[error("no answer within {:.1} s; last: {last}", .deadline.as_secs_f64())]
-    Deadline { deadline: Duration, last: String },
+    Deadline {
+        deadline: Duration,
+        code: Option<ErrorCode>,
+        last: String,
+    },
     /// The client was given something it cannot work with; nothing was sent.
     #[error("{0}")]
     Unusable(String),
@@ -52,11 +57,12 @@ impl ClientError {
         self.outcome
     }
 
-    /// The cluster's error code, if a peer answered with one.
+    /// The cluster's error code, if a peer answered with one; at the deadline the last.
     pub fn code(&self) -> Option<ErrorCode> {
         match &self.failure {
             Failure::Refused { code, .. } => Some(*code),
-            _ => None,
+            Failure::Deadline { code, .. } => *code,
+            Failure::Foreign(_) | Failure::Unusable(_) => None,
         }
     }
 
@@ -81,6 +87,7 @@ mod tests {
     fn the_text_says_why_how_often_and_whether_the_write_can_have_happened() {
         let failure = Failure::Deadline {
             deadline: Duration::from_millis(1500),
+            code: None,
             last: "connection refused".to_owned(),
         };
         let unknown = ClientError::new(failure.clone(), Outcome::Unknown, 3);

@@ -176,6 +176,18 @@ async fn the_deadline_ends_a_call_and_says_whether_it_can_have_happened() {
 }
 
 #[tokio::test]
+async fn the_deadline_tells_what_a_peer_answered_last_whatever_became_of_the_last_try() {
+    let cluster = FakeCluster::start(1).await;
+    let client = client_of(cluster.addresses());
+    client.put("i", "k", "v").await.expect("nothing fails yet");
+    cluster.script(0, [Step::Refuse(ErrorCode::StorageFull), Step::Hang]);
+    let error = failed(client.with_deadline(Duration::from_millis(300)).put("i", "k", "w").await);
+    assert!(matches!(error.failure(), Failure::Deadline { .. }), "{error}");
+    assert_eq!((error.code(), error.attempts()), (Some(ErrorCode::StorageFull), 2));
+    assert!(error.to_string().contains(ErrorCode::StorageFull.row().advice), "{error}");
+}
+
+#[tokio::test]
 async fn a_peer_that_does_not_answer_is_left_for_another() {
     let cluster = FakeCluster::start(2).await;
     let options = ClientOptions {
