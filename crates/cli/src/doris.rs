@@ -1,7 +1,8 @@
 //! Calls of the Doris HTTP routes at any peer: the one API that has instances, clusters, nodes, vaults and keys.
 //!
 //! A write runs in a session of its own under one request id, so that trying it again at another peer, after a lost answer
-//! or the death of the leader, is the same write. What may be tried again is what the error table says.
+//! or the death of the leader, is the same write. What may be tried again is what the error table says. Calls begin at the endpoint
+//! that answered last, and none takes the time of those after it.
 
 use crate::channel::{self, TlsArguments};
 use anyhow::{Context, anyhow, bail};
@@ -9,8 +10,7 @@ use bytes::Bytes;
 use clap::Args;
 use http_body_util::{BodyExt, Full, Limited};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use quorate_client::TlsOptions;
-use quorate_client::tls;
+use quorate_client::{TlsOptions, is_decided_by_the_state, tls};
 use quorate_model::ErrorCode;
 use quorate_model::error::{ERROR_TABLE, ErrorRow, Outcome, RetryClass};
 use quorate_wire::quorate::v1::metadata_client::MetadataClient;
@@ -18,6 +18,8 @@ use quorate_wire::quorate::v1::{CloseSessionRequest, OpenSessionRequest};
 use serde_json::Value as Json;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 use tonic::body::Body;
@@ -27,9 +29,13 @@ use tower::{Service as _, ServiceExt as _};
 /// Pause before all endpoints are tried again: about as long as an election takes.
 pub(crate) const ROUND_PAUSE: Duration = Duration::from_millis(150);
 /// Longest wait for one peer: a peer that is paused accepts connections and says nothing.
-pub(crate) const TRY_TIMEOUT: Duration = Duration::from_secs(4);
+const TRY_TIMEOUT: Duration = Duration::from_secs(4);
 /// Bytes of a reply: the largest instance with all its nodes is far below.
 const MAX_REPLY_BYTES: usize = 64 << 20;
+/// Of a reply that is not a peer's: it may be a whole page.
+const MAX_SHOWN_CHARS: usize = 200;
+/// How a peer's refusal of a path begins that it does not have.
+const NO_ROUTE: &str = "there is no route ";
 
 #[derive(Clone, Args)]
 pub struct ConnectionArguments {
@@ -60,6 +66,8 @@ pub struct Connection {
     /// How long one command may take.
     timeout: Duration,
     pub(crate) deadline: Instant,
+    /// Position of the endpoint that answered last, to this connection or to one made anew of it.
+    first: Arc<AtomicUsize>,
 }
 
 /// A request over HTTP, the same at every try.
@@ -104,12 +112,15 @@ impl fmt::Display for InDoubt {
 /// What one try came to.
 enum Try {
     Answered(Answer),
-    /// The cluster said no: another try would hear the same.
+    /// The log said no, which is the answer of every try under the same request id.
+    Decided(anyhow::Error),
+    /// The peer said no, and another try would hear the same; but of an earlier one this says nothing. The peer may know other
+    /// tokens or routes than the one before, the session may be gone, or the peer prepared the same call otherwise, as it does
+    /// under other root keys, and so takes it for another one.
     Refused(anyhow::Error),
-    /// The cluster does not say what an earlier try came to: the session is gone; or the peer prepared the same call otherwise
-    /// than the one before, as it does under other root keys, and so takes it for another one.
-    Forgotten(anyhow::Error),
-    /// Nothing was changed by this try.
+    /// A peer answered that it cannot now, and what to do if that stays so. Nothing was changed by this try.
+    NotNow(anyhow::Error, &'static str),
+    /// No peer was reached.
     Failed(anyhow::Error),
     /// The write may have happened.
     Unknown(anyhow::Error),
@@ -137,6 +148,7 @@ impl Connection {
             token: token.trim().to_owned(),
             timeout: Duration::from_secs(arguments.timeout),
             deadline: Instant::now() + Duration::from_secs(arguments.timeout),
+            first: Arc::default(),
         })
     }
 
@@ -148,7 +160,28 @@ impl Connection {
             token: self.token.clone(),
             timeout: self.timeout,
             deadline: Instant::now() + self.timeout,
+            first: self.first.clone(),
         }
+    }
+
+    /// The endpoints, beginning with the one that answered last.
+    pub(crate) fn in_order(&self) -> impl Iterator<Item = &String> {
+        let first = self.first.load(Ordering::Relaxed).min(self.endpoints.len());
+        let (before, from) = self.endpoints.split_at(first);
+        from.iter().chain(before)
+    }
+
+    /// An endpoint answered: the next call begins there.
+    pub(crate) fn answered(&self, endpoint: &str) {
+        if let Some(position) = self.endpoints.iter().position(|known| known == endpoint) {
+            self.first.store(position, Ordering::Relaxed);
+        }
+    }
+
+    /// Until when one endpoint is waited for, of those that are left in this round.
+    pub(crate) fn try_until(&self, endpoints_left: usize) -> Instant {
+        let now = Instant::now();
+        now + share(self.deadline.saturating_duration_since(now), endpoints_left)
     }
 
     /// Reads through a route whose parameters travel in the query string.
@@ -206,38 +239,45 @@ impl Connection {
     /// Asks one peer after the other until one answers. With a session the request is a write, under that session's first number.
     pub(crate) async fn send(&self, outgoing: &Outgoing, session: Option<u64>) -> anyhow::Result<Answer> {
         let mut may_have_happened = false;
-        let mut failures;
         loop {
-            failures = Vec::new();
-            for endpoint in &self.endpoints {
-                match self.try_once(endpoint, outgoing, session).await {
-                    Try::Answered(answer) => return Ok(answer),
-                    // Under one request id a refusal is the answer of every try, so an earlier one has done nothing either;
-                    // unless the cluster no longer knows what it answered.
-                    Try::Forgotten(error) if may_have_happened => return Err(error.context(InDoubt)),
-                    Try::Forgotten(error) => return Err(error),
+            let mut round = Round::default();
+            for (asked, endpoint) in self.in_order().enumerate() {
+                let until = self.try_until(self.endpoints.len() - asked);
+                let error = match self.try_once(endpoint, outgoing, session, until).await {
+                    Try::Answered(answer) => {
+                        self.answered(endpoint);
+                        return Ok(answer);
+                    }
+                    Try::Decided(error) => {
+                        self.answered(endpoint);
+                        return Err(error);
+                    }
+                    Try::Refused(error) if may_have_happened => return Err(error.context(InDoubt)),
                     Try::Refused(error) => return Err(error),
-                    Try::Failed(error) => failures.push(format!("{endpoint}: {error:#}")),
+                    Try::NotNow(error, advice) => {
+                        round.advice = Some(advice);
+                        error
+                    }
+                    Try::Failed(error) => error,
                     Try::Unknown(error) => {
                         may_have_happened = session.is_some();
-                        failures.push(format!("{endpoint}: {error:#}"));
+                        error
                     }
-                }
+                };
+                round.failures.push(format!("{endpoint}: {error:#}"));
             }
             if Instant::now() + ROUND_PAUSE >= self.deadline {
-                break;
+                let error = anyhow!("no peer could do it in time ({})", round.failures());
+                return Err(match may_have_happened {
+                    true => error.context(InDoubt),
+                    false => error.context(format!("nothing was changed; {}", round.advice())),
+                });
             }
             tokio::time::sleep(ROUND_PAUSE).await;
         }
-        let error = anyhow!("no peer could answer ({})", failures.join("; "));
-        Err(match may_have_happened {
-            true => error.context(InDoubt),
-            false => error.context("nothing was changed; is the cluster running, and is --endpoint right? see `quorate status`"),
-        })
     }
 
-    async fn try_once(&self, endpoint: &str, outgoing: &Outgoing, session: Option<u64>) -> Try {
-        let until = self.deadline.min(Instant::now() + TRY_TIMEOUT);
+    async fn try_once(&self, endpoint: &str, outgoing: &Outgoing, session: Option<u64>, until: Instant) -> Try {
         let channel = match tokio::time::timeout_at(until, channel::connect(endpoint, &self.tls)).await {
             Ok(Ok(channel)) => channel,
             Ok(Err(error)) => return Try::Failed(error),
@@ -289,27 +329,37 @@ impl Connection {
         call: impl AsyncFn(Channel) -> Result<tonic::Response<T>, tonic::Status>,
     ) -> anyhow::Result<T> {
         loop {
-            let mut failures = Vec::new();
-            for endpoint in &self.endpoints {
-                let until = self.deadline.min(Instant::now() + TRY_TIMEOUT);
+            let mut round = Round::default();
+            for (asked, endpoint) in self.in_order().enumerate() {
+                let until = self.try_until(self.endpoints.len() - asked);
                 let attempt = async {
                     let channel = channel::connect(endpoint, &self.tls).await;
                     let channel = channel.map_err(|error| tonic::Status::unavailable(format!("{error:#}")))?;
                     call(channel).await
                 };
-                match tokio::time::timeout_at(until, attempt).await {
-                    Ok(Ok(reply)) => return Ok(reply.into_inner()),
-                    Ok(Err(status)) if status.code() == tonic::Code::Unauthenticated => bail!(WRONG_TOKEN),
-                    Ok(Err(status)) if is_final(&status) => bail!("{}", status.message()),
-                    Ok(Err(status)) => failures.push(format!("{endpoint}: {}", tls::advice(&status).unwrap_or(status.message()))),
-                    Err(_) => failures.push(format!("{endpoint}: no answer in time")),
+                let status = match tokio::time::timeout_at(until, attempt).await {
+                    Ok(Ok(reply)) => {
+                        self.answered(endpoint);
+                        return Ok(reply.into_inner());
+                    }
+                    Ok(Err(status)) => status,
+                    Err(_) => tonic::Status::deadline_exceeded("no answer in time"),
+                };
+                if status.code() == tonic::Code::Unauthenticated {
+                    bail!(WRONG_TOKEN);
                 }
+                let why = match row_of(&status) {
+                    Some(row) if row.retry == RetryClass::Never => bail!("{}", status.message()),
+                    Some(row) => {
+                        round.advice = Some(row.advice);
+                        without_advice(status.message(), row)
+                    }
+                    None => tls::advice(&status).unwrap_or(status.message()),
+                };
+                round.failures.push(format!("{endpoint}: {why}"));
             }
             if Instant::now() + ROUND_PAUSE >= self.deadline {
-                bail!(
-                    "no peer could {what} ({}); is the cluster running, and is --endpoint right?",
-                    failures.join("; ")
-                );
+                bail!("no peer could {what} ({}); {}", round.failures(), round.advice());
             }
             tokio::time::sleep(ROUND_PAUSE).await;
         }
@@ -317,9 +367,35 @@ impl Connection {
 }
 
 pub(crate) const WRONG_TOKEN: &str = "the cluster does not accept this token; check --token-file or QUORATE_TOKEN";
+/// What to do when nobody answers.
+const NO_ANSWER: &str = "is the cluster running, and is --endpoint right? see `quorate status`";
 
 /// Asks for a dry run, and says in a reply that it was one.
 const DRY_RUN: &str = "quorate-dry-run";
+
+/// What became of asking every endpoint once, if none could help.
+#[derive(Default)]
+struct Round {
+    failures: Vec<String>,
+    /// Of the last peer that answered.
+    advice: Option<&'static str>,
+}
+
+impl Round {
+    fn failures(&self) -> String {
+        self.failures.join("; ")
+    }
+
+    fn advice(&self) -> &'static str {
+        self.advice.unwrap_or(NO_ANSWER)
+    }
+}
+
+/// How long one endpoint is waited for: the others that are left keep their share of the time.
+fn share(left: Duration, endpoints_left: usize) -> Duration {
+    let shares = u32::try_from(endpoints_left.max(1)).unwrap_or(u32::MAX);
+    (left / shares).min(TRY_TIMEOUT)
+}
 
 struct Reply {
     status: u16,
@@ -392,28 +468,58 @@ fn verdict(reply: &Reply, dialect: Dialect) -> Try {
         });
     }
     if reply.status == 403 {
-        return Try::Refused(anyhow!(
-            "the cluster does not accept this token; check --token-file or QUORATE_TOKEN"
-        ));
+        return Try::Refused(anyhow!(WRONG_TOKEN));
     }
     let Some(row) = row_named(&reply.error) else {
-        return Try::Refused(anyhow!("{message} (HTTP {})", reply.status));
+        return of_a_stranger(reply, &message);
     };
     let error = anyhow!("{message} ({})", row.name);
+    // An older peer says of a route that it does not have what is said of an object that is not there.
+    let is_decided = is_decided_by_the_state(row.code) && !message.starts_with(NO_ROUTE);
     match (row.retry, reply.outcome.as_str()) {
-        _ if matches!(row.code, ErrorCode::SessionExpired | ErrorCode::RequestIdReused) => Try::Forgotten(error),
+        _ if matches!(row.code, ErrorCode::SessionExpired | ErrorCode::RequestIdReused) => Try::Refused(error),
         (RetryClass::SameRequestId, _) | (_, "unknown") => Try::Unknown(error),
-        (RetryClass::SamePeer | RetryClass::OtherPeer, _) => Try::Failed(error),
-        // The server's own text ends with the advice already unless it quotes upstream's words.
-        (RetryClass::Never, _) if message.ends_with(row.advice) => Try::Refused(error),
-        (RetryClass::Never, _) => Try::Refused(anyhow!("{message} ({}); {}", row.name, row.advice)),
+        // It is the cluster that has no room, and it does not get any while a command waits.
+        (RetryClass::SamePeer, _) if row.code == ErrorCode::StorageFull => Try::Refused(advised(&message, row)),
+        (RetryClass::SamePeer | RetryClass::OtherPeer, _) => {
+            let bare = without_advice(&message, row);
+            Try::NotNow(anyhow!("{bare} ({})", row.name), row.advice)
+        }
+        (RetryClass::Never, _) if is_decided => Try::Decided(advised(&message, row)),
+        (RetryClass::Never, _) => Try::Refused(advised(&message, row)),
     }
 }
 
-/// Whether every peer would say the same.
-fn is_final(status: &tonic::Status) -> bool {
+/// A reply that names no error of ours. A peer says of every call that failed what became of it; without a word of that, something
+/// on the way to the peer has answered. When it says that a server failed, the call may have got through.
+fn of_a_stranger(reply: &Reply, message: &str) -> Try {
+    let shown: String = message.chars().take(MAX_SHOWN_CHARS).collect();
+    let error = anyhow!("{shown} (HTTP {})", reply.status);
+    let got_through = reply.outcome == "unknown" || (reply.outcome.is_empty() && reply.status >= 500);
+    match got_through {
+        true => Try::Unknown(error),
+        false => Try::Refused(error),
+    }
+}
+
+/// A refusal with what to do. The server's own text ends with that already unless it quotes upstream's words.
+fn advised(message: &str, row: &ErrorRow) -> anyhow::Error {
+    match message.ends_with(row.advice) {
+        true => anyhow!("{message} ({})", row.name),
+        false => anyhow!("{message} ({}); {}", row.name, row.advice),
+    }
+}
+
+/// A peer's message without what to do, which is said once for all peers.
+fn without_advice<'a>(message: &'a str, row: &ErrorRow) -> &'a str {
+    let bare = message.strip_suffix(row.advice).and_then(|text| text.strip_suffix("; "));
+    bare.unwrap_or(message)
+}
+
+/// The row of the error that a peer named.
+pub(crate) fn row_of(status: &tonic::Status) -> Option<&'static ErrorRow> {
     let name = status.metadata().get("quorate-error").and_then(|value| value.to_str().ok());
-    name.and_then(row_named).is_some_and(|row| row.retry == RetryClass::Never)
+    name.and_then(row_named)
 }
 
 /// The error table's row of a name.
@@ -430,53 +536,6 @@ pub fn outcome_text(outcome: Outcome) -> &'static str {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn reply(status: u16, error: &str, outcome: &str, body: &str) -> Reply {
-        Reply {
-            status,
-            error: error.to_owned(),
-            outcome: outcome.to_owned(),
-            revision: "7".to_owned(),
-            was_dry_run: false,
-            body: Bytes::copy_from_slice(body.as_bytes()),
-        }
-    }
-
-    #[test]
-    fn replies_are_told_apart_by_what_may_be_tried_again() {
-        let kind = |reply: Reply| match verdict(&reply, Dialect::Doris) {
-            Try::Answered(_) => "answered",
-            Try::Refused(_) => "refused",
-            Try::Forgotten(_) => "forgotten",
-            Try::Failed(_) => "failed",
-            Try::Unknown(_) => "unknown",
-        };
-        let body = r#"{"code":"X","msg":"m"}"#;
-        assert_eq!(kind(reply(200, "", "", body)), "answered");
-        assert_eq!(kind(reply(403, "", "not_applied", "incorrect token")), "refused");
-        assert_eq!(kind(reply(409, "already_exists", "not_applied", body)), "refused");
-        assert_eq!(kind(reply(409, "session_expired", "not_applied", body)), "forgotten");
-        assert_eq!(kind(reply(503, "no_leader", "not_applied", body)), "failed");
-        assert_eq!(kind(reply(429, "too_many_requests", "not_applied", body)), "failed");
-        assert_eq!(kind(reply(503, "outcome_unknown", "unknown", body)), "unknown");
-        assert_eq!(kind(reply(500, "internal", "unknown", body)), "unknown");
-        assert_eq!(kind(reply(500, "of_the_future", "not_applied", body)), "refused");
-    }
-
-    #[test]
-    fn a_refusal_says_what_to_do_and_a_wrong_token_is_not_shown() {
-        let error = |reply: Reply| match verdict(&reply, Dialect::Doris) {
-            Try::Refused(error) => error.to_string(),
-            _ => panic!("not refused"),
-        };
-        let text = error(reply(404, "not_found", "not_applied", r#"{"msg":"instance not existed"}"#));
-        assert_eq!(
-            text,
-            "instance not existed (not_found); check the name; list the objects that exist"
-        );
-        let text = error(reply(403, "", "", "incorrect token, token=guess\n"));
-        assert!(!text.contains("guess"), "{text}");
-    }
-}
+pub(crate) mod fake_peer;
+#[cfg(test)]
+mod tests;

@@ -47,3 +47,4 @@ pub use options::{Answer, ClientOptions, ListPage, Read};
 pub use quorate_model::{ErrorCode, Outcome};
 pub use quorate_wire::quorate::v1::{Attribute, Finding, PeerStatus, StatusReply};
 pub use tls::TlsOptions;
+pub use verdict::is_decided_by_the_state;

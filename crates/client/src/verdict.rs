@@ -85,9 +85,9 @@ fn judge_answer(name: &str, status: &Status) -> Verdict {
     }
 }
 
-/// Refusals made while applying: they are stored with the request id, so they are also the answer to every earlier try.
+/// Whether a refusal is made while applying: such are stored with the request id, so they are also the answer to every earlier try.
 /// All others say something about the last try only.
-fn is_decided_by_the_state(code: ErrorCode) -> bool {
+pub fn is_decided_by_the_state(code: ErrorCode) -> bool {
     matches!(
         code,
         ErrorCode::NotFound | ErrorCode::AlreadyExists | ErrorCode::KeyMissing | ErrorCode::PreconditionFailed
