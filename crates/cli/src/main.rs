@@ -149,7 +149,7 @@ fn run(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Status(arguments) => return status::run(arguments),
         Verb::Worker(arguments) => return worker::run(arguments),
         Verb::Recover(arguments) => return recover::run(arguments),
-        Verb::Member(noun) => return against_cluster(noun, member::run),
+        Verb::Member(noun) => return with_outcome(noun, member::run),
         Verb::Instance(noun) => return with_outcome(noun, instance::run),
         Verb::Cluster(noun) => return against_cluster(noun, cluster::run),
         Verb::Node(noun) => return against_cluster(noun, node::run),

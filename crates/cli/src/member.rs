@@ -10,17 +10,21 @@ use clap::Subcommand;
 use quorate_model::ErrorCode;
 use quorate_wire::quorate::v1 as wire;
 use serde_json::{Value as Json, json};
+use std::process::ExitCode;
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// Longer than an election takes when a majority answers.
 const ELECTION: Duration = Duration::from_secs(2);
+/// The exit code when a new peer has joined and does not vote yet.
+const NOT_YET: u8 = 2;
 
 #[derive(Subcommand)]
 pub enum MemberVerb {
     /// List the members: who votes, who leads, who lags, who was heard from last and when.
     List,
-    /// Take in a peer that was started empty with `quorate serve --join`, and wait until it votes.
+    /// Take in a peer that was started empty with `quorate serve --join`, and wait until it votes. The exit code is 2 when it has joined
+    /// and does not vote within --timeout.
     Add {
         /// The peer's own peer address, `host:port`.
         address: String,
@@ -49,7 +53,8 @@ pub enum MemberVerb {
         confirm: ConfirmArguments,
     },
     /// Put a new peer in the place of a member, dead or alive: the new one joins and catches up, then the old one leaves.
-    /// Interrupted, it goes on when it is called again.
+    /// Interrupted, it goes on when it is called again. The exit code is 2 when the new one does not vote within --timeout; the old one
+    /// then stays.
     Replace {
         /// The id of the member that is to leave.
         #[arg(value_parser = clap::value_parser!(u64).range(1..))]
@@ -67,33 +72,50 @@ pub enum MemberVerb {
     },
 }
 
-pub async fn run(verb: MemberVerb, context: &Context) -> anyhow::Result<()> {
+pub async fn run(verb: MemberVerb, context: &Context) -> anyhow::Result<ExitCode> {
     if let MemberVerb::List = verb {
         let status = settled_status(&context.open_with_token_if_any()?).await?;
         output::show(&context.output, members(&status), sheet);
-        return Ok(());
+        return Ok(ExitCode::SUCCESS);
     }
     let connection = context.open()?;
-    let (sentence, data) = match verb {
-        MemberVerb::List => return Ok(()),
+    let done = match verb {
+        MemberVerb::List => return Ok(ExitCode::SUCCESS),
         MemberVerb::Add { address, replace, no_wait } => add(&connection, &address, replace, no_wait).await?,
         MemberVerb::Promote { id } => promote(&connection, id).await?,
         MemberVerb::Remove { id, force, confirm } => match remove(&connection, id, force, &confirm).await? {
             Some(done) => done,
-            None => return Ok(()),
+            None => return Ok(ExitCode::SUCCESS),
         },
         MemberVerb::Replace { id, address, confirm } => match replace(&connection, id, &address, &confirm).await? {
             Some(done) => done,
-            None => return Ok(()),
+            None => return Ok(ExitCode::SUCCESS),
         },
         MemberVerb::TransferLeader { to } => transfer_leader(&connection, to).await?,
     };
-    output::show(&context.output, data, |_| (sentence, Sheet::new([])));
-    Ok(())
+    output::show(&context.output, done.data, |_| (done.sentence, Sheet::new([])));
+    Ok(if done.is_over { ExitCode::SUCCESS } else { ExitCode::from(NOT_YET) })
 }
 
-/// What a change came to, for people and for programs.
-type Done = (String, Json);
+/// What a change came to.
+struct Done {
+    /// For people.
+    sentence: String,
+    /// For programs.
+    data: Json,
+    /// Nothing that was waited for is still to come.
+    is_over: bool,
+}
+
+impl Done {
+    fn over(sentence: String, data: Json) -> Done {
+        Done {
+            sentence,
+            data,
+            is_over: true,
+        }
+    }
+}
 
 async fn status(connection: &Connection) -> Result<wire::StatusReply, Refusal> {
     connection
@@ -138,8 +160,11 @@ async fn add(connection: &Connection, address: &str, replace: bool, no_wait: boo
         true => "it votes".to_owned(),
         false => "it is a learner and becomes a voter by itself when it has caught up; see `quorate member list`".to_owned(),
     };
-    let data = json!({"peer_id": peer.to_string(), "was_member": added.was_member, "voter": voter});
-    Ok((format!("Peer {peer} at {address} {joined}: {role}."), data))
+    Ok(Done {
+        sentence: format!("Peer {peer} at {address} {joined}: {role}."),
+        data: json!({"peer_id": peer.to_string(), "was_member": added.was_member, "voter": voter}),
+        is_over: voter || no_wait,
+    })
 }
 
 /// Adds the peer at `address`, and waits until it votes or the deadline has come; says whether it votes.
@@ -155,7 +180,12 @@ async fn join(connection: &Connection, address: &str, replace: bool, wait: bool)
         .await?;
     let mut told = None;
     loop {
-        let seen = progress(connection, added.peer_id).await?;
+        let seen = match progress(connection, added.peer_id).await {
+            Ok(seen) => seen,
+            // Time is over while nobody answered; it has joined all the same.
+            Err(refusal) if refusal.code.is_none() => None,
+            Err(refusal) => return Err(refusal.into()),
+        };
         if let Some((true, _)) = seen {
             return Ok((added, true));
         }
@@ -182,7 +212,8 @@ async fn promote(connection: &Connection, peer_id: u64) -> anyhow::Result<Done> 
         true => format!("Peer {peer_id} votes already."),
         false => format!("Peer {peer_id} votes now."),
     };
-    Ok((sentence, json!({"peer_id": peer_id.to_string(), "was_voter": reply.was_voter})))
+    let data = json!({"peer_id": peer_id.to_string(), "was_voter": reply.was_voter});
+    Ok(Done::over(sentence, data))
 }
 
 async fn ask_removal(connection: &Connection, peer_id: u64, dry_run: bool, force: bool) -> Result<wire::RemoveMemberReply, Refusal> {
@@ -213,10 +244,11 @@ async fn remove(connection: &Connection, id: u64, force: bool, confirm: &Confirm
     if !agreed {
         return Ok(None);
     }
-    take_out(connection, id, force).await?;
+    // Whoever reads the plan and answers takes none of the change's time.
+    take_out(&connection.anew(), id, force).await?;
     let data = json!({"removed_peer_id": id.to_string(), "voters": plan.voters_after});
     let sentence = format!("Peer {id} is removed; {} voters stay.", plan.voters_after);
-    Ok(Some((sentence, data)))
+    Ok(Some(Done::over(sentence, data)))
 }
 
 async fn take_out(connection: &Connection, id: u64, force: bool) -> anyhow::Result<()> {
@@ -240,20 +272,31 @@ async fn replace(connection: &Connection, id: u64, address: &str, confirm: &Conf
     if !confirm::agreed(confirm, &what)? {
         return Ok(None);
     }
-    let (added, voter) = join(connection, address, old.peer_address == address, true).await?;
+    // Whoever reads the plan and answers takes none of the change's time.
+    let (added, voter) = join(&connection.anew(), address, old.peer_address == address, true).await?;
     let new = added.peer_id;
     if new == id {
         bail!("the peer at {address} is peer {id} itself; start the new one empty, at another address or with --replace");
     }
     if !voter {
-        bail!("peer {new} has joined and has not caught up yet, and peer {id} stays; call this again to go on, or with a longer --timeout");
+        let sentence = format!(
+            "Peer {new} at {address} has joined and does not vote yet, and peer {id} stays; call this again to go on, or with a longer \
+             --timeout."
+        );
+        return Ok(Some(Done {
+            sentence,
+            data: json!({"removed_peer_id": null, "peer_id": new.to_string()}),
+            is_over: false,
+        }));
     }
     // Who takes the place of its own address has taken the old member out already.
-    if progress(connection, id).await?.is_some() {
-        take_out(connection, id, false).await?;
+    let connection = connection.anew();
+    if progress(&connection, id).await?.is_some() {
+        take_out(&connection, id, false).await?;
     }
     let data = json!({"removed_peer_id": id.to_string(), "peer_id": new.to_string()});
-    Ok(Some((format!("Peer {new} at {address} has taken the place of peer {id}."), data)))
+    let sentence = format!("Peer {new} at {address} has taken the place of peer {id}.");
+    Ok(Some(Done::over(sentence, data)))
 }
 
 async fn transfer_leader(connection: &Connection, to: Option<u64>) -> anyhow::Result<Done> {
@@ -270,7 +313,7 @@ async fn transfer_leader(connection: &Connection, to: Option<u64>) -> anyhow::Re
         );
     }
     let data = json!({"leader_id": reply.leader_id.to_string()});
-    Ok((format!("Peer {} leads now.", reply.leader_id), data))
+    Ok(Done::over(format!("Peer {} leads now.", reply.leader_id), data))
 }
 
 /// The members as JSON; the sheet is made from it.
@@ -340,4 +383,114 @@ fn sheet(data: &Json) -> (String, Sheet) {
         ]);
     }
     (sentence, sheet)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doris::fake_peer::{FakePeer, Said, connection};
+    use clap::Parser;
+
+    /// Time that only a test that fails uses up.
+    const LONG: Duration = Duration::from_secs(60);
+    /// Time that is used up, with a few looks in it.
+    const SHORT: Duration = Duration::from_millis(600);
+    /// What is left of the time when a plan is agreed to, and answers that take longer than that to come to an end.
+    const NEARLY_OVER: Duration = Duration::from_secs(2);
+    const ANSWERS_BEYOND: usize = 16;
+
+    #[derive(Parser)]
+    struct Typed {
+        #[command(flatten)]
+        confirm: ConfirmArguments,
+    }
+
+    fn yes() -> ConfirmArguments {
+        Typed::parse_from(["member", "--yes"]).confirm
+    }
+
+    fn joined() -> Said {
+        Said::message(&wire::AddMemberReply {
+            peer_id: 4,
+            was_member: false,
+        })
+    }
+
+    /// Peer 2 votes at b:5001, and peer 4 learns or votes at d:5001.
+    fn members(voter: bool) -> Said {
+        let peer = |peer_id: u64, address: &str, voter: bool| wire::PeerStatus {
+            peer_id,
+            peer_address: address.to_owned(),
+            voter,
+            ..Default::default()
+        };
+        Said::message(&wire::StatusReply {
+            peers: vec![peer(2, "b:5001", true), peer(4, "d:5001", voter)],
+            ..Default::default()
+        })
+    }
+
+    fn removed() -> Said {
+        Said::message(&wire::RemoveMemberReply::default())
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_joins_and_does_not_vote_in_time_is_not_the_end_of_the_addition() {
+        let peer = FakePeer::start([joined(), members(false)]).await;
+        let done = add(&connection(&[&peer.address], SHORT), "d:5001", false, false).await;
+        let done = done.expect("it has joined");
+        assert!(!done.is_over && done.sentence.contains("it is a learner"), "{}", done.sentence);
+        assert_eq!(done.data["voter"], false);
+
+        let peer = FakePeer::start([joined(), members(false)]).await;
+        let done = add(&connection(&[&peer.address], LONG), "d:5001", false, true).await;
+        assert!(done.expect("it has joined").is_over, "nobody waits for its vote");
+
+        let peer = FakePeer::start([joined(), members(false), members(true)]).await;
+        let done = add(&connection(&[&peer.address], LONG), "d:5001", false, false).await;
+        let done = done.expect("it has joined");
+        assert!(done.is_over && done.sentence.contains("it votes"), "{}", done.sentence);
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_joined_has_joined_also_if_nobody_tells_whether_it_votes() {
+        let peer = FakePeer::start([joined(), Said::status(ErrorCode::NotReady)]).await;
+        let done = add(&connection(&[&peer.address], SHORT), "d:5001", false, false).await;
+        assert!(!done.expect("it has joined").is_over);
+    }
+
+    #[tokio::test]
+    async fn a_member_stays_while_the_one_in_its_place_does_not_vote() {
+        let peer = FakePeer::start([members(false), joined(), members(false)]).await;
+        let done = replace(&connection(&[&peer.address], SHORT), 2, "d:5001", &yes()).await;
+        let done = done.expect("it has joined").expect("it was agreed to");
+        assert!(!done.is_over && done.sentence.contains("peer 2 stays"), "{}", done.sentence);
+        assert_eq!(done.data["removed_peer_id"], Json::Null);
+        assert!(!peer.calls().iter().any(|call| call.ends_with("/RemoveMember")));
+    }
+
+    #[tokio::test]
+    async fn a_removal_has_its_whole_time_once_it_is_agreed_to() {
+        let mut answers = vec![removed()];
+        answers.resize_with(1 + ANSWERS_BEYOND, || Said::status(ErrorCode::NoLeader));
+        answers.push(removed());
+        let peer = FakePeer::start(answers).await;
+        let mut connection = connection(&[&peer.address], LONG);
+        connection.deadline = Instant::now() + NEARLY_OVER;
+        let done = remove(&connection, 2, false, &yes()).await;
+        assert!(done.expect("there is time left").expect("it was agreed to").is_over);
+    }
+
+    #[tokio::test]
+    async fn a_replacement_has_its_whole_time_once_it_is_agreed_to() {
+        let mut answers = vec![members(false), joined()];
+        answers.resize_with(2 + ANSWERS_BEYOND, || members(false));
+        // It votes, peer 2 is still there, and is removed.
+        answers.extend([members(true), members(true), removed()]);
+        let peer = FakePeer::start(answers).await;
+        let mut connection = connection(&[&peer.address], LONG);
+        connection.deadline = Instant::now() + NEARLY_OVER;
+        let done = replace(&connection, 2, "d:5001", &yes()).await;
+        assert!(done.expect("there is time left").expect("it was agreed to").is_over);
+    }
 }
