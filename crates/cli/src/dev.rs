@@ -12,8 +12,10 @@ use clap::{Args, Subcommand};
 use quorate_server::config::WELL_KNOWN_TOKEN;
 use quorate_server::secrets::SecretBox;
 use serde::{Deserialize, Serialize};
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -311,8 +313,22 @@ fn signal(pid: u32, signal: rustix::process::Signal) {
 /// Whether `pid` is a peer that serves a data directory under `dir`: a pid alone may have been given to somebody else.
 fn is_our_peer(pid: u32, dir: &Path) -> bool {
     let command_line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    let command_line = String::from_utf8_lossy(&command_line);
-    command_line.contains("serve") && command_line.contains(&*dir.join("peer-").to_string_lossy())
+    serves_under(&command_line, dir)
+}
+
+/// Whether this is the command line of a peer whose data directory is `DIR/peer-<n>`, as [`peer_args`] makes them; each argument ends
+/// with a NUL. An editor that has a peer's log open names the same paths.
+fn serves_under(command_line: &[u8], dir: &Path) -> bool {
+    let mut arguments = command_line.split(|byte| *byte == 0).map(OsStr::from_bytes).skip(1);
+    if arguments.next() != Some(OsStr::new("serve")) {
+        return false;
+    }
+    let Some(data_dir) = arguments.skip_while(|argument| *argument != "--data-dir").nth(1).map(Path::new) else {
+        return false;
+    };
+    let name = data_dir.file_name().and_then(OsStr::to_str).unwrap_or_default();
+    let number = name.strip_prefix("peer-").map(str::parse::<u16>);
+    data_dir.parent() == Some(dir) && matches!(number, Some(Ok(_)))
 }
 
 /// Every process that serves a data directory under `dir`, also one that was started again by hand.
@@ -365,4 +381,48 @@ fn write_secret(path: &Path, secret: &str) -> anyhow::Result<()> {
     let mut file: File = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(path)?;
     writeln!(file, "{secret}")?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A command line as `/proc` has it.
+    fn line(arguments: &[&str]) -> Vec<u8> {
+        arguments.iter().flat_map(|argument| [argument.as_bytes(), b"\0"].concat()).collect()
+    }
+
+    #[test]
+    fn only_a_peer_of_the_directory_is_taken_for_one() {
+        let dir = Path::new("/home/me/quorate-dev");
+        let arguments = StartArguments {
+            dir: dir.to_owned(),
+            peers: 3,
+            base_port: 5000,
+            token: None,
+            detach: true,
+        };
+        for number in 1..=3 {
+            let started = peer_args(dir, &arguments, number);
+            let started: Vec<&str> = started.iter().map(String::as_str).collect();
+            assert!(serves_under(&line(&[&["/usr/bin/quorate"], &started[..]].concat()), dir));
+            assert!(!serves_under(&line(&[&["quorate"], &started[..]].concat()), Path::new("/home/me")));
+            assert!(!serves_under(&line(&[&["strace", "quorate"], &started[..]].concat()), dir));
+        }
+        for other in [
+            &[][..],
+            &["tail", "-f", "/home/me/quorate-dev/peer-1.log"],
+            &["vi", "/home/me/quorate-dev/peer-1.log", "serve"],
+            &["grep", "serve", "/home/me/quorate-dev/peer-1.log"],
+            &["grep", "serve", "--data-dir", "/home/me/quorate-dev/peer-1.log"],
+            &["quorate", "serve"],
+            &["quorate", "serve", "--data-dir"],
+            &["quorate", "serve", "--data-dir", "/home/me/quorate-dev/peer-1/copy"],
+            &["quorate", "serve", "--data-dir", "/home/me/quorate-dev/peer-one"],
+            &["quorate", "serve", "--data-dir", "/home/me/quorate-dev-2/peer-1"],
+            &["quorate", "status", "serve", "--data-dir", "/home/me/quorate-dev/peer-1"],
+        ] {
+            assert!(!serves_under(&line(other), dir), "{other:?}");
+        }
+    }
 }
