@@ -1,13 +1,29 @@
 //! The name somebody may have meant.
+//!
+//! Callers without a token come here: a comparison takes as many steps as the product of both lengths, so both are bounded.
+
+/// What is longer is no typo of a name.
+const MAX_WORD_CHARS: usize = 256;
 
 /// The candidate that is fewest edits away from `word`, if it is close enough to have been meant.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let close_enough = word.chars().count() / 3 + 1;
-    let distances = candidates.into_iter().map(|candidate| (distance(word, candidate), candidate));
-    distances
+    let comparable = candidates.into_iter().filter(|candidate| are_comparable(word, candidate));
+    comparable
+        .map(|candidate| (distance(word, candidate), candidate))
         .min()
-        .filter(|(distance, _)| *distance <= close_enough)
+        .filter(|(distance, _)| *distance <= close_enough(word.chars().count()))
         .map(|(_, candidate)| candidate)
+}
+
+/// Most edits by which a word of this length is a typo and not another word.
+fn close_enough(chars: usize) -> usize {
+    chars / 3 + 1
+}
+
+/// Whether a comparison is bounded, and may find the candidate close enough: it takes as many edits as the lengths differ.
+fn are_comparable(word: &str, candidate: &str) -> bool {
+    let (chars, others) = (word.chars().count(), candidate.chars().count());
+    chars <= MAX_WORD_CHARS && chars.abs_diff(others) <= close_enough(chars)
 }
 
 /// Insertions, deletions and replacements that make `left` into `right`.
@@ -51,5 +67,16 @@ mod tests {
         assert_eq!(nearest("datadir", keys), Some("data_dir"));
         assert_eq!(nearest("tokne", keys), Some("token"));
         assert_eq!(nearest("xyzzy_plugh", keys), None);
+    }
+
+    #[test]
+    fn long_words_are_not_compared() {
+        let longest = "a".repeat(MAX_WORD_CHARS);
+        assert_eq!(nearest(&longest[1..], [longest.as_str()]), Some(longest.as_str()));
+        // One letter more, and one edit away still.
+        let longer = format!("{longest}a");
+        assert_eq!(nearest(&longer, [longest.as_str()]), None);
+        assert!(!are_comparable("token", &longer), "a long candidate");
+        assert!(are_comparable("token", "tokens") && !are_comparable("token", "tok-en-file"));
     }
 }

@@ -404,4 +404,15 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn a_path_with_a_long_word_names_no_route() {
+        for (chars, expected) in [(100, Some("/api/v1/instances/{instance_id}/vault")), (1_000, None)] {
+            let path = format!("/api/v1/instances/{}/vult", "a".repeat(chars));
+            match find("GET", &path) {
+                Ok(Found::Nothing(nearest)) => assert_eq!(nearest, expected, "{chars}"),
+                other => panic!("{chars}: {other:?}"),
+            }
+        }
+    }
 }
