@@ -1,7 +1,7 @@
 //! The Admin API: every call of package `quorate.v1` as HTTP+JSON below `/api/v1`.
 //!
 //! ```text
-//! route --404, 405--> headers --400, 403--> body --413, 415--> message --400--> native service --> JSON
+//! route --404, 405--> headers --400, 403--> admission --429--> body --413, 415--> message --400--> native service --> JSON
 //! ```
 //!
 //! One line in [`routes`] makes a route of a native call. The request becomes the call's protobuf message by its descriptor
@@ -92,12 +92,11 @@ async fn answer(api: &Api, request: Request) -> Result<Reply, Reply> {
         Answer::Call { method, parameters } => (method, *parameters),
     };
     let headers = CallHeaders::of(&api.app, request.headers()).map_err(Reply::refused)?;
-    let has_json = is_json(&request);
-    let body = body::read(request, headers.deadline).await.map_err(Reply::refused)?;
-    if parameters == Parameters::Body && !body.is_empty() && !has_json {
-        return Err(Reply::wrong_content_type());
-    }
-    let body = body_of(resolved, parameters, body).map_err(Reply::refused)?;
+    let _permit = dispatch::admit(&api.services, method, &headers).map_err(Reply::refused)?;
+    let body = match parameters {
+        Parameters::Query => refuse_body(resolved, request, headers.deadline).await.map(|()| None)?,
+        Parameters::Body => body_of(resolved, request, headers.deadline).await?,
+    };
     let query = uri.query().unwrap_or_default();
     let message = message::build(&method.input(), &variables, query, body.as_deref()).map_err(Reply::refused)?;
     let deadline = headers.deadline;
@@ -123,27 +122,37 @@ fn is_json(request: &Request) -> bool {
     media_type.trim().eq_ignore_ascii_case("application/json")
 }
 
-/// The body a route takes, if it takes one. A body that would be ignored, or is missing, is a mistake worth telling.
-fn body_of(resolved: &Resolved, parameters: Parameters, body: Bytes) -> Result<Option<Bytes>, MetaError> {
-    match parameters {
-        Parameters::Query if body.is_empty() => Ok(None),
-        Parameters::Query => {
+/// A body that would be ignored is a mistake worth telling; nothing of it is kept.
+async fn refuse_body(resolved: &Resolved, request: Request, deadline: Deadline) -> Result<(), Reply> {
+    match body::read_up_to(0, request, deadline).await {
+        Ok(_) => Ok(()),
+        Err(error) if error.code == ErrorCode::TooLarge => {
             let message = format!(
                 "{} {} takes no body; its parameters are in the query",
                 resolved.route.method.name(),
                 resolved.route.path
             );
-            Err(MetaError::invalid(message))
+            Err(Reply::refused(MetaError::invalid(message)))
         }
-        Parameters::Body if !body.is_empty() => Ok(Some(body)),
-        Parameters::Body if resolved.needs_no_body() => Ok(None),
-        Parameters::Body => {
+        Err(error) => Err(Reply::refused(error)),
+    }
+}
+
+/// The body a route takes. That it is missing is worth telling, too.
+async fn body_of(resolved: &Resolved, request: Request, deadline: Deadline) -> Result<Option<Bytes>, Reply> {
+    let has_json = is_json(&request);
+    let body = body::read(request, deadline).await.map_err(Reply::refused)?;
+    match body.is_empty() {
+        false if has_json => Ok(Some(body)),
+        false => Err(Reply::wrong_content_type()),
+        true if resolved.needs_no_body() => Ok(None),
+        true => {
             let message = format!(
                 "{} {} takes a JSON object as its body and got none; send at least {{}}",
                 resolved.route.method.name(),
                 resolved.route.path
             );
-            Err(MetaError::new(ErrorCode::ParseError, message))
+            Err(Reply::refused(MetaError::new(ErrorCode::ParseError, message)))
         }
     }
 }

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-/// Body of one HTTP request: the largest create_instance is far smaller, an entry may be 8 MiB.
+/// Body of one HTTP request, message of one gRPC call: a command is at most 256 KiB, and as JSON a few times that.
 pub const MAX_BODY_BYTES: usize = 1 << 20;
+/// Message of a native call that takes no place among those in work, and perhaps no token: addresses and ids.
+pub const MAX_ADMIN_MESSAGE_BYTES: usize = 64 << 10;
 /// A message of a reply that is rendered as JSON where the call is served: no single row is larger, and a larger one takes
 /// milliseconds.
 pub const MAX_INLINE_REPLY_BYTES: usize = 256 << 10;
@@ -19,6 +21,8 @@ pub const MAX_PEER_MESSAGE_BYTES: usize = 9 << 20;
 pub const MAX_CONNECTIONS: usize = 10_000;
 /// A peer that may have fewer files open does not start: log, state, the other peers and workers need some hundreds.
 pub const MIN_OPEN_FILES: u64 = 1_024;
+/// Calls one HTTP/2 connection of the public port may have open: the 128 writes of a session, and as many reads beside them.
+pub const MAX_STREAMS: u32 = 256;
 /// First bytes of a connection must come within this time.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A silent HTTP/2 connection is asked whether it is still there after this long, and broken after as long again.

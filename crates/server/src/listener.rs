@@ -5,7 +5,7 @@
 
 use crate::app::App;
 use crate::doris_grpc::DorisService;
-use crate::limits::{DRAIN_TIMEOUT, HANDSHAKE_TIMEOUT, HTTP2_KEEP_ALIVE, MAX_BODY_BYTES};
+use crate::limits::{DRAIN_TIMEOUT, HANDSHAKE_TIMEOUT, HTTP2_KEEP_ALIVE, MAX_BODY_BYTES, MAX_STREAMS};
 use crate::native::{self, Services};
 use crate::tls::{self, PublicTls};
 use crate::{api, doris, doris_grpc, open_files, ops};
@@ -30,8 +30,6 @@ use tower::{Service, ServiceExt};
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// The first byte of a TLS connection; no HTTP request begins with it.
 const TLS_HANDSHAKE: u8 = 0x16;
-/// Calls one HTTP/2 connection may have open.
-const MAX_STREAMS: u32 = 1_024;
 
 /// Routes a request to the front end it belongs to.
 #[derive(Clone)]

@@ -1,4 +1,11 @@
 //! The native API, package `quorate.v1`, on the public port: as gRPC, and as HTTP+JSON through [`crate::api`].
+//!
+//! ```text
+//! path and headers --token, admission--> body --> service --> reply
+//! ```
+//!
+//! Token and place among the calls in work are asked for here ([`Services::admit`]), in front of all services: none of them asks again,
+//! and whoever is refused has no body kept for it.
 
 pub mod admin;
 pub mod call;
@@ -11,21 +18,27 @@ mod vaults;
 pub mod work;
 
 use crate::app::App;
+use crate::limits::{MAX_ADMIN_MESSAGE_BYTES, MAX_BODY_BYTES};
 use admin::AdminService;
 use catalog::CatalogService;
+use http::HeaderMap;
 use jobs::JobsService;
 use metadata::MetadataService;
+use quorate_model::MetaError;
 use quorate_wire::quorate::v1::admin_server::AdminServer;
 use quorate_wire::quorate::v1::catalog_server::CatalogServer;
 use quorate_wire::quorate::v1::jobs_server::JobsServer;
 use quorate_wire::quorate::v1::metadata_server::MetadataServer;
 use quorate_wire::quorate::v1::snapshots_server::SnapshotsServer;
 use quorate_wire::quorate::v1::work_server::WorkServer;
+use reply::{check_token, require_token, status};
 use snapshots::SnapshotsService;
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 use tonic::body::Body;
 use tower::Service as _;
 use work::WorkService;
@@ -33,11 +46,35 @@ use work::WorkService;
 /// What begins the path of every native call.
 pub const PATH_PREFIX: &str = "/quorate.v1.";
 
+/// Label in the metrics of gRPC calls that are refused before they reach their service, which counts them itself from there on.
+const REFUSED_CALL: &str = "native";
+
 type Reply = Pin<Box<dyn Future<Output = Result<http::Response<Body>, Infallible>> + Send>>;
 
-/// Every service of the package. A new one gets a field here and a line in [`Services::call`]; both front ends go through it.
+/// Who may make a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum TokenRule {
+    Anybody,
+    /// On loopback a caller may do without the token.
+    BeyondLoopback,
+    Always,
+}
+
+impl TokenRule {
+    /// `call` is `Service/Method`.
+    fn of(call: &str) -> TokenRule {
+        match call.split_once('/') {
+            Some(("Admin", "Status")) => TokenRule::Anybody,
+            Some(("Admin" | "Work", _)) => TokenRule::Always,
+            _ => TokenRule::BeyondLoopback,
+        }
+    }
+}
+
+/// Every service of the package. A new one gets a field here and a line in `call_admitted`; both front ends go through it.
 #[derive(Clone)]
 pub struct Services {
+    app: Arc<App>,
     metadata: MetadataServer<MetadataService>,
     admin: AdminServer<AdminService>,
     catalog: CatalogServer<CatalogService>,
@@ -49,18 +86,52 @@ pub struct Services {
 impl Services {
     pub fn new(app: &Arc<App>) -> Services {
         Services {
-            metadata: MetadataServer::new(MetadataService::new(app)),
-            admin: AdminServer::new(AdminService { app: app.clone() }),
-            catalog: CatalogServer::new(CatalogService::new(app)),
-            jobs: JobsServer::new(JobsService::new(app)),
-            snapshots: SnapshotsServer::new(SnapshotsService::new(app)),
-            work: WorkServer::new(WorkService::new(app)),
+            metadata: MetadataServer::new(MetadataService::new(app)).max_decoding_message_size(MAX_BODY_BYTES),
+            admin: AdminServer::new(AdminService { app: app.clone() }).max_decoding_message_size(MAX_ADMIN_MESSAGE_BYTES),
+            catalog: CatalogServer::new(CatalogService::new(app)).max_decoding_message_size(MAX_BODY_BYTES),
+            jobs: JobsServer::new(JobsService::new(app)).max_decoding_message_size(MAX_BODY_BYTES),
+            snapshots: SnapshotsServer::new(SnapshotsService::new(app)).max_decoding_message_size(MAX_BODY_BYTES),
+            work: WorkServer::new(WorkService::new(app)).max_decoding_message_size(MAX_BODY_BYTES),
+            app: app.clone(),
         }
     }
 
-    /// Serves a gRPC request whose path begins with [`PATH_PREFIX`]. One for a service that is not there is answered as
-    /// gRPC answers it.
+    /// Lets a call in by its path and headers: its token is right, and it has a place among the calls in work for as long as the
+    /// permit is kept. Calls of `Admin` need no place: who looks at an overloaded peer, or mends it, must get at it.
+    pub fn admit(&self, path: &str, headers: &HeaderMap) -> Result<Option<OwnedSemaphorePermit>, MetaError> {
+        let call = path.strip_prefix(PATH_PREFIX).unwrap_or_default();
+        match TokenRule::of(call) {
+            TokenRule::Anybody => {}
+            TokenRule::BeyondLoopback => check_token(&self.app, headers)?,
+            TokenRule::Always => require_token(&self.app, headers)?,
+        }
+        match call.starts_with("Admin/") {
+            true => Ok(None),
+            false => self.app.admit().map(Some),
+        }
+    }
+
+    /// Serves a gRPC request whose path begins with [`PATH_PREFIX`].
     pub fn call(&self, request: http::Request<Body>) -> Reply {
+        let started = Instant::now();
+        let permit = match self.admit(request.uri().path(), request.headers()) {
+            Ok(permit) => permit,
+            Err(error) => {
+                self.app.served(REFUSED_CALL, error.code.row().name, None, started);
+                let refused = status(&self.app, error).into_http();
+                return Box::pin(std::future::ready(Ok(refused)));
+            }
+        };
+        let reply = self.call_admitted(request);
+        Box::pin(async move {
+            let reply = reply.await;
+            drop(permit);
+            reply
+        })
+    }
+
+    /// The same for a call that is admitted. One for a service that is not there is answered as gRPC answers it.
+    pub(crate) fn call_admitted(&self, request: http::Request<Body>) -> Reply {
         let path = request.uri().path().strip_prefix(PATH_PREFIX).unwrap_or_default();
         match path.split('/').next().unwrap_or_default() {
             "Metadata" => self.metadata.clone().call(request),

@@ -17,6 +17,7 @@ use prost_reflect::{DynamicMessage, MethodDescriptor};
 use quorate_consensus::Deadline;
 use quorate_model::error::Outcome;
 use quorate_model::{ErrorCode, MetaError};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tonic::body::Body;
 use tonic::metadata::MetadataMap;
@@ -79,10 +80,19 @@ pub struct CallFailed {
     pub outcome: Outcome,
 }
 
-/// Calls a method of a native service.
+/// Lets a call of a method in before its body is read ([`Services::admit`]).
+pub fn admit(services: &Services, method: &MethodDescriptor, given: &CallHeaders) -> Result<Option<OwnedSemaphorePermit>, MetaError> {
+    services.admit(&path_of(method), &given.headers)
+}
+
+fn path_of(method: &MethodDescriptor) -> String {
+    format!("/{}/{}", method.parent_service().full_name(), method.name())
+}
+
+/// Calls a method of a native service, which has admitted the call.
 pub async fn call(services: &Services, method: &MethodDescriptor, message: &DynamicMessage, given: CallHeaders) -> Answered {
     let mut request = http::Request::new(Body::new(Full::new(frame(message))));
-    let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
+    let path = path_of(method);
     *request.method_mut() = http::Method::POST;
     *request.uri_mut() = path.parse().expect("names of protobuf are letters, digits, dots and underscores");
     let left = given.deadline.saturating_duration_since(Instant::now());
@@ -93,7 +103,7 @@ pub async fn call(services: &Services, method: &MethodDescriptor, message: &Dyna
     request
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    let Ok(response) = services.call(request).await;
+    let Ok(response) = services.call_admitted(request).await;
     let (parts, body) = response.into_parts();
     let mut headers = parts.headers;
     let body = match body.collect().await {

@@ -2,11 +2,15 @@
 
 use crate::api::reply::Reply;
 use crate::doris::test_peers::{Answered, Peer, TOKEN, cluster};
-use crate::limits::MAX_BODY_BYTES;
+use crate::limits::{MAX_BODY_BYTES, MAX_IN_FLIGHT};
 use axum::body::Body;
+use bytes::Bytes;
+use futures::{StreamExt as _, stream};
 use http::{Request, StatusCode};
 use quorate_model::{ErrorCode, MetaError};
 use serde_json::{Value as Json, json};
+use std::convert::Infallible;
+use std::pin::pin;
 
 /// A request with a JSON body, or none.
 fn request(method: &str, path: &str, body: Option<&Json>) -> Request<Body> {
@@ -403,6 +407,55 @@ async fn what_changes_the_cluster_needs_the_token_in_either_header() {
         request.headers_mut().insert(name, value.parse().expect("a header"));
         assert_eq!(ok(peer.send(request).await), json!({"was_voter": true}), "{name}");
     }
+}
+
+/// A request whose body begins so, and then neither goes on nor ends.
+fn unfinished(method: &str, path: &str, token: &str, beginning: &'static [u8]) -> Request<Body> {
+    let sent = Ok::<_, Infallible>(Bytes::from_static(beginning));
+    Request::builder()
+        .method(method)
+        .uri(path)
+        .header("quorate-token", token)
+        .header("quorate-deadline-ms", "500")
+        .body(Body::from_stream(stream::iter([sent]).chain(stream::pending())))
+        .expect("well-formed")
+}
+
+#[tokio::test]
+async fn a_call_has_its_place_or_its_refusal_before_its_body_is_read() {
+    let peer = with_instance().await;
+    let attribute = "/api/v1/instances/i/attributes/a";
+    let put = |token: &str| peer.send(unfinished("PUT", attribute, token, b""));
+    let wrong = put("wrong").await;
+    refused(
+        &wrong,
+        403,
+        ErrorCode::Unauthenticated,
+        "metadata quorate-token is absent or wrong",
+    );
+    let others: Vec<_> = (1..MAX_IN_FLIGHT).map(|_| peer.app.admit().expect("within the limit")).collect();
+    let mut waiting = pin!(put(TOKEN));
+    let until_all_are_taken = async {
+        while peer.app.admit().is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        _ = &mut waiting => panic!("it has no place while it waits for its body"),
+        () = until_all_are_taken => {}
+    }
+    let late = put(TOKEN).await;
+    assert_eq!((late.status.as_u16(), late.header("quorate-error")), (429, "too_many_requests"));
+    assert_eq!(waiting.await.header("quorate-error"), "deadline_exceeded");
+    drop(others);
+    let _all: Vec<_> = (0..MAX_IN_FLIGHT).map(|_| peer.app.admit().expect("all are given back")).collect();
+    let status = unfinished("GET", "/api/v1/status", TOKEN, b"x");
+    refused(
+        &peer.send(status).await,
+        400,
+        ErrorCode::InvalidArgument,
+        "GET /api/v1/status takes no body; its parameters are in the query",
+    );
 }
 
 #[tokio::test]

@@ -8,19 +8,24 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use quorate_consensus::Deadline;
 use quorate_model::{ErrorCode, MetaError};
 
-/// The whole body. One that says it is too long is refused before it is read.
+/// The whole body.
 pub async fn read(request: Request, deadline: Deadline) -> Result<Bytes, MetaError> {
+    read_up_to(MAX_BODY_BYTES, request, deadline).await
+}
+
+/// The whole body if it is no longer than this. One that says it is is refused before it is read.
+pub async fn read_up_to(max_bytes: usize, request: Request, deadline: Deadline) -> Result<Bytes, MetaError> {
     let announced = request
         .headers()
         .get(CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if announced.is_some_and(|bytes| bytes > MAX_BODY_BYTES as u64) {
-        return Err(too_long());
+    if announced.is_some_and(|bytes| bytes > max_bytes as u64) {
+        return Err(too_long(max_bytes));
     }
-    let collected = Limited::new(request.into_body(), MAX_BODY_BYTES).collect();
+    let collected = Limited::new(request.into_body(), max_bytes).collect();
     match tokio::time::timeout_at(deadline, collected).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_long()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_long(max_bytes)),
         Ok(Err(_)) => Err(MetaError::invalid("the request body broke off")),
         Err(_) => Err(MetaError::new(
             ErrorCode::DeadlineExceeded,
@@ -29,9 +34,9 @@ pub async fn read(request: Request, deadline: Deadline) -> Result<Bytes, MetaErr
     }
 }
 
-fn too_long() -> MetaError {
+fn too_long(max_bytes: usize) -> MetaError {
     MetaError::new(
         ErrorCode::TooLarge,
-        format!("the request body exceeds the limit of {MAX_BODY_BYTES} bytes"),
+        format!("the request body exceeds the limit of {max_bytes} bytes"),
     )
 }

@@ -1,7 +1,7 @@
-//! What surrounds every call of the native services: admission, token, request metadata, redirect, metrics; and the three shapes
-//! calls have: a write, a read, a page of a list.
+//! What surrounds every admitted call of the native services: request metadata, redirect, metrics; and the three shapes calls have:
+//! a write, a read, a page of a list.
 
-use super::reply::{CallInfo, DRY_RUN, call_info, check_redirect, check_token, request_id, require_token, response, status};
+use super::reply::{CallInfo, DRY_RUN, call_info, check_redirect, request_id, response, status};
 use crate::app::App;
 use quorate_consensus::{Deadline, Node};
 use quorate_model::{MetaError, Revision, mutant};
@@ -19,28 +19,18 @@ use tokio::time::Instant;
 use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status};
 
-/// Who may call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TokenRule {
-    /// On loopback a caller may do without the token.
-    BeyondLoopback,
-    Always,
-}
-
 /// The calls of one service at one peer.
 #[derive(Clone)]
 pub struct Calls {
     pub app: Arc<App>,
-    token: TokenRule,
     /// Whether its calls wait for something to happen.
     waits: bool,
 }
 
 impl Calls {
-    pub fn new(app: &Arc<App>, token: TokenRule) -> Calls {
+    pub fn new(app: &Arc<App>) -> Calls {
         Calls {
             app: app.clone(),
-            token,
             waits: false,
         }
     }
@@ -53,7 +43,7 @@ impl Calls {
         }
     }
 
-    /// Admission, metadata, metrics around one call.
+    /// Metadata and metrics around one call.
     pub async fn around<Req, Rep, Fut>(
         &self,
         call: &'static str,
@@ -67,12 +57,6 @@ impl Calls {
         let app = &self.app;
         let id = request_id(request.metadata()).ok().flatten();
         let result = async {
-            let _permit = app.admit().map_err(|error| status(app, error))?;
-            let allowed = match self.token {
-                TokenRule::BeyondLoopback => check_token(app, request.metadata()),
-                TokenRule::Always => require_token(app, request.metadata()),
-            };
-            allowed.map_err(|error| status(app, error))?;
             let info = call_info(app, request.metadata()).map_err(|error| status(app, error))?;
             check_redirect(app, &info)?;
             let node = app.node().map_err(|error| status(app, error))?.clone();

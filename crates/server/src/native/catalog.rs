@@ -1,6 +1,6 @@
 //! `quorate.v1.Catalog`: databases, collections, partitions and segments.
 
-use super::call::{Calls, TokenRule, at_one_revision, before_read};
+use super::call::{Calls, at_one_revision, before_read};
 use super::reply::CallInfo;
 use super::vaults::{described, vault_error};
 use crate::app::App;
@@ -26,7 +26,7 @@ pub struct CatalogService {
 impl CatalogService {
     pub fn new(app: &Arc<App>) -> CatalogService {
         CatalogService {
-            calls: Calls::new(app, TokenRule::BeyondLoopback),
+            calls: Calls::new(app),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! `quorate.v1.Jobs`: long work, for those who asked for it.
 
-use super::call::{Calls, TokenRule};
+use super::call::Calls;
 use crate::app::App;
 use quorate_state_machine::commands::CancelJob;
 use quorate_state_machine::queries::jobs;
@@ -16,7 +16,7 @@ pub struct JobsService {
 impl JobsService {
     pub fn new(app: &Arc<App>) -> JobsService {
         JobsService {
-            calls: Calls::new(app, TokenRule::BeyondLoopback),
+            calls: Calls::new(app),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! `quorate.v1.Metadata`: sessions and attributes.
 
-use super::call::{Calls, TokenRule, decide};
+use super::call::{Calls, decide};
 use crate::app::App;
 use quorate_state_machine::Reader;
 use quorate_state_machine::commands::{AppendAttributes, CloseSession, DeleteAttribute, Numbered, OpenSession, PutAttribute};
@@ -17,7 +17,7 @@ pub struct MetadataService {
 impl MetadataService {
     pub fn new(app: &Arc<App>) -> MetadataService {
         MetadataService {
-            calls: Calls::new(app, TokenRule::BeyondLoopback),
+            calls: Calls::new(app),
         }
     }
 }

@@ -3,6 +3,7 @@
 use crate::app::App;
 use crate::config::is_loopback;
 use crate::limits::MAX_DEADLINE;
+use http::HeaderMap;
 use quorate_consensus::Deadline;
 use quorate_model::{ErrorCode, MetaError, RequestId, Revision, SessionId};
 use std::time::Duration;
@@ -78,16 +79,16 @@ pub fn call_info(app: &App, metadata: &MetadataMap) -> Result<CallInfo, MetaErro
 }
 
 /// Beyond loopback a call needs the token, in metadata `quorate-token`; on loopback it may do without.
-pub fn check_token(app: &App, metadata: &MetadataMap) -> Result<(), MetaError> {
-    if metadata.get("quorate-token").is_none() && is_loopback(&app.config.listen) {
+pub fn check_token(app: &App, headers: &HeaderMap) -> Result<(), MetaError> {
+    if !headers.contains_key("quorate-token") && is_loopback(&app.config.listen) {
         return Ok(());
     }
-    require_token(app, metadata)
+    require_token(app, headers)
 }
 
 /// A call that needs the token wherever it comes from.
-pub fn require_token(app: &App, metadata: &MetadataMap) -> Result<(), MetaError> {
-    let given = metadata.get("quorate-token").map(|value| value.as_bytes());
+pub fn require_token(app: &App, headers: &HeaderMap) -> Result<(), MetaError> {
+    let given = headers.get("quorate-token").map(|value| value.as_bytes());
     if bool::from(given.unwrap_or_default().ct_eq(app.token.as_bytes())) {
         return Ok(());
     }

@@ -1,6 +1,6 @@
 //! `quorate.v1.Snapshots`: snapshots, restores and clones.
 
-use super::call::{Calls, TokenRule, before_read, decide, dry_run, query};
+use super::call::{Calls, before_read, decide, dry_run, query};
 use super::reply::{CallInfo, request_id};
 use super::vaults::check_access;
 use crate::app::App;
@@ -36,7 +36,7 @@ pub struct SnapshotsService {
 impl SnapshotsService {
     pub fn new(app: &Arc<App>) -> SnapshotsService {
         SnapshotsService {
-            calls: Calls::new(app, TokenRule::BeyondLoopback),
+            calls: Calls::new(app),
         }
     }
 }

@@ -4,21 +4,28 @@
 use super::reply::CallInfo;
 use super::snapshots::started_compaction;
 use super::work::WorkService;
+use super::{PATH_PREFIX, Services};
 use crate::doris::test_peers::{Answered, Peer, TOKEN};
+use crate::limits::{MAX_ADMIN_MESSAGE_BYTES, MAX_BODY_BYTES, MAX_IN_FLIGHT};
 use crate::listener::Confidential;
 use axum::body::Body;
-use http::Request as HttpRequest;
+use bytes::Bytes;
+use futures::{StreamExt as _, stream};
+use http::{HeaderMap, Request as HttpRequest};
 use quorate_model::Revision;
 use quorate_model::error::ErrorCode;
+use quorate_model::proto_json;
 use quorate_objects::{LocalPlace, Vault};
 use quorate_state_machine::commands::compact_snapshot::CompactSnapshotReply;
 use quorate_wire::quorate::v1 as wire;
 use quorate_wire::quorate::v1::work_server::Work as _;
 use serde_json::{Value as Json, json};
+use std::convert::Infallible;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tonic::Request;
+use tonic::body::Body as GrpcBody;
+use tonic::{Code, Request, Status};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -374,23 +381,79 @@ fn claim(wait_ms: u64) -> wire::ClaimTasksRequest {
 }
 
 #[tokio::test]
-async fn work_needs_the_token_even_on_loopback() {
+async fn every_call_but_status_needs_the_token_and_on_loopback_those_of_workers_and_members() {
+    let everywhere = Peer::alone_configured(|config| config.listen = "0.0.0.0:5000".to_owned()).await;
+    let loopback = Peer::alone().await;
+    let services = proto_json::descriptors().services();
+    for service in services.filter(|service| service.package_name() == "quorate.v1") {
+        for method in service.methods() {
+            let call = format!("{}/{}", service.name(), method.name());
+            let needs_token = |peer: &Peer| {
+                let admitted = Services::new(&peer.app).admit(&format!("{PATH_PREFIX}{call}"), &HeaderMap::new());
+                admitted.is_err_and(|error| error.code == ErrorCode::Unauthenticated)
+            };
+            assert_eq!(needs_token(&everywhere), call != "Admin/Status", "{call}");
+            let is_guarded = ["Admin", "Work"].contains(&service.name()) && call != "Admin/Status";
+            assert_eq!(needs_token(&loopback), is_guarded, "{call}");
+        }
+    }
+}
+
+/// A gRPC call that begins so, and then neither goes on nor ends.
+fn unfinished(call: &str, token: &str, beginning: &[u8]) -> HttpRequest<GrpcBody> {
+    let sent = Ok::<_, Infallible>(Bytes::copy_from_slice(beginning));
+    HttpRequest::post(format!("{PATH_PREFIX}{call}"))
+        .header("content-type", "application/grpc")
+        .header("quorate-token", token)
+        .body(GrpcBody::new(Body::from_stream(stream::iter([sent]).chain(stream::pending()))))
+        .expect("well-formed")
+}
+
+/// What a call is refused with as soon as it has begun.
+async fn refused_at_once(services: &Services, request: HttpRequest<GrpcBody>) -> Code {
+    let answered = tokio::time::timeout(PATIENCE, services.call(request)).await;
+    let Ok(response) = answered.expect("it waits for nothing more");
+    Status::from_header_map(response.headers()).expect("a status").code()
+}
+
+#[tokio::test]
+async fn a_call_has_its_place_or_its_refusal_before_its_message_is_read() {
     let peer = Peer::alone().await;
-    let service = WorkService::new(&peer.app);
-    let told = service.claim_tasks(Request::new(claim(0))).await.expect_err("no token");
-    assert_eq!(
-        told.metadata().get("quorate-error").and_then(|value| value.to_str().ok()),
-        Some("unauthenticated")
-    );
-    assert!(
-        service
-            .claim_tasks(work(claim(0)))
-            .await
-            .expect("answered")
-            .into_inner()
-            .tasks
-            .is_empty()
-    );
+    let services = Services::new(&peer.app);
+    let call = |token: &str| unfinished("Work/ClaimTasks", token, b"");
+    assert_eq!(refused_at_once(&services, call("wrong")).await, Code::Unauthenticated);
+    let others: Vec<_> = (1..MAX_IN_FLIGHT).map(|_| peer.app.admit().expect("within the limit")).collect();
+    let waiting = services.call(call(TOKEN));
+    assert_eq!(refused_at_once(&services, call(TOKEN)).await, Code::ResourceExhausted);
+    drop(waiting);
+    drop(others);
+    let _all: Vec<_> = (0..MAX_IN_FLIGHT).map(|_| peer.app.admit().expect("all are given back")).collect();
+    let status = HttpRequest::post(format!("{PATH_PREFIX}Admin/Status"))
+        .header("content-type", "application/grpc")
+        .body(GrpcBody::new(Body::from(&b"\0\0\0\0\0"[..])))
+        .expect("well-formed");
+    let Ok(response) = services.call(status).await;
+    assert!(!response.headers().contains_key("grpc-status"), "an error stands there");
+}
+
+#[tokio::test]
+async fn a_message_that_says_it_is_too_long_is_refused_before_it_is_read() {
+    let peer = Peer::alone().await;
+    let services = Services::new(&peer.app);
+    for (call, limit) in [
+        ("Admin/Status", MAX_ADMIN_MESSAGE_BYTES),
+        ("Metadata/PutAttribute", MAX_BODY_BYTES),
+        ("Catalog/CommitSegments", MAX_BODY_BYTES),
+        ("Snapshots/CreateSnapshot", MAX_BODY_BYTES),
+        ("Jobs/CancelJob", MAX_BODY_BYTES),
+        ("Work/CompleteTask", MAX_BODY_BYTES),
+    ] {
+        let length = u32::try_from(limit + 1).expect("far below 4 GiB");
+        let mut head = vec![0];
+        head.extend(length.to_be_bytes());
+        let told = refused_at_once(&services, unfinished(call, TOKEN, &head)).await;
+        assert_eq!(told, Code::OutOfRange, "{call}");
+    }
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! `quorate.v1.Work`: what worker processes ask for. They read and write the data of all instances, so they need the token
 //! wherever they are.
 
-use super::call::{Calls, TokenRule, before_read, decide, query};
+use super::call::{Calls, before_read, decide, query};
 use super::reply::CallInfo;
 use super::vaults::{described, vault_error};
 use crate::app::App;
@@ -34,7 +34,7 @@ pub struct WorkService {
 impl WorkService {
     pub fn new(app: &Arc<App>) -> WorkService {
         WorkService {
-            calls: Calls::new(app, TokenRule::Always),
+            calls: Calls::new(app),
         }
     }
 }
