@@ -19,6 +19,11 @@ use quorate_state_machine::queries::{QueryError, stored_records};
 use serde_json::Value as Json;
 use std::convert::identity;
 
+/// Bytes of a key that is drawn: upstream's longest have two texts of a kilobyte.
+const MAX_DRAWN_BYTES: usize = 4 << 10;
+/// Fields of one: upstream's have no more than ten. A picture is as large as the product of both.
+const MAX_DRAWN_FIELDS: usize = 64;
+
 /// Explains a key.
 pub fn decode_key(call: Call) -> BoxFuture<'static, Result<Success, MetaError>> {
     Box::pin(async move {
@@ -26,10 +31,11 @@ pub fn decode_key(call: Call) -> BoxFuture<'static, Result<Success, MetaError>> 
         if key.is_empty() {
             return Err(MetaError::invalid("no key to decode"));
         }
-        let Some(fields) = from_hex(&key).and_then(|key| decode(&key)) else {
+        let bytes = from_hex(&key).unwrap_or_default();
+        let Some(fields) = decode(&bytes) else {
             return Err(MetaError::invalid(format!("failed to decode key, key={key}")));
         };
-        Ok(text(call.node.applied().revision, draw(&fields, &key, style(&call.query))))
+        Ok(text(call.node.applied().revision, picture_of(&bytes, &fields, &key, &call.query)?))
     })
 }
 
@@ -39,8 +45,8 @@ pub fn encode_key(call: Call) -> BoxFuture<'static, Result<Success, MetaError>> 
         let key = key_of(&call.query)?;
         let fields = decode(&key).ok_or_else(|| MetaError::internal("a key that was encoded here does not decode"))?;
         let escaped: String = key.iter().map(|byte| format!("\\x{byte:02x}")).collect();
-        let shown = format!("{}{escaped}\n", draw(&fields, &hex(&key), style(&call.query)));
-        Ok(text(call.node.applied().revision, shown))
+        let picture = picture_of(&key, &fields, &hex(&key), &call.query)?;
+        Ok(text(call.node.applied().revision, format!("{picture}{escaped}\n")))
     })
 }
 
@@ -78,6 +84,17 @@ pub fn show_meta_ranges(_: Call) -> BoxFuture<'static, Result<Success, MetaError
 /// A reply without envelope. The routes of this module have the form that shows it so.
 fn text(revision: Revision, text: String) -> Success {
     success(revision, Json::String(text).into())
+}
+
+/// The picture of a key under its text `shown`, unless it would be too large.
+fn picture_of(key: &[u8], fields: &[(usize, Field)], shown: &str, query: &QueryString) -> Result<String, MetaError> {
+    let (bytes, count) = (key.len(), fields.len());
+    if bytes > MAX_DRAWN_BYTES || count > MAX_DRAWN_FIELDS {
+        return Err(MetaError::invalid(format!(
+            "the key has {bytes} bytes and {count} fields, limits {MAX_DRAWN_BYTES} and {MAX_DRAWN_FIELDS}; no kind of key needs more"
+        )));
+    }
+    Ok(draw(fields, shown, style(query)))
 }
 
 fn style(query: &QueryString) -> Style {

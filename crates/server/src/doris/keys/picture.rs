@@ -1,6 +1,7 @@
 //! Pictures of keys: a line for each field, pointing at where it begins in the hex text (spec/doris-http.md 14.4).
 
 use super::codec::Field;
+use std::iter::repeat_n;
 
 /// What lines are drawn with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,29 +36,27 @@ impl Style {
     }
 }
 
-/// Lines for fields at their positions in bytes, then the key as it was given. Every line is ended.
+/// Lines for fields at their positions in bytes, which ascend, then the key as it was given. Every line is ended.
 pub fn draw(fields: &[(usize, Field)], key: &str, style: Style) -> String {
     let marks = style.marks();
     // A byte is two digits.
-    let columns: Vec<usize> = fields.iter().map(|(position, _)| 2 * position).collect();
-    let width = columns.last().map_or(0, |last| last + 2);
+    let column = |position: usize| 2 * position;
+    let width = fields.last().map_or(0, |(last, _)| column(*last) + 2);
     let mut picture = String::new();
-    for (number, (_, field)) in fields.iter().enumerate() {
-        let own = columns[number];
-        let line = (0..width).map(|column| match column {
-            column if column == own => marks.corner,
-            column if column > own => marks.dash,
-            column if columns[..number].contains(&column) => marks.bar,
-            _ => ' ',
-        });
-        picture.extend(line);
+    // A bar for each field so far, and how many columns these take.
+    let (mut bars, mut drawn) = (String::new(), 0);
+    for (number, (position, field)) in fields.iter().enumerate() {
+        let own = column(*position);
+        bars.extend(repeat_n(' ', own - drawn));
+        picture.push_str(&bars);
+        picture.push(marks.corner);
+        picture.extend(repeat_n(marks.dash, width - own - 1));
         picture.push_str(&format!(" {number}. {}\n", field.shown()));
+        bars.push(marks.bar);
+        drawn = own + 1;
     }
-    for mark in [marks.bar, marks.arrow] {
-        picture.extend((0..width).map(|column| if columns.contains(&column) { mark } else { ' ' }));
-        picture.push('\n');
-    }
-    picture.push_str(key);
-    picture.push('\n');
+    bars.extend(repeat_n(' ', width - drawn));
+    let arrows = bars.replace(marks.bar, &marks.arrow.to_string());
+    picture.push_str(&format!("{bars}\n{arrows}\n{key}\n"));
     picture
 }

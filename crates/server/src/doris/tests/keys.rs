@@ -89,6 +89,25 @@ async fn what_is_no_key_is_refused() {
 }
 
 #[tokio::test]
+async fn a_key_is_drawn_up_to_a_length_and_a_number_of_fields() {
+    let peer = Peer::alone().await;
+    let with_fields = |count: usize| format!("01{}", "100001".repeat(count - 1));
+    let with_bytes = |count: usize| format!("0110{}0001", "61".repeat(count - 4));
+    for (key, bytes, fields) in [(with_fields(64), 190, 64), (with_bytes(4_096), 4_096, 2)] {
+        let explained = peer.ok(&format!("decode_key?key={key}"), "").await;
+        assert_eq!(explained.body.lines().count(), fields + 4, "{bytes} bytes");
+    }
+    for (key, bytes, fields) in [(with_fields(65), 193, 65), (with_bytes(4_097), 4_097, 2)] {
+        let answered = peer.call(&format!("decode_key?key={key}"), "").await;
+        let message = format!("the key has {bytes} bytes and {fields} fields, limits 4096 and 64; no kind of key needs more");
+        assert_eq!((answered.status, answered.body), (INVALID.0, reply(INVALID.1, &message)));
+    }
+    let long = "i".repeat(4_096);
+    let built = peer.call(&format!("encode_key?key_type=InstanceKey&instance_id={long}"), "").await;
+    assert_eq!(built.status, INVALID.0, "{}", built.body);
+}
+
+#[tokio::test]
 async fn values_are_shown_with_their_secrets_encrypted() {
     let peer = Peer::alone().await;
     let store = r#"{"ak":"an-ak","sk":"very-secret","bucket":"b","prefix":"p","endpoint":"e","external_endpoint":"x","region":"r","provider":"S3"}"#;
