@@ -3,13 +3,17 @@
 //! The first bytes of a connection tell TLS from plain ([`crate::tls`]), the next HTTP/1.1 from HTTP/2; the path tells gRPC services from HTTP routes. gRPC calls
 //! skip the HTTP router: they are the hot path.
 
+mod begun;
+
 use crate::app::App;
 use crate::doris_grpc::DorisService;
 use crate::limits::{DRAIN_TIMEOUT, HANDSHAKE_TIMEOUT, HTTP2_KEEP_ALIVE, MAX_BODY_BYTES, MAX_STREAMS};
 use crate::native::{self, Services};
+use crate::peer::refusals::Refusals;
 use crate::tls::{self, PublicTls};
 use crate::{api, doris, doris_grpc, open_files, ops};
 use axum::body::Body;
+use begun::Begun;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -21,12 +25,12 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tower::{Service, ServiceExt};
 
-/// Headers of an HTTP/1.1 request must be complete within this time.
+/// It must be known within this time whether a connection is HTTP/2, and then headers of an HTTP/1.1 request must be complete.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// The first byte of a TLS connection; no HTTP request begins with it.
 const TLS_HANDSHAKE: u8 = 0x16;
@@ -107,11 +111,7 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, tls: Option<Arc<PublicT
     let graceful = GracefulShutdown::new();
     let limit = open_files::connections();
     let connections = Arc::new(Semaphore::new(limit));
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
-    let http2 = &mut builder.http2();
-    http2.timer(TokioTimer::new()).max_concurrent_streams(MAX_STREAMS);
-    http2.keep_alive_interval(HTTP2_KEEP_ALIVE).keep_alive_timeout(HTTP2_KEEP_ALIVE);
+    let (builder, refused) = (builder(), Refusals::default());
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -126,7 +126,10 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, tls: Option<Arc<PublicT
             }
         };
         let Ok(permit) = connections.clone().try_acquire_owned() else {
-            tracing::warn!(limit, "a connection was closed: too many are open");
+            // All of them are one event, wherever they come from.
+            if let Some(untold) = refused.note(&app.config.listen, "too many connections") {
+                tracing::warn!(from = %remote.ip(), limit, untold, "a connection was closed: too many are open");
+            }
             continue;
         };
         if let Err(error) = stream.set_nodelay(true) {
@@ -138,7 +141,7 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, tls: Option<Arc<PublicT
         front.remote = remote.ip();
         tokio::spawn(async move {
             let served = match tls {
-                None => serve_plain(&builder, stream, front, watcher).await,
+                None => serve_stream(&builder, stream, front, watcher).await,
                 Some(tls) => serve_with_tls(&tls, &builder, stream, front, watcher).await,
             };
             if let Err(error) = served {
@@ -157,17 +160,22 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, tls: Option<Arc<PublicT
 type Builder = auto::Builder<TokioExecutor>;
 type Served = Result<(), Box<dyn std::error::Error + Send + Sync>>;
 
+fn builder() -> Builder {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+    let http2 = &mut builder.http2();
+    http2.timer(TokioTimer::new()).max_concurrent_streams(MAX_STREAMS);
+    http2.keep_alive_interval(HTTP2_KEEP_ALIVE).keep_alive_timeout(HTTP2_KEEP_ALIVE);
+    builder
+}
+
+/// Whoever connects must also speak: until it is known which HTTP that is, nothing else limits how long a connection is held.
 async fn serve_stream<S>(builder: &Builder, stream: S, front: Front, watcher: Watcher) -> Served
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    watcher.watch(builder.serve_connection(TokioIo::new(stream), front)).await
-}
-
-/// Whoever connects must also speak: until the first byte nothing else limits how long a connection is held.
-async fn serve_plain(builder: &Builder, stream: TcpStream, front: Front, watcher: Watcher) -> Served {
-    tokio::time::timeout(HEADER_TIMEOUT, stream.peek(&mut [0])).await??;
-    serve_stream(builder, stream, front, watcher).await
+    let begun = tokio::time::timeout(HEADER_TIMEOUT, Begun::read(stream)).await??;
+    watcher.watch(builder.serve_connection(TokioIo::new(begun), front)).await
 }
 
 /// What a caller without TLS is told by a port that speaks nothing else. An HTTP/2 caller at least sees that this is not it.
@@ -186,8 +194,51 @@ async fn serve_with_tls(public: &PublicTls, builder: &Builder, mut stream: TcpSt
             return Ok(());
         }
     }
-    let mut stream = BufReader::new(tls::accept(&public.acceptor, stream).await?);
-    tokio::time::timeout(HEADER_TIMEOUT, stream.fill_buf()).await??;
+    let stream = tls::accept(&public.acceptor, stream).await?;
     front.secured = true;
     serve_stream(builder, stream, front, watcher).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doris::test_peers::Peer;
+    use tokio::io::AsyncReadExt as _;
+
+    /// The front of a peer, and what its connections are watched by.
+    fn front() -> (Front, GracefulShutdown) {
+        (Front::new(Peer::homeless().app.clone()), GracefulShutdown::new())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_stops_within_the_first_bytes_is_hung_up_on() {
+        let (front, graceful) = front();
+        for first in ["", "P", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r"] {
+            let (mut caller, stream) = tokio::io::duplex(4_096);
+            caller.write_all(first.as_bytes()).await.expect("written");
+            let builder = builder();
+            let serving = serve_stream(&builder, stream, front.clone(), graceful.watcher());
+            let served = tokio::time::timeout(2 * HEADER_TIMEOUT, serving).await;
+            assert!(served.expect("it is not held any longer").is_err(), "{first:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_begins_like_http_2_and_goes_on_is_served() {
+        let (front, graceful) = front();
+        let (mut caller, stream) = tokio::io::duplex(4_096);
+        let builder = builder();
+        let calling = async {
+            caller.write_all(b"P").await.expect("written");
+            tokio::time::sleep(HEADER_TIMEOUT / 2).await;
+            let rest = b"UT /nowhere HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+            caller.write_all(rest).await.expect("written");
+            let mut answer = String::new();
+            caller.read_to_string(&mut answer).await.expect("answered");
+            answer
+        };
+        let (served, answer) = tokio::join!(serve_stream(&builder, stream, front, graceful.watcher()), calling);
+        served.expect("served");
+        assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+    }
 }
