@@ -31,6 +31,8 @@ pub const HTTP2_KEEP_ALIVE: Duration = Duration::from_secs(30);
 pub const MAX_PEER_CONNECTIONS: usize = 1_024;
 /// Of these, connections whose handshake is under way: it costs asymmetric cryptography before the caller is known.
 pub const MAX_PEER_HANDSHAKES: usize = 64;
+/// And of these from one address: a peer has three connections to another, and several peers may be one machine's.
+pub const MAX_PEER_HANDSHAKES_OF_ADDRESS: usize = 8;
 /// How often files of certificates are looked at, at most: at a connection.
 pub const TLS_FILES_LOOK: Duration = Duration::from_secs(1);
 /// How long a caller that was refused may take to hang up.

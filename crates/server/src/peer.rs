@@ -4,6 +4,7 @@ pub mod client;
 pub mod handshake;
 pub mod refusals;
 pub mod service;
+mod under_way;
 
 use quorate_model::{ClusterId, Incarnation};
 use std::sync::{Arc, RwLock};

@@ -1,9 +1,10 @@
 //! The peer protocol's server: accepts, checks who calls, hands calls to the node.
 
 use super::refusals::Refusals;
+use super::under_way::{Place, UnderWay};
 use super::{Identity, OwnIdentity, handshake};
 use crate::app::App;
-use crate::limits::{HTTP2_KEEP_ALIVE, MAX_PEER_CONNECTIONS, MAX_PEER_HANDSHAKES, MAX_PEER_MESSAGE_BYTES};
+use crate::limits::{HTTP2_KEEP_ALIVE, MAX_PEER_CONNECTIONS, MAX_PEER_MESSAGE_BYTES};
 use crate::tls::{self, PeerTls};
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -18,7 +19,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status, Streaming};
 use tower::ServiceExt;
 
@@ -40,12 +41,12 @@ pub struct PeerPort {
 /// Accepts peer connections until the process ends.
 pub async fn accept(port: PeerPort, listener: TcpListener) {
     let connections = Arc::new(Semaphore::new(MAX_PEER_CONNECTIONS));
-    let handshakes = Arc::new(Semaphore::new(MAX_PEER_HANDSHAKES));
+    let handshakes = Arc::new(UnderWay::default());
     loop {
         match listener.accept().await {
             Ok((stream, from)) => {
-                let permits = (connections.clone().try_acquire_owned(), handshakes.clone().try_acquire_owned());
-                let (Ok(connection), Ok(handshake)) = permits else {
+                let places = (connections.clone().try_acquire_owned(), handshakes.begin(from.ip()));
+                let (Ok(connection), Some(handshake)) = places else {
                     if let Some(untold) = port.refused.note(&from.ip().to_string(), "too many connections") {
                         tracing::warn!(from = %from.ip(), untold, "a peer connection was closed: too many are open");
                     }
@@ -69,7 +70,7 @@ pub async fn accept(port: PeerPort, listener: TcpListener) {
 
 type Served = Result<(), Box<dyn std::error::Error + Send + Sync>>;
 
-async fn serve_connection(port: PeerPort, stream: TcpStream, from: SocketAddr, handshake: OwnedSemaphorePermit) -> Served {
+async fn serve_connection(port: PeerPort, stream: TcpStream, from: SocketAddr, handshake: Place) -> Served {
     stream.set_nodelay(true)?;
     let Some(peer_tls) = port.tls.clone() else {
         return serve_stream(port, stream, from, handshake).await;
@@ -85,7 +86,7 @@ async fn serve_connection(port: PeerPort, stream: TcpStream, from: SocketAddr, h
     }
 }
 
-async fn serve_stream<S>(port: PeerPort, mut stream: S, from: SocketAddr, under_way: OwnedSemaphorePermit) -> Served
+async fn serve_stream<S>(port: PeerPort, mut stream: S, from: SocketAddr, under_way: Place) -> Served
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -222,5 +223,63 @@ impl Peer for PeerService {
     async fn join(&self, request: Request<wire::JoinRequest>) -> Result<Response<wire::JoinReply>, Status> {
         let node = self.port.app.node().map_err(|error| Status::unavailable(error.message))?.clone();
         Ok(Response::new(node.handle_join(request.into_inner()).await))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doris::test_peers::Peer as TestPeer;
+    use crate::limits::MAX_PEER_HANDSHAKES_OF_ADDRESS;
+    use quorate_model::Incarnation;
+    use std::time::Duration;
+    use tokio::io::AsyncReadExt as _;
+    use tokio::net::TcpSocket;
+
+    const SECRET: &[u8] = b"secret";
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// The peer port of a peer without a place.
+    fn port() -> PeerPort {
+        let newcomer = Newcomer {
+            incarnation: Incarnation(1),
+            peer_address: "127.0.0.1:5001".to_owned(),
+            public_address: "127.0.0.1:5000".to_owned(),
+            peers: Vec::new(),
+            replace: false,
+            join: false,
+        };
+        PeerPort {
+            app: TestPeer::homeless().app.clone(),
+            own: OwnIdentity::default(),
+            secret: Arc::new(SECRET.to_vec()),
+            tls: None,
+            newcomer: Arc::new(newcomer),
+            refused: Arc::default(),
+        }
+    }
+
+    async fn connect(from: &str, to: SocketAddr) -> TcpStream {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind(from.parse().expect("an address")).expect("bound");
+        socket.connect(to).await.expect("connected")
+    }
+
+    #[tokio::test]
+    async fn silent_callers_of_one_address_leave_places_to_others() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+        let address = listener.local_addr().expect("an address");
+        let accepting = tokio::spawn(accept(port(), listener));
+        let mut silent = Vec::new();
+        for _ in 0..MAX_PEER_HANDSHAKES_OF_ADDRESS {
+            silent.push(connect("127.0.0.1:0", address).await);
+        }
+        let mut refused = connect("127.0.0.1:0", address).await;
+        let closed = tokio::time::timeout(PATIENCE, refused.read_u8()).await.expect("closed");
+        assert!(closed.is_err(), "nothing is said");
+        let mut peer = connect("127.0.0.2:0", address).await;
+        let shaken = handshake::call(&mut peer, SECRET, Identity::default(), handshake::Expected::default()).await;
+        assert_eq!(shaken.expect("it has a place"), Identity::default());
+        accepting.abort();
     }
 }
