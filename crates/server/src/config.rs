@@ -337,6 +337,11 @@ impl ServerConfig {
     /// The secret peers authenticate by. On loopback alone, or with mutual TLS, one is not required; anywhere else it is.
     pub fn resolve_cluster_secret(&self) -> Result<Vec<u8>, ConfigError> {
         let secret = match (&self.cluster_secret, &self.cluster_secret_file) {
+            (Some(secret), None) if secret.trim().is_empty() => {
+                return Err(ConfigError(
+                    "`cluster_secret` is empty; give every peer the same secret, or leave the line out".to_owned(),
+                ));
+            }
             (Some(secret), None) => secret.clone(),
             (None, Some(path)) => read_secret(path)?,
             (Some(_), Some(_)) => {
@@ -558,5 +563,20 @@ mod tests {
         assert!(config.resolve_cluster_secret().is_err());
         config.peer_tls.cert = Some("/cert".into());
         assert!(config.resolve_cluster_secret().expect("mutual TLS will do").is_empty());
+    }
+
+    #[test]
+    fn an_empty_cluster_secret_is_none_wherever_it_stands() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let path = dir.path().join("secret");
+        for (content, is_fine) in [("", false), (" \n", false), ("s", true)] {
+            let mut config = ServerConfig::new("/x".into());
+            config.peer_listen = "0.0.0.0:5001".to_owned();
+            config.cluster_secret = Some(content.to_owned());
+            assert_eq!(config.resolve_cluster_secret().is_ok(), is_fine, "{content:?} in the configuration");
+            std::fs::write(&path, content).expect("written");
+            (config.cluster_secret, config.cluster_secret_file) = (None, Some(path.clone()));
+            assert_eq!(config.resolve_cluster_secret().is_ok(), is_fine, "{content:?} in a file");
+        }
     }
 }
