@@ -556,10 +556,11 @@ impl Node {
 
 /// The log's answer to a write that may have been sent before.
 fn settle(answer: Answer, doubt: Option<String>) -> Result<Answer, MetaError> {
+    use ErrorCode::{SessionExpired, StorageFull, UnknownCommand};
     match (&answer.body, doubt) {
         // The session ended between two attempts: this one was not executed, the one before may have been.
-        // Or the leader refused it unread, for want of disk space.
-        (Err(error), Some(why)) if matches!(error.code, ErrorCode::SessionExpired | ErrorCode::StorageFull) => Err(MetaError::new(
+        // Or the leader refused it unread, for want of disk space, or because it is of an older build.
+        (Err(error), Some(why)) if matches!(error.code, SessionExpired | StorageFull | UnknownCommand) => Err(MetaError::new(
             ErrorCode::OutcomeUnknown,
             format!("the write may have been applied: {why}; {error}"),
         )),
@@ -792,3 +793,6 @@ async fn enqueue(queue: &mpsc::Sender<Proposal>, frame: Bytes) -> ProposeResult 
         .await
         .unwrap_or_else(|_| Err(ProposeFailure::Unknown("the proposer stopped".to_owned())))
 }
+
+#[cfg(test)]
+mod tests;

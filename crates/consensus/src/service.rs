@@ -3,14 +3,15 @@
 use crate::acknowledged;
 use crate::convert::{self, Malformed};
 use crate::node::{Core, Node};
-use crate::proposer::ProposeFailure;
+use crate::proposer::{ProposeFailure, ProposeResult};
 use crate::types::{PeerNode, TypeConfig};
 use crate::{env, forward, reads, receiving};
+use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
 use openraft::raft::{AppendEntriesRequest, StreamAppendError, StreamAppendResult, TransferLeaderRequest, VoteRequest};
-use quorate_model::{ErrorCode, mutant};
-use quorate_state_machine::{frame, limits};
+use quorate_model::{ErrorCode, MetaError, mutant};
+use quorate_state_machine::{commands, frame, limits};
 use quorate_wire::quorate::peer as wire;
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -69,6 +70,19 @@ fn vote_request(request: wire::VoteRequest) -> Result<VoteRequest<TypeConfig>, M
     let mut message = VoteRequest::new(vote, convert::optional_log_id(request.last_log_id)?);
     message.leadership_transfer = request.leadership_transfer;
     Ok(message)
+}
+
+/// The numbers of forwarded commands; `None` if these are too many, or one of them is too long or malformed.
+fn command_numbers(commands: &[Bytes]) -> Option<Vec<u32>> {
+    if commands.len() > limits::MAX_COMMANDS_PER_ENTRY {
+        return None;
+    }
+    let number = |command: &Bytes| {
+        let fits = command.len() <= limits::MAX_COMMAND_BYTES + frame::MAX_FRAME_EXTRA_BYTES;
+        let frame = frame::decode_single(command.clone()).ok().filter(|_| fits)?;
+        Some(frame.number)
+    };
+    commands.iter().map(number).collect()
 }
 
 fn vote_error(error: impl ToString) -> wire::VoteReply {
@@ -176,21 +190,27 @@ impl Node {
                 leader: self.core.leader(),
             });
         }
-        let well_formed = request.commands.len() <= limits::MAX_COMMANDS_PER_ENTRY
-            && request.commands.iter().all(|command| {
-                command.len() <= limits::MAX_COMMAND_BYTES + frame::MAX_FRAME_EXTRA_BYTES && frame::decode_single(command.clone()).is_ok()
-            });
-        if !well_formed {
-            let error = quorate_model::MetaError::new(ErrorCode::ParseError, "malformed forwarded batch");
+        let Some(numbers) = command_numbers(&request.commands) else {
+            let error = MetaError::new(ErrorCode::ParseError, "malformed forwarded batch");
             return refuse(ProposeFailure::Refused(error));
-        }
-        let results = futures::future::join_all(request.commands.into_iter().map(|command| self.core.propose_forwarded(command))).await;
+        };
+        let proposals = numbers.into_iter().zip(request.commands);
+        let results = futures::future::join_all(proposals.map(|(number, command)| self.propose_known(number, command))).await;
         wire::ProposeReply {
             answers: forward::results_to_wire(results),
             error: None,
             term: self.core.applier.applied().term,
             leader: self.core.peer,
         }
+    }
+
+    /// A peer of a newer build forwards what this one may not know. In the log it would end every peer of this build.
+    async fn propose_known(&self, number: u32, command: Bytes) -> ProposeResult {
+        if commands::info(number).is_none() {
+            let text = format!("peer {}, which leads, does not know command {number}", self.core.peer);
+            return Err(ProposeFailure::Refused(MetaError::new(ErrorCode::UnknownCommand, text)));
+        }
+        self.core.propose_forwarded(command).await
     }
 
     /// The index a follower's readers must have applied.

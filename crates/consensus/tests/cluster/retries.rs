@@ -7,7 +7,7 @@ use prost::Message as _;
 use quorate_consensus::{Deadline, Node, Settings};
 use quorate_model::{ErrorCode, MetaError, PeerId, RequestId, SessionId};
 use quorate_state_machine::commands::{
-    AppendAttributes, CloseSession, Numbered as _, OpenSession, PutAttribute, append_attributes::AppendAttribute,
+    AppendAttributes, COMMANDS, CloseSession, Numbered as _, OpenSession, PutAttribute, append_attributes::AppendAttribute,
 };
 use quorate_state_machine::frame::{self, Frame};
 use quorate_wire::quorate::peer as wire;
@@ -252,6 +252,40 @@ async fn large_answers_of_a_forwarded_batch_come_in_messages_that_the_channel_ca
         waiting = (1..=BATCH).collect();
     }
     assert_eq!(rounds, 4, "14 MiB of answers, twice");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_forwarded_command_that_the_leader_does_not_know_never_gets_into_the_log() {
+    let cluster = Cluster::start(Settings::default()).await;
+    let leader = cluster.node(cluster.leader().await).clone();
+    let put = PutAttribute {
+        instance_id: INSTANCE.into(),
+        name: "name".into(),
+        value: Bytes::from_static(b"value"),
+        if_revision: None,
+    };
+    let unknown = COMMANDS.iter().map(|info| info.number).max().expect("there are commands") + 1;
+    let session = open(&leader).await;
+    let framed = |number, command| {
+        frame::encode_frame(&Frame {
+            number: command,
+            request: RequestId { session, number },
+            fingerprints: Vec::new(),
+            payload: put.encode_to_vec().into(),
+        })
+    };
+    // Those beside it go on.
+    let commands = vec![framed(1, unknown), framed(2, PutAttribute::NUMBER)];
+    let reply = leader.handle_propose(wire::ProposeRequest { commands }).await;
+    assert_eq!(reply.error, None);
+    let codes: Vec<_> = reply
+        .answers
+        .iter()
+        .map(|answer| answer.error.as_ref().map(|error| ErrorCode::from_number(error.code)))
+        .collect();
+    assert_eq!(codes, [Some(ErrorCode::UnknownCommand), None]);
+    cluster.put(0, "later", "value", None, soon()).await.expect("all go on");
+    cluster.converge().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
