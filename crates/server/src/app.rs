@@ -16,7 +16,7 @@ use quorate_storage::ballast::Ballast;
 use quorate_wire::quorate::v1::StatusReply;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 /// Shared by all connections of a peer.
@@ -29,6 +29,8 @@ pub struct App {
     /// The cloud account peers work under unless `alter_iam` has stored one.
     pub iam_user: ConfiguredAccount,
     pub metrics: Metrics,
+    /// When the gauges of `/metrics` were measured last; locked while they are.
+    pub measured: Arc<Mutex<Option<Instant>>>,
     /// Settings and rate limits that the state holds.
     pub cluster_settings: ClusterSettings,
     /// What this peer's worker and, while it leads, its reconcilers have done.
@@ -51,6 +53,7 @@ impl App {
             secrets,
             iam_user: ConfiguredAccount::default(),
             metrics: Metrics::new(),
+            measured: Arc::default(),
             cluster_settings: ClusterSettings::default(),
             job_counters: Arc::default(),
             node: OnceLock::new(),

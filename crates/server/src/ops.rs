@@ -6,6 +6,7 @@ use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use quorate_consensus::Node;
 use quorate_model::MetaError;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -17,6 +18,8 @@ use tokio::time::Instant;
 
 /// How long `/readyz` waits for a linearizable read.
 const READY_TIMEOUT: Duration = Duration::from_millis(1_500);
+/// How old the gauges may be that `/metrics` shows.
+const MEASURE_INTERVAL: Duration = Duration::from_secs(1);
 /// Digests the debug endpoint shows at most.
 const MAX_DIGESTS: usize = 10_000;
 
@@ -60,45 +63,67 @@ async fn readyz(State(app): State<Arc<App>>) -> Response {
 }
 
 async fn metrics(State(app): State<Arc<App>>) -> Response {
-    let metrics = &app.metrics;
-    if let Ok(node) = app.node() {
-        let applied = node.applied();
-        let core = node.core();
-        metrics.applied_index.set(applied.index as i64);
-        metrics.revision.set(applied.revision.0 as i64);
-        metrics.level.set(i64::from(applied.level));
-        metrics.term.set(applied.term as i64);
-        metrics.is_leader.set(i64::from(node.is_leader()));
-        metrics.large_reads.set(core.large_reads.under_way() as i64);
-        metrics.log_bytes.set(core.log.stored_bytes() as i64);
-        metrics.state_bytes.set(core.applier.engine().sizes().disk_bytes as i64);
-        metrics.diverged.set(i64::from(core.health.is_diverged()));
-        metrics.state_damaged.set(i64::from(core.content_scan.is_damaged()));
-        // Counted over there; here it is only shown.
-        metrics
-            .content_scans
-            .inner()
-            .store(core.content_scan.completed(), Ordering::Relaxed);
-        metrics.digest_disagreements.set(core.health.disagreements().len() as i64);
-        let (space, low) = core.own_disk();
-        metrics.disk_free.set(space.free_bytes as i64);
-        metrics.disk_low.set(i64::from(low));
-        metrics.growth_refused.set(i64::from(core.disk.refusal().is_some()));
-        metrics.ballast.set(app.ballast_bytes() as i64);
-        let reachable = node
-            .status()
-            .peers
-            .iter()
-            .filter(|peer| peer.reachable && peer.peer_id != core.peer)
-            .count();
-        metrics.peers_reachable.set(reachable as i64);
-        crate::jobs::measure(&app, node);
-    }
+    measure(&app).await;
     (
         [("content-type", "application/openmetrics-text; version=1.0.0; charset=utf-8")],
-        metrics.render(),
+        app.metrics.render(),
     )
         .into_response()
+}
+
+/// Brings the gauges up to date, unless they are: that reads thousands of rows, and anybody may ask as often as he likes.
+async fn measure(app: &Arc<App>) {
+    let mut last = app.measured.clone().lock_owned().await;
+    let is_fresh = last.is_some_and(|at| at.elapsed() < MEASURE_INTERVAL);
+    if is_fresh || app.node().is_err() {
+        return;
+    }
+    let app = app.clone();
+    // The lock goes along: when a caller leaves, nobody else begins beside what goes on.
+    let measuring = tokio::task::spawn_blocking(move || {
+        if let Ok(node) = app.node() {
+            set_gauges(&app, node);
+        }
+        *last = Some(Instant::now());
+    });
+    if let Err(error) = measuring.await {
+        tracing::error!(%error, "the metrics were not measured");
+    }
+}
+
+fn set_gauges(app: &App, node: &Node) {
+    let metrics = &app.metrics;
+    let applied = node.applied();
+    let core = node.core();
+    metrics.applied_index.set(applied.index as i64);
+    metrics.revision.set(applied.revision.0 as i64);
+    metrics.level.set(i64::from(applied.level));
+    metrics.term.set(applied.term as i64);
+    metrics.is_leader.set(i64::from(node.is_leader()));
+    metrics.large_reads.set(core.large_reads.under_way() as i64);
+    metrics.log_bytes.set(core.log.stored_bytes() as i64);
+    metrics.state_bytes.set(core.applier.engine().sizes().disk_bytes as i64);
+    metrics.diverged.set(i64::from(core.health.is_diverged()));
+    metrics.state_damaged.set(i64::from(core.content_scan.is_damaged()));
+    // Counted over there; here it is only shown.
+    metrics
+        .content_scans
+        .inner()
+        .store(core.content_scan.completed(), Ordering::Relaxed);
+    metrics.digest_disagreements.set(core.health.disagreements().len() as i64);
+    let (space, low) = core.own_disk();
+    metrics.disk_free.set(space.free_bytes as i64);
+    metrics.disk_low.set(i64::from(low));
+    metrics.growth_refused.set(i64::from(core.disk.refusal().is_some()));
+    metrics.ballast.set(app.ballast_bytes() as i64);
+    let reachable = node
+        .status()
+        .peers
+        .iter()
+        .filter(|peer| peer.reachable && peer.peer_id != core.peer)
+        .count();
+    metrics.peers_reachable.set(reachable as i64);
+    crate::jobs::measure(app, node);
 }
 
 fn has_token(app: &App, headers: &HeaderMap) -> bool {

@@ -7,6 +7,9 @@ use axum::body::Body;
 use axum::http::Request;
 use http_body_util::BodyExt as _;
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
+use std::time::Duration;
+use tokio::time::Instant;
 use tower::ServiceExt as _;
 
 /// Suffixes of a family's samples, by kind.
@@ -78,18 +81,44 @@ fn exported(text: &str) -> Vec<Listed> {
     with_labels.collect()
 }
 
-#[tokio::test]
-async fn what_is_exported_is_what_the_readme_lists() {
-    let peer = Peer::alone().await;
-    // Families with labels show nothing before the first call.
-    peer.call("get_instance?instance_id=absent", "").await;
+/// What `/metrics` answers.
+async fn scraped(peer: &Peer) -> String {
     let request = Request::get("/metrics").body(Body::empty()).expect("well-formed");
     let response = ops::router(peer.app.clone())
         .oneshot(request)
         .await
         .expect("a router does not fail");
     let body = response.into_body().collect().await.expect("a whole body").to_bytes();
-    let text = String::from_utf8(body.to_vec()).expect("UTF-8");
+    String::from_utf8(body.to_vec()).expect("UTF-8")
+}
+
+#[tokio::test]
+async fn gauges_are_measured_once_however_many_ask() {
+    let peer = Peer::alone().await;
+    let shown = |text: &str| {
+        let value = text.lines().find_map(|line| line.strip_prefix("quorate_revision "));
+        value.expect("it is exported").parse::<i64>().expect("a number")
+    };
+    let revision = i64::try_from(peer.node().applied().revision.0).expect("small");
+    *peer.app.measured.lock().await = Some(Instant::now() + Duration::from_secs(3_600));
+    peer.app.metrics.revision.set(-1);
+    assert_eq!(shown(&scraped(&peer).await), -1, "they are fresh");
+    // While they are measured everybody waits, and then has the values.
+    let mut measuring = peer.app.measured.lock().await;
+    let mut asking = pin!(scraped(&peer));
+    assert!(futures::poll!(&mut asking).is_pending());
+    *measuring = None;
+    drop(measuring);
+    assert!(shown(&asking.await) >= revision);
+    assert!(peer.app.measured.lock().await.is_some());
+}
+
+#[tokio::test]
+async fn what_is_exported_is_what_the_readme_lists() {
+    let peer = Peer::alone().await;
+    // Families with labels show nothing before the first call.
+    peer.call("get_instance?instance_id=absent", "").await;
+    let text = scraped(&peer).await;
     let (golden, exported) = (golden(), exported(&text));
     let lines: Vec<String> = exported
         .iter()
