@@ -2,7 +2,7 @@
 
 use quorate_tests::cli;
 use quorate_tests::cluster::Cluster;
-use quorate_tests::lossy::{Loss, Lost, LossyWay};
+use quorate_tests::lossy::{Loss, LossyWay, Lost};
 use quorate_tests::waiting::{phase, until};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value as Json;

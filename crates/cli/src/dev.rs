@@ -389,7 +389,10 @@ mod tests {
 
     /// A command line as `/proc` has it.
     fn line(arguments: &[&str]) -> Vec<u8> {
-        arguments.iter().flat_map(|argument| [argument.as_bytes(), b"\0"].concat()).collect()
+        arguments
+            .iter()
+            .flat_map(|argument| [argument.as_bytes(), b"\0"].concat())
+            .collect()
     }
 
     #[test]

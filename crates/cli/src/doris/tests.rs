@@ -121,7 +121,10 @@ async fn what_answers_in_a_peers_place_is_passed_over_and_leaves_a_write_in_doub
     assert_eq!((proxy.calls().len(), peer.calls().len()), (1, 1));
 
     let told = failure(&connection(&[&proxy.address], SHORT)).await;
-    assert!(told.contains(&InDoubt.to_string()) && told.contains("upstream failed (HTTP 502)"), "{told}");
+    assert!(
+        told.contains(&InDoubt.to_string()) && told.contains("upstream failed (HTTP 502)"),
+        "{told}"
+    );
     let read = connection(&[&proxy.address], SHORT).read("get_cluster", &Json::Null).await;
     let told = format!("{:#}", read.err().expect("nobody answers"));
     assert!(!told.contains(&InDoubt.to_string()), "{told}");

@@ -275,7 +275,11 @@ mod tests {
         for size in [OBJECT_BYTES + 1, i64::MAX as u64, u64::MAX] {
             let begun = S3Writer::begin(store.open(), &path, Existing::Refuse, Some(size));
             let error = begun.err().expect("too large");
-            assert_eq!((error.kind, error.can_retry()), (ObjectErrorKind::Invalid, false), "{size}: {error}");
+            assert_eq!(
+                (error.kind, error.can_retry()),
+                (ObjectErrorKind::Invalid, false),
+                "{size}: {error}"
+            );
         }
         let vault = store.open();
         let copied = vault

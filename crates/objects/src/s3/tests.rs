@@ -177,7 +177,9 @@ async fn a_list_goes_on_with_the_token_of_its_page() {
         let next = "<NextContinuationToken>a&amp;b</NextContinuationToken>";
         let page = match request {
             "GET /b?list-type=2&prefix=d%2F" => listed(&["d/1", "d/.quorate-vault"], next),
-            "GET /b?continuation-token=a%26b&list-type=2&prefix=d%2F" => listed(&["d/2"], "<NextContinuationToken></NextContinuationToken>"),
+            "GET /b?continuation-token=a%26b&list-type=2&prefix=d%2F" => {
+                listed(&["d/2"], "<NextContinuationToken></NextContinuationToken>")
+            }
             other => panic!("{other}"),
         };
         (200, page)

@@ -427,12 +427,7 @@ async fn a_call_has_its_place_or_its_refusal_before_its_body_is_read() {
     let attribute = "/api/v1/instances/i/attributes/a";
     let put = |token: &str| peer.send(unfinished("PUT", attribute, token, b""));
     let wrong = put("wrong").await;
-    refused(
-        &wrong,
-        403,
-        ErrorCode::Unauthenticated,
-        "metadata quorate-token is absent or wrong",
-    );
+    refused(&wrong, 403, ErrorCode::Unauthenticated, "metadata quorate-token is absent or wrong");
     let others: Vec<_> = (1..MAX_IN_FLIGHT).map(|_| peer.app.admit().expect("within the limit")).collect();
     let mut waiting = pin!(put(TOKEN));
     let until_all_are_taken = async {

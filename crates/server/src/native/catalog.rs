@@ -25,9 +25,7 @@ pub struct CatalogService {
 
 impl CatalogService {
     pub fn new(app: &Arc<App>) -> CatalogService {
-        CatalogService {
-            calls: Calls::new(app),
-        }
+        CatalogService { calls: Calls::new(app) }
     }
 }
 

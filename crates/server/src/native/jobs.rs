@@ -15,9 +15,7 @@ pub struct JobsService {
 
 impl JobsService {
     pub fn new(app: &Arc<App>) -> JobsService {
-        JobsService {
-            calls: Calls::new(app),
-        }
+        JobsService { calls: Calls::new(app) }
     }
 }
 

@@ -16,9 +16,7 @@ pub struct MetadataService {
 
 impl MetadataService {
     pub fn new(app: &Arc<App>) -> MetadataService {
-        MetadataService {
-            calls: Calls::new(app),
-        }
+        MetadataService { calls: Calls::new(app) }
     }
 }
 

@@ -35,9 +35,7 @@ pub struct SnapshotsService {
 
 impl SnapshotsService {
     pub fn new(app: &Arc<App>) -> SnapshotsService {
-        SnapshotsService {
-            calls: Calls::new(app),
-        }
+        SnapshotsService { calls: Calls::new(app) }
     }
 }
 

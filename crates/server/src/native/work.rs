@@ -33,9 +33,7 @@ pub struct WorkService {
 
 impl WorkService {
     pub fn new(app: &Arc<App>) -> WorkService {
-        WorkService {
-            calls: Calls::new(app),
-        }
+        WorkService { calls: Calls::new(app) }
     }
 }
 

@@ -101,7 +101,7 @@ impl Place<'_> {
                 let below = segment.path.strip_prefix(self.directory.as_str());
                 let below = below.and_then(|rest| rest.strip_prefix('/'));
                 // What leads out of the claim's directory would be read, and deleted, in its neighbours'.
-                below.is_some_and(bounds::is_file_name) && segment.vault == self.job.record.target_vault && segment.owner_scope == 0
+                below.is_some_and(is_file_name) && segment.vault == self.job.record.target_vault && segment.owner_scope == 0
             }
             false => segment.owner_scope != 0,
         };

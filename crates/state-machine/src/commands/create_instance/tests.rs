@@ -207,10 +207,11 @@ fn every_required_field_of_an_object_store_is_required() {
 
 #[test]
 fn a_store_whose_address_is_none_is_refused_by_field_and_what_works_is_not() {
+    type Change = fn(&mut ObjectStoreInfoPb);
     let mut world = World::new();
     let endpoint = "obj_info endpoint has a blank, a control character or a letter that is not ASCII; give a host or a URL";
     let bucket = "obj_info bucket has a blank or a control character; give the bucket's name";
-    let wrong: [(fn(&mut ObjectStoreInfoPb), &str); 7] = [
+    let wrong: [(Change, &str); 7] = [
         (|store| store.endpoint = text("s3.example.org "), endpoint),
         (|store| store.endpoint = text("s3.example\t.org"), endpoint),
         (|store| store.endpoint = text("bücher.example"), endpoint),
