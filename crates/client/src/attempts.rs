@@ -80,7 +80,7 @@ impl Caller {
                 return Err(trail.deadline(shape.wait));
             }
             let peer = self.peers.choose(shape.prefer);
-            let redirect = !trail.forward && !self.peers.avoids_leader();
+            let redirect = !trail.forward;
             trail.attempts += 1;
             let request = dress(message.clone(), &shape, self.options.token.as_deref(), budget, redirect);
             let (verdict, text) = match tokio::time::timeout(budget, send(peer.channel.clone(), request)).await {
@@ -156,14 +156,19 @@ impl Caller {
         if verdict.next == Next::SamePeer {
             return Ok(true);
         }
-        if let Next::Leader(leader) = &verdict.next
-            && self.peers.follow(leader, &peer.address)
-        {
-            trail.hops += 1;
-            return Ok(trail.hops.is_multiple_of(MAX_HOPS));
+        if let Next::Leader(leader) = &verdict.next {
+            if self.peers.avoids(leader) {
+                // It could not be reached just now: let the one that named it forward.
+                trail.forward = true;
+                return Ok(false);
+            }
+            if self.peers.follow(leader, &peer.address) {
+                trail.hops += 1;
+                return Ok(trail.hops.is_multiple_of(MAX_HOPS));
+            }
         }
         trail.forward = verdict.unreachable && shape.prefer == Prefer::Leader;
-        if verdict.unreachable {
+        if trail.forward {
             self.peers.unreachable(&peer.address);
         }
         self.peers.failed(&peer.address);

@@ -108,22 +108,19 @@ impl Peers {
         self.lock().candidates().count() as u32
     }
 
-    /// Whether a peer that is asked to write should forward rather than name the leader: the one it would name could not be
-    /// reached just now.
-    pub(crate) fn avoids_leader(&self) -> bool {
+    /// Whether this is a leader that could not be reached just now.
+    pub(crate) fn avoids(&self, leader: &str) -> bool {
         let known = self.lock();
-        known.leader.is_none() && known.avoided.as_ref().is_some_and(|(_, until)| Instant::now() < *until)
+        let avoided = known.avoided.as_ref();
+        avoided.is_some_and(|(address, until)| address == leader && Instant::now() < *until)
     }
 
-    /// Remembers the leader; false if its address cannot be used, is avoided, or is the one that sent us there.
+    /// Remembers the leader; false if its address cannot be used, or is the one that sent us there.
     pub(crate) fn follow(&self, leader: &str, asked: &str) -> bool {
         if leader == asked {
             return false;
         }
         let mut known = self.lock();
-        if known.avoids(leader) {
-            return false;
-        }
         if known.find(leader).is_none() {
             let Ok(peer) = connect(leader, &self.options, self.tls.as_ref()) else {
                 return false;
@@ -145,7 +142,7 @@ impl Peers {
         }
     }
 
-    /// A peer did not answer at all: if it leads, writes go through others for a while.
+    /// A peer did not answer a write at all: if it leads, writes go through others for a while.
     pub(crate) fn unreachable(&self, address: &str) {
         let mut known = self.lock();
         if known.leader.as_deref() == Some(address) {
@@ -183,11 +180,6 @@ impl Known {
         let position = self.candidates().position(|peer| peer.address == address);
         let next = position.and_then(|position| self.candidates().nth(position + 1));
         next.or(self.configured.first()).cloned()
-    }
-
-    fn avoids(&self, address: &str) -> bool {
-        let avoided = self.avoided.as_ref();
-        avoided.is_some_and(|(leader, until)| leader == address && Instant::now() < *until)
     }
 }
 

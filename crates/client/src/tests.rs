@@ -96,6 +96,25 @@ async fn a_leader_that_cannot_be_reached_is_not_tried_at_every_write() {
 }
 
 #[tokio::test]
+async fn a_new_leader_is_written_to_at_once_while_the_old_one_is_left_alone() {
+    let cluster = FakeCluster::start(3).await;
+    let options = ClientOptions {
+        attempt_timeout: Duration::from_millis(100),
+        ..quick()
+    };
+    let client = Client::open_with([cluster.address(2)], options).expect("host:port");
+    client.put("i", "k", "v").await.expect("the follower names the leader");
+    cluster.script(0, [Step::Hang]);
+    cluster.state().leader = 1;
+    client.put("i", "k", "v").await.expect("the follower forwards");
+    let before = cluster.state().forwarded;
+    for _ in 0..3 {
+        client.put("i", "k", "v").await.expect("the follower names the new leader");
+    }
+    assert_eq!(cluster.state().forwarded, before);
+}
+
+#[tokio::test]
 async fn a_leader_learned_from_a_redirect_answers_when_no_configured_peer_can() {
     let cluster = FakeCluster::start(2).await;
     let client = client_of(vec![cluster.address(1)]);

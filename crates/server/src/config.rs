@@ -375,7 +375,8 @@ fn is_unspecified(address: &str) -> bool {
         .is_ok_and(|ip| ip.to_canonical().is_unspecified())
 }
 
-fn host_of(address: &str) -> &str {
+/// An address without its port.
+pub fn host_of(address: &str) -> &str {
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
     host.trim_start_matches('[').trim_end_matches(']')
 }

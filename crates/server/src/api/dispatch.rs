@@ -7,9 +7,11 @@
 //! The service does not know the difference, so whatever it does around a call holds for HTTP too.
 
 use crate::app::App;
+use crate::config::{host_of, is_loopback};
 use crate::native::{Services, reply};
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body_util::{BodyExt as _, Full};
 use prost::Message as _;
@@ -17,6 +19,7 @@ use prost_reflect::{DynamicMessage, MethodDescriptor};
 use quorate_consensus::Deadline;
 use quorate_model::error::Outcome;
 use quorate_model::{ErrorCode, MetaError};
+use std::net::IpAddr;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tonic::body::Body;
@@ -48,9 +51,29 @@ impl CallHeaders {
         if let (Some(authorization), false) = (given.get(AUTHORIZATION), headers.contains_key(TOKEN)) {
             headers.insert(TOKEN, bearer(authorization)?);
         }
+        if !headers.contains_key(TOKEN) {
+            check_host(app, given)?;
+        }
         let deadline = reply::call_info(app, &MetadataMap::from_headers(headers.clone()))?.deadline;
         Ok(CallHeaders { headers, deadline })
     }
+}
+
+/// On loopback a call needs no token, so it must be meant for this machine: a web page whose name was made to lead here has the browser
+/// of its reader call in its place, under that name.
+fn check_host(app: &App, given: &HeaderMap) -> Result<(), MetaError> {
+    let Some(named) = given.get(HOST).filter(|_| is_loopback(&app.config.listen)) else {
+        return Ok(());
+    };
+    let named = named.to_str().unwrap_or_default();
+    let authority = named.parse::<Authority>().ok();
+    let host = authority.as_ref().map_or("", |authority| authority.host());
+    let is_address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok();
+    if host == "localhost" || is_address || host == host_of(app.config.public_address()) {
+        return Ok(());
+    }
+    let message = format!("header host names {named:?}, by which nobody calls without a token; send the token, or call 127.0.0.1");
+    Err(MetaError::new(ErrorCode::Unauthenticated, message))
 }
 
 fn bearer(authorization: &HeaderValue) -> Result<HeaderValue, MetaError> {

@@ -409,6 +409,27 @@ async fn what_changes_the_cluster_needs_the_token_in_either_header() {
     }
 }
 
+#[tokio::test]
+async fn without_the_token_loopback_is_called_by_no_foreign_name() {
+    let peer = with_instance().await;
+    let called_by = |host: &str, token: Option<&str>| {
+        let mut request = request("GET", "/api/v1/instances/i/attributes", None);
+        request.headers_mut().insert("host", host.parse().expect("a header"));
+        if let Some(token) = token {
+            request.headers_mut().insert("quorate-token", token.parse().expect("a header"));
+        }
+        peer.send(request)
+    };
+    for host in ["127.0.0.1:5000", "localhost:5000", "localhost", "[::1]:5000", "[::1]"] {
+        ok(called_by(host, None).await);
+    }
+    for host in ["evil.example:5000", "localhost.evil.example", "127.0.0.1.evil.example:5000", ""] {
+        let message = format!("header host names {host:?}, by which nobody calls without a token; send the token, or call 127.0.0.1");
+        refused(&called_by(host, None).await, 403, ErrorCode::Unauthenticated, &message);
+        ok(called_by(host, Some(TOKEN)).await);
+    }
+}
+
 /// A request whose body begins so, and then neither goes on nor ends.
 fn unfinished(method: &str, path: &str, token: &str, beginning: &'static [u8]) -> Request<Body> {
     let sent = Ok::<_, Infallible>(Bytes::from_static(beginning));
