@@ -91,8 +91,15 @@ async fn answer(api: &Api, request: Request) -> Result<Reply, Reply> {
         Answer::OpenApi => return Ok(Reply::document(openapi::document())),
         Answer::Call { method, parameters } => (method, *parameters),
     };
-    let headers = CallHeaders::of(&api.app, request.headers()).map_err(Reply::refused)?;
-    let _permit = dispatch::admit(&api.services, method, &headers).map_err(Reply::refused)?;
+    let headers = CallHeaders::of(&api.app, request.headers());
+    let admitted = headers.and_then(|headers| Ok((dispatch::admit(&api.services, method, &headers)?, headers)));
+    let (_permit, headers) = match admitted {
+        Ok(admitted) => admitted,
+        Err(error) => {
+            body::discard(request).await;
+            return Err(Reply::refused(error));
+        }
+    };
     let body = match parameters {
         Parameters::Query => refuse_body(resolved, request, headers.deadline).await.map(|()| None)?,
         Parameters::Body => body_of(resolved, request, headers.deadline).await?,

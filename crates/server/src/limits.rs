@@ -27,16 +27,18 @@ pub const MAX_STREAMS: u32 = 256;
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A silent HTTP/2 connection is asked whether it is still there after this long, and broken after as long again.
 pub const HTTP2_KEEP_ALIVE: Duration = Duration::from_secs(30);
-/// Connections on the peer port: three a peer, and those of newcomers.
+/// Connections on the peer port: four a peer, some more while one starts, and those of newcomers.
 pub const MAX_PEER_CONNECTIONS: usize = 1_024;
 /// Of these, connections whose handshake is under way: it costs asymmetric cryptography before the caller is known.
 pub const MAX_PEER_HANDSHAKES: usize = 64;
-/// And of these from one address: a peer has three connections to another, and several peers may be one machine's.
-pub const MAX_PEER_HANDSHAKES_OF_ADDRESS: usize = 8;
+/// And of these from one address: half, because several peers may be one machine's, each with four connections to each other one.
+pub const MAX_PEER_HANDSHAKES_OF_ADDRESS: usize = MAX_PEER_HANDSHAKES / 2;
 /// How often files of certificates are looked at, at most: at a connection.
 pub const TLS_FILES_LOOK: Duration = Duration::from_secs(1);
 /// How long a caller that was refused may take to hang up.
 pub const TLS_DISMISSAL: Duration = Duration::from_secs(1);
+/// How long the body of a call that was refused is read and thrown away.
+pub const DISCARD_TIME: Duration = Duration::from_secs(1);
 /// How long running calls may take to end at a shutdown.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest a worker's question for tasks waits for some.

@@ -138,11 +138,12 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, tls: Option<Arc<PublicT
         }
         app.metrics.connections.inc();
         let (tls, builder, mut front, watcher, app) = (tls.clone(), builder.clone(), front.clone(), graceful.watcher(), app.clone());
+        let stop = stop.clone();
         front.remote = remote.ip();
         tokio::spawn(async move {
             let served = match tls {
-                None => serve_stream(&builder, stream, front, watcher).await,
-                Some(tls) => serve_with_tls(&tls, &builder, stream, front, watcher).await,
+                None => serve_stream(&builder, stream, front, watcher, stop).await,
+                Some(tls) => serve_with_tls(&tls, &builder, stream, front, watcher, stop).await,
             };
             if let Err(error) = served {
                 tracing::debug!(%error, "a connection broke");
@@ -157,6 +158,8 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, tls: Option<Arc<PublicT
     }
 }
 
+/// Turns true when the peer stops.
+type Stop = watch::Receiver<bool>;
 type Builder = auto::Builder<TokioExecutor>;
 type Served = Result<(), Box<dyn std::error::Error + Send + Sync>>;
 
@@ -170,11 +173,15 @@ fn builder() -> Builder {
 }
 
 /// Whoever connects must also speak: until it is known which HTTP that is, nothing else limits how long a connection is held.
-async fn serve_stream<S>(builder: &Builder, stream: S, front: Front, watcher: Watcher) -> Served
+/// One that has not said it when the peer stops has no call under way.
+async fn serve_stream<S>(builder: &Builder, stream: S, front: Front, watcher: Watcher, mut stop: Stop) -> Served
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let begun = tokio::time::timeout(HEADER_TIMEOUT, Begun::read(stream)).await??;
+    let begun = tokio::select! {
+        begun = tokio::time::timeout(HEADER_TIMEOUT, Begun::read(stream)) => begun??,
+        _ = stop.wait_for(|stop| *stop) => return Ok(()),
+    };
     watcher.watch(builder.serve_connection(TokioIo::new(begun), front)).await
 }
 
@@ -182,12 +189,19 @@ where
 const NEEDS_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-type: text/plain\r\ncontent-length: 58\r\n\r\n\
 this port speaks TLS only; use https:// and the CA's file\n";
 
-async fn serve_with_tls(public: &PublicTls, builder: &Builder, mut stream: TcpStream, mut front: Front, watcher: Watcher) -> Served {
+async fn serve_with_tls(
+    public: &PublicTls,
+    builder: &Builder,
+    mut stream: TcpStream,
+    mut front: Front,
+    watcher: Watcher,
+    stop: Stop,
+) -> Served {
     let mut first = [0];
     tokio::time::timeout(HANDSHAKE_TIMEOUT, stream.peek(&mut first)).await??;
     match first[0] {
         TLS_HANDSHAKE => {}
-        _ if public.allow_plain => return serve_stream(builder, stream, front, watcher).await,
+        _ if public.allow_plain => return serve_stream(builder, stream, front, watcher, stop).await,
         _ => {
             stream.write_all(NEEDS_TLS).await?;
             tls::dismiss(stream).await;
@@ -196,7 +210,7 @@ async fn serve_with_tls(public: &PublicTls, builder: &Builder, mut stream: TcpSt
     }
     let stream = tls::accept(&public.acceptor, stream).await?;
     front.secured = true;
-    serve_stream(builder, stream, front, watcher).await
+    serve_stream(builder, stream, front, watcher, stop).await
 }
 
 #[cfg(test)]
@@ -213,19 +227,35 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn whoever_stops_within_the_first_bytes_is_hung_up_on() {
         let (front, graceful) = front();
+        let (_running, stop) = watch::channel(false);
         for first in ["", "P", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r"] {
             let (mut caller, stream) = tokio::io::duplex(4_096);
             caller.write_all(first.as_bytes()).await.expect("written");
             let builder = builder();
-            let serving = serve_stream(&builder, stream, front.clone(), graceful.watcher());
+            let serving = serve_stream(&builder, stream, front.clone(), graceful.watcher(), stop.clone());
             let served = tokio::time::timeout(2 * HEADER_TIMEOUT, serving).await;
             assert!(served.expect("it is not held any longer").is_err(), "{first:?}");
         }
     }
 
     #[tokio::test(start_paused = true)]
+    async fn whoever_has_not_begun_does_not_hold_up_a_stop() {
+        let (front, graceful) = front();
+        let (mut caller, stream) = tokio::io::duplex(4_096);
+        caller.write_all(b"P").await.expect("written");
+        let (stop, builder) = (watch::Sender::new(false), builder());
+        let serving = serve_stream(&builder, stream, front, graceful.watcher(), stop.subscribe());
+        let began = tokio::time::Instant::now();
+        let (served, _) = tokio::join!(serving, async { stop.send(true) });
+        served.expect("nothing broke");
+        graceful.shutdown().await;
+        assert!(began.elapsed() < HEADER_TIMEOUT);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn whoever_begins_like_http_2_and_goes_on_is_served() {
         let (front, graceful) = front();
+        let (_running, stop) = watch::channel(false);
         let (mut caller, stream) = tokio::io::duplex(4_096);
         let builder = builder();
         let calling = async {
@@ -237,7 +267,7 @@ mod tests {
             caller.read_to_string(&mut answer).await.expect("answered");
             answer
         };
-        let (served, answer) = tokio::join!(serve_stream(&builder, stream, front, graceful.watcher()), calling);
+        let (served, answer) = tokio::join!(serve_stream(&builder, stream, front, graceful.watcher(), stop), calling);
         served.expect("served");
         assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
     }

@@ -14,17 +14,18 @@ pub mod jobs;
 pub mod metadata;
 pub mod reply;
 pub mod snapshots;
+mod timely;
 mod vaults;
 pub mod work;
 
 use crate::app::App;
-use crate::limits::{MAX_ADMIN_MESSAGE_BYTES, MAX_BODY_BYTES};
+use crate::limits::{DEFAULT_DEADLINE, MAX_ADMIN_MESSAGE_BYTES, MAX_BODY_BYTES};
 use admin::AdminService;
 use catalog::CatalogService;
 use http::HeaderMap;
 use jobs::JobsService;
 use metadata::MetadataService;
-use quorate_model::MetaError;
+use quorate_model::{ErrorCode, MetaError};
 use quorate_wire::quorate::v1::admin_server::AdminServer;
 use quorate_wire::quorate::v1::catalog_server::CatalogServer;
 use quorate_wire::quorate::v1::jobs_server::JobsServer;
@@ -37,6 +38,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use timely::Timely;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tonic::body::Body;
@@ -111,7 +113,8 @@ impl Services {
         }
     }
 
-    /// Serves a gRPC request whose path begins with [`PATH_PREFIX`].
+    /// Serves a gRPC request whose path begins with [`PATH_PREFIX`]. Its message must come within [`DEFAULT_DEADLINE`], whatever time
+    /// the call has.
     pub fn call(&self, request: http::Request<Body>) -> Reply {
         let started = Instant::now();
         let permit = match self.admit(request.uri().path(), request.headers()) {
@@ -122,7 +125,9 @@ impl Services {
                 return Box::pin(std::future::ready(Ok(refused)));
             }
         };
-        let reply = self.call_admitted(request);
+        let late = MetaError::new(ErrorCode::DeadlineExceeded, "the message did not arrive in time");
+        let late = status(&self.app, late);
+        let reply = self.call_admitted(request.map(|body| Body::new(Timely::new(body, started + DEFAULT_DEADLINE, late))));
         Box::pin(async move {
             let reply = reply.await;
             drop(permit);

@@ -237,7 +237,7 @@ fn is_same_conf(added: &SealedStore, other: &ObjectStoreInfoPb) -> bool {
     texts(store) == texts(other) && store.provider == other.provider && added.has_keys_of(other)
 }
 
-/// An added object store in stored form, but for its secret; one whose address is none is refused.
+/// An added object store in stored form, but for its secret; one whose address is none is refused, before what applying would find wrong.
 pub fn normalized(mut store: ObjectStoreInfoPb) -> Result<ObjectStoreInfoPb, MetaError> {
     check_address(&store)?;
     store.prefix = Some(trimmed_prefix(store.prefix()).to_owned());

@@ -1,6 +1,6 @@
 //! Bodies of requests, bounded in size and in the time they may take.
 
-use crate::limits::MAX_BODY_BYTES;
+use crate::limits::{DISCARD_TIME, MAX_BODY_BYTES};
 use axum::extract::Request;
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
@@ -32,6 +32,21 @@ pub async fn read_up_to(max_bytes: usize, request: Request, deadline: Deadline) 
             "the request body did not arrive before the deadline",
         )),
     }
+}
+
+/// Reads a body that nobody wants, for a moment: an HTTP/1.1 connection that is closed with bytes unread may take the answer back.
+pub async fn discard(request: Request) {
+    let mut body = request.into_body();
+    let all = async {
+        let mut bytes = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            bytes += frame.data_ref().map_or(0, Bytes::len);
+            if bytes > MAX_BODY_BYTES {
+                break;
+            }
+        }
+    };
+    let _cut_short = tokio::time::timeout(DISCARD_TIME, all).await;
 }
 
 fn too_long(max_bytes: usize) -> MetaError {

@@ -436,6 +436,18 @@ async fn a_call_has_its_place_or_its_refusal_before_its_message_is_read() {
     assert!(!response.headers().contains_key("grpc-status"), "an error stands there");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_message_that_does_not_come_gives_its_place_back() {
+    let app = Peer::homeless().app.clone();
+    let services = Services::new(&app);
+    let others: Vec<_> = (1..MAX_IN_FLIGHT).map(|_| app.admit().expect("within the limit")).collect();
+    let Ok(late) = services.call(unfinished("Metadata/PutAttribute", TOKEN, b"\0\0")).await;
+    let told = tonic::Status::from_header_map(late.headers()).expect("refused");
+    assert_eq!((told.code(), told.message().starts_with("the message did not arrive in time")), (Code::DeadlineExceeded, true));
+    let _last = app.admit().expect("it is given back");
+    drop(others);
+}
+
 #[tokio::test]
 async fn a_message_that_says_it_is_too_long_is_refused_before_it_is_read() {
     let peer = Peer::alone().await;

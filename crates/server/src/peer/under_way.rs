@@ -1,9 +1,9 @@
 //! Handshakes under way at the peer port: so many in all, and so many from one address. Whoever has no secret holds a place for as long
-//! as it says nothing, and must not hold those of the peers.
+//! as it says nothing; one address, or one IPv6 network of 64 bits, does not hold all of them.
 
 use crate::limits::{MAX_PEER_HANDSHAKES, MAX_PEER_HANDSHAKES_OF_ADDRESS};
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How many there are from each address that has one.
@@ -20,7 +20,7 @@ pub struct Place {
 impl UnderWay {
     /// A place for one more, if there is one.
     pub fn begin(self: &Arc<Self>, from: IpAddr) -> Option<Place> {
-        let from = from.to_canonical();
+        let from = counted_as(from);
         let mut counts = self.counts();
         let of_address = counts.get(&from).copied().unwrap_or_default();
         if of_address >= MAX_PEER_HANDSHAKES_OF_ADDRESS || counts.values().sum::<usize>() >= MAX_PEER_HANDSHAKES {
@@ -35,6 +35,14 @@ impl UnderWay {
 
     fn counts(&self) -> MutexGuard<'_, BTreeMap<IpAddr, usize>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whoever has an IPv6 address usually has its whole network.
+fn counted_as(from: IpAddr) -> IpAddr {
+    match from.to_canonical() {
+        IpAddr::V4(address) => address.into(),
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
     }
 }
 
@@ -78,5 +86,8 @@ mod tests {
         assert!(under_way.begin(address(1)).is_none(), "it is the same address");
         drop(places);
         assert!(under_way.counts().is_empty());
+        let address = |last: u16| IpAddr::from([0x2001, 0xdb8, 0, 1, last, 0, 0, 1]);
+        let _network: Vec<_> = (0..MAX_PEER_HANDSHAKES_OF_ADDRESS as u16).map(|last| under_way.begin(address(last)).expect("a place")).collect();
+        assert!(under_way.begin(address(u16::MAX)).is_none(), "it is the same network");
     }
 }
