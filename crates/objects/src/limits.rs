@@ -33,8 +33,11 @@ pub const PREFIX_BYTES: usize = 100;
 pub const SYNC_EACH_UP_TO_FILES: usize = 64;
 /// A whole key, as S3 allows it.
 pub const KEY_BYTES: usize = 1_024;
-/// Objects listed before they are deleted, each by a request of its own: S3's stores list as many in a page.
-pub const DELETE_AT_ONCE: usize = 1_000;
+/// Objects listed before they are deleted: S3's stores list as many in a page.
+pub const LISTED_AT_ONCE: usize = 1_000;
+/// Deletions on their way to S3 at once for one call, each a request of its own: so many hide what a request takes, and are far below
+/// the thousands a second from which stores ask for a slower pace.
+pub const DELETES_AT_ONCE: usize = 20;
 /// A store's reply that is no object's content: a page of 1,000 keys as long as keys may be takes 7 MiB, if every letter is escaped.
 pub const REPLY_BYTES: usize = 16 << 20;
 /// What a store gives to go on with a list or an upload by: some hundred bytes. In an address, which has 64 KiB at most, each may take three.

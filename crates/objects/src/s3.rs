@@ -18,7 +18,7 @@ pub(crate) use part_writer::S3Writer;
 pub use server_copy::ServerCopy;
 
 use crate::error::{ObjectError, ObjectErrorKind, Result};
-use crate::limits::{DELETE_AT_ONCE, KEY_BYTES, OBJECT_BYTES, PREFIX_BYTES, TOKEN_BYTES};
+use crate::limits::{DELETES_AT_ONCE, KEY_BYTES, LISTED_AT_ONCE, OBJECT_BYTES, PREFIX_BYTES, TOKEN_BYTES};
 use crate::path::ObjectPath;
 use crate::place::{BucketStyle, Http, S3Place};
 use crate::retry::Patience;
@@ -27,10 +27,9 @@ use errors::Named;
 use futures::{StreamExt, TryStreamExt};
 use object_store::aws::{AmazonS3, AmazonS3Builder, Checksum, S3ConditionalPut};
 use object_store::path::Path as Key;
-use object_store::{ClientOptions, ObjectStore, ObjectStoreExt, RetryConfig};
+use object_store::{ClientOptions, ObjectStoreExt, RetryConfig};
 use replies::BoundedConnector;
 use requests::SignedRequests;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// A store that does not take a connection for so long is down.
@@ -154,50 +153,60 @@ impl S3Vault {
     }
 
     pub(crate) async fn delete_many(&self, paths: &[ObjectPath]) -> Result<()> {
-        for some in paths.chunks(DELETE_AT_ONCE) {
-            let keys = some.iter().map(|path| self.store_key(path)).collect::<Result<Vec<Key>>>()?;
-            self.delete_keys(&keys).await?;
+        let keys = paths.iter().map(|path| self.store_key(path)).collect::<Result<Vec<Key>>>()?;
+        match self.delete_keys(keys).await? {
+            None => Ok(()),
+            Some(stays) => Err(stays),
         }
-        Ok(())
     }
 
-    /// Deletes one by one, several at once. The client tells of them in their order: behind the last that is known to be gone the next try
-    /// goes on.
-    async fn delete_keys(&self, keys: &[Key]) -> Result<()> {
-        let gone = AtomicUsize::new(0);
-        self.patience
-            .repeat(|| async {
-                let left = keys.get(gone.load(Ordering::Relaxed)..).unwrap_or_default();
-                let now: Vec<object_store::Result<Key>> = left.iter().cloned().map(Ok).collect();
-                let mut results = self.store.delete_stream(futures::stream::iter(now).boxed());
-                while let Some(result) = results.next().await {
-                    match result {
-                        Ok(_) => {}
-                        // A key that is missing is as good as deleted; a bucket that is missing is somebody's mistake.
-                        Err(error @ object_store::Error::NotFound { .. }) if !error.to_string().contains("NoSuchBucket") => {}
-                        Err(error) => {
-                            let key = keys.get(gone.load(Ordering::Relaxed)).map(ToString::to_string).unwrap_or_default();
-                            return Err(errors::classify("delete", &Named::object(&self.place, key), &error));
-                        }
-                    }
-                    gone.fetch_add(1, Ordering::Relaxed);
-                }
-                Ok(())
-            })
-            .await
+    /// Asks for each key, whatever becomes of the others: one that is locked would shield all behind it, at every pass anew. Returns why
+    /// the first of those stays that the store will not delete; fails, at once, with what every other key would meet too.
+    async fn delete_keys(&self, keys: Vec<Key>) -> Result<Option<ObjectError>> {
+        let mut deletions = futures::stream::iter(keys)
+            .map(|key| self.delete_key(key))
+            .buffer_unordered(DELETES_AT_ONCE);
+        let mut stays = None;
+        while let Some(deleted) = deletions.next().await {
+            match deleted {
+                Ok(()) => {}
+                // What is not found here is the bucket.
+                Err(error) if error.concerns_the_vault() || error.kind == ObjectErrorKind::NotFound => return Err(error),
+                Err(error) => stays = stays.or(Some(error)),
+            }
+        }
+        Ok(stays)
+    }
+
+    /// With patience of its own: a store that is busy for one request of a hundred would use up what a thousand share.
+    async fn delete_key(&self, key: Key) -> Result<()> {
+        let named = Named::object(&self.place, key.to_string());
+        let deleted = self.patience.repeat(|| async {
+            match self.store.delete(&key).await {
+                Ok(()) => Ok(()),
+                // A key that is missing is as good as deleted; a bucket that is missing is somebody's mistake.
+                Err(error @ object_store::Error::NotFound { .. }) if !error.to_string().contains("NoSuchBucket") => Ok(()),
+                Err(error) => Err(errors::classify("delete", &named, &error)),
+            }
+        });
+        deleted.await
     }
 
     pub(crate) async fn delete_prefix(&self, prefix: &ObjectPath) -> Result<u64> {
-        let mut chunks = self.list(Some(prefix)).try_chunks(DELETE_AT_ONCE);
-        let mut deleted = 0;
+        let mut chunks = self.list(Some(prefix)).try_chunks(LISTED_AT_ONCE);
+        let (mut deleted, mut stays) = (0, None);
         while let Some(chunk) = chunks.next().await {
             let chunk = chunk.map_err(|error| error.1)?;
             let keys = chunk.iter().map(|info| self.listed_key(&info.path)).collect::<Result<Vec<Key>>>()?;
-            self.delete_keys(&keys).await?;
             deleted += keys.len() as u64;
+            let stays_here = self.delete_keys(keys).await?;
+            stays = stays.or(stays_here);
         }
         deleted += self.abort_uploads_below(&format!("{}/", self.key(prefix))).await?;
-        Ok(deleted)
+        match stays {
+            None => Ok(deleted),
+            Some(stays) => Err(stays),
+        }
     }
 
     fn listed_key(&self, path: &str) -> Result<Key> {

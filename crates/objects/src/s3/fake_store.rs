@@ -5,6 +5,7 @@ use crate::place::{BucketStyle, Http, S3Place, Secret};
 use crate::retry::Patience;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -31,6 +32,11 @@ impl FakeStore {
 
     /// Bucket `b` of this store, where nothing is tried twice.
     pub(crate) fn open(&self) -> Arc<S3Vault> {
+        self.open_for(1)
+    }
+
+    /// As [`FakeStore::open`], where everything is tried `attempts` times, without pauses worth the name.
+    pub(crate) fn open_for(&self, attempts: u32) -> Arc<S3Vault> {
         let place = S3Place {
             endpoint: format!("http://{}", self.address),
             region: "r".to_owned(),
@@ -43,11 +49,12 @@ impl FakeStore {
             cluster_id: "c".to_owned(),
             former_clusters: Vec::new(),
         };
-        let once = Patience {
-            attempts: 1,
-            ..Patience::default()
+        let patience = Patience {
+            attempts,
+            first_pause: Duration::from_millis(1),
+            longest_pause: Duration::from_millis(1),
         };
-        Arc::new(S3Vault::open(place, once).expect("opened"))
+        Arc::new(S3Vault::open(place, patience).expect("opened"))
     }
 
     /// Requests so far, sorted: those of one call come in any order.

@@ -4,7 +4,9 @@ use super::fake_store::FakeStore;
 use super::*;
 use crate::limits::REPLY_BYTES;
 use crate::place::Secret;
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 fn place(endpoint: &str, bucket_style: BucketStyle) -> S3Place {
     S3Place {
@@ -116,14 +118,80 @@ async fn a_deletion_goes_on_behind_what_is_gone() {
         _ => (204, String::new()),
     })
     .await;
-    let mut vault = Arc::into_inner(store.open()).expect("nobody else has it");
-    vault.patience = Patience {
-        attempts: 2,
-        first_pause: Duration::from_millis(1),
-        longest_pause: Duration::from_millis(1),
-    };
-    let deleted = vault.delete_many(&[path("0"), path("1"), path("2")]).await;
+    let deleted = store.open_for(2).delete_many(&[path("0"), path("1"), path("2")]).await;
     deleted.expect("the first is not asked for twice");
+}
+
+/// `d/1` and so on.
+fn numbered(keys: usize) -> Vec<ObjectPath> {
+    (1..=keys).map(|number| path(&format!("d/{number}"))).collect()
+}
+
+#[tokio::test]
+async fn a_key_that_may_not_be_deleted_keeps_no_other() {
+    let store = FakeStore::start(|request: &str| match request {
+        "DELETE /b/d/1" => (403, "<Error><Code>AccessDenied</Code></Error>".to_owned()),
+        _ => (204, String::new()),
+    })
+    .await;
+    let paths = numbered(50);
+    let stays = store.open().delete_many(&paths).await.expect_err("one is locked");
+    assert_eq!(stays.kind, ObjectErrorKind::PermissionDenied);
+    assert!(stays.message.contains("\"d/1\""), "{stays}");
+    let mut all: Vec<String> = paths.iter().map(|path| format!("DELETE /b/{path}")).collect();
+    all.sort();
+    assert_eq!(store.asked(), all);
+}
+
+#[tokio::test]
+async fn a_listed_key_that_may_not_be_deleted_keeps_no_later_page() {
+    let paths = numbered(LISTED_AT_ONCE + 1);
+    let keys: Vec<&str> = paths.iter().map(ObjectPath::as_str).collect();
+    let page = listed(&keys, "");
+    let store = FakeStore::start(move |request: &str| match request {
+        "DELETE /b/d/1" => (403, "<Error><Code>AccessDenied</Code></Error>".to_owned()),
+        request if request.starts_with("DELETE ") => (204, String::new()),
+        request if request.contains("uploads=") => (200, "<ListMultipartUploadsResult></ListMultipartUploadsResult>".to_owned()),
+        _ => (200, page.clone()),
+    })
+    .await;
+    let stays = store.open().delete_prefix(&path("d")).await.expect_err("one is locked");
+    assert_eq!(stays.kind, ObjectErrorKind::PermissionDenied);
+    assert!(stays.message.contains("\"d/1\""), "{stays}");
+    let asked = store.asked();
+    let asked_to = |method: &str| asked.iter().filter(|request| request.starts_with(method)).count();
+    assert_eq!(asked_to("DELETE "), paths.len());
+    assert_eq!(asked_to("GET /b/?"), 1, "uploads are looked for also then");
+}
+
+#[tokio::test]
+async fn a_store_that_is_busy_for_each_key_once_loses_them_all() {
+    let met = Mutex::new(BTreeSet::new());
+    let store = FakeStore::start(move |request: &str| {
+        let is_new = met.lock().expect("not poisoned").insert(request.to_owned());
+        match is_new {
+            true => (503, "<Error><Code>SlowDown</Code></Error>".to_owned()),
+            false => (204, String::new()),
+        }
+    })
+    .await;
+    let deleted = store.open_for(2).delete_many(&numbered(50)).await;
+    deleted.expect("each has two tries");
+    assert_eq!(store.asked().len(), 100);
+}
+
+#[tokio::test]
+async fn what_every_key_would_meet_ends_a_deletion_at_once() {
+    for (status, code, kind) in [
+        (503, "SlowDown", ObjectErrorKind::Busy),
+        (500, "InternalError", ObjectErrorKind::StoreDown),
+        (404, "NoSuchBucket", ObjectErrorKind::NotFound),
+    ] {
+        let store = FakeStore::start(move |_: &str| (status, format!("<Error><Code>{code}</Code></Error>"))).await;
+        let error = store.open().delete_many(&numbered(200)).await.expect_err(code);
+        assert_eq!(error.kind, kind, "{error}");
+        assert!(store.asked().len() <= DELETES_AT_ONCE, "{code}");
+    }
 }
 
 #[tokio::test]
