@@ -108,7 +108,7 @@ async fn a_commit_that_gets_no_answer_is_looked_for() {
     let way = archive.losing(Loss::Request, 1).await;
     let parts = [
         "imported so far: 64 segments (",
-        "was not made",
+        "the commit was not made (",
         "the same command run again imports the rest",
     ];
     cli::refused(&archive.cluster, &through(&way, &arguments), "", &parts).await;

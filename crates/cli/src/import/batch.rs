@@ -124,7 +124,7 @@ impl Importer<'_> {
         };
         let found = there(part, &listed);
         let Some(first) = found.first() else {
-            bail!("the commit got no answer and was not made ({})", error.root_cause());
+            bail!("the commit was not made ({})", error.root_cause());
         };
         let revision = text(first, "revision");
         self.imported.add(found, &revision);
