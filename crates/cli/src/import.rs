@@ -6,7 +6,7 @@
 //!
 //! What of a batch is whole when it fails, or when the import is interrupted, is committed too, and the rest is given up; what is cut off
 //! the cluster gives up a day later. So an import that ends in between leaves whole segments, and files that nobody sees and that go by
-//! themselves. The same command run again leaves out the files that are in those segments ([`present`]).
+//! themselves. The same command run again leaves out the files that are in those segments ([`present`]), unless it has `--again`.
 
 mod batch;
 mod present;
@@ -91,7 +91,7 @@ pub async fn run(arguments: ImportArguments, connection: &Connection, context: &
     for batch in sources::batches(&groups) {
         if let Err(error) = importer.import(batch).await {
             bar.finish_and_clear();
-            return Err(error.context(importer.imported.so_far(&arguments)));
+            return Err(error.context(importer.imported.so_far(&arguments, &present, &groups)));
         }
     }
     bar.finish_and_clear();
@@ -125,8 +125,8 @@ impl Imported {
         revision.clone_into(&mut self.revision);
     }
 
-    /// Said of an import that failed.
-    fn so_far(&self, arguments: &ImportArguments) -> String {
+    /// Said of an import of these groups that failed.
+    fn so_far(&self, arguments: &ImportArguments, present: &Present, groups: &[Vec<Source>]) -> String {
         let done = match (self.segments.as_slice(), self.in_doubt.as_slice()) {
             ([], []) => "nothing is imported".to_owned(),
             ([], _) => "nothing is known to be imported".to_owned(),
@@ -140,12 +140,27 @@ impl Imported {
                 arguments.list_command()
             ),
         };
-        let may_repeat = arguments.again && !(self.segments.is_empty() && self.in_doubt.is_empty());
-        let next = match may_repeat {
-            true => "run it again without --again, which would import these once more",
-            false => "the same command run again imports the rest",
-        };
-        format!("{done}{doubt}; {next}")
+        format!("{done}{doubt}; {}", self.next_step(arguments, present, groups))
+    }
+
+    /// How to import the rest, and nothing twice.
+    fn next_step(&self, arguments: &ImportArguments, present: &Present, groups: &[Vec<Source>]) -> String {
+        let has_begun = !(self.segments.is_empty() && self.in_doubt.is_empty());
+        if !(arguments.again && has_begun) {
+            return "the same command run again imports the rest".to_owned();
+        }
+        let had_some = groups.iter().flatten().any(|source| present.has_like(source));
+        // Groups become segments in their order.
+        let first_missing = groups.get(self.segments.len()).and_then(|group| group.first());
+        match first_missing {
+            // Without the flag those would be left out, though this import has not come to them.
+            Some(source) if had_some => format!(
+                "the same command would import these once more, and without --again it would leave out what the partition had before; \
+                 import only what is missing, from {} on",
+                source.file.display()
+            ),
+            _ => "run it again without --again, which would import these once more".to_owned(),
+        }
     }
 
     fn show(self, arguments: &ImportArguments, present: &Present, context: &Context) {
@@ -193,12 +208,9 @@ fn plain(id: &Json) -> String {
 }
 
 impl ImportArguments {
-    /// What the partition has already, unless that does not matter.
+    /// What the partition has already. With `--again` it only matters to an import that fails.
     async fn present(&self, connection: &Connection) -> anyhow::Result<Present> {
-        match self.again {
-            true => Ok(Present::default()),
-            false => Ok(Present::of(&self.listed(connection).await?)),
-        }
+        Ok(Present::of(&self.listed(connection).await?))
     }
 
     /// The segments of the partition as it is now.
@@ -227,7 +239,10 @@ impl ImportArguments {
     fn groups(&self, found: Vec<Vec<Source>>, present: &mut Present) -> anyhow::Result<Vec<Vec<Source>>> {
         let mut groups = Vec::new();
         for of_directory in found {
-            let missing = present.leave_out(of_directory)?;
+            let missing = match self.again {
+                true => of_directory,
+                false => present.leave_out(of_directory)?,
+            };
             groups.extend(match self.by_directory {
                 true => sources::by_directory(missing)?,
                 false => sources::by_count(missing, usize::from(self.files_per_segment)),
@@ -268,9 +283,25 @@ mod tests {
         }
     }
 
+    fn source(name: &str) -> Source {
+        Source {
+            file: PathBuf::from("/files").join(name),
+            name: name.to_owned(),
+            size: 1,
+            ..Source::default()
+        }
+    }
+
+    /// A partition with one file.
+    fn having(name: &str, size: u64) -> Present {
+        let file = json!({"name": name, "size_bytes": size.to_string(), "checksum": "5"});
+        Present::of(&[json!({"segment_id": "3", "files": [file]})])
+    }
+
     #[test]
     fn an_import_that_failed_says_what_there_is_and_how_to_go_on() {
-        let said = |imported: Imported, again| imported.so_far(&arguments(again));
+        let (empty, groups) = (Present::default(), ["a", "b", "c"].map(|name| vec![source(name)]));
+        let said = |imported: Imported, again| imported.so_far(&arguments(again), &empty, &groups);
         for again in [false, true] {
             let told = "nothing is imported; the same command run again imports the rest";
             assert_eq!(said(imported(&[], &[]), again), told);
@@ -286,5 +317,29 @@ mod tests {
             assert!(told.starts_with("nothing is known to be imported"), "{told}");
             assert!(told.contains(&format!("{doubt}{next}")), "{told}");
         }
+    }
+
+    #[test]
+    fn an_import_of_files_that_were_there_says_where_the_rest_begins() {
+        let groups = ["a", "b", "c"].map(|name| vec![source(name)]);
+        let said = |imported: Imported, present: &Present| imported.so_far(&arguments(true), present, &groups);
+        let told = said(imported(&["7"], &[]), &having("c", 1));
+        assert!(told.starts_with("imported so far: 1 segment (7); the same"), "{told}");
+        assert!(told.ends_with("import only what is missing, from /files/b on"), "{told}");
+        let told = said(imported(&[], &["9"]), &having("a", 1));
+        assert!(told.contains("is not known: look with"), "{told}");
+        assert!(told.ends_with("import only what is missing, from /files/a on"), "{told}");
+        let told = said(imported(&["7"], &[]), &having("c", 2));
+        assert!(told.contains("run it again without --again"), "of another size: {told}");
+        let told = said(imported(&[], &[]), &having("c", 1));
+        assert_eq!(told, "nothing is imported; the same command run again imports the rest");
+    }
+
+    #[test]
+    fn an_import_that_is_made_again_leaves_nothing_out_and_reads_nothing_for_it() {
+        let found = vec![vec![source("a"), source("c")]];
+        let groups = arguments(true).groups(found, &mut having("c", 1));
+        let groups = groups.expect("there is no file that could be read");
+        assert_eq!(groups, [[source("a")], [source("c")]]);
     }
 }

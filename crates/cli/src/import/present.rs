@@ -45,6 +45,11 @@ impl Present {
         }
     }
 
+    /// Whether a file of this name and size is there, whatever it holds.
+    pub fn has_like(&self, source: &Source) -> bool {
+        self.known.contains_key(&(source.name.clone(), source.size))
+    }
+
     /// The files that are not there yet. Only those whose name and size are there are read.
     pub fn leave_out(&mut self, sources: Vec<Source>) -> anyhow::Result<Vec<Source>> {
         let mut missing = Vec::with_capacity(sources.len());
