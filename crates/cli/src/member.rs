@@ -263,7 +263,12 @@ async fn take_out(connection: &Connection, id: u64, force: bool) -> anyhow::Resu
 async fn replace(connection: &Connection, id: u64, address: &str, confirm: &ConfirmArguments) -> anyhow::Result<Option<Done>> {
     let before = status(connection).await?;
     let Some(old) = before.peers.iter().find(|member| member.peer_id == id) else {
-        bail!("peer {id} is not a member, so there is nothing to replace; see `quorate member list`");
+        // The leader takes out who has the newcomer's own address as soon as that votes. Later peers have higher ids.
+        let is_newcomer = |member: &&wire::PeerStatus| member.voter && member.peer_id > id && member.peer_address == address;
+        return match before.peers.iter().find(is_newcomer) {
+            Some(new) => Ok(Some(replaced(id, new.peer_id, address))),
+            None => bail!("peer {id} is not a member, so there is nothing to replace; see `quorate member list`"),
+        };
     };
     let what = format!(
         "This adds the peer at {address} as a learner, waits until it has caught up and votes, and then removes peer {id} at {}.",
@@ -294,9 +299,12 @@ async fn replace(connection: &Connection, id: u64, address: &str, confirm: &Conf
     if progress(&connection, id).await?.is_some() {
         take_out(&connection, id, false).await?;
     }
+    Ok(Some(replaced(id, new, address)))
+}
+
+fn replaced(id: u64, new: u64, address: &str) -> Done {
     let data = json!({"removed_peer_id": id.to_string(), "peer_id": new.to_string()});
-    let sentence = format!("Peer {new} at {address} has taken the place of peer {id}.");
-    Ok(Some(Done::over(sentence, data)))
+    Done::over(format!("Peer {new} at {address} has taken the place of peer {id}."), data)
 }
 
 async fn transfer_leader(connection: &Connection, to: Option<u64>) -> anyhow::Result<Done> {
@@ -416,18 +424,23 @@ mod tests {
         })
     }
 
-    /// Peer 2 votes at b:5001, and peer 4 learns or votes at d:5001.
-    fn members(voter: bool) -> Said {
-        let peer = |peer_id: u64, address: &str, voter: bool| wire::PeerStatus {
-            peer_id,
-            peer_address: address.to_owned(),
-            voter,
+    /// These members: id, address, and whether it votes.
+    fn status_of(members: &[(u64, &str, bool)]) -> Said {
+        let peer = |(peer_id, address, voter): &(u64, &str, bool)| wire::PeerStatus {
+            peer_id: *peer_id,
+            peer_address: (*address).to_owned(),
+            voter: *voter,
             ..Default::default()
         };
         Said::message(&wire::StatusReply {
-            peers: vec![peer(2, "b:5001", true), peer(4, "d:5001", voter)],
+            peers: members.iter().map(peer).collect(),
             ..Default::default()
         })
+    }
+
+    /// Peer 2 votes at b:5001, and peer 4 learns or votes at d:5001.
+    fn members(voter: bool) -> Said {
+        status_of(&[(2, "b:5001", true), (4, "d:5001", voter)])
     }
 
     fn removed() -> Said {
@@ -467,6 +480,25 @@ mod tests {
         assert!(!done.is_over && done.sentence.contains("peer 2 stays"), "{}", done.sentence);
         assert_eq!(done.data["removed_peer_id"], Json::Null);
         assert!(!peer.calls().iter().any(|call| call.ends_with("/RemoveMember")));
+    }
+
+    #[tokio::test]
+    async fn a_replacement_at_the_same_address_that_is_called_again_has_been_made() {
+        let again = async |member: (u64, &str, bool), id: u64| {
+            let peer = FakePeer::start([status_of(&[member])]).await;
+            replace(&connection(&[&peer.address], LONG), id, "b:5001", &yes()).await
+        };
+        let done = again((4, "b:5001", true), 2).await;
+        let done = done.expect("it votes").expect("there is nothing to agree to");
+        assert!(done.is_over);
+        assert_eq!(done.sentence, "Peer 4 at b:5001 has taken the place of peer 2.");
+        assert_eq!(done.data["removed_peer_id"], "2");
+        assert_eq!(done.data["peer_id"], "4");
+        for (member, id) in [((4, "b:5001", true), 5), ((4, "b:5001", false), 2), ((4, "d:5001", true), 2)] {
+            let refused = again(member, id).await.err().map(|error| error.to_string());
+            let told = refused.unwrap_or_default();
+            assert!(told.contains(&format!("peer {id} is not a member")), "{member:?}: {told}");
+        }
     }
 
     #[tokio::test]
