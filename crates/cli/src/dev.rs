@@ -316,19 +316,32 @@ fn is_our_peer(pid: u32, dir: &Path) -> bool {
     serves_under(&command_line, dir)
 }
 
-/// Whether this is the command line of a peer whose data directory is `DIR/peer-<n>`, as [`peer_args`] makes them; each argument ends
-/// with a NUL. An editor that has a peer's log open names the same paths.
+/// Whether this is the command line of a peer whose data directory is `DIR/peer-<n>`, as [`peer_args`] or somebody by hand makes them;
+/// each argument ends with a NUL. An editor that has a peer's log open names the same paths.
 fn serves_under(command_line: &[u8], dir: &Path) -> bool {
     let mut arguments = command_line.split(|byte| *byte == 0).map(OsStr::from_bytes).skip(1);
     if arguments.next() != Some(OsStr::new("serve")) {
         return false;
     }
-    let Some(data_dir) = arguments.skip_while(|argument| *argument != "--data-dir").nth(1).map(Path::new) else {
+    let Some(data_dir) = data_dir(arguments) else {
         return false;
     };
     let name = data_dir.file_name().and_then(OsStr::to_str).unwrap_or_default();
     let number = name.strip_prefix("peer-").map(str::parse::<u16>);
     data_dir.parent() == Some(dir) && matches!(number, Some(Ok(_)))
+}
+
+/// The value of `--data-dir`, in a word of its own or in one with the flag.
+fn data_dir<'a>(mut arguments: impl Iterator<Item = &'a OsStr>) -> Option<&'a Path> {
+    while let Some(argument) = arguments.next() {
+        if argument == "--data-dir" {
+            return arguments.next().map(Path::new);
+        }
+        if let Some(value) = argument.as_bytes().strip_prefix(b"--data-dir=") {
+            return Some(Path::new(OsStr::from_bytes(value)));
+        }
+    }
+    None
 }
 
 /// Every process that serves a data directory under `dir`, also one that was started again by hand.
@@ -412,6 +425,8 @@ mod tests {
             assert!(!serves_under(&line(&[&["quorate"], &started[..]].concat()), Path::new("/home/me")));
             assert!(!serves_under(&line(&[&["strace", "quorate"], &started[..]].concat()), dir));
         }
+        let by_hand = ["quorate", "serve", "--data-dir=/home/me/quorate-dev/peer-2"];
+        assert!(serves_under(&line(&by_hand), dir));
         for other in [
             &[][..],
             &["tail", "-f", "/home/me/quorate-dev/peer-1.log"],
@@ -423,6 +438,8 @@ mod tests {
             &["quorate", "serve", "--data-dir", "/home/me/quorate-dev/peer-1/copy"],
             &["quorate", "serve", "--data-dir", "/home/me/quorate-dev/peer-one"],
             &["quorate", "serve", "--data-dir", "/home/me/quorate-dev-2/peer-1"],
+            &["quorate", "serve", "--data-dir=/home/me/quorate-dev-2/peer-1"],
+            &["quorate", "serve", "--data-dir="],
             &["quorate", "status", "serve", "--data-dir", "/home/me/quorate-dev/peer-1"],
         ] {
             assert!(!serves_under(&line(other), dir), "{other:?}");
