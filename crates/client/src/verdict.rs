@@ -86,7 +86,7 @@ fn judge_answer(name: &str, status: &Status) -> Verdict {
 }
 
 /// Whether a refusal is made while applying: such are stored with the request id, so they are also the answer to every earlier try.
-/// All others say something about the last try only.
+/// All others say something about the last try only: `LimitReached` too, with which too many partitions are refused before the log.
 pub fn is_decided_by_the_state(code: ErrorCode) -> bool {
     matches!(
         code,
