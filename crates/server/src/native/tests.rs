@@ -443,7 +443,10 @@ async fn a_message_that_does_not_come_gives_its_place_back() {
     let others: Vec<_> = (1..MAX_IN_FLIGHT).map(|_| app.admit().expect("within the limit")).collect();
     let Ok(late) = services.call(unfinished("Metadata/PutAttribute", TOKEN, b"\0\0")).await;
     let told = tonic::Status::from_header_map(late.headers()).expect("refused");
-    assert_eq!((told.code(), told.message().starts_with("the message did not arrive in time")), (Code::DeadlineExceeded, true));
+    assert_eq!(
+        (told.code(), told.message().starts_with("the message did not arrive in time")),
+        (Code::DeadlineExceeded, true)
+    );
     let _last = app.admit().expect("it is given back");
     drop(others);
 }

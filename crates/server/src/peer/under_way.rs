@@ -87,7 +87,9 @@ mod tests {
         drop(places);
         assert!(under_way.counts().is_empty());
         let address = |last: u16| IpAddr::from([0x2001, 0xdb8, 0, 1, last, 0, 0, 1]);
-        let _network: Vec<_> = (0..MAX_PEER_HANDSHAKES_OF_ADDRESS as u16).map(|last| under_way.begin(address(last)).expect("a place")).collect();
+        let _network: Vec<_> = (0..MAX_PEER_HANDSHAKES_OF_ADDRESS as u16)
+            .map(|last| under_way.begin(address(last)).expect("a place"))
+            .collect();
         assert!(under_way.begin(address(u16::MAX)).is_none(), "it is the same network");
     }
 }
