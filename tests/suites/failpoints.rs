@@ -216,20 +216,14 @@ async fn under_load(cluster: &mut Cluster, site: &str, way: Way, fault: Fault) {
 async fn taking_back(cluster: &mut Cluster, site: &str, fault: Fault) {
     for _ in 0..ATTEMPTS {
         let old = cluster.leader().await;
-        let others: Vec<usize> = (0..3).filter(|peer| *peer != old).collect();
-        others.iter().for_each(|peer| cluster.peers[*peer].kill());
-        let address = cluster.peers[old].public.clone();
-        until("the leader has an entry that nobody else has", async || {
-            let state = raft_state(&address).await?;
-            (state.last > state.applied).then_some(())
-        })
-        .await;
+        leave_alone(cluster, old).await;
         cluster.peers[old].kill();
-        others.iter().for_each(|peer| cluster.peers[*peer].start());
+        (0..3).filter(|peer| *peer != old).for_each(|peer| cluster.peers[peer].start());
         cluster.leader().await;
         let said = cluster.peers[old].log().len();
         cluster.peers[old].start_armed(&format!("{site}=panic"));
-        // Its last entry may have reached one of the others after all; then there is nothing to take back.
+        // It may have died before the entry was in its file, or led no more; then there is nothing to take back.
+        let address = cluster.peers[old].public.clone();
         let ready = async || matches!(http::get(&address, "/readyz").await, Ok(reply) if reply.status == 200);
         let peer = &mut cluster.peers[old];
         let ended = until("the former leader ends or serves", async || match peer.exited() {
@@ -244,6 +238,19 @@ async fn taking_back(cluster: &mut Cluster, site: &str, fault: Fault) {
         }
     }
     panic!("{site} was not hit in {ATTEMPTS} attempts");
+}
+
+/// Every peer but this one dies before it appends what comes next. A leader is then left with an entry that nobody else has: its
+/// entries need one of them.
+async fn leave_alone(cluster: &mut Cluster, leader: usize) {
+    let site = "log_append_before";
+    for peer in (0..3).filter(|peer| *peer != leader) {
+        let said = cluster.peers[peer].log().len();
+        arm(cluster, peer, &armed(site, Voting, Dies)).await;
+        let peer = &mut cluster.peers[peer];
+        let status = peer.wait_exit().await;
+        assert_died_at(site, status, &peer.log()[said..]);
+    }
 }
 
 async fn catching_up(cluster: &mut Cluster, site: &str, way: Way, fault: Fault) {
