@@ -150,7 +150,7 @@ async fn an_import_that_is_interrupted_leaves_whole_segments_and_goes_on() {
     phase("a name that the cluster refuses is found before anything is prepared");
     let wrong = files(1);
     for (name, parts) in [
-        ("a\nb".to_owned(), ["a\\nb", "no segment takes"]),
+        ("a\nb".to_owned(), ["a\\nb", "a control character"]),
         (format!("{0}/{0}", "n".repeat(128)), ["257 bytes", "limit 255"]),
     ] {
         let file = wrong.path().join(name);

@@ -9,6 +9,7 @@
 //! themselves. The same command run again leaves out the files that are in those segments ([`present`]), unless it has `--again`.
 
 mod batch;
+mod parts;
 mod present;
 mod sources;
 
@@ -67,7 +68,8 @@ pub async fn run(arguments: ImportArguments, connection: &Connection, context: &
     let found = sources::below(&arguments.directories)?;
     // What is looked at on this machine may take longer than a call.
     let collection = connection.anew().get(&arguments.place.collection(), &[]).await?;
-    let mut present = arguments.present(connection).await?;
+    // With `--again` it only matters to an import that fails.
+    let mut present = Present::of(&arguments.listed(connection).await?);
     let groups = arguments.groups(found, &mut present)?;
     let vault = vault_access::open(
         &connection.anew(),
@@ -208,11 +210,6 @@ fn plain(id: &Json) -> String {
 }
 
 impl ImportArguments {
-    /// What the partition has already. With `--again` it only matters to an import that fails.
-    async fn present(&self, connection: &Connection) -> anyhow::Result<Present> {
-        Ok(Present::of(&self.listed(connection).await?))
-    }
-
     /// The segments of the partition as it is now.
     async fn listed(&self, connection: &Connection) -> anyhow::Result<Vec<Json>> {
         let parameters = [("partition", self.place.partition_or_default().to_owned())];
@@ -245,7 +242,7 @@ impl ImportArguments {
             };
             groups.extend(match self.by_directory {
                 true => sources::by_directory(missing)?,
-                false => sources::by_count(missing, usize::from(self.files_per_segment)),
+                false => sources::by_count(&missing, usize::from(self.files_per_segment)),
             });
         }
         Ok(groups)

@@ -2,12 +2,8 @@
 
 use crate::error::{ObjectError, Result};
 use crate::limits::PATH_BYTES;
+use quorate_model::file_names::why_not_a_path;
 use std::fmt;
-
-/// Ends the name of a local file that is still being written. No object may be called so.
-pub(crate) const PARTIAL_SUFFIX: &str = ".quorate-partial";
-/// The file that says whose directory this is.
-pub const MARKER_NAME: &str = ".quorate-vault";
 
 /// A path relative to a vault: names joined by `/`, none of them empty, `.` or `..`. Whoever has one cannot leave the vault.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -22,10 +18,8 @@ impl ObjectPath {
                 path.len()
             )));
         }
-        for name in path.split('/') {
-            if let Some(reason) = why_not_a_name(name) {
-                return Err(ObjectError::invalid(format!("object path {path:?} {reason}")));
-            }
+        if let Some(reason) = why_not_a_path(&path) {
+            return Err(ObjectError::invalid(format!("object path {path:?} {reason}")));
         }
         Ok(ObjectPath(path))
     }
@@ -42,18 +36,6 @@ impl ObjectPath {
     /// The path without its last name; none for a single name.
     pub fn parent(&self) -> Option<ObjectPath> {
         self.0.rsplit_once('/').map(|(parent, _)| ObjectPath(parent.to_owned()))
-    }
-}
-
-fn why_not_a_name(name: &str) -> Option<&'static str> {
-    match name {
-        "" => Some("has an empty name between slashes; use single slashes and none at the ends"),
-        "." | ".." => Some("has the name . or ..; name the object itself"),
-        MARKER_NAME => Some("has the name of the vault's marker file; choose another"),
-        _ if name.len() > 255 => Some("has a name longer than 255 bytes; choose a shorter one"),
-        _ if name.ends_with(PARTIAL_SUFFIX) => Some("ends like an unfinished file; choose another"),
-        _ if name.chars().any(|letter| letter.is_control() || letter == '\\') => Some("has a control character or a backslash; remove it"),
-        _ => None,
     }
 }
 

@@ -80,10 +80,9 @@ impl hyper::service::Service<http::Request<Incoming>> for Front {
     type Error = Infallible;
     type Future = Reply;
 
-    fn call(&self, request: http::Request<Incoming>) -> Reply {
+    fn call(&self, mut request: http::Request<Incoming>) -> Reply {
         let path = request.uri().path();
         if path.starts_with(native::PATH_PREFIX) {
-            let mut request = request.map(tonic::body::Body::new);
             if self.secured || self.remote.to_canonical().is_loopback() {
                 request.extensions_mut().insert(Confidential);
             }
@@ -97,11 +96,10 @@ impl hyper::service::Service<http::Request<Incoming>> for Front {
             let reply = self.doris.clone().call(request.map(tonic::body::Body::new));
             return Box::pin(async move { Ok(reply.await?.map(Body::new)) });
         }
-        let mut request = request.map(Body::new);
         if self.secured {
             request.extensions_mut().insert(Secured);
         }
-        Box::pin(self.http.clone().oneshot(request))
+        Box::pin(self.http.clone().oneshot(request.map(Body::new)))
     }
 }
 

@@ -21,11 +21,14 @@ pub mod work;
 use crate::app::App;
 use crate::limits::{DEFAULT_DEADLINE, MAX_ADMIN_MESSAGE_BYTES, MAX_BODY_BYTES};
 use admin::AdminService;
+use axum::BoxError;
+use bytes::Bytes;
 use catalog::CatalogService;
 use http::HeaderMap;
+use hyper::body::Body as HttpBody;
 use jobs::JobsService;
 use metadata::MetadataService;
-use quorate_model::{ErrorCode, MetaError};
+use quorate_model::MetaError;
 use quorate_wire::quorate::v1::admin_server::AdminServer;
 use quorate_wire::quorate::v1::catalog_server::CatalogServer;
 use quorate_wire::quorate::v1::jobs_server::JobsServer;
@@ -115,24 +118,26 @@ impl Services {
 
     /// Serves a gRPC request whose path begins with [`PATH_PREFIX`]. Its message must come within [`DEFAULT_DEADLINE`], whatever time
     /// the call has.
-    pub fn call(&self, request: http::Request<Body>) -> Reply {
+    pub fn call<B>(&self, request: http::Request<B>) -> impl Future<Output = Result<http::Response<Body>, Infallible>> + Send + use<B>
+    where
+        B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<BoxError>,
+    {
         let started = Instant::now();
-        let permit = match self.admit(request.uri().path(), request.headers()) {
-            Ok(permit) => permit,
+        let timely = |body| Body::new(Timely::new(body, started + DEFAULT_DEADLINE, self.app.clone()));
+        let admitted = match self.admit(request.uri().path(), request.headers()) {
+            Ok(permit) => Ok((self.call_admitted(request.map(timely)), permit)),
             Err(error) => {
                 self.app.served(REFUSED_CALL, error.code.row().name, None, started);
-                let refused = status(&self.app, error).into_http();
-                return Box::pin(std::future::ready(Ok(refused)));
+                Err(status(&self.app, error).into_http())
             }
         };
-        let late = MetaError::new(ErrorCode::DeadlineExceeded, "the message did not arrive in time");
-        let late = status(&self.app, late);
-        let reply = self.call_admitted(request.map(|body| Body::new(Timely::new(body, started + DEFAULT_DEADLINE, late))));
-        Box::pin(async move {
-            let reply = reply.await;
-            drop(permit);
-            reply
-        })
+        async move {
+            match admitted {
+                Ok((reply, _permit)) => reply.await,
+                Err(refused) => Ok(refused),
+            }
+        }
     }
 
     /// The same for a call that is admitted. One for a service that is not there is answered as gRPC answers it.

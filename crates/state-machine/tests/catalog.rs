@@ -18,6 +18,7 @@ use quorate_wire::quorate::v1::*;
 use std::collections::BTreeMap;
 use steps::{Side, Step, collection_name, database_name, partition_name, steps};
 use support::catalog_fixture::*;
+use support::list_partitions;
 use support::property::cases;
 use support::testing::Bench;
 
@@ -450,14 +451,7 @@ impl Pair {
 
     fn check_collection(&self, side: Side, revision: u64, database: &str, name: &str, expected: &CollectionModel) {
         let store = &self.bench.store;
-        let partitions = ListPartitionsRequest {
-            instance_id: side.name(),
-            database: database.to_owned(),
-            collection: name.to_owned(),
-            at_revision: revision,
-            ..ListPartitionsRequest::default()
-        };
-        let found = catalog_lists::list_partitions(store, &partitions).expect("lists").reply.partitions;
+        let found = list_partitions(&self.bench, &side.name(), database, name, revision);
         let found: Vec<_> = found.iter().map(|found| (&found.name, found.partition_id)).collect();
         let want: Vec<_> = expected.partitions.iter().map(|(name, partition)| (name, partition.id)).collect();
         assert_eq!(found, want, "partitions of {name} at {revision}");

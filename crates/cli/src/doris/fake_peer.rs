@@ -10,7 +10,6 @@ use quorate_model::ErrorCode;
 use quorate_wire::quorate::v1::{CloseSessionReply, OpenSessionReply};
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -169,18 +168,4 @@ pub(crate) fn connection(endpoints: &[&str], timeout: Duration) -> Connection {
         deadline: Instant::now() + timeout,
         first: Arc::default(),
     }
-}
-
-/// An address at which every connection is closed as soon as it is open, and how many there were.
-pub(crate) async fn hangs_up() -> (String, Arc<AtomicU32>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
-    let address = listener.local_addr().expect("the socket is bound").to_string();
-    let connections = Arc::new(AtomicU32::new(0));
-    let counted = connections.clone();
-    tokio::spawn(async move {
-        while listener.accept().await.is_ok() {
-            counted.fetch_add(1, Ordering::Relaxed);
-        }
-    });
-    (address, connections)
 }

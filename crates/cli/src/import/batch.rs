@@ -3,6 +3,7 @@
 //! What is whole when something goes wrong is committed all the same, and the rest is given up. A commit whose answer is lost is looked
 //! for: its session is closed first, so that it cannot be made afterwards.
 
+use super::parts::parts;
 use super::sources::Source;
 use super::{ImportArguments, Imported};
 use crate::amounts::{distance, now_ms, number};
@@ -17,7 +18,7 @@ use serde_json::{Value as Json, json};
 use tokio::sync::watch;
 
 /// Bytes of a commit's body: the cluster takes 256 KiB of content, which as JSON is longer.
-const COMMIT_BYTES: usize = 192 << 10;
+const COMMIT_BYTES: u64 = 192 << 10;
 /// Files written at once.
 const FILES_AT_ONCE: usize = 8;
 
@@ -93,7 +94,9 @@ impl Importer<'_> {
         }
         // What is visible must survive a crash.
         self.vault.sync(&written.files).await?;
-        for part in commits(written.contents) {
+        for part in parts(&written.contents, usize::MAX, COMMIT_BYTES, |content| {
+            content.to_string().len() as u64
+        }) {
             let path = path(&["instances", &self.arguments.place.instance, "segments", "commit"]);
             let commit = posting(&path, &json!({"segments": part}));
             let connection = self.connection.anew();
@@ -102,8 +105,8 @@ impl Importer<'_> {
             // Closed it lets nothing pass that is still on its way; left open it ends by itself an hour later.
             let closed = self.connection.anew().close_session(session).await;
             match answer {
-                Ok(answer) => self.imported.add(&part, &answer.revision),
-                Err(error) if error.is::<InDoubt>() => self.look_for(&part, closed, error).await?,
+                Ok(answer) => self.imported.add(part, &answer.revision),
+                Err(error) if error.is::<InDoubt>() => self.look_for(part, closed, error).await?,
                 Err(error) if is_over(expires_ms, now_ms()) => return Err(error.context(too_late(expires_ms))),
                 Err(error) => return Err(error),
             }
@@ -189,46 +192,11 @@ fn too_late(expires_ms: u64) -> String {
     )
 }
 
-/// Commands that are small enough.
-fn commits(contents: Vec<Json>) -> Vec<Vec<Json>> {
-    let mut parts: Vec<Vec<Json>> = Vec::new();
-    let mut taken = 0;
-    for content in contents {
-        let takes = content.to_string().len();
-        match parts.last_mut() {
-            Some(part) if taken + takes <= COMMIT_BYTES => {
-                taken += takes;
-                part.push(content);
-            }
-            _ => {
-                taken = takes;
-                parts.push(vec![content]);
-            }
-        }
-    }
-    parts
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::sources;
     use super::*;
     use quorate_objects::{LocalPlace, Patience, VaultPlace};
-
-    #[test]
-    fn commits_are_cut_by_size_and_lose_nothing() {
-        let contents: Vec<Json> = (0..20).map(|n| json!({"n": n, "fill": "x".repeat(30 << 10)})).collect();
-        let parts = commits(contents);
-        assert!(
-            parts
-                .iter()
-                .all(|part| part.iter().map(|content| content.to_string().len()).sum::<usize>() <= COMMIT_BYTES)
-        );
-        assert_eq!(
-            parts.concat().iter().map(|content| number(content, "n")).collect::<Vec<_>>(),
-            (0..20).collect::<Vec<_>>()
-        );
-    }
 
     #[test]
     fn what_is_there_of_a_commit_is_told_from_what_was_there_before() {

@@ -1,7 +1,8 @@
 //! The files to be imported: which there are, which of them make a segment, and which segments make a batch.
 
+use super::parts::parts;
 use anyhow::{Context as _, bail};
-use quorate_model::file_names::{MAX_FILE_NAME_BYTES, is_file_name};
+use quorate_model::file_names::{MAX_FILE_NAME_BYTES, why_not_a_path};
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -11,9 +12,9 @@ const SEGMENTS_PER_BATCH: usize = 64;
 /// Bytes of their files, unless one segment alone has more: what is prepared is kept for a day, and written in vain if it takes longer.
 const BYTES_PER_BATCH: u64 = 16 << 30;
 /// Bytes of one segment's content: the cluster takes 64 KiB.
-const SEGMENT_BYTES: usize = 56 << 10;
+const SEGMENT_BYTES: u64 = 56 << 10;
 /// What a file takes of these beside its name.
-const FILE_BYTES: usize = 40;
+const FILE_BYTES: u64 = 40;
 
 /// A file to be imported, as it was when it was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -91,33 +92,21 @@ fn check_name(file: &Path, name: &str) -> anyhow::Result<()> {
              shorten it, or import a directory further down"
         );
     }
-    if !is_file_name(name) {
-        bail!(
-            "{file:?} has a name that no segment takes: one with a control character or a backslash, or with a part .quorate-vault or \
-             *.quorate-partial, which are the vault's own; rename it"
-        );
+    match why_not_a_path(name) {
+        Some(reason) => bail!("{file:?} {reason}"),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// Groups of at most `count` files that a segment can describe.
-pub(super) fn by_count(sources: Vec<Source>, count: usize) -> Vec<Vec<Source>> {
-    let mut groups: Vec<Vec<Source>> = Vec::new();
-    let mut described = 0;
-    for source in sources {
-        let takes = source.name.len() + FILE_BYTES;
-        match groups.last_mut() {
-            Some(group) if group.len() < count && described + takes <= SEGMENT_BYTES => {
-                described += takes;
-                group.push(source);
-            }
-            _ => {
-                described = takes;
-                groups.push(vec![source]);
-            }
-        }
-    }
-    groups
+pub(super) fn by_count(sources: &[Source], count: usize) -> Vec<Vec<Source>> {
+    let groups = parts(sources, count, SEGMENT_BYTES, described);
+    groups.into_iter().map(<[Source]>::to_vec).collect()
+}
+
+/// Bytes by which a segment's content describes a file.
+fn described(source: &Source) -> u64 {
+    source.name.len() as u64 + FILE_BYTES
 }
 
 /// One group for each first part of the names, and one for those without.
@@ -131,7 +120,7 @@ pub(super) fn by_directory(sources: Vec<Source>) -> anyhow::Result<Vec<Vec<Sourc
         }
     }
     for (directory, group) in &groups {
-        let described: usize = group.iter().map(|source| source.name.len() + FILE_BYTES).sum();
+        let described: u64 = group.iter().map(described).sum();
         if group.len() > 1_000 || described > SEGMENT_BYTES {
             let name = directory.as_deref().unwrap_or("the top directory");
             bail!(
@@ -145,22 +134,8 @@ pub(super) fn by_directory(sources: Vec<Source>) -> anyhow::Result<Vec<Vec<Sourc
 
 /// Groups that are prepared together, in their order: so few and so small that little is lost when one of them fails.
 pub(super) fn batches(groups: &[Vec<Source>]) -> Vec<&[Vec<Source>]> {
-    let mut batches = Vec::new();
-    let mut rest = groups;
-    while !rest.is_empty() {
-        let (mut count, mut bytes) = (0, 0u64);
-        for group in rest.iter().take(SEGMENTS_PER_BATCH) {
-            bytes = group.iter().map(|source| source.size).fold(bytes, u64::saturating_add);
-            if count > 0 && bytes > BYTES_PER_BATCH {
-                break;
-            }
-            count += 1;
-        }
-        let (batch, left) = rest.split_at(count);
-        batches.push(batch);
-        rest = left;
-    }
-    batches
+    let bytes = |group: &Vec<Source>| group.iter().map(|source| source.size).fold(0, u64::saturating_add);
+    parts(groups, SEGMENTS_PER_BATCH, BYTES_PER_BATCH, bytes)
 }
 
 #[cfg(test)]
@@ -184,11 +159,11 @@ mod tests {
 
     #[test]
     fn groups_are_no_larger_than_a_segment_may_be() {
-        let three = by_count(vec![source("a"), source("b"), source("c")], 2);
+        let three = by_count(&["a", "b", "c"].map(source), 2);
         assert_eq!(names(&three), [vec!["a", "b"], vec!["c"]]);
         let long: Vec<Source> = (0..600).map(|n| source(&format!("{n:0200}"))).collect();
-        let groups = by_count(long, 1_000);
-        assert!(groups.len() > 1 && groups.iter().all(|group| group.len() * 240 <= SEGMENT_BYTES));
+        let groups = by_count(&long, 1_000);
+        assert!(groups.len() > 1 && groups.iter().all(|group| group.len() as u64 * 240 <= SEGMENT_BYTES));
         assert_eq!(groups.iter().map(Vec::len).sum::<usize>(), 600);
     }
 
@@ -200,21 +175,22 @@ mod tests {
     }
 
     #[test]
-    fn batches_end_before_they_have_too_many_segments_or_bytes() {
-        let of = |sizes: &[u64]| -> Vec<Vec<Source>> {
-            let group = |size: &u64| Source {
-                size: *size,
-                ..source("a")
-            };
-            sizes.iter().map(|size| vec![group(size)]).collect()
+    fn a_batch_is_as_large_as_the_files_of_its_groups() {
+        let of = |sizes: &[u64]| -> Vec<Source> {
+            sizes
+                .iter()
+                .map(|size| Source {
+                    size: *size,
+                    ..source("a")
+                })
+                .collect()
         };
-        let lengths = |groups: &[Vec<Source>]| batches(groups).iter().map(|batch| batch.len()).collect::<Vec<_>>();
-        assert_eq!(lengths(&of(&[1; 130])), [64, 64, 2]);
-        let large = BYTES_PER_BATCH / 2;
-        assert_eq!(lengths(&of(&[large, large, 1, large])), [2, 2]);
-        let larger = BYTES_PER_BATCH + 1;
-        assert_eq!(lengths(&of(&[larger, larger, 1, u64::MAX, u64::MAX])), [1, 1, 1, 1, 1]);
-        assert!(lengths(&[]).is_empty());
+        let half = BYTES_PER_BATCH / 2;
+        let groups = [of(&[half, half]), of(&[1]), of(&[half]), of(&[u64::MAX, u64::MAX])];
+        let lengths: Vec<usize> = batches(&groups).iter().map(|batch| batch.len()).collect();
+        assert_eq!(lengths, [1, 2, 1]);
+        let lengths: Vec<usize> = batches(&vec![of(&[1]); 130]).iter().map(|batch| batch.len()).collect();
+        assert_eq!(lengths, [64, 64, 2]);
     }
 
     #[test]
@@ -253,13 +229,13 @@ mod tests {
             "{too_long}"
         );
         for (name, shown) in [
-            ("a\nb", "a\\nb\""),
-            ("a\\b", "a\\\\b\""),
-            ("d/x.quorate-partial", "d/x.quorate-partial\""),
-            (".quorate-vault", ".quorate-vault\""),
+            ("a\nb", "a\\nb\" has a control character"),
+            ("a\\b", "a\\\\b\" has a control character or a backslash"),
+            ("d/x.quorate-partial", "d/x.quorate-partial\" has a name that ends like"),
+            (".quorate-vault", ".quorate-vault\" has the name of the vault's marker"),
         ] {
             let told = refusal(name);
-            assert!(told.contains(shown) && told.contains("no segment takes"), "{name}: {told}");
+            assert!(told.contains(shown), "{name}: {told}");
         }
     }
 

@@ -7,7 +7,7 @@
 use crate::checksum::Crc64;
 use crate::error::{ObjectError, Result};
 use crate::limits::SYNC_EACH_UP_TO_FILES;
-use crate::path::PARTIAL_SUFFIX;
+use quorate_model::file_names::PARTIAL_SUFFIX;
 use rustix::fs::{CWD, RenameFlags};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;

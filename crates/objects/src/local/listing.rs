@@ -2,10 +2,11 @@
 
 use super::LocalVault;
 use crate::error::{ObjectError, Result};
-use crate::path::{MARKER_NAME, ObjectPath, PARTIAL_SUFFIX};
+use crate::path::ObjectPath;
 use crate::vault::ObjectInfo;
 use futures::StreamExt;
 use futures::stream::BoxStream;
+use quorate_model::file_names::{MARKER_NAME, PARTIAL_SUFFIX};
 use std::fs::DirEntry;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};

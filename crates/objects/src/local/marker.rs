@@ -2,8 +2,8 @@
 
 use super::durable::{Durable, write_durable};
 use crate::error::{ObjectError, ObjectErrorKind, Result};
-use crate::path::MARKER_NAME;
 use crate::place::LocalPlace;
+use quorate_model::file_names::MARKER_NAME;
 use std::io::ErrorKind;
 
 /// What the marker of this vault says. Two lines of `name = value`, for people too.

@@ -4,7 +4,7 @@
 
 use super::{S3Vault, check_token, errors};
 use crate::error::{ObjectError, Result};
-use crate::path::{MARKER_NAME, ObjectPath};
+use crate::path::ObjectPath;
 use crate::vault::ObjectInfo;
 use errors::Named;
 use futures::stream::BoxStream;
@@ -13,6 +13,7 @@ use object_store::ObjectMeta;
 use object_store::aws::AmazonS3;
 use object_store::list::{PaginatedListOptions, PaginatedListStore};
 use object_store::path::Path as Key;
+use quorate_model::file_names::MARKER_NAME;
 
 impl S3Vault {
     pub(crate) fn list(&self, prefix: Option<&ObjectPath>) -> BoxStream<'static, Result<ObjectInfo>> {

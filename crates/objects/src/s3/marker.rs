@@ -4,11 +4,11 @@
 use super::{S3Vault, errors};
 use crate::error::{ObjectError, ObjectErrorKind, Result};
 use crate::limits::{MARKER_BYTES, MARKER_TRUSTED};
-use crate::path::MARKER_NAME;
 use bytes::Bytes;
 use errors::Named;
 use object_store::path::Path as Key;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, UpdateVersion};
+use quorate_model::file_names::MARKER_NAME;
 use std::collections::BTreeMap;
 use std::sync::{LazyLock, Mutex, MutexGuard};
 use tokio::time::Instant;

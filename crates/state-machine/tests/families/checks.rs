@@ -4,6 +4,7 @@ use super::World;
 use super::model::{Content, Partitions, Segments};
 use super::steps::Pick;
 use super::support::catalog_fixture::{collect_all, collect_records, collection_names, delete_files, list_segments, records, versions};
+use super::support::list_partitions;
 use super::support::testing::Bench;
 use quorate_model::{ErrorCode, Revision, ScopeId, StampedTime};
 use quorate_state_machine::catalog::storage;
@@ -12,7 +13,7 @@ use quorate_state_machine::instances::Instance;
 use quorate_state_machine::keys::{RecordTable, space};
 use quorate_state_machine::queries::{QueryError, catalog_lists};
 use quorate_state_machine::{condemned, jobs, limits};
-use quorate_wire::quorate::v1::{ListPartitionsRequest, Segment};
+use quorate_wire::quorate::v1::Segment;
 use std::collections::BTreeSet;
 
 pub fn files_of(segment: &Segment) -> impl Iterator<Item = String> {
@@ -70,16 +71,7 @@ impl World {
 
     /// What a collection shows; its files are there.
     pub fn partitions_listed(&self, id: &str, collection: &str, revision: u64) -> Partitions {
-        let request = ListPartitionsRequest {
-            instance_id: id.to_owned(),
-            collection: collection.to_owned(),
-            at_revision: revision,
-            ..ListPartitionsRequest::default()
-        };
-        let partitions = catalog_lists::list_partitions(&self.bench.store, &request)
-            .expect("lists")
-            .reply
-            .partitions;
+        let partitions = list_partitions(&self.bench, id, "", collection, revision);
         let mut listed = self.listed(id, collection, revision);
         for segment in &listed {
             files_of(segment).for_each(|file| self.check_file(&file));

@@ -14,8 +14,23 @@ pub mod catalog_fixture;
 use proptest::prelude::*;
 use quorate_state_machine::commands::*;
 use quorate_state_machine::frame::Frame;
+use quorate_state_machine::queries::catalog_lists;
 use quorate_state_machine::versioned::pins::PinKind;
+use quorate_wire::quorate::v1::{ListPartitionsRequest, Partition};
 use testing::{DROPPED, INSTANCE, OTHER_INSTANCE, command_frame};
+
+/// The first page of a collection's partitions at a revision (0: now).
+pub fn list_partitions(bench: &testing::Bench, instance: &str, database: &str, collection: &str, at_revision: u64) -> Vec<Partition> {
+    let request = ListPartitionsRequest {
+        instance_id: instance.to_owned(),
+        database: database.to_owned(),
+        collection: collection.to_owned(),
+        at_revision,
+        ..ListPartitionsRequest::default()
+    };
+    let found = catalog_lists::list_partitions(&bench.store, &request).expect("lists");
+    found.reply.partitions
+}
 
 pub fn instance_name() -> impl Strategy<Value = String> {
     prop_oneof![8 => Just(INSTANCE), 4 => Just(OTHER_INSTANCE), 1 => Just(DROPPED), 1 => Just("nobody")].prop_map(str::to_owned)
