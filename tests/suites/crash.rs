@@ -175,3 +175,17 @@ async fn a_peer_that_cannot_read_its_state_ends_and_builds_it_anew() {
     assert_eq!(cluster.members(leader).await, members);
     assert_peers_agree(&cluster).await;
 }
+
+#[tokio::test]
+async fn a_killed_leader_is_succeeded_though_its_lease_runs_on() {
+    // A lease of two seconds, and one to two more until somebody stands.
+    let mut cluster = Cluster::start_with(3, &["--profile", "wan"]).await;
+    cluster.create_instance(INSTANCE).await;
+    let killed = cluster.leader().await;
+    cluster.peers[killed].kill();
+    let survivors = [(killed + 1) % 3, (killed + 2) % 3];
+    let next = survivors[0];
+    write_large(&cluster.peers[next].public, 0).await;
+    let has_seen = |peer: usize| cluster.peers[peer].log().contains("the process of the leader has died");
+    assert!(survivors.into_iter().any(has_seen), "nobody waited for the lease");
+}

@@ -95,8 +95,13 @@ impl PeerClient for FakePeer {
 /// The peers of a test by address.
 pub(crate) struct FakeTransport(pub BTreeMap<&'static str, Arc<FakePeer>>);
 
+#[async_trait]
 impl Transport for FakeTransport {
     fn client(&self, address: &str, _: u64, _: u64, _: Channel) -> Arc<dyn PeerClient> {
         self.0.get(address).expect("a peer of the test").clone()
+    }
+
+    async fn has_died(&self, _: &str) -> bool {
+        false
     }
 }

@@ -46,6 +46,7 @@ pub mod service;
 pub mod settings;
 mod state_adapter;
 pub mod status;
+pub mod succession;
 mod transfer;
 pub mod transport;
 mod types;

@@ -150,6 +150,7 @@ pub(crate) fn spawn(node: &Node) {
     node.core().spawn(watch_growth(node.clone()));
     node.core().spawn(exchange_health(node.clone()));
     node.core().spawn(crate::unheard::watch(node.core().clone()));
+    node.core().spawn(crate::succession::watch(node.core().clone()));
     node.core().spawn(crate::content_scan::run(node.clone()));
     node.core().spawn(expire_sessions(node.clone()));
     node.core().spawn(collect_versions(node.clone()));
@@ -174,7 +175,7 @@ async fn catch_up(node: Node) {
 /// A peer that has lost entries does not campaign; whoever runs it stops it.
 async fn stand_aside_after_a_loss(core: Arc<Core>) {
     core.own_log.lost().await;
-    core.raft().runtime_config().elect(false);
+    core.set_stands(false);
 }
 
 /// Flushes the state and makes checkpoints as the log grows, and purges what nobody needs any more.
@@ -401,7 +402,7 @@ pub(crate) async fn stop_serving(node: &Node) {
             "this peer's state is wrong: it stops serving; `quorate status` says what to do"
         );
     }
-    core.raft().runtime_config().elect(false);
+    core.set_stands(false);
     if node.is_leader()
         && let Err(error) = node.transfer_leader(None, Instant::now() + HELLO_INTERVAL).await
     {
@@ -435,7 +436,7 @@ fn watch_clock(core: &Core) {
             "this clock is more than 2 s off the majority's: this peer does not stand for election"
         );
     }
-    core.raft().runtime_config().elect(!off);
+    core.set_stands(!off);
 }
 
 /// The leader ends sessions nobody used for an hour.

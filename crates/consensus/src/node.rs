@@ -13,6 +13,7 @@ use crate::network::NetworkFactory;
 use crate::proposer::{Proposal, ProposeFailure, ProposeResult};
 use crate::settings::{FAILURE_LOOK, LEADER_RETRY, MAX_WAITING_COMMANDS, Settings};
 use crate::state_adapter::StateAdapter;
+use crate::succession::Succession;
 use crate::transport::{Channel, PeerClient, Transport};
 use crate::types::{PeerNode, TypeConfig};
 use crate::write_path::WritePath;
@@ -86,6 +87,7 @@ pub struct Core {
     /// Whether this peer itself has lost what it had acknowledged.
     pub own_log: Arc<OwnLog>,
     pub health: maintenance::Health,
+    pub(crate) succession: Succession,
     raft: Raft<TypeConfig, StateAdapter>,
     /// Commands that wait here for the proposer.
     local: mpsc::Sender<Proposal>,
@@ -178,6 +180,7 @@ impl Node {
             acknowledged,
             own_log,
             health: maintenance::Health::default(),
+            succession: Succession::default(),
             raft: raft.clone(),
             local,
             forwards: Mutex::default(),
@@ -471,66 +474,6 @@ impl Node {
 
     pub fn is_leader(&self) -> bool {
         self.core.leader() == Some(self.core.peer)
-    }
-
-    /// Hands leadership to `target`, or to the follower that is furthest; waits until another leader is known.
-    pub async fn transfer_leader(&self, target: Option<PeerId>, deadline: Deadline) -> Result<PeerId, MetaError> {
-        let core = &self.core;
-        // openraft ignores the request at a follower without a word.
-        if core.leader() != Some(core.peer) {
-            let who = core
-                .leader()
-                .map_or_else(|| "nobody is known to".to_owned(), |leader| format!("peer {leader} does"));
-            return Err(MetaError::new(
-                ErrorCode::NotLeader,
-                format!("peer {} does not lead, {who}; ask the leader", core.peer),
-            ));
-        }
-        let metrics = core.metrics();
-        let best = metrics.replication.as_ref().and_then(|matched| {
-            let others = matched.iter().filter(|(peer, _)| **peer != core.peer && core.is_voter(**peer));
-            let fitness = |peer: u64| {
-                let reply = core.health.recent(peer).filter(|reply| !reply.diverged);
-                (reply.is_some(), reply.is_some_and(|reply| !reply.disk_low))
-            };
-            others
-                .max_by_key(|(peer, log_id)| (fitness(**peer), log_id.as_ref().map(|id| id.index)))
-                .map(|(peer, _)| *peer)
-        });
-        let target = target.map(|peer| peer.0).or(best);
-        let target = target.ok_or_else(|| MetaError::invalid("there is no other voter that leadership could go to"))?;
-        if !core.is_voter(target) {
-            return Err(MetaError::invalid(format!("peer {target} is not a voter; see `quorate status`")));
-        }
-        if target == core.peer {
-            return Ok(PeerId(target));
-        }
-        core.raft
-            .trigger()
-            .transfer_leader(target)
-            .await
-            .map_err(|error| MetaError::internal(error.to_string()))?;
-        // openraft reports no result: leadership has moved when this peer follows somebody else.
-        while Instant::now() < deadline {
-            match core.leader() {
-                Some(leader) if leader != core.peer => return Ok(PeerId(leader)),
-                _ => tokio::time::sleep(Duration::from_millis(5)).await,
-            }
-        }
-        Err(MetaError::new(
-            ErrorCode::DeadlineExceeded,
-            format!("leadership did not move to peer {target} in time"),
-        ))
-    }
-
-    /// Lets another peer lead, if this one does. Everything else goes on.
-    pub async fn hand_over(&self) {
-        if self.is_leader() {
-            let deadline = Instant::now() + Duration::from_secs(2);
-            if let Err(error) = self.transfer_leader(None, deadline).await {
-                tracing::info!(%error, "leadership was not handed over before the stop");
-            }
-        }
     }
 
     /// Hands leadership over, ends the tasks and flushes. Calls that are under way fail then: let them end first.

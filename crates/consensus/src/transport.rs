@@ -42,7 +42,12 @@ pub trait PeerClient: Send + Sync + 'static {
 }
 
 /// Makes connections, lazily and again after they break.
+#[async_trait]
 pub trait Transport: Send + Sync + 'static {
     /// A client for the peer at `address`. `peer` and `incarnation` are who is expected there; 0 for "whoever".
     fn client(&self, address: &str, peer: u64, incarnation: u64, channel: Channel) -> Arc<dyn PeerClient>;
+
+    /// Whether the process at this address has died, as far as can be told from here: its host refuses the connection. False when nothing
+    /// answers.
+    async fn has_died(&self, address: &str) -> bool;
 }

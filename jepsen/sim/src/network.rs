@@ -176,6 +176,7 @@ pub struct SimulatedTransport {
     pub disk: Arc<Disk>,
 }
 
+#[async_trait]
 impl Transport for SimulatedTransport {
     fn client(&self, address: &str, peer: u64, incarnation: u64, _channel: Channel) -> Arc<dyn PeerClient> {
         Arc::new(Client {
@@ -183,6 +184,13 @@ impl Transport for SimulatedTransport {
             expected: (peer, incarnation),
             disk: self.disk.clone(),
         })
+    }
+
+    /// A link that is parted refuses here, too: some of these guesses are wrong.
+    async fn has_died(&self, address: &str) -> bool {
+        let host = address.split(':').next().unwrap_or(address);
+        let tried = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect((host, PORT))).await;
+        matches!(tried, Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused)
     }
 }
 
@@ -240,6 +248,8 @@ impl PeerClient for Client {
                 }
             }
             sent.fetch_add(1, Ordering::Relaxed);
+            // Without it, whoever reads takes this process for one that has crashed.
+            let _ = write_frame(&mut writer, &[]).await;
             let _ = writer.shutdown().await;
         });
         let (sender, replies) = tokio::sync::mpsc::channel(64);
@@ -354,7 +364,7 @@ async fn serve(port: PeerPort, mut stream: TcpStream) -> io::Result<()> {
     }
     let Ok(node) = node else { return Ok(()) };
     match kind {
-        Kind::Append => return serve_append(&port, &node, stream).await,
+        Kind::Append => return serve_append(&port, &node, stream, greeting.caller.0).await,
         Kind::Install => return serve_install(&node, stream).await,
         _ => {}
     }
@@ -390,11 +400,19 @@ fn decode<M: Message + Default>(bytes: Bytes) -> io::Result<M> {
     M::decode(bytes).map_err(io::Error::other)
 }
 
-async fn serve_append(port: &PeerPort, node: &Node, stream: TcpStream) -> io::Result<()> {
+async fn serve_append(port: &PeerPort, node: &Node, stream: TcpStream, caller: u64) -> io::Result<()> {
     let (reader, mut writer) = stream.into_split();
-    let requests = futures::stream::unfold(reader, |mut reader| async move {
-        let frame = read_frame(&mut reader).await.ok().flatten()?;
-        Some((wire::AppendRequest::decode(frame).ok()?, reader))
+    let called = node.clone();
+    let requests = futures::stream::unfold(reader, move |mut reader| {
+        let called = called.clone();
+        async move {
+            let Some(frame) = read_frame(&mut reader).await.ok().flatten() else {
+                called.connection_closed(caller);
+                return None;
+            };
+            let frame = Some(frame).filter(Buf::has_remaining)?;
+            Some((wire::AppendRequest::decode(frame).ok()?, reader))
+        }
     });
     let mut replies = node.handle_append(requests);
     while let Some(reply) = replies.next().await {

@@ -2,6 +2,7 @@
 
 use crate::support::{Cluster, soon, until};
 use quorate_consensus::Settings;
+use quorate_consensus::settings::Timing;
 use quorate_model::{ErrorCode, PeerId};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -232,4 +233,55 @@ async fn a_peer_whose_clock_is_far_off_does_not_stand_for_election() {
         cluster.start_peer(leader).await;
         cluster.converge().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_whose_process_has_died_is_succeeded_before_its_lease_runs_out() {
+    let mut cluster = Cluster::start(Settings::default()).await;
+    let first = cluster.leader().await;
+    let others = [(first + 1) % 3, (first + 2) % 3];
+    // Lease and election together take longer than anything is waited for here.
+    cluster.settings.timing = Timing {
+        election_min_ms: 16_000,
+        election_max_ms: 17_000,
+        quorum_loss_probe_ms: 40_000,
+        ..Timing::LAN
+    };
+    for position in others {
+        cluster.kill(position).await;
+        cluster.start_peer(position).await;
+        until("it serves again", || cluster.node(position).check_serving().is_ok()).await;
+    }
+    assert_eq!(cluster.leader().await, first);
+    let term = cluster.node(first).status().term;
+    cluster.kill(first).await;
+    let next = cluster.leader_among(&others).await;
+    assert_eq!(cluster.node(next).status().term, term + 1, "one election: they take turns");
+    cluster
+        .put(next, "name", "value", None, soon())
+        .await
+        .expect("two peers are a quorum");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_alone_takes_the_leader_for_dead_elects_nobody() {
+    let cluster = Cluster::start(Settings::default()).await;
+    let leader = cluster.leader().await;
+    let before = cluster.node(leader).status();
+    let mistaken = cluster.address((leader + 1) % 3).to_owned();
+    let asked = cluster.links.calls(&mistaken, "pre_vote");
+    cluster.links.refuse(&mistaken, cluster.address(leader));
+    cluster.links.close(before.leader_id, &mistaken);
+    until("it has asked whether it would be elected", || {
+        cluster.links.calls(&mistaken, "pre_vote") > asked
+    })
+    .await;
+    cluster
+        .put(leader, "name", "value", None, soon())
+        .await
+        .expect("the leader leads on");
+    cluster.converge().await;
+    assert_eq!(cluster.links.calls(&mistaken, "vote"), 0, "the third peer said no");
+    let after = cluster.node(leader).status();
+    assert_eq!((after.term, after.leader_id), (before.term, before.leader_id));
 }

@@ -35,12 +35,17 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[derive(Clone, Default)]
 pub struct LocalTransport(Arc<Mutex<BTreeMap<String, Node>>>);
 
+#[async_trait]
 impl Transport for LocalTransport {
     fn client(&self, address: &str, _: u64, _: u64, _: Channel) -> Arc<dyn PeerClient> {
         Arc::new(LocalPeer {
             transport: self.clone(),
             address: address.to_owned(),
         })
+    }
+
+    async fn has_died(&self, address: &str) -> bool {
+        !self.0.lock().expect("not poisoned").contains_key(address)
     }
 }
 

@@ -123,6 +123,7 @@ fn explained(error: &io::Error, address: &str) -> io::Error {
     io::Error::other(explain(error, &format!("the peer at {address}")))
 }
 
+#[async_trait]
 impl Transport for TcpTransport {
     fn client(&self, address: &str, peer: u64, incarnation: u64, channel: Channel) -> Arc<dyn PeerClient> {
         let key = (address.to_owned(), peer, incarnation, channel);
@@ -142,6 +143,11 @@ impl Transport for TcpTransport {
         });
         clients.insert(key, client.clone());
         client
+    }
+
+    async fn has_died(&self, address: &str) -> bool {
+        let tried = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await;
+        matches!(tried, Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused)
     }
 }
 

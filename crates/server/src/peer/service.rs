@@ -101,6 +101,10 @@ where
             }
         })?;
     drop(under_way);
+    let _closed = Closed {
+        app: port.app.clone(),
+        peer: caller.peer,
+    };
     let service = PeerServer::new(PeerService { port, caller })
         .max_decoding_message_size(MAX_PEER_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_PEER_MESSAGE_BYTES)
@@ -115,6 +119,20 @@ where
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
         .await?;
     Ok(())
+}
+
+/// Says that a peer's connection has closed when it has, however it did.
+struct Closed {
+    app: Arc<App>,
+    peer: u64,
+}
+
+impl Drop for Closed {
+    fn drop(&mut self) {
+        if let Ok(node) = self.app.node() {
+            node.connection_closed(self.peer);
+        }
+    }
 }
 
 /// Refuses a caller that uses an id which the membership gives to another data directory.

@@ -26,10 +26,19 @@ pub enum Endpoint {
     Member(Node),
 }
 
+impl Endpoint {
+    fn connection_closed(&self, caller: u64) {
+        if let Endpoint::Member(node) = self {
+            node.connection_closed(caller);
+        }
+    }
+}
+
 #[derive(Default)]
 struct State {
     endpoints: BTreeMap<String, Endpoint>,
     cut: BTreeSet<(String, String)>,
+    refused: BTreeSet<(String, String)>,
     delays: BTreeMap<(String, String), Duration>,
     /// How far the others' clocks are ahead of a peer's, by its address, in milliseconds.
     clocks_ahead: BTreeMap<String, u64>,
@@ -58,10 +67,18 @@ impl Links {
     }
 
     pub fn listen(&self, address: &str, endpoint: Option<Endpoint>) {
-        match endpoint {
-            Some(endpoint) => self.state().endpoints.insert(address.to_owned(), endpoint),
-            None => self.state().endpoints.remove(address),
+        let mut state = self.state();
+        let before = match endpoint {
+            Some(endpoint) => state.endpoints.insert(address.to_owned(), endpoint),
+            None => state.endpoints.remove(address),
         };
+        // Whoever it called sees its connections close.
+        if let Some(Endpoint::Member(gone)) = before {
+            state
+                .endpoints
+                .values()
+                .for_each(|called| called.connection_closed(gone.core().peer));
+        }
     }
 
     /// Cuts one direction.
@@ -131,6 +148,23 @@ impl Links {
         self.state().most_unanswered_bytes.get(receiver).copied().unwrap_or(0)
     }
 
+    /// From now on connections of one to the other are refused, though it lives.
+    pub fn refuse(&self, from: &str, to: &str) {
+        self.state().refused.insert((from.to_owned(), to.to_owned()));
+    }
+
+    /// One connection by which `caller` calls whoever is at this address closes.
+    pub fn close(&self, caller: u64, address: &str) {
+        if let Some(called) = self.state().endpoints.get(address) {
+            called.connection_closed(caller);
+        }
+    }
+
+    fn refuses(&self, from: &str, to: &str) -> bool {
+        let state = self.state();
+        !state.endpoints.contains_key(to) || state.refused.contains(&(from.to_owned(), to.to_owned()))
+    }
+
     fn is_cut(&self, from: &str, to: &str) -> bool {
         self.state().cut.contains(&(from.to_owned(), to.to_owned()))
     }
@@ -153,6 +187,7 @@ pub struct LinkTransport {
     pub from: String,
 }
 
+#[async_trait]
 impl Transport for LinkTransport {
     fn client(&self, address: &str, peer: u64, _incarnation: u64, _channel: Channel) -> Arc<dyn PeerClient> {
         Arc::new(LinkClient {
@@ -161,6 +196,10 @@ impl Transport for LinkTransport {
             to: address.to_owned(),
             peer,
         })
+    }
+
+    async fn has_died(&self, address: &str) -> bool {
+        self.links.refuses(&self.from, address)
     }
 }
 

@@ -1,0 +1,172 @@
+//! Who leads after this leader: whoever it hands leadership to, or, when its process has died, whoever sees that first.
+//!
+//! Its lease protects a leader that lives and is not heard. A process that has died leads nobody: at once the kernel closes its
+//! connections, and refuses new ones where it listened. A follower that sees both lets the lease go and stands:
+//!
+//! ```text
+//! its connection closes --another is refused--> lease let go --a pause by rank--> pre-vote --> vote
+//! ```
+//!
+//! This is a guess about time and nothing else. A follower that guesses alone, because a firewall refuses in the leader's place, finds no
+//! majority for its pre-vote, and the leader leads on; only that follower protects it no more against another that does not hear it, until
+//! the next election. A host that has died closes nothing and refuses nothing: its lease runs out.
+
+use crate::node::{Core, Deadline, Node};
+use crate::types::Vote;
+use openraft::raft::TransferLeaderRequest;
+use quorate_model::{ErrorCode, MetaError, PeerId};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// Whom a lease is let go for: no peer has this id.
+const NOBODY: u64 = 0;
+
+/// What a peer knows about who comes next.
+#[derive(Default)]
+pub(crate) struct Succession {
+    /// A connection from the leader has closed.
+    closed: Notify,
+    /// This peer stands for no election: something is wrong with it.
+    stands_back: AtomicBool,
+}
+
+impl Core {
+    /// Whether this peer stands for election from now on.
+    pub(crate) fn set_stands(&self, stands: bool) {
+        self.raft().runtime_config().elect(stands);
+        self.succession.stands_back.store(!stands, Ordering::Release);
+    }
+}
+
+/// Looks at the leader whenever a connection from it has closed.
+pub(crate) async fn watch(core: Arc<Core>) {
+    while !core.is_stopping() {
+        core.succession.closed.notified().await;
+        succeed(&core).await;
+    }
+}
+
+/// Brings about that somebody else leads if the leader's process has died.
+async fn succeed(core: &Core) {
+    let Some(leader) = core.leader().filter(|leader| *leader != core.peer) else {
+        return;
+    };
+    let Some(node) = core.node_of(leader) else { return };
+    let vote = core.metrics().vote;
+    let is_over = || core.metrics().vote != vote || core.is_stopping();
+    // Of the same length for each peer, so that none comes into another's turn.
+    let turn = Duration::from_millis(core.settings.timing.election_min_ms) / 4;
+    let others: Vec<u64> = core
+        .metrics()
+        .membership_config
+        .voter_ids()
+        .filter(|peer| *peer != leader)
+        .collect();
+    let rank = others.iter().filter(|peer| **peer < core.peer).count() as u32;
+    // What is left to its lease is waited for anyway.
+    let until = Instant::now() + Duration::from_millis(core.settings.timing.election_max_ms);
+    while Instant::now() < until && !is_over() && core.transport.has_died(&node.peer_address).await {
+        let_go(core, vote).await;
+        // The first in turn waits, too: until the others have seen the same.
+        tokio::time::sleep(turn * rank + turn / 8).await;
+        if is_over() {
+            return;
+        }
+        stand(core).await;
+        tokio::time::sleep(turn * (others.len() as u32 - rank)).await;
+    }
+}
+
+/// Ends the lease of the leader of this vote, here and without a vote for anybody.
+async fn let_go(core: &Core, vote: Vote) {
+    let to_nobody = TransferLeaderRequest::new(vote, NOBODY, None);
+    if let Err(error) = core.raft().handle_transfer_leader(to_nobody).await {
+        tracing::warn!(%error, "the lease of a leader that has died was not let go");
+    }
+}
+
+/// Asks whether a majority would elect this peer, and stands if so.
+async fn stand(core: &Core) {
+    if core.succession.stands_back.load(Ordering::Acquire) {
+        return;
+    }
+    tracing::info!(
+        peer = core.peer,
+        "the process of the leader has died: this peer stands for election"
+    );
+    if let Err(error) = core.raft().trigger().elect(true).await {
+        tracing::warn!(%error, "this peer could not stand for election");
+    }
+}
+
+impl Node {
+    /// Says that a connection over which `peer` called this one has closed.
+    pub fn connection_closed(&self, peer: u64) {
+        if self.core.leader() == Some(peer) {
+            self.core.succession.closed.notify_one();
+        }
+    }
+
+    /// Hands leadership to `target`, or to the follower that is furthest; waits until another leader is known.
+    pub async fn transfer_leader(&self, target: Option<PeerId>, deadline: Deadline) -> Result<PeerId, MetaError> {
+        let core = &self.core;
+        // openraft ignores the request at a follower without a word.
+        if core.leader() != Some(core.peer) {
+            let who = core
+                .leader()
+                .map_or_else(|| "nobody is known to".to_owned(), |leader| format!("peer {leader} does"));
+            return Err(MetaError::new(
+                ErrorCode::NotLeader,
+                format!("peer {} does not lead, {who}; ask the leader", core.peer),
+            ));
+        }
+        let metrics = core.metrics();
+        let best = metrics.replication.as_ref().and_then(|matched| {
+            let others = matched.iter().filter(|(peer, _)| **peer != core.peer && core.is_voter(**peer));
+            let fitness = |peer: u64| {
+                let reply = core.health.recent(peer).filter(|reply| !reply.diverged);
+                (reply.is_some(), reply.is_some_and(|reply| !reply.disk_low))
+            };
+            others
+                .max_by_key(|(peer, log_id)| (fitness(**peer), log_id.as_ref().map(|id| id.index)))
+                .map(|(peer, _)| *peer)
+        });
+        let target = target.map(|peer| peer.0).or(best);
+        let target = target.ok_or_else(|| MetaError::invalid("there is no other voter that leadership could go to"))?;
+        if !core.is_voter(target) {
+            return Err(MetaError::invalid(format!("peer {target} is not a voter; see `quorate status`")));
+        }
+        if target == core.peer {
+            return Ok(PeerId(target));
+        }
+        core.raft()
+            .trigger()
+            .transfer_leader(target)
+            .await
+            .map_err(|error| MetaError::internal(error.to_string()))?;
+        // openraft reports no result: leadership has moved when this peer follows somebody else.
+        while Instant::now() < deadline {
+            match core.leader() {
+                Some(leader) if leader != core.peer => return Ok(PeerId(leader)),
+                _ => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        }
+        Err(MetaError::new(
+            ErrorCode::DeadlineExceeded,
+            format!("leadership did not move to peer {target} in time"),
+        ))
+    }
+
+    /// Lets another peer lead, if this one does. Everything else goes on.
+    pub async fn hand_over(&self) {
+        if self.is_leader() {
+            let deadline = Instant::now() + Duration::from_secs(2);
+            if let Err(error) = self.transfer_leader(None, deadline).await {
+                tracing::info!(%error, "leadership was not handed over before the stop");
+            }
+        }
+    }
+}
