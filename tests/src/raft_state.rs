@@ -42,6 +42,28 @@ fn read(json: &Json) -> RaftState {
     }
 }
 
+/// Waits until no other peer has the log that a follower, which is dead now, needs to come back. Its log holds at most what theirs do: a
+/// leader appends an entry before it sends it. What it said before that it had applied may be less than it holds.
+pub async fn wait_log_gone(cluster: &Cluster, dead: usize) {
+    let alive = until("the other peers answer", async || others(cluster, dead).await).await;
+    let had = alive.iter().map(|state| state.last).max().unwrap_or(0);
+    until("the others have purged what the dead peer needs", async || {
+        let alive = others(cluster, dead).await?;
+        alive.iter().all(|state| state.purged > had).then_some(())
+    })
+    .await;
+}
+
+async fn others(cluster: &Cluster, dead: usize) -> Option<Vec<RaftState>> {
+    let mut states = Vec::new();
+    for (position, peer) in cluster.peers.iter().enumerate() {
+        if position != dead {
+            states.push(raft_state(&peer.public).await?);
+        }
+    }
+    Some(states)
+}
+
 /// Every peer has applied the same last entry, and wherever two of them tell digests of the same index, these are equal.
 pub async fn assert_peers_agree(cluster: &Cluster) {
     let states = until("all peers have applied the same", async || {

@@ -5,9 +5,9 @@ use quorate_tests::audit::{self, AuditLog};
 use quorate_tests::cluster::Cluster;
 use quorate_tests::load::Load;
 use quorate_tests::peer::Peer;
-use quorate_tests::raft_state::raft_state;
+use quorate_tests::raft_state::wait_log_gone;
 use quorate_tests::verdict;
-use quorate_tests::waiting::{phase, until};
+use quorate_tests::waiting::phase;
 
 const INSTANCE: &str = "audit";
 /// Each brings at least one checkpoint to be installed.
@@ -21,14 +21,8 @@ async fn the_audit_logs_of_all_peers_tell_one_story_with_every_acknowledged_writ
     for _ in 0..ROUNDS {
         phase("a follower is killed and comes back when the log it needs is gone");
         let absent = cluster.follower().await;
-        let had = raft_state(&cluster.peers[absent].public).await.map_or(0, |state| state.applied);
         cluster.peers[absent].kill();
-        let leader = cluster.leader().await;
-        let address = cluster.peers[leader].public.clone();
-        until("the leader purged its log", async || {
-            (raft_state(&address).await?.purged > had).then_some(())
-        })
-        .await;
+        wait_log_gone(&cluster, absent).await;
         cluster.peers[absent].start();
         cluster.wait_ready().await;
         load.some_writes().await;

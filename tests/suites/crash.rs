@@ -4,9 +4,9 @@ use quorate_tests::cluster::Cluster;
 use quorate_tests::load::Load;
 use quorate_tests::native::{call, metadata};
 use quorate_tests::peer::Peer;
-use quorate_tests::raft_state::{assert_peers_agree, raft_state};
+use quorate_tests::raft_state::{assert_peers_agree, wait_log_gone};
 use quorate_tests::verdict;
-use quorate_tests::waiting::{phase, until};
+use quorate_tests::waiting::phase;
 use quorate_wire::quorate::v1::PutAttributeRequest;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
@@ -64,14 +64,8 @@ async fn peers_killed_around_checkpoints_lose_nothing_either() {
         rounds += 1;
         phase("a follower is away until the log it needs is gone");
         let follower = cluster.follower().await;
-        let had = raft_state(&cluster.peers[follower].public).await.map_or(0, |state| state.applied);
         cluster.peers[follower].kill();
-        let leader = cluster.leader().await;
-        until("the leader purged its log", async || {
-            let state = raft_state(&cluster.peers[leader].public).await?;
-            (state.purged > had).then_some(())
-        })
-        .await;
+        wait_log_gone(&cluster, follower).await;
 
         phase("it is killed again while it catches up, and so is the leader");
         cluster.peers[follower].start();

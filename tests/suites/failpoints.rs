@@ -8,7 +8,7 @@
 use quorate_tests::cluster::{Cluster, TOKEN};
 use quorate_tests::http;
 use quorate_tests::load::Load;
-use quorate_tests::raft_state::raft_state;
+use quorate_tests::raft_state::wait_log_gone;
 use quorate_tests::random::up_to;
 use quorate_tests::verdict;
 use quorate_tests::waiting::{phase, until};
@@ -256,17 +256,8 @@ async fn leave_alone(cluster: &mut Cluster, leader: usize) {
 async fn catching_up(cluster: &mut Cluster, site: &str, way: Way, fault: Fault) {
     let leader = cluster.leader().await;
     let absent = (leader + 1) % 3;
-    let had = raft_state(&cluster.peers[absent].public).await.map_or(0, |state| state.applied);
     cluster.peers[absent].kill();
-    until("the others have purged what it needs", async || {
-        for peer in (0..3).filter(|peer| *peer != absent) {
-            if raft_state(&cluster.peers[peer].public).await?.purged <= had {
-                return None;
-            }
-        }
-        Some(())
-    })
-    .await;
+    wait_log_gone(cluster, absent).await;
     let leader = cluster.leader().await;
     let peer = if way == Sending { leader } else { absent };
     let said = cluster.peers[peer].log().len();
