@@ -22,7 +22,7 @@ const INSTANCE: &str = "failpoints";
 const ARGUMENTS: [&str; 4] = ["--checkpoint-log-entries", "50", "--log-segment-bytes", "65536"];
 /// A peer dies at one of the first hits of a site that is hit often, not always at the same one.
 const HITS: u64 = 4;
-/// Attempts to leave a former leader with entries nobody else has.
+/// Attempts at what comes about only if leadership is where the test takes it to be.
 const ATTEMPTS: usize = 5;
 /// What `abort` ends a process with.
 const SIGABRT: i32 = 6;
@@ -140,7 +140,8 @@ async fn run(wanted: impl Fn(Way, Fault) -> bool) {
         match way {
             Leading | Following | Voting => under_load(&mut cluster, site, *way, *fault).await,
             TakingBack => taking_back(&mut cluster, site, *fault).await,
-            Sending | Receiving => catching_up(&mut cluster, site, *way, *fault).await,
+            Sending => sending(&mut cluster, site, *fault).await,
+            Receiving => receiving(&mut cluster, site, *fault).await,
         }
         cluster.wait_ready().await;
     }
@@ -175,15 +176,15 @@ async fn wait_fault(cluster: &mut Cluster, peer: usize, said_before: usize, site
             assert_died_at(site, status, &peer.log()[said_before..]);
             peer.start();
         }
-        Ends(error) => {
+        Ends(_) => {
             let status = peer.wait_exit().await;
             let said = &peer.log()[said_before..];
-            assert!(!status.success() && said.contains(&format!("injected {error}")), "{status}: {said}");
+            assert!(!status.success() && said.contains(&mark(site, fault)), "{status}: {said}");
             assert!(!said.contains("panicked at"), "an error of the disk is no panic: {said}");
             peer.start();
         }
-        Goes(error) => {
-            let complaint = format!("injected {error}");
+        Goes(_) => {
+            let complaint = mark(site, fault);
             until("the peer complains", async || {
                 peer.log()[said_before..].contains(&complaint).then_some(())
             })
@@ -195,7 +196,19 @@ async fn wait_fault(cluster: &mut Cluster, peer: usize, said_before: usize, site
 
 fn assert_died_at(site: &str, status: ExitStatus, said: &str) {
     assert_eq!(status.signal(), Some(SIGABRT), "{said}");
-    assert!(said.contains(&format!("failpoint {site} panic")), "it died, but not there: {said}");
+    assert!(said.contains(&mark(site, Dies)), "it died, but not there: {said}");
+}
+
+/// What a peer that meets the fault says of it.
+fn mark(site: &str, fault: Fault) -> String {
+    match fault {
+        Dies => format!("failpoint {site} panic"),
+        Ends(error) | Goes(error) => format!("injected {error}"),
+    }
+}
+
+async fn serves(address: &str) -> bool {
+    matches!(http::get(address, "/readyz").await, Ok(reply) if reply.status == 200)
 }
 
 async fn under_load(cluster: &mut Cluster, site: &str, way: Way, fault: Fault) {
@@ -224,11 +237,10 @@ async fn taking_back(cluster: &mut Cluster, site: &str, fault: Fault) {
         cluster.peers[old].start_armed(&format!("{site}=panic"));
         // It may have died before the entry was in its file, or led no more; then there is nothing to take back.
         let address = cluster.peers[old].public.clone();
-        let ready = async || matches!(http::get(&address, "/readyz").await, Ok(reply) if reply.status == 200);
         let peer = &mut cluster.peers[old];
         let ended = until("the former leader ends or serves", async || match peer.exited() {
             Some(status) => Some(Some(status)),
-            None => ready().await.then_some(None),
+            None => serves(&address).await.then_some(None),
         });
         if let Some(status) = ended.await {
             assert_eq!(fault, Dies);
@@ -253,22 +265,42 @@ async fn leave_alone(cluster: &mut Cluster, leader: usize) {
     }
 }
 
-async fn catching_up(cluster: &mut Cluster, site: &str, way: Way, fault: Fault) {
-    let leader = cluster.leader().await;
-    let absent = (leader + 1) % 3;
+/// Kills a follower until the log it needs is gone; answers which.
+async fn leave_behind(cluster: &mut Cluster) -> usize {
+    let absent = cluster.follower().await;
     cluster.peers[absent].kill();
     wait_log_gone(cluster, absent).await;
-    let leader = cluster.leader().await;
-    let peer = if way == Sending { leader } else { absent };
-    let said = cluster.peers[peer].log().len();
-    let failpoints = armed(site, Voting, fault);
-    if way == Sending {
-        arm(cluster, leader, &failpoints).await;
+    absent
+}
+
+async fn receiving(cluster: &mut Cluster, site: &str, fault: Fault) {
+    let absent = leave_behind(cluster).await;
+    let said = cluster.peers[absent].log().len();
+    cluster.peers[absent].start_armed(&armed(site, Voting, fault));
+    wait_fault(cluster, absent, said, site, fault).await;
+}
+
+async fn sending(cluster: &mut Cluster, site: &str, fault: Fault) {
+    for _ in 0..ATTEMPTS {
+        let absent = leave_behind(cluster).await;
+        let sender = cluster.leader().await;
+        let said = cluster.peers[sender].log().len();
+        arm(cluster, sender, &armed(site, Voting, fault)).await;
         cluster.peers[absent].start();
-    } else {
-        cluster.peers[absent].start_armed(&failpoints);
+        let met = until("the leader meets the fault, or the absent peer serves without", async || {
+            // In this order: the leader says what it met before the other one can have come back.
+            let is_back = serves(&cluster.peers[absent].public).await;
+            let met = cluster.peers[sender].log()[said..].contains(&mark(site, fault));
+            (met || is_back).then_some(met)
+        });
+        if met.await {
+            return wait_fault(cluster, sender, said, site, fault).await;
+        }
+        // Another one led by then, and sent it.
+        arm(cluster, sender, &format!("{site}=off")).await;
+        cluster.wait_ready().await;
     }
-    wait_fault(cluster, peer, said, site, fault).await;
+    panic!("{site} was not hit in {ATTEMPTS} attempts");
 }
 
 /// Names in calls of `fail_point!` below `dir`.
