@@ -8,6 +8,7 @@ use quorate_tests::native;
 use quorate_tests::raft_state::assert_peers_agree;
 use quorate_tests::verdict::{self, assert_has_exactly};
 use quorate_tests::waiting::{phase, until};
+use quorate_wire::quorate::v1::PeerStatus;
 use serde_json::Value as Json;
 use std::fs;
 use std::time::Duration;
@@ -32,6 +33,16 @@ async fn wait_members(cluster: &Cluster, witness: usize, mut expected: Vec<u64>)
         voters.sort_unstable();
         members.sort_unstable();
         (voters == expected && members == expected).then_some(())
+    })
+    .await;
+}
+
+/// Waits until the peer at `witness` hears from all members but this one.
+async fn wait_only_dead(cluster: &Cluster, witness: usize, dead_id: u64) {
+    until("nobody but the dead peer is silent", async || {
+        let status = native::status(&cluster.peers[witness].public).await.ok()?;
+        let as_is = |member: &PeerStatus| member.reachable != (member.peer_id == dead_id);
+        status.peers.iter().all(as_is).then_some(())
     })
     .await;
 }
@@ -167,21 +178,16 @@ async fn a_dead_peer_is_replaced_under_load_and_a_healthy_one_cannot_be_removed_
     load.wait_writes(20).await;
 
     phase("a follower dies for good");
-    let (leader, dead) = (cluster.leader().await, cluster.follower().await);
+    let (leader, dead) = cluster.leader_and_follower().await;
     let healthy = 3 - leader - dead;
     let (dead_id, healthy_id) = (id_of(&cluster, dead).await, id_of(&cluster, healthy).await);
     let dead_text = dead_id.to_string();
     cluster.peers[dead].kill();
     fs::remove_dir_all(&cluster.peers[dead].data_dir).expect("its disk is gone");
-    until("the others notice", async || {
-        let members = json(&cluster, &["member", "list"]).await;
-        let members = members["members"].as_array().expect("a list").clone();
-        members
-            .iter()
-            .find(|member| member["peer_id"] == dead_text.as_str() && member["health"] == "unreachable")
-            .map(|_| ())
-    })
-    .await;
+    // Both of them: whoever leads judges by what it has heard itself.
+    for survivor in [leader, healthy] {
+        wait_only_dead(&cluster, survivor, dead_id).await;
+    }
 
     phase("now neither healthy voter may be removed");
     let (healthy_text, leader_text) = (healthy_id.to_string(), id_of(&cluster, leader).await.to_string());
