@@ -135,7 +135,13 @@ impl Cluster {
 
     /// Position of a peer that does not lead.
     pub async fn follower(&self) -> usize {
-        (self.leader().await + 1) % self.peers.len()
+        self.leader_and_follower().await.1
+    }
+
+    /// Positions of the peer that leads and of one that does not, both as of one moment.
+    pub async fn leader_and_follower(&self) -> (usize, usize) {
+        let leader = self.leader().await;
+        (leader, (leader + 1) % self.peers.len())
     }
 
     /// One call of a Doris route with the right token.

@@ -60,7 +60,7 @@ async fn every_peer_answers_before_and_after_all_are_started_again() {
 async fn a_follower_redirects_who_asks_for_it_and_forwards_all_others() {
     let cluster = Cluster::start(3).await;
     cluster.create_instance("i").await;
-    let (leader, follower) = (cluster.leader().await, cluster.follower().await);
+    let (leader, follower) = cluster.leader_and_follower().await;
     let (leader, follower) = (cluster.peers[leader].public.as_str(), cluster.peers[follower].public.as_str());
 
     phase("HTTP: 307 with the whole path and query");

@@ -136,7 +136,7 @@ fn largest_table(state: &Path) -> PathBuf {
 async fn a_peer_that_cannot_read_its_state_ends_and_builds_it_anew() {
     let mut cluster = Cluster::start(3).await;
     cluster.create_instance(INSTANCE).await;
-    let (leader, follower) = (cluster.leader().await, cluster.follower().await);
+    let (leader, follower) = cluster.leader_and_follower().await;
     write_large(&cluster.peers[leader].public, 0).await;
     assert_peers_agree(&cluster).await;
 

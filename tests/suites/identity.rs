@@ -325,7 +325,7 @@ async fn a_peer_whose_last_acknowledged_group_is_gone_is_kept_out_by_the_leader(
     cluster.create_instance("i").await;
     let refusal = loop {
         phase("kill a follower right after it acknowledged an entry, and damage that entry");
-        let (leader, follower) = (cluster.leader().await, cluster.follower().await);
+        let (leader, follower) = cluster.leader_and_follower().await;
         write_until_acknowledged_by(&cluster, leader, follower).await;
         cluster.peers[follower].kill();
         let segment = newest_segment(&cluster.peers[follower].data_dir.join("log"));

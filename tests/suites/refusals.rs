@@ -251,7 +251,7 @@ async fn a_peer_with_another_cluster_secret_is_kept_out() {
 #[tokio::test]
 async fn a_wrong_cluster_secret_is_named_by_whoever_connects_and_not_again_and_again() {
     let mut cluster = Cluster::start(3).await;
-    let (leader, odd) = (cluster.leader().await, cluster.follower().await);
+    let (leader, odd) = cluster.leader_and_follower().await;
     let other = cluster.dir().join("other-secret");
     write_secret(&other, "not-the-suite-cluster-secret");
     cluster.peers[odd].kill();

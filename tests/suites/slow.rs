@@ -43,8 +43,7 @@ async fn line_about(cluster: &Cluster, peer: usize, session: u64, number: u64) -
 #[tokio::test]
 async fn a_slow_write_says_which_step_took_the_time() {
     let cluster = Cluster::start(3).await;
-    let leader = cluster.leader().await;
-    let follower = cluster.follower().await;
+    let (leader, follower) = cluster.leader_and_follower().await;
     let opened = metadata(&cluster.peers[leader].public)
         .open_session(call(OpenSessionRequest {}))
         .await;

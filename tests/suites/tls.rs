@@ -217,8 +217,8 @@ async fn a_redirect_stays_within_tls_and_outside_of_it() {
     let further = [&public_tls(&pair)[..], &["--tls-allow-plain"]].concat();
     let cluster = Cluster::start_with(3, &further).await;
     cluster.create_instance("i").await;
-    let leader = cluster.peers[cluster.leader().await].public.clone();
-    let follower = cluster.peers[cluster.follower().await].public.clone();
+    let (leader, follower) = cluster.leader_and_follower().await;
+    let (leader, follower) = (&cluster.peers[leader].public, &cluster.peers[follower].public);
     for scheme in ["http", "https"] {
         let uri = format!("{scheme}://{follower}/MetaService/http/get_instance?token=suite-token&instance_id=i");
         let redirected = curl(&uri, &["--cacert", &authority.ca(), "-H", "quorate-redirect: 1", "-D", "-"]);
