@@ -23,6 +23,10 @@ use tokio::time::{Instant, sleep};
 const INSTANCE: &str = "archive";
 /// Longest a job may take here: a worker that died keeps its claim for ten seconds, and some die several times.
 const JOB_PATIENCE: Duration = Duration::from_secs(180);
+/// Holds a restore in its middle, at the first task of every peer, until the site is switched off: however long what is to come meanwhile
+/// takes on a busy machine.
+const HELD: &str = "job_copy_synced=1*pause";
+const RELEASED: &str = "job_copy_synced=off";
 /// What `abort` ends a process with.
 const SIGABRT: i32 = 6;
 
@@ -142,11 +146,18 @@ impl Archive {
     /// The same; an error if one does not run.
     async fn try_arm(&self, failpoint: &str) -> std::io::Result<()> {
         for peer in &self.cluster.peers {
-            let headers = [("quorate-token", TOKEN)];
-            let reply = http::send(&peer.public, "POST", "/debug/failpoints", &headers, failpoint).await?;
-            assert_eq!(reply.status, 200, "{}; is this build with failpoints?", reply.body);
+            arm_at(peer, failpoint).await?;
         }
         Ok(())
+    }
+
+    /// Lets held restores go on at every peer but this one, which does not run.
+    async fn release_all_but(&self, dead: usize) {
+        for (position, peer) in self.cluster.peers.iter().enumerate() {
+            if position != dead {
+                arm_at(peer, RELEASED).await.expect("a peer that runs answers");
+            }
+        }
     }
 
     /// Files in the vault below directories of jobs.
@@ -165,6 +176,14 @@ impl Archive {
         found.retain(|path| path.iter().any(|part| part.to_string_lossy() == directory));
         found
     }
+}
+
+/// Arms a failpoint in one peer; an error if it does not run.
+async fn arm_at(peer: &Peer, failpoint: &str) -> std::io::Result<()> {
+    let headers = [("quorate-token", TOKEN)];
+    let reply = http::send(&peer.public, "POST", "/debug/failpoints", &headers, failpoint).await?;
+    assert_eq!(reply.status, 200, "{}; is this build with failpoints?", reply.body);
+    Ok(())
 }
 
 fn is_job_directory(name: &str) -> bool {
@@ -202,7 +221,7 @@ async fn a_dropped_collection_comes_back_under_another_name_though_the_leader_di
     cli::refused(&archive.cluster, &["collection", "describe", INSTANCE, "logs"], "", &["logs"]).await;
 
     phase("restore, make a peer that copies the leader, and kill it");
-    archive.arm("job_copy_synced=sleep(5000)").await;
+    archive.arm(HELD).await;
     let job = archive.restore("again").await;
     let worker = until("somebody copies", async || {
         let shown = archive.job(&job).await;
@@ -219,6 +238,7 @@ async fn a_dropped_collection_comes_back_under_another_name_though_the_leader_di
     assert_eq!(shown["state"].as_str(), Some("JOB_RUNNING"), "{shown}");
 
     phase("the others finish it");
+    archive.release_all_but(leader).await;
     let ended = archive.ended(&job).await;
     assert_eq!(ended["state"].as_str(), Some("JOB_COMPLETED"), "{ended}");
     assert_eq!(ended["progress"]["percent"].as_u64(), Some(100));
@@ -419,7 +439,7 @@ async fn a_restore_that_cannot_succeed_or_is_cancelled_leaves_nothing() {
     std::fs::write(&damaged, &kept).expect("written");
 
     phase("a restore is cancelled in its middle");
-    archive.arm("job_copy_synced=sleep(5000)").await;
+    archive.arm(HELD).await;
     let job = archive.restore("again").await;
     until("files are copied", async || (!archive.files_of(&job).is_empty()).then_some(())).await;
     let busy = ["snapshot", "drop", INSTANCE, "first", "--yes"];
@@ -433,7 +453,7 @@ async fn a_restore_that_cannot_succeed_or_is_cancelled_leaves_nothing() {
     );
     let watched = tokio::task::block_in_place(|| cli::run(&archive.cluster, &["job", "watch", &job], ""));
     assert!(!watched.success, "{watched:?}");
-    archive.arm("job_copy_synced=off").await;
+    archive.arm(RELEASED).await;
     nothing_is_left(&archive).await;
 
     phase("and the same name can be restored to afterwards");
@@ -632,7 +652,7 @@ async fn peers_that_die_at_any_step_of_a_job_end_it_all_the_same() {
         phase(&format!("{site}: {way:?}"));
         let mut target = format!("r_{site}");
         if *way == Way::Cancel {
-            archive.arm("job_copy_synced=sleep(5000)").await;
+            archive.arm(HELD).await;
             let job = archive.restore(&target).await;
             until("files are copied", async || (!archive.files_of(&job).is_empty()).then_some(())).await;
             target = job;
@@ -684,7 +704,7 @@ async fn peers_that_die_at_any_step_of_a_job_end_it_all_the_same() {
 
 /// A failpoint that this round did not come to must not go off in the next one; a peer that comes to it meanwhile starts without it.
 async fn disarm(archive: &mut Archive, site: &str) {
-    let off = format!("{site}=off;job_copy_start=off;job_copy_synced=off");
+    let off = format!("{site}=off;job_copy_start=off;{RELEASED}");
     let deadline = Instant::now() + JOB_PATIENCE;
     loop {
         start_the_dead(archive, site);

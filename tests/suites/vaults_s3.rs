@@ -173,7 +173,7 @@ async fn a_collection_in_a_bucket_is_restored_into_another_bucket_by_workers_and
 
     phase("of a job that is cancelled in its middle nothing stays in the bucket");
     drop(first);
-    let _slow = WorkerProcess::start_with(&archive.cluster, "slow", TOKEN, "job_copy_synced=sleep(5000)");
+    let _held = WorkerProcess::start_with(&archive.cluster, "held", TOKEN, "job_copy_synced=pause");
     let settled = archive.server.objects("cold");
     let job = archive.restore("cancelled", "cold").await;
     until("it has copied all", async || {
