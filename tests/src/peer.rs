@@ -1,10 +1,11 @@
 //! One peer as a process: started, stopped, killed, paused; killed when dropped.
 
-use crate::waiting::until;
+use crate::waiting::{PATIENCE, until_within};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 /// The binary under test: `target/<profile>/quorate`, where `target/<profile>/deps/` holds the running test.
 pub fn binary() -> PathBuf {
@@ -168,7 +169,12 @@ impl Peer {
 
     /// Waits until it ends by itself.
     pub async fn wait_exit(&mut self) -> ExitStatus {
-        until("the peer ends", async || self.exited()).await
+        self.wait_exit_within(PATIENCE).await
+    }
+
+    /// As [`Peer::wait_exit`], when that may take longer than anything else.
+    pub async fn wait_exit_within(&mut self, patience: Duration) -> ExitStatus {
+        until_within(patience, "the peer ends", async || self.exited()).await
     }
 
     /// Waits until it ends, and what it said last to the person who started it.

@@ -11,17 +11,20 @@ use quorate_tests::load::Load;
 use quorate_tests::raft_state::wait_log_gone;
 use quorate_tests::random::up_to;
 use quorate_tests::verdict;
-use quorate_tests::waiting::{phase, until};
+use quorate_tests::waiting::{PATIENCE, phase, until, until_within};
 use std::collections::BTreeSet;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
+use std::time::Duration;
 
 const INSTANCE: &str = "failpoints";
 /// Checkpoints, purges and new log files come every few hundred milliseconds, so that the load alone reaches them.
 const ARGUMENTS: [&str; 4] = ["--checkpoint-log-entries", "50", "--log-segment-bytes", "65536"];
 /// A peer dies at one of the first hits of a site that is hit often, not always at the same one.
 const HITS: u64 = 4;
+/// Some sites are hit once per file of the log, and a slow disk takes its time to fill one.
+const FAULT_PATIENCE: Duration = Duration::from_secs(PATIENCE.as_secs() * HITS);
 /// Attempts at what comes about only if leadership is where the test takes it to be.
 const ATTEMPTS: usize = 5;
 /// What `abort` ends a process with.
@@ -172,12 +175,12 @@ async fn wait_fault(cluster: &mut Cluster, peer: usize, said_before: usize, site
     let peer = &mut cluster.peers[peer];
     match fault {
         Dies => {
-            let status = peer.wait_exit().await;
+            let status = peer.wait_exit_within(FAULT_PATIENCE).await;
             assert_died_at(site, status, &peer.log()[said_before..]);
             peer.start();
         }
         Ends(_) => {
-            let status = peer.wait_exit().await;
+            let status = peer.wait_exit_within(FAULT_PATIENCE).await;
             let said = &peer.log()[said_before..];
             assert!(!status.success() && said.contains(&mark(site, fault)), "{status}: {said}");
             assert!(!said.contains("panicked at"), "an error of the disk is no panic: {said}");
@@ -185,7 +188,7 @@ async fn wait_fault(cluster: &mut Cluster, peer: usize, said_before: usize, site
         }
         Goes(_) => {
             let complaint = mark(site, fault);
-            until("the peer complains", async || {
+            until_within(FAULT_PATIENCE, "the peer complains", async || {
                 peer.log()[said_before..].contains(&complaint).then_some(())
             })
             .await;
