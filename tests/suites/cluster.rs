@@ -113,21 +113,21 @@ async fn a_follower_redirects_who_asks_for_it_and_forwards_all_others() {
 #[tokio::test]
 async fn health_metrics_and_status_tell_the_same_story() {
     let mut cluster = Cluster::start(3).await;
-    let leader = cluster.leader().await;
-    for (position, peer) in cluster.peers.iter().enumerate() {
-        for path in ["/livez", "/readyz"] {
-            let reply = get(&peer.public, path).await.expect("answered");
-            assert_eq!((reply.status, reply.body.as_str()), (200, "ok\n"), "{path}");
+    until("all serve, and say who leads", async || {
+        let leader = cluster.leader().await;
+        for (position, peer) in cluster.peers.iter().enumerate() {
+            if !serves_and_says(&peer.public, position == leader).await {
+                return None;
+            }
         }
+        Some(())
+    })
+    .await;
+    for peer in &cluster.peers {
+        let alive = get(&peer.public, "/livez").await.expect("answered");
+        assert_eq!((alive.status, alive.body.as_str()), (200, "ok\n"));
         let metrics = get(&peer.public, "/metrics").await.expect("answered");
         assert!(metrics.header("content-type").starts_with("application/openmetrics-text"));
-        assert!(
-            metrics
-                .body
-                .contains(&format!("quorate_is_leader {}\n", u8::from(position == leader))),
-            "{}",
-            metrics.body
-        );
         assert!(metrics.body.ends_with("# EOF\n"), "{}", metrics.body);
         let debug = get(&peer.public, "/debug/raft").await.expect("answered");
         assert_eq!(
@@ -151,7 +151,7 @@ async fn health_metrics_and_status_tell_the_same_story() {
     );
 
     phase("one is down: exit code 2, and a finding with advice");
-    let follower = cluster.follower().await;
+    let (leader, follower) = cluster.leader_and_follower().await;
     cluster.peers[follower].kill();
     let leader = cluster.peers[leader].public.clone();
     let status = status_with_code(&leader, 2).await;
@@ -176,6 +176,14 @@ async fn health_metrics_and_status_tell_the_same_story() {
         .expect("answered");
     assert!([503, 504].contains(&refused.status), "{} {}", refused.status, refused.body);
     assert!(!refused.header("quorate-outcome").is_empty(), "{refused:?}");
+}
+
+/// Whether a peer is ready, and its gauge, up to a second old, says whether it leads.
+async fn serves_and_says(address: &str, leads: bool) -> bool {
+    let ready = get(address, "/readyz").await.expect("answered");
+    let metrics = get(address, "/metrics").await.expect("answered");
+    let gauge = format!("quorate_is_leader {}\n", u8::from(leads));
+    (ready.status, ready.body.as_str()) == (200, "ok\n") && metrics.body.contains(&gauge)
 }
 
 /// Exit code and output of `quorate status -o json`.
