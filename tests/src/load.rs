@@ -6,7 +6,7 @@
 //! mean that a write was executed twice or lost. Readers read the counters linearizably and demand at least what was
 //! acknowledged, or read by anybody, before they asked.
 
-use crate::native::{call, get, metadata, metadata_value};
+use crate::native::{CALL_TIMEOUT, call, get, metadata, metadata_value};
 use crate::random::up_to;
 use crate::waiting::{LOOK_AGAIN, PATIENCE, until};
 use quorate_wire::quorate::v1::metadata_client::MetadataClient;
@@ -20,6 +20,12 @@ use tokio::time::{Instant, sleep};
 use tonic::transport::Channel;
 use tonic::{Request, Status};
 
+/// Longest a writer may wait whose own peer runs, however busy the machine is: less than the five seconds after which a peer gives up a
+/// call that it has forwarded.
+pub const LONGEST_GAP: Duration = Duration::from_millis(4_500);
+/// Deadline of writes where gaps are measured: more than [`LONGEST_GAP`], so that a call that is never answered is not taken for one
+/// that was held up.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pause before a call that failed is repeated elsewhere.
 const BEFORE_REPEAT: Duration = Duration::from_millis(10);
 /// Most writes of every writer between two faults.
@@ -81,6 +87,15 @@ pub struct Ledger {
 impl Load {
     /// Starts a writer and a reader at each of `addresses`. The instance must exist, and have no attributes yet.
     pub fn start(addresses: &[String], instance: &str) -> Load {
+        Load::start_within(CALL_TIMEOUT, addresses, instance)
+    }
+
+    /// As [`Load::start`], to compare the longest gap with [`LONGEST_GAP`].
+    pub fn start_measured(addresses: &[String], instance: &str) -> Load {
+        Load::start_within(WRITE_TIMEOUT, addresses, instance)
+    }
+
+    fn start_within(write_timeout: Duration, addresses: &[String], instance: &str) -> Load {
         let zeros = || addresses.iter().map(|_| AtomicU64::new(0)).collect();
         let stop = AtomicBool::new(false);
         let shared = Arc::new(Shared {
@@ -90,7 +105,10 @@ impl Load {
             writes: zeros(),
             reads: zeros(),
         });
-        let session = |home: usize| Session::new(addresses, instance, home);
+        let session = |home: usize| Session {
+            write_timeout,
+            ..Session::new(addresses, instance, home)
+        };
         let writers = (0..addresses.len()).map(|writer| tokio::spawn(write(session(writer), writer, shared.clone())));
         let readers = addresses
             .iter()
@@ -158,6 +176,7 @@ impl Load {
 pub struct Session {
     clients: Vec<MetadataClient<Channel>>,
     instance: String,
+    write_timeout: Duration,
     /// Where the next call goes.
     current: usize,
     /// 0 until it is open.
@@ -173,6 +192,7 @@ impl Session {
         Session {
             clients,
             instance: instance.to_owned(),
+            write_timeout: CALL_TIMEOUT,
             current: home,
             id: 0,
             number: 0,
@@ -214,6 +234,7 @@ impl Session {
 
     fn numbered<T>(&self, message: T) -> Request<T> {
         let mut request = call(message);
+        request.set_timeout(self.write_timeout);
         request.metadata_mut().insert("quorate-session", self.id.into());
         request.metadata_mut().insert("quorate-request", self.number.into());
         request

@@ -1,11 +1,10 @@
 //! A peer that was away until the others no longer have the log it needs catches up by a checkpoint, while writes go on.
 
 use quorate_tests::cluster::Cluster;
-use quorate_tests::load::Load;
+use quorate_tests::load::{LONGEST_GAP, Load};
 use quorate_tests::native::list_patiently;
 use quorate_tests::raft_state::{assert_peers_agree, raft_state};
 use quorate_tests::waiting::{phase, until};
-use std::time::Duration;
 
 /// Entries after which a peer makes a checkpoint and purges: small, so that the log is gone soon.
 const CHECKPOINT_ENTRIES: &str = "200";
@@ -13,8 +12,6 @@ const CHECKPOINT_ENTRIES: &str = "200";
 const WRITES_WHILE_AWAY: u64 = 1_000;
 /// Writes of each while it catches up and after.
 const WRITES_AFTERWARDS: u64 = 100;
-/// A client that waits longer than this for a write would notice; no peer fails while the checkpoint is sent.
-const LONGEST_GAP: Duration = Duration::from_secs(3);
 
 /// Index up to which a peer's log is gone.
 async fn purged(cluster: &Cluster, peer: usize) -> u64 {
@@ -50,7 +47,7 @@ async fn a_peer_away_for_long_catches_up_by_a_checkpoint() {
         cluster.peers[absent].terminate();
         assert!(cluster.peers[absent].wait_exit().await.success());
         let had = raft_state(&addresses[0]).await.expect("it runs").applied;
-        let load = Load::start(&addresses, instance);
+        let load = Load::start_measured(&addresses, instance);
         load.wait_writes(WRITES_WHILE_AWAY).await;
         wait_purged_beyond(&cluster, &others, had).await;
 

@@ -1,9 +1,9 @@
-//! Members come and go while writes go on: no acknowledged write is lost, nobody waits longer than for an election, and
-//! what would cost the quorum is refused with its arithmetic.
+//! Members come and go while writes go on: no acknowledged write is lost, nobody waits for long, and what
+//! would cost the quorum is refused with its arithmetic.
 
 use quorate_tests::cli::{self, json, ok, refused};
 use quorate_tests::cluster::{Cluster, TOKEN};
-use quorate_tests::load::{Ledger, Load};
+use quorate_tests::load::{LONGEST_GAP, Ledger, Load};
 use quorate_tests::native;
 use quorate_tests::raft_state::assert_peers_agree;
 use quorate_tests::verdict::{self, assert_has_exactly};
@@ -11,10 +11,7 @@ use quorate_tests::waiting::{phase, until};
 use quorate_wire::quorate::v1::PeerStatus;
 use serde_json::Value as Json;
 use std::fs;
-use std::time::Duration;
 
-/// Longest a writer may wait whose own peer stays: an election takes 0.3 to 0.7 s, the rest is for a busy machine.
-const LONGEST_GAP: Duration = Duration::from_millis(2_500);
 /// Seconds a command may wait for a newcomer to catch up.
 const WAIT: &str = "50";
 
@@ -86,7 +83,7 @@ async fn a_cluster_grows_to_five_and_shrinks_to_three_others_while_writes_go_on(
     let mut cluster = Cluster::start(3).await;
     cluster.create_instance("growing").await;
     cluster.create_instance("shrinking").await;
-    let load = Load::start(&cluster.addresses(), "growing");
+    let load = Load::start_measured(&cluster.addresses(), "growing");
     load.wait_writes(20).await;
 
     phase("a fourth peer joins by itself");
@@ -106,7 +103,7 @@ async fn a_cluster_grows_to_five_and_shrinks_to_three_others_while_writes_go_on(
     let (leader_id, other_id) = (id_of(&cluster, leader).await, id_of(&cluster, other).await);
     let staying = |peer: &usize| *peer != leader && *peer != other;
     let addresses: Vec<String> = (0..5).filter(staying).map(|peer| cluster.peers[peer].public.clone()).collect();
-    let load = Load::start(&addresses, "shrinking");
+    let load = Load::start_measured(&addresses, "shrinking");
     load.wait_writes(20).await;
     let said = ok(&cluster, &["member", "remove", &leader_id.to_string(), "--yes"]).await;
     assert!(
