@@ -48,7 +48,10 @@ async fn a_peer_away_for_long_catches_up_by_a_checkpoint() {
         assert!(cluster.peers[absent].wait_exit().await.success());
         let had = raft_state(&addresses[0]).await.expect("it runs").applied;
         let load = Load::start_measured(&addresses, instance);
-        load.wait_writes(WRITES_WHILE_AWAY).await;
+        // In parts, each with the patience of one wait.
+        for _ in 0..10 {
+            load.wait_writes(WRITES_WHILE_AWAY / 10).await;
+        }
         wait_purged_beyond(&cluster, &others, had).await;
 
         phase("start it again while writes go on");
