@@ -79,8 +79,10 @@ async fn a_cluster_whose_disks_fill_up_refuses_what_grows_and_comes_back() {
     until("the new leader shows it, and blames nobody else", async || {
         let findings = native::status(&cluster.peers[leader].public).await.ok()?.findings;
         let (of_it, of_others): (Vec<_>, Vec<_>) = findings.iter().partition(|finding| finding.object == low);
-        assert!(of_others.iter().all(|finding| finding.severity != "critical"), "{findings:?}");
-        of_it.iter().any(|finding| finding.text.contains("MiB of disk left")).then_some(())
+        // A peer that did not answer once is blamed for a second.
+        let blames_others = of_others.iter().any(|finding| finding.severity == "critical");
+        let shows_it = of_it.iter().any(|finding| finding.text.contains("MiB of disk left"));
+        (shows_it && !blames_others).then_some(())
     })
     .await;
 
