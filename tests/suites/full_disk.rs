@@ -71,8 +71,10 @@ async fn a_cluster_whose_disks_fill_up_refuses_what_grows_and_comes_back() {
     phase("the leader's disk fills up: it hands over, and writes go on");
     let first = cluster.leader().await;
     disks[first].fill(LITTLE);
-    until("somebody else leads", async || (cluster.leader().await != first).then_some(())).await;
-    let leader = cluster.leader().await;
+    let leader = until("somebody else leads", async || {
+        Some(cluster.leader().await).filter(|leader| *leader != first)
+    })
+    .await;
     assert_eq!(create(&cluster, first, "while-one-is-low").await.0, 200);
     let first_id = native::status(&cluster.peers[first].public).await.expect("answered").peer_id;
     let low = format!("peer {first_id}");
