@@ -164,8 +164,9 @@ impl Node {
     pub async fn hand_over(&self) {
         if self.is_leader() {
             let deadline = Instant::now() + Duration::from_secs(2);
-            if let Err(error) = self.transfer_leader(None, deadline).await {
-                tracing::info!(%error, "leadership was not handed over before the stop");
+            match self.transfer_leader(None, deadline).await {
+                Ok(PeerId(to_peer)) => tracing::info!(to_peer, "leadership was handed over before the stop"),
+                Err(error) => tracing::info!(%error, "leadership was not handed over before the stop"),
             }
         }
     }

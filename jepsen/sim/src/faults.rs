@@ -83,11 +83,11 @@ impl Faults {
         let victim = self.dice.roll(hosts as u64) as usize;
         let other = (victim + 1 + self.dice.roll(hosts as u64 - 1) as usize) % hosts;
         match fault {
-            Fault::Crash => return self.crash(sim, world, victim),
+            Fault::Crash => return self.die(sim, world, victim),
             Fault::Bounce => {
-                let crashed = self.crash(sim, world, victim);
+                let died = self.die(sim, world, victim);
                 self.restart(sim, world);
-                return crashed;
+                return died;
             }
             Fault::PowerCutMinority => {
                 world.note("power goes at a minority");
@@ -107,6 +107,10 @@ impl Faults {
                 sim.partition_oneway(name(victim), name(other));
             }
             Fault::Bridge => bridge(sim, world, victim),
+            Fault::Refusal => {
+                world.note(format!("{} is refused by everybody", name(victim)));
+                world.refuse(victim);
+            }
             Fault::Loss => {
                 let rate = self.dice.roll(3) as f64 / 1_000.0;
                 world.note(format!("links fail at {rate} a message"));
@@ -145,7 +149,17 @@ impl Faults {
         true
     }
 
-    /// Says whether it ran.
+    /// The process of a peer ends and its host lives on: the others are told, as a kernel does. Says whether it ran.
+    fn die(&mut self, sim: &mut Sim<'_>, world: &Arc<World>, peer: usize) -> bool {
+        let node = world.node(peer);
+        let died = self.crash(sim, world, peer);
+        if died && let Some(node) = node {
+            world.died(peer, node.peer());
+        }
+        died
+    }
+
+    /// A peer falls silent, as with its whole host. Says whether it ran.
     pub fn crash(&mut self, sim: &mut Sim<'_>, world: &Arc<World>, peer: usize) -> bool {
         if self.down[peer] || !world.is_called(peer) {
             return false;
@@ -202,6 +216,7 @@ impl Faults {
     fn repair(&mut self, sim: &mut Sim<'_>, world: &Arc<World>) {
         world.note("links and disks are repaired");
         sim.set_fail_rate(0.0);
+        world.refuse_nobody();
         let hosts = world.plan.hosts();
         (0..hosts).for_each(|peer| world.disk(peer).recover_speed());
         let cut_off = self.cut_off.map(|(peer, _)| name(peer));

@@ -173,6 +173,8 @@ async fn ask_as(greeting: Greeting, address: &str, kind: Kind, question: &[u8], 
 
 /// The connections of the peer with this disk.
 pub struct SimulatedTransport {
+    pub world: Arc<World>,
+    pub position: usize,
     pub disk: Arc<Disk>,
 }
 
@@ -186,11 +188,9 @@ impl Transport for SimulatedTransport {
         })
     }
 
-    /// A link that is parted refuses here, too: some of these guesses are wrong.
+    /// Hosts here fall silent when they crash: who refuses is written down.
     async fn has_died(&self, address: &str) -> bool {
-        let host = address.split(':').next().unwrap_or(address);
-        let tried = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect((host, PORT))).await;
-        matches!(tried, Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused)
+        self.world.is_refused(self.position, address)
     }
 }
 
@@ -248,8 +248,6 @@ impl PeerClient for Client {
                 }
             }
             sent.fetch_add(1, Ordering::Relaxed);
-            // Without it, whoever reads takes this process for one that has crashed.
-            let _ = write_frame(&mut writer, &[]).await;
             let _ = writer.shutdown().await;
         });
         let (sender, replies) = tokio::sync::mpsc::channel(64);
@@ -364,7 +362,7 @@ async fn serve(port: PeerPort, mut stream: TcpStream) -> io::Result<()> {
     }
     let Ok(node) = node else { return Ok(()) };
     match kind {
-        Kind::Append => return serve_append(&port, &node, stream, greeting.caller.0).await,
+        Kind::Append => return serve_append(&port, &node, stream).await,
         Kind::Install => return serve_install(&node, stream).await,
         _ => {}
     }
@@ -400,19 +398,11 @@ fn decode<M: Message + Default>(bytes: Bytes) -> io::Result<M> {
     M::decode(bytes).map_err(io::Error::other)
 }
 
-async fn serve_append(port: &PeerPort, node: &Node, stream: TcpStream, caller: u64) -> io::Result<()> {
+async fn serve_append(port: &PeerPort, node: &Node, stream: TcpStream) -> io::Result<()> {
     let (reader, mut writer) = stream.into_split();
-    let called = node.clone();
-    let requests = futures::stream::unfold(reader, move |mut reader| {
-        let called = called.clone();
-        async move {
-            let Some(frame) = read_frame(&mut reader).await.ok().flatten() else {
-                called.connection_closed(caller);
-                return None;
-            };
-            let frame = Some(frame).filter(Buf::has_remaining)?;
-            Some((wire::AppendRequest::decode(frame).ok()?, reader))
-        }
+    let requests = futures::stream::unfold(reader, |mut reader| async move {
+        let frame = read_frame(&mut reader).await.ok().flatten()?;
+        Some((wire::AppendRequest::decode(frame).ok()?, reader))
     });
     let mut replies = node.handle_append(requests);
     while let Some(reply) = replies.next().await {

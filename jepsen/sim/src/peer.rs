@@ -58,7 +58,11 @@ pub async fn run(world: Arc<World>, position: usize) -> turmoil::Result {
     beside.spawn(disk.clone().sync_now_and_then(Dice::new()));
     beside.spawn(network::accept(TcpListener::bind((any, PORT)).await?, port));
     beside.spawn(front::serve(TcpListener::bind((any, front::PUBLIC_PORT)).await?, app.clone()));
-    let transport: Arc<dyn Transport> = Arc::new(SimulatedTransport { disk: disk.clone() });
+    let transport: Arc<dyn Transport> = Arc::new(SimulatedTransport {
+        world: world.clone(),
+        position,
+        disk: disk.clone(),
+    });
     let (cluster, peer, founder) = settle(&disk, &newcomer, &transport).await;
     check_promises(&world, &disk, &newcomer, &transport).await;
     let parts = parts(&world, position, &disk, &newcomer, transport.clone(), (cluster, peer));

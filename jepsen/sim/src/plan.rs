@@ -21,6 +21,8 @@ pub enum Fault {
     OneWay,
     /// Two halves that only one peer, which is in both, can reach.
     Bridge,
+    /// What one peer calls is refused, though it lives: it takes the others for dead.
+    Refusal,
     /// Messages are lost now and then.
     Loss,
     /// Links of one peer become slow.
@@ -50,7 +52,7 @@ pub struct Plan {
     pub settings: Settings,
 }
 
-const COMMON: [(Fault, u64); 9] = [
+const COMMON: [(Fault, u64); 10] = [
     (Fault::Crash, 6),
     (Fault::Bounce, 3),
     (Fault::PowerCutMinority, 1),
@@ -58,6 +60,7 @@ const COMMON: [(Fault, u64); 9] = [
     (Fault::Part, 2),
     (Fault::Isolate, 3),
     (Fault::OneWay, 2),
+    (Fault::Refusal, 2),
     (Fault::Loss, 2),
     (Fault::SlowSync, 3),
 ];

@@ -8,7 +8,7 @@ use crate::invariants::{
 };
 use crate::plan::Plan;
 use quorate_consensus::Node;
-use quorate_model::{ErrorCode, StampedTime};
+use quorate_model::{ErrorCode, PeerId, StampedTime};
 use quorate_state_machine::EntryInput;
 use quorate_wire::quorate::peer as wire;
 use std::fmt::Write;
@@ -48,6 +48,10 @@ struct Seen {
     called: Vec<bool>,
     /// Peers that have ended by themselves; true for those that were removed.
     ended: Vec<Option<bool>>,
+    /// Peers whose process has died on a host that lives.
+    dead: Vec<bool>,
+    /// Peers whose calls are refused, whomever they call.
+    refused: Vec<bool>,
     /// Last entry each peer has applied, to see when one gets a checkpoint instead of entries.
     applied: Vec<u64>,
     now_ms: u128,
@@ -76,6 +80,8 @@ impl World {
             nodes: (0..hosts).map(|_| None).collect(),
             called: (0..hosts).map(|position| position < plan.founders).collect(),
             ended: vec![None; hosts],
+            dead: vec![false; hosts],
+            refused: vec![false; hosts],
             applied: vec![0; hosts],
             now_ms: 0,
             trace: format!("{plan:?}\n"),
@@ -190,7 +196,38 @@ impl World {
     }
 
     pub fn restarts(&self, position: usize) {
-        self.seen().ended[position] = None;
+        let mut seen = self.seen();
+        seen.ended[position] = None;
+        seen.dead[position] = false;
+    }
+
+    /// The process of this peer has died: its connections to all others close.
+    pub fn died(&self, position: usize, peer: PeerId) {
+        let mut seen = self.seen();
+        seen.dead[position] = true;
+        seen.nodes.iter().flatten().for_each(|node| node.connection_closed(peer.0));
+    }
+
+    /// The connections of all others to this peer close, and those it makes are refused.
+    pub fn refuse(&self, position: usize) {
+        let mut seen = self.seen();
+        seen.refused[position] = true;
+        let peers: Vec<PeerId> = seen.nodes.iter().flatten().map(Node::peer).collect();
+        if let Some(node) = &seen.nodes[position] {
+            peers.iter().for_each(|peer| node.connection_closed(peer.0));
+        }
+    }
+
+    pub fn refuse_nobody(&self) {
+        self.seen().refused.fill(false);
+    }
+
+    /// Whether a connection of this peer to that address is refused.
+    pub fn is_refused(&self, from: usize, to: &str) -> bool {
+        let host = to.split(':').next().unwrap_or(to);
+        let seen = self.seen();
+        let is_dead = (0..seen.dead.len()).any(|peer| seen.dead[peer] && crate::peer::name(peer) == host);
+        is_dead || seen.refused[from]
     }
 
     pub fn node(&self, position: usize) -> Option<Node> {
