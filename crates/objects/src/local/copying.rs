@@ -13,8 +13,8 @@ use quorate_model::mutant;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// One task's work, shared by its threads.
 struct Task {
@@ -26,6 +26,30 @@ struct Task {
     done: AtomicUsize,
     /// Set when one file failed or the caller has gone: the others stop at the next buffer.
     stopped: AtomicBool,
+    /// The failure that stopped the others: what they fail with after that is its consequence.
+    cause: OnceLock<ObjectError>,
+}
+
+impl Task {
+    fn new(source: Arc<LocalVault>, target: Arc<LocalVault>, files: Vec<FileCopy>) -> Task {
+        Task {
+            source,
+            target,
+            files,
+            next: AtomicUsize::new(0),
+            bytes: AtomicU64::new(0),
+            done: AtomicUsize::new(0),
+            stopped: AtomicBool::new(false),
+            cause: OnceLock::new(),
+        }
+    }
+
+    /// Stops the other threads, and notes why unless they were stopped before.
+    fn fail(&self, error: &ObjectError) {
+        if !self.stopped.swap(true, Ordering::Relaxed) {
+            let _ = self.cause.set(error.clone());
+        }
+    }
 }
 
 /// Stops the threads when the caller's future is dropped.
@@ -51,15 +75,7 @@ pub(crate) async fn copy_all(
         FileSystem::open(&guarded[1].place.root)
     })
     .await?;
-    let task = Arc::new(Task {
-        source,
-        target,
-        files: files.to_vec(),
-        next: AtomicUsize::new(0),
-        bytes: AtomicU64::new(0),
-        done: AtomicUsize::new(0),
-        stopped: AtomicBool::new(false),
-    });
+    let task = Arc::new(Task::new(source, target, files.to_vec()));
     let _stop = StopOnDrop(Arc::clone(&task));
     let mut copied = run(&task, ticker, copy_files_of).await;
     let created: Vec<PathBuf> = match &copied {
@@ -85,6 +101,36 @@ pub(crate) async fn copy_all(
 type Done = Vec<(usize, Copied)>;
 /// What was copied, or the first error with the files that exist nevertheless.
 type Outcome = std::result::Result<Done, (ObjectError, Vec<PathBuf>)>;
+
+/// What those threads of a task came to that have ended.
+#[derive(Default)]
+struct Ended {
+    done: Done,
+    failure: Option<(ObjectError, Vec<PathBuf>)>,
+}
+
+impl Ended {
+    fn add(&mut self, outcome: Outcome) {
+        match outcome {
+            Ok(done) => self.done.extend(done),
+            Err((error, created)) => {
+                let (_, known) = self.failure.get_or_insert_with(|| (error, Vec::new()));
+                known.extend(created);
+            }
+        }
+    }
+
+    /// What the task came to. A thread that was stopped may end before the one that failed by itself, whose error is the one to tell:
+    /// it says what is wrong, and whether another try may help.
+    fn outcome(self, task: &Task) -> Outcome {
+        let Some((error, mut created)) = self.failure else {
+            return Ok(self.done);
+        };
+        let target = |(index, _): &(usize, Copied)| task.target.file(&task.files[*index].target_path);
+        created.extend(self.done.iter().map(target));
+        Err((task.cause.get().cloned().unwrap_or(error), created))
+    }
+}
 
 async fn undo(outcome: Outcome) -> Result<Vec<Copied>> {
     let (error, created) = match outcome {
@@ -118,8 +164,7 @@ async fn run(task: &Arc<Task>, ticker: &mut Ticker<'_>, work: fn(&Task) -> Outco
             outcome
         });
     }
-    let mut all = Done::new();
-    let mut first_error: Option<(ObjectError, Vec<PathBuf>)> = None;
+    let mut ended = Ended::default();
     loop {
         let joined = tokio::select! {
             joined = threads.join_next() => joined,
@@ -132,28 +177,14 @@ async fn run(task: &Arc<Task>, ticker: &mut Ticker<'_>, work: fn(&Task) -> Outco
             }
         };
         let outcome = match joined {
-            None => break,
+            None => return ended.outcome(task),
             Some(Ok(outcome)) => outcome,
             Some(Err(error)) => Err(failed(ObjectError::new(
                 ObjectErrorKind::Failed,
                 format!("a copying thread ended early: {error}"),
             ))),
         };
-        match outcome {
-            Ok(done) => all.extend(done),
-            Err((error, created)) => {
-                let (_, known) = first_error.get_or_insert_with(|| (error, Vec::new()));
-                known.extend(created);
-            }
-        }
-    }
-    match first_error {
-        None => Ok(all),
-        Some((error, mut created)) => {
-            let target = |(index, _): &(usize, Copied)| task.target.file(&task.files[*index].target_path);
-            created.extend(all.iter().map(target));
-            Err((error, created))
-        }
+        ended.add(outcome);
     }
 }
 
@@ -167,7 +198,7 @@ fn copy_files_of(task: &Task) -> Outcome {
         match copy_one(task, file, &mut buffer) {
             Ok(copied) => done.push((index, copied)),
             Err(error) => {
-                task.stopped.store(true, Ordering::Relaxed);
+                task.fail(&error);
                 let created = done.iter().map(|(index, _)| task.target.file(&task.files[*index].target_path));
                 return Err((error, created.collect()));
             }
@@ -257,13 +288,9 @@ async fn make_durable(task: &Arc<Task>, system: FileSystem, done: &Done, options
         files[*index].checksum = Some(copied.checksum);
     }
     let verified = Arc::new(Task {
-        source: Arc::clone(&task.source),
-        target: Arc::clone(&task.target),
-        files,
-        next: AtomicUsize::new(0),
         bytes: AtomicU64::new(task.bytes.load(Ordering::Relaxed)),
         done: AtomicUsize::new(task.files.len()),
-        stopped: AtomicBool::new(false),
+        ..Task::new(Arc::clone(&task.source), Arc::clone(&task.target), files)
     });
     let _stop = StopOnDrop(Arc::clone(&verified));
     run(&verified, ticker, read_back_files_of).await.map_err(|(error, _)| error)?;
@@ -279,9 +306,51 @@ fn read_back_files_of(task: &Task) -> Outcome {
         let verified = reading_back::checksum_on_disk(&name, file.size, &mut buffer, &task.stopped)
             .and_then(|found| file.check_copy(found, &name.display().to_string()));
         if let Err(error) = verified {
-            task.stopped.store(true, Ordering::Relaxed);
+            task.fail(&error);
             return Err((error, Vec::new()));
         }
     }
     Ok(Done::new())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::path::ObjectPath;
+    use crate::place::LocalPlace;
+
+    fn vault(root: PathBuf) -> Arc<LocalVault> {
+        let place = LocalPlace {
+            root,
+            cluster_id: "c".to_owned(),
+            vault_id: "v".to_owned(),
+        };
+        Arc::new(LocalVault { place })
+    }
+
+    #[test]
+    fn a_missing_file_is_told_also_if_a_thread_that_it_stopped_ends_first() {
+        let dir = tempfile::TempDir::new().expect("directory");
+        let (source, target) = (dir.path().join("source"), dir.path().join("target"));
+        std::fs::create_dir(&source).expect("created");
+        std::fs::write(source.join("there"), [7u8; 100]).expect("written");
+        let files = ["missing", "there"].map(|name| {
+            let path = ObjectPath::new(name).expect("a path");
+            FileCopy {
+                source_path: path.clone(),
+                target_path: path,
+                size: 100,
+                checksum: None,
+            }
+        });
+        let task = Task::new(vault(source), vault(target), files.to_vec());
+        let missing = copy_files_of(&task);
+        let stopped = copy_one(&task, &task.files[1], &mut [0; 100]).expect_err("it is stopped");
+        assert_eq!(stopped.kind, ObjectErrorKind::Failed, "{stopped}");
+        let mut ended = Ended::default();
+        ended.add(Err((stopped, Vec::new())));
+        ended.add(missing);
+        let (told, _) = ended.outcome(&task).expect_err("a file is missing");
+        assert_eq!(told.kind, ObjectErrorKind::NotFound, "{told}");
+    }
 }
