@@ -128,6 +128,7 @@ pub(crate) fn publish(root: &Path, partial: &Path, target: &Path, mode: Durable)
 
 /// Creates a file that must not exist, and the directories it needs only when they are found missing: looking first would cost a call
 /// for each file. Whoever deletes removes directories that are empty, perhaps between the two steps here, so they are taken again.
+/// `AlreadyExists` is said of the file alone: callers take it for written.
 pub(crate) fn create_file(name: &Path) -> std::io::Result<File> {
     for _ in 1..CREATE_TRIES {
         match File::create_new(name) {
@@ -135,7 +136,9 @@ pub(crate) fn create_file(name: &Path) -> std::io::Result<File> {
             created => return created,
         }
         match name.parent().map_or(Ok(()), std::fs::create_dir_all) {
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            // The second: a directory that was there when it was to be made, and gone when it was looked at. A file in its place has
+            // been told above.
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::AlreadyExists) => {}
             made => made?,
         }
     }
@@ -183,5 +186,27 @@ pub(crate) fn remove_quietly(file: &Path) {
         Ok(()) => {}
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => tracing::warn!(file = %file.display(), %error, "an unfinished file stays"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_in_the_way_of_a_directory_is_never_taken_for_the_file() {
+        let dir = tempfile::TempDir::new().expect("directory");
+        let kind_below = |name: &str| {
+            create_file(&dir.path().join(name).join("file"))
+                .expect_err("nothing to write to")
+                .kind()
+        };
+        // As a directory that is removed at each try: it exists when it is to be made, and not when it is looked at.
+        std::os::unix::fs::symlink("nowhere", dir.path().join("gone")).expect("linked");
+        assert_eq!(kind_below("gone"), ErrorKind::NotFound);
+        std::fs::write(dir.path().join("a-file"), "").expect("written");
+        assert_eq!(kind_below("a-file"), ErrorKind::NotADirectory);
+        create_file(&dir.path().join("new/file")).expect("created");
+        assert_eq!(kind_below("new"), ErrorKind::AlreadyExists);
     }
 }
