@@ -1,6 +1,6 @@
 //! Disks fill up: one peer's, then a majority's.
 
-use crate::support::{Cluster, cluster::INSTANCE, soon, until};
+use crate::support::{Cluster, calm, cluster::INSTANCE, soon, until};
 use quorate_consensus::Settings;
 use quorate_model::{ErrorCode, RequestId, SessionId};
 use quorate_state_machine::commands::{DeleteAttribute, OpenSession};
@@ -36,7 +36,7 @@ async fn put_until(cluster: &Cluster, position: usize, wanted: Result<(), ErrorC
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_a_majority_short_of_disk_what_grows_is_refused_and_deletes_go_on() {
-    let cluster = Cluster::start(Settings::default()).await;
+    let cluster = Cluster::start(calm()).await;
     let leader = cluster.leader().await;
     for name in ["a", "b", "c"] {
         cluster.put(leader, name, "value", None, soon()).await.expect("written");
@@ -113,7 +113,7 @@ async fn a_write_that_was_applied_before_the_disks_were_full_is_answered_when_it
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_alone_short_of_disk_hands_over_and_a_follower_is_left_alone() {
-    let cluster = Cluster::start(Settings::default()).await;
+    let cluster = Cluster::start(calm()).await;
     let low = cluster.leader().await;
     cluster.converge().await;
     cluster.set_free(low, ALMOST_NOTHING);

@@ -1,6 +1,6 @@
 //! A peer whose state is wrong stops answering and leads no more.
 
-use crate::support::{Cluster, soon, until};
+use crate::support::{Cluster, calm, soon, until};
 use bytes::Bytes;
 use quorate_consensus::Settings;
 use quorate_model::{ErrorCode, PeerId};
@@ -63,12 +63,17 @@ async fn a_leader_with_a_wrong_state_stops_serving_and_gives_leadership_up() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_follower_with_a_wrong_state_stops_serving_and_is_not_elected() {
-    let mut cluster = Cluster::start(Settings::default()).await;
+    let mut cluster = Cluster::start(calm()).await;
     let leader = cluster.leader().await;
     let wrong = (leader + 1) % 3;
     cluster.tamper(wrong, remove_instances).await;
     detected(&cluster, wrong).await;
     assert_eq!(cluster.leader().await, leader, "the majority goes on as before");
+    until("the leader has heard what its follower has found", || {
+        let health = &cluster.node(leader).core().health;
+        health.recent(wrong as u64 + 1).is_some_and(|hello| hello.diverged)
+    })
+    .await;
     let moved = cluster.node(leader).transfer_leader(None, soon()).await.expect("transferred");
     assert_eq!(moved.0, (leader + 2) as u64 % 3 + 1, "the peer with the right state is chosen");
 }

@@ -1,7 +1,7 @@
 //! A peer that lives and does not get on, because its disk hangs, say: its connections do not break, and it answers nothing.
 
 use crate::checkpoints::{leave_behind, small_checkpoints};
-use crate::support::{Cluster, soon};
+use crate::support::{Cluster, calm, soon};
 use futures::StreamExt;
 use quorate_consensus::settings::TransferPatience;
 use quorate_consensus::{Node, Settings};
@@ -36,7 +36,7 @@ async fn a_receiver_that_hangs_gets_its_checkpoint_at_another_try() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_newcomer_is_answered_though_the_leader_hangs_and_has_its_place_at_another_try() {
-    let cluster = Cluster::start(Settings::default()).await;
+    let cluster = Cluster::start(calm()).await;
     let follower = cluster.follower().await;
     let request = wire::JoinRequest {
         peer_address: "peer4:5001".to_owned(),

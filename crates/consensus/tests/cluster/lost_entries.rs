@@ -1,6 +1,6 @@
 //! A peer that comes back without entries it had acknowledged takes no part any more.
 
-use crate::support::{Cluster, soon, until, within};
+use crate::support::{Cluster, calm, soon, until, within};
 use futures::StreamExt;
 use quorate_consensus::acknowledged::lost_entries;
 use quorate_consensus::{Node, Settings};
@@ -65,7 +65,7 @@ async fn with_a_forgetful_follower(cluster: &mut Cluster) -> (usize, u64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_peer_that_lost_acknowledged_entries_neither_votes_nor_acknowledges() {
-    let mut cluster = Cluster::start(Settings::default()).await;
+    let mut cluster = Cluster::start(calm()).await;
     let (forgetful, acknowledged) = with_a_forgetful_follower(&mut cluster).await;
     let (leader, third) = ((forgetful + 2) % 3, (forgetful + 1) % 3);
     // The leader goes on meanwhile: what it sends next is not what the peer lacks.
@@ -125,7 +125,7 @@ async fn a_peer_that_lost_acknowledged_entries_neither_votes_nor_acknowledges() 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_takes_no_answer_of_a_peer_that_does_not_see_its_loss() {
-    let mut cluster = Cluster::start(Settings::default()).await;
+    let mut cluster = Cluster::start(calm()).await;
     let (forgetful, _) = with_a_forgetful_follower(&mut cluster).await;
     let (leader, third) = ((forgetful + 2) % 3, (forgetful + 1) % 3);
     cluster.links.withhold_memory();
@@ -168,7 +168,7 @@ async fn a_starting_peer_asks_what_it_had_acknowledged() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn entries_that_a_later_leader_had_truncated_are_not_missed() {
-    let mut cluster = Cluster::start(Settings::default()).await;
+    let mut cluster = Cluster::start(calm()).await;
     let old = cluster.leader().await;
     let survivors = [(old + 1) % 3, (old + 2) % 3];
     cluster.converge().await;

@@ -1,7 +1,7 @@
 //! Without a majority every call ends at its deadline and says which of the two it is: not applied, or unknown.
 
 use crate::support::cluster::INSTANCE;
-use crate::support::{Cluster, soon, within};
+use crate::support::{Cluster, calm, soon, within};
 use bytes::Bytes;
 use quorate_consensus::{Deadline, Node, Settings};
 use quorate_model::{ErrorCode, MetaError};
@@ -21,7 +21,7 @@ async fn put_if(node: &Node, value: &'static str, expected: u64, deadline: Deadl
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_write_that_was_appended_without_a_quorum_has_an_unknown_outcome() {
-    let cluster = Cluster::start(Settings::default()).await;
+    let cluster = Cluster::start(calm()).await;
     let leader = cluster.leader().await;
     // A lane of its own first, so that what is cut off is the write itself.
     cluster.put(leader, "name", "before", None, soon()).await.expect("written");

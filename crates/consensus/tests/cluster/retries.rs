@@ -1,7 +1,7 @@
 //! A write is executed once, however often it is sent.
 
 use crate::support::cluster::INSTANCE;
-use crate::support::{Cluster, soon, within};
+use crate::support::{Cluster, calm, soon, within};
 use bytes::Bytes;
 use prost::Message as _;
 use quorate_consensus::{Deadline, Node, Settings};
@@ -149,7 +149,7 @@ async fn many_calls_without_ids_share_few_sessions() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_id_without_a_session_is_still_executed_once() {
-    let cluster = Cluster::start(Settings::default()).await;
+    let cluster = Cluster::start(calm()).await;
     let leader = cluster.leader().await;
     let unremembered = Some(RequestId {
         session: SessionId(0),
@@ -207,7 +207,7 @@ async fn writes_that_change_too_much_for_one_entry_are_spread_over_several() {
 async fn large_answers_of_a_forwarded_batch_come_in_messages_that_the_channel_carries() {
     const BATCH: u64 = 60;
     const CHANNEL_BYTES: usize = 9 << 20;
-    let cluster = Cluster::start(Settings::default()).await;
+    let cluster = Cluster::start(calm()).await;
     let leader = cluster.node(cluster.leader().await).clone();
     let value = "v".repeat(120 << 10);
     let mut appends = Vec::new();
@@ -256,7 +256,7 @@ async fn large_answers_of_a_forwarded_batch_come_in_messages_that_the_channel_ca
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_forwarded_command_that_the_leader_does_not_know_never_gets_into_the_log() {
-    let cluster = Cluster::start(Settings::default()).await;
+    let cluster = Cluster::start(calm()).await;
     let leader = cluster.node(cluster.leader().await).clone();
     let put = PutAttribute {
         instance_id: INSTANCE.into(),
@@ -290,7 +290,7 @@ async fn a_forwarded_command_that_the_leader_does_not_know_never_gets_into_the_l
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_forwarded_batch_is_never_forwarded_again() {
-    let cluster = Cluster::start(Settings::default()).await;
+    let cluster = Cluster::start(calm()).await;
     let leader = cluster.leader().await;
     let follower = (leader + 1) % 3;
     let put = PutAttribute {

@@ -93,9 +93,7 @@ async fn lead_with_a_long_lease(cluster: &mut Cluster) -> usize {
     cluster.start_peer(first).await;
     cluster.settings.timing = Timing::LAN;
     until("it serves again", || cluster.node(first).check_serving().is_ok()).await;
-    let leader = cluster.leader().await;
-    let to = Some(PeerId(first as u64 + 1));
-    cluster.node(leader).transfer_leader(to, soon()).await.expect("handed over");
+    cluster.lead(first).await;
     first
 }
 

@@ -1,7 +1,7 @@
 //! Peers with their directories: founding, killing, restarting, writing and reading.
 
 use super::links::{Endpoint, LinkTransport, Links};
-use super::{soon, until};
+use super::{soon, until, within};
 use bytes::Bytes;
 use quorate_consensus::bootstrap::{Newcomer, Place, find_place, found};
 use quorate_consensus::disk::DiskSpace;
@@ -337,6 +337,21 @@ impl Cluster {
 
     pub async fn follower(&self) -> usize {
         (self.leader().await + 1) % 3
+    }
+
+    /// Has a peer lead. One try may not be enough: a candidate that is slow to save its vote is overtaken by another one.
+    pub async fn lead(&self, position: usize) {
+        let target = PeerId(position as u64 + 1);
+        let deadline = soon();
+        loop {
+            let leader = self.leader().await;
+            if leader == position {
+                return;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "peer {} is never elected", position + 1);
+            // A refusal says that another one leads by now.
+            let _ = self.node(leader).transfer_leader(Some(target), within(2_000)).await;
+        }
     }
 
     pub async fn put(

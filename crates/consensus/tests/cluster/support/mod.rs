@@ -5,6 +5,7 @@ pub mod links;
 
 pub use cluster::Cluster;
 
+use quorate_consensus::{Settings, Timing};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -17,6 +18,14 @@ pub fn soon() -> Instant {
 
 pub fn within(limit_ms: u64) -> Instant {
     Instant::now() + Duration::from_millis(limit_ms)
+}
+
+/// Peers that elect nobody because the machine is busy: a heartbeat may be a second late, and a leader that was cut off leads for two.
+pub fn calm() -> Settings {
+    Settings {
+        timing: Timing::WAN,
+        ..Settings::default()
+    }
 }
 
 /// Waits for a condition; names it when it does not come.
