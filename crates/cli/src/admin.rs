@@ -172,7 +172,7 @@ mod tests {
         // The system accepts connections for it; nobody answers the handshake.
         let silent = TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
         let address = format!("{HTTPS}{}", silent.local_addr().expect("the socket is bound"));
-        let mut waiting = connection(&[&address], Duration::from_millis(200));
+        let mut waiting = connection(&[&address], Duration::from_secs(2));
         waiting.tls = TlsOptions {
             ca_file: Some("/dev/null".into()),
             ..TlsOptions::default()
@@ -182,7 +182,7 @@ mod tests {
 
         let answer = Said::plain(502, "upstream failed");
         let proxy = FakePeer::start([answer]).await;
-        let refusal = remove(&connection(&[&proxy.address], Duration::from_millis(200))).await;
+        let refusal = remove(&connection(&[&proxy.address], Duration::from_secs(2))).await;
         let refusal = refusal.expect_err("no peer answers");
         assert!(refusal.in_doubt, "{refusal}");
     }

@@ -402,7 +402,7 @@ mod tests {
     /// Time that only a test that fails uses up.
     const LONG: Duration = Duration::from_secs(60);
     /// Time that is used up, with a few looks in it.
-    const SHORT: Duration = Duration::from_millis(600);
+    const SHORT: Duration = Duration::from_secs(2);
     /// What is left of the time when a plan is agreed to, and answers that take longer than that to come to an end.
     const NEARLY_OVER: Duration = Duration::from_secs(2);
     const ANSWERS_BEYOND: usize = 16;

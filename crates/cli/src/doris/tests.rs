@@ -6,7 +6,7 @@ use super::*;
 /// Time that only a test that fails uses up.
 const LONG: Duration = Duration::from_secs(60);
 /// Time that is used up, with a few rounds in it.
-const SHORT: Duration = Duration::from_millis(600);
+const SHORT: Duration = Duration::from_secs(2);
 
 fn reply(status: u16, error: &str, outcome: &str, body: &str) -> Reply {
     Reply {
