@@ -15,12 +15,13 @@ use http::{HeaderMap, Request as HttpRequest};
 use quorate_model::Revision;
 use quorate_model::error::ErrorCode;
 use quorate_model::proto_json;
-use quorate_objects::{LocalPlace, Vault};
+use quorate_objects::{LocalPlace, MARKER_NAME, Vault};
 use quorate_state_machine::commands::compact_snapshot::CompactSnapshotReply;
 use quorate_wire::quorate::v1 as wire;
 use quorate_wire::quorate::v1::work_server::Work as _;
 use serde_json::{Value as Json, json};
 use std::convert::Infallible;
+use std::path::Path;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -62,6 +63,15 @@ async fn with_instance(peer: Peer) -> Peer {
     peer.ok("create_instance", r#"{"instance_id":"i","name":"one","user_id":"me"}"#)
         .await;
     peer
+}
+
+/// Waits until this directory is the peer's vault: what finds no marker in it is tried again only after a pause.
+async fn vault_is_marked(root: &Path) {
+    let deadline = Instant::now() + PATIENCE;
+    while !root.join(MARKER_NAME).exists() {
+        assert!(Instant::now() < deadline, "the vault is not marked");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 const COLLECTIONS: &str = "/instances/i/databases/default/collections";
@@ -217,6 +227,7 @@ async fn a_snapshot_is_committed_when_its_creation_answers_and_is_restored_as_a_
     let peer = with_instance(peer).await;
     let (_stop, stopped) = watch::channel(false);
     let _work = crate::jobs::start(&peer.app, peer.node(), stopped).expect("started");
+    vault_is_marked(root.path()).await;
     ok(&peer, "POST", COLLECTIONS, Some(json!({"name": "c"}))).await;
     let made = ok(
         &peer,
@@ -288,7 +299,7 @@ async fn a_snapshot_is_committed_when_its_creation_answers_and_is_restored_as_a_
     );
     assert_eq!(ok(&peer, "GET", &format!("{path}/tasks"), None).await["next_page_token"], "");
 
-    std::fs::remove_file(root.path().join(".quorate-vault")).expect("removed");
+    std::fs::remove_file(root.path().join(MARKER_NAME)).expect("removed");
     let gone = refused(
         &peer,
         "POST",
@@ -307,6 +318,7 @@ async fn a_pin_that_is_asked_for_again_is_the_same_pin() {
     let peer = with_instance(peer).await;
     let (_stop, stopped) = watch::channel(false);
     let _work = crate::jobs::start(&peer.app, peer.node(), stopped).expect("started");
+    vault_is_marked(root.path()).await;
     ok(&peer, "POST", COLLECTIONS, Some(json!({"name": "c"}))).await;
     let snapshot = Some(json!({"name": "s", "collection": "c"}));
     let made = ok(&peer, "POST", "/instances/i/snapshots", snapshot).await;
