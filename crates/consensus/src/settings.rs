@@ -5,8 +5,8 @@ use quorate_model::mutant;
 use quorate_state_machine::level::LEVEL;
 use std::time::Duration;
 
-/// Timing of elections. Detection takes up to `election_max` plus a random time in `election_min..election_max`,
-/// because a follower first lets the leader's lease run out.
+/// Timing of elections. Where a leader falls silent, detection takes up to `election_max` plus a random time in
+/// `election_min..election_max`, because a follower first lets its lease run out; not where its process has died (`succession`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timing {
     pub heartbeat_ms: u64,

@@ -1,22 +1,22 @@
 //! Who leads after this leader: whoever it hands leadership to, or, when its process has died, whoever sees that first.
 //!
-//! Its lease protects a leader that lives and is not heard. A process that has died leads nobody: at once the kernel closes its
-//! connections, and refuses new ones where it listened. A follower that sees both lets the lease go and stands:
+//! Its lease protects a leader that lives and is not heard. A process that has died leads nobody: its kernel closes its connections, and
+//! refuses new ones where it listened. A follower that sees both lets the lease go and stands:
 //!
 //! ```text
 //! its connection closes --another is refused--> lease let go --a pause by rank--> pre-vote --> vote
 //! ```
 //!
 //! This is a guess about time and nothing else. A follower that guesses alone, because a firewall refuses in the leader's place, finds no
-//! majority for its pre-vote, and the leader leads on; only that follower protects it no more against another that does not hear it, until
-//! the next election. A host that has died closes nothing and refuses nothing: its lease runs out.
+//! majority for its pre-vote while the others hear the leader, and the leader leads on; only that follower protects it no more against
+//! another that does not hear it, until the next election. A host that has died closes nothing and refuses nothing: its lease runs out.
 
 use crate::node::{Core, Deadline, Node};
 use crate::types::Vote;
 use openraft::raft::TransferLeaderRequest;
 use quorate_model::{ErrorCode, MetaError, PeerId};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -24,11 +24,16 @@ use tokio::time::Instant;
 /// Whom a lease is let go for: no peer has this id.
 const NOBODY: u64 = 0;
 
+/// Looks at an address until its process is taken for one that lives.
+const LOOKS: u32 = 3;
+
 /// What a peer knows about who comes next.
 #[derive(Default)]
 pub(crate) struct Succession {
     /// A connection from the leader has closed.
     closed: Notify,
+    /// Who led when it did.
+    whose: AtomicU64,
     /// This peer stands for no election: something is wrong with it.
     stands_back: AtomicBool,
 }
@@ -49,35 +54,45 @@ pub(crate) async fn watch(core: Arc<Core>) {
     }
 }
 
-/// Brings about that somebody else leads if the leader's process has died.
+/// Brings about that somebody else leads if the process of the leader whose connection has closed has died.
 async fn succeed(core: &Core) {
-    let Some(leader) = core.leader().filter(|leader| *leader != core.peer) else {
+    let metrics = core.metrics();
+    let leader = core.succession.whose.load(Ordering::Acquire);
+    // Another one may lead by now: its connections are as they should be.
+    if metrics.current_leader != Some(leader) || leader == core.peer {
         return;
-    };
+    }
     let Some(node) = core.node_of(leader) else { return };
-    let vote = core.metrics().vote;
-    let is_over = || core.metrics().vote != vote || core.is_stopping();
+    let is_over = || core.metrics().vote != metrics.vote || core.is_stopping();
     // Of the same length for each peer, so that none comes into another's turn.
     let turn = Duration::from_millis(core.settings.timing.election_min_ms) / 4;
-    let others: Vec<u64> = core
-        .metrics()
-        .membership_config
-        .voter_ids()
-        .filter(|peer| *peer != leader)
-        .collect();
-    let rank = others.iter().filter(|peer| **peer < core.peer).count() as u32;
+    let others: Vec<u64> = metrics.membership_config.voter_ids().filter(|peer| *peer != leader).collect();
+    // From the highest id down: in one term a vote for a higher id beats one for a lower.
+    let rank = others.iter().filter(|peer| **peer > core.peer).count() as u32;
     // What is left to its lease is waited for anyway.
     let until = Instant::now() + Duration::from_millis(core.settings.timing.election_max_ms);
-    while Instant::now() < until && !is_over() && core.transport.has_died(&node.peer_address).await {
-        let_go(core, vote).await;
+    while Instant::now() < until && !is_over() && has_died(core, &node.peer_address, turn / 8).await {
+        let_go(core, metrics.vote).await;
         // The first in turn waits, too: until the others have seen the same.
         tokio::time::sleep(turn * rank + turn / 8).await;
         if is_over() {
             return;
         }
         stand(core).await;
-        tokio::time::sleep(turn * (others.len() as u32 - rank)).await;
+        tokio::time::sleep(turn * (others.len() as u32 - rank).max(1)).await;
     }
+}
+
+/// Whether the process at this address has died. A kernel closes what a process had open one after the other: connections may close before
+/// it stops listening.
+async fn has_died(core: &Core, address: &str, pause: Duration) -> bool {
+    for _ in 1..LOOKS {
+        if core.transport.has_died(address).await {
+            return true;
+        }
+        tokio::time::sleep(pause).await;
+    }
+    core.transport.has_died(address).await
 }
 
 /// Ends the lease of the leader of this vote, here and without a vote for anybody.
@@ -90,7 +105,7 @@ async fn let_go(core: &Core, vote: Vote) {
 
 /// Asks whether a majority would elect this peer, and stands if so.
 async fn stand(core: &Core) {
-    if core.succession.stands_back.load(Ordering::Acquire) {
+    if core.succession.stands_back.load(Ordering::Acquire) || !core.is_voter(core.peer) {
         return;
     }
     tracing::info!(
@@ -106,6 +121,7 @@ impl Node {
     /// Says that a connection over which `peer` called this one has closed.
     pub fn connection_closed(&self, peer: u64) {
         if self.core.leader() == Some(peer) {
+            self.core.succession.whose.store(peer, Ordering::Release);
             self.core.succession.closed.notify_one();
         }
     }

@@ -151,10 +151,10 @@ impl Faults {
 
     /// The process of a peer ends and its host lives on: the others are told, as a kernel does. Says whether it ran.
     fn die(&mut self, sim: &mut Sim<'_>, world: &Arc<World>, peer: usize) -> bool {
-        let node = world.node(peer);
+        let id = world.node(peer).map(|node| node.peer());
         let died = self.crash(sim, world, peer);
-        if died && let Some(node) = node {
-            world.died(peer, node.peer());
+        if died && let Some(id) = id {
+            world.died(peer, id);
         }
         died
     }
