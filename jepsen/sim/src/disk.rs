@@ -8,6 +8,7 @@ use quorate_storage::state::{MemoryState, StateEngine};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tokio::sync::Notify;
 
 /// Longest a healthy disk takes to sync.
 const HEALTHY_MS: u64 = 8;
@@ -21,6 +22,7 @@ pub struct Disk {
     /// The place in a cluster, once it has one; written and synced in one step, as the identity file is.
     member: Mutex<Option<(ClusterId, PeerId)>>,
     slowest_ms: AtomicU64,
+    repaired: Notify,
     /// Checkpoints are real files; so are the root keys.
     dir: tempfile::TempDir,
 }
@@ -38,6 +40,7 @@ impl Disk {
             replaces,
             member: Mutex::new(None),
             slowest_ms: AtomicU64::new(HEALTHY_MS),
+            repaired: Notify::new(),
             dir,
         }
     }
@@ -66,8 +69,10 @@ impl Disk {
         self.slowest_ms.store(slowest.as_millis() as u64, Ordering::Relaxed);
     }
 
+    /// Also of a sync that has begun: what is asked of a healthy cluster must not wait for one.
     pub fn recover_speed(&self) {
         self.slowest_ms.store(HEALTHY_MS, Ordering::Relaxed);
+        self.repaired.notify_waiters();
     }
 
     /// What is pending reaches the disk up to a random point; all after it is gone, and memtables are too.
@@ -82,7 +87,8 @@ impl Disk {
     pub async fn sync_now_and_then(self: Arc<Disk>, mut dice: Dice) {
         loop {
             let slowest = self.slowest_ms.load(Ordering::Relaxed);
-            tokio::time::sleep(Duration::from_millis(1 + dice.roll(slowest))).await;
+            let takes = Duration::from_millis(1 + dice.roll(slowest));
+            let _ = tokio::time::timeout(takes, self.repaired.notified()).await;
             let waiting = self.log.pending();
             if waiting > 0 {
                 self.log.sync(1 + dice.roll(waiting as u64) as usize);
