@@ -1,8 +1,11 @@
 //! One peer as a process: started, stopped, killed, paused; killed when dropped.
 
+use crate::cluster::TOKEN;
+use crate::http;
 use crate::waiting::{PATIENCE, until_within};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{self, OpenOptions};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -104,6 +107,18 @@ impl Peer {
         command.envs(self.environment.iter().copied());
         command.stdout(log.try_clone().expect("a second handle")).stderr(log);
         self.child = Some(command.spawn().expect("the peer starts"));
+    }
+
+    /// Arms failpoints of a peer that runs, `site=actions` separated by semicolons.
+    pub async fn arm(&self, failpoints: &str) {
+        self.try_arm(failpoints).await.expect("a peer that runs answers");
+    }
+
+    /// As [`Peer::arm`]; an error if it does not run.
+    pub async fn try_arm(&self, failpoints: &str) -> io::Result<()> {
+        let reply = http::send(&self.public, "POST", "/debug/failpoints", &[("quorate-token", TOKEN)], failpoints).await?;
+        assert_eq!(reply.status, 200, "{}; is this build with failpoints?", reply.body);
+        Ok(())
     }
 
     fn command(&self) -> Command {

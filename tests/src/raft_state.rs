@@ -42,24 +42,24 @@ fn read(json: &Json) -> RaftState {
     }
 }
 
-/// Waits until no other peer has the log that a follower, which is dead now, needs to come back. Its log holds at most what theirs do: a
-/// leader appends an entry before it sends it. What it said before that it had applied may be less than it holds.
-pub async fn wait_log_gone(cluster: &Cluster, dead: usize) {
-    let alive = until("the other peers answer", async || others(cluster, dead).await).await;
+/// Waits until no other peer has the log that a follower, which is dead now, needs to come back; answers the last entry it can have. Its
+/// log holds at most what theirs do: a leader appends an entry before it sends it. What it said before that it had applied may be less.
+pub async fn wait_log_gone(cluster: &Cluster, dead: usize) -> u64 {
+    let others = || states(cluster, |position| position != dead);
+    let alive = until("the other peers answer", async || others().await).await;
     let had = alive.iter().map(|state| state.last).max().unwrap_or(0);
     until("the others have purged what the dead peer needs", async || {
-        let alive = others(cluster, dead).await?;
-        alive.iter().all(|state| state.purged > had).then_some(())
+        others().await?.iter().all(|state| state.purged > had).then_some(())
     })
     .await;
+    had
 }
 
-async fn others(cluster: &Cluster, dead: usize) -> Option<Vec<RaftState>> {
+/// Of the peers that are wanted, by their positions; none if one of them does not answer.
+async fn states(cluster: &Cluster, wanted: impl Fn(usize) -> bool) -> Option<Vec<RaftState>> {
     let mut states = Vec::new();
-    for (position, peer) in cluster.peers.iter().enumerate() {
-        if position != dead {
-            states.push(raft_state(&peer.public).await?);
-        }
+    for (_, peer) in cluster.peers.iter().enumerate().filter(|(position, _)| wanted(*position)) {
+        states.push(raft_state(&peer.public).await?);
     }
     Some(states)
 }
@@ -67,10 +67,7 @@ async fn others(cluster: &Cluster, dead: usize) -> Option<Vec<RaftState>> {
 /// Every peer has applied the same last entry, and wherever two of them tell digests of the same index, these are equal.
 pub async fn assert_peers_agree(cluster: &Cluster) {
     let states = until("all peers have applied the same", async || {
-        let mut states = Vec::new();
-        for peer in &cluster.peers {
-            states.push(raft_state(&peer.public).await?);
-        }
+        let states = states(cluster, |_| true).await?;
         let last = states[0].applied;
         states
             .iter()

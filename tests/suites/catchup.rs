@@ -3,8 +3,8 @@
 use quorate_tests::cluster::Cluster;
 use quorate_tests::load::{LONGEST_GAP, Load};
 use quorate_tests::native::list_patiently;
-use quorate_tests::raft_state::{assert_peers_agree, raft_state};
-use quorate_tests::waiting::{phase, until};
+use quorate_tests::raft_state::{assert_peers_agree, raft_state, wait_log_gone};
+use quorate_tests::waiting::phase;
 
 /// Entries after which a peer makes a checkpoint and purges: small, so that the log is gone soon.
 const CHECKPOINT_ENTRIES: &str = "200";
@@ -13,32 +13,12 @@ const WRITES_WHILE_AWAY: u64 = 1_000;
 /// Writes of each while it catches up and after.
 const WRITES_AFTERWARDS: u64 = 100;
 
-/// Index up to which a peer's log is gone.
-async fn purged(cluster: &Cluster, peer: usize) -> u64 {
-    raft_state(&cluster.peers[peer].public)
-        .await
-        .expect("a peer that runs answers")
-        .purged
-}
-
-async fn wait_purged_beyond(cluster: &Cluster, peers: &[usize], index: u64) {
-    until("the log is purged beyond what the absent peer has", async || {
-        for peer in peers {
-            if purged(cluster, *peer).await <= index {
-                return None;
-            }
-        }
-        Some(())
-    })
-    .await;
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_peer_away_for_long_catches_up_by_a_checkpoint() {
     let mut cluster = Cluster::start_with(3, &["--checkpoint-log-entries", CHECKPOINT_ENTRIES]).await;
     let absent = cluster.follower().await;
-    let others: Vec<usize> = (0..3).filter(|peer| *peer != absent).collect();
-    let addresses: Vec<String> = others.iter().map(|peer| cluster.peers[*peer].public.clone()).collect();
+    let others = (0..3).filter(|peer| *peer != absent);
+    let addresses: Vec<String> = others.map(|peer| cluster.peers[peer].public.clone()).collect();
 
     // Twice: what the first catch-up leaves behind must not stand in the way of the second.
     for instance in ["first", "second"] {
@@ -46,13 +26,12 @@ async fn a_peer_away_for_long_catches_up_by_a_checkpoint() {
         cluster.create_instance(instance).await;
         cluster.peers[absent].terminate();
         assert!(cluster.peers[absent].wait_exit().await.success());
-        let had = raft_state(&addresses[0]).await.expect("it runs").applied;
         let load = Load::start_measured(&addresses, instance);
         // In parts, each with the patience of one wait.
         for _ in 0..10 {
             load.wait_writes(WRITES_WHILE_AWAY / 10).await;
         }
-        wait_purged_beyond(&cluster, &others, had).await;
+        let had = wait_log_gone(&cluster, absent).await;
 
         phase("start it again while writes go on");
         cluster.peers[absent].start();

@@ -5,7 +5,7 @@
 //! start, the step is brought about under load, and the peer must end of itself and say at which site. Then it is started
 //! again without.
 
-use quorate_tests::cluster::{Cluster, TOKEN};
+use quorate_tests::cluster::Cluster;
 use quorate_tests::http;
 use quorate_tests::load::Load;
 use quorate_tests::raft_state::wait_log_gone;
@@ -163,13 +163,6 @@ fn armed(site: &str, way: Way, fault: Fault) -> String {
     }
 }
 
-async fn arm(cluster: &Cluster, peer: usize, failpoints: &str) {
-    let headers = [("quorate-token", TOKEN)];
-    let reply = http::send(&cluster.peers[peer].public, "POST", "/debug/failpoints", &headers, failpoints).await;
-    let reply = reply.expect("a peer that runs answers");
-    assert_eq!(reply.status, 200, "{}; is this build with failpoints?", reply.body);
-}
-
 /// Waits until the peer ended, or went on, as the fault says; then it runs.
 async fn wait_fault(cluster: &mut Cluster, peer: usize, said_before: usize, site: &str, fault: Fault) {
     let peer = &mut cluster.peers[peer];
@@ -218,7 +211,7 @@ async fn under_load(cluster: &mut Cluster, site: &str, way: Way, fault: Fault) {
     let leader = cluster.leader().await;
     let peer = if way == Leading { leader } else { (leader + 1) % 3 };
     let said = cluster.peers[peer].log().len();
-    arm(cluster, peer, &armed(site, way, fault)).await;
+    cluster.peers[peer].arm(&armed(site, way, fault)).await;
     if way == Voting {
         // Neither of the two others is elected without the vote of this one.
         cluster.peers[leader].kill();
@@ -261,7 +254,7 @@ async fn leave_alone(cluster: &mut Cluster, leader: usize) {
     let site = "log_append_before";
     for peer in (0..3).filter(|peer| *peer != leader) {
         let said = cluster.peers[peer].log().len();
-        arm(cluster, peer, &armed(site, Voting, Dies)).await;
+        cluster.peers[peer].arm(&armed(site, Voting, Dies)).await;
         let peer = &mut cluster.peers[peer];
         let status = peer.wait_exit().await;
         assert_died_at(site, status, &peer.log()[said..]);
@@ -288,7 +281,7 @@ async fn sending(cluster: &mut Cluster, site: &str, fault: Fault) {
         let absent = leave_behind(cluster).await;
         let sender = cluster.leader().await;
         let said = cluster.peers[sender].log().len();
-        arm(cluster, sender, &armed(site, Voting, fault)).await;
+        cluster.peers[sender].arm(&armed(site, Voting, fault)).await;
         cluster.peers[absent].start();
         let met = until("the leader meets the fault, or the absent peer serves without", async || {
             // In this order: the leader says what it met before the other one can have come back.
@@ -300,7 +293,7 @@ async fn sending(cluster: &mut Cluster, site: &str, fault: Fault) {
             return wait_fault(cluster, sender, said, site, fault).await;
         }
         // Another one led by then, and sent it.
-        arm(cluster, sender, &format!("{site}=off")).await;
+        cluster.peers[sender].arm(&format!("{site}=off")).await;
         cluster.wait_ready().await;
     }
     panic!("{site} was not hit in {ATTEMPTS} attempts");

@@ -14,10 +14,7 @@ const SECRET: &str = "a-secret-of-the-body";
 
 /// Delays one step at a peer, once.
 async fn delay(cluster: &Cluster, peer: usize, site: &str) {
-    let address = &cluster.peers[peer].public;
-    let headers = [("quorate-token", TOKEN)];
-    let reply = http::send(address, "POST", "/debug/failpoints", &headers, &format!("{site}={DELAY}")).await;
-    assert_eq!(reply.expect("the peer answers").status, 200);
+    cluster.peers[peer].arm(&format!("{site}={DELAY}")).await;
 }
 
 /// Creates an instance under a request id, and gives the line that the peer wrote about that request.

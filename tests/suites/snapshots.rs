@@ -8,7 +8,6 @@ use quorate_objects::Crc64;
 use quorate_tests::cli;
 use quorate_tests::cluster::{Cluster, TOKEN};
 use quorate_tests::files::content;
-use quorate_tests::http;
 use quorate_tests::peer::Peer;
 use quorate_tests::waiting::{LOOK_AGAIN, phase, until};
 use quorate_tests::worker::WorkerProcess;
@@ -146,7 +145,7 @@ impl Archive {
     /// The same; an error if one does not run.
     async fn try_arm(&self, failpoint: &str) -> std::io::Result<()> {
         for peer in &self.cluster.peers {
-            arm_at(peer, failpoint).await?;
+            peer.try_arm(failpoint).await?;
         }
         Ok(())
     }
@@ -155,7 +154,7 @@ impl Archive {
     async fn release_all_but(&self, dead: usize) {
         for (position, peer) in self.cluster.peers.iter().enumerate() {
             if position != dead {
-                arm_at(peer, RELEASED).await.expect("a peer that runs answers");
+                peer.arm(RELEASED).await;
             }
         }
     }
@@ -176,14 +175,6 @@ impl Archive {
         found.retain(|path| path.iter().any(|part| part.to_string_lossy() == directory));
         found
     }
-}
-
-/// Arms a failpoint in one peer; an error if it does not run.
-async fn arm_at(peer: &Peer, failpoint: &str) -> std::io::Result<()> {
-    let headers = [("quorate-token", TOKEN)];
-    let reply = http::send(&peer.public, "POST", "/debug/failpoints", &headers, failpoint).await?;
-    assert_eq!(reply.status, 200, "{}; is this build with failpoints?", reply.body);
-    Ok(())
 }
 
 fn is_job_directory(name: &str) -> bool {

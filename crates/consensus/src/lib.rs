@@ -6,8 +6,7 @@
 //!
 //! Reading order: [`node`] (what a node offers), [`proposer`] and [`forward`] (a write's way), [`reads`] (a read's way),
 //! `log_adapter`, `state_adapter` and `applier` (what openraft stands on), [`network`] and [`service`] (what peers say to
-//! each other), [`bootstrap`] (how a cluster comes to be), [`maintenance`] (what runs beside),
-//! [`succession`] (who leads next).
+//! each other), [`bootstrap`] (how a cluster comes to be), [`maintenance`] (what runs beside), `succession` (who leads next).
 //!
 //! This crate refuses to know sockets (see [`transport`]) and, outside `env`, the wall clock and randomness.
 
@@ -47,7 +46,7 @@ pub mod service;
 pub mod settings;
 mod state_adapter;
 pub mod status;
-pub mod succession;
+mod succession;
 mod transfer;
 pub mod transport;
 mod types;

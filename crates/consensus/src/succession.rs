@@ -14,7 +14,7 @@
 use crate::node::{Core, Deadline, Node};
 use crate::types::Vote;
 use openraft::raft::TransferLeaderRequest;
-use quorate_model::{ErrorCode, MetaError, PeerId};
+use quorate_model::{ErrorCode, MetaError, PeerId, mutant};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -112,7 +112,7 @@ async fn stand(core: &Core) {
         peer = core.peer,
         "the process of the leader has died: this peer stands for election"
     );
-    if let Err(error) = core.raft().trigger().elect(true).await {
+    if let Err(error) = core.raft().trigger().elect(!mutant!("succeeds-without-pre-vote")).await {
         tracing::warn!(%error, "this peer could not stand for election");
     }
 }

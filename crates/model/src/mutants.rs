@@ -39,6 +39,7 @@ pub const NAMES: &[&str] = &[
     "serves-before-caught-up",
     "sessions-missing-from-checkpoint",
     "stale-fence-accepted",
+    "succeeds-without-pre-vote",
     "unknown-reported-as-refused",
     "vote-without-sync",
     "wall-clock-leases",
