@@ -12,6 +12,7 @@ use crate::queries::instances;
 use crate::record::InstanceRecord;
 use crate::service_account::ConfiguredAccount;
 use crate::store::MapStore;
+use crate::testing::recording::Recorder;
 use bytes::Bytes;
 use prost::Message;
 use quorate_model::{ErrorCode, MetaError, RequestId, StampedTime};
@@ -76,6 +77,7 @@ pub struct World {
     pub secrets: &'static dyn SealSecret,
     pub now_seconds: i64,
     index: u64,
+    recorder: Recorder,
 }
 
 impl World {
@@ -89,6 +91,7 @@ impl World {
             secrets: &Reversed,
             now_seconds: START_SECONDS,
             index: 0,
+            recorder: Recorder::new(),
         }
     }
 
@@ -162,7 +165,9 @@ impl World {
             },
             kind: EntryKind::Commands(entry),
         };
-        let applied = self.machine.apply_group(&self.store, &[input]).expect("the machine goes on");
+        let entries = [input];
+        let applied = self.machine.apply_group(&self.store, &entries).expect("the machine goes on");
+        self.recorder.tell(&self.store, &entries, &applied);
         self.store.write(&applied.writes);
         let content = digest::recompute_content(&self.store).expect("reads");
         assert_eq!(

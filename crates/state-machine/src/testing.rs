@@ -2,6 +2,9 @@
 //!
 //! Shared by the crate's own tests and those in `tests/`, so it names the crate as an outsider does.
 
+#[path = "recording.rs"]
+pub mod recording;
+
 use bytes::Bytes;
 use prost::Message;
 use quorate_model::{ErrorCode, MetaError, RequestId, ScopeId, SessionId, StampedTime};
@@ -14,6 +17,7 @@ use quorate_state_machine::record::{Counters, InstanceRecord};
 use quorate_state_machine::store::MapStore;
 use quorate_state_machine::{Answer, Applied, EntryInput, EntryKind, Machine, MachineError, Position};
 use quorate_wire::doris::InstanceInfoPb;
+use recording::Recorder;
 
 /// Lives, scope 1.
 pub const INSTANCE: &str = "warehouse";
@@ -31,6 +35,7 @@ pub struct Bench {
     /// Stamped into the next entry.
     pub now_ms: u64,
     pub index: u64,
+    recorder: Recorder,
 }
 
 impl Default for Bench {
@@ -66,6 +71,7 @@ impl Bench {
             store,
             now_ms: 1_000_000,
             index: 0,
+            recorder: Recorder::new(),
         };
         bench.set_counters(|counters| (counters.revision, counters.next_scope) = (FIRST_REVISION, 4));
         bench
@@ -111,6 +117,7 @@ impl Bench {
             applied.writes.is_sorted_by(|a, b| a.0 < b.0),
             "a batch is in key order and names a row once"
         );
+        self.recorder.tell(&self.store, entries, &applied);
         self.store.write(&applied.writes);
         Ok(applied)
     }

@@ -36,3 +36,28 @@ impl Command for RegisterRootKey {
         Ok(RegisterRootKeyReply {})
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Bench;
+    use quorate_model::ErrorCode;
+
+    #[test]
+    fn a_key_is_known_again_and_another_under_its_id_is_refused() {
+        let mut bench = Bench::new();
+        let key = |key_id, check_value: &[u8]| RegisterRootKey {
+            key_id,
+            check_value: check_value.to_vec(),
+        };
+        bench.run(&key(1, b"one")).expect("the first of its id");
+        let rows = bench.store.rows.len();
+        bench.run(&key(1, b"one")).expect("the same");
+        let error = bench.run(&key(1, b"other")).expect_err("another key");
+        assert_eq!(error.code, ErrorCode::AlreadyExists);
+        assert_eq!(error.message, "root key 1 differs from the cluster's; give every peer the same root key file");
+        assert_eq!(bench.store.rows.len(), rows);
+        bench.run(&key(2, b"other")).expect("another id");
+        bench.check_content();
+    }
+}

@@ -14,7 +14,7 @@ use crate::versioned::pins;
 use quorate_model::Revision;
 use quorate_wire::doris::{
     AlterInstanceRequest, BeginSnapshotRequest, CommitSnapshotRequest, CreateInstanceRequest, ListSnapshotRequest, SnapshotCompactStatus,
-    SnapshotInfoPb,
+    SnapshotInfoPb, UpdateSnapshotRequest,
 };
 use quorate_wire::quorate::v1::{CompactCloneRequest, DecoupleCloneRequest};
 
@@ -279,6 +279,37 @@ fn begin_refuses_in_the_order_of_the_contract() {
         "snapshots are not enabled, current status is SNAPSHOT_SWITCH_OFF; set_snapshot_property with status ENABLED first, instance_id: a"
     );
     assert!(list(&bench, "a", true).is_empty());
+}
+
+#[test]
+fn an_upload_is_noted_while_its_snapshot_is_in_preparation_and_not_after() {
+    let mut bench = bench();
+    let begun = begin(&mut bench, "a", |_| {}).expect("begun");
+    let update = |upload_id: &str| UpdateSnapshotRequest {
+        cloud_unique_id: Some("1:a:x".into()),
+        snapshot_id: Some(begun.snapshot_id.clone()),
+        upload_file: Some("image.7".into()),
+        upload_id: Some(upload_id.into()),
+        ..UpdateSnapshotRequest::default()
+    };
+    for upload_id in ["first", "second"] {
+        bench.run(&prepare::<UpdateInstanceSnapshot>(update(upload_id)).expect("well-formed")).expect("noted");
+        let revision = crate::snapshots::id::parse(&begun.snapshot_id).expect("an id");
+        let found = crate::instance_snapshots::find(&bench.store, &info(&bench, "a"), revision).expect("reads").expect("there");
+        let noted = found.record.doris.expect("of Doris");
+        assert_eq!((noted.upload_file(), noted.upload_id()), ("image.7", upload_id));
+    }
+    let abort = AbortInstanceSnapshot {
+        cloud_unique_id: "1:a:x".into(),
+        snapshot_id: begun.snapshot_id.clone(),
+        reason: "the store is away".into(),
+    };
+    bench.run(&abort).expect("given up");
+    let shown = &list(&bench, "a", true)[0];
+    assert_eq!((shown.status(), shown.reason()), (SnapshotStatus::SnapshotAborted, "the store is away"));
+    let error = bench.run(&prepare::<UpdateInstanceSnapshot>(update("third")).expect("well-formed")).expect_err("too late");
+    assert_eq!(error.message, "snapshot is not in PREPARE state, current status=2");
+    check_indexes(&bench);
 }
 
 #[test]
