@@ -635,11 +635,20 @@ fn start_the_dead(archive: &mut Archive, site: &str) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn peers_that_die_at_any_step_of_a_job_end_it_all_the_same() {
+async fn peers_that_die_at_any_step_of_a_restore_complete_it_all_the_same() {
+    die_at_each(|way| way == Way::Restore).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn peers_that_die_at_any_step_of_another_job_end_it_all_the_same() {
+    die_at_each(|way| way != Way::Restore).await;
+}
+
+async fn die_at_each(is_wanted: impl Fn(Way) -> bool) {
     let mut archive = Archive::start(12, 10_000).await;
     archive.import_and_snapshot("logs").await;
     let expected = archive.verified(INSTANCE, "logs").await;
-    for (site, way) in SITES {
+    for (site, way) in SITES.iter().filter(|(_, way)| is_wanted(*way)) {
         phase(&format!("{site}: {way:?}"));
         let mut target = format!("r_{site}");
         if *way == Way::Cancel {

@@ -30,8 +30,8 @@ struct Arguments {
     /// The summary as JSON.
     #[arg(long)]
     json: bool,
-    /// A file the summary is written to as well, as JSON.
-    #[arg(long)]
+    /// A file the summary is written to as well, as JSON: for `jepsen sim`, which reads it.
+    #[arg(long, hide = true)]
     summary: Option<PathBuf>,
 }
 
