@@ -2,7 +2,7 @@
 //!
 //! Shared by the crate's own tests and those in `tests/`, so it names the crate as an outsider does.
 
-#[path = "recording.rs"]
+#[path = "../tests/support/recording.rs"]
 pub mod recording;
 
 use bytes::Bytes;
