@@ -193,6 +193,32 @@ fn purge_unlinks_whole_files_and_the_rest_opens() {
 }
 
 #[test]
+fn a_purged_file_that_cannot_be_unlinked_goes_before_later_ones_do() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), BadDisk::default());
+    let refused = Arc::new(AtomicUsize::new(0));
+    let mut options = disk.options(Step::UnlinkSegment, io::ErrorKind::Other);
+    let (counted, before_step) = (refused.clone(), options.before_step.clone());
+    options.before_step = Arc::new(move |step| {
+        before_step(step).inspect_err(|_| {
+            counted.fetch_add(1, Ordering::SeqCst);
+        })
+    });
+    let log = FileLog::open(dir.path(), options).unwrap();
+    (0..60).for_each(|index| append(&log, vec![entry(index, 300)]).unwrap());
+    let files = segment_files(dir.path());
+    disk.failing.store(true, Ordering::SeqCst);
+    wait(|done| log.purge(id(30), done)).unwrap();
+    until("an unlink fails", || refused.load(Ordering::SeqCst) > 0);
+    assert_eq!(segment_files(dir.path()), files, "none of a later file goes before it");
+    disk.failing.store(false, Ordering::SeqCst);
+    wait(|done| log.purge(id(55), done)).unwrap();
+    until("old files are unlinked", || segment_files(dir.path()) <= 2);
+    drop(log);
+    let log = FileLog::open(dir.path(), small(8 << 10)).unwrap();
+    assert_eq!((log.state().purged, log.state().last), (Some(id(55)), Some(id(59))));
+}
+
+#[test]
 fn a_group_larger_than_a_file_gets_a_larger_file() {
     let dir = tempfile::tempdir().unwrap();
     let log = FileLog::open(dir.path(), small(8 << 10)).unwrap();

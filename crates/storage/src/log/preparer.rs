@@ -8,6 +8,7 @@ use super::directory;
 use super::options::SEGMENT_BYTES_MAX;
 use super::segment;
 use super::{FileLogOptions, Step};
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -57,10 +58,14 @@ impl Preparer {
         let flags = Arc::new(Flags::default());
         let (thread_dir, thread_options, thread_flags) = (dir.to_path_buf(), options.clone(), flags.clone());
         let thread = std::thread::Builder::new().name("log-prepare".to_string()).spawn(move || {
+            let mut obsolete = VecDeque::new();
             for job in waiting {
                 match job {
                     Job::Prepare => drop(ready.send(prepare(&thread_dir, &thread_options, &thread_flags))),
-                    Job::Unlink(numbers) => unlink(&thread_dir, &thread_options, &numbers),
+                    Job::Unlink(numbers) => {
+                        obsolete.extend(numbers);
+                        unlink(&thread_dir, &thread_options, &mut obsolete);
+                    }
                 }
             }
         })?;
@@ -182,21 +187,26 @@ fn explain(dir: &Path, bytes: u32, error: io::Error) -> io::Error {
     io::Error::new(error.kind(), text)
 }
 
-/// Oldest first, each made durable before the next, so that a crash never leaves a gap. What cannot be unlinked now is
-/// found again at the next open.
-fn unlink(dir: &Path, options: &FileLogOptions, numbers: &[u64]) {
-    for number in numbers {
+/// Oldest first, each made durable before the next, so that neither a crash nor a failure leaves a gap. What cannot be unlinked now
+/// stays the first, and is found again at the next open.
+fn unlink(dir: &Path, options: &FileLogOptions, obsolete: &mut VecDeque<u64>) {
+    while let Some(number) = obsolete.front() {
         let path = segment::path(dir, *number);
         let removed = options.perform(Step::UnlinkSegment, || {
-            std::fs::remove_file(&path)?;
+            match std::fs::remove_file(&path) {
+                // The name went before, and it was the sync that failed.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                removed => removed?,
+            }
             directory::sync(dir)
         });
         if let Err(error) = removed {
             tracing::warn!(
-                "purged log segment {} cannot be removed: {error}; it is tried again at the next start",
+                "purged log segment {} cannot be removed: {error}; it is tried again with the next one, and at the next start",
                 path.display()
             );
             return;
         }
+        obsolete.pop_front();
     }
 }
