@@ -296,6 +296,36 @@ async fn a_survivor_becomes_a_new_cluster_that_grows_back_to_three() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_recovery_goes_on_from_a_state_that_is_ahead_of_its_log() {
+    let mut cluster = Cluster::start(3).await;
+    cluster.create_instance("before").await;
+    assert_peers_agree(&cluster).await;
+    cluster.peers.iter_mut().for_each(Peer::kill);
+    let data_dir = cluster.peers[0].data_dir.clone();
+    let shorter = cluster.dir().join("log-before");
+    copy_dir(&data_dir.join("log"), &shorter);
+    cluster.peers.iter_mut().for_each(Peer::start);
+    cluster.wait_ready().await;
+    cluster.create_instance("later").await;
+    assert_peers_agree(&cluster).await;
+
+    phase("it stops in good order, so that its whole state is on disk, and loses the end of its log");
+    cluster.peers[0].terminate();
+    cluster.peers[0].wait_exit().await;
+    cluster.peers[1..].iter_mut().for_each(Peer::kill);
+    fs::remove_dir_all(data_dir.join("log")).expect("removed");
+    copy_dir(&shorter, &data_dir.join("log"));
+    let said = recover(&cluster, &data_dir, &["--yes-i-lost-the-majority"], "");
+    assert!(said.success, "{said:?}");
+    cluster.peers.truncate(1);
+    cluster.peers[0].start();
+    cluster.wait_ready().await;
+    assert_eq!(cluster.members(0).await, (vec![1], vec![1]));
+    cluster.instance(0, "later").await;
+    cluster.create_instance("afterwards").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_recovery_that_was_interrupted_goes_on_and_keeps_the_peer_from_starting() {
     let mut cluster = Cluster::start(3).await;
     cluster.create_instance("i").await;

@@ -50,6 +50,8 @@ pub struct Survivor {
     identity: Identity,
     own: Member,
     log: FileLog,
+    /// The last entry of the state, where the log ends before it.
+    ahead: Option<LogId>,
 }
 
 fn refused(data_dir: &Path, why: &str) -> io::Error {
@@ -65,7 +67,7 @@ impl Survivor {
             .member
             .ok_or_else(|| refused(data_dir, "this peer never belonged to a cluster, so there is nothing to recover"))?;
         let log = identity.open_log(data_dir, FileLogOptions::default()).map_err(io::Error::other)?;
-        let (membership, highest) = latest_membership(data_dir, &log)?;
+        let (membership, applied) = latest_membership(data_dir, &log)?;
         let own = membership
             .members
             .iter()
@@ -85,7 +87,9 @@ impl Survivor {
             ));
         }
         let state = log.state();
-        let last_index = state.last.map_or(0, |last| last.index);
+        // The state may be ahead of the log: a checkpoint was installed, or less of the log was on disk than of the state.
+        let ahead = applied.filter(|applied| state.last.is_none_or(|last| last.index < applied.index));
+        let last_index = ahead.or(state.last).map_or(0, |last| last.index);
         let plan = RecoveryPlan {
             data_dir: data_dir.to_owned(),
             peer,
@@ -93,10 +97,19 @@ impl Survivor {
             cluster: begun.map_or_else(|| ClusterId(env::random_u128()), |begun| begun.cluster),
             lost,
             last_index,
-            committed_index: state.committed.map_or(0, |committed| committed.index.min(last_index)).max(highest),
+            committed_index: state
+                .committed
+                .map_or(0, |committed| committed.index.min(last_index))
+                .max(applied.map_or(0, |applied| applied.index)),
             resumed: begun.is_some(),
         };
-        Ok(Survivor { plan, identity, own, log })
+        Ok(Survivor {
+            plan,
+            identity,
+            own,
+            log,
+            ahead,
+        })
     }
 
     pub fn plan(&self) -> &RecoveryPlan {
@@ -117,6 +130,10 @@ impl Survivor {
         };
         identity.store(&plan.data_dir)?;
         if !plan.lost.is_empty() {
+            if let Some(applied) = self.ahead {
+                // As at a start: what is appended follows what is applied.
+                durable(|done| self.log.purge(applied, done))?;
+            }
             append(&self.log, &plan, self.own)?;
         }
         drop(self.log);
@@ -128,17 +145,20 @@ impl Survivor {
 }
 
 /// The last membership in state or log, and the entry up to which the state is applied.
-pub(crate) fn latest_membership(data_dir: &Path, log: &FileLog) -> io::Result<(Membership, u64)> {
+pub(crate) fn latest_membership(data_dir: &Path, log: &FileLog) -> io::Result<(Membership, Option<LogId>)> {
     let options = RocksStateOptions {
         // Who is asked for it may be all that is left.
         accept_damage: true,
         ..RocksStateOptions::default()
     };
     let rows = RocksState::open(&data_dir.join("state"), options)?.raft_rows()?;
-    let applied = rows.applied.map_or(0, |id| id.index);
+    let applied = rows.applied;
     let mut membership = rows.membership.membership;
     let state = log.state();
-    let mut next = state.purged.map_or(0, |purged| purged.index + 1).max(applied);
+    let mut next = state
+        .purged
+        .map_or(0, |purged| purged.index + 1)
+        .max(applied.map_or(0, |id| id.index));
     let end = state.last.map_or(0, |last| last.index + 1);
     while next < end {
         let entries = log.read(next, end, READ_BYTES)?;
