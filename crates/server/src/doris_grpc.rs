@@ -4,8 +4,8 @@
 //! status OK and says in `response.status` how it went, except where the frontends of Doris must try again elsewhere: those
 //! repeat a call on UNAVAILABLE and give up on nearly everything else.
 //!
-//! Doris sends no token here. Who may call is decided by the address the connection comes from (`doris_grpc_allow`), before
-//! anything of the call is read.
+//! Doris sends no token here. Who may call is decided by the address the connection comes from (`doris_grpc_allow`), and whether
+//! there is a place for the call, before anything of it is read.
 //!
 //! Adding a call: its `rpc` in `proto/doris/cloud.proto`, its response in `responses!`, a method below.
 
@@ -13,15 +13,18 @@ use crate::app::App;
 use crate::config::{ServerConfig, is_loopback};
 use crate::doris::call::{Call, CallInfo};
 use crate::doris::{operations, read, snapshots, storage_operations, write};
-use crate::native::reply;
+use crate::limits::DEFAULT_DEADLINE;
+use crate::native::{Timely, reply};
 use crate::networks::Network;
+use axum::BoxError;
 use bytes::Bytes;
+use hyper::body::Body as HttpBody;
 use quorate_model::{ErrorCode, MetaError, RetryClass, Revision};
 use quorate_state_machine::commands::{
     AbortInstanceSnapshot, CommitInstanceSnapshot, CompactSnapshot, CreateInstance, DropInstanceSnapshot, UpdateAkSk,
     UpdateInstanceSnapshot,
 };
-use quorate_wire::doris::meta_service_server::MetaService;
+use quorate_wire::doris::meta_service_server::{MetaService, MetaServiceServer};
 use quorate_wire::doris::{
     AbortSnapshotRequest, AbortSnapshotResponse, AlterClusterRequest, AlterClusterResponse, AlterInstanceRequest, AlterInstanceResponse,
     AlterObjStoreInfoRequest, AlterObjStoreInfoResponse, BeginSnapshotRequest, BeginSnapshotResponse, CloneInstanceRequest,
@@ -32,12 +35,17 @@ use quorate_wire::doris::{
     UpdateAkSkResponse, UpdateSnapshotRequest, UpdateSnapshotResponse,
 };
 use quorate_wire::quorate::v1::Finding;
-use std::convert::identity;
+use std::convert::{Infallible, identity};
 use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::time::Instant;
+use tonic::body::Body;
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Request, Response, Status};
+use tower::Service as _;
+
+/// Label in the metrics of calls that are refused before they reach the service, which counts them itself from there on.
+const REFUSED_CALL: &str = "doris_grpc";
 
 /// Begin of the path of every call.
 pub const PATH_PREFIX: &str = "/doris.cloud.MetaService/";
@@ -91,6 +99,41 @@ pub fn refusal(config: &ServerConfig, remote: IpAddr) -> Option<Status> {
     Some(Status::new(Code::PermissionDenied, text))
 }
 
+/// Serves one call, which has a place among those in work before its message is read. That must come within [`DEFAULT_DEADLINE`].
+pub fn call<B>(
+    service: &MetaServiceServer<DorisService>,
+    app: &Arc<App>,
+    request: http::Request<B>,
+) -> impl Future<Output = Result<http::Response<Body>, Infallible>> + Send + use<B>
+where
+    B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<BoxError>,
+{
+    let started = Instant::now();
+    let admitted = match app.admit() {
+        Ok(permit) => {
+            let timely = |body| Body::new(Timely::new(body, started + DEFAULT_DEADLINE, app.clone()));
+            Ok((service.clone().call(request.map(timely)), permit))
+        }
+        Err(error) => {
+            app.served(REFUSED_CALL, error.code.row().name, None, started);
+            Err(unavailable(app, error).into_http())
+        }
+    };
+    async move {
+        match admitted {
+            Ok((reply, _permit)) => reply.await,
+            Err(refused) => Ok(refused),
+        }
+    }
+}
+
+/// What makes the frontends of Doris try again elsewhere.
+fn unavailable(app: &App, error: MetaError) -> Status {
+    let status = reply::status(app, error);
+    Status::with_metadata(Code::Unavailable, status.message(), status.metadata().clone())
+}
+
 /// What `status` says when callers from beyond this machine are let in without a token: a warning if not all of them are in
 /// private networks, else advice.
 pub fn finding(config: &ServerConfig) -> Option<Finding> {
@@ -116,7 +159,7 @@ pub fn finding(config: &ServerConfig) -> Option<Finding> {
 }
 
 impl DorisService {
-    /// Admission, metadata and metrics around one call, and its outcome as Doris reads it.
+    /// Metadata and metrics around one call, and its outcome as Doris reads it.
     async fn around<Q, R, F>(&self, name: &'static str, request: Request<Q>, work: impl FnOnce(Call, Q) -> F) -> Result<Response<R>, Status>
     where
         R: Outcome,
@@ -126,7 +169,6 @@ impl DorisService {
         let app = &self.app;
         let id = reply::request_id(request.metadata()).ok().flatten();
         let answered: Result<_, MetaError> = async {
-            let _permit = app.admit()?;
             let info = reply::call_info(app, request.metadata())?;
             let call = Call::decoded(app, CallInfo::from(info))?;
             if let Err(redirect) = reply::check_redirect(app, &info) {
@@ -162,11 +204,7 @@ impl DorisService {
         let is_for_another_try = matches!(row.retry, RetryClass::OtherPeer | RetryClass::SameRequestId);
         match error.code {
             ErrorCode::DeadlineExceeded => Err(reply::status(&self.app, error)),
-            _ if is_for_another_try || error.code == ErrorCode::TooManyRequests => {
-                let status = reply::status(&self.app, error);
-                let metadata = status.metadata().clone();
-                Err(Status::with_metadata(Code::Unavailable, status.message(), metadata))
-            }
+            _ if is_for_another_try || error.code == ErrorCode::TooManyRequests => Err(unavailable(&self.app, error)),
             _ => {
                 let revision = self.app.node().map(|node| node.applied().revision).unwrap_or_default();
                 Ok(self.answer(revision, row.doris_number, &error.message, R::default()))

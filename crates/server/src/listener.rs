@@ -28,7 +28,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
-use tower::{Service, ServiceExt};
+use tower::ServiceExt;
 
 /// It must be known within this time whether a connection is HTTP/2, and then headers of an HTTP/1.1 request must be complete.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -93,7 +93,7 @@ impl hyper::service::Service<http::Request<Incoming>> for Front {
             if let Some(refusal) = doris_grpc::refusal(&self.app.config, self.remote) {
                 return Box::pin(std::future::ready(Ok(refusal.into_http())));
             }
-            let reply = self.doris.clone().call(request.map(tonic::body::Body::new));
+            let reply = doris_grpc::call(&self.doris, &self.app, request);
             return Box::pin(async move { Ok(reply.await?.map(Body::new)) });
         }
         if self.secured {

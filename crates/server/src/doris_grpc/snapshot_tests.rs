@@ -212,11 +212,17 @@ async fn a_clone_is_made_compacted_once_and_told_where_the_image_is() {
     assert_eq!(instance["obj_info"][0]["sk"], "very-secret");
     assert_eq!(list(&service, false).await[0].derived_instance_ids, ["c"]);
     let unknown = clone_of(&service, "00000000000000010000", "d").await;
-    let text = "snapshot not found: instance_id=i snapshot_id=00000000000000010000";
-    assert_eq!(outcome(&unknown.status), invalid(text));
+    let not_found = "snapshot not found: instance_id=i snapshot_id=00000000000000010000";
+    assert_eq!(outcome(&unknown.status), invalid(not_found));
 
+    let nobody = CompactSnapshotRequest {
+        cloud_unique_id: text("nobody"),
+        ..Default::default()
+    };
+    let refused = service.compact_snapshot(Request::new(nobody)).await.expect("gRPC OK").into_inner();
+    assert_eq!(outcome(&refused.status), invalid("empty instance_id"));
     let compact = CompactSnapshotRequest {
-        instance_id: Some("c".to_owned()),
+        instance_id: text("c"),
         ..Default::default()
     };
     for _ in 0..2 {

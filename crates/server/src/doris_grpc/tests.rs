@@ -323,6 +323,34 @@ async fn clusters_are_read_with_a_status_of_their_own() {
     assert_eq!(outcome(&none.status).0, MetaServiceCode::InvalidArgument);
 }
 
+/// A call of which no message comes.
+fn unfinished() -> http::Request<Body> {
+    let nothing = futures::stream::pending::<Result<Bytes, Infallible>>();
+    http::Request::post(format!("{PATH_PREFIX}get_cluster"))
+        .header("content-type", "application/grpc")
+        .body(Body::new(axum::body::Body::from_stream(nothing)))
+        .expect("well-formed")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_has_its_place_before_its_message_is_read_and_gives_it_back_when_none_comes() {
+    let app = Peer::homeless().app.clone();
+    let server = MetaServiceServer::new(DorisService { app: app.clone() });
+    let others: Vec<_> = (1..MAX_IN_FLIGHT).map(|_| app.admit().expect("within the limit")).collect();
+    let waiting = call(&server, &app, unfinished());
+    let Ok(refused) = call(&server, &app, unfinished()).await;
+    let refused = Status::from_header_map(refused.headers()).expect("one too many");
+    assert_eq!(
+        (refused.code(), told(&refused, "quorate-error")),
+        (Code::Unavailable, "too_many_requests")
+    );
+    let Ok(late) = waiting.await;
+    let late = Status::from_header_map(late.headers()).expect("no message came");
+    assert_eq!(late.code(), Code::DeadlineExceeded);
+    let _last = app.admit().expect("it is given back");
+    drop(others);
+}
+
 #[tokio::test]
 async fn what_another_try_can_mend_is_unavailable() {
     let homeless = Peer::homeless();
@@ -333,16 +361,6 @@ async fn what_another_try_can_mend_is_unavailable() {
     assert_eq!((refused.code(), told(&refused, "quorate-error")), (Code::Unavailable, "not_ready"));
 
     let peer = Peer::alone().await;
-    let in_work: Vec<_> = (0..MAX_IN_FLIGHT).map(|_| peer.app.admit().expect("within the limit")).collect();
-    let refused = service(&peer)
-        .get_cluster(Request::new(Default::default()))
-        .await
-        .expect_err("one too many");
-    assert_eq!(
-        (refused.code(), told(&refused, "quorate-error")),
-        (Code::Unavailable, "too_many_requests")
-    );
-    drop(in_work);
     peer.node().shutdown().await;
     let refused = service(&peer)
         .create_instance(Request::new(Default::default()))

@@ -12,7 +12,7 @@ use crate::instances::{self, Instance};
 use crate::record::{JobRecord, ParentRecord};
 use crate::store::Reader;
 use crate::versioned::lineage::{parent, parent_key};
-use crate::{clones, instance_snapshots, jobs, text_bounds};
+use crate::{clones, instance_snapshots, jobs, limits, text_bounds};
 use quorate_model::{MetaError, ScopeId};
 use quorate_wire::doris::{CompactSnapshotRequest, SnapshotCompactStatus};
 use quorate_wire::quorate::v1::{CompactCloneRequest, JobKind};
@@ -100,6 +100,9 @@ impl Command for CompactSnapshot {
             "" => instances::resolve(reader, &self.cloud_unique_id)?,
             instance_id => instance_id.to_owned(),
         };
+        if instance_id.is_empty() {
+            return Err(MetaError::invalid("empty instance_id").into());
+        }
         let found = instances::find(reader, &instance_id)?.filter(|instance| !instance.is_dropped());
         let Some(mut instance) = found else {
             return Err(clones::no_such_instance(&instance_id, self.is_native()).into());
@@ -169,6 +172,7 @@ impl CompactSnapshot {
             source_instance_id: instances::id_of_scope(context.reader(), source)?,
             target_instance_id: instance.info.instance_id().to_owned(),
             clone_scope: instance.scope.0,
+            deadline_ms: context.now().0.saturating_add(limits::COMPACTION_TIMEOUT_MS),
             ..JobRecord::default()
         };
         let job = jobs::start(context, order)?;
