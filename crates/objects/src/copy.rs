@@ -372,7 +372,7 @@ async fn verify_or_remove(target: &Vault, file: &FileCopy, wanted: Crc64) -> Res
         ..file.clone()
     };
     let place = target.show(&file.target_path);
-    let compared = match target.checksum(&file.target_path).await {
+    let compared = match target.checksum_as_stored(&file.target_path, file.size).await {
         Ok(found) => expected.check_copy(found, &place),
         Err(error) => Err(error),
     };

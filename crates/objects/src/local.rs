@@ -19,6 +19,7 @@ mod reading_back;
 pub(crate) use copying::copy_all;
 pub(crate) use file_writer::LocalWriter;
 
+use crate::checksum::Crc64;
 use crate::error::{ObjectError, ObjectErrorKind, Result};
 use crate::limits::BUFFER_BYTES;
 use crate::path::ObjectPath;
@@ -31,6 +32,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// A directory whose marker has been read.
 #[derive(Debug)]
@@ -155,6 +157,17 @@ impl LocalVault {
             let count = listing::remove_below(&directory)?;
             durable::remove_empty(&vault.place.root, directory.parent().map(PathBuf::from).into_iter().collect())?;
             Ok(count)
+        })
+        .await
+    }
+
+    /// Size and checksum of a file as it is on disk. `size` is what it should have.
+    pub(crate) async fn checksum_on_disk(self: &Arc<Self>, path: &ObjectPath, size: u64) -> Result<(u64, Crc64)> {
+        let (vault, path) = (Arc::clone(self), path.clone());
+        blocking(move || {
+            vault.guard()?;
+            let mut buffer = reading_back::AlignedBuffer::default();
+            reading_back::checksum_on_disk(&vault.file(&path), size, &mut buffer, &AtomicBool::new(false))
         })
         .await
     }

@@ -182,6 +182,15 @@ impl Vault {
         Ok((size, hasher.finish()))
     }
 
+    /// The same of what was just written, as the store holds it: a local file is read past the memory that still has it. `size` is what
+    /// it should have.
+    pub(crate) async fn checksum_as_stored(&self, path: &ObjectPath, size: u64) -> Result<(u64, Crc64)> {
+        match &self.0 {
+            Inner::Local(vault) => vault.checksum_on_disk(path, size).await,
+            Inner::S3(_) => self.checksum(path).await,
+        }
+    }
+
     pub async fn head(&self, path: &ObjectPath) -> Result<ObjectInfo> {
         match &self.0 {
             Inner::Local(vault) => vault.head(path).await,

@@ -22,6 +22,9 @@ pub const MAX_FINGERPRINTS: usize = 16;
 pub const SLOTS_PER_SESSION: u64 = 128;
 /// Open sessions: each may hold 128 answers.
 pub const MAX_SESSIONS: u64 = 100_000;
+/// Sessions beyond those that only peers may open, for their own writes: a peer needs one for 128 calls at once, and another when it
+/// has lost that many answers.
+pub const SESSIONS_KEPT_FOR_PEERS: u64 = 10_000;
 /// A session unused for this long is closed by the leader.
 pub const SESSION_IDLE_MS: u64 = 3_600_000;
 /// A session's last use is written at most this often, so that a write does not rewrite its session record each time.
@@ -143,6 +146,10 @@ pub const MAX_CLAIMS: u32 = 16;
 pub const MAX_AVOIDED_JOBS: usize = 64;
 /// A claim not renewed for this long is given to another worker.
 pub const CLAIM_LEASE_MS: u64 = 10_000;
+/// A compaction that copies files has this long, for as many as a clone may have; it can be cancelled.
+pub const COMPACTION_TIMEOUT_MS: u64 = 30 * 86_400_000;
+/// Prefix of an object store that holds files of collections: what `quorate-objects` accepts.
+pub const MAX_PREFIX_BYTES: usize = 100;
 /// A job that has not ended fails after this, unless it was given another time.
 pub const JOB_TIMEOUT_MS: u64 = 86_400_000;
 /// Records of ended jobs are kept this long.

@@ -2,9 +2,9 @@
 
 use crate::command::ApplyError;
 use crate::instances::{self, Instance};
-use crate::object_stores;
 use crate::store::{Reader, StoreError};
 use crate::vaults;
+use crate::{limits, object_stores};
 use quorate_model::{ErrorCode, MetaError, ScopeId};
 use quorate_wire::doris::ObjectStoreInfoPb;
 
@@ -60,6 +60,7 @@ pub fn resolve_usable(reader: &dyn Reader, instance: &Instance, vault: &str) -> 
         .into()),
         StoredVault::S3(store) => {
             require_keys(&store, vault)?;
+            require_short_prefix(&store, vault)?;
             Ok(StoredVault::S3(store))
         }
         store @ StoredVault::Local { .. } => Ok(store),
@@ -71,6 +72,18 @@ pub fn require_keys(store: &ObjectStoreInfoPb, vault: &str) -> Result<(), MetaEr
     if object_stores::needs_role(store) {
         return Err(MetaError::invalid(format!(
             "vault {vault:?} has a role and no keys, and peers and workers cannot assume roles; set its ak and sk, or use another vault"
+        )));
+    }
+    Ok(())
+}
+
+/// Refuses an object store whose keys would leave no room for the paths of files; Doris's own data may be there.
+fn require_short_prefix(store: &ObjectStoreInfoPb, vault: &str) -> Result<(), MetaError> {
+    let (prefix, limit) = (store.prefix(), limits::MAX_PREFIX_BYTES);
+    if prefix.len() > limit || prefix.contains("//") {
+        return Err(MetaError::invalid(format!(
+            "vault {vault:?} has a prefix of {} bytes; collections need one of at most {limit} bytes, without an empty part; use another vault",
+            prefix.len()
         )));
     }
     Ok(())

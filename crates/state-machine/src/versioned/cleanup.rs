@@ -50,16 +50,17 @@ pub fn is_due(reader: &dyn Reader, now: StampedTime) -> Result<bool, StoreError>
         }
     }
     let counters = read_record::<Counters>(reader, COUNTERS_KEY)?.unwrap_or_default();
-    match queue(reader, &counters)?.row() {
+    match queue(reader, &counters, 0)?.row() {
         None => Ok(false),
         Some((row, value)) => Ok(out_of_window(CleanupBatch::read(row, value)?.superseded_ms, now)),
     }
 }
 
-/// The clean-up queue from where earlier runs left it. Rows only join at its end, so nothing is before that.
-pub(crate) fn queue<'a>(reader: &'a dyn Reader, counters: &Counters) -> Result<Box<dyn Cursor + 'a>, StoreError> {
+/// The clean-up queue from revision `from` on, and no earlier than where earlier runs left it. Rows only join at its end, so nothing is
+/// before that.
+pub(crate) fn queue<'a>(reader: &'a dyn Reader, counters: &Counters, from: u64) -> Result<Box<dyn Cursor + 'a>, StoreError> {
     reader.cursor(
-        &rows::numbers(space::CLEANUP, &[counters.queue_worked_off]),
+        &rows::numbers(space::CLEANUP, &[counters.queue_worked_off.max(from)]),
         &prefix_end(&[space::CLEANUP]),
     )
 }
@@ -174,7 +175,7 @@ impl Sweep<'_, '_> {
     }
 
     fn work_off_queue(&mut self, context: &mut ApplyContext<'_, '_>) -> Result<(), StoreError> {
-        let mut queue = queue(self.view, &context.counters)?;
+        let mut queue = queue(self.view, &context.counters, 0)?;
         while let Some((row, value)) = queue.row() {
             let batch = CleanupBatch::read(row, value)?;
             // Stamped time never goes back along revisions: what follows is younger still.

@@ -133,7 +133,7 @@ impl Page<'_> {
 
     fn queue(&mut self, revision: u64, position: usize) -> Result<Option<At>, StoreError> {
         let counters = read_record::<Counters>(self.reader, COUNTERS_KEY)?.unwrap_or_default();
-        let mut queue = cleanup::queue(self.reader, &counters)?;
+        let mut queue = cleanup::queue(self.reader, &counters, revision)?;
         while let Some((row, value)) = queue.row() {
             let batch = CleanupBatch::read(row, value)?;
             queue.next()?;
@@ -141,10 +141,9 @@ impl Page<'_> {
                 true => counters.queue_versions_done as usize,
                 false => 0,
             };
-            let from = match batch.revision.0.cmp(&revision) {
-                std::cmp::Ordering::Less => continue,
-                std::cmp::Ordering::Equal => position.max(decided),
-                std::cmp::Ordering::Greater => decided,
+            let from = match batch.revision.0 == revision {
+                true => position.max(decided),
+                false => decided,
             };
             for (position, superseded) in batch.versions.iter().enumerate().skip(from) {
                 if self.is_full() {
