@@ -41,6 +41,14 @@ pub fn quoted(request: &AlterObjStoreInfoRequest) -> String {
     for store in request.obj.iter_mut().chain(vault_store) {
         hide(&mut store.sk);
     }
+    let hdfs = request.vault.as_mut().and_then(|vault| vault.hdfs_info.as_mut());
+    if let Some(client) = hdfs.and_then(|hdfs| hdfs.build_conf.as_mut()) {
+        hide(&mut client.hdfs_kerberos_keytab);
+        // Settings go by names that are free, passwords among them.
+        for setting in &mut client.hdfs_confs {
+            HIDDEN.clone_into(&mut setting.value);
+        }
+    }
     text_bounds::json_text(&request)
 }
 

@@ -51,12 +51,17 @@ pub(crate) fn set_status(context: &mut ApplyContext<'_, '_>, request: &ClusterRe
     check_nodes_given(cluster)?;
     // The id of the first node stands for all: they register under one.
     let cloud_unique_id = cluster.nodes[0].cloud_unique_id();
-    if nodes::first_scope_of(reader, cloud_unique_id)?.is_none() {
-        return Err(MetaError::invalid("cloud_unique_id not found").into());
+    let not_found = || MetaError::invalid("cloud_unique_id not found");
+    // Nodes that came without an id are found under the empty one, which is nobody's: it says nothing about other instances.
+    if !cloud_unique_id.is_empty() && nodes::first_scope_of(reader, cloud_unique_id)?.is_none() {
+        return Err(not_found().into());
     }
     let scope = instances::require(reader, &instance_id, Route::ChangeCluster)?.scope;
     let endpoints = Endpoints::of(&cluster.nodes);
     let mut found = nodes::registered_in(reader, cloud_unique_id, scope)?;
+    if cloud_unique_id.is_empty() && found.is_empty() {
+        return Err(not_found().into());
+    }
     found.retain(|node| endpoints.contain(&node.info));
     if found.is_empty() {
         return Err(MetaError::invalid("to_add and to_del both empty or both not empty").into());

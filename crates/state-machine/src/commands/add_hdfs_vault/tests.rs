@@ -47,6 +47,22 @@ fn without_hdfs_settings_it_is_a_vault_in_an_object_store_and_its_secret_rests_s
 }
 
 #[test]
+fn a_refusal_quotes_neither_a_keytab_nor_the_value_of_a_setting() {
+    let mut world = World::with_instance();
+    let mut nameless = hdfs("", "hdfs://a", "p");
+    let conf = nameless.hdfs_info.as_mut().and_then(|hdfs| hdfs.build_conf.as_mut()).expect("built above");
+    conf.hdfs_kerberos_keytab = text("the-keytab");
+    conf.hdfs_confs.push(HdfsConfKvPair {
+        key: "a.password".to_owned(),
+        value: "the-value".to_owned(),
+    });
+    nameless.name = None;
+    let error = world.run::<AddHdfsVault>(about_vault(nameless)).expect_err("it has no name");
+    assert!(error.message.starts_with("hdfs info is not found") && error.message.contains("a.password"), "{error}");
+    assert!(!error.message.contains("the-keytab") && !error.message.contains("the-value"), "{error}");
+}
+
+#[test]
 fn a_taken_name_is_told_before_what_is_wrong_with_the_vault() {
     let mut world = World::with_instance();
     world.run::<AddHdfsVault>(about_vault(hdfs("h", "hdfs://a", "p"))).expect("added");

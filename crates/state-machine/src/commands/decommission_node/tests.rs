@@ -58,6 +58,26 @@ fn a_node_leaves_step_by_step() {
 }
 
 #[test]
+fn nodes_that_came_without_an_id_are_found_in_their_instance_only() {
+    let mut world = world();
+    world.create("j");
+    let nameless = || NodeInfoPb {
+        cloud_unique_id: None,
+        ..backend("", "10.0.0.9")
+    };
+    let in_a = on_instance(cluster(Type::Compute, "a", vec![nameless()]));
+    world.run::<AddNode>(in_a).expect("added");
+    let elsewhere = AlterClusterRequest {
+        instance_id: Some("j".to_owned()),
+        ..nodes(vec![nameless()])
+    };
+    refuse::<DecommissionNode>(&mut world, elsewhere, "cloud_unique_id not found");
+    world.run::<DecommissionNode>(nodes(vec![nameless()])).expect("found");
+    let told = statuses(&world).into_iter().find(|(ip, _)| ip == "10.0.0.9");
+    assert_eq!(told.map(|(_, status)| status), Some(NodeStatusPb::NodeStatusDecommissioning));
+}
+
+#[test]
 fn ips_are_compared_where_both_have_one_and_hosts_otherwise() {
     let node = |ip: Option<&str>, host: Option<&str>| NodeInfoPb {
         ip: ip.map(str::to_owned),
