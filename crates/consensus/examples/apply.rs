@@ -67,7 +67,7 @@ fn main() {
         ..CreateInstance::default()
     };
     let mut first = vec![frame(0, 0, &create)];
-    first.extend((0..SESSIONS).map(|_| frame(0, 0, &OpenSession {})));
+    first.extend((0..SESSIONS).map(|_| frame(0, 0, &OpenSession::default())));
     apply(&applier, 1, &first);
     let (mut index, mut done, mut spent) = (1, 0, 0.0);
     let mut random = 88_172_645_463_325_252u64;

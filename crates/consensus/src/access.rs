@@ -1,6 +1,5 @@
 //! A node as long work sees it: looks at the state here, proposals to whoever leads.
 
-use crate::env;
 use crate::node::Node;
 use quorate_model::{MetaError, Revision, StampedTime};
 use quorate_state_machine::Reader;
@@ -33,7 +32,7 @@ impl Query for Node {
     }
 
     fn now(&self) -> StampedTime {
-        env::wall_clock().max(self.applied().stamped)
+        self.core().now()
     }
 }
 

@@ -16,6 +16,7 @@ mod append_latency;
 mod append_stream;
 pub mod applier;
 pub mod bootstrap;
+mod cluster_clock;
 #[cfg(test)]
 mod conformance;
 pub mod content_scan;

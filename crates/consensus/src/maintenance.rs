@@ -3,6 +3,7 @@
 //! Loops here look, then trigger or propose. None of them writes state.
 
 use crate::acknowledged;
+use crate::cluster_clock;
 use crate::env;
 use crate::node::{Core, Node};
 use crate::receiving;
@@ -111,6 +112,11 @@ impl Health {
     pub fn clock_offset_ms(&self, peer: u64) -> Option<i64> {
         let peers = self.peers.lock().expect("no panic while held");
         peers.get(&peer).map(|news| news.reply.unix_ms as i64 - news.clock.0 as i64)
+    }
+
+    /// Whether the clock of `peer` is near ours, as far as is known.
+    pub fn has_our_time(&self, peer: u64) -> bool {
+        self.clock_offset_ms(peer).is_none_or(|offset| offset.abs() <= MAX_CLOCK_OFFSET_MS)
     }
 
     /// Peers that disagreed about the state in the latest exchange, each with the index of the entry after which.
@@ -276,20 +282,14 @@ async fn exchange_health(node: Node) {
     let started = Instant::now();
     while !core.is_stopping() {
         let digests = core.applier.applied().digests;
-        let others: Vec<_> = core
-            .metrics()
-            .membership_config
-            .nodes()
-            .filter(|(peer, _)| **peer != core.peer)
-            .map(|(p, n)| (*p, n.clone()))
-            .collect();
+        let others = other_members(&core);
         let voters: Vec<u64> = core.metrics().membership_config.voter_ids().collect();
         let mut disagreeing = 0;
         let mut agreeing = 1;
         let mut disagreements = BTreeMap::new();
         let mut leaders = BTreeSet::new();
         let mut leader_answered = false;
-        for (peer, reply) in ask_health(&core, digests, &others).await {
+        for (peer, reply) in ask_health(&core, digests, &others, HELLO_INTERVAL).await {
             let Some(reply) = reply else {
                 core.health.remember_silence(peer);
                 continue;
@@ -329,7 +329,7 @@ async fn exchange_health(node: Node) {
         }
         crate::disk::watch(&node).await;
         crate::level::raise(&node).await;
-        watch_clock(&core);
+        cluster_clock::compare(&node).await;
         // The first rounds follow each other quickly, so that a fresh cluster's status is soon right.
         let missing = others.iter().any(|(peer, _)| core.health.recent(*peer).is_none()) || others.is_empty();
         let young = started.elapsed() < 10 * HELLO_INTERVAL;
@@ -363,8 +363,33 @@ pub(crate) fn hello_request(core: &Core, digests: Digests) -> wire::HelloRequest
     }
 }
 
+fn other_members(core: &Core) -> Vec<(u64, PeerNode)> {
+    core.members().into_iter().filter(|(peer, _)| *peer != core.peer).collect()
+}
+
+/// What the other members that answer within `patience` say now.
+pub(crate) async fn ask_members(core: &Core, patience: Duration) -> BTreeMap<u64, wire::HelloReply> {
+    let asked = Instant::now();
+    let digests = core.applier.applied().digests;
+    let mut silent = other_members(core);
+    let mut heard = BTreeMap::new();
+    // Who is silent at once may have come back: its old connection is found broken, and the next question makes another.
+    for _ in 0..2 {
+        let left = patience.saturating_sub(asked.elapsed());
+        if !left.is_zero() {
+            let replies = ask_health(core, digests, &silent, left).await;
+            for (peer, reply) in replies.into_iter().filter_map(|(peer, reply)| Some((peer, reply?))) {
+                core.health.remember(peer, reply.clone());
+                heard.insert(peer, reply);
+            }
+            silent.retain(|(peer, _)| !heard.contains_key(peer));
+        }
+    }
+    heard
+}
+
 /// The answers of other peers; none of one that is silent or has not taken its place yet.
-async fn ask_health(core: &Core, digests: Digests, others: &[(u64, PeerNode)]) -> Vec<(u64, Option<wire::HelloReply>)> {
+async fn ask_health(core: &Core, digests: Digests, others: &[(u64, PeerNode)], patience: Duration) -> Vec<(u64, Option<wire::HelloReply>)> {
     let calls = others.iter().map(|(peer, member)| {
         core.health.remember_asking(*peer);
         let client = core
@@ -372,7 +397,7 @@ async fn ask_health(core: &Core, digests: Digests, others: &[(u64, PeerNode)]) -
             .client(&member.peer_address, *peer, member.incarnation, Channel::Forward);
         let request = hello_request(core, digests);
         async move {
-            let reply = tokio::time::timeout(HELLO_INTERVAL, client.hello(request)).await;
+            let reply = tokio::time::timeout(patience, client.hello(request)).await;
             (*peer, reply.ok().and_then(Result::ok).filter(|reply| reply.in_cluster))
         }
     });
@@ -410,35 +435,6 @@ pub(crate) async fn stop_serving(node: &Node) {
     }
 }
 
-/// Stands back from elections while this clock is far from the majority's.
-fn watch_clock(core: &Core) {
-    if core.health.is_diverged() || core.takes_part().is_err() {
-        return;
-    }
-    let peers: Vec<u64> = core
-        .metrics()
-        .membership_config
-        .voter_ids()
-        .filter(|peer| *peer != core.peer)
-        .collect();
-    let far = peers.iter().filter(|peer| {
-        let reachable = core.health.recent(**peer).is_some();
-        reachable
-            && core
-                .health
-                .clock_offset_ms(**peer)
-                .is_some_and(|offset| offset.abs() > MAX_CLOCK_OFFSET_MS)
-    });
-    let off = far.count() > peers.len() / 2 && peers.len() > 1;
-    if off {
-        tracing::warn!(
-            peer = core.peer,
-            "this clock is more than 2 s off the majority's: this peer does not stand for election"
-        );
-    }
-    core.set_stands(!off);
-}
-
 /// The leader ends sessions nobody used for an hour.
 async fn expire_sessions(node: Node) {
     let core = node.core().clone();
@@ -467,7 +463,7 @@ async fn collect_versions(node: Node) {
     while !core.is_stopping() {
         tokio::time::sleep(COLLECT_INTERVAL).await;
         while node.is_leader() {
-            let now = core.applier.stamped_time().max(env::wall_clock());
+            let now = core.now();
             match node.read(|reader| cleanup::is_due(reader, now)) {
                 Ok(true) => {}
                 Ok(false) => break,

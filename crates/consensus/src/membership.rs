@@ -5,9 +5,10 @@
 //! from the health they exchange.
 
 use crate::env;
+use crate::maintenance;
 use crate::node::{Core, Deadline, Node};
 use crate::removal::RemovalPlan;
-use crate::settings::{HANDED_ON_JOIN_TIMEOUT, JOIN_TIMEOUT};
+use crate::settings::{HANDED_ON_JOIN_TIMEOUT, HELLO_INTERVAL, JOIN_TIMEOUT};
 use crate::transfer::answer_within;
 use crate::transport::Channel;
 use crate::types::{PeerNode, StoredMembership, TypeConfig};
@@ -217,17 +218,18 @@ impl Node {
         promoted.map(|_| false).map_err(|error| not_changed(&error))
     }
 
-    /// What removing `peer` would come to; at the leader.
-    pub fn plan_removal(&self, peer: PeerId) -> Result<RemovalPlan, MetaError> {
+    /// What removing `peer` would come to; at the leader, which asks who answers.
+    pub async fn plan_removal(&self, peer: PeerId) -> Result<RemovalPlan, MetaError> {
         self.demand_leader()?;
         let core = &self.core;
+        let heard = maintenance::ask_members(core, HELLO_INTERVAL).await;
         if core.node_of(peer.0).is_none() {
             return Err(not_a_member(peer));
         }
         let metrics = core.metrics();
         // During a change the voters are those it leads to.
         let voters = metrics.membership_config.get_joint_config().last().cloned().unwrap_or_default();
-        let answers = |voter: &u64| *voter == core.peer || core.health.answering(*voter).is_some();
+        let answers = |voter: &u64| *voter == core.peer || heard.contains_key(voter);
         let answering = voters.iter().copied().filter(answers).collect();
         let plan = RemovalPlan::new(peer.0, &voters, &answering);
         if plan.leaves_nobody() {
@@ -240,7 +242,7 @@ impl Node {
     /// Takes a member out; at the leader. Refused without `force` if the voters that stay and answer are no quorum. A
     /// leader that is to leave hands leadership over first and answers `not_leader`: the caller asks the next one.
     pub async fn remove_member(&self, peer: PeerId, force: bool, deadline: Deadline) -> Result<RemovalPlan, MetaError> {
-        let plan = self.plan_removal(peer)?;
+        let plan = self.plan_removal(peer).await?;
         if plan.loses_quorum() && !force {
             let text = format!("removing peer {peer} would lose the quorum: {}", plan.explanation());
             return Err(MetaError::new(ErrorCode::PreconditionFailed, text));

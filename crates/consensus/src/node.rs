@@ -3,6 +3,7 @@
 use crate::acknowledged::{Acknowledged, OwnLog};
 use crate::append_latency::AppendLatency;
 use crate::applier::{AppliedState, Applier, ApplyHandle, Audit};
+use crate::cluster_clock::ClusterClock;
 use crate::content_scan::ContentScan;
 use crate::disk::{DiskSpace, DiskWatch};
 use crate::kept_tail::KeptTail;
@@ -22,7 +23,7 @@ use bytes::Bytes;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::{Raft, RaftMetrics, ServerState};
 use prost::Message;
-use quorate_model::{ClusterId, ErrorCode, Incarnation, MetaError, PeerId, RequestId, Revision, SessionId, mutant};
+use quorate_model::{ClusterId, ErrorCode, Incarnation, MetaError, PeerId, RequestId, Revision, SessionId, StampedTime, mutant};
 use quorate_state_machine::command::ApplyError;
 use quorate_state_machine::commands::{Numbered, OpenSession, open_session::OpenSessionReply};
 use quorate_state_machine::frame::{self, Frame};
@@ -87,6 +88,7 @@ pub struct Core {
     /// Whether this peer itself has lost what it had acknowledged.
     pub own_log: Arc<OwnLog>,
     pub health: maintenance::Health,
+    pub(crate) cluster_clock: Arc<ClusterClock>,
     pub(crate) succession: Succession,
     raft: Raft<TypeConfig, StateAdapter>,
     /// Commands that wait here for the proposer.
@@ -158,6 +160,7 @@ impl Node {
         .map_err(|fatal| applier.explain(fatal))?;
         let (local, proposals) = mpsc::channel(MAX_WAITING_COMMANDS);
         let (read_barrier, readers) = mpsc::channel(MAX_WAITING_COMMANDS);
+        let cluster_clock = Arc::new(ClusterClock::started());
         let core = Arc::new(Core {
             cluster: parts.cluster,
             peer: parts.peer.0,
@@ -180,6 +183,7 @@ impl Node {
             acknowledged,
             own_log,
             health: maintenance::Health::default(),
+            cluster_clock: cluster_clock.clone(),
             succession: Succession::default(),
             raft: raft.clone(),
             local,
@@ -193,7 +197,7 @@ impl Node {
             tasks: Mutex::default(),
         });
         let _ = core_cell.set(Arc::downgrade(&core));
-        core.spawn(proposer::run(raft.clone(), write_path, proposals));
+        core.spawn(proposer::run(raft.clone(), write_path, cluster_clock, proposals));
         core.spawn(reads::run(core.clone(), readers));
         raft.run();
         let node = Node { core };
@@ -326,7 +330,7 @@ impl Node {
             number: OpenSession::NUMBER,
             request: RequestId::default(),
             fingerprints: Vec::new(),
-            payload: Bytes::new(),
+            payload: OpenSession { for_peer: true }.encode_to_vec().into(),
         };
         // The write itself has not been sent: whatever became of the session, it was not applied.
         let answer = self.write_framed(frame, deadline).await.map_err(|error| match error.code {
@@ -517,6 +521,11 @@ impl Core {
     }
 
     /// A copy: the reference would block openraft's own task.
+    /// The cluster's time as this peer knows it: that of the newest entry, or later.
+    pub fn now(&self) -> StampedTime {
+        self.cluster_clock.now().max(self.applier.stamped_time())
+    }
+
     pub(crate) fn metrics(&self) -> RaftMetrics<TypeConfig> {
         self.raft.metrics().borrow_watched().clone()
     }

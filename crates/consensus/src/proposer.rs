@@ -3,7 +3,8 @@
 //! While one entry is being synced and replicated, the next collects whoever comes; so batches grow with load by
 //! themselves and a lone command waits for nobody.
 
-use crate::env;
+use crate::cluster_clock::ClusterClock;
+use crate::state_adapter::StateAdapter;
 use crate::types::{EntryData, TypeConfig};
 use crate::write_path::WritePath;
 use bytes::Bytes;
@@ -36,7 +37,12 @@ pub struct Proposal {
 }
 
 /// Packs and proposes until every sender is gone.
-pub async fn run(raft: Raft<TypeConfig, crate::state_adapter::StateAdapter>, path: Arc<WritePath>, mut waiting: mpsc::Receiver<Proposal>) {
+pub async fn run(
+    raft: Raft<TypeConfig, StateAdapter>,
+    path: Arc<WritePath>,
+    clock: Arc<ClusterClock>,
+    mut waiting: mpsc::Receiver<Proposal>,
+) {
     let mut carried: VecDeque<Proposal> = VecDeque::new();
     // Fewer for a while after an entry that could not hold what its commands change: most of a full one would come back.
     let mut most_commands = limits::MAX_COMMANDS_PER_ENTRY;
@@ -67,7 +73,7 @@ pub async fn run(raft: Raft<TypeConfig, crate::state_adapter::StateAdapter>, pat
             frames.push(proposal.frame);
             replies.push(proposal.reply);
         }
-        let entry = frame::pack(env::wall_clock(), &frames);
+        let entry = frame::pack(clock.now(), &frames);
         if entry.len() > limits::MAX_ENTRY_BYTES {
             let message = format!(
                 "entry is {} bytes, limit {}; split the request",

@@ -1,9 +1,10 @@
 //! Who leads, who lags, what is wrong and what to do about it.
 
 use crate::level;
-use crate::maintenance::MAX_CLOCK_OFFSET_MS;
+use crate::maintenance::{self, MAX_CLOCK_OFFSET_MS};
 use crate::node::{Core, Node};
-use quorate_wire::quorate::peer::PeerFinding;
+use crate::settings::HELLO_INTERVAL;
+use quorate_wire::quorate::peer::{HelloReply, PeerFinding};
 use quorate_wire::quorate::v1 as wire;
 
 /// A follower this many entries behind is called lagging.
@@ -17,7 +18,7 @@ impl Node {
         self.core().state_adapter.checkpoint_index()
     }
 
-    /// What the server of this peer has found: any peer's status tells it, within the second or two in which peers hear of each other.
+    /// What the server of this peer has found: any peer's status tells it, since each asks the others.
     pub fn set_findings(&self, findings: Vec<wire::Finding>) {
         let findings = findings.into_iter().take(MAX_OWN_FINDINGS).map(|finding| PeerFinding {
             severity: finding.severity,
@@ -28,8 +29,19 @@ impl Node {
         *self.core().own_findings.lock().expect("no panic while held") = findings.collect();
     }
 
-    /// One screen about the cluster as this peer sees it.
+    /// One screen about the cluster, with the other peers as they were when they were last asked: up to a second ago.
     pub fn status(&self) -> wire::StatusReply {
+        self.status_with(|peer| self.core().health.answering(peer))
+    }
+
+    /// The same, and every other peer is asked now: one that does not answer within a second is not reachable.
+    pub async fn fresh_status(&self) -> wire::StatusReply {
+        let heard = maintenance::ask_members(self.core(), HELLO_INTERVAL).await;
+        self.status_with(|peer| heard.get(&peer).cloned())
+    }
+
+    /// `answer` is what another peer said when it was last asked, if it answered.
+    fn status_with(&self, answer: impl Fn(u64) -> Option<HelloReply>) -> wire::StatusReply {
         let core = self.core();
         let metrics = core.metrics();
         let applied = core.applier.applied();
@@ -40,7 +52,7 @@ impl Node {
             let hello = if own {
                 Some(self.handle_hello(&Default::default()))
             } else {
-                core.health.answering(*peer)
+                answer(*peer)
             };
             let matched = metrics
                 .replication
@@ -174,7 +186,7 @@ fn findings(leader: u64, peers: &[wire::PeerStatus], heartbeat_ms: u64) -> Vec<w
             found.extend(distance(peer, most_applied));
             found.extend(surroundings(peer, heartbeat_ms));
         } else {
-            found.push(silence(peer, reachable.saturating_sub(needed)));
+            found.push(silence(peer, reachable.checked_sub(needed)));
         }
     }
     found.extend(older_builds(peers));
@@ -185,17 +197,20 @@ fn name(peer: &wire::PeerStatus) -> String {
     format!("peer {}", peer.peer_id)
 }
 
-/// A peer that does not answer; the cluster can spare `spare` more.
-fn silence(peer: &wire::PeerStatus, spare: usize) -> wire::Finding {
+/// A peer that does not answer; the cluster can spare `spare` more, or too many are missing already.
+fn silence(peer: &wire::PeerStatus, spare: Option<usize>) -> wire::Finding {
     if peer.awaited {
         let text = "has not answered yet: it is being asked for the first time".to_owned();
         return finding(false, name(peer), text, "look again in two seconds");
     }
     let address = &peer.peer_address;
-    let text = format!("does not answer at {address}; the cluster survives {spare} more failures");
+    let text = match spare {
+        Some(spare) => format!("does not answer at {address}; the cluster survives {spare} more failures"),
+        None => format!("does not answer at {address}, and without it too few do"),
+    };
     let advice =
         "start it; it says why if it ends again (other root keys, a place it has lost); if its data is lost, start it empty with --replace";
-    finding(spare == 0, name(peer), text, advice)
+    finding(spare.unwrap_or(0) == 0, name(peer), text, advice)
 }
 
 /// A state that is not the majority's.

@@ -11,10 +11,14 @@
 //! majority for its pre-vote while the others hear the leader, and the leader leads on; only that follower protects it no more against
 //! another that does not hear it, until the next election. A host that has died closes nothing and refuses nothing: its lease runs out.
 
+use crate::maintenance;
 use crate::node::{Core, Deadline, Node};
+use crate::settings::HELLO_INTERVAL;
 use crate::types::Vote;
 use openraft::raft::TransferLeaderRequest;
 use quorate_model::{ErrorCode, MetaError, PeerId, mutant};
+use quorate_wire::quorate::peer::HelloReply;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -117,6 +121,30 @@ async fn stand(core: &Core) {
     }
 }
 
+/// Who is to lead next: `wanted`, or the voter that is furthest of those that answer and are well.
+fn successor(core: &Core, wanted: Option<PeerId>, heard: &BTreeMap<u64, HelloReply>) -> Result<u64, MetaError> {
+    let refused = |why: String| {
+        let text = format!("{why}; peer {} goes on leading, see `quorate status`", core.peer);
+        MetaError::new(ErrorCode::PreconditionFailed, text)
+    };
+    if let Some(PeerId(wanted)) = wanted {
+        if !core.is_voter(wanted) {
+            return Err(MetaError::invalid(format!("peer {wanted} is not a voter; see `quorate status`")));
+        }
+        return match heard.get(&wanted) {
+            None => Err(refused(format!("peer {wanted} does not answer"))),
+            Some(reply) if reply.diverged => Err(refused(format!("the state of peer {wanted} is not the majority's"))),
+            Some(_) => Ok(wanted),
+        };
+    }
+    let metrics = core.metrics();
+    let matched = |peer: u64| metrics.replication.as_ref()?.get(&peer).cloned().flatten().map(|id| id.index);
+    let able = heard.iter().filter(|(peer, reply)| core.is_voter(**peer) && !reply.diverged);
+    let best = able.max_by_key(|(peer, reply)| (core.health.has_our_time(**peer), !reply.disk_low, matched(**peer)));
+    best.map(|(peer, _)| *peer)
+        .ok_or_else(|| refused("no other voter answers that could lead".to_owned()))
+}
+
 impl Node {
     /// Says that a connection over which `peer` called this one has closed.
     pub fn connection_closed(&self, peer: u64) {
@@ -126,7 +154,9 @@ impl Node {
         }
     }
 
-    /// Hands leadership to `target`, or to the follower that is furthest; waits until another leader is known.
+    /// Hands leadership to `target`, or to the follower that is furthest; waits until another leader is known. Whoever is to lead is
+    /// asked first, for a second or half the time there is: a leader that has let go, for one that does not answer, is followed by
+    /// an election.
     pub async fn transfer_leader(&self, target: Option<PeerId>, deadline: Deadline) -> Result<PeerId, MetaError> {
         let core = &self.core;
         // openraft ignores the request at a follower without a word.
@@ -139,25 +169,12 @@ impl Node {
                 format!("peer {} does not lead, {who}; ask the leader", core.peer),
             ));
         }
-        let metrics = core.metrics();
-        let best = metrics.replication.as_ref().and_then(|matched| {
-            let others = matched.iter().filter(|(peer, _)| **peer != core.peer && core.is_voter(**peer));
-            let fitness = |peer: u64| {
-                let reply = core.health.recent(peer).filter(|reply| !reply.diverged);
-                (reply.is_some(), reply.is_some_and(|reply| !reply.disk_low))
-            };
-            others
-                .max_by_key(|(peer, log_id)| (fitness(**peer), log_id.as_ref().map(|id| id.index)))
-                .map(|(peer, _)| *peer)
-        });
-        let target = target.map(|peer| peer.0).or(best);
-        let target = target.ok_or_else(|| MetaError::invalid("there is no other voter that leadership could go to"))?;
-        if !core.is_voter(target) {
-            return Err(MetaError::invalid(format!("peer {target} is not a voter; see `quorate status`")));
+        if target == Some(self.peer()) {
+            return Ok(self.peer());
         }
-        if target == core.peer {
-            return Ok(PeerId(target));
-        }
+        let patience = deadline.saturating_duration_since(Instant::now()) / 2;
+        let heard = maintenance::ask_members(core, patience.min(HELLO_INTERVAL)).await;
+        let target = successor(core, target, &heard)?;
         core.raft()
             .trigger()
             .transfer_leader(target)

@@ -100,11 +100,11 @@ impl App {
         self.ballast.get().map_or(0, |ballast| ballast.held_bytes())
     }
 
-    /// The cluster as this peer sees it, with what the server itself knows.
-    pub fn status(&self) -> Result<StatusReply, MetaError> {
+    /// The cluster as this peer sees it, which asks the others, with what the server itself knows.
+    pub async fn status(&self) -> Result<StatusReply, MetaError> {
         let node = self.node()?;
         node.set_findings(jobs::vault_findings(self, node));
-        let mut status = node.status();
+        let mut status = node.fresh_status().await;
         status.findings.extend(doris_grpc::finding(&self.config));
         Ok(status)
     }

@@ -14,7 +14,7 @@ const APPENDS: u64 = 100;
 /// A bench with one large attribute and an open session.
 fn bench_with_large_attribute() -> Bench {
     let mut bench = Bench::new();
-    bench.run(&OpenSession {}).expect("opened");
+    bench.run(&OpenSession::default()).expect("opened");
     let put = PutAttribute {
         instance_id: INSTANCE.into(),
         name: "large".into(),

@@ -84,7 +84,8 @@ fn commands() -> Vec<Golden> {
         suffix: "s".into(),
     };
     vec![
-        command(OpenSession {}, ""),
+        command(OpenSession::default(), ""),
+        command(OpenSession { for_peer: true }, "0801"),
         command(CloseSession { session: 300 }, "08ac02"),
         command(ExpireSessions { after: 300 }, "08ac02"),
         command(pin, "0801100618ac0220e0d4032805"),

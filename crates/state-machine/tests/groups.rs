@@ -100,7 +100,7 @@ fn entries_out_of_order_or_with_a_gap_are_refused() {
 #[test]
 fn an_unknown_command_and_a_malformed_entry_stop_the_peer() {
     let mut bench = Bench::new();
-    let mut frame = support::testing::command_frame(0, 0, &quorate_state_machine::commands::OpenSession {});
+    let mut frame = support::testing::command_frame(0, 0, &quorate_state_machine::commands::OpenSession::default());
     frame.number = 60_000;
     let unknown = bench.apply(&[entry(1, 5, &[frame])]).expect_err("nobody knows this command");
     assert!(unknown.wants_newer_build(), "{unknown}");

@@ -14,7 +14,7 @@ use quorate_state_machine::{Answer, limits, session};
 use support::testing::{Bench, INSTANCE, command_frame};
 
 fn open(bench: &mut Bench) -> u64 {
-    let OpenSessionReply { session } = bench.run(&OpenSession {}).expect("opens");
+    let OpenSessionReply { session } = bench.run(&OpenSession::default()).expect("opens");
     session
 }
 
@@ -229,7 +229,11 @@ fn expiry_looks_at_a_bounded_number_of_sessions() {
 fn a_full_set_of_sessions_refuses_more() {
     let mut bench = Bench::new();
     bench.set_counters(|counters| counters.sessions = limits::MAX_SESSIONS);
-    assert_eq!(bench.refusal(&OpenSession {}), ErrorCode::TooManyRequests);
+    assert_eq!(bench.refusal(&OpenSession::default()), ErrorCode::TooManyRequests);
+    // A peer without one could end no idle session, and the limit would be for ever.
+    bench.run(&OpenSession { for_peer: true }).expect("kept for peers");
+    bench.set_counters(|counters| counters.sessions = limits::MAX_SESSIONS + limits::SESSIONS_KEPT_FOR_PEERS);
+    assert_eq!(bench.refusal(&OpenSession { for_peer: true }), ErrorCode::TooManyRequests);
 }
 
 #[test]

@@ -78,7 +78,11 @@ async fn with_a_majority_short_of_disk_what_grows_is_refused_and_deletes_go_on()
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_write_that_was_applied_before_the_disks_were_full_is_answered_when_it_is_repeated() {
     let cluster = Cluster::start(Settings::default()).await;
-    let (_, opened) = cluster.node(0).execute(&OpenSession {}, None, soon()).await.expect("opened");
+    let (_, opened) = cluster
+        .node(0)
+        .execute(&OpenSession::default(), None, soon())
+        .await
+        .expect("opened");
     let request = |number| {
         Some(RequestId {
             session: SessionId(opened.session),

@@ -2,6 +2,7 @@
 
 use crate::support::{Cluster, calm, soon, until};
 use quorate_consensus::Settings;
+use quorate_consensus::env::wall_clock;
 use quorate_consensus::settings::Timing;
 use quorate_model::{ErrorCode, PeerId};
 use std::time::Duration;
@@ -103,18 +104,23 @@ async fn leadership_goes_where_it_is_sent_and_the_new_leader_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn writes_go_on_when_leadership_is_sent_to_a_dead_peer() {
-    let mut cluster = Cluster::start(Settings::default()).await;
+async fn leadership_is_not_sent_to_a_peer_that_does_not_answer() {
+    let mut cluster = Cluster::start(calm()).await;
     let leader = cluster.leader().await;
     let (dead, alive) = ((leader + 1) % 3, (leader + 2) % 3);
+    let term = cluster.node(leader).status().term;
     cluster.kill(dead).await;
-    let moved = cluster
-        .node(leader)
-        .transfer_leader(Some(PeerId(dead as u64 + 1)), soon())
-        .await
-        .expect("somebody leads");
-    assert_eq!(moved, PeerId(alive as u64 + 1));
+    let refused = cluster.node(leader).transfer_leader(Some(PeerId(dead as u64 + 1)), soon()).await;
+    assert_eq!(refused.expect_err("it is dead").code, ErrorCode::PreconditionFailed);
     cluster.put(leader, "name", "value", None, soon()).await.expect("written");
+    assert_eq!(cluster.node(leader).status().term, term, "nobody was elected");
+    assert_eq!(
+        cluster.node(leader).transfer_leader(None, soon()).await,
+        Ok(PeerId(alive as u64 + 1))
+    );
+    cluster.kill(leader).await;
+    let refused = cluster.node(alive).transfer_leader(None, soon()).await;
+    assert_eq!(refused.expect_err("it is alone").code, ErrorCode::PreconditionFailed);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -197,6 +203,19 @@ async fn what_a_slow_peer_has_not_acknowledged_is_bounded() {
     let most = cluster.links.most_unanswered_bytes(cluster.address(slow));
     assert!(most > 6 << 20, "only {most} bytes were under way: this shows no bound");
     assert!(most <= 17 << 20, "{most} bytes were under way");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_whose_clock_is_far_off_leads_no_longer() {
+    let cluster = Cluster::start(calm()).await;
+    let leader = cluster.leader().await;
+    cluster.links.set_clocks_ahead_of(cluster.address(leader), 10_000);
+    until("another one leads", || {
+        (0..3).any(|position| position != leader && cluster.node(position).is_leader())
+    })
+    .await;
+    let time = cluster.node(leader).core().now().0;
+    assert!(time > wall_clock().0 + 5_000, "it takes the majority's time for right");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

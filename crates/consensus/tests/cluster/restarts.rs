@@ -2,6 +2,8 @@
 
 use crate::support::{Cluster, soon, until};
 use quorate_consensus::Settings;
+use quorate_wire::quorate::v1::PeerStatus;
+use tokio::time::Instant;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn acknowledged_writes_survive_the_death_of_each_peer_in_turn() {
@@ -71,6 +73,40 @@ async fn acknowledged_writes_survive_the_death_of_all() {
         }
     }
     cluster.converge().await;
+}
+
+/// How `asked` shows the peer at `shown` when it asks it now.
+async fn fresh(cluster: &Cluster, asked: usize, shown: u64) -> PeerStatus {
+    let status = cluster.node(asked).fresh_status().await;
+    let peer = status.peers.into_iter().find(|peer| peer.peer_id == shown);
+    peer.expect("a member")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_status_tells_what_is_so_when_it_is_asked_for() {
+    let mut cluster = Cluster::start(Settings::default()).await;
+    let leader = cluster.leader().await;
+    let (asked, peer) = ((leader + 1) % 3, cluster.node(leader).peer().0);
+    // The exchange of each second could tell one of these, and not all.
+    let mut told = 0;
+    while told < 5 {
+        cluster.put(leader, "name", &told.to_string(), None, soon()).await.expect("written");
+        let applied = cluster.node(leader).applied().index;
+        let shown = fresh(&cluster, asked, peer).await;
+        if shown.reachable {
+            assert!(shown.applied_index >= applied, "{} is older than {applied}", shown.applied_index);
+            told += 1;
+        }
+    }
+    cluster.kill(leader).await;
+    let shown = fresh(&cluster, asked, peer).await;
+    assert!(!shown.reachable && shown.last_contact_ms.is_some(), "{shown:?}");
+    cluster.start_peer(leader).await;
+    until("the peer serves again", || cluster.node(leader).check_serving().is_ok()).await;
+    let deadline = soon();
+    while !fresh(&cluster, asked, peer).await.reachable {
+        assert!(Instant::now() < deadline, "a peer that serves is shown as unreachable");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -23,7 +23,7 @@ async fn append(node: &Node, suffix: &'static str, request: Option<RequestId>, d
 }
 
 async fn open(node: &Node) -> SessionId {
-    let (_, reply) = node.execute(&OpenSession {}, None, soon()).await.expect("opened");
+    let (_, reply) = node.execute(&OpenSession::default(), None, soon()).await.expect("opened");
     SessionId(reply.session)
 }
 

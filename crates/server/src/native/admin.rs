@@ -64,7 +64,7 @@ fn removal_reply(node: &Node, plan: &RemovalPlan) -> wire::RemoveMemberReply {
 impl wire::admin_server::Admin for AdminService {
     async fn status(&self, _request: Request<wire::StatusRequest>) -> Result<Response<wire::StatusReply>, Status> {
         let node = self.app.node().map_err(|error| status(&self.app, error))?;
-        let reply = self.app.status().map_err(|error| status(&self.app, error))?;
+        let reply = self.app.status().await.map_err(|error| status(&self.app, error))?;
         Ok(response(&self.app, reply, node.applied().revision))
     }
 
@@ -100,7 +100,7 @@ impl wire::admin_server::Admin for AdminService {
         self.change(request, |node, request, info| async move {
             let peer = PeerId(request.peer_id);
             let plan = match request.dry_run {
-                true => node.plan_removal(peer)?,
+                true => node.plan_removal(peer).await?,
                 false => node.remove_member(peer, request.force, info.deadline).await?,
             };
             Ok(removal_reply(&node, &plan))

@@ -25,7 +25,7 @@ impl wire::metadata_server::Metadata for MetadataService {
     async fn open_session(&self, request: Request<wire::OpenSessionRequest>) -> Result<Response<wire::OpenSessionReply>, Status> {
         self.calls
             .around(OpenSession::NAME, request, |node, _, info| async move {
-                let (revision, reply) = decide(&node, &OpenSession {}, &info).await?;
+                let (revision, reply) = decide(&node, &OpenSession::default(), &info).await?;
                 Ok((revision, wire::OpenSessionReply { session_id: reply.session }))
             })
             .await

@@ -8,15 +8,13 @@ use crate::app::App;
 use crate::jobs::PeerVaults;
 use crate::limits::{MAX_WORK_WAIT, WORK_LOOK, WORK_PAUSE};
 use crate::listener::Confidential;
-use quorate_consensus::{Node, env};
+use quorate_consensus::Node;
 use quorate_model::{ErrorCode, MetaError, Revision};
 use quorate_objects::VaultPlace;
-use quorate_state_machine::command::{Prepare, read_record};
+use quorate_state_machine::command::Prepare;
 use quorate_state_machine::commands::{ClaimTasks, CompleteTask, FailTask, Numbered, RenewClaims};
 use quorate_state_machine::jobs::tasks;
-use quorate_state_machine::keys::COUNTERS_KEY;
 use quorate_state_machine::queries;
-use quorate_state_machine::record::Counters;
 use quorate_wire::quorate::v1 as wire;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,10 +37,9 @@ impl WorkService {
 
 /// Whether a task could be claimed, as far as this peer knows: a claim costs the cluster an entry, a look does not.
 fn any_claimable(node: &Node, command: &ClaimTasks) -> Result<bool, MetaError> {
+    // Where nothing is written, stamped time stands still and pauses end all the same.
+    let now_ms = node.core().now().0;
     query(node, |reader| {
-        // Where nothing is written, stamped time stands still and pauses end all the same.
-        let stamped_ms = read_record::<Counters>(reader, COUNTERS_KEY)?.unwrap_or_default().stamped_ms;
-        let now_ms = stamped_ms.max(env::wall_clock().0);
         Ok(tasks::any_claimable(reader, now_ms, &command.avoid_jobs, command.min_age_ms)?)
     })
 }

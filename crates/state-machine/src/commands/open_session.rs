@@ -6,7 +6,11 @@ use crate::{keys, limits};
 use quorate_model::{ErrorCode, MetaError, SessionId};
 
 #[derive(Clone, PartialEq, prost::Message)]
-pub struct OpenSession {}
+pub struct OpenSession {
+    /// For a peer's own writes, those that end idle sessions among them: sessions of callers cannot take its place.
+    #[prost(bool, tag = "1")]
+    pub for_peer: bool,
+}
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct OpenSessionReply {
@@ -18,11 +22,11 @@ impl Command for OpenSession {
     type Reply = OpenSessionReply;
 
     fn apply(&self, context: &mut ApplyContext<'_, '_>) -> Result<OpenSessionReply, ApplyError> {
-        if context.counters.sessions >= limits::MAX_SESSIONS {
+        let limit = limits::MAX_SESSIONS + if self.for_peer { limits::SESSIONS_KEPT_FOR_PEERS } else { 0 };
+        if context.counters.sessions >= limit {
             let message = format!(
-                "{} sessions are open, limit {}; close unused ones or wait for them to end",
-                context.counters.sessions,
-                limits::MAX_SESSIONS
+                "{} sessions are open, limit {limit}; close unused ones or wait for them to end",
+                context.counters.sessions
             );
             return Err(MetaError::new(ErrorCode::TooManyRequests, message).into());
         }

@@ -95,7 +95,7 @@ mod tests {
         let ends = format!("the cluster is at level {}, this build knows up to {FIRST}; install a newer build", FIRST + 1);
         // What stands before it in the group is not written either: it is applied again by a build that can go on.
         let group = [
-            entry(1, 5, &[command_frame(0, 0, &crate::commands::OpenSession {})]),
+            entry(1, 5, &[command_frame(0, 0, &crate::commands::OpenSession::default())]),
             entry(2, 5, &[command_frame(0, 0, &to(FIRST + 1))]),
         ];
         newer.apply(&group).expect("it knows that level");

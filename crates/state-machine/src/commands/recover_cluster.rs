@@ -112,7 +112,7 @@ mod tests {
         assert_eq!(after.revision, before.revision + RAISED_BY + 1, "its own row is the next change");
         assert_eq!(after.next_scope, before.next_scope + RAISED_BY);
         assert_eq!(after.next_pin, before.next_pin + RAISED_BY);
-        let session = bench.run(&OpenSession {}).expect("opened").session;
+        let session = bench.run(&OpenSession::default()).expect("opened").session;
         assert!(session >= RAISED_BY, "{session}");
         let peer = bench.run(&AllocatePeer {
             highest_member: 1,

@@ -179,7 +179,7 @@ fn catalog_command() -> BoxedStrategy<Frame> {
 
 fn session_command() -> BoxedStrategy<Frame> {
     prop_oneof![
-        3 => Just(command_frame(0, 0, &OpenSession {})),
+        3 => Just(command_frame(0, 0, &OpenSession::default())),
         1 => (1u64..5).prop_map(|session| command_frame(0, 0, &CloseSession { session })),
         1 => (0u64..3).prop_map(|after| command_frame(0, 0, &ExpireSessions { after })),
     ]

@@ -162,7 +162,7 @@ impl Client {
     }
 
     async fn open_session(&mut self) -> Option<()> {
-        match self.write(&OpenSession {}).await? {
+        match self.write(&OpenSession::default()).await? {
             Ok(reply) => self.session = OpenSessionReply::decode(reply).ok()?.session,
             Err(code) => self.world.broken("a session is always given", format!("{code:?}")),
         }

@@ -35,7 +35,7 @@ fn revision(answered: &Answered) -> u64 {
 
 async fn open_session(peer: &Peer) -> String {
     let deadline = Instant::now() + Duration::from_secs(10);
-    let (_, reply) = peer.node().execute(&OpenSession {}, None, deadline).await.expect("opened");
+    let (_, reply) = peer.node().execute(&OpenSession::default(), None, deadline).await.expect("opened");
     reply.session.to_string()
 }
 

@@ -158,7 +158,7 @@ async fn vaults_are_added_altered_and_dropped() {
 async fn a_repeated_request_gets_the_directory_it_got_first() {
     let peer = with_vaults().await;
     let hdfs = body(r#""vault":{"name":"h","hdfs_info":{"prefix":"p","build_conf":{"fs_name":"hdfs://a"}}}"#);
-    let open = quorate_state_machine::commands::OpenSession {};
+    let open = quorate_state_machine::commands::OpenSession::default();
     let (_, session) = peer.node().execute(&open, None, peer.app.default_deadline()).await.expect("opened");
     let send = async || {
         let request = Request::post(format!("/MetaService/http/add_hdfs_vault?token={TOKEN}"))

@@ -70,7 +70,7 @@ fn a_name_is_taken_within_its_collection_until_it_is_dropped() {
 #[test]
 fn only_the_same_request_id_makes_one_snapshot_of_two_calls() {
     let mut bench = bench();
-    bench.run(&OpenSession {}).expect("opened");
+    bench.run(&OpenSession::default()).expect("opened");
     let command = prepare::<CreateSnapshot>(create_request(3, "s", 0)).expect("well-formed");
     let first = bench.send(command_frame(1, 1, &command));
     assert_eq!(bench.send(command_frame(1, 1, &command)), first);

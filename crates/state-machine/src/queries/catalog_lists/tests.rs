@@ -111,7 +111,7 @@ fn a_list_is_of_one_revision_though_it_takes_long() {
     assert_eq!(first.pin, None, "the window keeps it for now");
     crate::catalog_fixture::drop_collection(&mut bench, INSTANCE, "c").expect("drops");
     bench.now_ms += limits::HISTORY_WINDOW_MS - limits::LIST_PIN_MS;
-    bench.run(&OpenSession {}).expect("time passes");
+    bench.run(&OpenSession::default()).expect("time passes");
     request.page_token = first.reply.next_page_token;
     request.page_size = 0;
     let rest = super::list_segments(&bench.store, &request).expect("goes on");
