@@ -153,7 +153,8 @@ async fn health_metrics_and_status_tell_the_same_story() {
     let (leader, follower) = cluster.leader_and_follower().await;
     cluster.peers[follower].kill();
     let leader = cluster.peers[leader].public.clone();
-    let status = status_with_code(&leader, 2).await;
+    let (code, status) = status_json(&leader);
+    assert_eq!(code, Some(2), "the peer is asked when the status is: {status}");
     let finding = &status["findings"][0];
     assert!(finding["advice"].as_str().is_some_and(|advice| !advice.is_empty()), "{status}");
 
@@ -175,6 +176,36 @@ async fn health_metrics_and_status_tell_the_same_story() {
         .expect("answered");
     assert!([503, 504].contains(&refused.status), "{} {}", refused.status, refused.body);
     assert!(!refused.header("quorate-outcome").is_empty(), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_local_vault_that_is_not_mounted_is_told_though_nobody_uses_it() {
+    let mount = tempfile::tempdir().expect("a directory");
+    let (root, away) = (mount.path().join("vault"), mount.path().join("away"));
+    std::fs::create_dir(&root).expect("created");
+    let cluster = Cluster::start_with(3, &["--local-vault", root.to_str().expect("UTF-8")]).await;
+    let endpoints = cluster.addresses().join(",");
+    let findings = || status_json(&endpoints).1["findings"].to_string();
+    until("the leader has made it a vault", async || {
+        (std::fs::read_dir(&root).is_ok_and(|mut entries| entries.next().is_some())).then_some(())
+    })
+    .await;
+
+    phase("the mount goes, and an empty directory is in its place");
+    std::fs::rename(&root, &away).expect("moved");
+    std::fs::create_dir(&root).expect("created");
+    until("each peer says so", async || {
+        let told = findings();
+        (1..=3)
+            .all(|peer| told.contains(&format!("peer {peer} cannot use it")))
+            .then_some(())
+    })
+    .await;
+
+    phase("it comes back");
+    std::fs::remove_dir(&root).expect("still empty");
+    std::fs::rename(&away, &root).expect("moved back");
+    until("nobody complains", async || (!findings().contains("local vault")).then_some(())).await;
 }
 
 /// Whether a peer is ready, and its gauge, up to a second old, says whether it leads.
@@ -199,7 +230,7 @@ fn status_json(endpoints: &str) -> (Option<i32>, serde_json::Value) {
     )
 }
 
-/// The status once its exit code is `expected`: peers tell each other how they are once a second.
+/// The status once its exit code is `expected`: a peer that is busy, or new to the others, may be missing from the first.
 async fn status_with_code(endpoints: &str, expected: i32) -> serde_json::Value {
     until("the status is as expected", async || {
         let (code, status) = status_json(endpoints);

@@ -36,6 +36,10 @@ const MARKER_FIRST: Duration = Duration::from_secs(2);
 const WORKERS_MAX: usize = 64;
 /// Condemned rows that `/metrics` counts at most.
 const CONDEMNED_COUNTED: usize = 10_000;
+/// How often it is looked at whether the local vault is there, and how long that may take.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+/// Stands for all instances where the local vault itself is meant; no instance has it.
+const LOCAL_SCOPE: u64 = 0;
 /// What the shared directory's marker names it; there is one to a cluster.
 const LOCAL_VAULT: &str = "local";
 
@@ -65,6 +69,7 @@ pub fn start(app: &Arc<App>, node: &Node, stop: watch::Receiver<bool>) -> Result
         );
         work.spawn(worker.run(stop));
     }
+    work.spawn(look_at_local_vault(vaults.clone()));
     work.spawn(lead(vaults));
     work.spawn(tell(app.clone(), node.clone()));
     work.spawn(ended_jobs::count(app.clone(), node.clone()));
@@ -76,6 +81,37 @@ async fn tell(app: Arc<App>, node: Node) {
     loop {
         node.set_findings(vault_findings(&app, &node));
         tokio::time::sleep(TELL_INTERVAL).await;
+    }
+}
+
+/// Notes whether the local vault is there: nothing but its marker tells a mount that is missing from a directory that nobody uses yet.
+async fn look_at_local_vault(vaults: PeerVaults) {
+    let Some(place) = vaults.local_place().map(VaultPlace::Local) else {
+        return;
+    };
+    let health = &vaults.app.job_counters.vaults;
+    loop {
+        tokio::time::sleep(LOOK_INTERVAL).await;
+        let is_marked = Query::read(&vaults.node, |reader| {
+            Ok::<_, StoreError>(mark_local_vault::find(reader)?.is_some())
+        });
+        if !is_marked.unwrap_or(false) {
+            continue;
+        }
+        let opening = tokio::time::timeout(LOOK_INTERVAL, Vault::open(&place, Patience::default()));
+        let opened = opening.await.unwrap_or_else(|_| {
+            let text = format!(
+                "its marker could not be read within {} s; the mount may hang",
+                LOOK_INTERVAL.as_secs()
+            );
+            Err(ObjectError::new(ObjectErrorKind::StoreDown, text))
+        });
+        health.opened(LOCAL_SCOPE, "", &opened);
+        if opened.is_ok() {
+            // It is one directory for all instances.
+            let met = health.troubles().into_iter().filter(|trouble| trouble.vault.is_empty());
+            met.for_each(|trouble| health.worked(trouble.scope, ""));
+        }
     }
 }
 
@@ -235,6 +271,9 @@ impl Vaults for PeerVaults {
 
 /// A vault as people know it: by its name and its instance's.
 pub fn shown_vault(node: &Node, scope: ScopeId, vault: &str) -> String {
+    if scope == ScopeId(LOCAL_SCOPE) {
+        return "local vault".to_owned();
+    }
     let owner = Query::read(node, |reader| storage::owner(reader, scope));
     let (of, vault) = match owner {
         Ok(owner) => (
