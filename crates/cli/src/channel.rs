@@ -35,6 +35,21 @@ impl TlsArguments {
     }
 }
 
+/// An address as it is given on the command line: `HOST:PORT` or `https://HOST:PORT`, also with `http://` or a slash at its end.
+pub fn endpoint(text: &str) -> Result<String, String> {
+    let given = text.trim().trim_end_matches('/');
+    let (scheme, address) = match given.strip_prefix(HTTPS) {
+        Some(address) => (HTTPS, address),
+        None => ("", given.strip_prefix("http://").unwrap_or(given)),
+    };
+    let parsed = address.parse::<http::uri::Authority>();
+    let has_host_and_port = |parsed: &http::uri::Authority| parsed.port_u16().is_some() && !parsed.host().is_empty();
+    match parsed {
+        Ok(parsed) if has_host_and_port(&parsed) => Ok(format!("{scheme}{address}")),
+        _ => Err("an address is HOST:PORT, or https://HOST:PORT; several are separated by commas".to_owned()),
+    }
+}
+
 /// Connects to `host:port`, or to `https://host:port` over TLS.
 pub async fn connect(address: &str, options: &TlsOptions) -> anyhow::Result<Channel> {
     let secured = address.starts_with(HTTPS);
@@ -58,6 +73,26 @@ pub async fn connect(address: &str, options: &TlsOptions) -> anyhow::Result<Chan
 mod tests {
     use super::*;
     use tokio::net::TcpListener;
+
+    #[test]
+    fn an_address_has_a_host_and_a_port() {
+        for (given, taken) in [
+            ("127.0.0.1:5000", Some("127.0.0.1:5000")),
+            (" a:1 ", Some("a:1")),
+            ("http://a:1/", Some("a:1")),
+            ("https://a:1", Some("https://a:1")),
+            ("[::1]:5000", Some("[::1]:5000")),
+            ("", None),
+            ("a", None),
+            (":1", None),
+            ("a:b:9", None),
+            ("127.0.0.1:99999", None),
+            ("a:1/path", None),
+            ("ftp://a:1", None),
+        ] {
+            assert_eq!(endpoint(given).ok().as_deref(), taken, "{given:?}");
+        }
+    }
 
     #[tokio::test]
     async fn a_handshake_that_does_not_end_is_given_up() {

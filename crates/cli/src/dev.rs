@@ -28,6 +28,8 @@ const READY_TIMEOUT: Duration = Duration::from_secs(60);
 const VAULT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a peer may take to stop before it is killed.
 const STOP_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a peer that was killed is waited for: its process ends when what it waits for in the kernel does.
+const KILL_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Args)]
 pub struct DevArguments {
@@ -292,7 +294,8 @@ fn spawn(dir: &Path, number: u16, args: &[String]) -> anyhow::Result<Child> {
 
 fn stop_children(children: &mut [Child]) {
     for child in children.iter() {
-        signal(child.id(), rustix::process::Signal::TERM);
+        // One that cannot be told has ended, or is killed below.
+        let _ = signal(child.id(), rustix::process::Signal::TERM);
     }
     let deadline = Instant::now() + STOP_TIMEOUT;
     for child in children {
@@ -304,9 +307,14 @@ fn stop_children(children: &mut [Child]) {
     }
 }
 
-fn signal(pid: u32, signal: rustix::process::Signal) {
-    if let Some(pid) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) {
-        let _ = rustix::process::kill_process(pid, signal);
+/// Sends a signal to a process, which may have ended by now.
+fn signal(pid: u32, signal: rustix::process::Signal) -> anyhow::Result<()> {
+    let known = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
+    match known.map(|pid| rustix::process::kill_process(pid, signal)) {
+        Some(Err(error)) if error != rustix::io::Errno::SRCH => {
+            Err(std::io::Error::from(error)).with_context(|| format!("pid {pid} cannot be stopped; stop it as the user who started it"))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -366,18 +374,29 @@ fn stop(dir: &Path) -> anyhow::Result<ExitCode> {
         bail!("no peers run in {}", dir.display());
     }
     for pid in &running {
-        signal(*pid, rustix::process::Signal::TERM);
+        signal(*pid, rustix::process::Signal::TERM)?;
     }
-    let deadline = Instant::now() + STOP_TIMEOUT;
-    while !running_peers(&dir).is_empty() && Instant::now() < deadline {
-        std::thread::sleep(Duration::from_millis(20));
+    for pid in left_after(STOP_TIMEOUT, &dir) {
+        signal(pid, rustix::process::Signal::KILL)?;
     }
-    for pid in running_peers(&dir) {
-        signal(pid, rustix::process::Signal::KILL);
+    if let Some(pid) = left_after(KILL_TIMEOUT, &dir).first() {
+        bail!("pid {pid} does not end, though it was killed: its disk may hang; look at `cat /proc/{pid}/stack`");
     }
     let _ = fs::remove_file(dir.join("dev.json"));
     crate::print(&format!("{} peers stopped; their data is in {}\n", running.len(), dir.display()));
     Ok(ExitCode::SUCCESS)
+}
+
+/// The peers under `dir` that still run when so much time is over; none as soon as all have ended.
+fn left_after(patience: Duration, dir: &Path) -> Vec<u32> {
+    let deadline = Instant::now() + patience;
+    loop {
+        let left = running_peers(dir);
+        if left.is_empty() || Instant::now() >= deadline {
+            return left;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 fn random_hex() -> String {

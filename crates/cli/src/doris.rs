@@ -30,6 +30,8 @@ use tower::{Service as _, ServiceExt as _};
 pub(crate) const ROUND_PAUSE: Duration = Duration::from_millis(150);
 /// Longest wait for one peer: a peer that is paused accepts connections and says nothing.
 const TRY_TIMEOUT: Duration = Duration::from_secs(4);
+/// Longest time that is left for a peer's answer to arrive.
+const MAX_WAY: Duration = Duration::from_millis(300);
 /// Bytes of a reply: the largest instance with all its nodes is far below.
 const MAX_REPLY_BYTES: usize = 64 << 20;
 /// Of a reply that is not a peer's: it may be a whole page.
@@ -45,6 +47,7 @@ pub struct ConnectionArguments {
         env = "QUORATE_ENDPOINTS",
         default_value = "127.0.0.1:5000",
         value_delimiter = ',',
+        value_parser = channel::endpoint,
         global = true
     )]
     pub endpoints: Vec<String>,
@@ -142,6 +145,9 @@ impl Connection {
             Some(path) => std::fs::read_to_string(path).with_context(|| format!("token file {}", path.display()))?,
             None => std::env::var("QUORATE_TOKEN").unwrap_or_default(),
         };
+        if http::HeaderValue::from_str(token.trim()).is_err() {
+            bail!("the token has characters that no request can carry; it is one line of visible ASCII");
+        }
         Ok(Connection {
             endpoints: arguments.endpoints.clone(),
             tls: arguments.tls.options(),
@@ -319,6 +325,9 @@ impl Connection {
             let token = token.map_err(|_| tonic::Status::invalid_argument("the token has characters that gRPC cannot carry"))?;
             request.metadata_mut().insert("quorate-token", token);
         }
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        let told = told_ms(share(left, self.endpoints.len()));
+        request.metadata_mut().insert("quorate-deadline-ms", told.into());
         Ok(request)
     }
 
@@ -397,6 +406,12 @@ fn share(left: Duration, endpoints_left: usize) -> Duration {
     (left / shares).min(TRY_TIMEOUT)
 }
 
+/// The time a peer is given by a caller who waits so long: what it says at the end, why it could not, has to arrive.
+fn told_ms(wait: Duration) -> u64 {
+    let way = (wait / 10).min(MAX_WAY);
+    u64::try_from((wait - way).as_millis()).unwrap_or(u64::MAX)
+}
+
 struct Reply {
     status: u16,
     error: String,
@@ -408,11 +423,10 @@ struct Reply {
 
 impl Connection {
     async fn exchange(&self, mut channel: Channel, outgoing: &Outgoing, session: Option<u64>, wait: Duration) -> anyhow::Result<Reply> {
-        let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         let mut request = http::Request::builder()
             .method(outgoing.method.clone())
             .uri(&outgoing.uri)
-            .header("quorate-deadline-ms", wait_ms);
+            .header("quorate-deadline-ms", told_ms(wait));
         if let Some(session) = session {
             request = request.header("quorate-session", session).header("quorate-request", 1);
         }

@@ -8,6 +8,7 @@ use crate::doris::Connection;
 use crate::job;
 use crate::names;
 use crate::output::{self, Sheet, list, text};
+use crate::snapshot;
 use crate::store::StoreArguments;
 use clap::{Subcommand, ValueEnum};
 use prost::Name as _;
@@ -51,7 +52,7 @@ pub enum InstanceVerb {
     Clone {
         /// The source.
         id: String,
-        /// Id of a snapshot of the source, as `quorate snapshot list` shows it.
+        /// A snapshot of the source: its id, or its name, as `quorate snapshot list` shows them.
         #[arg(long)]
         snapshot: String,
         /// Id of the new instance.
@@ -132,6 +133,7 @@ async fn run_clone_verb(verb: InstanceVerb, context: &Context) -> anyhow::Result
             name,
             store,
         } => {
+            let snapshot = snapshot::id_of(&connection, &id, &snapshot).await?;
             let mut body = json!({"snapshot_id": snapshot, "new_instance_id": new_id, "kind": kind.name(), "name": name});
             if let Some(store) = store.message()? {
                 anyhow::ensure!(
@@ -140,7 +142,7 @@ async fn run_clone_verb(verb: InstanceVerb, context: &Context) -> anyhow::Result
                 );
                 body["obj_info"] = store;
             }
-            let answer = connection.post(&of(&id, "clone"), &body).await?;
+            let answer = connection.anew().post(&of(&id, "clone"), &body).await?;
             output::done(&context.output, &format!("instance {new_id} is a clone of {id}"), &answer.revision);
         }
         InstanceVerb::Compact {
@@ -216,10 +218,21 @@ async fn run_doris_verb(verb: InstanceVerb, context: &Context) -> anyhow::Result
         }
         InstanceVerb::Create { id, name, user_id, store } => {
             let mut body = json!({"instance_id": id, "name": name, "user_id": user_id});
-            if let Some(store) = store.message()? {
+            if let Some(mut store) = store.message()? {
+                if store["external_endpoint"].is_null() {
+                    store["external_endpoint"] = store["endpoint"].clone();
+                }
                 body["obj_info"] = store;
             }
-            ("create_instance", body, format!("instance {id} created"))
+            let created = connection.write("create_instance", &body).await;
+            if created.is_err() && is_dropped(&connection.anew(), &id).await? {
+                anyhow::bail!(
+                    "an instance {id} was dropped and is not gone yet: its id is free when its files are; `quorate gc plan` says when, \
+                     `quorate instance list --all` shows it until then"
+                );
+            }
+            output::done(&context.output, &format!("instance {id} created"), &created?.revision);
+            return Ok(());
         }
         InstanceVerb::Rename { id, name } => {
             let sentence = format!("instance {id} renamed to {name}");
@@ -247,6 +260,14 @@ async fn run_doris_verb(verb: InstanceVerb, context: &Context) -> anyhow::Result
     let answer = connection.write(route, &body).await?;
     output::done(&context.output, &sentence, &answer.revision);
     Ok(())
+}
+
+/// Whether there is an instance that was dropped and is still to be collected.
+async fn is_dropped(connection: &Connection, id: &str) -> anyhow::Result<bool> {
+    let found = listed(connection, id, true).await?;
+    Ok(found
+        .iter()
+        .any(|instance| text(instance, "instance_id") == id && text(instance, "status") == "DROPPED"))
 }
 
 /// All pages of the list.

@@ -171,12 +171,27 @@ fn run(verb: Verb) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The exit code for arguments that are none of ours: 2 is an outcome of several verbs.
+const USAGE: u8 = 64;
+
 /// Prints to standard output. A reader that has gone away (`| head`) is the end, not an error.
 pub fn print(text: &str) {
-    if let Err(error) = std::io::stdout().write_all(text.as_bytes()) {
-        let gone = error.kind() == std::io::ErrorKind::BrokenPipe;
-        std::process::exit(if gone { 0 } else { 1 });
+    let mut out = std::io::stdout();
+    if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        if error.kind() == std::io::ErrorKind::BrokenPipe {
+            std::process::exit(0);
+        }
+        eprintln!("quorate: the command was carried out, but its output cannot be written: {error}");
+        std::process::exit(1);
     }
+}
+
+fn arguments() -> Result<Arguments, ExitCode> {
+    Arguments::try_parse().map_err(|refused| {
+        let _ = refused.print();
+        // Help and version are asked for by arguments, too.
+        ExitCode::from(if refused.use_stderr() { USAGE } else { 0 })
+    })
 }
 
 fn main() -> ExitCode {
@@ -185,7 +200,11 @@ fn main() -> ExitCode {
         eprintln!("quorate: {why}");
         return ExitCode::from(2);
     }
-    match run(Arguments::parse().verb) {
+    let arguments = match arguments() {
+        Ok(arguments) => arguments,
+        Err(code) => return code,
+    };
+    match run(arguments.verb) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("quorate: {error:#}");

@@ -97,7 +97,7 @@ pub struct ServeArguments {
     #[arg(long)]
     disk_low_bytes: Option<u64>,
     /// Free percentage of the data disk below which it counts as low.
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(..=99))]
     disk_low_percent: Option<u64>,
     /// Bytes of a file that is given back when the disk is full; 0 for none.
     #[arg(long)]
@@ -193,13 +193,18 @@ fn set<T>(target: &mut T, given: Option<T>) {
     }
 }
 
-pub fn run(arguments: ServeArguments) -> anyhow::Result<ExitCode> {
+/// What this process logs goes to standard error, filtered by `QUORATE_LOG`.
+pub fn log_to_stderr() {
     let filter = EnvFilter::try_from_env("QUORATE_LOG").unwrap_or_else(|_| EnvFilter::new("info,openraft=error"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(false)
         .init();
+}
+
+pub fn run(arguments: ServeArguments) -> anyhow::Result<ExitCode> {
+    log_to_stderr();
     let config = arguments.into_config()?;
     let mut runtime = match config.worker_threads {
         1 => tokio::runtime::Builder::new_current_thread(),

@@ -270,6 +270,16 @@ async fn all(connection: &Connection, instance: &str, collection: &str, database
     Ok(found)
 }
 
+/// The id of a snapshot of an instance that is named by it, or by its name.
+pub async fn id_of(connection: &Connection, instance: &str, snapshot: &str) -> anyhow::Result<String> {
+    let which = Which {
+        snapshot: snapshot.to_owned(),
+        collection: String::new(),
+        database: String::new(),
+    };
+    Ok(text(&find(connection, instance, &which).await?, "snapshot_id"))
+}
+
 async fn find(connection: &Connection, instance: &str, which: &Which) -> anyhow::Result<Json> {
     let name = &which.snapshot;
     if is_id(name) {
@@ -366,6 +376,9 @@ fn list_sheet(instance: &str, found: &Json) -> (String, Sheet) {
             users.push(counted(number(snapshot, "pins"), "pin"));
         }
         users.extend(clones(snapshot).iter().map(|clone| format!("clone {clone}")));
+        // Nobody counts what is in all collections of an instance.
+        let is_of_instance = text(snapshot, "collection").is_empty();
+        let counts = |count: String| if is_of_instance { "-".to_owned() } else { count };
         let collection = match text(snapshot, "collection") {
             collection if collection.is_empty() => "(instance)".to_owned(),
             collection => format!("{}.{collection}", text(snapshot, "database")),
@@ -376,8 +389,8 @@ fn list_sheet(instance: &str, found: &Json) -> (String, Sheet) {
             collection,
             text(snapshot, "state").to_lowercase(),
             distance(number(snapshot, "created_ms")),
-            text(snapshot, "segments"),
-            crate::amounts::bytes(number(snapshot, "bytes")),
+            counts(text(snapshot, "segments")),
+            counts(crate::amounts::bytes(number(snapshot, "bytes"))),
             users.join(", "),
         ]);
     }

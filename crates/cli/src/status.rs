@@ -21,7 +21,7 @@ const PEER_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Args)]
 pub struct StatusArguments {
     /// Any peer's public address, `https://` before it if it speaks TLS; several are tried in turn.
-    #[arg(long, env = "QUORATE_ENDPOINTS", default_value = "127.0.0.1:5000", value_delimiter = ',')]
+    #[arg(long, env = "QUORATE_ENDPOINTS", default_value = "127.0.0.1:5000", value_delimiter = ',', value_parser = channel::endpoint)]
     endpoint: Vec<String>,
     #[command(flatten)]
     tls: TlsArguments,

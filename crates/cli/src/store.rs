@@ -15,7 +15,7 @@ pub struct StoreArguments {
     /// Endpoint of the object store as compute nodes reach it.
     #[arg(long)]
     store_endpoint: Option<String>,
-    /// Endpoint as clients outside of the network reach it.
+    /// Endpoint as clients outside of the network reach it; a new instance has --store-endpoint where this is not given.
     #[arg(long)]
     external_endpoint: Option<String>,
     /// Region of the bucket.
@@ -45,7 +45,7 @@ pub struct AccessArguments {
 }
 
 impl StoreArguments {
-    /// Doris's message; `None` when nothing was given.
+    /// Doris's message; `None` when nothing was given. Refused when it lacks what no store goes without: a peer would not say which.
     pub fn message(&self) -> anyhow::Result<Option<Json>> {
         let mut store = self.access.message()?;
         let texts = [
@@ -62,7 +62,29 @@ impl StoreArguments {
         if store.contains_key("role_arn") {
             store.insert("cred_provider_type".to_owned(), json!("INSTANCE_PROFILE"));
         }
-        Ok((!store.is_empty()).then_some(Json::Object(store)))
+        if store.is_empty() {
+            return Ok(None);
+        }
+        let needed = [
+            ("--bucket", "bucket"),
+            ("--store-endpoint", "endpoint"),
+            ("--region", "region"),
+            ("--provider", "provider"),
+        ];
+        let mut missing: Vec<&str> = needed
+            .iter()
+            .filter(|(_, field)| !store.contains_key(*field))
+            .map(|(flag, _)| *flag)
+            .collect();
+        if !store.contains_key("ak") && !store.contains_key("role_arn") {
+            missing.push("--ak with --sk-file, or --role-arn");
+        }
+        anyhow::ensure!(
+            missing.is_empty(),
+            "an object store needs more than was given: {}",
+            missing.join(", ")
+        );
+        Ok(Some(Json::Object(store)))
     }
 }
 
@@ -86,6 +108,56 @@ fn put_texts(store: &mut Map<String, Json>, texts: &[(&str, &Option<String>)]) {
     for (name, text) in texts {
         if let Some(text) = text {
             store.insert((*name).to_owned(), json!(text));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Given {
+        #[command(flatten)]
+        store: StoreArguments,
+    }
+
+    fn message(arguments: &[&str]) -> anyhow::Result<Option<Json>> {
+        Given::parse_from([&["store"], arguments].concat()).store.message()
+    }
+
+    #[test]
+    fn what_a_store_lacks_is_named() {
+        assert_eq!(message(&[]).expect("nothing is no store"), None);
+        let whole = [
+            "--bucket",
+            "b",
+            "--store-endpoint",
+            "e",
+            "--region",
+            "r",
+            "--provider",
+            "s3",
+            "--role-arn",
+            "a",
+        ];
+        let store = message(&whole).expect("whole").expect("a store");
+        assert_eq!(
+            (&store["provider"], &store["cred_provider_type"]),
+            (&json!("S3"), &json!("INSTANCE_PROFILE"))
+        );
+        for (position, named) in [
+            (0, "--bucket"),
+            (2, "--store-endpoint"),
+            (4, "--region"),
+            (6, "--provider"),
+            (8, "--role-arn"),
+        ] {
+            let mut without = whole.to_vec();
+            without.drain(position..position + 2);
+            let refused = message(&without).expect_err("something is missing").to_string();
+            assert!(refused.contains(named), "{refused}");
         }
     }
 }

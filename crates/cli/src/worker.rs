@@ -26,13 +26,15 @@ use tonic::{Request, Response, Status};
 const CLAIM_SLICE: Duration = Duration::from_secs(1);
 /// How long any other call may take, and a claim beyond its wait.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+/// Of a worker's name.
+const MAX_NAME_BYTES: usize = 255;
 /// A task's rows, and the result of one.
 const MAX_MESSAGE_BYTES: usize = 16 << 20;
 
 #[derive(Args)]
 pub struct WorkerArguments {
     /// Any peers' public addresses, `https://` before them if they speak TLS, separated by commas.
-    #[arg(long, env = "QUORATE_ENDPOINTS", default_value = "127.0.0.1:5000", value_delimiter = ',')]
+    #[arg(long, env = "QUORATE_ENDPOINTS", default_value = "127.0.0.1:5000", value_delimiter = ',', value_parser = channel::endpoint)]
     peers: Vec<String>,
     #[command(flatten)]
     tls: TlsArguments,
@@ -40,18 +42,26 @@ pub struct WorkerArguments {
     #[arg(long, env = "QUORATE_TOKEN_FILE")]
     token_file: Option<PathBuf>,
     /// How others see who works; no two workers may have the same. Made of machine and process when absent.
-    #[arg(long)]
+    #[arg(long, value_parser = worker_name)]
     name: Option<String>,
     /// Tasks worked on at once.
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=16))]
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=64))]
     tasks: u8,
     /// Where this machine has the directory of the local vault, if not where the peers have it.
     #[arg(long)]
     local_vault: Option<PathBuf>,
 }
 
+/// A name that the cluster accepts.
+fn worker_name(text: &str) -> Result<String, String> {
+    if (1..=MAX_NAME_BYTES).contains(&text.len()) && !text.chars().any(char::is_control) {
+        return Ok(text.to_owned());
+    }
+    Err(format!("a name has 1 to {MAX_NAME_BYTES} bytes and no control characters"))
+}
+
 pub fn run(arguments: WorkerArguments) -> anyhow::Result<ExitCode> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    crate::serve::log_to_stderr();
     let token = match &arguments.token_file {
         Some(path) => std::fs::read_to_string(path).with_context(|| format!("token file {}", path.display()))?,
         None => std::env::var("QUORATE_TOKEN").unwrap_or_default(),

@@ -72,6 +72,9 @@ fn walk(top: &Path, directory: &Path, found: &mut Vec<Source>) -> anyhow::Result
             walk(top, &file, found)?;
             continue;
         }
+        if metadata.is_symlink() {
+            bail!("{} is a symbolic link; put the file itself there, or leave it out", file.display());
+        }
         if !metadata.is_file() {
             bail!("{} is neither a file nor a directory; leave it out", file.display());
         }
@@ -207,7 +210,7 @@ mod tests {
         );
         std::os::unix::fs::symlink("a", dir.path().join("link")).expect("made");
         let error = below(&[dir.path().to_owned()]).expect_err("a link");
-        assert!(error.to_string().contains("link is neither a file nor a directory"), "{error}");
+        assert!(error.to_string().contains("link is a symbolic link"), "{error}");
     }
 
     #[test]
