@@ -87,7 +87,11 @@ fn the_tour_of_the_readme_runs() {
     let tour = blocks("Tour").concat();
     assert!(tour.contains("kill -9"), "the tour kills a leader");
     let out = run(&tour);
-    assert!(out.contains("Healthy"), "{out}");
+    let told: Vec<&str> = out.lines().filter(|line| line.contains(" voters answer")).collect();
+    assert!(
+        told.len() >= 2 && told[1].contains("2 of 3"),
+        "all answer, then one was killed:\n{out}"
+    );
 }
 
 #[test]
