@@ -46,7 +46,7 @@ use_rocksdb_archive() {
   archive="${XDG_CACHE_HOME:-$HOME/.cache}/quorate-rocksdb/$version-$(uname -m)"
   if [ ! -f "$archive/librocksdb.a" ]; then
     mkdir -p "$archive"
-    echo "building RocksDB once (about five minutes on two cores; later builds reuse it)"
+    echo "building RocksDB once (about four minutes on two cores; later builds reuse it)"
     if ! build_rocksdb_in_groups "$archive/librocksdb.a.new" 2>"$archive/groups.log"; then
       echo "it could not be built in groups ($archive/groups.log); building it file by file, which takes twice as long"
       cargo build --quiet --package quorate-storage

@@ -76,8 +76,28 @@ async fn copy_all<S: WorkSource, V: Vaults>(work: &Work<S, V>, segments: &[Segme
         before.files += files.len() as u64;
         before.bytes += files.iter().map(|file| file.size).sum::<u64>();
     }
-    fail::fail_point!("job_copy_synced", |_| Err(Failure::for_good("injected".to_owned())));
+    #[cfg(feature = "failpoints")]
+    held().await?;
     Ok(())
+}
+
+/// Where tests hold a task whose files are copied, on a thread of its own: one of the runtime's that is held keeps what nobody else can
+/// take from it, the peer's connections among it.
+#[cfg(feature = "failpoints")]
+async fn held() -> Result<(), Failure> {
+    let site = || {
+        fail::fail_point!("job_copy_synced", |_| Err(Failure::for_good("injected".to_owned())));
+        Ok(())
+    };
+    match tokio::task::spawn_blocking(site)
+        .await
+        .map_err(tokio::task::JoinError::try_into_panic)
+    {
+        Ok(passed) => passed,
+        Err(Ok(died)) => std::panic::resume_unwind(died),
+        // The runtime ends.
+        Err(Err(_)) => Ok(()),
+    }
 }
 
 /// Whether the files lie elsewhere by now than where this claim was told to look. While the claim worked, a clone that it reads through may
