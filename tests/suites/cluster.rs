@@ -153,8 +153,7 @@ async fn health_metrics_and_status_tell_the_same_story() {
     let (leader, follower) = cluster.leader_and_follower().await;
     cluster.peers[follower].kill();
     let leader = cluster.peers[leader].public.clone();
-    let (code, status) = status_json(&leader);
-    assert_eq!(code, Some(2), "the peer is asked when the status is: {status}");
+    let status = status_with_code(&leader, 2).await;
     let finding = &status["findings"][0];
     assert!(finding["advice"].as_str().is_some_and(|advice| !advice.is_empty()), "{status}");
 

@@ -367,8 +367,9 @@ fn other_members(core: &Core) -> Vec<(u64, PeerNode)> {
     core.members().into_iter().filter(|(peer, _)| *peer != core.peer).collect()
 }
 
-/// What the other members that answer within `patience` say now.
-pub(crate) async fn ask_members(core: &Core, patience: Duration) -> BTreeMap<u64, wire::HelloReply> {
+/// What the other members say that are asked now, and `None` of those that cannot be reached; nothing of one that has not answered within
+/// `patience`.
+pub(crate) async fn ask_members(core: &Core, patience: Duration) -> BTreeMap<u64, Option<wire::HelloReply>> {
     let asked = Instant::now();
     let digests = core.applier.applied().digests;
     let mut silent = other_members(core);
@@ -376,14 +377,20 @@ pub(crate) async fn ask_members(core: &Core, patience: Duration) -> BTreeMap<u64
     // Who is silent at once may have come back: its old connection is found broken, and the next question makes another.
     for _ in 0..2 {
         let left = patience.saturating_sub(asked.elapsed());
-        if !left.is_zero() {
-            let replies = ask_health(core, digests, &silent, left).await;
-            for (peer, reply) in replies.into_iter().filter_map(|(peer, reply)| Some((peer, reply?))) {
-                core.health.remember(peer, reply.clone());
-                heard.insert(peer, reply);
-            }
-            silent.retain(|(peer, _)| !heard.contains_key(peer));
+        if left.is_zero() {
+            break;
         }
+        let replies = ask_health(core, digests, &silent, left).await;
+        let is_late = asked.elapsed() >= patience;
+        for (peer, reply) in replies {
+            if let Some(reply) = reply {
+                core.health.remember(peer, reply.clone());
+                heard.insert(peer, Some(reply));
+            } else if !is_late {
+                heard.insert(peer, None);
+            }
+        }
+        silent.retain(|(peer, _)| !matches!(heard.get(peer), Some(Some(_))));
     }
     heard
 }

@@ -229,7 +229,7 @@ impl Node {
         let metrics = core.metrics();
         // During a change the voters are those it leads to.
         let voters = metrics.membership_config.get_joint_config().last().cloned().unwrap_or_default();
-        let answers = |voter: &u64| *voter == core.peer || heard.contains_key(voter);
+        let answers = |voter: &u64| *voter == core.peer || matches!(heard.get(voter), Some(Some(_)));
         let answering = voters.iter().copied().filter(answers).collect();
         let plan = RemovalPlan::new(peer.0, &voters, &answering);
         if plan.leaves_nobody() {

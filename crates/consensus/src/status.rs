@@ -3,10 +3,12 @@
 use crate::level;
 use crate::maintenance::{self, MAX_CLOCK_OFFSET_MS};
 use crate::node::{Core, Node};
-use crate::settings::HELLO_INTERVAL;
 use quorate_wire::quorate::peer::{HelloReply, PeerFinding};
 use quorate_wire::quorate::v1 as wire;
+use std::time::Duration;
 
+/// How long a status waits for the others' words: whoever looks at a cluster in trouble looks often.
+const STATUS_PATIENCE: Duration = Duration::from_millis(200);
 /// A follower this many entries behind is called lagging.
 const LAGGING_ENTRIES: u64 = 10_000;
 /// Findings of a peer's server that other peers are told: they travel each second.
@@ -34,10 +36,13 @@ impl Node {
         self.status_with(|peer| self.core().health.answering(peer))
     }
 
-    /// The same, and every other peer is asked now: one that does not answer within a second is not reachable.
+    /// The same, and every other peer is asked now. One that is slow to answer is shown as it was when it was last asked.
     pub async fn fresh_status(&self) -> wire::StatusReply {
-        let heard = maintenance::ask_members(self.core(), HELLO_INTERVAL).await;
-        self.status_with(|peer| heard.get(&peer).cloned())
+        let heard = maintenance::ask_members(self.core(), STATUS_PATIENCE).await;
+        self.status_with(|peer| match heard.get(&peer) {
+            Some(answer) => answer.clone(),
+            None => self.core().health.answering(peer),
+        })
     }
 
     /// `answer` is what another peer said when it was last asked, if it answered.

@@ -122,7 +122,7 @@ async fn stand(core: &Core) {
 }
 
 /// Who is to lead next: `wanted`, or the voter that is furthest of those that answer and are well.
-fn successor(core: &Core, wanted: Option<PeerId>, heard: &BTreeMap<u64, HelloReply>) -> Result<u64, MetaError> {
+fn successor(core: &Core, wanted: Option<PeerId>, heard: &BTreeMap<u64, Option<HelloReply>>) -> Result<u64, MetaError> {
     let refused = |why: String| {
         let text = format!("{why}; peer {} goes on leading, see `quorate status`", core.peer);
         MetaError::new(ErrorCode::PreconditionFailed, text)
@@ -131,7 +131,7 @@ fn successor(core: &Core, wanted: Option<PeerId>, heard: &BTreeMap<u64, HelloRep
         if !core.is_voter(wanted) {
             return Err(MetaError::invalid(format!("peer {wanted} is not a voter; see `quorate status`")));
         }
-        return match heard.get(&wanted) {
+        return match heard.get(&wanted).and_then(Option::as_ref) {
             None => Err(refused(format!("peer {wanted} does not answer"))),
             Some(reply) if reply.diverged => Err(refused(format!("the state of peer {wanted} is not the majority's"))),
             Some(_) => Ok(wanted),
@@ -139,7 +139,8 @@ fn successor(core: &Core, wanted: Option<PeerId>, heard: &BTreeMap<u64, HelloRep
     }
     let metrics = core.metrics();
     let matched = |peer: u64| metrics.replication.as_ref()?.get(&peer).cloned().flatten().map(|id| id.index);
-    let able = heard.iter().filter(|(peer, reply)| core.is_voter(**peer) && !reply.diverged);
+    let answers = heard.iter().filter_map(|(peer, reply)| Some((peer, reply.as_ref()?)));
+    let able = answers.filter(|(peer, reply)| core.is_voter(**peer) && !reply.diverged);
     let best = able.max_by_key(|(peer, reply)| (core.health.has_our_time(**peer), !reply.disk_low, matched(**peer)));
     best.map(|(peer, _)| *peer)
         .ok_or_else(|| refused("no other voter answers that could lead".to_owned()))
