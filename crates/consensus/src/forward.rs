@@ -16,6 +16,10 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 pub async fn run(core: Arc<Core>, leader: u64, client: Arc<dyn PeerClient>, mut waiting: mpsc::Receiver<Proposal>) {
     let in_flight = Arc::new(Semaphore::new(FORWARDS_IN_FLIGHT));
     while let Some(first) = waiting.recv().await {
+        if first.reply.is_closed() {
+            // Its caller has left with "outcome unknown", as at the leader.
+            continue;
+        }
         let Ok(permit) = in_flight.clone().acquire_owned().await else {
             return;
         };

@@ -180,6 +180,7 @@ impl PeerVaults {
             complaints.log("make the local vault", &error);
             tokio::time::sleep(MARKER_RETRY).await;
         }
+        tracing::info!(directory = %place.root.display(), "the local vault is marked as this cluster's");
     }
 
     async fn try_mark(&self, place: &LocalPlace) -> Result<(), String> {

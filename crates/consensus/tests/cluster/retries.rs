@@ -166,7 +166,7 @@ async fn a_request_id_without_a_session_is_still_executed_once() {
     cluster.links.heal();
     append(cluster.node(leader), "c", unremembered, soon()).await.expect("written");
     let value = append(cluster.node(leader), "", None, soon()).await.expect("read");
-    assert!(value == "ac" || value == "abc", "{value}");
+    assert!(["ac", "abc", "acb"].contains(&value.as_str()), "{value}");
 }
 
 /// The machine's own tests say what one entry may change (`entry_budget.rs`); here nothing of the rest may get lost.
