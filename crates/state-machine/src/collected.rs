@@ -15,11 +15,13 @@
 //! A base layer's record goes before its instance's, and alone if a compaction failed.
 
 use crate::command::{ApplyContext, ApplyError};
+use crate::instances::{self, Instance};
 use crate::keys::{self, RecordTable};
 use crate::store::{Reader, StoreError, prefix_end};
-use crate::{instances, jobs, rate_limits};
+use crate::versioned::pins::Blockers;
+use crate::{dropped, jobs, rate_limits};
 use bytes::{BufMut, Bytes};
-use quorate_model::{MetaError, ScopeId};
+use quorate_model::{MetaError, Revision, ScopeId};
 use std::collections::BTreeSet;
 
 /// Tables with rows that keep the record of their scope.
@@ -72,6 +74,16 @@ pub fn is_needed(reader: &dyn Reader, scope: ScopeId, filled: &BTreeSet<ScopeId>
         }
     }
     Ok(false)
+}
+
+/// Whether anybody still opens the stores of a dropped instance, with the keys that its record has: whoever reads what a pin or a hold
+/// keeps, or, once nobody can see it any more, the deleter. The time between, the history window, needs no keys.
+pub fn opens_stores(reader: &dyn Reader, instance: &Instance) -> Result<bool, StoreError> {
+    let (scope, dropped_at) = (instance.scope, Revision(instance.dropped_at));
+    let mut blockers = Blockers::open(reader)?;
+    Ok(blockers.oldest(scope, Revision(0), Revision(u64::MAX))?.is_some()
+        || reader.get(&dropped::key(scope, dropped_at, 0, 0))?.is_some()
+        || reader.get(&key(scope))?.is_some())
 }
 
 /// Removes the record of a scope; of its instance too, unless the scope is a base layer. Whether it did: not if something needs it. That no

@@ -10,7 +10,7 @@ use crate::command::{ApplyContext, ApplyError, decode_record, read_record};
 use crate::keys::{self, RecordTable};
 use crate::record::InstanceRecord;
 use crate::store::{Reader, StoreError, prefix_end};
-use crate::{clusters, dropped, nodes, snapshots, text_bounds};
+use crate::{clusters, collected, dropped, nodes, snapshots, text_bounds};
 use bytes::Bytes;
 use prost::Message;
 use quorate_model::{ErrorCode, MetaError, Revision, ScopeId};
@@ -43,6 +43,8 @@ pub enum Route {
     ChangeCluster,
     /// Changes of object stores, vaults and accounts.
     ChangeStorage,
+    /// New keys for an object store, or a role: of a dropped instance too, as long as somebody opens its stores.
+    ChangeKeys,
     /// Reads of what belongs to an instance.
     Read,
 }
@@ -118,6 +120,9 @@ pub fn require(reader: &dyn Reader, instance_id: &str, route: Route) -> Result<I
     let dropped = "instance status has been set delete, plz check it";
     match route {
         Route::AddCluster | Route::DropCluster | Route::ChangeStorage if instance.is_dropped() => Err(MetaError::not_found(dropped).into()),
+        Route::ChangeKeys if instance.is_dropped() && !collected::opens_stores(reader, &instance)? => {
+            Err(MetaError::not_found(dropped).into())
+        }
         Route::ChangeCluster if instance.is_dropped() => Err(MetaError::invalid(dropped).into()),
         _ => Ok(instance),
     }
@@ -131,7 +136,7 @@ fn missing(instance_id: &str, route: Route) -> MetaError {
         Route::AddCluster => MetaError::new(ErrorCode::KeyMissing, format!("failed to get instance, info {text}")),
         Route::DropCluster => MetaError::not_found(text),
         Route::ChangeCluster => MetaError::invalid(text),
-        Route::ChangeStorage | Route::Read => MetaError::new(ErrorCode::KeyMissing, text),
+        Route::ChangeStorage | Route::ChangeKeys | Route::Read => MetaError::new(ErrorCode::KeyMissing, text),
     }
 }
 

@@ -58,7 +58,7 @@ impl StoreKeys {
     }
 
     pub fn apply(&self, context: &mut ApplyContext<'_, '_>) -> Result<StoreKeysReply, ApplyError> {
-        let mut instance = storage_request::instance_to_change(context.reader(), &self.cloud_unique_id)?;
+        let mut instance = storage_request::instance_to_rekey(context.reader(), &self.cloud_unique_id)?;
         let given = &self.given.store;
         // Upstream takes ids up to the number of object stores only, so that one added beside a vault could not be altered.
         let id = given.id().parse::<u64>().ok().map(|id| id.to_string());

@@ -126,3 +126,8 @@ pub fn instance_id(reader: &dyn Reader, cloud_unique_id: &str) -> Result<String,
 pub fn instance_to_change(reader: &dyn Reader, cloud_unique_id: &str) -> Result<Instance, ApplyError> {
     instances::require(reader, &instance_id(reader, cloud_unique_id)?, Route::ChangeStorage)
 }
+
+/// The caller's instance, of which only the keys of stores change: one that was dropped does while its stores are opened.
+pub fn instance_to_rekey(reader: &dyn Reader, cloud_unique_id: &str) -> Result<Instance, ApplyError> {
+    instances::require(reader, &instance_id(reader, cloud_unique_id)?, Route::ChangeKeys)
+}

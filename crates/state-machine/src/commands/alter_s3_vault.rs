@@ -66,7 +66,11 @@ impl Command for AlterS3Vault {
     type Reply = AlterS3VaultReply;
 
     fn apply(&self, context: &mut ApplyContext<'_, '_>) -> Result<AlterS3VaultReply, ApplyError> {
-        let mut instance = storage_request::instance_to_change(context.reader(), &self.cloud_unique_id)?;
+        let find = match self.gives_access_only() {
+            true => storage_request::instance_to_rekey,
+            false => storage_request::instance_to_change,
+        };
+        let mut instance = find(context.reader(), &self.cloud_unique_id)?;
         let name = &self.name;
         let position = vaults::find_to_alter(&instance.info, name)?;
         let mut vault = vaults::read(context.reader(), &instance, position)?;
@@ -91,6 +95,13 @@ impl Command for AlterS3Vault {
 }
 
 impl AlterS3Vault {
+    /// Whether keys or a role are all that changes.
+    fn gives_access_only(&self) -> bool {
+        let given = &self.given.store;
+        let gives_access = given.ak.is_some() || given.sk.is_some() || given.role_arn.is_some();
+        gives_access && self.alter_name.is_none() && given.use_path_style.is_none()
+    }
+
     fn change_access(&self, store: &mut ObjectStoreInfoPb) -> Result<(), MetaError> {
         let given = &self.given.store;
         match (given.role_arn.as_deref(), given.ak.as_deref(), given.sk.as_deref()) {

@@ -66,7 +66,12 @@ impl Command for UpdateAkSk {
     type Reply = UpdateAkSkReply;
 
     fn apply(&self, context: &mut ApplyContext<'_, '_>) -> Result<UpdateAkSkReply, ApplyError> {
-        let mut instance = instances::require(context.reader(), &self.instance_id, Route::ChangeStorage)?;
+        // No store is opened with the instance's own account.
+        let route = match self.ram_user {
+            Some(_) => Route::ChangeStorage,
+            None => Route::ChangeKeys,
+        };
+        let mut instance = instances::require(context.reader(), &self.instance_id, route)?;
         if let Some(given) = &self.ram_user {
             self.change_own_account(&mut instance.info, given)?;
         }
