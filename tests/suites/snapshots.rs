@@ -315,6 +315,10 @@ async fn wrong_input_is_refused_with_a_clear_error_and_changes_nothing() {
             &["segment", "import", INSTANCE, "/nonexistent", "--collection", "logs"],
             &["/nonexistent"],
         ),
+        (
+            &["gc", "verify", INSTANCE, "--vault", "nowhere"],
+            &["nowhere", "vault_not_found", "quorate vault list"],
+        ),
         (&["job", "show", "99999"], &["99999"]),
         (&["job", "cancel", "99999", "--yes"], &["99999"]),
         (&["instance", "compact", INSTANCE], &["is no clone", "nothing to compact"]),

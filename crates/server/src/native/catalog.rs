@@ -2,7 +2,7 @@
 
 use super::call::{Calls, at_one_revision, before_read};
 use super::reply::CallInfo;
-use super::vaults::{described, vault_error};
+use super::vaults::{described, scope_with_vault, vault_error};
 use crate::app::App;
 use crate::jobs::PeerVaults;
 use quorate_consensus::Node;
@@ -13,7 +13,7 @@ use quorate_state_machine::commands::{
 use quorate_state_machine::queries::files::{self, KnownFiles, KnownKind};
 use quorate_state_machine::queries::page_token::ListPage;
 use quorate_state_machine::queries::{QueryError, catalog, catalog_lists, deletions};
-use quorate_state_machine::{Reader, attributes, commands::CreatePin};
+use quorate_state_machine::{Reader, commands::CreatePin};
 use quorate_wire::quorate::v1 as wire;
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
@@ -159,7 +159,7 @@ impl wire::catalog_server::Catalog for CatalogService {
         let app = self.calls.app.clone();
         let work = |node: Node, request: wire::DescribeVaultRequest, info: CallInfo| async move {
             before_read(&node, request.consistency(), &info).await?;
-            let (revision, scope) = at_one_revision(&node, |reader| attributes::live_scope(reader, &request.instance_id))?;
+            let (revision, scope) = at_one_revision(&node, |reader| scope_with_vault(reader, &request.instance_id, &request.vault))?;
             let place = PeerVaults::new(&app, &node).place(scope.0, &request.vault).map_err(vault_error)?;
             Ok((revision, described(&place)))
         };

@@ -216,8 +216,18 @@ async fn without_a_local_directory_vaults_and_restores_are_refused_with_the_sett
     ok(&peer, "POST", COLLECTIONS, Some(json!({"name": "c"}))).await;
     let told = refused(&peer, "GET", "/instances/i/vault", None, ErrorCode::VaultUnusable).await;
     assert!(told.contains("--local-vault"), "{told}");
-    let unknown = refused(&peer, "GET", "/instances/i/vault?vault=nowhere", None, ErrorCode::VaultUnusable).await;
-    assert!(unknown.contains("nowhere"), "{unknown}");
+}
+
+#[tokio::test]
+async fn a_vault_that_an_instance_has_not_is_not_found_and_not_unusable() {
+    let peer = with_instance(Peer::alone().await).await;
+    for path in ["/instances/i/vault?vault=nowhere", "/instances/i/vault/files?vault=nowhere"] {
+        let unknown = refused(&peer, "GET", path, None, ErrorCode::VaultNotFound).await;
+        assert!(unknown.contains("nowhere"), "{unknown}");
+    }
+    let unknown = refused(&peer, "GET", "/instances/i/vault?vault=nowhere", None, ErrorCode::VaultNotFound).await;
+    assert!(unknown.contains("`quorate vault list i`"), "{unknown}");
+    refused(&peer, "GET", "/instances/none/vault?vault=nowhere", None, ErrorCode::NotFound).await;
 }
 
 #[tokio::test]

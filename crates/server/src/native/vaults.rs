@@ -4,6 +4,9 @@ use crate::jobs::{PeerVaults, shown_vault};
 use quorate_consensus::{Deadline, Node};
 use quorate_model::{ErrorCode, MetaError, ScopeId};
 use quorate_objects::{BucketStyle, Http, ObjectError, ObjectErrorKind, Patience, VaultPlace};
+use quorate_state_machine::catalog::storage;
+use quorate_state_machine::command::ApplyError;
+use quorate_state_machine::{Reader, attributes};
 use quorate_wire::quorate::v1 as wire;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -32,6 +35,19 @@ pub fn described(place: &VaultPlace) -> wire::VaultDescription {
                 former_clusters: place.former_clusters.clone(),
             }),
         },
+    }
+}
+
+/// The scope of an instance that lives and has this vault. One that it has not is no vault that cannot be used now.
+pub fn scope_with_vault(reader: &dyn Reader, instance_id: &str, vault: &str) -> Result<ScopeId, ApplyError> {
+    let scope = attributes::live_scope(reader, instance_id)?;
+    match storage::resolve(reader, &storage::owner(reader, scope)?, vault) {
+        Ok(_) => Ok(scope),
+        Err(ApplyError::Refused(error)) if error.code == ErrorCode::VaultNotFound => {
+            let message = format!("{error}; `quorate vault list {instance_id}` shows those it has");
+            Err(MetaError::new(error.code, message).into())
+        }
+        Err(error) => Err(error),
     }
 }
 
