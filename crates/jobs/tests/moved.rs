@@ -1,4 +1,5 @@
-//! Files that move while a worker is at them: a clone that a restore reads through is compacted, and the files of its source go.
+//! Files that move: a clone is compacted, while a worker reads through it or before a snapshot of it is made, and the files of its source
+//! go.
 
 mod support;
 
@@ -6,10 +7,14 @@ use bytes::{BufMut, Bytes};
 use prost::Message;
 use quorate_jobs::{LocalWork, Settings, Wanted, WorkSource, Worker};
 use quorate_model::{MetaError, Revision, ScopeId};
+use quorate_objects::manifest::{FORMAT_VERSION, ManifestEntry};
+use quorate_objects::metadata::SnapshotMetadata;
+use quorate_state_machine::access::Query;
 use quorate_state_machine::commands::compact_snapshot::CompactSnapshotCall;
-use quorate_state_machine::commands::{CompactSnapshot, CreatePin, CreateRestore};
+use quorate_state_machine::commands::{CompactSnapshot, CreatePin, CreateRestore, CreateSnapshot};
 use quorate_state_machine::keys::{self, RecordTable};
 use quorate_state_machine::record::{ParentRecord, SnapshotRecord};
+use quorate_state_machine::snapshots;
 use quorate_state_machine::versioned::lineage;
 use quorate_state_machine::versioned::pins::PinKind;
 use quorate_wire::quorate::v1::*;
@@ -181,4 +186,49 @@ async fn a_file_that_was_moved_meanwhile_is_copied_from_where_it_is_now() {
         "{reasons:?}"
     );
     slow.abort();
+}
+
+/// Makes a snapshot of a collection of the clone; what its record says when its manifests are written and listed.
+async fn snapshot_with_manifests(world: &World, collection: &str) -> SnapshotRecord {
+    let create = CreateSnapshotRequest {
+        instance_id: OTHER_INSTANCE.to_owned(),
+        collection: collection.to_owned(),
+        name: "later".to_owned(),
+        ..CreateSnapshotRequest::default()
+    };
+    let created = world.state.call::<CreateSnapshot>(create).expect("created");
+    let revision = Revision(created.snapshot.expect("shown").revision);
+    let record_in = |state: &State| {
+        let found = state.read(|reader| snapshots::find(reader, ScopeId(CLONE_SCOPE), revision));
+        found.expect("reads").expect("not dropped").record
+    };
+    let is_listed = |state: &State| record_in(state).manifests_listed;
+    world.state.wait("the list of its manifests", is_listed).await;
+    record_in(&world.state)
+}
+
+#[tokio::test(start_paused = true)]
+async fn manifests_of_a_compacted_clones_snapshot_name_its_own_copies() {
+    let mut world = World::new().await;
+    let files = world.collection("source", 3, 1_000);
+    make_clone(&world.state);
+    world.start_all();
+    let compaction = compact(&world.state);
+    let (shown, _) = world.end_of(compaction).await;
+    assert_eq!(shown.state(), JobState::JobCompleted, "{}", shown.reason);
+
+    let record = snapshot_with_manifests(&world, "source").await;
+    for (name, _) in &files {
+        fs::remove_file(world.vaults.path().join(name)).expect("deleted");
+    }
+    let read = |name: &str| fs::read(world.vaults.path().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+    let metadata = SnapshotMetadata::from_json(&read(&record.location)).expect("whole");
+    let mut named = Vec::new();
+    for manifest in &metadata.manifest_list {
+        let entry = ManifestEntry::decode(FORMAT_VERSION, &read(manifest)).expect("whole");
+        let listed = entry.binlog_files.into_iter().flat_map(|field| field.binlogs);
+        named.extend(listed.map(|file| file.log_path));
+    }
+    let expected = sorted(files.into_iter().map(|(_, content)| content).collect());
+    assert_eq!(sorted(named.iter().map(|name| read(name)).collect()), expected, "{named:?}");
 }
