@@ -334,6 +334,18 @@ async fn a_job_without_workers_fails_when_its_time_is_over() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_job_has_its_time_by_the_clock_that_stamps_entries() {
+    let mut world = World::new().await;
+    let source = world.snapshot("source", 1, 1_000);
+    let job = world.restore(&source, "copy", 60).expect("started");
+    world.state.stamp_behind(Duration::from_secs(5));
+    world.start(Part::Reconciler);
+    let (shown, _) = world.end_of(job).await;
+    assert_eq!(shown.state(), JobState::JobFailed);
+    assert!(shown.ended_ms >= shown.deadline_ms, "{shown:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn ten_jobs_end_though_their_leader_and_their_worker_change() {
     let mut world = World::new().await;
     let source = world.snapshot("source", 20, 1_000);

@@ -15,7 +15,7 @@ enum Next {
     Nothing,
     Plan(Box<PlanTasks>),
     Publish,
-    Fail(String),
+    Fail(FailJob),
 }
 
 pub(super) async fn step<N: Query + Propose, V>(access: &Access<N, V>) -> Result<Round, StepError> {
@@ -45,10 +45,13 @@ async fn advance<N: Query + Propose, V>(access: &Access<N, V>, job: u64) -> Resu
             publish(access, job).await?;
             fail::fail_point!("job_publish_after", |_| Ok(Round::Idle));
         }
-        Next::Fail(reason) => {
+        Next::Fail(failure) => {
             fail::fail_point!("job_give_up_before", |_| Ok(Round::Idle));
-            fail_job(access, job, reason).await?;
+            let has_failed = fail_job(access, &failure).await?;
             fail::fail_point!("job_give_up_after", |_| Ok(Round::Idle));
+            if !has_failed {
+                return Ok(Round::Idle);
+            }
         }
     }
     Ok(Round::More)
@@ -61,10 +64,18 @@ fn next_of<N: Query, V>(access: &Access<N, V>, job: u64) -> Result<Next, StoreEr
             return Ok(Next::Nothing);
         };
         if let Some(obstacle) = publication::obstacle(reader, &active.record)? {
-            return Ok(Next::Fail(obstacle));
+            return Ok(Next::Fail(FailJob {
+                job,
+                reason: obstacle,
+                deadline_ms: None,
+            }));
         }
         if active.record.deadline_ms <= now_ms {
-            return Ok(Next::Fail(too_late(reader, job, &active.record)?));
+            return Ok(Next::Fail(FailJob {
+                job,
+                reason: too_late(reader, job, &active.record)?,
+                deadline_ms: Some(active.record.deadline_ms),
+            }));
         }
         Ok(match active.record.state() {
             JobState::JobPlanning => Next::Plan(Box::new(plan::next(reader, &active)?)),
@@ -99,16 +110,24 @@ fn too_late(reader: &dyn Reader, job: u64, record: &JobRecord) -> Result<String,
 /// What refuses a publication for good ends the job: it would be refused again each time.
 async fn publish<N: Query + Propose, V>(access: &Access<N, V>, job: u64) -> Result<(), MetaError> {
     match access.node.propose(&PublishJob { job }).await {
-        Err(error) if error.code == ErrorCode::AlreadyExists => fail_job(access, job, error.message).await,
+        Err(error) if error.code == ErrorCode::AlreadyExists => {
+            let failure = FailJob {
+                job,
+                reason: error.message,
+                deadline_ms: None,
+            };
+            fail_job(access, &failure).await.map(|_| ())
+        }
         // It has ended meanwhile, or what it fills went away: the next look says which.
         Err(error) if error.code == ErrorCode::PreconditionFailed => Ok(()),
         outcome => outcome.map(drop),
     }
 }
 
-async fn fail_job<N: Query + Propose, V>(access: &Access<N, V>, job: u64, reason: String) -> Result<(), MetaError> {
-    match access.node.propose(&FailJob { job, reason }).await {
-        Err(error) if matches!(error.code, ErrorCode::PreconditionFailed | ErrorCode::NotFound) => Ok(()),
-        outcome => outcome.map(drop),
+/// Whether it did: not if the job has ended meanwhile, or has time left by the clock that stamps the entry.
+async fn fail_job<N: Query + Propose, V>(access: &Access<N, V>, failure: &FailJob) -> Result<bool, MetaError> {
+    match access.node.propose(failure).await {
+        Err(error) if matches!(error.code, ErrorCode::PreconditionFailed | ErrorCode::NotFound) => Ok(false),
+        outcome => outcome.map(|_| true),
     }
 }

@@ -45,6 +45,8 @@ pub struct State {
     began_ms: u64,
     /// How far the time of day has been moved.
     jumped_ms: Arc<AtomicU64>,
+    /// How far the clock that stamps entries is behind the one that parts look at.
+    behind_ms: Arc<AtomicU64>,
     /// Results of tasks that are executed and whose answer is lost.
     lost_results: Arc<AtomicU64>,
     /// Number of a command that gets no answer and is not executed; 0 is none.
@@ -63,6 +65,7 @@ impl State {
             applied: Arc::new(watch::Sender::new(Revision(0))),
             began: Instant::now(),
             jumped_ms: Arc::default(),
+            behind_ms: Arc::default(),
             lost_results: Arc::default(),
             unanswered: Arc::default(),
         }
@@ -80,6 +83,11 @@ impl State {
     /// Moves the time of day, and no timer.
     pub fn jump(&self, by: Duration) {
         self.jumped_ms.fetch_add(by.as_millis() as u64, Ordering::Relaxed);
+    }
+
+    /// Entries are stamped by a clock that is so far behind, as if another peer led.
+    pub fn stamp_behind(&self, by: Duration) {
+        self.behind_ms.store(by.as_millis() as u64, Ordering::Relaxed);
     }
 
     /// The next answer to the result of a task gets lost on its way back.
@@ -102,7 +110,7 @@ impl State {
 
     pub fn apply<C: Numbered>(&self, command: &C) -> Result<C::Reply, MetaError> {
         let mut bench = self.bench();
-        bench.now_ms = self.now().0;
+        bench.now_ms = self.now().0.saturating_sub(self.behind_ms.load(Ordering::Relaxed));
         let reply = bench.run(command);
         bench.check_content();
         self.applied.send_replace(bench.machine.revision());

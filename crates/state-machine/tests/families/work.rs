@@ -55,6 +55,7 @@ impl World {
             let fail = FailJob {
                 job,
                 reason: "cannot be published".to_owned(),
+                ..FailJob::default()
             };
             self.bench.run(&fail).expect("runs");
         } else if active.record.state() == JobState::JobPlanning {

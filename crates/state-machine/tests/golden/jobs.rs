@@ -116,8 +116,17 @@ pub fn commands() -> Vec<Golden> {
             FailJob {
                 job: 300,
                 reason: reason(),
+                deadline_ms: None,
             },
             "08ac02120172",
+        ),
+        command(
+            FailJob {
+                job: 300,
+                reason: reason(),
+                deadline_ms: Some(300),
+            },
+            "08ac0212017218ac02",
         ),
         command(RemoveJobs {}, ""),
         command(StartManifests { scope: 1, revision: 300 }, "080110ac02"),

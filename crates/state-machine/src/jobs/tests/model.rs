@@ -224,6 +224,7 @@ impl World {
             Step::FailJob(index) if !self.jobs.is_empty() => frame(&FailJob {
                 job: *index.get(&self.jobs),
                 reason: "its time is over".to_owned(),
+                ..FailJob::default()
             }),
             Step::Expire(index, missed) if !self.claims.is_empty() => {
                 let task = index.get(&self.claims).task.clone();

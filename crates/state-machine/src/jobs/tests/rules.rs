@@ -493,7 +493,12 @@ fn a_restore_into_a_database_that_is_gone_is_not_published() {
     let error = bench.run(&PublishJob { job }).expect_err("no database");
     assert!(error.message.contains("database default was dropped"), "{error}");
     let reason = "its database was dropped".to_owned();
-    bench.run(&FailJob { job, reason }).expect("failed instead");
+    let fail = FailJob {
+        job,
+        reason,
+        ..FailJob::default()
+    };
+    bench.run(&fail).expect("failed instead");
     invariants::check(&bench);
 }
 
