@@ -38,6 +38,9 @@ pub const LISTED_AT_ONCE: usize = 1_000;
 /// Deletions on their way to S3 at once for one call, each a request of its own: so many hide what a request takes, and are far below
 /// the thousands a second from which stores ask for a slower pace.
 pub const DELETES_AT_ONCE: usize = 20;
+/// Entries of one directory of a local vault that are read before they are removed: a few MiB of names, and a directory with a million files
+/// is read a hundred times.
+pub const DELETE_BATCH_ENTRIES: usize = 10_000;
 /// A store's reply that is no object's content: a page of 1,000 keys as long as keys may be takes 7 MiB, if every letter is escaped.
 pub const REPLY_BYTES: usize = 16 << 20;
 /// What a store gives to go on with a list or an upload by: some hundred bytes. In an address, which has 64 KiB at most, each may take three.

@@ -15,6 +15,7 @@ mod file_writer;
 mod listing;
 mod marker;
 mod reading_back;
+mod removing;
 
 pub(crate) use copying::copy_all;
 pub(crate) use file_writer::LocalWriter;
@@ -154,7 +155,7 @@ impl LocalVault {
         blocking(move || {
             vault.guard()?;
             let directory = vault.file(&prefix);
-            let count = listing::remove_below(&directory)?;
+            let count = removing::remove_below(&directory)?;
             durable::remove_empty(&vault.place.root, directory.parent().map(PathBuf::from).into_iter().collect())?;
             Ok(count)
         })

@@ -1,6 +1,7 @@
 //! Local vaults: what is written is there, and what can go wrong leaves nothing behind.
 
 use bytes::Bytes;
+use quorate_objects::limits::DELETE_BATCH_ENTRIES;
 use quorate_objects::{
     CopiedBytes, CopyOptions, Crc64, Existing, FileCopy, LocalPlace, ObjectError, ObjectErrorKind, ObjectPath, Patience, ReadBack, Vault,
     VaultPlace, copy_files,
@@ -113,6 +114,27 @@ async fn what_is_put_is_listed_read_and_deleted() {
     assert_eq!(vault.delete_prefix(&path("a")).await.expect("delete"), 0);
     assert!(names(&vault).await.is_empty());
     assert!(!dir.path().join("source/a").exists());
+}
+
+#[tokio::test]
+async fn a_prefix_with_more_files_than_a_batch_and_many_directories_goes_whole() {
+    let (dir, vault, _) = two_vaults().await;
+    put(&vault, "kept/1", content(1, 10)).await;
+    let root = dir.path().join("source");
+    let below = |directory: String, files: usize| {
+        std::fs::create_dir_all(root.join(&directory)).expect("made");
+        for number in 0..files {
+            std::fs::write(root.join(&directory).join(number.to_string()), b"").expect("written");
+        }
+    };
+    below("a/many".to_owned(), DELETE_BATCH_ENTRIES + 1);
+    for number in 0..DELETE_BATCH_ENTRIES / 10 {
+        below(format!("a/b{}/c{number}", number % 7), 3);
+    }
+    let files = DELETE_BATCH_ENTRIES + 1 + DELETE_BATCH_ENTRIES / 10 * 3;
+    assert_eq!(vault.delete_prefix(&path("a")).await.expect("delete"), files as u64);
+    assert_eq!(directories_below(&root), ["kept"]);
+    assert_eq!(names(&vault).await, ["kept/1"]);
 }
 
 /// Directories below the root of a vault.

@@ -1,4 +1,4 @@
-//! Walks below a directory.
+//! Lists what is below a directory.
 
 use super::LocalVault;
 use crate::error::{ObjectError, Result};
@@ -9,7 +9,7 @@ use futures::stream::BoxStream;
 use quorate_model::file_names::{MARKER_NAME, PARTIAL_SUFFIX};
 use std::fs::DirEntry;
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
@@ -37,7 +37,7 @@ fn walk(vault: &LocalVault, prefix: Option<&ObjectPath>, sender: &mpsc::Sender<R
     let mut waiting = vec![prefix.map_or_else(|| root.clone(), |prefix| vault.file(prefix))];
     while let Some(directory) = waiting.pop() {
         let mut below = Vec::new();
-        for entry in entries(&directory)? {
+        for entry in entries(&directory, usize::MAX)? {
             let path = entry.path();
             let wrong = |error: std::io::Error| ObjectError::io("list", path.display(), &error);
             let kind = entry.file_type().map_err(wrong)?;
@@ -73,48 +73,15 @@ fn object_name(root: &Path, file: &Path) -> Option<String> {
     (name != MARKER_NAME && !name.ends_with(PARTIAL_SUFFIX)).then(|| name.to_owned())
 }
 
-/// A directory's entries by name; none when it does not exist.
-fn entries(directory: &Path) -> Result<Vec<DirEntry>> {
+/// At most so many entries of a directory, by name; none when it does not exist.
+pub(super) fn entries(directory: &Path, limit: usize) -> Result<Vec<DirEntry>> {
     let wrong = |error: std::io::Error| ObjectError::io("list", directory.display(), &error);
     let read = match std::fs::read_dir(directory) {
         Ok(read) => read,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(wrong(error)),
     };
-    let mut entries = read.collect::<std::io::Result<Vec<DirEntry>>>().map_err(wrong)?;
+    let mut entries = read.take(limit).collect::<std::io::Result<Vec<DirEntry>>>().map_err(wrong)?;
     entries.sort_by_key(DirEntry::file_name);
     Ok(entries)
-}
-
-/// Removes a directory with all it holds; returns how many files there were. One that does not exist held none.
-pub(super) fn remove_below(directory: &Path) -> Result<u64> {
-    let mut removed = 0;
-    let mut waiting = vec![directory.to_owned()];
-    let mut emptied: Vec<PathBuf> = Vec::new();
-    while let Some(directory) = waiting.pop() {
-        for entry in entries(&directory)? {
-            let path = entry.path();
-            let wrong = |error: std::io::Error| ObjectError::io("delete", path.display(), &error);
-            if entry.file_type().map_err(wrong)?.is_dir() {
-                waiting.push(path);
-                continue;
-            }
-            match std::fs::remove_file(&path) {
-                Ok(()) => removed += 1,
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
-                Err(error) => return Err(wrong(error)),
-            }
-        }
-        emptied.push(directory);
-    }
-    // The deepest were found last.
-    for directory in emptied.iter().rev() {
-        match std::fs::remove_dir(directory) {
-            Ok(()) => {}
-            // Gone already, or somebody has put a file there meanwhile: the next sweep finds it.
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty) => {}
-            Err(error) => return Err(ObjectError::io("delete", directory.display(), &error)),
-        }
-    }
-    Ok(removed)
 }
