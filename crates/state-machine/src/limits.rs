@@ -144,6 +144,9 @@ pub const MAX_ACTIVE_MANIFESTS: u64 = MAX_ACTIVE_JOBS / 2;
 pub const MAX_CLAIMS: u32 = 16;
 /// Jobs a worker may except from its claim.
 pub const MAX_AVOIDED_JOBS: usize = 64;
+/// Claims that a recovery gives back: three rows each, of up to 2 KiB together, beside one for each active job. What is claimed beyond them
+/// is left to its lease.
+pub const CLAIMS_PER_RECOVERY: usize = 1_500;
 /// A claim not renewed for this long is given to another worker.
 pub const CLAIM_LEASE_MS: u64 = 10_000;
 /// A compaction that copies files has this long, for as many as a clone may have; it can be cancelled.
