@@ -211,6 +211,14 @@ async fn a_dead_peer_is_replaced_under_load_and_a_healthy_one_cannot_be_removed_
         said.err.contains(&arithmetic) && said.err.contains("nothing was changed"),
         "{said:?}"
     );
+    let planned = json(&cluster, &["member", "remove", &healthy_text, "--force", "--dry-run"]).await;
+    assert_eq!(
+        (&planned["loses_quorum"], &planned["removed_peer_id"]),
+        (&true.into(), &Json::Null),
+        "{planned}"
+    );
+    let explanation = planned["explanation"].as_str().unwrap_or_default();
+    assert!(explanation.contains(&arithmetic) && planned["voters_after"] == 2, "{planned}");
     assert_eq!(cluster.members(leader).await.0, [1, 2, 3]);
 
     phase("a new peer takes the dead one's place, at another address");

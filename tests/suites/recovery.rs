@@ -8,6 +8,7 @@ use quorate_tests::peer::Peer;
 use quorate_tests::raft_state::{assert_peers_agree, raft_state};
 use quorate_tests::verdict::assert_has_exactly;
 use quorate_tests::waiting::{phase, until};
+use serde_json::Value as Json;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -187,6 +188,11 @@ fn assert_asks(cluster: &Cluster, data_dir: &Path, parent: &str) {
         let identity = fs::read_to_string(data_dir.join("identity")).expect("text");
         assert!(identity.contains(parent), "{identity}");
     }
+    let said = recover(cluster, data_dir, &["--dry-run", "-o", "json"], "");
+    let planned: Json = serde_json::from_str(&said.out).expect("JSON");
+    assert_eq!(planned["parent_cluster_id"], parent, "{planned}");
+    assert_eq!(planned["cluster_id"], Json::Null, "there is none yet: {planned}");
+    assert_eq!(planned["lost"].as_array().map(Vec::len), Some(2), "{planned}");
 }
 
 /// A peer of the lost cluster is refused by those of the new one.

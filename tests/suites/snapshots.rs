@@ -380,7 +380,13 @@ async fn dry_runs_change_nothing(archive: &Archive, before: &[Json]) {
             said.err.contains("--dry-run: nothing was changed; the cluster would do this"),
             "{said:?}"
         );
+        assert_eq!(said.out, "", "people have been told: {arguments:?}");
+        let told = archive.json(arguments).await;
+        assert_eq!(told["result"], "nothing was changed; the cluster would do this", "{told}");
+        assert!(told["revision"].is_string(), "{told}");
     }
+    let dropped = archive.json(&["collection", "drop", INSTANCE, "logs", "--dry-run"]).await;
+    assert_eq!(dropped["existed"], true, "the whole reply is there: {dropped}");
     assert_eq!(state_of(archive).await, before);
 }
 
@@ -439,7 +445,12 @@ async fn a_restore_that_cannot_succeed_or_is_cancelled_leaves_nothing() {
     until("files are copied", async || (!archive.files_of(&job).is_empty()).then_some(())).await;
     let busy = ["snapshot", "drop", INSTANCE, "first", "--yes"];
     cli::refused(&archive.cluster, &busy, "", &["first"]).await;
-    archive.ok(&["job", "cancel", &job, "--reason", "a test", "--yes"]).await;
+    let cancelled = archive.json(&["job", "cancel", &job, "--reason", "a test", "--yes"]).await;
+    assert_eq!(
+        (cancelled["job_id"].as_str(), cancelled["state"].as_str()),
+        (Some(job.as_str()), Some("JOB_CANCELLED")),
+        "{cancelled}"
+    );
     let ended = archive.job(&job).await;
     assert_eq!(
         (ended["state"].as_str(), ended["reason"].as_str()),
@@ -510,7 +521,9 @@ async fn a_clone_is_written_to_compacted_cut_off_and_outlives_its_source() {
     let id = snapshot["snapshot_id"].as_str().expect("an id");
 
     phase("clone, and write to the clone: the source does not see it");
-    archive.ok(&["instance", "clone", INSTANCE, "copy", "--snapshot", id]).await;
+    let cloned = archive.json(&["instance", "clone", INSTANCE, "copy", "--snapshot", id]).await;
+    assert_eq!(cloned["instance_id"], "copy", "{cloned}");
+    assert_eq!(cloned["result"], format!("instance copy is a clone of {INSTANCE}"), "{cloned}");
     assert_eq!(archive.verified("copy", "logs").await, before);
     archive.import("copy", "own").await;
     archive.ok(&["collection", "drop", "copy", "own", "--yes"]).await;
@@ -535,6 +548,8 @@ async fn a_clone_is_written_to_compacted_cut_off_and_outlives_its_source() {
     phase("compact, decouple, drop the source's snapshot and the source");
     let compacted = cli::ok(&archive.cluster, &["instance", "compact", "copy", "--copy-files", "--wait"]).await;
     assert!(compacted.out.contains("completed"), "{}", compacted.out);
+    let planned = archive.json(&["instance", "decouple", "copy", "--dry-run"]).await;
+    assert_eq!(planned["holds_files"], false, "{planned}");
     archive.ok(&["instance", "decouple", "copy", "--yes"]).await;
     let shown = archive.json(&["instance", "show", "copy"]).await;
     assert!(shown.get("clone").is_none(), "it has copies of its own: {shown}");

@@ -126,15 +126,14 @@ pub async fn run(verb: ClusterVerb, context: &Context) -> anyhow::Result<()> {
             );
             let body = json!({"instance_id": instance, "cluster": {"cluster_id": id}});
             let change = connection.writing("drop_cluster", &body);
-            if let Some(answer) = confirm::change(&connection, &confirm, &what, change).await? {
-                output::done(&context.output, &format!("cluster {id} dropped"), &answer.revision);
-            }
+            let answer = confirm::change(&connection, &confirm, &what, change).await?;
+            output::done(&context.output, &format!("cluster {id} dropped"), &answer);
             return Ok(());
         }
     };
     let body = json!({"instance_id": instance, "cluster": cluster});
     let answer = connection.write(route, &body).await?;
-    output::done(&context.output, &sentence, &answer.revision);
+    output::done(&context.output, &sentence, &answer);
     Ok(())
 }
 

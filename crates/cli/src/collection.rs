@@ -93,7 +93,7 @@ pub async fn run(verb: CollectionVerb, context: &Context) -> anyhow::Result<()> 
                 "name": name, "vault": vault, "partitions": partitions, "schema": base64(&schema), "properties": properties(pairs)
             });
             let answer = connection.post(&names::collections(&instance, &database.database), &body).await?;
-            output::done(&context.output, &format!("collection {name} created"), &answer.revision);
+            output::done(&context.output, &format!("collection {name} created"), &answer);
         }
         CollectionVerb::Describe {
             instance,
@@ -120,11 +120,7 @@ pub async fn run(verb: CollectionVerb, context: &Context) -> anyhow::Result<()> 
             let path = names::collection(&instance, &database.database, &name) + "/rename";
             let body = json!({"new_name": new_name, "new_database": new_database});
             let answer = connection.post(&path, &body).await?;
-            output::done(
-                &context.output,
-                &format!("collection {name} renamed to {new_name}"),
-                &answer.revision,
-            );
+            output::done(&context.output, &format!("collection {name} renamed to {new_name}"), &answer);
         }
         CollectionVerb::Drop {
             instance,
@@ -149,9 +145,8 @@ async fn drop_collection(
     let shown = connection.get(&path, &[]).await?;
     let content = content(&shown["stats"]);
     let what = format!("This drops collection {name} of database {database} with {content}. What its snapshots show stays.");
-    if let Some(answer) = confirm::change(connection, confirm, &what, deleting(&path)).await? {
-        output::done(&context.output, &dropped(&answer.result, "collection", name), &answer.revision);
-    }
+    let answer = confirm::change(connection, confirm, &what, deleting(&path)).await?;
+    output::done(&context.output, &dropped(&answer.result, "collection", name), &answer);
     Ok(())
 }
 

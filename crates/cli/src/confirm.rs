@@ -17,48 +17,47 @@ pub struct ConfirmArguments {
     yes: bool,
 }
 
-/// Makes a change, once `what` has been said and agreed to. With --dry-run nothing is changed, and a change that the cluster would refuse is
-/// an error all the same. `None`: there was nothing to do but to say so.
-pub async fn change(connection: &Connection, arguments: &ConfirmArguments, what: &str, change: Outgoing) -> anyhow::Result<Option<Answer>> {
-    if !arguments.dry_run {
-        return match agreed(arguments, what)? {
-            true => connection.anew().perform(&change).await.map(Some),
-            false => Ok(None),
-        };
-    }
+/// What a dry run says of a change that would be refused.
+const WOULD_BE_REFUSED: &str = "--dry-run: nothing was changed, and this would be refused";
+
+/// Makes a change, once `what` has been said and agreed to. With --dry-run nothing is changed: the answer is what the cluster would say, and
+/// a change that it would refuse is an error all the same.
+pub async fn change(connection: &Connection, arguments: &ConfirmArguments, what: &str, change: Outgoing) -> anyhow::Result<Answer> {
     eprintln!("{}", printable_lines(what));
-    preview(connection, change).await.map(|()| None)
+    if arguments.dry_run {
+        return preview(connection, change).await;
+    }
+    ask(arguments)?;
+    connection.anew().perform(&change).await
 }
 
-/// Says what the cluster would answer to a change; one that it would refuse is an error.
-pub async fn preview(connection: &Connection, change: Outgoing) -> anyhow::Result<()> {
+/// What the cluster would answer to a change; one that it would refuse is an error.
+pub async fn preview(connection: &Connection, change: Outgoing) -> anyhow::Result<Answer> {
     let answer = connection.anew().perform_dry(change).await;
-    let answer = answer.context("--dry-run: nothing was changed, and this would be refused")?;
-    let said = match answer.result["existed"].as_bool() {
-        Some(false) => "there is nothing to change",
-        _ => "the cluster would do this",
-    };
-    eprintln!("--dry-run: nothing was changed; {said}");
-    Ok(())
+    answer.context(WOULD_BE_REFUSED)
 }
 
-/// Whether to go on, once `what` has been said. Asks on standard error and reads the answer from standard input: no answer
-/// is no.
+/// Whether to go on, once `what` has been said; false in a dry run only.
 pub fn agreed(arguments: &ConfirmArguments, what: &str) -> anyhow::Result<bool> {
     eprintln!("{}", printable_lines(what));
     if arguments.dry_run {
         eprintln!("--dry-run: nothing was changed");
         return Ok(false);
     }
+    ask(arguments).map(|()| true)
+}
+
+/// Asks on standard error and reads the answer from standard input, unless it was given in advance. No answer is no.
+fn ask(arguments: &ConfirmArguments) -> anyhow::Result<()> {
     if arguments.yes {
-        return Ok(true);
+        return Ok(());
     }
     eprint!("Go on? [y/N] ");
     std::io::stderr().flush()?;
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer)?;
     if is_yes(&answer) {
-        return Ok(true);
+        return Ok(());
     }
     anyhow::bail!("not confirmed, so nothing was changed; answer y, or pass --yes")
 }

@@ -63,7 +63,7 @@ pub async fn run(verb: DatabaseVerb, context: &Context) -> anyhow::Result<()> {
         } => {
             let body = json!({"name": name, "properties": properties(pairs)});
             let answer = connection.post(&names::databases(&instance), &body).await?;
-            output::done(&context.output, &format!("database {name} created"), &answer.revision);
+            output::done(&context.output, &format!("database {name} created"), &answer);
         }
         DatabaseVerb::Describe { instance, name, past } => {
             let shown = connection.get(&names::database(&instance, &name), &[past.parameter()]).await?;
@@ -86,7 +86,7 @@ pub async fn run(verb: DatabaseVerb, context: &Context) -> anyhow::Result<()> {
         DatabaseVerb::Rename { instance, name, new_name } => {
             let path = names::database(&instance, &name) + "/rename";
             let answer = connection.post(&path, &json!({"new_name": new_name})).await?;
-            output::done(&context.output, &format!("database {name} renamed to {new_name}"), &answer.revision);
+            output::done(&context.output, &format!("database {name} renamed to {new_name}"), &answer);
         }
         DatabaseVerb::Drop { instance, name, confirm } => {
             let held = connection
@@ -101,9 +101,8 @@ pub async fn run(verb: DatabaseVerb, context: &Context) -> anyhow::Result<()> {
                 ),
             };
             let change = deleting(&names::database(&instance, &name));
-            if let Some(answer) = confirm::change(&connection, &confirm, &what, change).await? {
-                output::done(&context.output, &dropped(&answer.result, "database", &name), &answer.revision);
-            }
+            let answer = confirm::change(&connection, &confirm, &what, change).await?;
+            output::done(&context.output, &dropped(&answer.result, "database", &name), &answer);
         }
     }
     Ok(())

@@ -100,6 +100,8 @@ pub struct Answer {
     pub message: String,
     /// Null when the route has none.
     pub result: Json,
+    /// It is what a write would come to; nothing was changed.
+    pub was_dry_run: bool,
 }
 
 /// What the error of a write has as its context when the write may have happened.
@@ -479,6 +481,7 @@ fn verdict(reply: &Reply, dialect: Dialect) -> Try {
                 Dialect::Doris => json["result"].clone(),
                 Dialect::Api => json,
             },
+            was_dry_run: reply.was_dry_run,
         });
     }
     if reply.status == 403 {

@@ -11,10 +11,8 @@ use crate::output::{self, Sheet, list, text};
 use crate::snapshot;
 use crate::store::StoreArguments;
 use clap::{Subcommand, ValueEnum};
-use prost::Name as _;
-use quorate_model::proto_json::{render_whole, to_dynamic};
+use quorate_wire::quorate::v1::ListInstancesRequest;
 use quorate_wire::quorate::v1::metadata_client::MetadataClient;
-use quorate_wire::quorate::v1::{InstanceSummary, ListInstancesRequest};
 use serde_json::{Value as Json, json};
 use std::process::ExitCode;
 
@@ -143,7 +141,7 @@ async fn run_clone_verb(verb: InstanceVerb, context: &Context) -> anyhow::Result
                 body["obj_info"] = store;
             }
             let answer = connection.anew().post(&of(&id, "clone"), &body).await?;
-            output::done(&context.output, &format!("instance {new_id} is a clone of {id}"), &answer.revision);
+            output::done(&context.output, &format!("instance {new_id} is a clone of {id}"), &answer);
         }
         InstanceVerb::Compact {
             id,
@@ -160,7 +158,8 @@ async fn run_clone_verb(verb: InstanceVerb, context: &Context) -> anyhow::Result
             };
             let change = posting(&of(&id, "compact"), &body);
             if dry_run {
-                confirm::preview(&connection, change).await?;
+                let answer = confirm::preview(&connection, change).await?;
+                output::done(&context.output, &format!("compaction of {id}"), &answer);
                 return Ok(Ok(ExitCode::SUCCESS));
             }
             let answer = connection.perform(&change).await?;
@@ -169,17 +168,12 @@ async fn run_clone_verb(verb: InstanceVerb, context: &Context) -> anyhow::Result
         InstanceVerb::Decouple { id, confirm } => {
             let what = format!("This cuts clone {id} from its source. There is no way back.");
             let change = posting(&of(&id, "decouple"), &json!({}));
-            if let Some(answer) = confirm::change(&connection, &confirm, &what, change).await? {
-                let files = match answer.result["holds_files"].as_bool() {
-                    Some(true) => "; it goes on using files of its former source, which are kept",
-                    _ => "",
-                };
-                output::done(
-                    &context.output,
-                    &format!("instance {id} is cut from its source{files}"),
-                    &answer.revision,
-                );
-            }
+            let answer = confirm::change(&connection, &confirm, &what, change).await?;
+            let files = match answer.result["holds_files"].as_bool() {
+                Some(true) => "; it goes on using files of its former source, which are kept",
+                _ => "",
+            };
+            output::done(&context.output, &format!("instance {id} is cut from its source{files}"), &answer);
         }
         other => return Ok(Err(other)),
     }
@@ -231,7 +225,7 @@ async fn run_doris_verb(verb: InstanceVerb, context: &Context) -> anyhow::Result
                      `quorate instance list --all` shows it until then"
                 );
             }
-            output::done(&context.output, &format!("instance {id} created"), &created?.revision);
+            output::done(&context.output, &format!("instance {id} created"), &created?);
             return Ok(());
         }
         InstanceVerb::Rename { id, name } => {
@@ -250,15 +244,14 @@ async fn run_doris_verb(verb: InstanceVerb, context: &Context) -> anyhow::Result
             let shown = connection.read_query("get_instance", &[("instance_id", &id)]).await?.result;
             let contents = contents(&connection, &id).await?;
             let change = connection.writing("drop_instance", &json!({"instance_id": id}));
-            if let Some(answer) = confirm::change(&connection, &confirm, &what_goes(&id, &shown, &contents), change).await? {
-                output::done(&context.output, &format!("instance {id} dropped"), &answer.revision);
-            }
+            let answer = confirm::change(&connection, &confirm, &what_goes(&id, &shown, &contents), change).await?;
+            output::done(&context.output, &format!("instance {id} dropped"), &answer);
             return Ok(());
         }
         InstanceVerb::Clone { .. } | InstanceVerb::Compact { .. } | InstanceVerb::Decouple { .. } => return Ok(()),
     };
     let answer = connection.write(route, &body).await?;
-    output::done(&context.output, &sentence, &answer.revision);
+    output::done(&context.output, &sentence, &answer);
     Ok(())
 }
 
@@ -285,8 +278,7 @@ async fn listed(connection: &Connection, prefix: &str, include_dropped: bool) ->
             MetadataClient::new(channel).list_instances(request).await
         };
         let page = connection.native("list the instances", list).await?;
-        let shown = |instance| render_whole(&to_dynamic(&InstanceSummary::full_name(), instance));
-        instances.extend(page.instances.iter().map(shown));
+        instances.extend(page.instances.iter().map(output::whole));
         if page.next_page_token.is_empty() {
             return Ok(instances);
         }

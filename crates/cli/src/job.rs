@@ -76,9 +76,8 @@ pub async fn run(verb: JobVerb, context: &Context) -> anyhow::Result<ExitCode> {
                 _ => format!("This ends {}; what it made so far is deleted.", title(&shown)),
             };
             let change = posting(&path(&["jobs", &id.to_string(), "cancel"]), &json!({"reason": reason}));
-            if let Some(answer) = confirm::change(&connection, &confirm, &what, change).await? {
-                output::done(&context.output, &format!("job {id} cancelled"), &answer.revision);
-            }
+            let answer = confirm::change(&connection, &confirm, &what, change).await?;
+            output::done(&context.output, &format!("job {id} cancelled"), &answer);
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -77,7 +77,7 @@ pub async fn run(verb: KeyVerb, context: &Context) -> anyhow::Result<()> {
         "" => sentence,
         message => message.to_owned(),
     };
-    output::done(&context.output, &sentence, &answer.revision);
+    output::done(&context.output, &sentence, &answer);
     Ok(())
 }
 

@@ -83,17 +83,14 @@ pub async fn run(verb: MemberVerb, context: &Context) -> anyhow::Result<ExitCode
         MemberVerb::List => return Ok(ExitCode::SUCCESS),
         MemberVerb::Add { address, replace, no_wait } => add(&connection, &address, replace, no_wait).await?,
         MemberVerb::Promote { id } => promote(&connection, id).await?,
-        MemberVerb::Remove { id, force, confirm } => match remove(&connection, id, force, &confirm).await? {
-            Some(done) => done,
-            None => return Ok(ExitCode::SUCCESS),
-        },
-        MemberVerb::Replace { id, address, confirm } => match replace(&connection, id, &address, &confirm).await? {
-            Some(done) => done,
-            None => return Ok(ExitCode::SUCCESS),
-        },
+        MemberVerb::Remove { id, force, confirm } => remove(&connection, id, force, &confirm).await?,
+        MemberVerb::Replace { id, address, confirm } => replace(&connection, id, &address, &confirm).await?,
         MemberVerb::TransferLeader { to } => transfer_leader(&connection, to).await?,
     };
-    output::show(&context.output, done.data, |_| (done.sentence, Sheet::new([])));
+    match done.was_dry_run {
+        true => output::data_only(&context.output, done.data),
+        false => output::show(&context.output, done.data, |_| (done.sentence, Sheet::new([]))),
+    }
     Ok(if done.is_over { ExitCode::SUCCESS } else { ExitCode::from(NOT_YET) })
 }
 
@@ -105,6 +102,8 @@ struct Done {
     data: Json,
     /// Nothing that was waited for is still to come.
     is_over: bool,
+    /// Nothing was changed, and people have been told what would be.
+    was_dry_run: bool,
 }
 
 impl Done {
@@ -113,6 +112,14 @@ impl Done {
             sentence,
             data,
             is_over: true,
+            was_dry_run: false,
+        }
+    }
+
+    fn dry_run(data: Json) -> Done {
+        Done {
+            was_dry_run: true,
+            ..Done::over(String::new(), data)
         }
     }
 }
@@ -160,10 +167,11 @@ async fn add(connection: &Connection, address: &str, replace: bool, no_wait: boo
         true => "it votes".to_owned(),
         false => "it is a learner and becomes a voter by itself when it has caught up; see `quorate member list`".to_owned(),
     };
+    let mut data = output::whole(&added);
+    data["voter"] = json!(voter);
     Ok(Done {
-        sentence: format!("Peer {peer} at {address} {joined}: {role}."),
-        data: json!({"peer_id": peer.to_string(), "was_member": added.was_member, "voter": voter}),
         is_over: voter || no_wait,
+        ..Done::over(format!("Peer {peer} at {address} {joined}: {role}."), data)
     })
 }
 
@@ -212,7 +220,8 @@ async fn promote(connection: &Connection, peer_id: u64) -> anyhow::Result<Done> 
         true => format!("Peer {peer_id} votes already."),
         false => format!("Peer {peer_id} votes now."),
     };
-    let data = json!({"peer_id": peer_id.to_string(), "was_voter": reply.was_voter});
+    let mut data = output::whole(&reply);
+    data["peer_id"] = json!(peer_id.to_string());
     Ok(Done::over(sentence, data))
 }
 
@@ -225,7 +234,15 @@ async fn ask_removal(connection: &Connection, peer_id: u64, dry_run: bool, force
         .await
 }
 
-async fn remove(connection: &Connection, id: u64, force: bool, confirm: &ConfirmArguments) -> anyhow::Result<Option<Done>> {
+/// What a removal came to, or would come to: then nobody is removed.
+fn removal(removed: Option<u64>, reply: &wire::RemoveMemberReply) -> Json {
+    let mut data = output::whole(reply);
+    data["removed_peer_id"] = json!(removed.map(|id| id.to_string()));
+    data["voters"] = json!(reply.voters_after);
+    data
+}
+
+async fn remove(connection: &Connection, id: u64, force: bool, confirm: &ConfirmArguments) -> anyhow::Result<Done> {
     let plan = ask_removal(connection, id, true, false).await?;
     let leads = if plan.leads { " It leads: leadership moves first." } else { "" };
     let what = format!(
@@ -242,40 +259,43 @@ async fn remove(connection: &Connection, id: u64, force: bool, confirm: &Confirm
         (false, _) => confirm::agreed(confirm, &what)?,
     };
     if !agreed {
-        return Ok(None);
+        return Ok(Done::dry_run(removal(None, &plan)));
     }
     // Whoever reads the plan and answers takes none of the change's time.
-    take_out(&connection.anew(), id, force).await?;
-    let data = json!({"removed_peer_id": id.to_string(), "voters": plan.voters_after});
-    let sentence = format!("Peer {id} is removed; {} voters stay.", plan.voters_after);
-    Ok(Some(Done::over(sentence, data)))
+    let reply = take_out(&connection.anew(), id, force).await?.unwrap_or(plan);
+    let sentence = format!("Peer {id} is removed; {} voters stay.", reply.voters_after);
+    Ok(Done::over(sentence, removal(Some(id), &reply)))
 }
 
-async fn take_out(connection: &Connection, id: u64, force: bool) -> anyhow::Result<()> {
+/// `None`: it was done by a try whose answer was lost.
+async fn take_out(connection: &Connection, id: u64, force: bool) -> anyhow::Result<Option<wire::RemoveMemberReply>> {
     match ask_removal(connection, id, false, force).await {
-        Ok(_) => Ok(()),
-        // A try whose answer was lost has done it.
-        Err(refusal) if refusal.in_doubt && refusal.code == Some(ErrorCode::NotFound) => Ok(()),
+        Ok(reply) => Ok(Some(reply)),
+        Err(refusal) if refusal.in_doubt && refusal.code == Some(ErrorCode::NotFound) => Ok(None),
         Err(refusal) => Err(refusal.into()),
     }
 }
 
-async fn replace(connection: &Connection, id: u64, address: &str, confirm: &ConfirmArguments) -> anyhow::Result<Option<Done>> {
+async fn replace(connection: &Connection, id: u64, address: &str, confirm: &ConfirmArguments) -> anyhow::Result<Done> {
     let before = status(connection).await?;
     let Some(old) = before.peers.iter().find(|member| member.peer_id == id) else {
         // The leader takes out who has the newcomer's own address as soon as that votes. Later peers have higher ids.
         let is_newcomer = |member: &&wire::PeerStatus| member.voter && member.peer_id > id && member.peer_address == address;
-        return match before.peers.iter().find(is_newcomer) {
-            Some(new) => Ok(Some(replaced(id, new.peer_id, address))),
-            None => bail!("peer {id} is not a member, so there is nothing to replace; see `quorate member list`"),
+        let Some(new) = before.peers.iter().find(is_newcomer) else {
+            bail!("peer {id} is not a member, so there is nothing to replace; see `quorate member list`");
         };
+        let added = wire::AddMemberReply {
+            peer_id: new.peer_id,
+            was_member: true,
+        };
+        return Ok(replaced(id, &added, address));
     };
     let what = format!(
         "This adds the peer at {address} as a learner, waits until it has caught up and votes, and then removes peer {id} at {}.",
         old.peer_address
     );
     if !confirm::agreed(confirm, &what)? {
-        return Ok(None);
+        return Ok(Done::dry_run(replacement(None, &wire::AddMemberReply::default())));
     }
     // Whoever reads the plan and answers takes none of the change's time.
     let (added, voter) = join(&connection.anew(), address, old.peer_address == address, true).await?;
@@ -288,23 +308,29 @@ async fn replace(connection: &Connection, id: u64, address: &str, confirm: &Conf
             "Peer {new} at {address} has joined and does not vote yet, and peer {id} stays; call this again to go on, or with a longer \
              --timeout."
         );
-        return Ok(Some(Done {
-            sentence,
-            data: json!({"removed_peer_id": null, "peer_id": new.to_string()}),
+        return Ok(Done {
             is_over: false,
-        }));
+            ..Done::over(sentence, replacement(None, &added))
+        });
     }
     // Who takes the place of its own address has taken the old member out already.
     let connection = connection.anew();
     if progress(&connection, id).await?.is_some() {
         take_out(&connection, id, false).await?;
     }
-    Ok(Some(replaced(id, new, address)))
+    Ok(replaced(id, &added, address))
 }
 
-fn replaced(id: u64, new: u64, address: &str) -> Done {
-    let data = json!({"removed_peer_id": id.to_string(), "peer_id": new.to_string()});
-    Done::over(format!("Peer {new} at {address} has taken the place of peer {id}."), data)
+fn replaced(id: u64, added: &wire::AddMemberReply, address: &str) -> Done {
+    let sentence = format!("Peer {} at {address} has taken the place of peer {id}.", added.peer_id);
+    Done::over(sentence, replacement(Some(id), added))
+}
+
+/// Who was removed for a new peer, if that is done.
+fn replacement(removed: Option<u64>, added: &wire::AddMemberReply) -> Json {
+    let mut data = output::whole(added);
+    data["removed_peer_id"] = json!(removed.map(|id| id.to_string()));
+    data
 }
 
 async fn transfer_leader(connection: &Connection, to: Option<u64>) -> anyhow::Result<Done> {
@@ -320,18 +346,21 @@ async fn transfer_leader(connection: &Connection, to: Option<u64>) -> anyhow::Re
             reply.leader_id
         );
     }
-    let data = json!({"leader_id": reply.leader_id.to_string()});
-    Ok(Done::over(format!("Peer {} leads now.", reply.leader_id), data))
+    let sentence = format!("Peer {} leads now.", reply.leader_id);
+    Ok(Done::over(sentence, output::whole(&reply)))
 }
 
-/// The members as JSON; the sheet is made from it.
+/// The status with what it says of each member in words; the sheet is made from it.
 fn members(status: &wire::StatusReply) -> Json {
     let end = status.peers.iter().map(|peer| peer.last_log_index).max().unwrap_or(0);
     let members: Vec<Json> = status.peers.iter().map(|peer| member(status, peer, end)).collect();
-    json!({
-        "cluster_id": status.cluster_id, "leader_id": status.leader_id.to_string(), "seen_by": status.peer_id.to_string(),
-        "members": members
-    })
+    let mut data = output::whole(status);
+    if let Some(fields) = data.as_object_mut() {
+        fields.remove("peers");
+    }
+    data["seen_by"] = json!(status.peer_id.to_string());
+    data["members"] = json!(members);
+    data
 }
 
 fn member(status: &wire::StatusReply, peer: &wire::PeerStatus, end: u64) -> Json {
@@ -349,10 +378,13 @@ fn member(status: &wire::StatusReply, peer: &wire::PeerStatus, end: u64) -> Json
         _ => "ok",
     };
     let lag = peer.reachable.then(|| end.saturating_sub(peer.applied_index).to_string());
-    json!({
-        "peer_id": peer.peer_id.to_string(), "role": role, "peer_address": peer.peer_address, "public_address": peer.public_address,
-        "lag_entries": lag, "health": health, "last_contact_ms": peer.last_contact_ms.map(|ms| ms.to_string()), "version": peer.version
-    })
+    let mut data = output::whole(peer);
+    data["role"] = json!(role);
+    data["lag_entries"] = json!(lag);
+    data["health"] = json!(health);
+    // Null where there was none.
+    data["last_contact_ms"] = json!(peer.last_contact_ms.map(|ms| ms.to_string()));
+    data
 }
 
 fn sheet(data: &Json) -> (String, Sheet) {
@@ -417,6 +449,10 @@ mod tests {
         Typed::parse_from(["member", "--yes"]).confirm
     }
 
+    fn dry_run() -> ConfirmArguments {
+        Typed::parse_from(["member", "--dry-run"]).confirm
+    }
+
     fn joined() -> Said {
         Said::message(&wire::AddMemberReply {
             peer_id: 4,
@@ -476,7 +512,7 @@ mod tests {
     async fn a_member_stays_while_the_one_in_its_place_does_not_vote() {
         let peer = FakePeer::start([members(false), joined(), members(false)]).await;
         let done = replace(&connection(&[&peer.address], SHORT), 2, "d:5001", &yes()).await;
-        let done = done.expect("it has joined").expect("it was agreed to");
+        let done = done.expect("it has joined");
         assert!(!done.is_over && done.sentence.contains("peer 2 stays"), "{}", done.sentence);
         assert_eq!(done.data["removed_peer_id"], Json::Null);
         assert!(!peer.calls().iter().any(|call| call.ends_with("/RemoveMember")));
@@ -489,7 +525,7 @@ mod tests {
             replace(&connection(&[&peer.address], LONG), id, "b:5001", &yes()).await
         };
         let done = again((4, "b:5001", true), 2).await;
-        let done = done.expect("it votes").expect("there is nothing to agree to");
+        let done = done.expect("it votes");
         assert!(done.is_over);
         assert_eq!(done.sentence, "Peer 4 at b:5001 has taken the place of peer 2.");
         assert_eq!(done.data["removed_peer_id"], "2");
@@ -510,7 +546,7 @@ mod tests {
         let mut connection = connection(&[&peer.address], LONG);
         connection.deadline = Instant::now() + NEARLY_OVER;
         let done = remove(&connection, 2, false, &yes()).await;
-        assert!(done.expect("there is time left").expect("it was agreed to").is_over);
+        assert!(done.expect("there is time left").is_over);
     }
 
     #[tokio::test]
@@ -523,6 +559,58 @@ mod tests {
         let mut connection = connection(&[&peer.address], LONG);
         connection.deadline = Instant::now() + NEARLY_OVER;
         let done = replace(&connection, 2, "d:5001", &yes()).await;
-        assert!(done.expect("there is time left").expect("it was agreed to").is_over);
+        assert!(done.expect("there is time left").is_over);
+    }
+
+    #[tokio::test]
+    async fn a_dry_run_of_a_removal_tells_programs_what_the_leader_said() {
+        let plan = wire::RemoveMemberReply {
+            explanation: "of 3 voters, 2 would stay".to_owned(),
+            is_voter: true,
+            voters_after: 2,
+            answering_after: 2,
+            quorum_after: 2,
+            ..Default::default()
+        };
+        let peer = FakePeer::start([Said::message(&plan)]).await;
+        let done = remove(&connection(&[&peer.address], LONG), 2, false, &dry_run()).await;
+        let done = done.expect("it would be removed");
+        assert!(done.was_dry_run && done.is_over);
+        let expected = json!({
+            "explanation": "of 3 voters, 2 would stay", "loses_quorum": false, "is_voter": true, "leads": false, "voters_after": 2,
+            "answering_after": 2, "quorum_after": 2, "removed_peer_id": null, "voters": 2
+        });
+        assert_eq!(done.data, expected);
+        assert_eq!(peer.calls().len(), 1, "it was not asked to remove anybody");
+    }
+
+    #[test]
+    fn a_member_is_listed_with_all_that_is_known_of_it() {
+        let peer = wire::PeerStatus {
+            peer_id: 2,
+            voter: true,
+            reachable: true,
+            last_log_index: 9,
+            applied_index: 7,
+            disk_free_bytes: 5,
+            ..Default::default()
+        };
+        let status = wire::StatusReply {
+            cluster_id: "c".to_owned(),
+            peer_id: 1,
+            leader_id: 2,
+            term: 4,
+            peers: vec![peer],
+            ..Default::default()
+        };
+        let data = super::members(&status);
+        assert_eq!(
+            (&data["term"], &data["seen_by"], &data["findings"]),
+            (&json!("4"), &json!("1"), &json!([]))
+        );
+        assert!(data.get("peers").is_none(), "they are the members: {data}");
+        let member = &data["members"][0];
+        assert_eq!((&member["role"], &member["lag_entries"]), (&json!("leader"), &json!("2")));
+        assert_eq!((&member["disk_free_bytes"], &member["last_contact_ms"]), (&json!("5"), &Json::Null));
     }
 }

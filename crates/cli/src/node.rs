@@ -114,7 +114,7 @@ pub async fn run(verb: NodeVerb, context: &Context) -> anyhow::Result<()> {
     });
     let body = json!({"instance_id": instance, "cluster": given});
     let (answer, word) = match confirm {
-        None => (Some(connection.write("add_node", &body).await?), "added"),
+        None => (connection.write("add_node", &body).await?, "added"),
         Some(confirm) => {
             let what = format!(
                 "This removes node {} at {}:{} from cluster {cluster_id} of instance {instance}, which has {} nodes.",
@@ -127,9 +127,7 @@ pub async fn run(verb: NodeVerb, context: &Context) -> anyhow::Result<()> {
             (confirm::change(&connection, &confirm, &what, change).await?, "dropped")
         }
     };
-    if let Some(answer) = answer {
-        output::done(&context.output, &format!("node {} {word}", node.node_id), &answer.revision);
-    }
+    output::done(&context.output, &format!("node {} {word}", node.node_id), &answer);
     Ok(())
 }
 

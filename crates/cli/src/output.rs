@@ -1,9 +1,11 @@
 //! What a command prints: data to standard output, in the form the caller chose; everything else to standard error.
 
+use crate::doris::Answer;
 use crate::yaml;
 use clap::{Args, ValueEnum};
 use comfy_table::{Table, presets};
-use serde_json::Value as Json;
+use quorate_model::proto_json::{render_whole, to_dynamic};
+use serde_json::{Map, Value as Json};
 
 /// What stands for a secret unless secrets were asked for.
 const HIDDEN: &str = "(hidden)";
@@ -76,15 +78,43 @@ pub fn show(arguments: &OutputArguments, mut data: Json, table: impl FnOnce(&Jso
     crate::print(&text);
 }
 
-/// Says what a change did.
-pub fn done(arguments: &OutputArguments, sentence: &str, revision: &str) {
-    let data = serde_json::json!({"result": sentence, "revision": revision});
-    let text = match arguments.output {
-        Form::Json => format!("{data:#}\n"),
-        Form::Yaml => yaml::render(&data),
-        Form::Table => format!("{} (revision {revision})\n", printable(sentence)),
+/// Says what a change did, or of a dry run what it would come to.
+pub fn done(arguments: &OutputArguments, sentence: &str, answer: &Answer) {
+    if answer.was_dry_run {
+        let would = match answer.result["existed"].as_bool() {
+            Some(false) => "nothing was changed; there is nothing to change",
+            _ => "nothing was changed; the cluster would do this",
+        };
+        eprintln!("--dry-run: {would}");
+        return data_only(arguments, said(answer, would));
+    }
+    let told = format!("{} (revision {})", printable(sentence), answer.revision);
+    show(arguments, said(answer, sentence), |_| (told, Sheet::new([])));
+}
+
+/// Prints data of which people have been told already: in a table there is nothing more to say.
+pub fn data_only(arguments: &OutputArguments, data: Json) {
+    if arguments.output != Form::Table {
+        show(arguments, data, |_| (String::new(), Sheet::new([])));
+    }
+}
+
+/// The server's whole reply, with what became of the call beside it. Doris's routes answer a write with no more than that.
+fn said(answer: &Answer, sentence: &str) -> Json {
+    let mut data = match &answer.result {
+        Json::Object(members) => Json::Object(members.clone()),
+        _ => Json::Object(Map::new()),
     };
-    crate::print(&text);
+    data["result"] = sentence.into();
+    if data["revision"].is_null() {
+        data["revision"] = answer.revision.as_str().into();
+    }
+    data
+}
+
+/// A native reply with all its fields, as the API shows it.
+pub fn whole<M: prost::Name>(message: &M) -> Json {
+    render_whole(&to_dynamic(&M::full_name(), message))
 }
 
 /// In Doris's messages every field named `sk` is a secret and nothing else is.
@@ -145,6 +175,33 @@ mod tests {
         hide_secrets(&mut data);
         let expected = json!({"sk": HIDDEN, "ak": "a", "list": [{"obj_info": {"sk": HIDDEN}}], "empty": {"sk": ""}, "task": "sk"});
         assert_eq!(data, expected);
+    }
+
+    fn answered(result: Json, was_dry_run: bool) -> Answer {
+        Answer {
+            revision: "7".to_owned(),
+            message: String::new(),
+            result,
+            was_dry_run,
+        }
+    }
+
+    #[test]
+    fn programs_get_the_whole_reply_and_what_became_of_the_call() {
+        let job = answered(json!({"job_id": "5", "state": "JOB_CANCELLED"}), false);
+        let expected = json!({"job_id": "5", "state": "JOB_CANCELLED", "result": "job 5 cancelled", "revision": "7"});
+        assert_eq!(said(&job, "job 5 cancelled"), expected);
+        let changed = answered(json!({"name": "d", "revision": "6"}), true);
+        let expected = json!({"name": "d", "revision": "6", "result": "nothing was changed"});
+        assert_eq!(said(&changed, "nothing was changed"), expected);
+        let bare = said(&answered(Json::Null, false), "instance i created");
+        assert_eq!(bare, json!({"result": "instance i created", "revision": "7"}));
+    }
+
+    #[test]
+    fn a_native_reply_has_its_zeros_too() {
+        let reply = quorate_wire::quorate::v1::AddMemberReply::default();
+        assert_eq!(whole(&reply), json!({"peer_id": "0", "was_member": false}));
     }
 
     #[test]

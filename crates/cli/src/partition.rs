@@ -78,7 +78,7 @@ impl Which {
 
 pub async fn run(verb: PartitionVerb, context: &Context) -> anyhow::Result<()> {
     let connection = context.open_with_token_if_any()?;
-    let done = |sentence: String, answer: &Answer| output::done(&context.output, &sentence, &answer.revision);
+    let done = |sentence: String, answer: &Answer| output::done(&context.output, &sentence, answer);
     match verb {
         PartitionVerb::Create { which } => {
             let answer = connection.post(&which.of.path(), &json!({"name": which.name})).await?;
@@ -113,9 +113,8 @@ pub async fn run(verb: PartitionVerb, context: &Context) -> anyhow::Result<()> {
                 "This drops partition {} of collection {} with all its segments. What snapshots show stays.",
                 which.name, which.of.collection
             );
-            if let Some(answer) = confirm::change(&connection, &confirm, &what, deleting(&which.path())).await? {
-                done(dropped(&answer.result, "partition", &which.name), &answer);
-            }
+            let answer = confirm::change(&connection, &confirm, &what, deleting(&which.path())).await?;
+            done(dropped(&answer.result, "partition", &which.name), &answer);
         }
     }
     Ok(())

@@ -5,7 +5,7 @@ use crate::output::{self, OutputArguments, Sheet};
 use anyhow::Context;
 use clap::Args;
 use quorate_server::recover::{RecoveryPlan, Survivor};
-use serde_json::json;
+use serde_json::{Value as Json, json};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -52,6 +52,17 @@ fn describe(plan: &RecoveryPlan) -> String {
     )
 }
 
+/// Who recovers, and who and what is given up; the new cluster's id once there is one.
+fn data(plan: &RecoveryPlan, is_made: bool) -> Json {
+    let member = |peer: String, address: &str| json!({"peer_id": peer, "peer_address": address});
+    let lost = plan.lost.iter().map(|lost| member(lost.peer.to_string(), &lost.peer_address));
+    json!({
+        "cluster_id": is_made.then(|| plan.cluster.to_string()), "parent_cluster_id": plan.parent.to_string(),
+        "peer_id": plan.peer.to_string(), "lost": lost.collect::<Vec<_>>(), "last_index": plan.last_index.to_string(),
+        "committed_index": plan.committed_index.to_string(), "resumed": plan.resumed
+    })
+}
+
 pub fn run(arguments: RecoverArguments) -> anyhow::Result<ExitCode> {
     let survivor = Survivor::open(&arguments.data_dir).context("the recovery was not begun, and nothing was changed")?;
     let agreed = confirm::agreed_to_phrase(
@@ -61,18 +72,16 @@ pub fn run(arguments: RecoverArguments) -> anyhow::Result<ExitCode> {
         "I lost the majority",
     )?;
     if !agreed {
+        output::data_only(&arguments.output, data(survivor.plan(), false));
         return Ok(ExitCode::SUCCESS);
     }
     let plan = survivor
         .recover()
         .context("the recovery was interrupted; run the same command again")?;
-    let data = json!({
-        "cluster_id": plan.cluster.to_string(), "parent_cluster_id": plan.parent.to_string(), "peer_id": plan.peer.to_string()
-    });
     let sentence = format!(
         "Peer {} is the only member of cluster {}. Start it as before; then start further peers, empty, with `quorate serve --join`.",
         plan.peer, plan.cluster
     );
-    output::show(&arguments.output, data, |_| (sentence, Sheet::new([])));
+    output::show(&arguments.output, data(&plan, true), |_| (sentence, Sheet::new([])));
     Ok(ExitCode::SUCCESS)
 }

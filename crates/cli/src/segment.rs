@@ -112,15 +112,14 @@ pub async fn run(verb: SegmentVerb, context: &Context) -> anyhow::Result<()> {
             let count = counted(asked, "segment");
             let what = format!("This drops {count} of collection {}.", place.collection);
             let change = posting(&place.segments(&["drop"]), &json!({"segment_ids": segment_ids}));
-            if let Some(answer) = confirm::change(&connection, &confirm, &what, change).await? {
-                let dropped = number(&answer.result, "dropped");
-                let absent = match asked - dropped.min(asked) {
-                    0 => String::new(),
-                    absent => format!("; {absent} of those named are not in partition {}", place.partition_or_default()),
-                };
-                let sentence = format!("{} dropped{absent}", counted(dropped, "segment"));
-                output::done(&context.output, &sentence, &answer.revision);
-            }
+            let answer = confirm::change(&connection, &confirm, &what, change).await?;
+            let dropped = number(&answer.result, "dropped");
+            let absent = match asked - dropped.min(asked) {
+                0 => String::new(),
+                absent => format!("; {absent} of those named are not in partition {}", place.partition_or_default()),
+            };
+            let sentence = format!("{} dropped{absent}", counted(dropped, "segment"));
+            output::done(&context.output, &sentence, &answer);
         }
     }
     Ok(())

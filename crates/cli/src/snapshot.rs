@@ -159,7 +159,7 @@ pub async fn run(verb: SnapshotVerb, context: &Context) -> anyhow::Result<ExitCo
                 Some(true) => format!("pin {pin_id} taken away"),
                 _ => format!("there was no pin {pin_id}"),
             };
-            output::done(&context.output, &sentence, &answer.revision);
+            output::done(&context.output, &sentence, &answer);
         }
         SnapshotVerb::Restore(arguments) => return restore(arguments, &connection, context).await,
     }
@@ -203,10 +203,9 @@ async fn drop_snapshot(
     );
     let id = text(&shown, "snapshot_id");
     let change = deleting(&path(&["instances", instance, "snapshots", &id]));
-    if let Some(answer) = confirm::change(connection, confirm, &what, change).await? {
-        let sentence = crate::database::dropped(&answer.result, "snapshot", &id);
-        output::done(&context.output, &sentence, &answer.revision);
-    }
+    let answer = confirm::change(connection, confirm, &what, change).await?;
+    let sentence = crate::database::dropped(&answer.result, "snapshot", &id);
+    output::done(&context.output, &sentence, &answer);
     Ok(())
 }
 

@@ -137,9 +137,8 @@ pub async fn run(verb: VaultVerb, context: &Context) -> anyhow::Result<()> {
             ("alter_s3_vault", instance, vault, false, format!("vault {name} altered"))
         }
         VaultVerb::Drop { instance, name, confirm } => {
-            if let Some(answer) = drop_vault(&connection, &instance, &name, &confirm).await? {
-                output::done(&context.output, &format!("vault {name} dropped"), &answer.revision);
-            }
+            let answer = drop_vault(&connection, &instance, &name, &confirm).await?;
+            output::done(&context.output, &format!("vault {name} dropped"), &answer);
             return Ok(());
         }
     };
@@ -148,7 +147,7 @@ pub async fn run(verb: VaultVerb, context: &Context) -> anyhow::Result<()> {
         body["set_as_default_storage_vault"] = json!(true);
     }
     let answer = connection.write(route, &body).await?;
-    output::done(&context.output, &sentence, &answer.revision);
+    output::done(&context.output, &sentence, &answer);
     Ok(())
 }
 
@@ -165,7 +164,7 @@ fn altered(name: &str, rename: Option<String>, access: &AccessArguments) -> anyh
 }
 
 /// Drops a vault when that was agreed to; an S3 vault is sent to its own route, which says why it stays.
-async fn drop_vault(connection: &Connection, instance: &str, name: &str, confirm: &ConfirmArguments) -> anyhow::Result<Option<Answer>> {
+async fn drop_vault(connection: &Connection, instance: &str, name: &str, confirm: &ConfirmArguments) -> anyhow::Result<Answer> {
     let stores = read(connection, instance).await?;
     let vault = find(&stores, instance, name)?;
     let what = what_goes(instance, &vault, &stores);
