@@ -381,6 +381,8 @@ fn commands_go_on_when_the_leader_is_killed() {
     dev.ok(&["instance", "set-status", "i", "overdue", "--timeout", "30"]);
     assert_eq!(dev.json(&["instance", "show", "i"])["status"], "OVERDUE");
     dev.ok(&["session", "close", &session]);
+    let closed = dev.refused(&["session", "close", &session]);
+    assert!(closed.contains(&format!("session {session} was not found")), "{closed}");
     let again = dev.refused(&["instance", "create", "j"]);
     assert!(again.contains("already existed"), "one of two tries of a write, not both: {again}");
     let deadline = Instant::now() + PATIENCE;

@@ -346,6 +346,30 @@ async fn wrong_input_is_refused_with_a_clear_error_and_changes_nothing() {
             &["--dry-run: nothing was changed", "collection"],
         ),
         (&["instance", "clone", INSTANCE, "copy", "--snapshot", unknown], &["snapshot"]),
+        (&["database", "drop", INSTANCE, "none", "--yes"], &["none", "not_found"]),
+        (&["collection", "drop", INSTANCE, "none", "--yes"], &["none", "not_found"]),
+        (
+            &["partition", "drop", INSTANCE, "logs", "none", "--yes"],
+            &["partition none of collection logs was not found (not_found)"],
+        ),
+        (
+            &["partition", "drop", INSTANCE, "logs", "none", "--dry-run"],
+            &["--dry-run: nothing was changed", "partition none of collection logs was not found"],
+        ),
+        (
+            &["segment", "drop", INSTANCE, "999999", "999998", "--collection", "logs", "--yes"],
+            &["segments 999999, 999998 were not found in partition _default of collection logs"],
+        ),
+        (
+            &["segment", "drop", INSTANCE, "999999", "--collection", "logs", "--dry-run"],
+            &["--dry-run: nothing was changed", "segment 999999 was not found"],
+        ),
+        (&["snapshot", "drop", INSTANCE, "none", "--yes"], &["has no snapshot none"]),
+        (
+            &["snapshot", "unpin", INSTANCE, "999999"],
+            &["pin 999999 was not found (not_found)"],
+        ),
+        (&["session", "close", "999999"], &["session 999999 was not found (not_found)"]),
     ];
     let before = state_of(&archive).await;
     for (arguments, parts) in table {
@@ -354,6 +378,8 @@ async fn wrong_input_is_refused_with_a_clear_error_and_changes_nothing() {
     assert_eq!(state_of(&archive).await, before);
 
     dry_runs_change_nothing(&archive, &before).await;
+    what_is_there_is_dropped_though_another_is_not(&archive).await;
+    let before = state_of(&archive).await;
     phase("a vault whose directory is gone, or is another one, is not restored into");
     let marker = archive.vault.path().join(".quorate-vault");
     let hidden = archive.vault.path().join("hidden");
@@ -388,6 +414,26 @@ async fn dry_runs_change_nothing(archive: &Archive, before: &[Json]) {
     let dropped = archive.json(&["collection", "drop", INSTANCE, "logs", "--dry-run"]).await;
     assert_eq!(dropped["existed"], true, "the whole reply is there: {dropped}");
     assert_eq!(state_of(archive).await, before);
+}
+
+async fn what_is_there_is_dropped_though_another_is_not(archive: &Archive) {
+    phase("of two segments, one of which is not there, the other is dropped, and the exit code tells");
+    let listed = archive.json(&["segment", "list", INSTANCE, "--collection", "logs"]).await;
+    let id = listed[0]["segment_id"].as_str().expect("an id").to_owned();
+    let both = ["segment", "drop", INSTANCE, &id, "999999", "--collection", "logs"];
+    for (flag, result) in [("--dry-run", "the cluster would do this"), ("--yes", "1 segment dropped")] {
+        let arguments = [&both[..], &[flag, "-o", "json"]].concat();
+        let said = tokio::task::block_in_place(|| cli::run(&archive.cluster, &arguments, ""));
+        let named = format!("1 of segments {id}, 999999 was not found");
+        assert!(!said.success && said.err.contains(&named), "{said:?}");
+        let told: Json = serde_json::from_str(&said.out).expect("JSON");
+        assert!(
+            told["dropped"] == 1 && told["result"].as_str().is_some_and(|text| text.ends_with(result)),
+            "{told}"
+        );
+    }
+    let left = archive.json(&["segment", "list", INSTANCE, "--collection", "logs"]).await;
+    assert_eq!(left.as_array().map(Vec::len), listed.as_array().map(|listed| listed.len() - 1));
 }
 
 /// What could have changed: collections, snapshots and restores.

@@ -4,7 +4,7 @@ use crate::amounts::{bytes, counted, distance, number};
 use crate::api::deleting;
 use crate::confirm::{self, ConfirmArguments};
 use crate::context::Context;
-use crate::database::{dropped, properties};
+use crate::database::properties;
 use crate::doris::Connection;
 use crate::names::{self, DatabaseArguments, PastArguments, key_and_value};
 use crate::output::{self, Sheet, text};
@@ -146,7 +146,8 @@ async fn drop_collection(
     let content = content(&shown["stats"]);
     let what = format!("This drops collection {name} of database {database} with {content}. What its snapshots show stays.");
     let answer = confirm::change(connection, confirm, &what, deleting(&path)).await?;
-    output::done(&context.output, &dropped(&answer.result, "collection", name), &answer);
+    confirm::found(&answer, &format!("collection {name} of database {database}"))?;
+    output::done(&context.output, &format!("collection {name} dropped"), &answer);
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! Asking before something is removed. With --dry-run the cluster is asked instead: it checks the change as if it were made, and
 //! changes nothing.
 
-use crate::doris::{Answer, Connection, Outgoing};
+use crate::doris::{Answer, Connection, Outgoing, not_found};
 use crate::output::printable_lines;
 use anyhow::Context as _;
 use clap::Args;
@@ -35,6 +35,25 @@ pub async fn change(connection: &Connection, arguments: &ConfirmArguments, what:
 pub async fn preview(connection: &Connection, change: Outgoing) -> anyhow::Result<Answer> {
     let answer = connection.anew().perform_dry(change).await;
     answer.context(WOULD_BE_REFUSED)
+}
+
+/// An error unless the cluster found the object that was to be dropped. A try that is repeated gets the first one's answer, so this is
+/// never said of what an earlier try of the same command has dropped.
+pub fn found(answer: &Answer, object: &str) -> anyhow::Result<()> {
+    match answer.result["existed"].as_bool() {
+        Some(false) => Err(missing(answer, &format!("{object} was not found"))),
+        _ => Ok(()),
+    }
+}
+
+/// The error about what is not there, in words that fit a dry run too.
+pub fn missing(answer: &Answer, message: &str) -> anyhow::Error {
+    let error = not_found(message);
+    if answer.was_dry_run {
+        error.context(WOULD_BE_REFUSED)
+    } else {
+        error
+    }
 }
 
 /// Whether to go on, once `what` has been said; false in a dry run only.
@@ -94,6 +113,37 @@ fn is_yes(answer: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::{Value as Json, json};
+
+    fn answered(result: Json, was_dry_run: bool) -> Answer {
+        Answer {
+            revision: "7".to_owned(),
+            message: String::new(),
+            result,
+            was_dry_run,
+        }
+    }
+
+    #[test]
+    fn what_was_not_there_is_an_error_that_names_it() {
+        let refused = |result, was_dry_run| {
+            let found = found(&answered(result, was_dry_run), "partition p of collection c");
+            found.err().map(|error| format!("{error:#}"))
+        };
+        for result in [json!({"existed": true}), json!({"holds_files": false}), Json::Null] {
+            assert_eq!(refused(result, false), None);
+        }
+        let told = refused(json!({"existed": false}), false).expect("it is an error");
+        assert!(
+            told.starts_with("partition p of collection c was not found (not_found); "),
+            "{told}"
+        );
+        let told = refused(json!({"existed": false}), true).expect("it is one in a dry run, too");
+        assert!(
+            told.starts_with("--dry-run: nothing was changed") && told.contains("partition p"),
+            "{told}"
+        );
+    }
 
     #[test]
     fn only_a_yes_is_a_yes() {

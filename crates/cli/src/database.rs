@@ -102,18 +102,11 @@ pub async fn run(verb: DatabaseVerb, context: &Context) -> anyhow::Result<()> {
             };
             let change = deleting(&names::database(&instance, &name));
             let answer = confirm::change(&connection, &confirm, &what, change).await?;
-            output::done(&context.output, &dropped(&answer.result, "database", &name), &answer);
+            confirm::found(&answer, &format!("database {name}"))?;
+            output::done(&context.output, &format!("database {name} dropped"), &answer);
         }
     }
     Ok(())
-}
-
-/// What a drop came to: dropping what is not there is no error, and is said.
-pub fn dropped(reply: &Json, what: &str, name: &str) -> String {
-    match reply["existed"].as_bool() {
-        Some(false) => format!("there was no {what} {name}"),
-        _ => format!("{what} {name} dropped"),
-    }
 }
 
 fn sheet(databases: &[Json]) -> Sheet {

@@ -16,6 +16,7 @@ use quorate_model::error::{ERROR_TABLE, ErrorRow, Outcome, RetryClass};
 use quorate_wire::quorate::v1::metadata_client::MetadataClient;
 use quorate_wire::quorate::v1::{CloseSessionRequest, OpenSessionRequest};
 use serde_json::Value as Json;
+use std::cell::Cell;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -320,6 +321,30 @@ impl Connection {
         self.native("close the session", close).await.map(|_| ())
     }
 
+    /// Closes a session for who opened it, and says whether it was open. That is asked as a write of the session itself: one that is not open
+    /// executes nothing. If an earlier try may have got through, it is what has closed it.
+    pub async fn end_session(&self, session_id: u64) -> anyhow::Result<bool> {
+        let in_doubt = Cell::new(false);
+        let close = async |channel: Channel| {
+            let mut request = self.native_request(CloseSessionRequest { session_id })?;
+            request.metadata_mut().insert("quorate-session", session_id.into());
+            // No write of the owner's has this number.
+            request.metadata_mut().insert("quorate-request", u64::MAX.into());
+            let may_have_happened = in_doubt.replace(true);
+            let status = match MetadataClient::new(channel).close_session(request).await {
+                Ok(_) => return Ok(tonic::Response::new(true)),
+                Err(status) => status,
+            };
+            match row_of(&status) {
+                Some(row) if row.code == ErrorCode::SessionExpired => return Ok(tonic::Response::new(may_have_happened)),
+                Some(row) if row.outcome == Outcome::NotApplied => in_doubt.set(may_have_happened),
+                _ => {}
+            }
+            Err(status)
+        };
+        self.native("close the session", close).await
+    }
+
     pub(crate) fn native_request<T>(&self, message: T) -> Result<tonic::Request<T>, tonic::Status> {
         let mut request = tonic::Request::new(message);
         if !self.token.is_empty() {
@@ -525,6 +550,11 @@ fn advised(message: &str, row: &ErrorRow) -> anyhow::Error {
         true => anyhow!("{message} ({})", row.name),
         false => anyhow!("{message} ({}); {}", row.name, row.advice),
     }
+}
+
+/// Says of something that it is not there, as the cluster does.
+pub fn not_found(message: &str) -> anyhow::Error {
+    advised(message, ErrorCode::NotFound.row())
 }
 
 /// A peer's message without what to do, which is said once for all peers.

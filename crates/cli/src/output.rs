@@ -81,10 +81,7 @@ pub fn show(arguments: &OutputArguments, mut data: Json, table: impl FnOnce(&Jso
 /// Says what a change did, or of a dry run what it would come to.
 pub fn done(arguments: &OutputArguments, sentence: &str, answer: &Answer) {
     if answer.was_dry_run {
-        let would = match answer.result["existed"].as_bool() {
-            Some(false) => "nothing was changed; there is nothing to change",
-            _ => "nothing was changed; the cluster would do this",
-        };
+        let would = "nothing was changed; the cluster would do this";
         eprintln!("--dry-run: {would}");
         return data_only(arguments, said(answer, would));
     }

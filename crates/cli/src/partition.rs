@@ -4,7 +4,6 @@ use crate::amounts::{counted, distance, number};
 use crate::api::deleting;
 use crate::confirm::{self, ConfirmArguments};
 use crate::context::Context;
-use crate::database::dropped;
 use crate::doris::Answer;
 use crate::names::{self, DatabaseArguments, PastArguments};
 use crate::output::{self, Sheet, text};
@@ -114,7 +113,8 @@ pub async fn run(verb: PartitionVerb, context: &Context) -> anyhow::Result<()> {
                 which.name, which.of.collection
             );
             let answer = confirm::change(&connection, &confirm, &what, deleting(&which.path())).await?;
-            done(dropped(&answer.result, "partition", &which.name), &answer);
+            confirm::found(&answer, &format!("partition {} of collection {}", which.name, which.of.collection))?;
+            done(format!("partition {} dropped", which.name), &answer);
         }
     }
     Ok(())

@@ -4,7 +4,7 @@ use crate::amounts::{bytes, counted, distance, number};
 use crate::api::{path, posting};
 use crate::confirm::{self, ConfirmArguments};
 use crate::context::Context;
-use crate::doris::Connection;
+use crate::doris::{Connection, not_found};
 use crate::import::{self, ImportArguments};
 use crate::names::{DatabaseArguments, PastArguments};
 use crate::output::{self, Sheet, list, text};
@@ -108,21 +108,37 @@ pub async fn run(verb: SegmentVerb, context: &Context) -> anyhow::Result<()> {
             segment_ids,
             confirm,
         } => {
-            let asked = segment_ids.len() as u64;
-            let count = counted(asked, "segment");
+            let count = counted(segment_ids.len() as u64, "segment");
             let what = format!("This drops {count} of collection {}.", place.collection);
             let change = posting(&place.segments(&["drop"]), &json!({"segment_ids": segment_ids}));
             let answer = confirm::change(&connection, &confirm, &what, change).await?;
             let dropped = number(&answer.result, "dropped");
-            let absent = match asked - dropped.min(asked) {
-                0 => String::new(),
-                absent => format!("; {absent} of those named are not in partition {}", place.partition_or_default()),
-            };
-            let sentence = format!("{} dropped{absent}", counted(dropped, "segment"));
-            output::done(&context.output, &sentence, &answer);
+            let absent = absent(&segment_ids, dropped, &place);
+            if let Some(message) = absent.as_ref().filter(|_| dropped == 0) {
+                return Err(confirm::missing(&answer, message));
+            }
+            output::done(&context.output, &format!("{} dropped", counted(dropped, "segment")), &answer);
+            if let Some(message) = absent {
+                return Err(not_found(&message));
+            }
         }
     }
     Ok(())
+}
+
+/// Says of segments which were to be dropped that not all of them are there, if that is so.
+fn absent(ids: &[u64], dropped: u64, place: &Place) -> Option<String> {
+    let (partition, collection) = (place.partition_or_default(), &place.collection);
+    let named: Vec<String> = ids.iter().map(u64::to_string).collect();
+    let named = named.join(", ");
+    let place = format!("partition {partition} of collection {collection}");
+    match (ids.len() as u64).saturating_sub(dropped) {
+        0 => None,
+        _ if ids.len() == 1 => Some(format!("segment {named} was not found in {place}")),
+        _ if dropped == 0 => Some(format!("segments {named} were not found in {place}")),
+        1 => Some(format!("1 of segments {named} was not found in {place}")),
+        count => Some(format!("{count} of segments {named} were not found in {place}")),
+    }
 }
 
 /// Other commands take a partition by its name, so that is what a list says.
@@ -182,4 +198,28 @@ fn list_sheet(collection: &str, found: &Json) -> (String, Sheet) {
         format!("Collection {collection} has {}.", counted(found.len() as u64, "segment")),
         sheet,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments_that_are_not_there_are_named() {
+        let place = Place {
+            instance: "i".to_owned(),
+            collection: "c".to_owned(),
+            database: DatabaseArguments { database: "d".to_owned() },
+            partition: "p".to_owned(),
+        };
+        let told = |ids: &[u64], dropped| absent(ids, dropped, &place).unwrap_or_default();
+        assert_eq!(told(&[7, 8], 2), "");
+        assert_eq!(told(&[7], 0), "segment 7 was not found in partition p of collection c");
+        assert_eq!(told(&[7, 8], 0), "segments 7, 8 were not found in partition p of collection c");
+        assert_eq!(told(&[7, 8], 1), "1 of segments 7, 8 was not found in partition p of collection c");
+        assert_eq!(
+            told(&[7, 8, 9], 1),
+            "2 of segments 7, 8, 9 were not found in partition p of collection c"
+        );
+    }
 }

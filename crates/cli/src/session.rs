@@ -1,6 +1,7 @@
 //! `quorate session`: sessions, in which a repeated write gets its first answer.
 
 use crate::context::Context;
+use crate::doris::not_found;
 use crate::output::{self, Sheet};
 use clap::Subcommand;
 use serde_json::json;
@@ -31,7 +32,9 @@ pub async fn run(verb: SessionVerb, context: &Context) -> anyhow::Result<()> {
             });
         }
         SessionVerb::Close { id } => {
-            connection.close_session(id).await?;
+            if !connection.end_session(id).await? {
+                return Err(not_found(&format!("session {id} was not found")));
+            }
             output::show(&context.output, json!({"closed_session_id": id.to_string()}), |_| {
                 (format!("Session {id} is closed."), Sheet::new([]))
             });

@@ -155,11 +155,8 @@ pub async fn run(verb: SnapshotVerb, context: &Context) -> anyhow::Result<ExitCo
         SnapshotVerb::Unpin { instance, pin_id } => {
             let change = deleting(&path(&["instances", &instance, "pins", &pin_id.to_string()]));
             let answer = connection.perform(&change).await?;
-            let sentence = match answer.result["existed"].as_bool() {
-                Some(true) => format!("pin {pin_id} taken away"),
-                _ => format!("there was no pin {pin_id}"),
-            };
-            output::done(&context.output, &sentence, &answer);
+            confirm::found(&answer, &format!("pin {pin_id}"))?;
+            output::done(&context.output, &format!("pin {pin_id} taken away"), &answer);
         }
         SnapshotVerb::Restore(arguments) => return restore(arguments, &connection, context).await,
     }
@@ -204,8 +201,8 @@ async fn drop_snapshot(
     let id = text(&shown, "snapshot_id");
     let change = deleting(&path(&["instances", instance, "snapshots", &id]));
     let answer = confirm::change(connection, confirm, &what, change).await?;
-    let sentence = crate::database::dropped(&answer.result, "snapshot", &id);
-    output::done(&context.output, &sentence, &answer);
+    confirm::found(&answer, &format!("snapshot {id}"))?;
+    output::done(&context.output, &format!("snapshot {id} dropped"), &answer);
     Ok(())
 }
 

@@ -99,6 +99,8 @@ struct State {
     answers: VecDeque<Said>,
     /// What who wants a session hears instead of getting one.
     no_session: Option<Said>,
+    /// What who closes one hears in turn, before it is closed.
+    not_closed: VecDeque<Said>,
 }
 
 pub(crate) struct FakePeer {
@@ -134,6 +136,12 @@ impl FakePeer {
         self.state.lock().expect("no test panics while it holds the state").no_session = Some(said);
     }
 
+    /// Answers those who close a session like this, in turn, before it closes one.
+    pub(crate) fn close_no_session(&self, answers: impl IntoIterator<Item = Said>) {
+        let mut state = self.state.lock().expect("no test panics while it holds the state");
+        state.not_closed = answers.into_iter().collect();
+    }
+
     /// Paths of the calls so far, without those about sessions.
     pub(crate) fn calls(&self) -> Vec<String> {
         self.state.lock().expect("no test panics while it holds the state").calls.clone()
@@ -147,7 +155,10 @@ impl State {
                 let opened = Said::message(&OpenSessionReply { session_id: 7 });
                 return self.no_session.clone().unwrap_or(opened);
             }
-            "/quorate.v1.Metadata/CloseSession" => return Said::message(&CloseSessionReply {}),
+            "/quorate.v1.Metadata/CloseSession" => {
+                let closed = Said::message(&CloseSessionReply {});
+                return self.not_closed.pop_front().unwrap_or(closed);
+            }
             _ => self.calls.push(path),
         }
         let next = match self.answers.len() {

@@ -144,6 +144,24 @@ async fn calls_begin_at_the_endpoint_that_answered_last() {
     assert_eq!(unready.calls().len(), 1);
 }
 
+#[tokio::test]
+async fn a_session_that_is_not_open_is_told_from_one_that_an_earlier_try_has_closed() {
+    let not_open = || Said::status(ErrorCode::SessionExpired);
+    for (answers, was_open) in [
+        (vec![], true),
+        (vec![not_open()], false),
+        (vec![Said::status(ErrorCode::NoLeader), not_open()], false),
+        (vec![Said::status(ErrorCode::OutcomeUnknown), not_open()], true),
+        (vec![Said::plain(502, "upstream failed"), not_open()], true),
+    ] {
+        let peer = FakePeer::start([]).await;
+        let tries = answers.len();
+        peer.close_no_session(answers);
+        let told = connection(&[&peer.address], LONG).end_session(7).await;
+        assert_eq!(told.expect("it is answered"), was_open, "{tries} tries");
+    }
+}
+
 #[test]
 fn an_endpoint_is_not_given_the_time_of_those_after_it() {
     let ten = Duration::from_secs(10);
