@@ -114,7 +114,10 @@ async fn run(app: &Arc<App>, rpc: &'static Rpc, path: &str, query: QueryString, 
     };
     match rpc.work {
         Work::Command(handler) | Work::Query(handler) => Ok(Reply::success(rpc, handler(call).await?).of_dry_run(dry_run)),
-        Work::MissingBehind(check) => check(call).await.map(|()| Reply::not_available(rpc)),
+        Work::MissingBehind(check) => Ok(match check(call).await {
+            Ok(()) => Reply::not_available(rpc),
+            Err(error) => Reply::refusal(rpc, &error),
+        }),
         Work::Missing => Ok(Reply::not_available(rpc)),
     }
 }

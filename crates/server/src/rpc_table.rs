@@ -46,6 +46,10 @@ pub enum ReplyForm {
     ResponseAlways,
     /// No envelope on success.
     Text,
+    /// As [`ReplyForm::Text`]; of an error of the service the caller gets the HTTP status alone.
+    TextOrNothing,
+    /// The service's status in protobuf's text format, on errors too.
+    TextStatus,
 }
 
 /// What a route does.
@@ -144,7 +148,7 @@ const fn missing_behind(route: &'static str, check: Check, parameters: Parameter
 }
 
 use Parameters::{Body, Query, QueryAndBody, QueryOrBody};
-use ReplyForm::{Plain, ResponseAlways, Result, ResultAlways, Text};
+use ReplyForm::{Plain, ResponseAlways, Result, ResultAlways, Text, TextOrNothing, TextStatus};
 use Role::{Both, MetaService, Recycler};
 
 /// Every route of the contract.
@@ -188,8 +192,8 @@ pub const RPC_TABLE: &[Rpc] = &[
     query("get_value", keys::get_value, Query, Text),
     missing_behind("set_value", unavailable::set_value, QueryAndBody, Text),
     query("show_meta_ranges", keys::show_meta_ranges, Parameters::None, Text),
-    missing_behind("get_tablet_stats", unavailable::get_tablet_stats, Body, Text),
-    missing_behind("fix_tablet_stats", unavailable::fix_tablet_stats, Query, Text),
+    missing_behind("get_tablet_stats", unavailable::get_tablet_stats, Body, TextOrNothing),
+    missing_behind("fix_tablet_stats", unavailable::fix_tablet_stats, Query, TextStatus),
     missing_behind("fix_tablet_db_id", unavailable::fix_tablet_db_id, Query, Text),
     missing_behind("abort_txn", unavailable::abort_txn, Body, Plain),
     missing_behind("abort_tablet_job", unavailable::abort_tablet_job, Body, Plain),

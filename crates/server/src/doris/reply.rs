@@ -8,10 +8,11 @@ use axum::body::Body;
 use axum::response::Response;
 use http::header::{CONTENT_TYPE, LOCATION};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
+use prost::Name as _;
 use quorate_consensus::Node;
 use quorate_model::error::DorisClass;
 use quorate_model::{ErrorCode, MetaError, Outcome, Revision, proto_json};
-use quorate_wire::doris::MetaServiceCode;
+use quorate_wire::doris::{MetaServiceCode, MetaServiceResponseStatus};
 use serde_json::{Value as Json, json};
 
 /// Advice is added to what goes wrong around a call; what a command or query refuses has upstream's exact text.
@@ -52,7 +53,9 @@ impl Reply {
         let enveloped = |result| Reply::json("ok", StatusCode::OK, proto_json::envelope("OK", success.message, result));
         let reply = match (rpc.reply, success.result) {
             // Every reply ends with one line end more than its content.
-            (ReplyForm::Text, Some(Shown::Json(Json::String(text)))) => Reply::new("ok", StatusCode::OK, TEXT_PLAIN, format!("{text}\n")),
+            (ReplyForm::Text | ReplyForm::TextOrNothing | ReplyForm::TextStatus, Some(Shown::Json(Json::String(text)))) => {
+                Reply::new("ok", StatusCode::OK, TEXT_PLAIN, format!("{text}\n"))
+            }
             (_, Some(Shown::Body(body))) => Reply::json("ok", StatusCode::OK, body),
             (_, Some(Shown::Json(result))) => enveloped(Some(result)),
             (_, None) => enveloped(None),
@@ -88,6 +91,23 @@ impl Reply {
             "quorate-outcome",
             HeaderValue::from_static(if may_have_applied { "unknown" } else { "not_applied" }),
         );
+        reply
+    }
+
+    /// What the service itself refuses: two routes without envelope have none for that either. A body that does not parse never
+    /// gets to the service, and what goes wrong around a call is not of its words.
+    pub fn refusal(rpc: &Rpc, error: &MetaError) -> Reply {
+        let mut reply = Reply::error(rpc, error);
+        if !REFUSALS.contains(&error.code) || error.code == ErrorCode::ParseError {
+            return reply;
+        }
+        let text = match rpc.reply {
+            ReplyForm::TextOrNothing => String::new(),
+            ReplyForm::TextStatus => status_text(error),
+            _ => return reply,
+        };
+        reply.headers.insert(CONTENT_TYPE, HeaderValue::from_static(TEXT_PLAIN));
+        reply.body = format!("{text}\n");
         reply
     }
 
@@ -179,8 +199,17 @@ fn result_of_error(rpc: &Rpc, doris_number: i32, message: &str) -> Option<Json> 
             let code = MetaServiceCode::try_from(doris_number).unwrap_or(MetaServiceCode::UndefinedErr);
             Some(json!({"status": {"code": code.as_str_name(), "msg": message}}))
         }
-        ReplyForm::Plain | ReplyForm::Result | ReplyForm::Text => None,
+        ReplyForm::Plain | ReplyForm::Result | ReplyForm::Text | ReplyForm::TextOrNothing | ReplyForm::TextStatus => None,
     }
+}
+
+/// The service's status as a message in protobuf's text format.
+fn status_text(error: &MetaError) -> String {
+    let status = MetaServiceResponseStatus {
+        code: Some(error.code.row().doris_number),
+        msg: Some(error.message.clone()),
+    };
+    proto_json::text::multi_line(&proto_json::to_dynamic(&MetaServiceResponseStatus::full_name(), &status))
 }
 
 fn status_code(number: u16) -> StatusCode {

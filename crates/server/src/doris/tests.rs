@@ -197,7 +197,7 @@ async fn calls_are_counted_by_route_and_outcome_and_reveal_nothing() {
     let body = r#"{"instance_id":"metered-instance","ram_user":{"user_id":"u","ak":"a","sk":"very-secret"}}"#;
     peer.ok("create_instance", body).await;
     assert_eq!(peer.call("v1/create_instance", body).await.status, StatusCode::CONFLICT);
-    peer.call("get_tablet_stats", "{}").await;
+    peer.call("get_tablet_stats", r#"{"cloud_unique_id":"1:i:x"}"#).await;
     peer.call("made_up_route", "").await;
     peer.send(plain("/MetaService/http/get_instance?token=guessed-token")).await;
     let metrics = peer.metrics();

@@ -16,9 +16,6 @@ const WRONG: &[Wrong] = &[
     ("set_value?key_type=InstanceKey&key=zz", "", INTERNAL, "failed to get kv, key=zz"),
     ("set_value?key_type=InstanceKey&instance_id=i", "{", INVALID, "invalid input json value, cannot parse json to pb, key_type=InstanceKey"),
     ("get_tablet_stats", "[]", INVALID, "parse http request 'get_tablet_stats': INVALID_ARGUMENT:: Root element must be a message."),
-    ("get_tablet_stats", r#"{"tablet_idx":[{"tablet_id":1}]}"#, INVALID, "empty instance_id"),
-    ("fix_tablet_stats?cloud_unique_id=1:i:x&table_id=x", "", INVALID, "Invalid table_id, table_id: x"),
-    ("fix_tablet_stats?table_id=7", "", INVALID, "empty instance_id"),
     ("fix_tablet_db_id?instance_id=i&tablet_id=x", "", INVALID, "db_id  must be a number, meet error=stoll"),
     ("fix_tablet_db_id?instance_id=i&tablet_id=x&db_id=1", "", INVALID, "tablet_id x must be a number, meet error=stoll"),
     ("txn_lazy_commit?instance_id=i", "", INVALID, "instance_id or txn_id is empty"),
@@ -37,7 +34,7 @@ const WRONG: &[Wrong] = &[
 const RIGHT: &[(&str, &str)] = &[
     ("set_value?key_type=InstanceKey&instance_id=i", "{}"),
     ("get_tablet_stats", r#"{"cloud_unique_id":"1:i:x","tablet_idx":[{"tablet_id":1}]}"#),
-    ("get_tablet_stats", "{}"),
+    ("get_tablet_stats", r#"{"cloud_unique_id":"1:nobody:x"}"#),
     ("fix_tablet_stats?cloud_unique_id=1:i:x&table_id=7&tablet_id=8", ""),
     ("fix_tablet_db_id?instance_id=i&tablet_id=8&db_id=7", ""),
     ("txn_lazy_commit?instance_id=i&txn_id=7", ""),
@@ -68,4 +65,48 @@ async fn arguments_of_a_missing_route_are_checked_first() {
         assert_eq!(seen, (StatusCode::NOT_IMPLEMENTED, text.into()), "{route} {body}");
     }
     assert_eq!(peer.node().applied().revision, before);
+}
+
+#[tokio::test]
+async fn what_the_tablet_routes_refuse_has_no_envelope() {
+    let peer = Peer::alone().await;
+    for (route, body, expected) in [
+        ("get_tablet_stats", r#"{"tablet_idx":[{"tablet_id":1}]}"#, "\n"),
+        (
+            "v1/get_tablet_stats",
+            r#"{"cloud_unique_id":"no colons","tablet_idx":[{"tablet_id":1}]}"#,
+            "\n",
+        ),
+        ("get_tablet_stats", "{}", "\n"),
+        (
+            "fix_tablet_stats?cloud_unique_id=1:i:x&table_id=x%22%0A",
+            "",
+            "code: INVALID_ARGUMENT\nmsg: \"Invalid table_id, table_id: x\\\"\\n\"\n\n",
+        ),
+        (
+            "fix_tablet_stats?table_id=7",
+            "",
+            "code: INVALID_ARGUMENT\nmsg: \"empty instance_id\"\n\n",
+        ),
+    ] {
+        let answered = peer.call(route, body).await;
+        assert_eq!((answered.status, answered.body.as_str()), (INVALID, expected), "{route} {body}");
+        assert_eq!(
+            (
+                answered.header("content-type"),
+                answered.header("quorate-error"),
+                answered.header("quorate-outcome")
+            ),
+            ("text/plain; charset=utf-8", "invalid_argument", "not_applied"),
+            "{route} {body}"
+        );
+    }
+    // Before the service is asked, and around it, there is the envelope.
+    let unparsed = peer.call("get_tablet_stats", "[]").await;
+    assert_eq!((unparsed.status, unparsed.header("content-type")), (INVALID, "application/json"));
+    let homeless = Peer::homeless().call("get_tablet_stats", "{}").await;
+    assert_eq!(
+        (homeless.status, homeless.json()["code"].as_str()),
+        (StatusCode::SERVICE_UNAVAILABLE, Some("INTERNAL_ERROR"))
+    );
 }
