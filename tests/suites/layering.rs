@@ -1,7 +1,8 @@
-//! Dependencies point one way, and pure crates stay pure (ARCHITECTURE.md, invariants 1 and 2).
+//! Dependencies point one way, and pure crates stay pure (ARCHITECTURE.md, invariants 1 and 2); every invariant there has its tests.
 
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::process::Command;
 
 /// Workspace crates each crate may use. A crate that is not listed here has not been thought about.
@@ -189,4 +190,73 @@ fn every_dependency_has_its_reason() {
     let of_others = listed.filter(|line| line.contains(" = ") && !line.starts_with('#') && !line.starts_with("quorate-"));
     let without: Vec<&str> = of_others.filter(|line| !line.contains(" # ")).collect();
     assert!(without.is_empty(), "{without:#?}");
+}
+
+/// Number and text of an invariant, if the line is one.
+fn invariant(line: &str) -> Option<(&str, &str)> {
+    let (number, text) = line.split_once(". ")?;
+    let digits = number.trim_end_matches(|letter: char| letter.is_ascii_lowercase());
+    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then_some((number, text))
+}
+
+/// The tests that an invariant names, each with the file it names before.
+fn named_tests(text: &str) -> Vec<(&str, &str)> {
+    let mut file = "";
+    let mut named = Vec::new();
+    for quoted in text.split('`').skip(1).step_by(2) {
+        let is_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+        if quoted.ends_with(".rs") {
+            file = quoted;
+        } else if quoted.contains('_') && quoted.bytes().all(is_name) {
+            named.push((file, quoted));
+        }
+    }
+    named
+}
+
+/// Names of the functions behind a `#[test]` or `#[tokio::test]`; none where there is no such file.
+fn tests_in(file: &Path) -> BTreeSet<String> {
+    let source = std::fs::read_to_string(file).unwrap_or_default();
+    let mut tests = BTreeSet::new();
+    let mut is_test = false;
+    for line in source.lines().map(str::trim) {
+        if line.starts_with("#[test]") || line.starts_with("#[tokio::test") {
+            is_test = true;
+        } else if let Some((_, function)) = line.split_once("fn ")
+            && is_test
+            && !line.starts_with("//")
+        {
+            tests.extend(function.split('(').next().map(str::to_owned));
+            is_test = false;
+        }
+    }
+    tests
+}
+
+#[test]
+fn every_invariant_names_tests_that_are_where_it_says() {
+    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    let text = std::fs::read_to_string(root.join("crates/ARCHITECTURE.md")).expect("readable");
+    let section = text.split("\n## Invariants\n").nth(1).and_then(|rest| rest.split("\n## ").next());
+    let invariants: Vec<(&str, &str)> = section.expect("the list is there").lines().filter_map(invariant).collect();
+    assert!(invariants.len() > 100, "only {} are recognised", invariants.len());
+    let mut wrong = Vec::new();
+    for (number, text) in invariants {
+        let named = named_tests(text);
+        if named.is_empty() {
+            wrong.push(format!("{number} names no test"));
+        }
+        for (file, test) in named {
+            let below = if file.starts_with("tests/") || file.starts_with("jepsen/") {
+                ""
+            } else {
+                "crates"
+            };
+            if !tests_in(&root.join(below).join(file)).contains(test) {
+                wrong.push(format!("{number}: there is no test {test} in {file:?}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }
