@@ -223,8 +223,23 @@ async fn a_dead_peer_is_replaced_under_load_and_a_healthy_one_cannot_be_removed_
 
     phase("a new peer takes the dead one's place, at another address");
     let mut newcomer = cluster.newcomer_of(&[&cluster.peers[healthy].peer_address.clone()]);
-    newcomer.start();
     let address = newcomer.peer_address.clone();
+    let preview = ["member", "replace", &dead_text, &address, "--dry-run", "-o", "json"];
+    let nobody = [
+        "--dry-run: nothing was changed, and this would be refused",
+        "no peer could be asked at",
+    ];
+    refused(&cluster, &preview, "", &nobody).await;
+    newcomer.start();
+    let planned = until("the new peer listens, and a dry run has found it", async || {
+        let said = tokio::task::block_in_place(|| cli::run(&cluster, &preview, ""));
+        let not_yet = said.err.contains("no peer could be asked at");
+        assert!(said.success || not_yet, "{said:?}");
+        said.success.then(|| serde_json::from_str::<Json>(&said.out).expect("JSON"))
+    })
+    .await;
+    assert_eq!(planned["removed_peer_id"], Json::Null, "{planned}");
+    assert!(cluster.members(leader).await.1.contains(&dead_id), "a dry run removes nobody");
     let replace = ["member", "replace", &dead_text, &address, "--yes", "--timeout", WAIT];
     until("the new peer listens, and replaces the dead one", async || {
         let said = tokio::task::block_in_place(|| cli::run(&cluster, &replace, ""));
@@ -250,6 +265,9 @@ async fn what_cannot_be_is_refused_and_changes_nothing() {
     let mut cluster = Cluster::start(3).await;
     let other = Cluster::start(1).await;
 
+    let (leader, follower) = cluster.leader_and_follower().await;
+    let own_id = id_of(&cluster, follower).await.to_string();
+    let own_address = cluster.peers[follower].peer_address.clone();
     phase("members that are none, and peers that are nowhere or somebody else's");
     for (arguments, parts) in [
         (
@@ -267,10 +285,32 @@ async fn what_cannot_be_is_refused_and_changes_nothing() {
             &["no peer could be asked at", "belongs to cluster"],
         ),
         (&["member", "replace", "9", "127.0.0.1:1", "--yes"], &["peer 9 is not a member"]),
+        (
+            &["member", "replace", "2", "127.0.0.1:1", "--dry-run"],
+            &["this would be refused", "no peer could be asked at 127.0.0.1:1"],
+        ),
+        (
+            &["member", "replace", "2", &other.peers[0].peer_address, "--dry-run"],
+            &["this would be refused", "belongs to cluster"],
+        ),
+        (
+            &["member", "replace", &own_id, &own_address, "--dry-run"],
+            &["this would be refused", "itself; start the new one empty"],
+        ),
     ] {
         refused(&cluster, arguments, "", parts).await;
     }
     refused(&other, &["member", "remove", "1", "--yes"], "", &["peer 1 is the last voter"]).await;
+
+    phase("a dry run tells that the peer which is to come is there already");
+    let other_follower = 3 - leader - follower;
+    let next = id_of(&cluster, other_follower).await;
+    let next_address = cluster.peers[other_follower].peer_address.clone();
+    let preview = ["member", "replace", &own_id, &next_address, "--dry-run"];
+    let said = ok(&cluster, &preview).await;
+    let told = format!("is peer {next} already and votes: peer {own_id} would be removed at once, and 2 voters stay");
+    assert!(said.err.contains(&told) && said.out.is_empty(), "{said:?}");
+    assert_eq!(cluster.members(0).await.1.len(), 3);
 
     phase("without a yes, and without the token");
     refused(

@@ -18,7 +18,7 @@ pub struct ConfirmArguments {
 }
 
 /// What a dry run says of a change that would be refused.
-const WOULD_BE_REFUSED: &str = "--dry-run: nothing was changed, and this would be refused";
+pub const WOULD_BE_REFUSED: &str = "--dry-run: nothing was changed, and this would be refused";
 
 /// Makes a change, once `what` has been said and agreed to. With --dry-run nothing is changed: the answer is what the cluster would say, and
 /// a change that it would refuse is an error all the same.

@@ -407,7 +407,7 @@ pub(crate) const WRONG_TOKEN: &str = "the cluster does not accept this token; ch
 const NO_ANSWER: &str = "is the cluster running, and is --endpoint right? see `quorate status`";
 
 /// Asks for a dry run, and says in a reply that it was one.
-const DRY_RUN: &str = "quorate-dry-run";
+pub(crate) const DRY_RUN: &str = "quorate-dry-run";
 
 /// What became of asking every endpoint once, if none could help.
 #[derive(Default)]

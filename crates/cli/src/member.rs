@@ -3,9 +3,9 @@
 use crate::admin::Refusal;
 use crate::confirm::{self, ConfirmArguments};
 use crate::context::Context;
-use crate::doris::{Connection, ROUND_PAUSE};
+use crate::doris::{Connection, DRY_RUN, ROUND_PAUSE};
 use crate::output::{self, Sheet, list, text};
-use anyhow::bail;
+use anyhow::{Context as _, anyhow, bail};
 use clap::Subcommand;
 use quorate_model::ErrorCode;
 use quorate_wire::quorate::v1 as wire;
@@ -13,6 +13,7 @@ use serde_json::{Value as Json, json};
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::time::Instant;
+use tonic::metadata::MetadataValue;
 
 /// Longer than an election takes when a majority answers.
 const ELECTION: Duration = Duration::from_secs(2);
@@ -295,13 +296,19 @@ async fn replace(connection: &Connection, id: u64, address: &str, confirm: &Conf
         old.peer_address
     );
     if !confirm::agreed(confirm, &what)? {
-        return Ok(Done::dry_run(replacement(None, &wire::AddMemberReply::default())));
+        let planned = plan_addition(connection, address, old.peer_address == address).await;
+        let planned = planned.context(confirm::WOULD_BE_REFUSED)?;
+        if planned.peer_id == id {
+            return Err(is_itself(id, address)).context(confirm::WOULD_BE_REFUSED);
+        }
+        eprintln!("{}", output::printable(&forecast(&before, old, &planned, address)));
+        return Ok(Done::dry_run(replacement(None, &planned)));
     }
     // Whoever reads the plan and answers takes none of the change's time.
     let (added, voter) = join(&connection.anew(), address, old.peer_address == address, true).await?;
     let new = added.peer_id;
     if new == id {
-        bail!("the peer at {address} is peer {id} itself; start the new one empty, at another address or with --replace");
+        return Err(is_itself(id, address));
     }
     if !voter {
         let sentence = format!(
@@ -319,6 +326,38 @@ async fn replace(connection: &Connection, id: u64, address: &str, confirm: &Conf
         take_out(&connection, id, false).await?;
     }
     Ok(replaced(id, &added, address))
+}
+
+fn is_itself(id: u64, address: &str) -> anyhow::Error {
+    anyhow!("the peer at {address} is peer {id} itself; start the new one empty, at another address or with --replace")
+}
+
+/// Has the leader ask the peer at `address` who it is, as it does before it takes it in.
+async fn plan_addition(connection: &Connection, address: &str, replace: bool) -> Result<wire::AddMemberReply, Refusal> {
+    let request = wire::AddMemberRequest {
+        peer_address: address.to_owned(),
+        replace,
+    };
+    connection
+        .admin("ask the new peer who it is", request, async |mut client, mut request| {
+            request.metadata_mut().insert(DRY_RUN, MetadataValue::from_static("1"));
+            client.add_member(request).await
+        })
+        .await
+}
+
+/// How a replacement would begin, as the newcomer is now.
+fn forecast(before: &wire::StatusReply, old: &wire::PeerStatus, planned: &wire::AddMemberReply, address: &str) -> String {
+    let (new, id) = (planned.peer_id, old.peer_id);
+    let votes = |peer: u64| before.peers.iter().any(|member| member.peer_id == peer && member.voter);
+    match (planned.was_member, votes(new)) {
+        (false, _) => format!("The peer at {address} waits there, empty: it would be taken in."),
+        (true, false) => format!("The peer at {address} is peer {new} already, a learner: it would be waited for."),
+        (true, true) => {
+            let voters = before.peers.iter().filter(|member| member.voter && member.peer_id != id).count();
+            format!("The peer at {address} is peer {new} already and votes: peer {id} would be removed at once, and {voters} voters stay.")
+        }
+    }
 }
 
 fn replaced(id: u64, added: &wire::AddMemberReply, address: &str) -> Done {
@@ -582,6 +621,49 @@ mod tests {
         });
         assert_eq!(done.data, expected);
         assert_eq!(peer.calls().len(), 1, "it was not asked to remove anybody");
+    }
+
+    #[tokio::test]
+    async fn a_dry_run_of_a_replacement_asks_the_new_peer_and_changes_nothing() {
+        let preview = async |said: Said| {
+            let peer = FakePeer::start([members(false), said]).await;
+            let done = replace(&connection(&[&peer.address], LONG), 2, "d:5001", &dry_run()).await;
+            assert_eq!(peer.calls(), ["/quorate.v1.Admin/Status", "/quorate.v1.Admin/AddMember"]);
+            assert_eq!(peer.dry_runs(), ["/quorate.v1.Admin/AddMember"]);
+            done
+        };
+        let planned = |peer_id, was_member| Said::message(&wire::AddMemberReply { peer_id, was_member });
+        let done = preview(planned(4, true)).await.expect("it would be done");
+        assert!(done.was_dry_run && done.is_over);
+        assert_eq!(done.data, json!({"peer_id": "4", "was_member": true, "removed_peer_id": null}));
+        for (said, part) in [
+            (Said::status(ErrorCode::InvalidArgument), "so said the peer"),
+            (planned(2, true), "is peer 2 itself"),
+        ] {
+            let refused = preview(said).await.err().map(|error| format!("{error:#}"));
+            let told = refused.expect("it would be refused");
+            assert!(told.starts_with(confirm::WOULD_BE_REFUSED) && told.contains(part), "{told}");
+        }
+    }
+
+    #[test]
+    fn a_forecast_tells_what_becomes_of_a_newcomer_and_of_who_is_none() {
+        let peer = |peer_id, voter| wire::PeerStatus {
+            peer_id,
+            voter,
+            ..Default::default()
+        };
+        let before = wire::StatusReply {
+            peers: vec![peer(1, true), peer(2, true), peer(3, true), peer(4, false)],
+            ..Default::default()
+        };
+        let told = |peer_id, was_member| {
+            let planned = wire::AddMemberReply { peer_id, was_member };
+            forecast(&before, &before.peers[1], &planned, "d:5001")
+        };
+        assert!(told(0, false).ends_with("waits there, empty: it would be taken in."));
+        assert!(told(4, true).ends_with("is peer 4 already, a learner: it would be waited for."));
+        assert!(told(3, true).ends_with("is peer 3 already and votes: peer 2 would be removed at once, and 2 voters stay."));
     }
 
     #[test]

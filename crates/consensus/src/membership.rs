@@ -67,31 +67,11 @@ impl Node {
         if !self.is_leader() {
             return self.hand_join_on(request).await;
         }
-        if request.incarnation == 0 || request.peer_address.is_empty() || request.public_address.is_empty() {
-            return Err(MetaError::invalid("a newcomer must name its addresses and incarnation"));
+        let members = core.members();
+        if let Some(peer) = self.place_of(&members, &request)? {
+            return Ok(peer);
         }
-        let members: BTreeMap<u64, PeerNode> = core
-            .metrics()
-            .membership_config
-            .nodes()
-            .map(|(peer, node)| (*peer, node.clone()))
-            .collect();
-        if let Some((peer, _)) = members.iter().find(|(_, node)| node.incarnation == request.incarnation) {
-            if settled(&core.metrics()).nodes().any(|(settled, _)| settled == peer) {
-                return Ok(PeerId(*peer));
-            }
-            let text = format!("the newcomer is being added as peer {peer}; ask again");
-            return Err(MetaError::new(ErrorCode::OutcomeUnknown, text));
-        }
-        self.admit_build(request.level)?;
-        let holder = members.iter().find(|(_, node)| node.peer_address == request.peer_address);
-        if let Some((holder, _)) = holder.filter(|_| request.new_address) {
-            let address = &request.peer_address;
-            let text =
-                format!("address {address} is peer {holder}'s; with --replace the newcomer takes its place, else give it another address");
-            return Err(MetaError::exists(text));
-        }
-        let highest_member = members.keys().max().copied().unwrap_or(0);
+        let highest_member = members.iter().map(|(peer, _)| *peer).max().unwrap_or(0);
         let allocate = AllocatePeer {
             highest_member,
             incarnation: request.incarnation,
@@ -111,6 +91,30 @@ impl Node {
         added.map_err(|error| unknown(format!("the newcomer was not added: {error}")))?;
         tracing::info!(peer = reply.peer, "a newcomer joined as a learner");
         Ok(PeerId(reply.peer))
+    }
+
+    /// The place that who asks for one has among the members; `None` if it is to get one. Refuses whom the cluster does not take; at the
+    /// leader.
+    fn place_of(&self, members: &[(u64, PeerNode)], request: &wire::JoinRequest) -> Result<Option<PeerId>, MetaError> {
+        if request.incarnation == 0 || request.peer_address.is_empty() || request.public_address.is_empty() {
+            return Err(MetaError::invalid("a newcomer must name its addresses and incarnation"));
+        }
+        if let Some((peer, _)) = members.iter().find(|(_, node)| node.incarnation == request.incarnation) {
+            if settled(&self.core.metrics()).nodes().any(|(settled, _)| settled == peer) {
+                return Ok(Some(PeerId(*peer)));
+            }
+            let text = format!("the newcomer is being added as peer {peer}; ask again");
+            return Err(MetaError::new(ErrorCode::OutcomeUnknown, text));
+        }
+        self.admit_build(request.level)?;
+        let holder = members.iter().find(|(_, node)| node.peer_address == request.peer_address);
+        if let Some((holder, _)) = holder.filter(|_| request.new_address) {
+            let address = &request.peer_address;
+            let text =
+                format!("address {address} is peer {holder}'s; with --replace the newcomer takes its place, else give it another address");
+            return Err(MetaError::exists(text));
+        }
+        Ok(None)
     }
 
     /// A newcomer may know the address of one follower only.
@@ -140,6 +144,20 @@ impl Node {
     /// Takes in the peer that waits, empty, at `peer_address`; at the leader. It is a learner at once and becomes a voter
     /// when it has caught up. Without `replace`, an address of a member is refused.
     pub async fn add_member(&self, peer_address: &str, replace: bool) -> Result<Added, MetaError> {
+        let (request, was_member) = self.greet(peer_address, replace).await?;
+        let peer = self.join(request).await?;
+        Ok(Added { peer, was_member })
+    }
+
+    /// What [`Node::add_member`] would come to: the id that the peer has as a member, `None` if it would get one. Changes nothing.
+    pub async fn plan_addition(&self, peer_address: &str, replace: bool) -> Result<Option<PeerId>, MetaError> {
+        let (request, _) = self.greet(peer_address, replace).await?;
+        self.place_of(&self.core.members(), &request)
+    }
+
+    /// Asks the peer at an address who it is: the place it would ask for, and whether it is a member already. Refuses one that belongs, or
+    /// belonged, elsewhere; at the leader.
+    async fn greet(&self, peer_address: &str, replace: bool) -> Result<(wire::JoinRequest, bool), MetaError> {
         self.demand_leader()?;
         let core = &self.core;
         let hello = wire::HelloRequest {
@@ -186,8 +204,7 @@ impl Node {
             forwarded: true,
             level: greeting.level,
         };
-        let peer = self.join(request).await?;
-        Ok(Added { peer, was_member })
+        Ok((request, was_member))
     }
 
     /// Makes a learner a voter; at the leader. True if it was one already.

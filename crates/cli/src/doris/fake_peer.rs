@@ -1,6 +1,6 @@
 //! A peer for tests: a real server on loopback, whose answers are written down beforehand. It opens and closes sessions by itself.
 
-use super::Connection;
+use super::{Connection, DRY_RUN};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};
@@ -96,6 +96,8 @@ fn named(code: ErrorCode) -> Vec<(&'static str, String)> {
 struct State {
     /// Paths of the calls, but for those of sessions that were opened and closed.
     calls: Vec<String>,
+    /// Those of them that were to change nothing.
+    dry_runs: Vec<String>,
     answers: VecDeque<Said>,
     /// What who wants a session hears instead of getting one.
     no_session: Option<Said>,
@@ -122,8 +124,13 @@ impl FakePeer {
             let shared = shared.clone();
             async move {
                 let path = request.uri().path().to_owned();
+                let is_dry_run = request.headers().get(DRY_RUN).is_some_and(|value| value == "1");
                 let _ = request.into_body().collect().await;
-                let said = shared.lock().expect("no test panics while it holds the state").answer(path);
+                let mut state = shared.lock().expect("no test panics while it holds the state");
+                if is_dry_run {
+                    state.dry_runs.push(path.clone());
+                }
+                let said = state.answer(path);
                 Ok::<Response<Body>, Infallible>(said.response())
             }
         });
@@ -145,6 +152,11 @@ impl FakePeer {
     /// Paths of the calls so far, without those about sessions.
     pub(crate) fn calls(&self) -> Vec<String> {
         self.state.lock().expect("no test panics while it holds the state").calls.clone()
+    }
+
+    /// Paths of those that were dry runs.
+    pub(crate) fn dry_runs(&self) -> Vec<String> {
+        self.state.lock().expect("no test panics while it holds the state").dry_runs.clone()
     }
 }
 

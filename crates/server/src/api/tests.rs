@@ -151,6 +151,12 @@ async fn a_dry_run_says_what_the_write_would_and_changes_nothing() {
         transfer.headers_mut().insert(name, value.parse().expect("a header"));
     }
     assert_eq!(peer.send(transfer).await.header("quorate-error"), "invalid_argument");
+    let mut addition = request("POST", "/api/v1/members", Some(&json!({"peer_address": "127.0.0.1:1"})));
+    for (name, value) in [("quorate-dry-run", "1"), ("quorate-token", TOKEN)] {
+        addition.headers_mut().insert(name, value.parse().expect("a header"));
+    }
+    let nobody = peer.send(addition).await;
+    assert!(nobody.body.contains("no peer could be asked at 127.0.0.1:1"), "{}", nobody.body);
 }
 
 #[tokio::test]

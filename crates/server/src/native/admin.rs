@@ -1,12 +1,13 @@
 //! `quorate.v1.Admin`: status, leadership and membership.
 
-use super::reply::{CallInfo, call_info, response, status};
+use super::reply::{CallInfo, DRY_RUN, call_info, response, status};
 use crate::app::App;
 use quorate_consensus::Node;
 use quorate_consensus::removal::RemovalPlan;
 use quorate_model::{ErrorCode, MetaError, PeerId};
 use quorate_wire::quorate::v1 as wire;
 use std::sync::Arc;
+use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status};
 
 /// Serves the calls of one peer.
@@ -29,9 +30,28 @@ impl AdminService {
             let error = MetaError::invalid("this call has no dry run by header; what it would do, `quorate member --dry-run` says");
             return Err(status(&self.app, error));
         }
+        self.change_or_plan(request, work).await
+    }
+
+    /// The same for a call whose work looks at whether it is to say only what it would do.
+    async fn change_or_plan<Req, Rep, Fut>(
+        &self,
+        request: Request<Req>,
+        work: impl FnOnce(Node, Req, CallInfo) -> Fut,
+    ) -> Result<Response<Rep>, Status>
+    where
+        Fut: Future<Output = Result<Rep, MetaError>>,
+    {
+        let info = call_info(&self.app, request.metadata()).map_err(|error| status(&self.app, error))?;
         let node = self.app.node().map_err(|error| status(&self.app, error))?;
         match work(node.clone(), request.into_inner(), info).await {
-            Ok(reply) => Ok(response(&self.app, reply, node.applied().revision)),
+            Ok(reply) => {
+                let mut told = response(&self.app, reply, node.applied().revision);
+                if info.dry_run {
+                    told.metadata_mut().insert(DRY_RUN, MetadataValue::from_static("1"));
+                }
+                Ok(told)
+            }
             Err(error) => Err(self.with_leader(node, error)),
         }
     }
@@ -78,7 +98,14 @@ impl wire::admin_server::Admin for AdminService {
     }
 
     async fn add_member(&self, request: Request<wire::AddMemberRequest>) -> Result<Response<wire::AddMemberReply>, Status> {
-        self.change(request, |node, request, _| async move {
+        self.change_or_plan(request, |node, request, info| async move {
+            if info.dry_run {
+                let place = node.plan_addition(&request.peer_address, request.replace).await?;
+                return Ok(wire::AddMemberReply {
+                    peer_id: place.map_or(0, |peer| peer.0),
+                    was_member: place.is_some(),
+                });
+            }
             let added = node.add_member(&request.peer_address, request.replace).await?;
             Ok(wire::AddMemberReply {
                 peer_id: added.peer.0,
