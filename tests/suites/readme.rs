@@ -87,7 +87,7 @@ fn the_tour_of_the_readme_runs() {
     let tour = blocks("Tour").concat();
     assert!(tour.contains("kill -9"), "the tour kills a leader");
     let out = run(&tour);
-    let told: Vec<&str> = out.lines().filter(|line| line.contains(" voters answer")).collect();
+    let told: Vec<&str> = out.lines().filter(|line| line.contains("   seen by peer ")).collect();
     assert_eq!(told.len(), 2, "it is looked at twice:\n{out}");
 }
 

@@ -221,7 +221,13 @@ async fn a_dropped_collection_comes_back_under_another_name_though_the_leader_di
     })
     .await;
     let id = worker.strip_prefix("peer-").expect("workers of peers are named after them");
-    archive.ok(&["member", "transfer-leader", "--to", id]).await;
+    // Whoever does not say within a second that it is there is not made leader.
+    until("the peer that copies leads", async || {
+        let to = ["member", "transfer-leader", "--to", id];
+        let said = tokio::task::block_in_place(|| cli::run(&archive.cluster, &to, ""));
+        said.success.then_some(())
+    })
+    .await;
     cli::refused(&archive.cluster, &["collection", "describe", INSTANCE, "again"], "", &["again"]).await;
     let leader = archive.cluster.leader().await;
     archive.cluster.peers[leader].kill();

@@ -386,7 +386,9 @@ pub(crate) async fn ask_members(core: &Core, patience: Duration) -> BTreeMap<u64
             if let Some(reply) = reply {
                 core.health.remember(peer, reply.clone());
                 heard.insert(peer, Some(reply));
-            } else if !is_late {
+            } else if is_late {
+                heard.remove(&peer);
+            } else {
                 heard.insert(peer, None);
             }
         }

@@ -59,7 +59,10 @@ async fn no_read_is_older_than_a_write_acknowledged_before_it_began() {
         let leader = cluster.leader().await;
         match cluster.node(leader).transfer_leader(None, soon()).await {
             Ok(_) => {}
-            Err(error) => assert_eq!(error.code, ErrorCode::NotLeader, "{error}"),
+            Err(error) => assert!(
+                matches!(error.code, ErrorCode::NotLeader | ErrorCode::PreconditionFailed),
+                "{error}"
+            ),
         }
         tokio::time::sleep(std::time::Duration::from_millis(300)).await;
     }
@@ -137,7 +140,7 @@ async fn a_leader_that_handed_leadership_over_answers_no_read_under_the_lease_it
         cluster.links.cut(cluster.address(position), cluster.address(first));
     }
     let to = Some(PeerId(others[0] as u64 + 1));
-    let moved = cluster.node(first).transfer_leader(to, within(300)).await;
+    let moved = cluster.node(first).transfer_leader(to, within(2_000)).await;
     assert!(moved.is_err(), "it was told of {moved:?}");
     let asked = cluster.links.calls(cluster.address(first), "transfer_leader");
     assert!(asked > 0, "it never asked another one to lead");
