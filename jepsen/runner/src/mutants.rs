@@ -3,14 +3,17 @@
 //! a defect.
 
 mod build;
+mod kept;
 mod list;
 
 use anyhow::{Context, ensure};
 use build::Built;
 use clap::Args;
+use kept::Kept;
 use list::{List, Mutant};
+use quorate_model::mutants::NAMES;
 use rustix::process::{Pid, Signal, kill_process_group};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::os::unix::process::ExitStatusExt as _;
@@ -44,14 +47,15 @@ pub struct MutantArguments {
     /// Do without the runs that must find nothing.
     #[arg(long)]
     no_control: bool,
-    /// Where the table, the results and the output of each run are left [default: target/jepsen/mutants].
+    /// Where the table of this call, the results of all calls and the output of each run are left [default: target/jepsen/mutants].
     #[arg(long)]
     out: Option<PathBuf>,
 }
 
 /// What became of one run.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Outcome {
+    /// Of the defect; of a control, what all controls like it have.
     name: String,
     breaks: String,
     caught_by: String,
@@ -60,6 +64,12 @@ struct Outcome {
     caught: bool,
     /// The rule or test that said so, or why nothing did.
     how: String,
+    /// Of the source it was tried in; empty in results of before it was kept.
+    #[serde(default)]
+    commit: String,
+    /// Seconds since 1970; 0 in results of before it was kept.
+    #[serde(default)]
+    began: u64,
 }
 
 /// Tries them; the exit code says whether all were caught, and only they.
@@ -75,11 +85,13 @@ pub fn run(arguments: &MutantArguments) -> anyhow::Result<ExitCode> {
         None => crate::runs_dir()?.join("mutants"),
     };
     std::fs::create_dir_all(&out)?;
+    let mut kept = Kept::read(out.join("results.json"))?;
     let built = Built::make(&mutants, &out)?;
     let mut outcomes = Vec::new();
     for mutant in &mutants {
         let outcome = attempt(mutant, &mutant.name, &built, &out)?;
         println!("{}", line(&outcome));
+        kept.keep_defect(outcome.clone())?;
         outcomes.push(outcome);
     }
     let mut controls = Vec::new();
@@ -93,18 +105,20 @@ pub fn run(arguments: &MutantArguments) -> anyhow::Result<ExitCode> {
                 outcome.caught_by,
                 if outcome.caught { outcome.how.as_str() } else { "finds nothing" }
             );
+            kept.keep_control(outcome.clone())?;
             controls.push(outcome);
         }
     }
     std::fs::write(out.join("table.md"), table(&outcomes, &controls))?;
-    std::fs::write(out.join("results.json"), serde_json::to_vec_pretty(&(&outcomes, &controls))?)?;
     let missed = outcomes.iter().filter(|outcome| !outcome.in_time()).count();
     let false_alarms = controls.iter().filter(|outcome| outcome.caught).count();
     println!(
-        "{} of {} caught in time, {false_alarms} of {} controls raised an alarm; {}",
+        "{} of {} caught in time, {false_alarms} of {} controls raised an alarm; so far {} of {} defects were tried; {}",
         outcomes.len() - missed,
         outcomes.len(),
         controls.len(),
+        kept.tried(),
+        NAMES.len(),
         out.join("table.md").display()
     );
     Ok(if missed + false_alarms == 0 {
@@ -137,7 +151,7 @@ fn attempt(mutant: &Mutant, chosen: &str, built: &Built, out: &Path) -> anyhow::
         .stdin(Stdio::null())
         .stdout(file.try_clone()?)
         .stderr(file);
-    let began = Instant::now();
+    let (began, since_1970) = (Instant::now(), SystemTime::now().duration_since(SystemTime::UNIX_EPOCH));
     // A control runs to its end.
     let patience = match chosen {
         CONTROL => Duration::from_secs(3_600),
@@ -156,13 +170,18 @@ fn attempt(mutant: &Mutant, chosen: &str, built: &Built, out: &Path) -> anyhow::
         ensure!(why == list::NOTHING, "{name}: {why}, see {}", said.display());
     }
     Ok(Outcome {
-        name: mutant.name.clone(),
+        name: match chosen {
+            CONTROL => mutant.catcher.control_name(),
+            _ => mutant.name.clone(),
+        },
         breaks: mutant.breaks.clone(),
         caught_by: mutant.catcher.to_string(),
         within_seconds: mutant.within_seconds,
         seconds: began.elapsed().as_secs_f64(),
         caught: how.is_ok(),
         how: how.unwrap_or_else(|why| why),
+        commit: crate::cell::commit(),
+        began: since_1970.map_or(0, |since| since.as_secs()),
     })
 }
 

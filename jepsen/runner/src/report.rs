@@ -2,6 +2,7 @@
 //!
 //! All totals come from `ledger.jsonl`; runs whose directories are still there are shown in detail.
 
+mod dates;
 mod details;
 mod matrix;
 mod page;

@@ -1,9 +1,11 @@
 //! The page itself.
 
+use super::dates::{day, short};
 use super::details::details;
 use super::matrix::matrix;
 use super::runs::{Ending, Ledger, Line, Mutant, Run};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
+use quorate_model::mutants::NAMES;
 use std::collections::BTreeSet;
 
 /// What a green page does not say; design of the suite, section 7.10.
@@ -130,18 +132,30 @@ fn headline(totals: &Totals) -> Markup {
 }
 
 fn mutant_table(mutants: &[Mutant]) -> Markup {
-    let caught = mutants.iter().filter(|mutant| mutant.caught).count();
+    let tried: BTreeSet<&str> = mutants.iter().map(|mutant| mutant.name.as_str()).collect();
+    let in_time = mutants.iter().filter(|mutant| mutant.is_in_time());
+    let caught = in_time.map(|mutant| mutant.name.as_str()).collect::<BTreeSet<_>>().len();
+    let untried: Vec<&str> = NAMES.iter().copied().filter(|name| !tried.contains(name)).collect();
+    let all = tried.len() + untried.len();
     html! {
-        p { (caught) " of " (mutants.len()) " deliberate defects of the product were caught. A suite that catches none proves nothing." }
+        p {
+            "Of " (all) " deliberate defects of the product " (tried.len()) " were tried, and " (caught)
+            " caught in time. A suite that catches none proves nothing."
+        }
+        @if !untried.is_empty() { p.note { "Never tried: " (untried.join(", ")) "." } }
         div.wide { table {
-            thead { tr { th {} th { "defect" } th { "what it breaks" } th { "caught by" } th { "after" } th { "allowed" } } }
+            thead { tr {
+                th {} th { "defect" } th { "what it breaks" } th { "caught by" } th { "after" } th { "allowed" } th { "day" } th { "commit" }
+            } }
             tbody { @for mutant in mutants { tr {
-                @match mutant.caught { true => td.held { "\u{2713}" }, false => td.broken { "\u{2717}" } }
+                @match mutant.is_in_time() { true => td.held { "\u{2713}" }, false => td.broken { "\u{2717}" } }
                 th { (mutant.name) }
                 td { (mutant.breaks) }
                 td { (mutant.caught_by) }
                 td.number { @if let Some(seconds) = mutant.seconds { (format!("{seconds:.1} s")) } }
                 td.number { (format!("{:.0} s", mutant.within_seconds)) }
+                td.number { (day(mutant.began)) }
+                td { code { (short(&mutant.commit)) } }
             } } }
         } }
     }
@@ -213,5 +227,24 @@ mod tests {
         assert!(page.contains("1 seeds of the simulation broke a rule."), "{page}");
         assert!(page.contains("1 of 3 runs found an anomaly.") && page.contains("1.50"), "{page}");
         assert!(page.contains("&lt;set&gt;") && !page.contains("<set>"), "text is escaped");
+    }
+
+    #[test]
+    fn a_page_with_one_defect_says_how_many_were_not_tried() {
+        let one = |caught_by: &str, caught: bool| -> Mutant {
+            serde_json::from_value(json!({
+                "name": NAMES[0], "caught_by": caught_by, "within_seconds": 60, "seconds": 2.5, "caught": caught,
+                "commit": "0123456789abcdef", "began": 1_795_382_238,
+            }))
+            .expect("a result")
+        };
+        let page = mutant_table(&[one("simulation", true), one("cell set kill", false)]).into_string();
+        let said = format!(
+            "Of {} deliberate defects of the product 1 were tried, and 1 caught in time.",
+            NAMES.len()
+        );
+        assert!(page.contains(&said), "{page}");
+        assert!(page.contains(NAMES[1]), "{page}");
+        assert!(page.contains("2026-11-22") && page.contains(">0123456789<"), "{page}");
     }
 }

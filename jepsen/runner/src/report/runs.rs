@@ -133,6 +133,18 @@ pub struct Mutant {
     #[serde(default)]
     pub seconds: Option<f64>,
     pub caught: bool,
+    /// Of the source it was tried in.
+    #[serde(default)]
+    pub commit: String,
+    /// Seconds since 1970; 0 if nobody noted it.
+    #[serde(default)]
+    pub began: u64,
+}
+
+impl Mutant {
+    pub fn is_in_time(&self) -> bool {
+        self.caught && self.seconds.is_none_or(|seconds| seconds <= self.within_seconds)
+    }
 }
 
 /// A line is of a run, unless it says that it is of the simulation. A last line that a crash cut off is left out.
