@@ -46,6 +46,16 @@ pub enum Ground {
     Processes,
 }
 
+impl Ground {
+    /// As it is asked for.
+    pub fn name(self) -> &'static str {
+        match self {
+            Ground::Namespaces => "namespaces",
+            Ground::Processes => "processes",
+        }
+    }
+}
+
 /// What a field is made of.
 #[derive(Clone, Debug)]
 pub struct FieldOptions {

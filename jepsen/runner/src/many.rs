@@ -211,7 +211,6 @@ async fn run_cell(
     if !cell.nemeses.is_empty() {
         command.args(["--nemesis", &cell.nemeses.join(",")]);
     }
-    let ground_name = if ground == Ground::Namespaces { "namespaces" } else { "processes" };
     let numbers = [
         ("--nodes", cell.nodes as u64),
         ("--seconds", cell.seconds),
@@ -223,7 +222,7 @@ async fn run_cell(
         command.args([flag.to_owned(), number.to_string()]);
     }
     command.args(["--profile", &cell.profile]);
-    command.args(["--ground", ground_name, "--out"]).arg(dir);
+    command.args(["--ground", ground.name(), "--out"]).arg(dir);
     if let Some(binary) = &arguments.binary {
         command.arg("--binary").arg(binary);
     }

@@ -180,13 +180,76 @@ fn hash(binary: &Path) -> anyhow::Result<String> {
     Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
+/// The call that makes this cell again, whatever the defaults are then.
 fn repeat(cell: &CellOptions) -> String {
-    let nemeses = match cell.nemeses.is_empty() {
-        true => String::new(),
-        false => format!(" --nemesis {}", cell.nemeses.join(",")),
-    };
-    format!(
-        "jepsen test --workload {}{nemeses} --nodes {} --seconds {} --seed {} --rate {} --profile {}",
-        cell.workload, cell.nodes, cell.seconds, cell.seed, cell.rate, cell.profile
-    )
+    let mut words = vec!["jepsen test --workload".to_owned(), quoted(&cell.workload)];
+    let mut option = |flag: &str, value: &str| words.extend([flag.to_owned(), quoted(value)]);
+    if !cell.nemeses.is_empty() {
+        option("--nemesis", &cell.nemeses.join(","));
+    }
+    option("--nodes", &cell.nodes.to_string());
+    option("--seconds", &cell.seconds.to_string());
+    option("--seed", &cell.seed.to_string());
+    option("--rate", &cell.rate.to_string());
+    option("--profile", &cell.profile);
+    option("--workers", &cell.workers.to_string());
+    option("--ground", cell.ground.name());
+    for pair in &cell.environment {
+        option("--env", pair);
+    }
+    if !is_beside(&cell.binary) {
+        option("--binary", &cell.binary.display().to_string());
+    }
+    words.join(" ")
+}
+
+/// Whether the runner takes this server when none is named.
+fn is_beside(binary: &Path) -> bool {
+    let own = std::env::current_exe().unwrap_or_default();
+    own.with_file_name("quorate") == binary
+}
+
+/// As a shell reads it back.
+fn quoted(text: &str) -> String {
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "-_.,:/=+@%".contains(letter);
+    match !text.is_empty() && text.chars().all(is_plain) {
+        true => text.to_owned(),
+        false => format!("'{}'", text.replace('\'', "'\\''")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::field::Ground;
+    use std::path::PathBuf;
+
+    #[test]
+    fn what_repeats_a_run_names_all_that_made_it_what_it_was() {
+        let cell = CellOptions {
+            workload: "copies".to_owned(),
+            nemeses: vec!["kill:one/leader".to_owned(), "workers".to_owned()],
+            nodes: 3,
+            seconds: 30,
+            seed: 7,
+            rate: 200,
+            ground: Ground::Processes,
+            profile: "lan".to_owned(),
+            workers: 2,
+            dir: PathBuf::from("/gone"),
+            binary: PathBuf::from("/built with defects/quorate"),
+            environment: vec!["QUORATE_MUTANT=drop-in-use".to_owned(), "SAID=it's so".to_owned()],
+        };
+        let expected = "jepsen test --workload copies --nemesis kill:one/leader,workers --nodes 3 --seconds 30 --seed 7 --rate 200 \
+                        --profile lan --workers 2 --ground processes --env QUORATE_MUTANT=drop-in-use --env 'SAID=it'\\''s so' \
+                        --binary '/built with defects/quorate'";
+        assert_eq!(repeat(&cell), expected);
+        let beside = std::env::current_exe().expect("a path").with_file_name("quorate");
+        let plain = CellOptions {
+            binary: beside,
+            environment: Vec::new(),
+            ..cell
+        };
+        assert!(repeat(&plain).ends_with("--ground processes"), "{}", repeat(&plain));
+    }
 }
