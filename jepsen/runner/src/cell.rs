@@ -15,7 +15,7 @@ mod schedule;
 mod watch;
 
 pub use begin::CellOptions;
-pub use results::{FaultCount, Results, commit};
+pub use results::{FaultCount, Results, commit, count_faults};
 
 use crate::field::Field;
 use crate::history::{Phase, Recorder};
@@ -38,7 +38,7 @@ const LOAD_ENDS: Duration = Duration::from_secs(30);
 /// Reading everything through every node; hundreds of copies at seven nodes take minutes.
 const FINAL_READS: Duration = Duration::from_secs(300);
 /// What has the nodes when they are asked to end.
-pub const STOP: &str = "stop";
+const STOP: &str = "stop";
 /// A node that was asked to end.
 const NODE_ENDS: Duration = Duration::from_secs(30);
 

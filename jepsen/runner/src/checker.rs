@@ -11,6 +11,7 @@ pub mod final_ops;
 pub mod graph;
 pub mod growth;
 pub mod lifecycle;
+mod runner;
 pub mod session_reads;
 pub mod set_full;
 pub mod topology;
@@ -79,10 +80,11 @@ pub fn common(history: &[Op], dir: &Path) -> Vec<Verdict> {
     ]
 }
 
-/// Asks all checkers again, from a run's directory alone.
+/// Asks all checkers again, from a run's directory alone, and what the runner saw as far as that is kept there.
 pub fn again(dir: &Path) -> anyhow::Result<Vec<Verdict>> {
     let history = history::read(dir)?;
     let asked = Asked::read(dir)?;
     let workload = workload::by_name(&asked.workload).with_context(|| format!("there is no workload {:?}", asked.workload))?;
-    Ok([common(&history, dir), workload.check(&history, dir)].concat())
+    let seen = runner::again(&history, &asked, dir);
+    Ok([seen, common(&history, dir), workload.check(&history, dir)].concat())
 }

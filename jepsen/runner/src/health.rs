@@ -1,11 +1,12 @@
 //! Two verdicts of the runner itself: that the faults that were asked for were there, and that no node was in trouble that
 //! its faults do not explain.
 
-use crate::cell::{FaultCount, STOP};
-use crate::field::Field;
+use crate::cell::FaultCount;
+use crate::field::Exit;
 use crate::verdict::Verdict;
 use serde_json::json;
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 /// What a node says when its state is not that of the others, or not what it applied.
 const ALARMS: [&str; 3] = [
@@ -40,35 +41,41 @@ pub fn faults(counts: &BTreeMap<String, FaultCount>, asked: &[(&'static str, Vec
 }
 
 /// No node or worker may end by itself unless a fault says that it may; none may panic but where a failpoint tells it to.
-pub fn nodes(field: &Field, anomalies: &[String], asked: &[(&'static str, Vec<&'static str>)]) -> Verdict {
-    let is_damaged = asked.iter().any(|(name, _)| *name == "corrupt");
+/// `exits` are those that nobody asked for, `anomalies` what the runner and the faults have seen besides; the rest is in the logs.
+pub fn nodes(dir: &Path, exits: &[Exit], anomalies: &[String], is_damaged: bool) -> Verdict {
     let is_bad = |line: &&str| is_panic(line) || (!is_damaged && is_alarm(line));
     let mut signs = anomalies.to_vec();
-    let exits: Vec<_> = field
-        .exits()
-        .into_iter()
-        .filter(|exit| exit.allowed_by.as_deref() != Some(STOP))
-        .collect();
     let surprising = exits.iter().filter(|exit| exit.allowed_by.is_none());
     signs.extend(surprising.map(|exit| format!("{} ended by itself, by {}: {}", exit.node, exit.how, exit.last_said)));
-    signs.extend(field.anomalies());
-    for node in 0..field.total() {
-        let log = field.node(node).log();
+    let logs = logs(dir);
+    for (name, log) in &logs {
         let bad = log.lines().filter(is_bad);
-        signs.extend(bad.take(MOST_SIGNS).map(|line| format!("{} said: {line}", field.name(node))));
+        signs.extend(bad.take(MOST_SIGNS).map(|line| format!("{name} said: {line}")));
     }
-    for worker in 0..field.workers() {
-        let log = field.worker_log(worker);
-        let bad = log.lines().filter(is_bad);
-        signs.extend(bad.take(MOST_SIGNS).map(|line| format!("worker {} said: {line}", worker + 1)));
+    if !signs.is_empty() {
+        return Verdict::invalid("nodes", None, signs.join("\n")).with(json!({"exits": exits}));
     }
-    match signs.is_empty() {
-        true => Verdict::valid(
+    match logs.is_empty() {
+        true => Verdict::unknown("nodes", "no node left a log"),
+        false => Verdict::valid(
             "nodes",
             format!("{} ends of nodes by themselves, all where a fault allows it", exits.len()),
         ),
-        false => Verdict::invalid("nodes", None, signs.join("\n")).with(json!({"exits": exits})),
     }
+}
+
+/// What nodes and workers have said, by their names: `logs/NAME.log`. Tools of the suite have logs there too.
+fn logs(dir: &Path) -> Vec<(String, String)> {
+    let entries = std::fs::read_dir(dir.join("logs")).into_iter().flatten().flatten();
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    paths.sort();
+    let log = |path: PathBuf| {
+        let name = path.file_name()?.to_str()?.strip_suffix(".log")?;
+        let is_node = name.strip_prefix('n').is_some_and(|number| number.parse::<usize>().is_ok());
+        let text = (is_node || name.starts_with("worker-")).then(|| std::fs::read(&path).ok())??;
+        Some((name.to_owned(), String::from_utf8_lossy(&text).into_owned()))
+    };
+    paths.into_iter().filter_map(log).collect()
 }
 
 /// A panic that no failpoint made, or a rule of the product's own that does not hold.

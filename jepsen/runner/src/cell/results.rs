@@ -51,6 +51,9 @@ pub struct Results {
     pub faults: BTreeMap<String, FaultCount>,
     pub recovery_seconds: Option<f64>,
     pub exits: Vec<Exit>,
+    /// What the runner and the faults saw the product do that it must never do; absent in results of before it was kept.
+    #[serde(default)]
+    pub anomalies: Vec<String>,
     /// What the suite could not do: then nothing was proved.
     pub harness_failures: Vec<String>,
     pub verdicts: Vec<Verdict>,
@@ -86,7 +89,11 @@ impl Results {
             failures.push("the run was interrupted".to_owned());
         }
         let faults = count_faults(&history);
-        let mut verdicts = vec![health::faults(&faults, asked), health::nodes(field, &ran.anomalies, asked)];
+        let exits = field.exits().into_iter().filter(|exit| exit.allowed_by.as_deref() != Some(STOP));
+        let exits: Vec<Exit> = exits.collect();
+        let anomalies = [ran.anomalies, field.anomalies()].concat();
+        let is_damaged = asked.iter().any(|(name, _)| *name == "corrupt");
+        let mut verdicts = vec![health::faults(&faults, asked), health::nodes(dir, &exits, &anomalies, is_damaged)];
         verdicts.extend(checker::common(&history, dir));
         verdicts.extend(workload.check(&history, dir));
         let check_seconds = checking.elapsed().as_secs_f64();
@@ -105,11 +112,8 @@ impl Results {
             ops: count_ops(&history),
             faults,
             recovery_seconds: ran.recovery.map(|took| took.as_secs_f64()),
-            exits: field
-                .exits()
-                .into_iter()
-                .filter(|exit| exit.allowed_by.as_deref() != Some(STOP))
-                .collect(),
+            exits,
+            anomalies,
             harness_failures: failures,
             verdicts,
             began: began.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs()),
@@ -148,7 +152,8 @@ fn count_ops(history: &[Op]) -> BTreeMap<String, u64> {
     counts
 }
 
-fn count_faults(history: &[Op]) -> BTreeMap<String, FaultCount> {
+/// How often each fault was there, as a history has it.
+pub fn count_faults(history: &[Op]) -> BTreeMap<String, FaultCount> {
     let mut counts: BTreeMap<String, FaultCount> = BTreeMap::new();
     for op in history.iter().filter(|op| matches!(op.process, Process::Nemesis(_))) {
         let Some(name) = op.f.strip_prefix("start-") else { continue };
