@@ -1,7 +1,7 @@
 //! What this machine can do: each tool and kernel part that a fault needs.
 
 use crate::field::{Ground, cgroups, preload};
-use crate::nemesis::Chosen;
+use crate::nemesis::{self, Chosen};
 use std::path::{Path, PathBuf};
 
 /// One thing that is needed.
@@ -24,6 +24,10 @@ const TOOLS: [(&str, &str, &str); 8] = [
     ("mount", "mount", "disks of their own"),
     ("umount", "mount", "power cuts"),
 ];
+
+/// What only some faults need.
+const SHIM: &str = "shim";
+const NETQ: &str = "netq";
 
 /// Everything the suite may need.
 pub fn checks() -> Vec<Check> {
@@ -48,12 +52,12 @@ pub fn checks() -> Vec<Check> {
         missing: (!Path::new("/dev/loop-control").exists()).then(|| "no /dev/loop-control".to_owned()),
     });
     checks.push(Check {
-        what: "shim",
+        what: SHIM,
         why: "slow, hung and failing syncs, and wrong clocks",
         missing: preload::shim().is_none().then(|| "cargo build -p quorate-jepsen-shim".to_owned()),
     });
     checks.push(Check {
-        what: "netq",
+        what: NETQ,
         why: "lossy, slow and reordering networks",
         missing: netq().is_none().then(|| "cargo build -p quorate-jepsen-netq".to_owned()),
     });
@@ -66,8 +70,8 @@ pub fn missing_for(chosen: &Chosen, ground: Ground) -> Vec<String> {
         return vec!["it needs networks and disks of its own, which plain processes have not".to_owned()];
     }
     let concerns = |check: &Check| match check.what {
-        "shim" => chosen.needs.shim,
-        "netq" => chosen.needs.netq,
+        SHIM => chosen.needs.shim,
+        NETQ => chosen.needs.netq,
         _ => ground == Ground::Namespaces,
     };
     let missing = checks().into_iter().filter(concerns);
@@ -76,9 +80,19 @@ pub fn missing_for(chosen: &Chosen, ground: Ground) -> Vec<String> {
         .collect()
 }
 
+/// The faults that cannot be done while this is missing. All but the shim and the delay daemon is for networks and disks: without
+/// them there are plain processes only.
+pub fn skipped_without(what: &str) -> Vec<&'static str> {
+    nemesis::kinds_that_need(|needs| match what {
+        SHIM => needs.shim,
+        NETQ => needs.netq,
+        _ => needs.namespaces,
+    })
+}
+
 /// What a ground needs whatever is done on it.
 pub fn missing_for_ground(ground: Ground) -> Vec<String> {
-    let always = |check: &Check| !matches!(check.what, "shim" | "netq");
+    let always = |check: &Check| !matches!(check.what, SHIM | NETQ);
     let missing = checks().into_iter().filter(|check| ground == Ground::Namespaces && always(check));
     missing
         .filter_map(|check| check.missing.map(|how| format!("{}: {how}", check.what)))
@@ -98,4 +112,20 @@ pub fn found(program: &str) -> Option<PathBuf> {
     directories
         .map(|directory| Path::new(directory).join(program))
         .find(|path| path.exists())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_thing_that_can_be_missing_names_the_faults_it_is_for() {
+        assert_eq!(skipped_without(SHIM), ["clock", "clock-monotonic", "fsync"]);
+        assert_eq!(skipped_without(NETQ), ["packets"]);
+        let rooted = skipped_without("root");
+        assert!(rooted.contains(&"power") && rooted.contains(&"partition") && !rooted.contains(&"kill"));
+        for check in checks() {
+            assert!(!skipped_without(check.what).is_empty(), "{}", check.what);
+        }
+    }
 }

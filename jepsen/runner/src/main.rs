@@ -26,6 +26,7 @@ use cell::{CellOptions, Results};
 use clap::{Args, Parser, Subcommand};
 use field::{Ground, belongings};
 use many::{ManyArguments, SoakArguments};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use verdict::Validity;
@@ -182,15 +183,25 @@ fn main() -> ExitCode {
 }
 
 fn say_what_is_missing() -> anyhow::Result<ExitCode> {
-    let mut all = true;
+    let mut skipped = BTreeSet::new();
     for check in doctor::checks() {
         let state = check.missing.as_deref().unwrap_or("there");
-        all &= check.missing.is_none();
         println!("{:16} {:48} {state}", check.what, check.why);
+        if check.missing.is_some() {
+            let faults = doctor::skipped_without(check.what);
+            println!("    skipped without it: {}", faults.join(", "));
+            skipped.extend(faults);
+        }
     }
     println!("faults: {}", nemesis::names().join(", "));
     println!("workloads: {}", workload::names().join(", "));
-    Ok(if all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    if skipped.is_empty() {
+        println!("all faults can be done here");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let (skipped, all) = (Vec::from_iter(skipped), nemesis::kinds().len());
+    println!("{} of {all} faults will be skipped here: {}", skipped.len(), skipped.join(", "));
+    Ok(ExitCode::FAILURE)
 }
 
 fn check_again(dir: &Path) -> anyhow::Result<ExitCode> {

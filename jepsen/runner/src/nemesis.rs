@@ -316,6 +316,11 @@ pub fn kinds() -> Vec<&'static str> {
     KINDS.iter().map(|kind| kind.name).collect()
 }
 
+/// Names of the faults that need something.
+pub fn kinds_that_need(what: impl Fn(&Needs) -> bool) -> Vec<&'static str> {
+    KINDS.iter().filter(|kind| what(&kind.needs)).map(|kind| kind.name).collect()
+}
+
 /// Names of all faults, each with its modes.
 pub fn names() -> Vec<String> {
     let name = |kind: &Kind| {
