@@ -58,8 +58,12 @@ call "$p2" add_cluster '{"instance_id":"demo","cluster":{"cluster_id":"fe","clus
 call "$p3" add_cluster '{"instance_id":"demo","cluster":{"cluster_id":"be","cluster_name":"be","type":"COMPUTE",
   "nodes":[{"cloud_unique_id":"1:demo:be0","ip":"10.0.0.2","heartbeat_port":9050}]}}'
 
-say "Read the compute cluster back through peer 2"
-call "$p2" get_cluster '{"instance_id":"demo","cloud_unique_id":"1:demo:fe0","cluster_id":"be"}'
+say "Read each of them back through a peer that did not take it"
+curl --silent --show-error --max-time 15 "http://$p3/MetaService/http/get_instance?token=$token&instance_id=demo" \
+  | jq -ce 'select(.code == "OK").result | {instance_id, name, s3: (.obj_info[0] | {provider, endpoint, region, bucket, prefix, ak})}'
+cluster='select(.code == "OK").result | {cluster_id, type, nodes: [.nodes[] | del(.ctime, .mtime)]}'
+call "$p1" get_cluster '{"instance_id":"demo","cloud_unique_id":"1:demo:fe0","cluster_id":"fe"}' | jq -ce "$cluster"
+call "$p2" get_cluster '{"instance_id":"demo","cloud_unique_id":"1:demo:be0","cluster_id":"be"}' | jq -ce "$cluster"
 
 say "A wrong token changes nothing"
 curl --silent "http://$p1/MetaService/http/drop_instance?token=wrong" -d '{"instance_id":"demo"}'
