@@ -121,8 +121,10 @@ fn the_commands_about_snapshots_run() {
     for said in [
         "restore of nightly into logs_again completed",
         "30 segments",
+        "300 files are the same",
         "0 are missing",
         "compaction of lab completed",
+        "600 files are the same",
     ] {
         assert!(out.contains(said), "{said} is missing in\n{out}");
     }
