@@ -271,6 +271,46 @@ async fn a_dropped_collection_comes_back_under_another_name_though_the_leader_di
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_collection_comes_back_out_of_a_snapshot_of_the_whole_instance() {
+    let archive = Archive::start(20, 10_000).await;
+    archive.import(INSTANCE, "logs").await;
+    archive.import(INSTANCE, "other").await;
+    let before = archive.verified(INSTANCE, "logs").await;
+    assert_eq!(before.len(), 20);
+    archive.ok(&["snapshot", "create", INSTANCE, "first"]).await;
+
+    phase("the collection is dropped, and another one has its name");
+    archive.ok(&["collection", "drop", INSTANCE, "logs", "--yes"]).await;
+    archive.ok(&["collection", "create", INSTANCE, "logs"]).await;
+
+    phase("which one is to be said, and it must have been there");
+    let restore = ["snapshot", "restore", INSTANCE, "first", "--to", "again"];
+    cli::refused(&archive.cluster, &restore, "", &["whole instance", "--collection"]).await;
+    let never: &[&str] = &["--collection", "never"];
+    cli::refused(&archive.cluster, &[&restore[..], never].concat(), "", &["first", "never"]).await;
+    let nowhere: &[&str] = &["--collection", "logs", "--database", "none"];
+    cli::refused(&archive.cluster, &[&restore[..], nowhere].concat(), "", &["first", "none"]).await;
+
+    phase("it comes back as it was");
+    let logs: &[&str] = &["--collection", "logs"];
+    let job = archive.json(&[&restore[..], logs].concat()).await;
+    assert_eq!(job["source_collection"].as_str(), Some("logs"), "{job}");
+    let ended = archive.ended(job["job_id"].as_str().expect("an id")).await;
+    assert_eq!(ended["state"].as_str(), Some("JOB_COMPLETED"), "{ended}");
+    assert_eq!(archive.verified(INSTANCE, "again").await, before);
+    assert_eq!(
+        archive.verified(INSTANCE, "logs").await.len(),
+        0,
+        "the name's new owner is left alone"
+    );
+
+    phase("the snapshot can go, and what was restored stays");
+    archive.ok(&["snapshot", "drop", INSTANCE, "first", "--yes"]).await;
+    cli::refused(&archive.cluster, &["snapshot", "describe", INSTANCE, "first"], "", &["first"]).await;
+    assert_eq!(archive.verified(INSTANCE, "again").await, before);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn wrong_input_is_refused_with_a_clear_error_and_changes_nothing() {
     let archive = Archive::start(4, 1_000).await;
     archive.import_and_snapshot("logs").await;

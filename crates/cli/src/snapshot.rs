@@ -65,7 +65,8 @@ pub enum SnapshotVerb {
         #[arg(value_parser = clap::value_parser!(u64).range(1..))]
         pin_id: u64,
     },
-    /// Copy a snapshot of a collection into a new collection, which appears when all is copied and verified.
+    /// Copy a snapshot of a collection, or one collection of a snapshot of the whole instance, into a new collection, which appears when all
+    /// is copied and verified.
     Restore(RestoreArguments),
 }
 
@@ -91,8 +92,15 @@ pub struct CreateArguments {
 #[derive(Args)]
 pub struct RestoreArguments {
     instance: String,
-    #[command(flatten)]
-    which: Which,
+    /// Id, or name.
+    snapshot: String,
+    /// Collection to restore, as the snapshot names it; needed for a snapshot of the whole instance, and if several collections have a
+    /// snapshot of that name. A snapshot of the collection itself is taken before one of the whole instance with the same name.
+    #[arg(long, short, default_value = "")]
+    collection: String,
+    /// Database of the collection; when absent, `default` in a snapshot of the whole instance, and any for one of the collection.
+    #[arg(long, short, default_value = "")]
+    database: String,
     /// Name of the new collection.
     #[arg(long)]
     to: String,
@@ -222,11 +230,20 @@ async fn pin(instance: &str, which: &Which, ttl: Option<u64>, connection: &Conne
 }
 
 async fn restore(arguments: RestoreArguments, connection: &Connection, context: &Context) -> anyhow::Result<ExitCode> {
-    let id = text(&find(connection, &arguments.instance, &arguments.which).await?, "snapshot_id");
-    let body = json!({
+    let which = Which {
+        snapshot: arguments.snapshot,
+        collection: arguments.collection,
+        database: arguments.database,
+    };
+    let id = text(&find_to_restore(connection, &arguments.instance, &which).await?, "snapshot_id");
+    let mut body = json!({
         "target_collection": arguments.to, "target_database": arguments.to_database, "target_instance_id": arguments.to_instance,
         "target_vault": arguments.to_vault, "timeout_seconds": arguments.give_up_after.unwrap_or_default()
     });
+    if !which.collection.is_empty() {
+        body["source_collection"] = json!(which.collection);
+        body["source_database"] = json!(which.database);
+    }
     let path = path(&["instances", &arguments.instance, "snapshots", &id, "restore"]);
     let started = connection.anew().post(&path, &body).await?.result;
     job::show_or_wait(connection, context, started, arguments.wait).await
@@ -283,6 +300,30 @@ async fn find(connection: &Connection, instance: &str, which: &Which) -> anyhow:
     }
     let mut found = all(connection, instance, &which.collection, &which.database).await?;
     found.retain(|snapshot| text(snapshot, "name") == *name);
+    only_one(found, instance, name)
+}
+
+/// As [`find`], and if the collection has no snapshot of that name, one of the whole instance.
+async fn find_to_restore(connection: &Connection, instance: &str, which: &Which) -> anyhow::Result<Json> {
+    if is_id(&which.snapshot) || which.collection.is_empty() {
+        return find(connection, instance, which).await;
+    }
+    let found = all(connection, instance, "", "").await?;
+    only_one(to_restore(found, which), instance, &which.snapshot)
+}
+
+/// Which of all snapshots of an instance show a collection that is named under the name of a snapshot.
+fn to_restore(mut found: Vec<Json>, which: &Which) -> Vec<Json> {
+    found.retain(|snapshot| text(snapshot, "name") == which.snapshot);
+    let (of_instance, mut of_collection): (Vec<Json>, Vec<Json>) =
+        found.into_iter().partition(|snapshot| text(snapshot, "collection").is_empty());
+    of_collection.retain(|snapshot| {
+        text(snapshot, "collection") == which.collection && (which.database.is_empty() || text(snapshot, "database") == which.database)
+    });
+    if of_collection.is_empty() { of_instance } else { of_collection }
+}
+
+fn only_one(mut found: Vec<Json>, instance: &str, name: &str) -> anyhow::Result<Json> {
     match found.len() {
         1 => Ok(found.remove(0)),
         0 => bail!("instance {instance} has no snapshot {name}; `quorate snapshot list {instance}` shows all"),
@@ -413,6 +454,32 @@ mod tests {
         let shown = json!({"pins": 3, "pinned_by": [{"pin_id": "7"}, {"pin_id": "9", "job_id": "5"}]});
         assert_eq!(pins(&shown), "7 (until it is taken away), 9 (of job 5), 1 more");
         assert_eq!(pins(&json!({})), "");
+    }
+
+    #[test]
+    fn a_collection_is_restored_from_its_own_snapshot_before_the_instance_s() {
+        let snapshot = |id: &str, name: &str, collection: &str| json!({"snapshot_id": id, "name": name, "collection": collection, "database": "default"});
+        let all = [
+            snapshot("1", "n", ""),
+            snapshot("2", "n", "c"),
+            snapshot("3", "n", "d"),
+            snapshot("4", "m", ""),
+            snapshot("5", "m", "d"),
+        ];
+        let ids = |name: &str, collection: &str, database: &str| {
+            let which = Which {
+                snapshot: name.to_owned(),
+                collection: collection.to_owned(),
+                database: database.to_owned(),
+            };
+            let found = to_restore(all.to_vec(), &which);
+            found.iter().map(|snapshot| text(snapshot, "snapshot_id")).collect::<Vec<_>>()
+        };
+        assert_eq!(ids("n", "c", ""), ["2"]);
+        assert_eq!(ids("n", "c", "default"), ["2"]);
+        assert_eq!(ids("n", "c", "other"), ["1"], "only the whole instance's can show that one");
+        assert_eq!(ids("m", "c", ""), ["4"]);
+        assert_eq!(ids("x", "c", ""), Vec::<String>::new());
     }
 
     #[test]

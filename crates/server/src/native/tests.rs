@@ -275,6 +275,21 @@ async fn a_snapshot_is_committed_when_its_creation_answers_and_is_restored_as_a_
     .await;
 
     let restore = format!("/instances/i/snapshots/{id}/restore");
+    let other = Some(json!({"target_collection": "x", "source_collection": "other"}));
+    let told = refused(&peer, "POST", &restore, other, ErrorCode::PreconditionFailed).await;
+    assert!(told.contains("collection default.c alone"), "{told}");
+    let whole = ok(&peer, "POST", "/instances/i/snapshots", Some(json!({"name": "whole"}))).await;
+    let out_of_it = format!("/instances/i/snapshots/{}/restore", whole["snapshot_id"].as_str().expect("an id"));
+    let any = Some(json!({"target_collection": "x"}));
+    let told = refused(&peer, "POST", &out_of_it, any, ErrorCode::PreconditionFailed).await;
+    assert!(told.contains("source_collection"), "{told}");
+    let one = Some(json!({"target_collection": "out", "source_collection": "c"}));
+    let job = ok(&peer, "POST", &out_of_it, one).await;
+    assert_eq!(
+        (job["source_collection"].as_str(), job["snapshot_name"].as_str()),
+        (Some("c"), Some("whole")),
+        "{job}"
+    );
     let taken = refused(
         &peer,
         "POST",

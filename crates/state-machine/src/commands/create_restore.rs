@@ -1,7 +1,7 @@
-//! Starts a job that copies a snapshot of a collection into a new collection. The new one has its id, its partitions and its name
-//! from here on, and is not visible: it appears when all is copied, or never.
+//! Starts a job that copies a collection, as a snapshot of it or of its whole instance shows it, into a new collection. The new one has its
+//! id, its partitions and its name from here on, and is not visible: it appears when all is copied, or never.
 
-use crate::catalog::{DEFAULT_DATABASE, Target, create};
+use crate::catalog::{DEFAULT_DATABASE, FoundCollection, Target, create};
 use crate::command::{ApplyContext, ApplyError, Command, Prepare, PrepareContext};
 use crate::instances;
 use crate::jobs::{self, restore};
@@ -13,7 +13,7 @@ use crate::snapshots;
 use crate::store::Reader;
 use crate::versioned::Lineage;
 use crate::{attributes, text_bounds};
-use quorate_model::{ErrorCode, MetaError, Revision, ScopeId};
+use quorate_model::{MetaError, Revision, ScopeId};
 use quorate_wire::quorate::v1::{Job, JobKind, JobState, RestoreSnapshotRequest, SnapshotRef};
 
 /// Longest time a restore may be given, in seconds: 30 days.
@@ -36,6 +36,14 @@ pub struct CreateRestore {
     pub target_vault: String,
     #[prost(uint64, tag = "7")]
     pub timeout_ms: u64,
+    /// Which collection of a snapshot of a whole instance, by name or by id as the snapshot shows it. Of a snapshot of one collection it
+    /// may be left out.
+    #[prost(string, tag = "8")]
+    pub source_collection: String,
+    #[prost(string, tag = "9")]
+    pub source_database: String,
+    #[prost(uint64, tag = "10")]
+    pub source_collection_id: u64,
 }
 
 impl Prepare for CreateRestore {
@@ -50,6 +58,7 @@ impl Prepare for CreateRestore {
             return Err(MetaError::invalid("target_collection is not set; name the collection to be made"));
         }
         check_name("target_collection", &request.target_collection)?;
+        check_source_collection(&request)?;
         let snapshot = snapshots::names::checked_reference(request.snapshot.unwrap_or_default())?;
         if request.timeout_seconds > MAX_TIMEOUT_SECONDS {
             let message = format!(
@@ -66,8 +75,25 @@ impl Prepare for CreateRestore {
             target_collection: request.target_collection,
             target_vault: request.target_vault,
             timeout_ms: request.timeout_seconds * 1_000,
+            source_collection: request.source_collection,
+            source_database: request.source_database,
+            source_collection_id: request.source_collection_id,
         })
     }
+}
+
+/// Refuses a source collection that is named in two ways, or by half.
+fn check_source_collection(request: &RestoreSnapshotRequest) -> Result<(), MetaError> {
+    text_bounds::check_text("source_collection", &request.source_collection)?;
+    text_bounds::check_text("source_database", &request.source_database)?;
+    let is_named = !request.source_collection.is_empty();
+    if is_named && request.source_collection_id != 0 {
+        return Err(MetaError::invalid("the source collection is named by name and by id; leave one out"));
+    }
+    if !is_named && !request.source_database.is_empty() {
+        return Err(MetaError::invalid("source_database is set and source_collection is not; name the collection too, or neither"));
+    }
+    Ok(())
 }
 
 /// Refuses what is no name of a database or collection; an empty one is left to the caller.
@@ -92,7 +118,7 @@ impl Command for CreateRestore {
         let source = self.source(context.reader())?;
         let target = self.target(context, &source)?;
         let collection_id = object_ids::next(context);
-        let partitions = restore::stage_partitions(context, &source.lineage, source.snapshot.collection_id, target.scope, collection_id)?;
+        let partitions = restore::stage_partitions(context, &source.lineage, source.collection.id, target.scope, collection_id)?;
         let deadline_ms = match self.timeout_ms {
             0 => 0,
             timeout_ms => context.now().0.saturating_add(timeout_ms),
@@ -130,7 +156,7 @@ struct Source {
     revision: Revision,
     snapshot: SnapshotRecord,
     lineage: Lineage,
-    collection: CollectionRecord,
+    collection: FoundCollection,
 }
 
 /// Where it goes; the name is free there.
@@ -144,17 +170,22 @@ struct Destination {
 }
 
 impl CreateRestore {
+    /// Which collection of the snapshot is meant.
+    pub fn wanted(&self) -> restore::Wanted<'_> {
+        restore::Wanted {
+            database: &self.source_database,
+            collection: &self.source_collection,
+            collection_id: self.source_collection_id,
+        }
+    }
+
     fn source(&self, reader: &dyn Reader) -> Result<Source, ApplyError> {
         let scope = attributes::live_scope(reader, &self.instance_id)?;
         let found = snapshots::names::require(reader, scope, &self.snapshot.clone().unwrap_or_default())?;
         snapshots::check_usable(&found)?;
         let (revision, snapshot) = (found.revision, found.record);
-        if snapshot.collection_id == 0 {
-            let message = format!("snapshot {} is of a whole instance; clone the instance instead", snapshot.name);
-            return Err(MetaError::new(ErrorCode::PreconditionFailed, message).into());
-        }
         let lineage = Lineage::of(reader, scope, revision)?;
-        let collection = restore::source_collection(reader, &lineage, snapshot.collection_id)?;
+        let collection = restore::source_collection(reader, &lineage, &snapshot, self.wanted())?;
         Ok(Source {
             scope,
             revision,
@@ -174,7 +205,7 @@ impl CreateRestore {
         let instance = instances::find(reader, instance_id)?;
         let instance = instance.ok_or_else(|| MetaError::not_found(format!("instance {instance_id:?} does not exist")))?;
         let database = if self.target_database.is_empty() { DEFAULT_DATABASE } else { &self.target_database };
-        let same_instance = (instance.scope == source.scope).then_some(&source.collection);
+        let same_instance = (instance.scope == source.scope).then_some(&source.collection.record);
         let vault = restore::vault_of(reader, &instance, &self.target_vault, same_instance)?;
         snapshots::names::check_database(reader, instance.scope, database)?;
         let place = Target::of(reader, instance_id)?;
@@ -191,18 +222,23 @@ impl CreateRestore {
 
     /// The job, but for what is given out when it starts.
     fn order(&self, source: Source, target: Destination, partitions: Vec<PartitionMapping>) -> JobRecord {
+        let FoundCollection { id, record: shown, .. } = source.collection;
+        let name = match source.snapshot.collection_id {
+            0 => shown.name.clone(),
+            _ => source.snapshot.collection,
+        };
         JobRecord {
             kind: JobKind::Restore as i32,
             source_scope: source.scope.0,
             source_revision: source.revision.0,
-            source_collection_id: source.snapshot.collection_id,
+            source_collection_id: id,
             target_scope: target.scope.0,
             target_vault: target.vault.clone(),
             copies_files: true,
             snapshot_revision: source.revision.0,
             snapshot_name: source.snapshot.name,
             source_instance_id: self.instance_id.clone(),
-            source_collection: source.snapshot.collection,
+            source_collection: name,
             target_instance_id: target.instance_id,
             target_database: target.database,
             target_collection: self.target_collection.clone(),
@@ -211,7 +247,7 @@ impl CreateRestore {
                 name: self.target_collection.clone(),
                 vault: target.vault,
                 partitions: partitions.len() as u64,
-                ..source.collection
+                ..shown
             }),
             partitions,
             ..JobRecord::default()

@@ -11,7 +11,7 @@ use crate::record::CollectionRecord;
 use crate::snapshots::{self, names};
 use crate::store::Reader;
 use crate::versioned::Lineage;
-use quorate_model::{ErrorCode, MetaError, ScopeId};
+use quorate_model::{MetaError, ScopeId};
 
 /// The vaults that a restore reads from and writes to, each with the scope whose instance names it. Refuses what the command itself
 /// would refuse about the snapshot and the target's instance; names and quotas are the command's matter.
@@ -20,24 +20,19 @@ pub fn vaults(reader: &dyn Reader, command: &CreateRestore) -> Result<Vec<(Scope
     let reference = command.snapshot.clone().unwrap_or_default();
     let snapshot = names::require(reader, source_scope, &reference)?;
     snapshots::check_usable(&snapshot)?;
-    let (revision, snapshot) = (snapshot.revision, snapshot.record);
-    if snapshot.collection_id == 0 {
-        let message = format!("snapshot {} is of a whole instance; clone the instance instead", snapshot.name);
-        return Err(MetaError::new(ErrorCode::PreconditionFailed, message).into());
-    }
+    let lineage = Lineage::of(reader, source_scope, snapshot.revision)?;
+    let shown = restore::source_collection(reader, &lineage, &snapshot.record, command.wanted())?;
     let target_id = match command.target_instance_id.as_str() {
         "" => &command.instance_id,
         target_id => target_id,
     };
     let target_scope = attributes::live_scope(reader, target_id)?;
-    let lineage = Lineage::of(reader, source_scope, revision)?;
-    let row = lineage.get(reader, VersionedTable::Collection, &snapshot.collection_id.to_be_bytes())?;
-    let row = row.ok_or_else(|| MetaError::internal(format!("snapshot {} shows no collection", snapshot.name)))?;
+    let row = lineage.get(reader, VersionedTable::Collection, &shown.id.to_be_bytes())?;
+    let row = row.ok_or_else(|| MetaError::internal(format!("snapshot {} shows no collection {}", snapshot.record.name, shown.id)))?;
     let source: CollectionRecord = decode_record(&row.key, row.value)?;
     let target =
         instances::find(reader, target_id)?.ok_or_else(|| MetaError::not_found(format!("instance {target_id:?} does not exist")))?;
-    let shown = restore::source_collection(reader, &lineage, snapshot.collection_id)?;
-    let same_instance = (target_scope == source_scope).then_some(&shown);
+    let same_instance = (target_scope == source_scope).then_some(&shown.record);
     let target_vault = restore::vault_of(reader, &target, &command.target_vault, same_instance)?;
     Ok(vec![(row.scope, source.vault), (target_scope, target_vault)])
 }

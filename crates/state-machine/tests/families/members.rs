@@ -197,28 +197,30 @@ impl World {
         !found.info.source_instance_id().is_empty()
     }
 
-    /// Starts one into one of all instances.
+    /// Starts one into one of all instances: of a collection's snapshot, or of one collection out of an instance's.
     pub fn restore(&mut self, snapshot: Pick, target: Pick) {
-        let (Some((from, revision)), Some(to)) = (self.pick_snapshot(snapshot, true), self.pick(target)) else {
+        let of_collections = snapshot.is_multiple_of(2);
+        let picked = self.pick_snapshot(snapshot / 2, of_collections);
+        let (Some((from, revision)), Some(to)) = (picked, self.pick(target)) else {
             return;
         };
+        let shown = self.family[&from].snapshots[&revision].content.iter();
+        let Some((collection, content)) = nth(shown, snapshot / 2) else {
+            return;
+        };
+        let (collection, wanted) = (collection.clone(), super::model::sizes(content));
         let name = self.new_name();
         let request = quorate_wire::quorate::v1::RestoreSnapshotRequest {
             instance_id: from.clone(),
             snapshot: Some(by_id(revision)),
             target_instance_id: to.clone(),
             target_collection: name.clone(),
+            source_collection: if of_collections { String::new() } else { collection },
             ..Default::default()
         };
         let started = call::<CreateRestore>(&mut self.bench, request);
         assert_eq!(started.is_ok(), self.family[&to].is_writable, "{started:?}");
         if let Ok(reply) = started {
-            let content = self.family[&from].snapshots[&revision]
-                .content
-                .values()
-                .next()
-                .expect("has its collection");
-            let wanted = super::model::sizes(content);
             self.restores.insert(reply.job_id, (to, name, wanted));
         }
     }

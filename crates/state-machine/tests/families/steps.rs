@@ -38,7 +38,7 @@ pub enum Step {
     CompactWholly(Pick, Option<bool>, Finish),
     Decouple(Pick),
     DropInstance(Pick),
-    /// One of all snapshots of a collection, into one of all instances.
+    /// A collection out of one of all snapshots, into one of all instances.
     Restore(Pick, Pick),
     /// The next step of one of the jobs, so often.
     Work(Pick, u8),

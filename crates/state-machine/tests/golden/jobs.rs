@@ -87,9 +87,17 @@ pub fn commands() -> Vec<Golden> {
         target_collection: "c".into(),
         target_vault: "v".into(),
         timeout_ms: 300,
+        ..CreateRestore::default()
+    };
+    let restore_one = CreateRestore {
+        source_collection: "sc".into(),
+        source_database: "sd".into(),
+        source_collection_id: 300,
+        ..restore.clone()
     };
     vec![
         command(restore, "0a016912032201731a01742201642a016332017638ac02"),
+        command(restore_one, "0a016912032201731a01742201642a016332017638ac02420273634a02736450ac02"),
         command(plan, "08ac0210071a016b221308081201611a01622209080110ac0218022003280832016c3801"),
         command(claim.clone(), "0a01771004"),
         command(

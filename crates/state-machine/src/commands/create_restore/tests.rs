@@ -1,13 +1,19 @@
 use super::*;
-use crate::commands::{CancelJob, CollectVersions};
+use crate::catalog_fixture::{
+    add_segments, bench_with_collection, call, collect_later, create_collection, drop_collection, drop_partition, drop_segments,
+};
+use crate::commands::{CancelJob, ClaimTasks, CollectVersions, RenameCollection};
 use crate::jobs::tests::fixture::{self, COLLECTION_ID, PARTITION_IDS, REVISION, SOURCE_SCOPE, id_key};
 use crate::jobs::tests::invariants;
+use crate::jobs::translate::ids_of;
 use crate::keys::{RecordTable, VersionedTable};
 use crate::record::{PartitionRecord, SnapshotPinRecord};
+use crate::snapshot_fixture;
 use crate::store::Reader;
 use crate::testing::{Bench, DROPPED, INSTANCE, OTHER_INSTANCE, prepare};
 use prost::Message;
-use quorate_model::Revision;
+use quorate_model::{ErrorCode, Revision};
+use quorate_wire::quorate::v1::{CreateSnapshotRequest, RenameCollectionRequest};
 
 fn request(collection: &str) -> RestoreSnapshotRequest {
     RestoreSnapshotRequest {
@@ -170,4 +176,145 @@ fn job_request(job_id: u64) -> quorate_wire::quorate::v1::DescribeJobRequest {
         job_id,
         ..Default::default()
     }
+}
+
+/// Takes and commits a snapshot of a collection, or of the whole instance when none is named; its revision.
+fn snapshot(bench: &mut Bench, collection: &str, name: &str) -> u64 {
+    let request = CreateSnapshotRequest {
+        instance_id: INSTANCE.to_owned(),
+        collection: collection.to_owned(),
+        name: name.to_owned(),
+        ..CreateSnapshotRequest::default()
+    };
+    let revision = snapshot_fixture::create(bench, request).expect("made").revision;
+    let scope = bench.scope();
+    snapshot_fixture::commit(bench, scope, revision);
+    revision
+}
+
+/// Restores what is named `collection` in a snapshot.
+fn out_of(revision: u64, collection: &str, target: &str) -> RestoreSnapshotRequest {
+    RestoreSnapshotRequest {
+        snapshot: Some(snapshot_fixture::by_id(revision)),
+        source_collection: collection.to_owned(),
+        ..request(target)
+    }
+}
+
+fn with_id(revision: u64, collection_id: u64, target: &str) -> RestoreSnapshotRequest {
+    RestoreSnapshotRequest {
+        source_collection_id: collection_id,
+        ..out_of(revision, "", target)
+    }
+}
+
+fn id_of(bench: &Bench, collection: &str) -> u64 {
+    let found = snapshots::names::collection_id(&bench.store, bench.scope(), DEFAULT_DATABASE, collection);
+    found.expect("reads").expect("exists")
+}
+
+/// Ids of the segments that a job copies.
+fn copied_by(bench: &mut Bench, job: u64) -> Vec<u64> {
+    fixture::plan_all(bench, job);
+    let claim = ClaimTasks {
+        worker: "w".to_owned(),
+        max: limits::MAX_CLAIMS,
+        avoid_jobs: Vec::new(),
+        min_age_ms: 0,
+    };
+    let tasks = bench.run(&claim).expect("claimed").tasks;
+    let mut ids = Vec::new();
+    for task in tasks.iter().filter(|task| task.job_id == job) {
+        for row in fixture::source_rows(bench, task) {
+            let [_, _, segment] = ids_of(&row.key).expect("a segment's key");
+            ids.push(segment);
+        }
+    }
+    ids
+}
+
+#[test]
+fn a_collection_comes_out_of_a_snapshot_of_its_instance_as_it_was_then() {
+    let mut bench = bench_with_collection();
+    let ids = add_segments(&mut bench, INSTANCE, "c", "p", 3).expect("adds");
+    let (id, whole) = (id_of(&bench, "c"), snapshot(&mut bench, "", "whole"));
+    // It changes, goes under another name, and another collection has the name it had.
+    add_segments(&mut bench, INSTANCE, "c", "p", 2).expect("adds");
+    drop_segments(&mut bench, INSTANCE, "c", "p", &ids[..1]).expect("drops");
+    drop_partition(&mut bench, INSTANCE, "c", "q").expect("drops");
+    let rename = RenameCollectionRequest {
+        instance_id: INSTANCE.to_owned(),
+        name: "c".to_owned(),
+        new_name: "d".to_owned(),
+        ..RenameCollectionRequest::default()
+    };
+    call::<RenameCollection>(&mut bench, rename).expect("renames");
+    drop_collection(&mut bench, INSTANCE, "d").expect("drops");
+    create_collection(&mut bench, INSTANCE, "c", &["other"]).expect("creates");
+    add_segments(&mut bench, INSTANCE, "c", "other", 1).expect("adds");
+    collect_later(&mut bench);
+
+    let of_collection = [out_of(whole, "c", "first"), with_id(whole, id, "second")];
+    for request in of_collection {
+        let job = run(&mut bench, request).expect("started");
+        assert_eq!((job.source_collection.as_str(), job.snapshot_name.as_str()), ("c", "whole"));
+        let record = jobs::find(&bench.store, job.job_id).expect("reads").expect("exists");
+        assert_eq!((record.source_collection_id, record.source_revision), (id, whole));
+        let mut partitions: Vec<&str> = record.partitions.iter().map(|mapping| mapping.name.as_str()).collect();
+        partitions.retain(|name| ["p", "q", "other"].contains(name));
+        partitions.sort_unstable();
+        assert_eq!(partitions, ["p", "q"]);
+        assert_eq!(copied_by(&mut bench, job.job_id), ids);
+    }
+    let busy = snapshot_fixture::drop_by(&mut bench, snapshot_fixture::by_id(whole)).expect_err("jobs read it");
+    assert_eq!(busy.code, ErrorCode::PreconditionFailed);
+}
+
+#[test]
+fn what_a_snapshot_does_not_show_cannot_come_out_of_it() {
+    let mut bench = bench_with_collection();
+    let whole = snapshot(&mut bench, "", "whole");
+    let one = snapshot(&mut bench, "c", "one");
+    create_collection(&mut bench, INSTANCE, "later", &[]).expect("creates");
+    let (c, later) = (id_of(&bench, "c"), id_of(&bench, "later"));
+    let in_database = |database: &str, request: RestoreSnapshotRequest| RestoreSnapshotRequest {
+        source_database: database.to_owned(),
+        ..request
+    };
+    let cases = [
+        (out_of(whole, "", "x"), ErrorCode::PreconditionFailed, "snapshot whole is of a whole instance"),
+        (out_of(whole, "", "x"), ErrorCode::PreconditionFailed, "--collection"),
+        (out_of(whole, "later", "x"), ErrorCode::NotFound, "shows no collection \"later\" of database \"default\""),
+        (in_database("d", out_of(whole, "c", "x")), ErrorCode::NotFound, "shows no collection \"c\" of database \"d\""),
+        (with_id(whole, later, "x"), ErrorCode::NotFound, "shows no collection"),
+        (in_database("d", out_of(whole, "", "x")), ErrorCode::InvalidArgument, "source_database"),
+        (in_database("d", with_id(whole, c, "x")), ErrorCode::InvalidArgument, "source_database"),
+        (
+            RestoreSnapshotRequest {
+                source_collection_id: c,
+                ..out_of(whole, "c", "x")
+            },
+            ErrorCode::InvalidArgument,
+            "by name and by id",
+        ),
+        (out_of(whole, &"c".repeat(1_025), "x"), ErrorCode::InvalidArgument, "source_collection is 1025 bytes"),
+        (out_of(one, "later", "x"), ErrorCode::PreconditionFailed, "is of collection default.c alone"),
+        (with_id(one, later, "x"), ErrorCode::PreconditionFailed, "is of collection default.c alone"),
+        (in_database("d", out_of(one, "c", "x")), ErrorCode::PreconditionFailed, "is of collection default.c alone"),
+    ];
+    let before = bench.counters();
+    for (request, code, text) in cases {
+        let error = run(&mut bench, request).expect_err(text);
+        assert_eq!(error.code, code, "{error}");
+        assert!(error.message.contains(text), "{error}");
+    }
+    assert_eq!(bench.counters().last_object, before.last_object);
+    assert_eq!(bench.counters().active_jobs, before.active_jobs);
+
+    run(&mut bench, in_database("default", out_of(one, "c", "by_name"))).expect("its own name");
+    run(&mut bench, with_id(one, c, "by_id")).expect("its own id");
+    let gone = snapshot_fixture::drop_by(&mut bench, snapshot_fixture::by_id(whole));
+    assert_eq!(gone, Ok(true));
+    let refused = run(&mut bench, out_of(whole, "c", "x")).expect_err("being deleted");
+    assert_eq!(refused.code, ErrorCode::NotFound);
 }
