@@ -67,6 +67,38 @@ async fn wrong_settings_are_named_with_the_way_out() {
 }
 
 #[tokio::test]
+async fn secrets_of_the_environment_are_checked_as_those_of_files_and_not_shown() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    write_secret(path("token").as_ref(), "a-token");
+    write_secret(path("secret").as_ref(), "a-secret");
+    let (public, peer) = (free_address(), free_address());
+    let arguments = [
+        "--data-dir",
+        &path("peer"),
+        "--listen",
+        &public,
+        "--peer-listen",
+        &peer,
+        "--token-file",
+        &path("token"),
+    ];
+    let mut peer = Peer::new("", "", dir.path().join("peer"), arguments.map(str::to_owned).to_vec());
+    peer.set_environment("QUORATE_CLUSTER_SECRET", "hunter2");
+    peer.set_environment("QUORATE_ROOT_KEYS", "1 hunter2");
+
+    phase("two secrets: nobody could tell which was meant");
+    peer.start_with(&["--cluster-secret-file", &path("secret")]);
+    let twice = ["both", "--cluster-secret-file", "QUORATE_CLUSTER_SECRET", "keep one"];
+    peer.wait_refusal().await.assert_says(&twice);
+
+    phase("keys that are none");
+    peer.start();
+    peer.wait_refusal().await.assert_says(&["QUORATE_ROOT_KEYS: line 1: the key is "]);
+    assert!(!peer.log().contains("hunter2"), "{}", peer.log());
+}
+
+#[tokio::test]
 async fn a_peer_that_may_open_too_few_files_says_so() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let mut peer = Peer::new("", "", dir.path().join("peer"), vec!["--data-dir".to_owned(), "unused".to_owned()]);

@@ -5,7 +5,7 @@ use crate::serve::ServeArguments;
 use anyhow::{Context, bail};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, FromArgMatches, Subcommand};
-use quorate_server::config::ServerConfig;
+use quorate_server::config::{ServerConfig, TOKEN_VARIABLE};
 use quorate_server::config_table::{SETTINGS, Setting};
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
@@ -125,19 +125,27 @@ fn explain(setting: &Setting, given: &Given, file: Option<&toml::Table>, environ
         toml::Value::String(text) => text.clone(),
         other => other.to_string(),
     });
-    // The variable counts only when nothing else gives the token or the name of its file.
-    let has_token = given.values.contains_key("--token-file") || file.is_some_and(|file| file.contains_key("token_file"));
     let in_environment = match setting.environment {
         "" => None,
-        _ if has_token => None,
         name => environment(name),
     };
+    let is_elsewhere = in_file.is_some() || names_file(setting, given, file);
+    let is_refused = setting.environment != TOKEN_VARIABLE && is_elsewhere && in_environment.is_some();
+    // Where something else gives the token or the name of its file, the variable does not count.
+    let in_environment = in_environment.filter(|_| !is_elsewhere || is_refused);
     let (value, from) = match (by_flag, in_file, in_environment) {
         // Of a group, the file's values hold where no flag says otherwise.
         (Some((value, flag)), Some(in_file), _) if flags_of(setting).count() > 1 => {
             (format!("{value} over {in_file}"), format!("{flag}, file"))
         }
         (Some((value, flag)), ..) => (value, flag),
+        (None, _, Some(value)) if is_refused => {
+            let from = format!(
+                "environment {}, refused beside a value or a file given elsewhere",
+                setting.environment
+            );
+            (value, from)
+        }
         (None, Some(value), _) => (value, "file".to_owned()),
         (None, None, Some(value)) => (value, format!("environment {}", setting.environment)),
         (None, None, None) => (setting.default.to_owned(), "default".to_owned()),
@@ -151,6 +159,13 @@ fn explain(setting: &Setting, given: &Given, file: Option<&toml::Table>, environ
         "name": setting.name, "value": value, "from": from, "default": setting.default, "flag": setting.flag,
         "environment": setting.environment, "meaning": setting.meaning, "since": setting.since, "needs_restart": true
     })
+}
+
+/// Whether a file with the setting's value is named: as `NAME_file`, or by the flag of that.
+fn names_file(setting: &Setting, given: &Given, file: Option<&toml::Table>) -> bool {
+    let key = format!("{}_file", setting.name);
+    let flag = format!("--{}", key.replace('_', "-"));
+    given.values.contains_key(&flag) || file.is_some_and(|file| file.contains_key(&key))
 }
 
 #[cfg(test)]
@@ -237,5 +252,11 @@ mod tests {
         assert_eq!(seen("token", "", Some("the-token")), pair("(hidden)", "environment QUORATE_TOKEN"));
         assert_eq!(seen("token", "token_file = \"/t\"", Some("the-token")).1, "default");
         assert_eq!(seen("cluster_secret", "cluster_secret = \"s\"", None), pair("(hidden)", "file"));
+        for (name, variable) in [("cluster_secret", "QUORATE_CLUSTER_SECRET"), ("root_keys", "QUORATE_ROOT_KEYS")] {
+            let from = format!("environment {variable}");
+            assert_eq!(seen(name, "", Some("hunter2")), pair("(hidden)", &from));
+            let beside = seen(name, &format!("{name}_file = \"/f\""), Some("hunter2"));
+            assert!(beside.0 == "(hidden)" && beside.1.contains("refused beside"), "{beside:?}");
+        }
     }
 }

@@ -9,7 +9,7 @@
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
-use quorate_server::config::WELL_KNOWN_TOKEN;
+use quorate_server::config::{CLUSTER_SECRET_VARIABLE, ROOT_KEYS_VARIABLE, WELL_KNOWN_TOKEN};
 use quorate_server::secrets::SecretBox;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsStr;
@@ -287,6 +287,8 @@ fn spawn(dir: &Path, number: u16, args: &[String]) -> anyhow::Result<Child> {
         .open(dir.join(format!("peer-{number}.log")))?;
     let mut command = Command::new(std::env::current_exe()?);
     command.args(args).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+    // Its secrets are in files; a peer refuses to have them twice.
+    command.env_remove(CLUSTER_SECRET_VARIABLE).env_remove(ROOT_KEYS_VARIABLE);
     // In a group of its own a peer does not get the terminal's Ctrl-C: this process stops it in order.
     command.process_group(0);
     command.spawn().with_context(|| format!("peer {number} cannot be started"))

@@ -39,7 +39,8 @@ pub struct ServeArguments {
     /// Accept Doris's well-known default token.
     #[arg(long)]
     allow_well_known_token: bool,
-    /// File with the secret peers authenticate each other by. The same on every peer.
+    /// File with the secret peers authenticate each other by. The same on every peer. The secret itself is also taken from
+    /// QUORATE_CLUSTER_SECRET, instead of a file.
     #[arg(long)]
     cluster_secret_file: Option<PathBuf>,
     /// PEM file with the certificate of the public port: it speaks TLS. Files of certificates are read again when they change.
@@ -63,7 +64,8 @@ pub struct ServeArguments {
     /// PEM file with the CA of all peers' certificates.
     #[arg(long)]
     peer_tls_ca: Option<PathBuf>,
-    /// File with the keys secrets are encrypted by. The same on every peer.
+    /// File with the keys secrets are encrypted by. The same on every peer. Its lines are also taken from QUORATE_ROOT_KEYS, with line
+    /// ends or commas between them, instead of a file.
     #[arg(long)]
     root_keys_file: Option<PathBuf>,
     /// The cluster's root keys are lost for good: go on with others. What the lost ones encrypted cannot be read any more.
@@ -174,9 +176,7 @@ impl ServeArguments {
         if !self.join.is_empty() {
             config.join = self.join;
         }
-        if config.token_file.is_none() && config.token.is_none() {
-            config.token = std::env::var("QUORATE_TOKEN").ok();
-        }
+        config.take_environment(|name| Some(std::env::var_os(name)?.into_string()))?;
         match self.profile.as_deref() {
             None => {}
             Some("lan") => config.profile = Profile::Lan,

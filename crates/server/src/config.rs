@@ -1,4 +1,4 @@
-//! Configuration of one peer: one TOML file, then flags. Unknown keys are errors.
+//! Configuration of one peer: one TOML file, then flags, then the environment for secrets. Unknown keys are errors.
 
 use crate::nearest::nearest;
 use crate::networks::Network;
@@ -6,12 +6,19 @@ use quorate_consensus::disk::DiskBounds;
 use quorate_consensus::{Settings, Timing};
 use quorate_state_machine::service_account::ConfiguredAccount;
 use serde::Deserialize;
+use std::ffi::OsString;
+use std::fmt;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Doris's documented default token: everyone knows it.
 pub const WELL_KNOWN_TOKEN: &str = "greedisgood9999";
+
+/// Environment variables with secrets.
+pub const TOKEN_VARIABLE: &str = "QUORATE_TOKEN";
+pub const CLUSTER_SECRET_VARIABLE: &str = "QUORATE_CLUSTER_SECRET";
+pub const ROOT_KEYS_VARIABLE: &str = "QUORATE_ROOT_KEYS";
 
 /// A smaller log file would be replaced all the time; a larger one cannot be addressed.
 const LOG_SEGMENT_BYTES: std::ops::RangeInclusive<u32> = 64 << 10..=1 << 30;
@@ -37,7 +44,7 @@ pub struct ServerConfig {
     /// Peer addresses of all founders, this one's own included as `peer_advertise` has it. Alone when empty.
     #[serde(default)]
     pub peers: Vec<String>,
-    /// Doris token; required unless `token_file` is given.
+    /// Doris token; required unless `token_file` is given. Or in [`TOKEN_VARIABLE`].
     #[serde(default)]
     pub token: Option<String>,
     #[serde(default)]
@@ -48,6 +55,7 @@ pub struct ServerConfig {
     /// File with the secret that peers authenticate each other by.
     #[serde(default)]
     pub cluster_secret_file: Option<PathBuf>,
+    /// The secret itself. Or in [`CLUSTER_SECRET_VARIABLE`].
     #[serde(default)]
     pub cluster_secret: Option<String>,
     /// TLS on the public port.
@@ -59,6 +67,9 @@ pub struct ServerConfig {
     /// File with root keys, one `id base64` a line, newest last.
     #[serde(default)]
     pub root_keys_file: Option<PathBuf>,
+    /// The lines of such a file, out of [`ROOT_KEYS_VARIABLE`]; the configuration file does not take them.
+    #[serde(skip)]
+    pub root_keys: Option<Hidden>,
     /// The cluster's root keys are lost for good: go on with others. Default false.
     #[serde(default)]
     pub root_keys_lost: bool,
@@ -117,6 +128,16 @@ pub struct ServerConfig {
     /// Append every applied entry to `audit.log` (builds with the `audit` feature only).
     #[serde(default)]
     pub audit: bool,
+}
+
+/// A secret that `Debug` does not show.
+#[derive(Clone)]
+pub struct Hidden(pub String);
+
+impl fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(hidden)")
+    }
 }
 
 /// PEM files of the public port. They are read again when they change.
@@ -200,6 +221,7 @@ impl ServerConfig {
             tls: PublicTlsFiles::default(),
             peer_tls: PeerTlsFiles::default(),
             root_keys_file: None,
+            root_keys: None,
             root_keys_lost: false,
             iam_user: None,
             profile: Profile::Lan,
@@ -226,6 +248,25 @@ impl ServerConfig {
     pub fn load(path: &Path) -> Result<ServerConfig, ConfigError> {
         let text = std::fs::read_to_string(path).map_err(|error| ConfigError(format!("config file {}: {error}", path.display())))?;
         toml::from_str(&text).map_err(|error| ConfigError(explain(path, &text, &error)))
+    }
+
+    /// Takes over the secrets of the environment, whose variables `read` looks up. The token's counts where nothing else gives one; the
+    /// others are refused beside a file, because nobody could tell which of the two was meant.
+    pub fn take_environment(&mut self, read: impl Fn(&str) -> Option<Result<String, OsString>>) -> Result<(), ConfigError> {
+        if self.token.is_none() && self.token_file.is_none() {
+            self.token = variable(TOKEN_VARIABLE, &read)?;
+        }
+        let elsewhere = match (&self.cluster_secret, &self.cluster_secret_file) {
+            (Some(_), _) => Some("`cluster_secret`"),
+            (None, Some(_)) => Some("`cluster_secret_file` (--cluster-secret-file)"),
+            (None, None) => None,
+        };
+        if let Some(secret) = only_variable(CLUSTER_SECRET_VARIABLE, elsewhere, &read)? {
+            self.cluster_secret = Some(secret);
+        }
+        let elsewhere = self.root_keys_file.as_ref().map(|_| "`root_keys_file` (--root-keys-file)");
+        self.root_keys = only_variable(ROOT_KEYS_VARIABLE, elsewhere, &read)?.map(Hidden);
+        Ok(())
     }
 
     pub fn public_address(&self) -> &str {
@@ -352,7 +393,7 @@ impl ServerConfig {
             (None, None) if is_loopback(&self.peer_listen) || self.peer_tls.is_on() => String::new(),
             (None, None) => {
                 let text = format!(
-                    "the peer port listens on {} without a cluster secret or mutual TLS: anyone there could join; set `cluster_secret_file` (--cluster-secret-file) to the same file content on every peer, or `peer_tls.cert`, `.key` and `.ca` (--peer-tls-cert, --peer-tls-key, --peer-tls-ca)",
+                    "the peer port listens on {} without a cluster secret or mutual TLS: anyone there could join; set `cluster_secret_file` (--cluster-secret-file) to the same file content on every peer, or QUORATE_CLUSTER_SECRET to the same text, or `peer_tls.cert`, `.key` and `.ca` (--peer-tls-cert, --peer-tls-key, --peer-tls-ca)",
                     self.peer_listen
                 );
                 return Err(ConfigError(text));
@@ -417,6 +458,32 @@ fn without_values(message: &str) -> String {
     }
 }
 
+/// The value of a variable, if it is set.
+fn variable(name: &str, read: &dyn Fn(&str) -> Option<Result<String, OsString>>) -> Result<Option<String>, ConfigError> {
+    read(name)
+        .transpose()
+        .map_err(|_| ConfigError(format!("the environment variable {name} is not UTF-8")))
+}
+
+/// The same for a secret that may not stand `elsewhere` too, without the blanks around it: as the file's content would be.
+fn only_variable(
+    name: &str,
+    elsewhere: Option<&str>,
+    read: &dyn Fn(&str) -> Option<Result<String, OsString>>,
+) -> Result<Option<String>, ConfigError> {
+    let Some(value) = variable(name, read)? else { return Ok(None) };
+    if let Some(elsewhere) = elsewhere {
+        let text = format!("both {elsewhere} and the environment variable {name} are set; keep one");
+        return Err(ConfigError(text));
+    }
+    let value = value.trim();
+    if value.is_empty() {
+        let text = format!("the environment variable {name} is empty; give every peer the same value, or unset it");
+        return Err(ConfigError(text));
+    }
+    Ok(Some(value.to_owned()))
+}
+
 fn read_secret(path: &Path) -> Result<String, ConfigError> {
     let text = std::fs::read_to_string(path).map_err(|error| ConfigError(format!("secret file {}: {error}", path.display())))?;
     let secret = text.trim();
@@ -429,6 +496,7 @@ fn read_secret(path: &Path) -> Result<String, ConfigError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::ffi::OsStringExt;
 
     #[test]
     fn a_typo_in_the_file_is_named() {
@@ -520,6 +588,62 @@ mod tests {
             "a secret does not belong into the file"
         );
         assert!(ServerConfig::new("/x".into()).resolve_iam_user().expect("none").sk.is_empty());
+    }
+
+    /// An environment with these variables.
+    fn environment(variables: &[(&str, &str)]) -> impl Fn(&str) -> Option<Result<String, OsString>> {
+        move |wanted: &str| {
+            let (_, value) = variables.iter().find(|(name, _)| *name == wanted)?;
+            Some(Ok((*value).to_owned()))
+        }
+    }
+
+    #[test]
+    fn secrets_are_taken_from_the_environment_as_from_files() {
+        let variables = [
+            (TOKEN_VARIABLE, "a-token"),
+            (CLUSTER_SECRET_VARIABLE, " a-secret\n"),
+            (ROOT_KEYS_VARIABLE, "1 a-key\n"),
+        ];
+        let mut config = ServerConfig::new("/x".into());
+        config.peer_listen = "0.0.0.0:5001".to_owned();
+        config.take_environment(environment(&[])).expect("nothing is there");
+        assert!(config.resolve_cluster_secret().is_err() && config.root_keys.is_none());
+        config.take_environment(environment(&variables)).expect("taken");
+        assert_eq!(config.resolve_token().expect("a token"), "a-token");
+        assert_eq!(config.resolve_cluster_secret().expect("a secret"), b"a-secret");
+        assert_eq!(config.root_keys.as_ref().map(|keys| keys.0.as_str()), Some("1 a-key"));
+        assert!(!format!("{config:?}").contains("a-key"));
+        let in_file = toml::from_str::<ServerConfig>("data_dir = \"/x\"\nroot_keys = \"1 a-key\"\n");
+        assert!(in_file.is_err(), "keys do not belong into the configuration file");
+    }
+
+    #[test]
+    fn a_secret_of_the_environment_is_refused_beside_a_file_and_when_it_says_nothing() {
+        let refused = |given: &str, variable: &str, value: &str| {
+            let mut config: ServerConfig = toml::from_str(&format!("data_dir = \"/x\"\n{given}\n")).expect("well-formed");
+            let error = config.take_environment(environment(&[(variable, value)])).expect_err("refused");
+            error.to_string()
+        };
+        for (given, variable, named) in [
+            ("cluster_secret_file = \"/s\"", CLUSTER_SECRET_VARIABLE, "--cluster-secret-file"),
+            ("cluster_secret = \"hunter2\"", CLUSTER_SECRET_VARIABLE, "`cluster_secret`"),
+            ("root_keys_file = \"/k\"", ROOT_KEYS_VARIABLE, "--root-keys-file"),
+        ] {
+            let error = refused(given, variable, "hunter3");
+            assert!(error.contains(named) && error.contains(variable), "{error}");
+            assert!(error.contains("keep one") && !error.contains("hunter"), "{error}");
+        }
+        for variable in [CLUSTER_SECRET_VARIABLE, ROOT_KEYS_VARIABLE] {
+            for empty in ["", " \n"] {
+                let error = refused("", variable, empty);
+                assert!(error.contains(variable) && error.contains("is empty"), "{error}");
+            }
+            let mut config = ServerConfig::new("/x".into());
+            let bytes = |name: &str| (name == variable).then(|| Err(OsString::from_vec(vec![0xff, 0x41])));
+            let error = config.take_environment(bytes).expect_err("refused").to_string();
+            assert!(error.contains(variable) && error.contains("not UTF-8"), "{error}");
+        }
     }
 
     #[test]

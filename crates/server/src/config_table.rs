@@ -3,6 +3,8 @@
 //! No setting can be changed while a peer runs yet, so none says whether it needs a restart; only the files of certificates
 //! are read again when they change.
 
+use crate::config::{CLUSTER_SECRET_VARIABLE, ROOT_KEYS_VARIABLE, TOKEN_VARIABLE};
+
 /// One row of the table.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting {
@@ -71,7 +73,7 @@ pub const SETTINGS: &[Setting] = &[
     ),
     secret(
         "token",
-        "QUORATE_TOKEN",
+        TOKEN_VARIABLE,
         "none: token, its file or the variable must be given",
         "Doris token",
     ),
@@ -88,7 +90,12 @@ pub const SETTINGS: &[Setting] = &[
         "none: on loopback only",
         "file with the secret that peers authenticate each other by",
     ),
-    secret("cluster_secret", "", "none: on loopback only", "the same secret in the file itself"),
+    secret(
+        "cluster_secret",
+        CLUSTER_SECRET_VARIABLE,
+        "none: on loopback only",
+        "the same secret itself; in one place only",
+    ),
     setting(
         "tls",
         "--tls-cert, --tls-key, --tls-client-ca, --tls-allow-plain",
@@ -106,6 +113,12 @@ pub const SETTINGS: &[Setting] = &[
         "--root-keys-file",
         "data_dir/root-keys for a peer alone, else none",
         "file with the keys that encrypt secrets, one `id base64` a line, newest last",
+    ),
+    secret(
+        "root_keys",
+        ROOT_KEYS_VARIABLE,
+        "as root_keys_file",
+        "the same lines, also with commas between them; from the environment only, instead of the file",
     ),
     setting(
         "root_keys_lost",

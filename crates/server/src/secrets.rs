@@ -34,18 +34,18 @@ const NONCE_BYTES: usize = 12;
 /// Bits of the mode by which others than the owner get at a file.
 const OTHERS: u32 = 0o077;
 
-/// A file of root keys that cannot be used. Never quotes a key.
+/// Root keys that cannot be used. Never quotes a key.
 #[derive(Debug, thiserror::Error)]
-#[error("root keys file {path}: {problem}")]
+#[error("{place}: {problem}")]
 pub struct RootKeyError {
-    path: String,
+    place: String,
     problem: String,
 }
 
 impl RootKeyError {
     fn new(path: &Path, problem: impl fmt::Display) -> RootKeyError {
         RootKeyError {
-            path: path.display().to_string(),
+            place: format!("root keys file {}", path.display()),
             problem: problem.to_string(),
         }
     }
@@ -77,6 +77,14 @@ impl SecretBox {
             tracing::warn!(path = %path.display(), "other users of this machine may read the root keys; run chmod 600 on the file");
         }
         parse(&text).map_err(|problem| RootKeyError::new(path, problem))
+    }
+
+    /// Reads the same lines out of the value of an environment variable, in which a comma ends a line too.
+    pub fn of_variable(name: &str, value: &str) -> Result<SecretBox, RootKeyError> {
+        parse(&value.replace(',', "\n")).map_err(|problem| RootKeyError {
+            place: name.to_owned(),
+            problem,
+        })
     }
 
     /// Reads the file, or makes one with a new key if there is none.
@@ -478,6 +486,17 @@ mod tests {
         ] {
             assert_eq!(parse(&text).expect_err("refused"), problem);
         }
+    }
+
+    #[test]
+    fn a_variable_has_the_lines_of_a_file() {
+        let (older, newest) = (key_line(3, 7), key_line(5, 8));
+        for value in [format!("{older}{newest}"), format!("{},{}", older.trim(), newest.trim())] {
+            let keys = SecretBox::of_variable("KEYS", &value).expect("keys");
+            assert_eq!((keys.key_ids().collect::<Vec<_>>(), keys.newest_key_id()), (vec![3, 5], 5));
+        }
+        let error = SecretBox::of_variable("KEYS", "1 hunter-2").expect_err("refused").to_string();
+        assert_eq!(error, "KEYS: line 1: the key is not base64");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! One peer from start to stop.
 
 use crate::app::App;
-use crate::config::{ConfigError, ServerConfig};
+use crate::config::{ConfigError, ROOT_KEYS_VARIABLE, ServerConfig};
 use crate::listener;
 use crate::open_files;
 use crate::peer::client::TcpTransport;
@@ -166,11 +166,12 @@ fn retire(data_dir: &Path, loss: &str) -> StartError {
 
 /// The keys secrets are encrypted by. A peer that is alone makes its own; several must be given the same.
 fn open_secrets(config: &ServerConfig) -> Result<SecretBox, StartError> {
-    let opened = match &config.root_keys_file {
-        Some(path) => SecretBox::load(path),
-        None if config.peers.len() <= 1 && config.join.is_empty() => SecretBox::load_or_create(&config.data_dir.join("root-keys")),
-        None => {
-            let text = "no root keys: every peer needs the same key file, lines of `id base64-of-32-bytes`; set `root_keys_file` (--root-keys-file)";
+    let opened = match (&config.root_keys, &config.root_keys_file) {
+        (Some(keys), _) => SecretBox::of_variable(ROOT_KEYS_VARIABLE, &keys.0),
+        (None, Some(path)) => SecretBox::load(path),
+        (None, None) if config.peers.len() <= 1 && config.join.is_empty() => SecretBox::load_or_create(&config.data_dir.join("root-keys")),
+        (None, None) => {
+            let text = "no root keys: every peer needs the same ones, lines of `id base64-of-32-bytes`; set `root_keys_file` (--root-keys-file) or QUORATE_ROOT_KEYS";
             return Err(ConfigError(text.to_owned()).into());
         }
     };
