@@ -48,12 +48,21 @@ pub struct Group {
 pub struct AppliedState {
     pub index: u64,
     pub term: u64,
+    /// Who led in the term when it made this entry: a term can have more than one leader.
+    pub leader_peer: u64,
     pub revision: Revision,
     /// Latest time stamped by a leader.
     pub stamped: StampedTime,
     pub digests: Digests,
     /// The cluster's level.
     pub level: u32,
+}
+
+impl AppliedState {
+    /// Term and peer of the leader that made the last entry, as `term.peer`.
+    pub fn leader_text(&self) -> String {
+        format!("{}.{}", self.term, self.leader_peer)
+    }
 }
 
 /// Applies groups in order.
@@ -166,7 +175,7 @@ impl Applier {
         let surplus = ring.len().saturating_sub(DIGEST_RING);
         ring.drain(..surplus);
         drop(ring);
-        self.publish(group.last.index, group.last.leader.term, &machine);
+        self.publish(group.last, &machine);
         Ok(applied.answers)
     }
 
@@ -177,22 +186,22 @@ impl Applier {
         self.rows.lock().expect("an apply error stops the process").clear();
         self.ring.lock().expect("no panic while held").clear();
         let rows = self.engine.raft_rows()?;
-        let (index, term) = rows.applied.map_or((0, 0), |id| (id.index, id.leader.term));
         if let Some(audit) = &self.audit {
             audit(AuditEvent::Loaded {
                 applied: rows.applied.map(|id| id.index),
                 revision: machine.revision(),
             });
         }
-        self.publish(index, term, &machine);
+        self.publish(rows.applied.unwrap_or_default(), &machine);
         Ok(())
     }
 
-    fn publish(&self, index: u64, term: u64, machine: &Machine) {
+    fn publish(&self, last: LogId, machine: &Machine) {
         let (revision, stamped, digests) = (machine.revision(), machine.stamped_time(), machine.digests());
         self.applied.send_replace(AppliedState {
-            index,
-            term,
+            index: last.index,
+            term: last.leader.term,
+            leader_peer: last.leader.peer,
             revision,
             stamped,
             digests,

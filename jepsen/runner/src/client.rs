@@ -304,7 +304,11 @@ impl Client {
         let link = self.link(node);
         let failed = match tokio::time::timeout(self.timeout, send(link, request)).await {
             Ok(Ok(response)) => {
-                let number = |name: &str| response.metadata().get(name).and_then(|value| value.to_str().ok()?.parse().ok());
+                // Behind the term stands a dot and its leader's peer.
+                let number = |name: &str| {
+                    let shown = response.metadata().get(name)?.to_str().ok()?;
+                    shown.split('.').next()?.parse().ok()
+                };
                 let (revision, term) = (number("quorate-revision"), number("quorate-term"));
                 let body = response.into_inner();
                 return Ok(Answered { body, revision, term });

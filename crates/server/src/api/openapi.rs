@@ -251,7 +251,7 @@ fn header_parameters() -> Json {
 fn reply_headers() -> Json {
     json!({
         "quorate-revision": {"schema": {"type": "string"}, "description": "Revision of the write, or of the state that was read."},
-        "quorate-term": {"schema": {"type": "string"}, "description": "Term of the last entry this peer has applied."}
+        "quorate-term": {"schema": {"type": "string"}, "description": "Term and peer, with a dot between, of the leader of the last entry this peer has applied."}
     })
 }
 

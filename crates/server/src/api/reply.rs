@@ -118,12 +118,13 @@ impl Reply {
         self.outcome_label
     }
 
-    /// Adds the revision and term that every reply carries, 0 before this peer has a place, and the way to the leader where
-    /// the service named it.
+    /// Adds the revision, and the term with its leader's peer, that every reply carries, 0 before this peer has a place, and the
+    /// way to the leader where the service named it.
     pub fn into_response(mut self, app: &App, uri: &Uri, secured: bool) -> Response {
         let applied = app.node().map(|node| node.applied()).unwrap_or_default();
         self.headers.entry(REVISION).or_insert(applied.revision.0.into());
-        self.headers.entry(TERM).or_insert(applied.term.into());
+        let term = HeaderValue::try_from(applied.leader_text()).expect("digits and a dot are ASCII");
+        self.headers.entry(TERM).or_insert(term);
         self.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         // An answer of now is no answer of later.
         self.headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

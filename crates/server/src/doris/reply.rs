@@ -177,12 +177,13 @@ impl Reply {
         self.headers.insert(HeaderName::from_static(name), value);
     }
 
-    /// Adds the revision and term that every reply carries; 0 before this peer has a place.
+    /// Adds the revision, and the term with its leader's peer, that every reply carries; 0 before this peer has a place.
     pub fn into_response(mut self, app: &App) -> Response {
         let applied = app.node().map(Node::applied).unwrap_or_default();
         let revision = self.revision.unwrap_or(applied.revision);
         self.set("quorate-revision", revision.0.into());
-        self.set("quorate-term", applied.term.into());
+        let term = HeaderValue::try_from(applied.leader_text()).expect("digits and a dot are ASCII");
+        self.set("quorate-term", term);
         let mut response = Response::new(Body::from(self.body));
         *response.status_mut() = self.status;
         *response.headers_mut() = self.headers;

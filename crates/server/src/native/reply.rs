@@ -5,11 +5,12 @@ use crate::config::is_loopback;
 use crate::limits::MAX_DEADLINE;
 use http::HeaderMap;
 use quorate_consensus::Deadline;
+use quorate_consensus::applier::AppliedState;
 use quorate_model::{ErrorCode, MetaError, RequestId, Revision, SessionId};
 use std::time::Duration;
 use subtle::ConstantTimeEq;
 use tokio::time::Instant;
-use tonic::metadata::MetadataMap;
+use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
 use tonic::{Code, Response, Status};
 
 /// What a caller said beside the request itself.
@@ -137,12 +138,12 @@ pub fn status(app: &App, error: MetaError) -> Status {
     let row = error.code.row();
     let mut status = Status::new(Code::from(row.grpc_status), format!("{}; {}", error.message, row.advice));
     let metadata = status.metadata_mut();
-    metadata.insert("quorate-error", tonic::metadata::MetadataValue::from_static(row.name));
-    metadata.insert("quorate-outcome", tonic::metadata::MetadataValue::from_static(row.outcome.name()));
+    metadata.insert("quorate-error", MetadataValue::from_static(row.name));
+    metadata.insert("quorate-outcome", MetadataValue::from_static(row.outcome.name()));
     if let Ok(node) = app.node() {
         let applied = node.applied();
         metadata.insert("quorate-revision", applied.revision.0.into());
-        metadata.insert("quorate-term", applied.term.into());
+        metadata.insert("quorate-term", term_value(applied));
     }
     status
 }
@@ -163,9 +164,13 @@ pub fn response<T>(app: &App, body: T, revision: Revision) -> Response<T> {
     let mut response = Response::new(body);
     response.metadata_mut().insert("quorate-revision", revision.0.into());
     if let Ok(node) = app.node() {
-        response.metadata_mut().insert("quorate-term", node.applied().term.into());
+        response.metadata_mut().insert("quorate-term", term_value(node.applied()));
     }
     response
+}
+
+fn term_value(applied: AppliedState) -> MetadataValue<Ascii> {
+    applied.leader_text().parse().expect("digits and a dot are ASCII")
 }
 
 #[cfg(test)]

@@ -49,7 +49,8 @@ async fn every_reply_carries_revision_and_term() {
     assert_eq!(revision(&read), revision(&written));
     for answered in [peer.send(create("one")).await, peer.call("no_such_route", "").await, read] {
         assert_eq!(revision(&answered), revision(&written), "{}", answered.body);
-        assert_eq!(answered.header("quorate-term"), peer.node().applied().term.to_string());
+        let leader = format!("{}.{}", peer.node().applied().term, peer.node().peer());
+        assert_eq!(answered.header("quorate-term"), leader);
     }
     assert!(revision(&peer.send(create("two")).await) > revision(&written));
 }
@@ -297,7 +298,7 @@ async fn a_peer_without_a_place_and_one_that_stops_say_what_to_do() {
             (answered.status, answered.body.as_str()),
             (StatusCode::SERVICE_UNAVAILABLE, body.as_str())
         );
-        assert_eq!((answered.header("quorate-revision"), answered.header("quorate-term")), ("0", "0"));
+        assert_eq!((answered.header("quorate-revision"), answered.header("quorate-term")), ("0", "0.0"));
     }
     let stopping = Peer::alone().await;
     stopping.node().shutdown().await;
