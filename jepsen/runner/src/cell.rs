@@ -1,8 +1,9 @@
 //! One run: a workload under faults, from empty nodes to verdicts.
 //!
 //! Phases. *Bootstrap*: empty nodes become a cluster, the workload makes what it needs. *Main*: load, and every fault on a
-//! schedule of its own from the seed; they may overlap. *Heal*: all faults end, all nodes are started, load goes on for a
-//! while. *Final*: everything is read through every node. Then the nodes are asked to end, and what they left is judged.
+//! schedule of its own from the seed; they may overlap. *Heal*: all faults end, all nodes are started, load goes on for longer
+//! than recovery may take. *Final*: everything is read through every node. Then the nodes are asked to end, and what they left is
+//! judged.
 //!
 //! Two kinds of bad news are kept apart: what the product did is an anomaly, what the suite could not do is a harness
 //! failure. After the first harness failure no more load is issued; healing, stopping and judging go on.
@@ -25,14 +26,17 @@ use interrupt::Interrupt;
 use schedule::Schedules;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 /// Empty nodes become a cluster within this.
 const BOOTSTRAP: Duration = Duration::from_secs(60);
 /// All nodes serve again within this after the last fault, or something is wrong.
 const RECOVERY: Duration = Duration::from_secs(60);
-/// Load after healing, in which the first successes are looked for.
+/// Load after every node serves again, at least.
 const HEALED_LOAD: Duration = Duration::from_secs(4);
+/// It goes on for so much longer than recovery may take: faults in the main phase follow each other faster than that, and the bound
+/// would be asked in few short runs.
+const BEYOND_RECOVERY: Duration = Duration::from_secs(1);
 /// Processes of a workload end their last operation within this.
 const LOAD_ENDS: Duration = Duration::from_secs(30);
 /// Reading everything through every node; hundreds of copies at seven nodes take minutes.
@@ -61,15 +65,21 @@ struct Cast<'a> {
     workload: &'a Arc<dyn Workload>,
     stage: &'a Stage,
     interrupt: Interrupt,
+    /// Length of the main phase.
+    main: Duration,
+    /// How long recovery may take, at most.
+    recovery_asked: Duration,
 }
 
 /// Runs all phases; whatever goes wrong is in the result.
-async fn run_phases(seconds: u64, cast: &Cast<'_>, schedules: Schedules) -> Ran {
+async fn run_phases(cast: &Cast<'_>, schedules: Schedules) -> Ran {
     let Cast {
         field,
         workload,
         stage,
         interrupt,
+        main,
+        recovery_asked,
     } = cast;
     let mut ran = Ran::default();
     let began = tokio::select! {
@@ -88,15 +98,19 @@ async fn run_phases(seconds: u64, cast: &Cast<'_>, schedules: Schedules) -> Ran 
     };
     let running = schedules.start((*field).clone(), stage.recorder.clone());
     tokio::select! {
-        () = sleep(Duration::from_secs(seconds)) => {}
+        () = sleep(*main) => {}
         () = running.failed() => {}
         () = interrupt.asked() => ran.interrupted = true,
     }
     stage.recorder.enter(Phase::Heal);
     ran.failures.extend(running.end().await);
+    let asked = Instant::now() + *recovery_asked + BEYOND_RECOVERY;
     heal(field, &stage.recorder, &mut ran).await;
     if ran.failures.is_empty() && !ran.interrupted {
-        sleep(HEALED_LOAD).await;
+        tokio::select! {
+            () = sleep_until(asked.max(Instant::now() + HEALED_LOAD)) => {}
+            () = interrupt.asked() => ran.interrupted = true,
+        }
     }
     stage.stop();
     match timeout(LOAD_ENDS, load).await {

@@ -41,6 +41,9 @@ pub struct Asked {
     /// Timing of elections: `lan` or `wan`.
     #[serde(default = "default_profile")]
     pub profile: String,
+    /// The load goes on for so long after the last fault that the bound on recovery is asked; 0 in runs of before it did.
+    #[serde(default)]
+    pub recovery_asked_ms: u64,
 }
 
 /// Of runs that did not write it down.

@@ -44,7 +44,7 @@ enum Verb {
     Doctor,
     /// Run one cell: a workload under faults.
     Test(TestArguments),
-    /// Run the fixed cells of the matrix, about five minutes.
+    /// Run the fixed cells of the matrix, about six minutes.
     Smoke(ManyArguments),
     /// Run random cells of the matrix for hours, or with --systematic every workload with every fault in turn.
     Soak(SoakArguments),

@@ -4,6 +4,7 @@ use super::interrupt::Interrupt;
 use super::results::Results;
 use super::schedule::Schedules;
 use super::{Cast, run_phases, stop_nodes};
+use crate::checker::{Asked, availability};
 use crate::doctor;
 use crate::field::{Field, FieldOptions, Ground, belongings};
 use crate::history::Recorder;
@@ -13,13 +14,14 @@ use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A node writes less than this in a run.
 const BYTES_PER_NODE: u64 = 1 << 29;
 /// Copies add less than this to the vault in a second: 1.9 GB is what the largest of 30 seconds had in the end.
 const VAULT_BYTES_PER_SECOND: u64 = 48 << 20;
 /// They go on for so long before and after the main phase.
-const COPIES_GO_ON_SECONDS: u64 = 15;
+const COPIES_GO_ON_SECONDS: u64 = 25;
 
 /// One run, as it was asked for. Written to `cell.json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -59,7 +61,7 @@ impl CellOptions {
             .collect::<anyhow::Result<_>>()?;
         let options = self.field_options(&chosen)?;
         self.make_dir()?;
-        std::fs::write(self.dir.join("cell.json"), serde_json::to_string_pretty(self)?)?;
+        let recovery_asked = self.write()?;
         let began = std::time::SystemTime::now();
         let recorder = Recorder::default();
         let asked = chosen
@@ -78,8 +80,10 @@ impl CellOptions {
                 workload: &workload,
                 stage: &stage,
                 interrupt,
+                main: Duration::from_secs(self.seconds),
+                recovery_asked,
             };
-            let mut ran = run_phases(self.seconds, &cast, schedules).await;
+            let mut ran = run_phases(&cast, schedules).await;
             stop_nodes(&field, &mut ran).await;
             ran
         });
@@ -94,6 +98,16 @@ impl CellOptions {
             discard_data(&self.dir, self.ground);
         }
         Ok(results)
+    }
+
+    /// Writes `cell.json`; how long after the last fault the load must go on, so that the bound on recovery is asked.
+    fn write(&self) -> anyhow::Result<Duration> {
+        let mut cell = serde_json::to_value(self)?;
+        let asked: Asked = serde_json::from_value(cell.clone())?;
+        let recovery_asked = availability::longest_bound(&asked);
+        cell["recovery_asked_ms"] = serde_json::json!(recovery_asked.as_millis() as u64);
+        std::fs::write(self.dir.join("cell.json"), serde_json::to_string_pretty(&cell)?)?;
+        Ok(recovery_asked)
     }
 
     /// The run's directory: a new one, with room for what nodes write.
@@ -188,6 +202,17 @@ mod tests {
         let vault = cell("copies", 30).bytes_needed() - 3 * BYTES_PER_NODE;
         assert!(vault > 1_900_000_000, "{vault}");
         assert!(cell("copies", 300).bytes_needed() > cell("copies", 30).bytes_needed());
+    }
+
+    #[test]
+    fn what_is_written_says_how_long_the_load_goes_on() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let cell = CellOptions {
+            dir: dir.path().to_owned(),
+            ..cell("register", 30)
+        };
+        assert_eq!(cell.write().expect("written"), Duration::from_secs(11));
+        assert_eq!(Asked::read(dir.path()).expect("read").recovery_asked_ms, 11_000);
     }
 
     #[test]

@@ -16,6 +16,7 @@ use crate::verdict::Verdict;
 use crate::workload::STALE_READS;
 use serde_json::{Value as Json, json};
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 const NAME: &str = "availability";
 const MS: u64 = 1_000_000;
@@ -56,34 +57,82 @@ const NO_RESTART: [&str; 5] = ["pause", "partition", "packets", "starve", "clock
 
 pub fn check(history: &[Op], asked: &Asked) -> Verdict {
     let all = operations(history);
-    let faults = faults(history);
-    let windows = windows(history, &faults, asked);
-    let kinds = [("read", Kind::of(&all, false)), ("write", Kind::of(&all, true))];
-    let mut recoveries: BTreeMap<(u64, &str), u64> = BTreeMap::new();
-    let mut demanded: BTreeSet<u64> = BTreeSet::new();
-    for window in &windows {
-        for (name, kind) in &kinds {
-            let first = kind.first_success(window.from);
-            let deadline = window.from + window.bound_ns;
-            if let Some(first) = first.filter(|first| *first <= deadline.min(window.until)) {
-                recoveries.insert((window.from, *name), first - window.from);
-                demanded.extend((window.until >= deadline).then_some(window.from));
-            } else if window.until >= deadline && kind.tries(deadline - window.bound_ns / 3, deadline) >= LEAST_TRIES {
-                return Verdict::invalid(NAME, Some(window.index), late(window, name, first));
-            }
-        }
-    }
-    let times: Vec<u64> = recoveries.values().map(|took| took / MS).collect();
+    let measured = match measure(history, &all, asked) {
+        Ok(measured) => measured,
+        Err((index, what)) => return Verdict::invalid(NAME, Some(index), what),
+    };
+    let times: Vec<u64> = measured.recoveries.values().map(|took| took / MS).collect();
+    let each = measured.recoveries.iter();
+    let each: Vec<Json> = each
+        .map(|((from, name), took)| json!({"at_ms": from / MS, "kind": name, "took_ms": took / MS}))
+        .collect();
     let slowest = times.iter().max().copied().unwrap_or(0);
-    let details = json!({"recoveries_ms": times, "demanded": demanded.len(), "phases": phases(&all), "longest_gap_ms": longest_gap(&all)});
+    let (demanded, harmed) = (measured.demanded.len(), measured.demanded_harmed.len());
+    let details = json!({
+        "recoveries_ms": times, "recoveries": each, "demanded": demanded, "demanded_under_a_fault": harmed, "phases": phases(&all),
+        "longest_gap_ms": longest_gap(&all),
+    });
     if times.is_empty() {
         return Verdict::unknown(NAME, "there was no moment at which recovery could be measured").with(details);
     }
     let what = format!(
-        "a connected majority served again within {slowest} ms; {} times it was whole for as long as it may take",
-        demanded.len()
+        "a connected majority served again within {slowest} ms; {demanded} times it was whole for as long as it may take, {harmed} of them \
+         while a fault was there"
     );
     Verdict::valid(NAME, what).with(details)
+}
+
+/// How often the bound was asked: `None` if it was not kept.
+pub fn demanded(history: &[Op], all: &[Operation<'_>], asked: &Asked) -> Option<usize> {
+    measure(history, all, asked).ok().map(|measured| measured.demanded.len())
+}
+
+/// The longest that a majority may take from the end of the last fault on: load that goes on for longer asks the bound once at
+/// least.
+pub fn longest_bound(asked: &Asked) -> Duration {
+    // Nothing else leaves nodes that hear one side and not the other.
+    let timeouts = if asked.has("partition") { ELECTIONS_HALF_CUT } else { ELECTIONS };
+    let nodes = majorities(asked).iter().map(Vec::len).max().unwrap_or(0);
+    Duration::from_nanos(bound_ns(asked, timeouts, nodes as u64))
+}
+
+/// How soon a majority must serve, of which so many nodes had to start.
+fn bound_ns(asked: &Asked, timeouts: u64, restarts: u64) -> u64 {
+    let election_ns = if asked.profile == "lan" { ELECTION_LAN_NS } else { ELECTION_WAN_NS };
+    timeouts * election_ns + CLIENTS_NS + restarts * RESTART_NS
+}
+
+/// What all windows of a run came to.
+#[derive(Default)]
+struct Measured {
+    /// By begin of the window, and what was served.
+    recoveries: BTreeMap<(u64, &'static str), u64>,
+    /// Begins of windows that lasted as long as it may take, and of those in which a fault was there.
+    demanded: BTreeSet<u64>,
+    demanded_harmed: BTreeSet<u64>,
+}
+
+/// An error has the index and words of a window in which nothing was served in time.
+fn measure(history: &[Op], all: &[Operation<'_>], asked: &Asked) -> Result<Measured, (u64, String)> {
+    let faults = faults(history);
+    let kinds = [("read", Kind::of(all, false)), ("write", Kind::of(all, true))];
+    let mut measured = Measured::default();
+    for window in &windows(history, &faults, asked) {
+        for (name, kind) in &kinds {
+            let first = kind.first_success(window.from);
+            let deadline = window.from + window.bound_ns;
+            if let Some(first) = first.filter(|first| *first <= deadline.min(window.until)) {
+                measured.recoveries.insert((window.from, *name), first - window.from);
+                if window.until >= deadline {
+                    measured.demanded.insert(window.from);
+                    measured.demanded_harmed.extend(window.is_harmed.then_some(window.from));
+                }
+            } else if window.until >= deadline && kind.tries(deadline - window.bound_ns / 3, deadline) >= LEAST_TRIES {
+                return Err((window.index, late(window, name, first)));
+            }
+        }
+    }
+    Ok(measured)
 }
 
 fn late(window: &Window, name: &str, first: Option<u64>) -> String {
@@ -101,12 +150,7 @@ fn late(window: &Window, name: &str, first: Option<u64>) -> String {
 
 /// Spans of the main phase in which nothing was harmed: times of begin and end.
 pub fn quiet_spans(history: &[Op]) -> Vec<(u64, u64)> {
-    let whole = |interval: &Interval| {
-        interval
-            .state
-            .as_ref()
-            .is_some_and(|state| state.away.is_empty() && state.cuts.is_empty())
-    };
+    let whole = |interval: &Interval| interval.state.as_ref().is_some_and(State::is_untouched);
     let main_ends = history
         .iter()
         .filter(|op| op.phase == Phase::Main)
@@ -201,6 +245,10 @@ struct State {
 }
 
 impl State {
+    fn is_untouched(&self) -> bool {
+        self.away.is_empty() && self.cuts.is_empty()
+    }
+
     fn hears(&self, one: usize, other: usize) -> bool {
         !self.cuts.contains(&(one, other)) && !self.cuts.contains(&(other, one))
     }
@@ -291,11 +339,12 @@ struct Window {
     until: u64,
     nodes: Vec<usize>,
     bound_ns: u64,
+    /// Whether a fault that leaves it whole was there when it began.
+    is_harmed: bool,
 }
 
 fn windows(history: &[Op], faults: &[Fault<'_>], asked: &Asked) -> Vec<Window> {
     let intervals = intervals(history, faults);
-    let election_ns = if asked.profile == "lan" { ELECTION_LAN_NS } else { ELECTION_WAN_NS };
     let mut windows = Vec::new();
     for nodes in majorities(asked) {
         let mut open: Option<Window> = None;
@@ -319,7 +368,8 @@ fn windows(history: &[Op], faults: &[Fault<'_>], asked: &Asked) -> Vec<Window> {
                     from: interval.from,
                     until: interval.until,
                     nodes: nodes.clone(),
-                    bound_ns: timeouts * election_ns + CLIENTS_NS + restarts * RESTART_NS,
+                    bound_ns: bound_ns(asked, timeouts, restarts),
+                    is_harmed: state.is_some_and(|state| !state.is_untouched()),
                 }));
             }
             // While a fault is on its way, it is as it was.

@@ -13,6 +13,7 @@ fn asked(profile: &str, nodes: usize, nemeses: &[&str]) -> Asked {
         seconds: 60,
         rate: 10,
         profile: profile.to_owned(),
+        recovery_asked_ms: 0,
     }
 }
 
@@ -211,4 +212,37 @@ fn what_a_node_answers_by_itself_is_no_sign_of_a_majority() {
     assert_eq!(Kind::of(&operations(&story.ops), false).first_success(0), None);
     story.done(0, "read", json!([1, null]), json!([1, 2]), 1);
     assert!(Kind::of(&operations(&story.ops), false).first_success(0).is_some());
+}
+
+#[test]
+fn it_is_told_how_often_the_bound_was_asked_and_how_often_under_a_fault() {
+    let asked_of = |story: &Story, asked: &Asked| {
+        let details = check(&story.ops, asked).details;
+        (details["demanded"].clone(), details["demanded_under_a_fault"].clone())
+    };
+    // From second 2 on two nodes of three are whole under the pause; all three are from second 20 on.
+    assert_eq!(asked_of(&pause(0), &asked("wan", 3, &["pause"])), (json!(2), json!(1)));
+    let mut short = pause(0);
+    short.ops.retain(|op| op.time < 10_000 * MS);
+    assert_eq!(asked_of(&short, &asked("wan", 3, &["pause"])), (json!(0), json!(0)));
+    let late = pause(10_000);
+    assert_eq!(demanded(&late.ops, &operations(&late.ops), &asked("wan", 3, &["pause"])), None);
+}
+
+#[test]
+fn load_that_goes_on_for_the_longest_bound_after_the_last_fault_asks_it() {
+    for profile in ["lan", "wan"] {
+        for (nodes, nemeses) in [(3, vec!["kill"]), (5, vec!["partition", "power"]), (7, vec!["membership"])] {
+            let asked = asked(profile, nodes, &nemeses);
+            let bound_ms = longest_bound(&asked).as_millis() as u64;
+            let mut story = Story::default();
+            load(&mut story, 0, 1_000, 0..0);
+            let names: Vec<String> = (1..=nodes).map(|node| format!("n{node}")).collect();
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            fault(&mut story, "start-kill", 1_000, &names, &[]);
+            fault(&mut story, "stop-kill", 3_000, &[], &[]);
+            load(&mut story, 3_100, 3_600 + bound_ms, 0..0);
+            assert_eq!(demanded(&story.ops, &operations(&story.ops), &asked), Some(1), "{profile} {nodes}");
+        }
+    }
 }

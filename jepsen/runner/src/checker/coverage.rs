@@ -50,6 +50,10 @@ pub fn check(history: &[Op], asked: &Asked, fates: Result<&Fates, &str>) -> Verd
     if ["purge", "snapshot"].iter().any(|nemesis| asked.has(nemesis)) && checkpoints == 0 {
         missing.push("no checkpoint was installed".to_owned());
     }
+    let demanded = availability::demanded(history, &all, asked);
+    if asked.recovery_asked_ms > 0 && demanded == Some(0) {
+        missing.push("nothing was whole for as long as recovery may take, so its bound was never asked".to_owned());
+    }
     if let Ok(fates) = fates {
         let kept = completions::not_expired(history, fates);
         if !kept.is_empty() {
@@ -62,7 +66,7 @@ pub fn check(history: &[Op], asked: &Asked, fates: Result<&Fates, &str>) -> Verd
     }
     let details = json!({
         "ok_of_begun": told, "rate": rates.whole, "quiet_rate": rates.quiet, "settled_rate": rates.settled, "terms": terms.len(),
-        "checkpoints_installed": checkpoints,
+        "checkpoints_installed": checkpoints, "recovery_bound_asked": demanded,
     });
     let verdict = match missing.is_empty() {
         true => Verdict::valid(
@@ -203,6 +207,7 @@ mod tests {
             seconds: 30,
             rate: 10,
             profile: "wan".to_owned(),
+            recovery_asked_ms: 0,
         }
     }
 
@@ -261,6 +266,20 @@ mod tests {
         let mut unread = good();
         unread.ops.truncate(120);
         unknown(&unread, &[], "nothing was read in the end");
+    }
+
+    #[test]
+    fn a_run_whose_load_goes_on_after_healing_must_have_asked_the_bound() {
+        let mut wanted = asked(&["kill"]);
+        wanted.recovery_asked_ms = 11_000;
+        let story = good();
+        let verdict = check(&story.ops, &wanted, Ok(&fates(&[])));
+        assert!(verdict.what.contains("its bound was never asked"), "{}", verdict.what);
+        let mut long = good();
+        long.ops.iter_mut().for_each(|op| op.time *= 100);
+        let verdict = check(&long.ops, &wanted, Ok(&fates(&[])));
+        assert!(!verdict.what.contains("its bound was never asked"), "{}", verdict.what);
+        assert_eq!(verdict.details["recovery_bound_asked"], json!(1));
     }
 
     /// The tenth line replaced by a fault.

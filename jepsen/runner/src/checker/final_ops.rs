@@ -55,6 +55,7 @@ mod tests {
             seconds: 1,
             rate: 1,
             profile: "wan".to_owned(),
+            recovery_asked_ms: 0,
         };
         check(&story.ops, &asked)
     }

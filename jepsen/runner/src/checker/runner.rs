@@ -70,6 +70,7 @@ mod tests {
             seconds: 30,
             rate: 10,
             profile: "wan".to_owned(),
+            recovery_asked_ms: 0,
         }
     }
 
