@@ -2,9 +2,14 @@
 
 mod support;
 
-use quorate_state_machine::commands::{CancelJob, ClaimTasks, RenewClaims};
-use quorate_wire::quorate::v1::{ClaimProgress, JobState};
+use quorate_model::{Revision, ScopeId};
+use quorate_objects::metadata::SnapshotMetadata;
+use quorate_state_machine::access::Query;
+use quorate_state_machine::commands::{CancelJob, ClaimTasks, CreateRestore, CreateSnapshot, RenewClaims};
+use quorate_state_machine::snapshots;
+use quorate_wire::quorate::v1::{ClaimProgress, CreateSnapshotRequest, JobState, RestoreSnapshotRequest, SnapshotRef, SnapshotState};
 use std::time::Duration;
+use support::testing::INSTANCE;
 use support::{Part, State, Trouble, World, sorted};
 
 #[tokio::test(start_paused = true)]
@@ -27,6 +32,56 @@ async fn a_collection_without_segments_is_restored_too() {
     world.start(Part::Reconciler);
     assert_eq!(world.end_of(job).await.0.state(), JobState::JobCompleted);
     assert_eq!(world.visible_files("copy"), Some(Vec::new()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_collection_is_restored_out_of_an_instance_s_snapshot_whose_file_lists_it() {
+    let mut world = World::new().await;
+    let files = world.collection("source", 3, 1_000);
+    world.collection("empty", 0, 0);
+    world.start_all();
+    let create = CreateSnapshotRequest {
+        instance_id: INSTANCE.to_owned(),
+        name: "whole".to_owned(),
+        ..CreateSnapshotRequest::default()
+    };
+    let made = world
+        .state
+        .call::<CreateSnapshot>(create)
+        .expect("created")
+        .snapshot
+        .expect("shown");
+    let find = |state: &State| {
+        let found = state.read(|reader| snapshots::find(reader, ScopeId(1), Revision(made.revision)));
+        found.expect("reads").expect("is there")
+    };
+    let is_committed = |state: &State| find(state).state() == SnapshotState::Committed;
+    world.state.wait("the snapshot is committed", is_committed).await;
+    let file = world.vaults.path().join(find(&world.state).record.location);
+    let metadata = SnapshotMetadata::from_json(&std::fs::read(file).expect("written")).expect("whole");
+    let instance = metadata.instance.expect("of an instance");
+    let sums = |position: usize| {
+        let one = &instance.collections[position];
+        (one.name.as_str(), one.num_segments, one.num_files, one.num_bytes)
+    };
+    assert_eq!((sums(0), sums(1)), (("empty", 0, 0, 0), ("source", 3, 3, 3_000)));
+    assert_eq!((instance.collections.len(), instance.more_collections), (2, false));
+    assert!(instance.lacks.contains(&"segment_ids".to_owned()), "{instance:?}");
+
+    let request = RestoreSnapshotRequest {
+        instance_id: INSTANCE.to_owned(),
+        snapshot: Some(SnapshotRef {
+            snapshot_id: made.snapshot_id.clone(),
+            ..SnapshotRef::default()
+        }),
+        source_collection: "source".to_owned(),
+        target_collection: "copy".to_owned(),
+        ..RestoreSnapshotRequest::default()
+    };
+    let job = world.state.call::<CreateRestore>(request).expect("started").job_id;
+    assert_eq!(world.end_of(job).await.0.state(), JobState::JobCompleted);
+    let contents = files.into_iter().map(|(_, content)| content).collect();
+    assert_eq!(sorted(world.visible_files("copy").expect("visible")), sorted(contents));
 }
 
 #[tokio::test(start_paused = true)]

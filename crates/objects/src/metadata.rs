@@ -94,6 +94,42 @@ pub struct StorageV2Manifest {
     pub manifest: String,
 }
 
+/// What a snapshot of a whole instance shows of one collection.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CollectionSummary {
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub database: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    #[serde(with = "integers::int64", skip_serializing_if = "integers::is_zero")]
+    pub id: i64,
+    #[serde(with = "integers::int64", skip_serializing_if = "integers::is_zero")]
+    pub num_partitions: i64,
+    #[serde(with = "integers::int64", skip_serializing_if = "integers::is_zero")]
+    pub num_segments: i64,
+    #[serde(with = "integers::int64", skip_serializing_if = "integers::is_zero")]
+    pub num_rows: i64,
+    #[serde(with = "integers::int64", skip_serializing_if = "integers::is_zero")]
+    pub num_files: i64,
+    #[serde(with = "integers::int64", skip_serializing_if = "integers::is_zero")]
+    pub num_bytes: i64,
+}
+
+/// A member of our own, only in the file of a snapshot of a whole instance: readers of the agreed form pass over it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct InstanceDescription {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub collections: Vec<CollectionSummary>,
+    /// There are, or may be, further ones, which are not listed.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub more_collections: bool,
+    /// Members that the file does not have, whatever the snapshot shows.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lacks: Vec<String>,
+}
+
 /// A whole metadata file as it is read. It is written through [`MetadataWriter`], which needs no more memory for a million segments than for one.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
@@ -111,6 +147,8 @@ pub struct SnapshotMetadata {
     pub build_ids: Vec<i64>,
     #[serde(with = "integers::enumeration")]
     pub layout: i32,
+    /// Of a snapshot of a whole instance only.
+    pub instance: Option<InstanceDescription>,
 }
 
 impl SnapshotMetadata {

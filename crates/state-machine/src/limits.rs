@@ -165,6 +165,8 @@ pub const MAX_SNAPSHOT_TTL_SECONDS: u64 = 315_360_000;
 pub const MAX_SNAPSHOT_PIN_SECONDS: u64 = 2_592_000;
 /// Snapshots of one instance.
 pub const MAX_SNAPSHOTS_PER_INSTANCE: u64 = 10_000;
+/// Collections that the metadata file of a snapshot of an instance lists: who makes the snapshot waits for the file.
+pub const MAX_LISTED_COLLECTIONS: usize = 1_000;
 /// Pins of one snapshot, ended ones included: dropping it removes them in one command.
 pub const MAX_PINS_PER_SNAPSHOT: usize = 1_000;
 /// Pins that a snapshot is shown with: as many as somebody looks through.

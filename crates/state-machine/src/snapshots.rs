@@ -14,6 +14,7 @@
 //! A snapshot outlives its collection. While a live pin ([`pins`]) or a clone uses it, it is not dropped. Its revision is kept by a
 //! pin of kind `Snapshot` until the record goes, so that whoever deletes its files can still read what they were.
 
+pub mod collections;
 pub mod expiry;
 pub mod id;
 pub mod lifecycle;

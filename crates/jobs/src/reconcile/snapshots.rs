@@ -11,7 +11,8 @@ use prost::Message;
 use quorate_model::{Revision, ScopeId};
 use quorate_objects::manifest::{FORMAT_VERSION, manifest_path, metadata_path};
 use quorate_objects::metadata::{
-    CollectionDescription, LAYOUT_REFERENCED, MetadataHead, MetadataWriter, Property, STATE_COMMITTED, SnapshotInfo,
+    CollectionDescription, CollectionSummary, InstanceDescription, LAYOUT_REFERENCED, MetadataHead, MetadataWriter, Property,
+    STATE_COMMITTED, SnapshotInfo,
 };
 use quorate_objects::{Existing, ObjectError, ObjectErrorKind, ObjectPath, Vault};
 use quorate_state_machine::access::{Propose, Query};
@@ -22,6 +23,7 @@ use quorate_state_machine::jobs::source::Source;
 use quorate_state_machine::jobs::translate::ids_of;
 use quorate_state_machine::keys::{self, RecordTable, VersionedTable};
 use quorate_state_machine::record::{CollectionRecord, Counters, JobRecord, PartitionRecord, SegmentRecord};
+use quorate_state_machine::snapshots::collections::{self, ShownCollection};
 use quorate_state_machine::snapshots::{self, Snapshot, lifecycle};
 use quorate_state_machine::store::prefix_end;
 use quorate_state_machine::versioned::{Lineage, LineageScan, PageLimit};
@@ -396,6 +398,10 @@ fn head(reader: &dyn Reader, snapshot: &Snapshot, path: &ObjectPath) -> Result<M
         None => CollectionRecord::default(),
     };
     let partitions = partitions(reader, &lineage, record.collection_id)?;
+    let instance = match snapshot.is_of_instance() {
+        true => Some(instance(reader, snapshot)?),
+        false => None,
+    };
     Ok(MetadataHead {
         format_version: FORMAT_VERSION,
         snapshot_info: SnapshotInfo {
@@ -421,8 +427,39 @@ fn head(reader: &dyn Reader, snapshot: &Snapshot, path: &ObjectPath) -> Result<M
             partitions,
             ..CollectionDescription::default()
         },
+        instance,
         ..MetadataHead::default()
     })
+}
+
+/// What an instance's snapshot shows; there are no manifests of its segments, and nobody counts how many it has.
+fn instance(reader: &dyn Reader, snapshot: &Snapshot) -> Result<InstanceDescription, StoreError> {
+    let shown = collections::first(reader, snapshot, limits::MAX_LISTED_COLLECTIONS)?;
+    Ok(InstanceDescription {
+        collections: shown.collections.into_iter().map(summary).collect(),
+        more_collections: shown.more,
+        lacks: ["manifest_list", "segment_ids", "build_ids"].map(str::to_owned).to_vec(),
+    })
+}
+
+fn summary(shown: ShownCollection) -> CollectionSummary {
+    let ShownCollection {
+        database,
+        name,
+        id,
+        partitions,
+        stats,
+    } = shown;
+    CollectionSummary {
+        database,
+        name,
+        id: id as i64,
+        num_partitions: partitions as i64,
+        num_segments: stats.segments as i64,
+        num_rows: stats.rows as i64,
+        num_files: stats.files as i64,
+        num_bytes: stats.bytes as i64,
+    }
 }
 
 fn partitions(reader: &dyn Reader, lineage: &Lineage, collection_id: u64) -> Result<BTreeMap<String, i64>, StoreError> {

@@ -1,6 +1,6 @@
 //! Writes a metadata file item by item, so that a snapshot of a million segments takes no more memory than one of ten.
 
-use super::{CollectionDescription, SnapshotInfo, StorageV2Manifest, integers};
+use super::{CollectionDescription, InstanceDescription, SnapshotInfo, StorageV2Manifest, integers};
 use crate::error::{ObjectError, ObjectErrorKind, Result};
 use crate::vault::Written;
 use crate::writer::ObjectWriter;
@@ -20,6 +20,9 @@ pub struct MetadataHead {
     /// Index definitions, as JSON of their messages.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub indexes: Vec<Value>,
+    /// Of a snapshot of a whole instance only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instance: Option<InstanceDescription>,
 }
 
 /// The long lists, in the order of the file.

@@ -41,6 +41,7 @@ fn head() -> MetadataHead {
             virtual_channel_names: vec!["ch-0".to_owned()],
         },
         indexes: vec![json!({"indexID": "11", "index_name": "vec"})],
+        instance: None,
     }
 }
 
@@ -173,6 +174,63 @@ async fn an_empty_collection_has_a_file_without_lists() {
         b"{\n  \"format_version\": 4,\n  \"snapshot_info\": {},\n  \"collection\": {}\n}"
     );
     assert_eq!(SnapshotMetadata::from_json(&bytes).expect("read").format_version, 4);
+}
+
+#[tokio::test]
+async fn the_file_of_an_instance_lists_its_collections_and_says_what_it_lacks() {
+    let dir = TempDir::new().expect("directory");
+    let vault = vault(&dir).await;
+    let path = metadata_path(0, 9).expect("path");
+    let object = vault.writer(&path, Existing::Refuse, None).await.expect("writer");
+    let logs = CollectionSummary {
+        database: "default".to_owned(),
+        name: "logs".to_owned(),
+        id: 5,
+        num_partitions: 1,
+        num_segments: 2,
+        num_rows: 30,
+        num_files: 4,
+        num_bytes: 500,
+    };
+    let instance = InstanceDescription {
+        collections: vec![logs],
+        more_collections: true,
+        lacks: vec!["segment_ids".to_owned()],
+    };
+    let head = MetadataHead {
+        format_version: 4,
+        instance: Some(instance.clone()),
+        ..MetadataHead::default()
+    };
+    let writer = MetadataWriter::begin(object, &head).await.expect("begun");
+    writer.finish(LAYOUT_REFERENCED).await.expect("finished");
+    let bytes = vault.get(&path, 1 << 20).await.expect("read");
+    let golden = r#"{
+  "format_version": 4,
+  "snapshot_info": {},
+  "collection": {},
+  "instance": {
+    "collections": [
+      {
+        "database": "default",
+        "name": "logs",
+        "id": "5",
+        "num_partitions": "1",
+        "num_segments": "2",
+        "num_rows": "30",
+        "num_files": "4",
+        "num_bytes": "500"
+      }
+    ],
+    "more_collections": true,
+    "lacks": [
+      "segment_ids"
+    ]
+  },
+  "layout": 1
+}"#;
+    assert_eq!(std::str::from_utf8(&bytes).expect("text"), golden);
+    assert_eq!(SnapshotMetadata::from_json(&bytes).expect("read").instance, Some(instance));
 }
 
 #[test]
