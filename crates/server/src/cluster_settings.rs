@@ -12,6 +12,8 @@ use quorate_state_machine::front_settings::FrontSettings;
 use quorate_state_machine::instances;
 use quorate_state_machine::rate_limits::RateLimits;
 use quorate_state_machine::{Reader, StoreError};
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -42,13 +44,29 @@ impl Current {
 }
 
 /// Who calls what: calls are counted by both.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Sender<'a> {
     /// Upstream's name of the RPC.
     pub rpc: &'static str,
     pub instance_id: &'a str,
     /// Stands for the instance when its id is not given.
     pub cloud_unique_id: &'a str,
+    /// The call is of no instance: all such calls are counted together.
+    pub is_of_cluster: bool,
+}
+
+impl<'a> Sender<'a> {
+    /// Id of the instance; empty when the call names none.
+    fn instance(&self, node: &Node) -> Cow<'a, str> {
+        if !self.instance_id.is_empty() {
+            return Cow::Borrowed(self.instance_id);
+        }
+        if let Some(instance_id) = instances::id_within(self.cloud_unique_id) {
+            return Cow::Borrowed(instance_id);
+        }
+        let registered = node.read(|reader| instances::resolve(reader, self.cloud_unique_id));
+        Cow::Owned(registered.unwrap_or_default())
+    }
 }
 
 /// One peer's copy, and the calls it has counted.
@@ -89,22 +107,34 @@ impl ClusterSettings {
         if !current.limits_calls {
             return Ok(());
         }
-        let named = match sender.instance_id {
-            "" => instances::id_within(sender.cloud_unique_id),
-            instance_id => Some(instance_id),
-        };
-        let registered = match named {
-            None => node
-                .read(|reader| instances::resolve(reader, sender.cloud_unique_id))
-                .unwrap_or_default(),
-            Some(_) => String::new(),
-        };
-        let instance_id = named.unwrap_or(&registered);
-        if instance_id.is_empty() {
+        match sender.is_of_cluster {
+            true => self.count(&current, sender.rpc, ""),
+            false => self.count_unless_unnamed(&current, sender.rpc, &sender.instance(node)),
+        }
+    }
+
+    /// As [`ClusterSettings::admit`], for a call about several instances: it counts once for each of them.
+    pub fn admit_for_each<'a>(&self, node: &Node, senders: impl Iterator<Item = Sender<'a>>) -> Result<(), MetaError> {
+        let current = self.current(node)?;
+        if !current.limits_calls {
             return Ok(());
         }
-        let limit = current.limits.of(sender.rpc, instance_id);
-        match self.limiter.admit(sender.rpc, instance_id, limit, Instant::now()) {
+        let named: BTreeSet<_> = senders.map(|sender| (sender.rpc, sender.instance(node))).collect();
+        named
+            .into_iter()
+            .try_for_each(|(rpc, instance_id)| self.count_unless_unnamed(&current, rpc, &instance_id))
+    }
+
+    fn count_unless_unnamed(&self, current: &Current, rpc: &'static str, instance_id: &str) -> Result<(), MetaError> {
+        match instance_id {
+            "" => Ok(()),
+            instance_id => self.count(current, rpc, instance_id),
+        }
+    }
+
+    fn count(&self, current: &Current, rpc: &'static str, instance_id: &str) -> Result<(), MetaError> {
+        let limit = current.limits.of(rpc, instance_id);
+        match self.limiter.admit(rpc, instance_id, limit, Instant::now()) {
             true => Ok(()),
             false => Err(MetaError::new(ErrorCode::RateLimited, "reach max qps limit")),
         }

@@ -58,7 +58,7 @@ pub const SETTINGS: &[Setting] = &[
     },
     changeable("snapshot_max_reserved_num", Kind::Integer(0, 100_000), "35"),
     changeable("snapshot_min_interval_seconds", Kind::Integer(1, 31_536_000), "3600"),
-    changeable("specific_max_qps_limit", Kind::Limits, "get_cluster:5000000"),
+    changeable("specific_max_qps_limit", Kind::Limits, "get_cluster:5000000;begin_txn:5000000"),
 ];
 
 /// The row of a name.
@@ -200,7 +200,8 @@ mod tests {
         assert_eq!(format!("{:?}", defaults.prepare()), format!("{:?}", PrepareSettings::default()));
         assert!(defaults.limits_calls());
         assert_eq!(defaults.default_limit(), 1_000_000);
-        assert_eq!(defaults.limits_by_rpc(), BTreeMap::from([("get_cluster".to_owned(), 5_000_000)]));
+        let specific = ["get_cluster", "begin_txn"].map(|rpc| (rpc.to_owned(), 5_000_000));
+        assert_eq!(defaults.limits_by_rpc(), BTreeMap::from(specific));
     }
 
     #[test]
@@ -216,6 +217,6 @@ mod tests {
         };
         assert!(odd.limits_calls());
         assert_eq!(odd.default_limit(), 1_000_000);
-        assert_eq!(odd.limits_by_rpc().len(), 1);
+        assert_eq!(odd.limits_by_rpc(), FrontSettings::default().limits_by_rpc());
     }
 }

@@ -83,6 +83,8 @@ where
 
 /// Upstream drops what it remembers of an instance; nothing here is remembered, so only a missing instance is an error.
 async fn refresh(request: &AlterInstanceRequest, call: &Call) -> Result<Revision, MetaError> {
+    let sender = AlterInstanceRequest::sender(request, "");
+    call.app.cluster_settings.admit(&call.node, sender)?;
     let instance_id = instances::given_id(request)?;
     super::read::wait_until_fresh(call).await?;
     let (revision, _) = super::read::at_one_revision(call, |reader| instances::require(reader, &instance_id, Route::AlterInstance))?;

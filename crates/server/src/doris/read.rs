@@ -10,6 +10,7 @@ use quorate_state_machine::Reader;
 use quorate_state_machine::object_stores::Secrets;
 use quorate_state_machine::queries::{QueryError, cluster_status, instances, object_stores};
 use quorate_state_machine::storage_request::StorageCall;
+use quorate_state_machine::text_bounds;
 use quorate_wire::doris::{
     AlterObjStoreInfoRequest, GetClusterRequest, GetClusterResponse, GetClusterStatusRequest, GetClusterStatusResponse, GetInstanceRequest,
     GetObjStoreInfoRequest, GetObjStoreInfoResponse, GetStageRequest, InstanceInfoPb, MetaServiceCode, MetaServiceResponseStatus,
@@ -39,6 +40,7 @@ pub async fn instance<S: Send + 'static>(
         rpc: "get_instance",
         instance_id: request.instance_id(),
         cloud_unique_id: request.cloud_unique_id(),
+        ..Sender::default()
     };
     call.app.cluster_settings.admit(&call.node, sender)?;
     wait_until_fresh(call).await?;
@@ -73,9 +75,9 @@ pub async fn clusters<S: Send + 'static>(
 ) -> Result<(Revision, S), MetaError> {
     let sender = Sender {
         rpc: "get_cluster",
-        // Only an id that stands for nobody makes `instance_id` count.
-        instance_id: "",
+        // Only an id that stands for nobody makes the request's `instance_id` count.
         cloud_unique_id: request.cloud_unique_id(),
+        ..Sender::default()
     };
     call.app.cluster_settings.admit(&call.node, sender)?;
     wait_until_fresh(call).await?;
@@ -105,6 +107,19 @@ pub async fn cluster_statuses<S: Send + 'static>(
     request: GetClusterStatusRequest,
     show: impl FnOnce(GetClusterStatusResponse) -> S + Send + 'static,
 ) -> Result<(Revision, S), MetaError> {
+    text_bounds::check_list("instance_ids", &request.instance_ids)?;
+    text_bounds::check_list("cloud_unique_ids", &request.cloud_unique_ids)?;
+    let named: Vec<(&str, &str)> = match request.instance_ids.is_empty() {
+        false => request.instance_ids.iter().map(|instance_id| (instance_id.as_str(), "")).collect(),
+        true => request.cloud_unique_ids.iter().map(|node| ("", node.as_str())).collect(),
+    };
+    let senders = named.into_iter().map(|(instance_id, cloud_unique_id)| Sender {
+        rpc: "get_cluster_status",
+        instance_id,
+        cloud_unique_id,
+        ..Sender::default()
+    });
+    call.app.cluster_settings.admit_for_each(&call.node, senders)?;
     wait_until_fresh(call).await?;
     at_one_revision_large(call, move |reader| cluster_status::get_cluster_status(reader, &request), show).await
 }
@@ -129,8 +144,8 @@ pub async fn object_stores_of<S: Send + 'static>(
 ) -> Result<(Revision, S), MetaError> {
     let sender = Sender {
         rpc: "get_obj_store_info",
-        instance_id: "",
         cloud_unique_id: request.cloud_unique_id(),
+        ..Sender::default()
     };
     call.app.cluster_settings.admit(&call.node, sender)?;
     wait_until_fresh(call).await?;
@@ -143,6 +158,12 @@ pub async fn object_stores_of<S: Send + 'static>(
 pub fn get_stage(call: Call) -> BoxFuture<'static, Result<Success, MetaError>> {
     Box::pin(async move {
         let request: GetStageRequest = call.parse_body()?;
+        let sender = Sender {
+            rpc: "get_stage",
+            cloud_unique_id: request.cloud_unique_id(),
+            ..Sender::default()
+        };
+        call.app.cluster_settings.admit(&call.node, sender)?;
         wait_until_fresh(&call).await?;
         let (revision, mut response) = at_one_revision(&call, |reader| object_stores::get_stage(reader, &request))?;
         response.status = ok_status();
@@ -164,6 +185,12 @@ pub fn drop_s3_vault(call: Call) -> BoxFuture<'static, Result<Success, MetaError
 
 /// As [`drop_s3_vault`], for every front.
 pub async fn refuse_to_drop_s3_vault(call: &Call, request: AlterObjStoreInfoRequest) -> Result<(Revision, ()), MetaError> {
+    let sender = Sender {
+        rpc: "alter_storage_vault",
+        cloud_unique_id: request.cloud_unique_id(),
+        ..Sender::default()
+    };
+    call.app.cluster_settings.admit(&call.node, sender)?;
     let request = StorageCall {
         request,
         ..StorageCall::default()

@@ -5,6 +5,7 @@ use super::call::{Call, Success};
 use super::query_string::QueryString;
 use super::read::{at_one_revision_large, json, ok_status, rendered, success, wait_until_fresh};
 use super::write::{self, DorisRequest, QueryRequest, unique_number};
+use crate::cluster_settings::Sender;
 use futures::future::BoxFuture;
 use quorate_model::{MetaError, Revision};
 use quorate_state_machine::commands::clone_instance::CloneInstanceCall;
@@ -28,6 +29,17 @@ impl QueryRequest for DropInstanceSnapshotCall {
             snapshot_id: query.text("snapshot_id"),
         }
     }
+
+    fn sender(&self) -> Option<Sender<'_>> {
+        match self {
+            DropInstanceSnapshotCall::Http { instance_id, .. } => Some(Sender {
+                rpc: "drop_snapshot",
+                instance_id,
+                ..Sender::default()
+            }),
+            DropInstanceSnapshotCall::Grpc(_) => None,
+        }
+    }
 }
 
 impl QueryRequest for CompactSnapshotCall {
@@ -36,6 +48,17 @@ impl QueryRequest for CompactSnapshotCall {
     fn receive(query: &QueryString) -> CompactSnapshotCall {
         CompactSnapshotCall::Http {
             instance_id: query.text("instance_id"),
+        }
+    }
+
+    fn sender(&self) -> Option<Sender<'_>> {
+        match self {
+            CompactSnapshotCall::Http { instance_id } => Some(Sender {
+                rpc: "compact_snapshot",
+                instance_id,
+                ..Sender::default()
+            }),
+            _ => None,
         }
     }
 }
@@ -57,6 +80,14 @@ impl DorisRequest for DropInstanceSnapshotCall {
     fn receive(request: DropSnapshotRequest, _: &Call) -> DropInstanceSnapshotCall {
         DropInstanceSnapshotCall::Grpc(request)
     }
+
+    fn sender<'a>(request: &'a DropSnapshotRequest, _: &'static str) -> Sender<'a> {
+        Sender {
+            rpc: "drop_snapshot",
+            cloud_unique_id: request.cloud_unique_id(),
+            ..Sender::default()
+        }
+    }
 }
 
 impl DorisRequest for CompactSnapshotCall {
@@ -65,6 +96,15 @@ impl DorisRequest for CompactSnapshotCall {
 
     fn receive(request: CompactSnapshotRequest, _: &Call) -> CompactSnapshotCall {
         CompactSnapshotCall::Grpc(request)
+    }
+
+    fn sender<'a>(request: &'a CompactSnapshotRequest, _: &'static str) -> Sender<'a> {
+        Sender {
+            rpc: "compact_snapshot",
+            instance_id: request.instance_id(),
+            cloud_unique_id: request.cloud_unique_id(),
+            ..Sender::default()
+        }
     }
 }
 
@@ -77,6 +117,14 @@ impl DorisRequest for CloneInstanceCall {
             request,
             needs_store: true,
             hdfs_prefix_suffix: format!("{:032X}", unique_number(call)),
+        }
+    }
+
+    fn sender<'a>(request: &'a CloneInstanceRequest, _: &'static str) -> Sender<'a> {
+        Sender {
+            rpc: "clone_instance",
+            instance_id: request.from_instance_id(),
+            ..Sender::default()
         }
     }
 }
@@ -137,6 +185,13 @@ pub async fn list<S: Send + 'static>(
     request: ListSnapshotRequest,
     show: impl FnOnce(ListSnapshotResponse) -> S + Send + 'static,
 ) -> Result<(Revision, S), MetaError> {
+    let sender = Sender {
+        rpc: "list_snapshot",
+        instance_id: request.instance_id(),
+        cloud_unique_id: request.cloud_unique_id(),
+        ..Sender::default()
+    };
+    call.app.cluster_settings.admit(&call.node, sender)?;
     wait_until_fresh(call).await?;
     at_one_revision_large(call, move |reader| instance_snapshots::list_snapshot(reader, &request), show).await
 }

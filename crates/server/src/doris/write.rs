@@ -9,8 +9,8 @@ use prost::{Message, Name};
 use quorate_consensus::{Node, env};
 use quorate_model::{MetaError, RequestId, Revision};
 use quorate_state_machine::command::{Prepare, PrepareContext};
-use quorate_state_machine::commands::Numbered;
 use quorate_state_machine::commands::create_instance::CreateInstanceCall;
+use quorate_state_machine::commands::{AddObjInfo, AlterObjInfo, LegacyUpdateAkSk, Numbered};
 use quorate_state_machine::storage_request::StorageCall;
 use quorate_wire::doris::{
     AbortSnapshotRequest, AlterClusterRequest, AlterIamRequest, AlterInstanceRequest, AlterObjStoreInfoRequest, AlterRamUserRequest,
@@ -27,10 +27,8 @@ pub trait DorisRequest: Sized {
     /// Adds what the receiving peer adds.
     fn receive(body: Self::Body, call: &Call) -> Self;
 
-    /// Who calls what, for the limits of calls; a request that does not say is not limited.
-    fn sender(_body: &Self::Body) -> Option<Sender<'_>> {
-        None
-    }
+    /// Who calls what, for the limits of calls. Of one RPC's request and several commands `command` says which it is.
+    fn sender<'a>(body: &'a Self::Body, command: &'static str) -> Sender<'a>;
 }
 
 /// What a command is prepared from, for routes whose parameters travel in the query string.
@@ -38,6 +36,11 @@ pub trait QueryRequest {
     const SUCCESS_MESSAGE: &'static str;
 
     fn receive(query: &QueryString) -> Self;
+
+    /// Who calls what, for the limits of calls; none for a route that stands for no RPC, which upstream does not limit either.
+    fn sender(&self) -> Option<Sender<'_>> {
+        None
+    }
 }
 
 impl DorisRequest for CreateInstanceCall {
@@ -51,12 +54,12 @@ impl DorisRequest for CreateInstanceCall {
         }
     }
 
-    fn sender(request: &CreateInstanceRequest) -> Option<Sender<'_>> {
-        Some(Sender {
+    fn sender<'a>(request: &'a CreateInstanceRequest, _: &'static str) -> Sender<'a> {
+        Sender {
             rpc: "create_instance",
             instance_id: request.instance_id(),
-            cloud_unique_id: "",
-        })
+            ..Sender::default()
+        }
     }
 }
 
@@ -68,12 +71,12 @@ impl DorisRequest for AlterInstanceRequest {
         request
     }
 
-    fn sender(request: &AlterInstanceRequest) -> Option<Sender<'_>> {
-        Some(Sender {
+    fn sender<'a>(request: &'a AlterInstanceRequest, _: &'static str) -> Sender<'a> {
+        Sender {
             rpc: "alter_instance",
             instance_id: request.instance_id(),
-            cloud_unique_id: "",
-        })
+            ..Sender::default()
+        }
     }
 }
 
@@ -85,12 +88,13 @@ impl DorisRequest for AlterClusterRequest {
         request
     }
 
-    fn sender(request: &AlterClusterRequest) -> Option<Sender<'_>> {
-        Some(Sender {
+    fn sender<'a>(request: &'a AlterClusterRequest, _: &'static str) -> Sender<'a> {
+        Sender {
             rpc: "alter_cluster",
             instance_id: request.instance_id(),
             cloud_unique_id: request.cloud_unique_id(),
-        })
+            ..Sender::default()
+        }
     }
 }
 
@@ -105,19 +109,40 @@ impl DorisRequest for StorageCall {
         }
     }
 
-    fn sender(request: &AlterObjStoreInfoRequest) -> Option<Sender<'_>> {
-        Some(Sender {
-            // Upstream has a second RPC for vaults; they are one family here, and limited as one.
-            rpc: "alter_obj_store_info",
-            instance_id: "",
+    fn sender<'a>(request: &'a AlterObjStoreInfoRequest, command: &'static str) -> Sender<'a> {
+        let is_of_vaults = ![AddObjInfo::NAME, LegacyUpdateAkSk::NAME, AlterObjInfo::NAME].contains(&command);
+        Sender {
+            rpc: if is_of_vaults {
+                "alter_storage_vault"
+            } else {
+                "alter_obj_store_info"
+            },
             cloud_unique_id: request.cloud_unique_id(),
-        })
+            ..Sender::default()
+        }
     }
 }
 
-/// Requests whose receiver adds nothing, and whose success says nothing.
+impl DorisRequest for AlterIamRequest {
+    type Body = AlterIamRequest;
+    const SUCCESS_MESSAGE: &'static str = "";
+
+    fn receive(request: AlterIamRequest, _: &Call) -> AlterIamRequest {
+        request
+    }
+
+    fn sender<'a>(_: &'a AlterIamRequest, _: &'static str) -> Sender<'a> {
+        Sender {
+            rpc: "alter_iam",
+            is_of_cluster: true,
+            ..Sender::default()
+        }
+    }
+}
+
+/// Requests whose receiver adds nothing, and whose success says nothing: with the RPC, and the field that says whose call it is.
 macro_rules! plain_requests {
-    ($($request:ident)*) => {
+    ($($request:ident $rpc:literal $whose:ident;)*) => {
         $(impl DorisRequest for $request {
             type Body = $request;
             const SUCCESS_MESSAGE: &'static str = "";
@@ -125,13 +150,25 @@ macro_rules! plain_requests {
             fn receive(request: $request, _: &Call) -> $request {
                 request
             }
+
+            fn sender<'a>(request: &'a $request, _: &'static str) -> Sender<'a> {
+                Sender {
+                    rpc: $rpc,
+                    $whose: request.$whose(),
+                    ..Sender::default()
+                }
+            }
         })*
     };
 }
 
 plain_requests! {
-    UpdateAkSkRequest AlterRamUserRequest AlterIamRequest
-    BeginSnapshotRequest UpdateSnapshotRequest CommitSnapshotRequest AbortSnapshotRequest
+    UpdateAkSkRequest "update_ak_sk" instance_id;
+    AlterRamUserRequest "alter_ram_user" instance_id;
+    BeginSnapshotRequest "begin_snapshot" cloud_unique_id;
+    UpdateSnapshotRequest "update_snapshot" cloud_unique_id;
+    CommitSnapshotRequest "commit_snapshot" cloud_unique_id;
+    AbortSnapshotRequest "abort_snapshot" cloud_unique_id;
 }
 
 /// A number no other call gets. A call that is repeated under its request id gets the same one again, at every peer:
@@ -159,9 +196,8 @@ where
     C: Numbered + Prepare + Send + Sync + 'static,
     C::Request: DorisRequest,
 {
-    if let Some(sender) = C::Request::sender(&body) {
-        call.app.cluster_settings.admit(&call.node, sender)?;
-    }
+    let sender = C::Request::sender(&body, C::NAME);
+    call.app.cluster_settings.admit(&call.node, sender)?;
     // Before anything of this peer enters: its root keys and settings may not be those of the peer a repetition comes to.
     let asked = match call.info.request {
         Some(_) => call.app.secrets.fingerprints(&body.encode_to_vec()),
@@ -201,7 +237,11 @@ where
     C: Numbered + Prepare + Send + Sync + 'static,
     C::Request: QueryRequest,
 {
-    let command = prepare::<C>(C::Request::receive(&call.query), call)?;
+    let request = C::Request::receive(&call.query);
+    if let Some(sender) = request.sender() {
+        call.app.cluster_settings.admit(&call.node, sender)?;
+    }
+    let command = prepare::<C>(request, call)?;
     let (revision, reply) = match call.info.dry_run {
         true => dry_run(&call.node, &command, call.info.deadline).await?,
         false => call.node.execute(&command, call.info.request, call.info.deadline).await?,

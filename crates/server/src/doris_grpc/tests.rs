@@ -4,6 +4,10 @@ use super::*;
 use crate::doris::test_peers::{Peer, cluster};
 use crate::limits::MAX_IN_FLIGHT;
 use crate::networks::Network;
+use http_body_util::BodyExt as _;
+use prost::Message as _;
+use prost_reflect::MethodDescriptor;
+use quorate_model::proto_json;
 use quorate_wire::doris::alter_cluster_request::Operation as OnCluster;
 use quorate_wire::doris::alter_instance_request::Operation as OnInstance;
 use quorate_wire::doris::cluster_pb::Type;
@@ -349,6 +353,49 @@ async fn a_call_has_its_place_before_its_message_is_read_and_gives_it_back_when_
     assert_eq!(late.code(), Code::DeadlineExceeded);
     let _last = app.admit().expect("it is given back");
     drop(others);
+}
+
+/// Code of what a method answers to this JSON.
+async fn code_of(app: &Arc<App>, method: &MethodDescriptor, json: &str) -> i32 {
+    let message = proto_json::parse(json.as_bytes(), method.input().full_name()).expect("fits");
+    let encoded = message.encode_to_vec();
+    let length = u32::try_from(encoded.len()).expect("small");
+    let framed = [&[0][..], &length.to_be_bytes()[..], &encoded[..]].concat();
+    let request = http::Request::post(format!("{PATH_PREFIX}{}", method.name()))
+        .header("content-type", "application/grpc")
+        .body(Body::new(axum::body::Body::from(framed)))
+        .expect("well-formed");
+    let server = MetaServiceServer::new(DorisService { app: app.clone() });
+    let Ok(response) = call(&server, app, request).await;
+    let answer = response.into_body().collect().await.expect("gRPC OK").to_bytes();
+    // As short a response as there is: whatever else this one holds is skipped.
+    let response = UpdateAkSkResponse::decode(&answer[5..]).expect("begins with a status");
+    response.status.expect("every response has a status").code.unwrap_or_default()
+}
+
+#[tokio::test]
+async fn every_call_is_limited_under_its_own_name() {
+    let peer = Peer::alone().await;
+    peer.ok("create_instance", r#"{"instance_id":"i"}"#).await;
+    let service = proto_json::descriptors().get_service_by_name("doris.cloud.MetaService");
+    for method in service.expect("it is there").methods() {
+        let name = method.name();
+        let op = match name {
+            "alter_instance" => "REFRESH",
+            "alter_cluster" => "ADD_CLUSTER",
+            "alter_obj_store_info" => "ADD_OBJ_INFO",
+            "alter_storage_vault" => "SET_DEFAULT_VAULT",
+            _ => "NONE",
+        };
+        let json = format!(
+            r#"{{"instance_id":"i","cloud_unique_id":"1:i:x","from_instance_id":"i","instance_ids":["i"],"cluster":{{}},"op":"{op}"}}"#
+        );
+        let limit = ErrorCode::RateLimited.row().doris_number;
+        assert_ne!(code_of(&peer.app, &method, &json).await, limit, "{name}");
+        peer.ok(&format!("adjust_rate_limit?qps_limit=0&rpc_name={name}&instance_id=i"), "")
+            .await;
+        assert_eq!(code_of(&peer.app, &method, &json).await, limit, "{name}");
+    }
 }
 
 #[tokio::test]

@@ -125,7 +125,12 @@ mod tests {
             world.refuse::<UpdateConfig>(change(configs), InvalidArgument, text);
         }
         world
-            .run::<UpdateConfig>(change("specific_max_qps_limit=get_cluster:5;get_instance:6"))
-            .expect("two that exist");
+            .run::<UpdateConfig>(change("specific_max_qps_limit=get_cluster:5;begin_txn:6"))
+            .expect("two that upstream has");
+        let limits = FrontSettings::load(&world.store).expect("reads").limits_by_rpc();
+        assert_eq!(
+            limits,
+            BTreeMap::from([("get_cluster", 5), ("begin_txn", 6)].map(|(rpc, limit)| (rpc.to_owned(), limit)))
+        );
     }
 }

@@ -2,6 +2,7 @@
 
 use super::routes::{ABSENT, INTERNAL, INVALID, compute, prepared, reply};
 use crate::doris::test_peers::{Answered, Peer, cluster};
+use crate::rpc_table::{RPC_TABLE, Work};
 use axum::http::StatusCode;
 use serde_json::{Value as Json, json};
 use std::time::Duration;
@@ -77,6 +78,94 @@ async fn a_limit_refuses_calls_of_its_rpc_and_instance_and_no_others() {
     assert_eq!(get_cluster(&peer).await.status, StatusCode::OK);
 }
 
+/// Every route that is there and stands for an RPC, with that.
+const ROUTES_OF_RPCS: &[(&str, &str)] = &[
+    ("create_instance", "create_instance"),
+    ("drop_instance", "alter_instance"),
+    ("rename_instance", "alter_instance"),
+    ("enable_instance_sse", "alter_instance"),
+    ("disable_instance_sse", "alter_instance"),
+    ("set_instance_status", "alter_instance"),
+    ("set_snapshot_property", "alter_instance"),
+    ("get_instance", "get_instance"),
+    ("add_cluster", "alter_cluster"),
+    ("drop_cluster", "alter_cluster"),
+    ("rename_cluster", "alter_cluster"),
+    ("update_cluster_endpoint", "alter_cluster"),
+    ("update_cluster_mysql_user_name", "alter_cluster"),
+    ("add_node", "alter_cluster"),
+    ("drop_node", "alter_cluster"),
+    ("decommission_node", "alter_cluster"),
+    ("notify_decommissioned", "alter_cluster"),
+    ("set_cluster_status", "alter_cluster"),
+    ("alter_vcluster_info", "alter_cluster"),
+    ("get_cluster", "get_cluster"),
+    ("get_cluster_status", "get_cluster_status"),
+    ("get_obj_store_info", "get_obj_store_info"),
+    ("show_storage_vaults", "get_obj_store_info"),
+    ("add_obj_info", "alter_obj_store_info"),
+    ("legacy_update_ak_sk", "alter_obj_store_info"),
+    ("alter_obj_info", "alter_obj_store_info"),
+    ("update_ak_sk", "update_ak_sk"),
+    ("add_s3_vault", "alter_storage_vault"),
+    ("alter_s3_vault", "alter_storage_vault"),
+    ("drop_s3_vault", "alter_storage_vault"),
+    ("add_hdfs_vault", "alter_storage_vault"),
+    ("drop_hdfs_vault", "alter_storage_vault"),
+    ("get_stage", "get_stage"),
+    ("alter_ram_user", "alter_ram_user"),
+    ("alter_iam", "alter_iam"),
+    ("list_snapshot", "list_snapshot"),
+    ("drop_snapshot", "drop_snapshot"),
+    ("compact_snapshot", "compact_snapshot"),
+];
+
+/// Routes that upstream has without an RPC: its limits know no name for them.
+const ROUTES_WITHOUT_RPC: &[&str] = &[
+    "get_snapshot_property",
+    "set_multi_version_status",
+    "decouple_instance",
+    "decode_key",
+    "encode_key",
+    "get_value",
+    "show_meta_ranges",
+    "adjust_rate_limit",
+    "list_rate_limit",
+    "show_config",
+    "update_config",
+];
+
+#[tokio::test]
+async fn every_route_is_limited_under_the_name_of_its_rpc() {
+    for rpc in RPC_TABLE {
+        let is_there = matches!(rpc.work, Work::Command(_) | Work::Query(_));
+        let times = ROUTES_OF_RPCS.iter().filter(|(route, _)| *route == rpc.route).count()
+            + ROUTES_WITHOUT_RPC.iter().filter(|route| **route == rpc.route).count();
+        assert_eq!(times, usize::from(is_there), "{}", rpc.route);
+    }
+    let peer = prepared().await;
+    let body = r#"{"instance_id":"i","cloud_unique_id":"1:i:x","instance_ids":["i","i","j"],"op":"SET_OVERDUE"}"#;
+    for (route, rpc) in ROUTES_OF_RPCS {
+        // A call of no instance has no limit of one.
+        let whose = if *rpc == "alter_iam" { "" } else { "&instance_id=i" };
+        let limited = async |limit: u64| {
+            let set = format!("adjust_rate_limit?qps_limit={limit}&rpc_name={rpc}{whose}");
+            peer.ok(&set, "").await;
+        };
+        limited(0).await;
+        let refused = peer.call(&format!("{route}?instance_id=i"), body).await;
+        assert_eq!(refused.header("quorate-error"), "rate_limited", "{route}: {}", refused.body);
+        limited(1_000_000).await;
+    }
+    let nodes = peer.call("get_cluster_status", r#"{"cloud_unique_ids":["1:i:x","1:i:y"]}"#).await;
+    assert_eq!(nodes.status, StatusCode::OK, "{}", nodes.body);
+    peer.ok("adjust_rate_limit?qps_limit=1&rpc_name=get_cluster_status&instance_id=i", "")
+        .await;
+    // Two nodes of one instance are one call of it.
+    let first = peer.call("get_cluster_status", r#"{"cloud_unique_ids":["1:i:x","1:i:y"]}"#).await;
+    assert_eq!(first.status, StatusCode::OK, "{}", first.body);
+}
+
 #[tokio::test]
 async fn a_limit_per_second_admits_so_many_calls_and_no_more() {
     let peer = prepared().await;
@@ -105,6 +194,16 @@ async fn limits_are_listed_by_rpc() {
         (&listed["get_cluster"], &listed["get_instance"]),
         (&of(5_000_000, json!({})), &of(1_000_000, json!({})))
     );
+    // Upstream's settings limit what is not there.
+    assert_eq!(
+        (&listed["begin_txn"], &listed["commit_txn"]),
+        (&of(5_000_000, json!({})), &of(1_000_000, json!({})))
+    );
+    peer.ok("update_config?configs=specific_max_qps_limit=get_cluster:5000000;begin_txn:9", "")
+        .await;
+    peer.ok("adjust_rate_limit?qps_limit=3&rpc_name=begin_txn&instance_id=i", "").await;
+    let listed = peer.ok("list_rate_limit", "").await.json()["result"].clone();
+    assert_eq!(&listed["begin_txn"], &of(9, json!({"i": 3})));
     peer.ok("adjust_rate_limit?qps_limit=7", "").await;
     peer.ok("adjust_rate_limit?qps_limit=8&rpc_name=get_cluster&instance_id=nobody", "")
         .await;
