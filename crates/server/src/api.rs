@@ -19,7 +19,7 @@ mod openapi;
 mod reply;
 mod routes;
 
-use crate::app::App;
+use crate::app::{App, Place};
 use crate::doris::body;
 use crate::limits::MAX_INLINE_REPLY_BYTES;
 use crate::listener::Secured;
@@ -67,18 +67,23 @@ async fn serve(State(api): State<Api>, request: Request) -> Response {
     let started = Instant::now();
     let uri = request.uri().clone();
     let secured = request.extensions().get::<Secured>().is_some();
-    let reply = match answer(&api, request).await {
+    let mut place = None;
+    let reply = match answer(&api, request, &mut place).await {
         Ok(reply) => reply,
         Err(refused) => {
             api.app.served(REFUSED_CALL, refused.outcome_label(), None, started);
             refused
         }
     };
-    reply.into_response(&api.app, &uri, secured)
+    let mut response = reply.into_response(&api.app, &uri, secured);
+    if let Some(place) = place {
+        place.go_with(&mut response);
+    }
+    response
 }
 
-/// The reply of a route; an error is one that did not reach the native service.
-async fn answer(api: &Api, request: Request) -> Result<Reply, Reply> {
+/// The reply of a route, with the call's place if it got one; an error is one that did not reach the native service.
+async fn answer(api: &Api, request: Request, place: &mut Option<Place>) -> Result<Reply, Reply> {
     let uri = request.uri().clone();
     let found = routes::find(request.method().as_str(), uri.path()).map_err(Reply::refused)?;
     let (resolved, variables) = match found {
@@ -93,8 +98,11 @@ async fn answer(api: &Api, request: Request) -> Result<Reply, Reply> {
     };
     let headers = CallHeaders::of(&api.app, request.headers());
     let admitted = headers.and_then(|headers| Ok((dispatch::admit(&api.services, method, &headers)?, headers)));
-    let (_permit, headers) = match admitted {
-        Ok(admitted) => admitted,
+    let headers = match admitted {
+        Ok((admitted, headers)) => {
+            *place = admitted;
+            headers
+        }
         Err(error) => {
             body::discard(request).await;
             return Err(Reply::refused(error));

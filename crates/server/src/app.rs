@@ -139,13 +139,27 @@ impl App {
     }
 
     /// Counts a request in; refused when too many are in work.
-    pub fn admit(&self) -> Result<OwnedSemaphorePermit, MetaError> {
-        self.in_flight.clone().try_acquire_owned().map_err(|_| {
+    pub fn admit(&self) -> Result<Place, MetaError> {
+        let permit = self.in_flight.clone().try_acquire_owned().map_err(|_| {
             MetaError::new(
                 ErrorCode::TooManyRequests,
                 format!("{MAX_IN_FLIGHT} requests are in work at this peer, which is its limit"),
             )
-        })
+        })?;
+        Ok(Place { _permit: Arc::new(permit) })
+    }
+}
+
+/// A call's place among those in work.
+#[derive(Clone, Debug)]
+pub struct Place {
+    _permit: Arc<OwnedSemaphorePermit>,
+}
+
+impl Place {
+    /// Sends the place along with the call's answer: it is given back when that has been sent, or when nobody wants it.
+    pub fn go_with<B>(self, answer: &mut http::Response<B>) {
+        answer.extensions_mut().insert(self);
     }
 }
 

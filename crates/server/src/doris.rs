@@ -28,7 +28,7 @@ mod tests;
 pub mod unavailable;
 pub(crate) mod write;
 
-use crate::app::App;
+use crate::app::{App, Place};
 use crate::listener::Secured;
 use crate::rpc_table::{self, Rpc, Work};
 use axum::Router;
@@ -63,12 +63,18 @@ pub fn router(app: Arc<App>) -> Router {
 async fn serve(State(app): State<Arc<App>>, request: Request) -> Response {
     let started = Instant::now();
     let id = call::request_id(request.headers()).ok().flatten();
-    let (call, reply) = answer(&app, request).await;
+    let mut place = None;
+    let (call, reply) = answer(&app, request, &mut place).await;
     app.served(call, reply.outcome, id, started);
-    reply.into_response(&app)
+    let mut response = reply.into_response(&app);
+    if let Some(place) = place {
+        place.go_with(&mut response);
+    }
+    response
 }
 
-async fn answer(app: &Arc<App>, request: Request) -> (&'static str, Reply) {
+/// The route and its reply, with the call's place if it got one.
+async fn answer(app: &Arc<App>, request: Request, place: &mut Option<Place>) -> (&'static str, Reply) {
     let query = QueryString::parse(request.uri().query().unwrap_or_default());
     let path = request.uri().path().to_owned();
     let Some(path) = path.strip_prefix("/MetaService/http/") else {
@@ -80,7 +86,7 @@ async fn answer(app: &Arc<App>, request: Request) -> (&'static str, Reply) {
     let Some(rpc) = Target::of(path).route().and_then(rpc_table::find) else {
         return (NO_ROUTE, Reply::no_such_path());
     };
-    let reply = match run(app, rpc, path, query, request).await {
+    let reply = match run(app, rpc, path, query, request, place).await {
         Ok(reply) => reply,
         Err(error) => Reply::error(rpc, &error),
     };
@@ -88,11 +94,18 @@ async fn answer(app: &Arc<App>, request: Request) -> (&'static str, Reply) {
 }
 
 /// Runs one call of a known route.
-async fn run(app: &Arc<App>, rpc: &'static Rpc, path: &str, query: QueryString, request: Request) -> Result<Reply, MetaError> {
+async fn run(
+    app: &Arc<App>,
+    rpc: &'static Rpc,
+    path: &str,
+    query: QueryString,
+    request: Request,
+    place: &mut Option<Place>,
+) -> Result<Reply, MetaError> {
     if matches!(rpc.work, Work::Missing) {
         return Ok(Reply::not_available(rpc));
     }
-    let _permit = app.admit()?;
+    *place = Some(app.admit()?);
     let node = app.node()?.clone();
     let info = CallInfo::of(app, request.headers())?;
     let dry_run = info.dry_run;

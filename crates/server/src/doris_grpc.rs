@@ -111,9 +111,9 @@ where
 {
     let started = Instant::now();
     let admitted = match app.admit() {
-        Ok(permit) => {
+        Ok(place) => {
             let timely = |body| Body::new(Timely::new(body, started + DEFAULT_DEADLINE, app.clone()));
-            Ok((service.clone().call(request.map(timely)), permit))
+            Ok((service.clone().call(request.map(timely)), place))
         }
         Err(error) => {
             app.served(REFUSED_CALL, error.code.row().name, None, started);
@@ -122,7 +122,11 @@ where
     };
     async move {
         match admitted {
-            Ok((reply, _permit)) => reply.await,
+            Ok((reply, place)) => {
+                let mut answer = reply.await?;
+                place.go_with(&mut answer);
+                Ok(answer)
+            }
             Err(refused) => Ok(refused),
         }
     }

@@ -9,7 +9,7 @@ pub const MAX_ADMIN_MESSAGE_BYTES: usize = 64 << 10;
 /// A message of a reply that is rendered as JSON where the call is served: no single row is larger, and a larger one takes
 /// milliseconds.
 pub const MAX_INLINE_REPLY_BYTES: usize = 256 << 10;
-/// Public requests in work at once; one more gets `too_many_requests`.
+/// Public requests in work at once, until their answers are sent; one more gets `too_many_requests`.
 pub const MAX_IN_FLIGHT: usize = 4_096;
 /// How long a call without a deadline of its own may wait for a leader.
 pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(10);
@@ -23,6 +23,12 @@ pub const MAX_CONNECTIONS: usize = 10_000;
 pub const MIN_OPEN_FILES: u64 = 1_024;
 /// Calls one HTTP/2 connection of the public port may have open: the 128 writes of a session, and as many reads beside them.
 pub const MAX_STREAMS: u32 = 256;
+/// Pieces in which an answer is given to its connection: what the caller has not taken stays with the call, which keeps its place.
+pub const ANSWER_PIECE_BYTES: usize = 16 << 10;
+/// Of one answer, bytes that an HTTP/2 connection holds by itself.
+pub const MAX_UNSENT_BYTES: usize = 64 << 10;
+/// An answer of which nothing is taken for this long ends its connection: it holds memory and a place. A slow caller takes a piece sooner.
+pub const UNREAD_TIMEOUT: Duration = Duration::from_secs(60);
 /// First bytes of a connection must come within this time.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A silent HTTP/2 connection is asked whether it is still there after this long, and broken after as long again.

@@ -4,10 +4,12 @@
 //! skip the HTTP router: they are the hot path.
 
 mod begun;
+mod sending;
+mod visit;
 
 use crate::app::App;
 use crate::doris_grpc::DorisService;
-use crate::limits::{DRAIN_TIMEOUT, HANDSHAKE_TIMEOUT, HTTP2_KEEP_ALIVE, MAX_BODY_BYTES, MAX_STREAMS};
+use crate::limits::{DRAIN_TIMEOUT, HANDSHAKE_TIMEOUT, HTTP2_KEEP_ALIVE, MAX_BODY_BYTES, MAX_STREAMS, MAX_UNSENT_BYTES};
 use crate::native::{self, Services};
 use crate::peer::refusals::Refusals;
 use crate::tls::{self, PublicTls};
@@ -19,16 +21,18 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use quorate_wire::doris::meta_service_server::MetaServiceServer;
+use sending::Sending;
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::{IpAddr, Ipv6Addr};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tower::ServiceExt;
+use visit::Visit;
 
 /// It must be known within this time whether a connection is HTTP/2, and then headers of an HTTP/1.1 request must be complete.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -46,6 +50,8 @@ struct Front {
     remote: IpAddr,
     /// Whether this connection's bytes are encrypted.
     secured: bool,
+    /// What this connection is at.
+    visit: Arc<Visit>,
 }
 
 /// Marks a request that came over TLS: an address it is sent on to needs `https` too.
@@ -69,37 +75,40 @@ impl Front {
             // In no network that may be allowed: a connection that forgets to say where it comes from is refused.
             remote: IpAddr::V6(Ipv6Addr::UNSPECIFIED),
             secured: false,
+            visit: Arc::default(),
         }
     }
 }
 
-type Reply = Pin<Box<dyn Future<Output = Result<http::Response<Body>, Infallible>> + Send>>;
+type Reply = Pin<Box<dyn Future<Output = Result<http::Response<Sending>, Infallible>> + Send>>;
 
 impl hyper::service::Service<http::Request<Incoming>> for Front {
-    type Response = http::Response<Body>;
+    type Response = http::Response<Sending>;
     type Error = Infallible;
     type Future = Reply;
 
     fn call(&self, mut request: http::Request<Incoming>) -> Reply {
+        let call = self.visit.begin();
         let path = request.uri().path();
         if path.starts_with(native::PATH_PREFIX) {
             if self.secured || self.remote.to_canonical().is_loopback() {
                 request.extensions_mut().insert(Confidential);
             }
             let reply = self.native.call(request);
-            return Box::pin(async move { Ok(reply.await?.map(Body::new)) });
+            return Box::pin(async move { Ok(call.answered(reply.await?.map(Body::new))) });
         }
         if path.starts_with(doris_grpc::PATH_PREFIX) {
             if let Some(refusal) = doris_grpc::refusal(&self.app.config, self.remote) {
-                return Box::pin(std::future::ready(Ok(refusal.into_http())));
+                return Box::pin(std::future::ready(Ok(call.answered(refusal.into_http()))));
             }
             let reply = doris_grpc::call(&self.doris, &self.app, request);
-            return Box::pin(async move { Ok(reply.await?.map(Body::new)) });
+            return Box::pin(async move { Ok(call.answered(reply.await?.map(Body::new))) });
         }
         if self.secured {
             request.extensions_mut().insert(Secured);
         }
-        Box::pin(self.http.clone().oneshot(request.map(Body::new)))
+        let reply = self.http.clone().oneshot(request.map(Body::new));
+        Box::pin(async move { Ok(call.answered(reply.await?)) })
     }
 }
 
@@ -138,6 +147,7 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, tls: Option<Arc<PublicT
         let (tls, builder, mut front, watcher, app) = (tls.clone(), builder.clone(), front.clone(), graceful.watcher(), app.clone());
         let stop = stop.clone();
         front.remote = remote.ip();
+        front.visit = Arc::default();
         tokio::spawn(async move {
             let served = match tls {
                 None => serve_stream(&builder, stream, front, watcher, stop).await,
@@ -167,6 +177,7 @@ fn builder() -> Builder {
     let http2 = &mut builder.http2();
     http2.timer(TokioTimer::new()).max_concurrent_streams(MAX_STREAMS);
     http2.keep_alive_interval(HTTP2_KEEP_ALIVE).keep_alive_timeout(HTTP2_KEEP_ALIVE);
+    http2.max_send_buf_size(MAX_UNSENT_BYTES);
     builder
 }
 
@@ -180,7 +191,12 @@ where
         begun = tokio::time::timeout(HEADER_TIMEOUT, Begun::read(stream)) => begun??,
         _ = stop.wait_for(|stop| *stop) => return Ok(()),
     };
-    watcher.watch(builder.serve_connection(TokioIo::new(begun), front)).await
+    let visit = front.visit.clone();
+    let serving = pin!(watcher.watch(builder.serve_connection(TokioIo::new(begun), front)));
+    tokio::select! {
+        served = serving => served,
+        () = visit.unread() => Err("the caller takes no answer".into()),
+    }
 }
 
 /// What a caller without TLS is told by a port that speaks nothing else. An HTTP/2 caller at least sees that this is not it.
@@ -215,11 +231,119 @@ async fn serve_with_tls(
 mod tests {
     use super::*;
     use crate::doris::test_peers::Peer;
+    use crate::limits::{MAX_IN_FLIGHT, UNREAD_TIMEOUT};
+    use bytes::Bytes;
+    use http_body_util::{BodyExt as _, Empty};
+    use hyper::client::conn::http2::{self, SendRequest};
     use tokio::io::AsyncReadExt as _;
+    use tokio::task::JoinHandle;
+    use tokio::time::{Instant, sleep, timeout};
+
+    /// More than a connection takes without anybody who reads.
+    const LARGE: usize = 1 << 20;
 
     /// The front of a peer, and what its connections are watched by.
     fn front() -> (Front, GracefulShutdown) {
         (Front::new(Peer::homeless().app.clone()), GracefulShutdown::new())
+    }
+
+    /// The same with one route, `/large`, whose calls have a place.
+    fn front_of_large_answers() -> (Front, GracefulShutdown) {
+        let (mut front, graceful) = front();
+        let app = front.app.clone();
+        let large = move || {
+            let place = app.admit();
+            async move {
+                let mut answer = http::Response::new(Body::from(vec![0u8; LARGE]));
+                place.expect("there is one").go_with(&mut answer);
+                answer
+            }
+        };
+        front.http = axum::Router::new().route("/large", axum::routing::get(large));
+        (front, graceful)
+    }
+
+    /// An HTTP/2 caller with small windows, and how its connection is served.
+    async fn caller(front: &Front, graceful: &GracefulShutdown, stop: &Stop) -> (SendRequest<Empty<Bytes>>, JoinHandle<Served>) {
+        let (caller, stream) = tokio::io::duplex(1 << 16);
+        let (mut front, watcher, stop) = (front.clone(), graceful.watcher(), stop.clone());
+        front.visit = Arc::default();
+        let serving = tokio::spawn(async move {
+            let builder = builder();
+            serve_stream(&builder, stream, front, watcher, stop).await
+        });
+        let mut http2 = http2::Builder::new(TokioExecutor::new());
+        http2.initial_stream_window_size(1 << 15);
+        let (sender, connection) = http2.handshake(TokioIo::new(caller)).await.expect("they shake hands");
+        tokio::spawn(connection);
+        (sender, serving)
+    }
+
+    fn get(path: &str) -> http::Request<Empty<Bytes>> {
+        let request = http::Request::get(format!("http://peer{path}"));
+        request.body(Empty::new()).expect("well-formed")
+    }
+
+    /// Every place but one.
+    fn all_places_but_one(app: &App) -> Vec<crate::app::Place> {
+        (1..MAX_IN_FLIGHT).map(|_| app.admit().expect("within the limit")).collect()
+    }
+
+    async fn place_is_given_back(app: &App) {
+        let free = async {
+            while app.admit().is_err() {
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        timeout(HEADER_TIMEOUT, free).await.expect("the place is given back");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_keeps_its_place_until_its_caller_has_taken_it() {
+        let (front, graceful) = front_of_large_answers();
+        let (_running, stop) = watch::channel(false);
+        let (mut sender, _serving) = caller(&front, &graceful, &stop).await;
+        let _others = all_places_but_one(&front.app);
+        let answer = sender.send_request(get("/large")).await.expect("answered");
+        sleep(UNREAD_TIMEOUT / 2).await;
+        assert!(front.app.admit().is_err(), "the place was given back before the answer was taken");
+        let body = answer.into_body().collect().await.expect("whole").to_bytes();
+        assert_eq!(body.len(), LARGE);
+        place_is_given_back(&front.app).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_nobody_takes_ends_its_connection() {
+        let (front, graceful) = front_of_large_answers();
+        let (_running, stop) = watch::channel(false);
+        let _others = all_places_but_one(&front.app);
+
+        let (mut sender, mut serving) = caller(&front, &graceful, &stop).await;
+        let answer = sender.send_request(get("/large")).await.expect("answered");
+        let began = Instant::now();
+        let served = loop {
+            tokio::select! {
+                served = &mut serving => break served.expect("no panic"),
+                () = sleep(UNREAD_TIMEOUT / 8) => {}
+            }
+            assert!(began.elapsed() < 2 * UNREAD_TIMEOUT, "it is still held");
+            // That it goes on calling does not help it.
+            if let Ok(other) = sender.send_request(get("/nothing")).await {
+                assert_eq!(other.status(), http::StatusCode::NOT_FOUND);
+            }
+        };
+        assert!(served.is_err() && began.elapsed() > UNREAD_TIMEOUT / 2);
+        place_is_given_back(&front.app).await;
+        drop(answer);
+
+        let (mut caller, stream) = tokio::io::duplex(1 << 16);
+        let request = b"GET /large HTTP/1.1\r\nhost: a\r\n\r\n";
+        caller.write_all(request).await.expect("written");
+        let builder = builder();
+        let serving = serve_stream(&builder, stream, front.clone(), graceful.watcher(), stop);
+        let served = timeout(2 * UNREAD_TIMEOUT, serving).await.expect("it is not held any longer");
+        assert!(served.is_err());
+        place_is_given_back(&front.app).await;
     }
 
     #[tokio::test(start_paused = true)]

@@ -18,7 +18,7 @@ mod timely;
 mod vaults;
 pub mod work;
 
-use crate::app::App;
+use crate::app::{App, Place};
 use crate::limits::{DEFAULT_DEADLINE, MAX_ADMIN_MESSAGE_BYTES, MAX_BODY_BYTES};
 use admin::AdminService;
 use axum::BoxError;
@@ -42,7 +42,6 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 pub(crate) use timely::Timely;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tonic::body::Body;
 use tower::Service as _;
@@ -101,9 +100,9 @@ impl Services {
         }
     }
 
-    /// Lets a call in by its path and headers: its token is right, and it has a place among the calls in work for as long as the
-    /// permit is kept. Calls of `Admin` need no place: who looks at an overloaded peer, or mends it, must get at it.
-    pub fn admit(&self, path: &str, headers: &HeaderMap) -> Result<Option<OwnedSemaphorePermit>, MetaError> {
+    /// Lets a call in by its path and headers: its token is right, and it has a place among the calls in work for as long as that
+    /// is kept. Calls of `Admin` need no place: who looks at an overloaded peer, or mends it, must get at it.
+    pub fn admit(&self, path: &str, headers: &HeaderMap) -> Result<Option<Place>, MetaError> {
         let call = path.strip_prefix(PATH_PREFIX).unwrap_or_default();
         match TokenRule::of(call) {
             TokenRule::Anybody => {}
@@ -126,7 +125,7 @@ impl Services {
         let started = Instant::now();
         let timely = |body| Body::new(Timely::new(body, started + DEFAULT_DEADLINE, self.app.clone()));
         let admitted = match self.admit(request.uri().path(), request.headers()) {
-            Ok(permit) => Ok((self.call_admitted(request.map(timely)), permit)),
+            Ok(place) => Ok((self.call_admitted(request.map(timely)), place)),
             Err(error) => {
                 self.app.served(REFUSED_CALL, error.code.row().name, None, started);
                 Err(status(&self.app, error).into_http())
@@ -134,7 +133,13 @@ impl Services {
         };
         async move {
             match admitted {
-                Ok((reply, _permit)) => reply.await,
+                Ok((reply, place)) => {
+                    let mut answer = reply.await?;
+                    if let Some(place) = place {
+                        place.go_with(&mut answer);
+                    }
+                    Ok(answer)
+                }
                 Err(refused) => Ok(refused),
             }
         }

@@ -6,7 +6,7 @@
 //!
 //! The service does not know the difference, so whatever it does around a call holds for HTTP too.
 
-use crate::app::App;
+use crate::app::{App, Place};
 use crate::config::{host_of, is_loopback};
 use crate::native::{Services, reply};
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
@@ -20,7 +20,6 @@ use quorate_consensus::Deadline;
 use quorate_model::error::Outcome;
 use quorate_model::{ErrorCode, MetaError};
 use std::net::IpAddr;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tonic::body::Body;
 use tonic::metadata::MetadataMap;
@@ -104,7 +103,7 @@ pub struct CallFailed {
 }
 
 /// Lets a call of a method in before its body is read ([`Services::admit`]).
-pub fn admit(services: &Services, method: &MethodDescriptor, given: &CallHeaders) -> Result<Option<OwnedSemaphorePermit>, MetaError> {
+pub fn admit(services: &Services, method: &MethodDescriptor, given: &CallHeaders) -> Result<Option<Place>, MetaError> {
     services.admit(&path_of(method), &given.headers)
 }
 

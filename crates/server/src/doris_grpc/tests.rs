@@ -348,9 +348,11 @@ async fn a_call_has_its_place_before_its_message_is_read_and_gives_it_back_when_
         (refused.code(), told(&refused, "quorate-error")),
         (Code::Unavailable, "too_many_requests")
     );
-    let Ok(late) = waiting.await;
-    let late = Status::from_header_map(late.headers()).expect("no message came");
+    let Ok(answer) = waiting.await;
+    let late = Status::from_header_map(answer.headers()).expect("no message came");
     assert_eq!(late.code(), Code::DeadlineExceeded);
+    assert!(app.admit().is_err(), "the place goes with the answer");
+    drop(answer);
     let _last = app.admit().expect("it is given back");
     drop(others);
 }

@@ -484,6 +484,8 @@ async fn a_message_that_does_not_come_gives_its_place_back() {
         (told.code(), told.message().starts_with("the message did not arrive in time")),
         (Code::DeadlineExceeded, true)
     );
+    assert!(app.admit().is_err(), "the place goes with the answer");
+    drop(late);
     let _last = app.admit().expect("it is given back");
     drop(others);
 }
