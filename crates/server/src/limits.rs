@@ -29,6 +29,16 @@ pub const ANSWER_PIECE_BYTES: usize = 16 << 10;
 pub const MAX_UNSENT_BYTES: usize = 64 << 10;
 /// An answer of which nothing is taken for this long ends its connection: it holds memory and a place. A slow caller takes a piece sooner.
 pub const UNREAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// A connection without a call for this long ends: whoever was never let in could fill the port with such.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+/// The same where a call was let in. Clients connect again when they need to.
+pub const KNOWN_IDLE_TIMEOUT: Duration = Duration::from_secs(60 * 60);
+/// With less than one in so many places for connections left, each new one has an idle one end.
+pub const SCARCE_PLACES: usize = 8;
+/// But none that was idle for less than this: it may be about to call.
+pub const SPARED_IDLE: Duration = Duration::from_secs(10);
+/// How long the caller of an idle connection may take to go, once it was told to.
+pub const FAREWELL_TIME: Duration = Duration::from_secs(5);
 /// First bytes of a connection must come within this time.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A silent HTTP/2 connection is asked whether it is still there after this long, and broken after as long again.

@@ -9,7 +9,7 @@ mod visit;
 
 use crate::app::App;
 use crate::doris_grpc::DorisService;
-use crate::limits::{DRAIN_TIMEOUT, HANDSHAKE_TIMEOUT, HTTP2_KEEP_ALIVE, MAX_BODY_BYTES, MAX_STREAMS, MAX_UNSENT_BYTES};
+use crate::limits::{DRAIN_TIMEOUT, HANDSHAKE_TIMEOUT, HTTP2_KEEP_ALIVE, MAX_BODY_BYTES, MAX_STREAMS, MAX_UNSENT_BYTES, SCARCE_PLACES};
 use crate::native::{self, Services};
 use crate::peer::refusals::Refusals;
 use crate::tls::{self, PublicTls};
@@ -32,7 +32,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tower::ServiceExt;
-use visit::Visit;
+use visit::{End, Visit, Visits};
 
 /// It must be known within this time whether a connection is HTTP/2, and then headers of an HTTP/1.1 request must be complete.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -50,8 +50,9 @@ struct Front {
     remote: IpAddr,
     /// Whether this connection's bytes are encrypted.
     secured: bool,
-    /// What this connection is at.
+    /// What this connection is at, and all the others are.
     visit: Arc<Visit>,
+    visits: Arc<Visits>,
 }
 
 /// Marks a request that came over TLS: an address it is sent on to needs `https` too.
@@ -75,7 +76,8 @@ impl Front {
             // In no network that may be allowed: a connection that forgets to say where it comes from is refused.
             remote: IpAddr::V6(Ipv6Addr::UNSPECIFIED),
             secured: false,
-            visit: Arc::default(),
+            visit: Visit::new(),
+            visits: Arc::default(),
         }
     }
 }
@@ -139,6 +141,9 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, tls: Option<Arc<PublicT
             }
             continue;
         };
+        if connections.available_permits() < limit / SCARCE_PLACES {
+            front.visits.end_one();
+        }
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "a connection ended at once");
             continue;
@@ -147,7 +152,6 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, tls: Option<Arc<PublicT
         let (tls, builder, mut front, watcher, app) = (tls.clone(), builder.clone(), front.clone(), graceful.watcher(), app.clone());
         let stop = stop.clone();
         front.remote = remote.ip();
-        front.visit = Arc::default();
         tokio::spawn(async move {
             let served = match tls {
                 None => serve_stream(&builder, stream, front, watcher, stop).await,
@@ -183,7 +187,7 @@ fn builder() -> Builder {
 
 /// Whoever connects must also speak: until it is known which HTTP that is, nothing else limits how long a connection is held.
 /// One that has not said it when the peer stops has no call under way.
-async fn serve_stream<S>(builder: &Builder, stream: S, front: Front, watcher: Watcher, mut stop: Stop) -> Served
+async fn serve_stream<S>(builder: &Builder, stream: S, mut front: Front, watcher: Watcher, mut stop: Stop) -> Served
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -191,11 +195,26 @@ where
         begun = tokio::time::timeout(HEADER_TIMEOUT, Begun::read(stream)) => begun??,
         _ = stop.wait_for(|stop| *stop) => return Ok(()),
     };
-    let visit = front.visit.clone();
-    let serving = pin!(watcher.watch(builder.serve_connection(TokioIo::new(begun), front)));
-    tokio::select! {
-        served = serving => served,
-        () = visit.unread() => Err("the caller takes no answer".into()),
+    let visit = front.visits.open();
+    front.visit = visit.clone();
+    let mut serving = pin!(builder.serve_connection(TokioIo::new(begun), front));
+    // A stop waits until this is dropped.
+    let _watched = watcher;
+    let mut is_stopping = false;
+    loop {
+        let end = tokio::select! {
+            served = serving.as_mut() => return served,
+            end = visit.over() => end,
+            _ = stop.wait_for(|stop| *stop), if !is_stopping => {
+                is_stopping = true;
+                End::Idle
+            }
+        };
+        match end {
+            End::Idle => serving.as_mut().graceful_shutdown(),
+            End::Gone => return Ok(()),
+            End::Unread => return Err("the caller takes no answer".into()),
+        }
     }
 }
 
@@ -230,8 +249,8 @@ async fn serve_with_tls(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doris::test_peers::Peer;
-    use crate::limits::{MAX_IN_FLIGHT, UNREAD_TIMEOUT};
+    use crate::doris::test_peers::{Peer, TOKEN};
+    use crate::limits::{FAREWELL_TIME, IDLE_TIMEOUT, KNOWN_IDLE_TIMEOUT, MAX_IN_FLIGHT, SPARED_IDLE, UNREAD_TIMEOUT};
     use bytes::Bytes;
     use http_body_util::{BodyExt as _, Empty};
     use hyper::client::conn::http2::{self, SendRequest};
@@ -266,8 +285,7 @@ mod tests {
     /// An HTTP/2 caller with small windows, and how its connection is served.
     async fn caller(front: &Front, graceful: &GracefulShutdown, stop: &Stop) -> (SendRequest<Empty<Bytes>>, JoinHandle<Served>) {
         let (caller, stream) = tokio::io::duplex(1 << 16);
-        let (mut front, watcher, stop) = (front.clone(), graceful.watcher(), stop.clone());
-        front.visit = Arc::default();
+        let (front, watcher, stop) = (front.clone(), graceful.watcher(), stop.clone());
         let serving = tokio::spawn(async move {
             let builder = builder();
             serve_stream(&builder, stream, front, watcher, stop).await
@@ -344,6 +362,60 @@ mod tests {
         let served = timeout(2 * UNREAD_TIMEOUT, serving).await.expect("it is not held any longer");
         assert!(served.is_err());
         place_is_given_back(&front.app).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_without_calls_ends_however_many_pings_it_answers() {
+        let (front, graceful) = front();
+        let (_running, stop) = watch::channel(false);
+        let began = Instant::now();
+        let (mut sender, serving) = caller(&front, &graceful, &stop).await;
+        // A call that anybody may make puts it off, and makes nobody known.
+        sleep(IDLE_TIMEOUT / 2).await;
+        let answer = sender.send_request(get("/livez")).await.expect("answered");
+        assert_eq!(answer.status(), http::StatusCode::OK);
+        drop(answer);
+        let served = timeout(2 * IDLE_TIMEOUT, serving).await.expect("it is not held any longer");
+        served.expect("no panic").ok();
+        assert!(began.elapsed() >= IDLE_TIMEOUT + IDLE_TIMEOUT / 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_was_let_in_once_may_be_idle_for_longer() {
+        let (front, graceful) = front();
+        let (_running, stop) = watch::channel(false);
+        let (mut sender, serving) = caller(&front, &graceful, &stop).await;
+        let call = get(&format!("/MetaService/http/get_instance?token={TOKEN}"));
+        let answer = sender.send_request(call).await.expect("answered");
+        assert_eq!(answer.status(), http::StatusCode::SERVICE_UNAVAILABLE, "this peer has no node");
+        drop(answer);
+        sleep(2 * IDLE_TIMEOUT).await;
+        assert!(!serving.is_finished());
+        let served = timeout(KNOWN_IDLE_TIMEOUT, serving).await.expect("it is not held any longer");
+        served.expect("no panic").ok();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_connection_ends_when_its_place_is_wanted_also_when_its_caller_does_not_go() {
+        let (front, graceful) = front();
+        let (_running, stop) = watch::channel(false);
+        let (_sender, polite) = caller(&front, &graceful, &stop).await;
+        sleep(Duration::from_secs(1)).await;
+        // Like an HTTP/2 caller that says nothing more, not even that it has seen the pings.
+        let (mut silent, stream) = tokio::io::duplex(1 << 16);
+        silent
+            .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")
+            .await
+            .expect("written");
+        let builder = builder();
+        let mut rude = pin!(serve_stream(&builder, stream, front.clone(), graceful.watcher(), stop.clone()));
+        assert!(timeout(SPARED_IDLE, rude.as_mut()).await.is_err(), "it is served");
+        front.visits.end_one();
+        let served = timeout(2 * FAREWELL_TIME, polite).await.expect("the first one goes first");
+        served.expect("no panic").ok();
+        front.visits.end_one();
+        let served = timeout(2 * FAREWELL_TIME, rude).await.expect("it is not held any longer");
+        served.expect("nothing broke");
     }
 
     #[tokio::test(start_paused = true)]

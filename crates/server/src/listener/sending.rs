@@ -72,12 +72,10 @@ mod tests {
     use futures::{FutureExt as _, StreamExt as _, stream};
     use http_body_util::{BodyExt as _, StreamBody};
     use std::convert::Infallible;
-    use std::sync::Arc;
 
     /// An answer with this body.
     fn sending(body: Body) -> Sending {
-        let visit = Arc::new(Visit::default());
-        visit.begin().answered(http::Response::new(body)).into_body()
+        Visit::new().begin().answered(http::Response::new(body)).into_body()
     }
 
     #[tokio::test]
