@@ -19,7 +19,7 @@ use quorate_storage::codec::{LeaderId, LogEntry, LogId, Member, Membership, Payl
 use quorate_storage::identity::Identity;
 use quorate_storage::log::{FileLog, FileLogOptions, LogStore};
 use quorate_storage::recovery::Recovery;
-use quorate_storage::state::{RocksState, RocksStateOptions, StateEngine};
+use quorate_storage::state::RocksState;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
@@ -58,8 +58,18 @@ fn refused(data_dir: &Path, why: &str) -> io::Error {
     io::Error::other(format!("{}: {why}", data_dir.display()))
 }
 
+fn advise(error: io::Error) -> io::Error {
+    if !quorate_storage::state::is_damage(&error) {
+        return error;
+    }
+    let advice = "recover another survivor, or restore a backup; if only ACTIVE is wrong, write the number of its generation and a line \
+                  feed there";
+    io::Error::other(format!("{error}; {advice}"))
+}
+
 impl Survivor {
-    /// Opens the data directory of a peer that does not run. Changes nothing.
+    /// Opens the data directory of a peer that does not run. Changes nothing, but what opening a log always does: a write at its end
+    /// that never finished is cut.
     pub fn open(data_dir: &Path) -> io::Result<Survivor> {
         let begun = Recovery::load(data_dir)?;
         let identity = Identity::load(data_dir)?.ok_or_else(|| refused(data_dir, "no peer has used this directory"))?;
@@ -67,7 +77,7 @@ impl Survivor {
             .member
             .ok_or_else(|| refused(data_dir, "this peer never belonged to a cluster, so there is nothing to recover"))?;
         let log = identity.open_log(data_dir, FileLogOptions::default()).map_err(io::Error::other)?;
-        let (membership, applied) = latest_membership(data_dir, &log)?;
+        let (membership, applied) = latest_membership(data_dir, &log).map_err(advise)?;
         let own = membership
             .members
             .iter()
@@ -87,6 +97,12 @@ impl Survivor {
             ));
         }
         let state = log.state();
+        let index = |id: LogId| id.index;
+        if applied.map(index) < state.purged.map(index) {
+            let why =
+                "its state ends before its log begins, so what is between is lost here: recover another survivor, or restore a backup";
+            return Err(refused(data_dir, why));
+        }
         // The state may be ahead of the log: a checkpoint was installed, or less of the log was on disk than of the state.
         let ahead = applied.filter(|applied| state.last.is_none_or(|last| last.index < applied.index));
         let last_index = ahead.or(state.last).map_or(0, |last| last.index);
@@ -144,14 +160,10 @@ impl Survivor {
     }
 }
 
-/// The last membership in state or log, and the entry up to which the state is applied.
+/// The last membership in state or log, and the entry up to which the state is applied. The state stays as it is.
 pub(crate) fn latest_membership(data_dir: &Path, log: &FileLog) -> io::Result<(Membership, Option<LogId>)> {
-    let options = RocksStateOptions {
-        // Who is asked for it may be all that is left.
-        accept_damage: true,
-        ..RocksStateOptions::default()
-    };
-    let rows = RocksState::open(&data_dir.join("state"), options)?.raft_rows()?;
+    // One that is marked as damaged counts: who is asked for it may be all that is left.
+    let rows = RocksState::rows_at_rest(&data_dir.join("state"))?;
     let applied = rows.applied;
     let mut membership = rows.membership.membership;
     let state = log.state();

@@ -3,6 +3,7 @@
 //! A peer that comes back without its data must not come back under its old id: it would vote again in terms it has
 //! already voted in. The random incarnation makes the difference visible to the other peers.
 
+use crate::checked_text;
 use crate::log::{FileLog, FileLogOptions, OpenError};
 use crate::state::RocksState;
 use quorate_model::{ClusterId, Incarnation, PeerId};
@@ -107,8 +108,7 @@ impl Identity {
         if self.log_begun {
             text += "log begun\n";
         }
-        let crc = crc32c::crc32c(text.as_bytes());
-        text + &format!("crc32c {crc:08x}\n")
+        checked_text::sealed(text)
     }
 }
 

@@ -19,6 +19,7 @@
 //! back).
 
 pub mod ballast;
+mod checked_text;
 pub mod codec;
 pub mod identity;
 pub mod log;

@@ -1,5 +1,6 @@
 //! A recovery as a new cluster that was begun in a data directory: present from its first change to its last.
 
+use crate::checked_text;
 use quorate_model::ClusterId;
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -61,9 +62,7 @@ impl Recovery {
     }
 
     fn render(&self) -> String {
-        let text = format!("cluster {}\nparent {}\n", self.cluster, self.parent);
-        let crc = crc32c::crc32c(text.as_bytes());
-        text + &format!("crc32c {crc:08x}\n")
+        checked_text::sealed(format!("cluster {}\nparent {}\n", self.cluster, self.parent))
     }
 }
 

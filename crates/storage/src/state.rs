@@ -3,6 +3,7 @@
 //! The state has no log of its own: after a crash it is as it was at its last flush, and the Raft log fills the gap. So
 //! each batch carries the id of the entry it brings the state to, and only the *durable* one limits what the log may drop.
 
+mod active;
 mod checkpoint;
 mod damage;
 mod memory;

@@ -12,6 +12,14 @@ use std::sync::OnceLock;
 
 const MARK: &str = "DAMAGED";
 
+/// The error for a state that is not what was written: see [`is_damage`](super::is_damage).
+pub(super) fn damaged(path: &Path, what: &str) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!("{} {what}: the state is damaged", path.display()),
+    )
+}
+
 /// Damage of one generation.
 #[derive(Debug)]
 pub(super) struct Damage {

@@ -1,15 +1,16 @@
 //! The state in RocksDB: one column family, no write-ahead log, generations that a received checkpoint replaces.
 //!
 //! ```text
-//! state/ACTIVE        the number of the generation in use, replaced by rename
+//! state/ACTIVE        the generation in use, replaced by rename; see `active.rs`
 //! state/gen-<n>/      a RocksDB directory
 //! state/checkpoints/  images for slow peers; removed at start
 //! state/incoming/     files of a checkpoint being received; kept between attempts
 //! state/gen-<n>/DAMAGED  why it must not be used any more
 //! ```
 
+use super::active::{self, Active, Stage, generation_dir};
 use super::checkpoint::Checkpoint;
-use super::damage::Damage;
+use super::damage::{Damage, damaged};
 use super::rocks_view::RocksView;
 use super::{RaftRows, StateEngine, StateSizes, raft_keys};
 use crate::codec::{self, LogId, StoredMembership};
@@ -21,7 +22,7 @@ use rocksdb::{
     SliceTransform, WriteBatch, WriteOptions,
 };
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
@@ -32,8 +33,6 @@ pub struct RocksStateOptions {
     pub block_cache_bytes: usize,
     /// One memtable; up to eight exist at once, four are flushed together.
     pub memtable_bytes: usize,
-    /// Opens a state that is marked as damaged, too: for who takes what can be read of it.
-    pub accept_damage: bool,
 }
 
 impl Default for RocksStateOptions {
@@ -41,7 +40,6 @@ impl Default for RocksStateOptions {
         RocksStateOptions {
             block_cache_bytes: 64 << 20,
             memtable_bytes: 8 << 20,
-            accept_damage: false,
         }
     }
 }
@@ -81,8 +79,6 @@ impl Generation {
     }
 }
 
-/// Names the generation in use.
-const ACTIVE: &str = "ACTIVE";
 /// What a row costs in a batch beside its key and value, at most.
 const ROW_OVERHEAD_BYTES: usize = 16;
 /// Header of a batch and Raft's own rows; a membership may take more and makes the batch grow.
@@ -125,42 +121,38 @@ fn sync_dir(dir: &Path) -> io::Result<()> {
 }
 
 impl RocksState {
-    /// Opens the active generation under `dir`, or starts an empty one. Leftovers of interrupted work are removed.
+    /// Opens the generation in use under `dir`, or begins an empty one where there has never been a state. Only once it is open are
+    /// leftovers of interrupted work removed, other generations among them: a state that is refused as damaged stays as it is.
     pub fn open(dir: &Path, options: RocksStateOptions) -> io::Result<RocksState> {
         fs::create_dir_all(dir)?;
+        let active = match Active::read(dir)? {
+            Some(active) => active,
+            None => {
+                Active::FIRST.write(dir)?;
+                Active::FIRST
+            }
+        };
+        let cache = Cache::new_lru_cache(options.block_cache_bytes);
+        let path = generation_dir(dir, active.number);
+        let generation = match active.stage {
+            Stage::Begins => begin_generation(dir, active.number, (&options, &cache))?,
+            Stage::Made | Stage::MadeByOlder => {
+                if let Some(why) = Damage::marked(&path)? {
+                    return Err(damaged(&path, &format!("was found to be wrong, as its file DAMAGED says ({why})")));
+                }
+                open_generation(dir, active.number, (&options, &cache))?
+            }
+        };
+        if active.stage != Stage::Made {
+            Active::made(active.number).write(dir)?;
+        }
+        for other in active::generations(dir)? {
+            if other != path {
+                fs::remove_dir_all(other)?;
+            }
+        }
         let _ = fs::remove_dir_all(dir.join("checkpoints"));
         fs::create_dir_all(dir.join("checkpoints"))?;
-        let active_file = dir.join(ACTIVE);
-        let number = match fs::read_to_string(&active_file) {
-            Ok(text) => parse_active(&active_file, &text)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                if fs::read_dir(dir)?
-                    .flatten()
-                    .any(|entry| entry.file_name().to_string_lossy().starts_with("gen-"))
-                {
-                    return Err(damaged(&active_file, "is missing beside existing generations"));
-                }
-                write_active(dir, 1)?;
-                fs::create_dir_all(generation_dir(dir, 1))?;
-                1
-            }
-            Err(error) => return Err(error),
-        };
-        let generation = generation_dir(dir, number);
-        if let Some(why) = Damage::marked(&generation)?.filter(|_| !options.accept_damage) {
-            return Err(damaged(
-                &generation,
-                &format!("was found to be wrong, as its file DAMAGED says ({why})"),
-            ));
-        }
-        for entry in fs::read_dir(dir)?.flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if name.starts_with("gen-") && name != format!("gen-{number}") {
-                fs::remove_dir_all(entry.path())?;
-            }
-        }
-        let cache = Cache::new_lru_cache(options.block_cache_bytes);
-        let generation = open_generation(dir, number, (&options, &cache))?;
         sync_dir(dir)?;
         Ok(RocksState {
             dir: dir.to_owned(),
@@ -195,26 +187,35 @@ impl RocksState {
 
     /// Whether there has been a state in `dir`.
     pub fn exists(dir: &Path) -> bool {
-        dir.join(ACTIVE).exists()
+        dir.join(active::NAME).exists() || active::generations(dir).is_ok_and(|found| !found.is_empty())
+    }
+
+    /// Raft's rows of the state in `dir`, which nobody has open; of one that is marked as damaged, too. Changes nothing there, and
+    /// finds no rows where there has never been a state.
+    pub fn rows_at_rest(dir: &Path) -> io::Result<RaftRows> {
+        let number = match Active::read(dir)? {
+            Some(active) if active.stage != Stage::Begins => active.number,
+            _ => return Ok(RaftRows::default()),
+        };
+        let path = generation_dir(dir, number);
+        refuse_unreadable(&path)?;
+        let options = RocksStateOptions::default();
+        let cache = Cache::new_lru_cache(options.block_cache_bytes);
+        let db = DB::open_for_read_only(&db_options(&options, &cache), &path, false).map_err(|error| cannot_open(&path, &error))?;
+        read_raft_rows(&db, &ReadOptions::default(), to_io)
     }
 
     /// Takes away the mark that says that the state in `dir` is damaged: for who has no other one and goes on with what can be read.
     pub fn forget_damage(dir: &Path) -> io::Result<()> {
-        let active_file = dir.join(ACTIVE);
-        let number = parse_active(&active_file, &fs::read_to_string(&active_file)?)?;
-        Damage::forget(&generation_dir(dir, number))
+        match Active::read(dir)? {
+            Some(active) => Damage::forget(&generation_dir(dir, active.number)),
+            None => Ok(()),
+        }
     }
 
     fn current(&self) -> Arc<Generation> {
         self.active.read().expect("nobody panics while holding this lock").clone()
     }
-}
-
-fn damaged(path: &Path, what: &str) -> io::Error {
-    io::Error::new(
-        io::ErrorKind::InvalidData,
-        format!("{} {what}: the state is damaged", path.display()),
-    )
 }
 
 /// Whether a state that does not open is damaged, rather than in use, out of reach or without room: another one has to take
@@ -234,23 +235,6 @@ fn cannot_open(path: &Path, error: &rocksdb::Error) -> io::Error {
     io::Error::new(kind, format!("the state in {} cannot be opened: {error}", path.display()))
 }
 
-fn parse_active(file: &Path, text: &str) -> io::Result<u64> {
-    text.trim().parse().map_err(|_| damaged(file, "does not hold a number"))
-}
-
-fn generation_dir(dir: &Path, number: u64) -> PathBuf {
-    dir.join(format!("gen-{number}"))
-}
-
-fn write_active(dir: &Path, number: u64) -> io::Result<()> {
-    let temporary = dir.join("ACTIVE.new");
-    let mut file = File::create(&temporary)?;
-    writeln!(file, "{number}")?;
-    file.sync_all()?;
-    fs::rename(&temporary, dir.join(ACTIVE))?;
-    sync_dir(dir)
-}
-
 fn db_options(options: &RocksStateOptions, cache: &Cache) -> Options {
     let mut table = BlockBasedOptions::default();
     table.set_block_cache(cache);
@@ -266,7 +250,6 @@ fn db_options(options: &RocksStateOptions, cache: &Cache) -> Options {
     table.set_pin_top_level_index_and_filter(true);
     table.set_format_version(5);
     let mut db = Options::default();
-    db.create_if_missing(true);
     db.set_block_based_table_factory(&table);
     db.set_prefix_extractor(SliceTransform::create("quorate.key-without-revision", keys::filter_prefix, None));
     db.set_memtable_prefix_bloom_ratio(0.05);
@@ -288,14 +271,36 @@ fn db_options(options: &RocksStateOptions, cache: &Cache) -> Options {
     db
 }
 
+/// An empty generation. What is there already holds nothing: nobody has been told that it was made.
+fn begin_generation(dir: &Path, number: u64, (options, cache): (&RocksStateOptions, &Cache)) -> io::Result<Generation> {
+    let path = generation_dir(dir, number);
+    if path.try_exists()? {
+        fs::remove_dir_all(&path)?;
+    }
+    fs::create_dir(&path)?;
+    let mut db_options = db_options(options, cache);
+    db_options.create_if_missing(true);
+    let generation = open_db(path, number, &db_options)?;
+    sync_dir(dir)?;
+    Ok(generation)
+}
+
+/// A generation that was made. RocksDB would make an empty one where none is.
 fn open_generation(dir: &Path, number: u64, (options, cache): (&RocksStateOptions, &Cache)) -> io::Result<Generation> {
     let path = generation_dir(dir, number);
-    let mut db_options = db_options(options, cache);
-    let empty = fs::read_dir(&path).map(|mut entries| entries.next().is_none()).unwrap_or(true);
-    if !empty {
-        db_options.create_if_missing(false);
+    refuse_unreadable(&path)?;
+    open_db(path, number, &db_options(options, cache))
+}
+
+fn refuse_unreadable(path: &Path) -> io::Result<()> {
+    match path.try_exists()? {
+        true => Ok(()),
+        false => Err(damaged(path, "is the generation in use and is not there")),
     }
-    let db = DB::open(&db_options, &path).map_err(|error| cannot_open(&path, &error))?;
+}
+
+fn open_db(path: PathBuf, number: u64, db_options: &Options) -> io::Result<Generation> {
+    let db = DB::open(db_options, &path).map_err(|error| cannot_open(&path, &error))?;
     OPEN_HANDLES.fetch_add(1, Ordering::AcqRel);
     Ok(Generation {
         db: Some(db),
@@ -392,7 +397,7 @@ impl StateEngine for RocksState {
         let number = self.current().number + 1;
         let (incoming, target) = (self.incoming_dir(), generation_dir(&self.dir, number));
         if mutant!("install-not-atomic") {
-            write_active(&self.dir, number)?;
+            Active::made(number).write(&self.dir)?;
         }
         for entry in fs::read_dir(&incoming)? {
             File::open(entry?.path())?.sync_all()?;
@@ -413,7 +418,7 @@ impl StateEngine for RocksState {
             )));
         }
         fail::fail_point!("install_named");
-        write_active(&self.dir, number)?;
+        Active::made(number).write(&self.dir)?;
         fail::fail_point!("install_activated");
         let old = std::mem::replace(
             &mut *self.active.write().expect("nobody panics while holding this lock"),
