@@ -6,6 +6,7 @@
 mod active;
 mod checkpoint;
 mod damage;
+mod manifest;
 mod memory;
 mod rocks;
 mod rocks_reader;

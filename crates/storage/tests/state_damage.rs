@@ -171,6 +171,16 @@ type Wrong = fn(&Path);
 const TABLE: &[(&str, Wrong, Outcome)] = &[
     ("a table is cut", |dir| cut(&table(dir), 100), Refused("cannot be opened")),
     ("a table is gone", |dir| remove(&table(dir)), Refused("cannot be opened")),
+    (
+        "MANIFEST, a flipped bit",
+        |dir| flip(&manifest(dir), 50),
+        Refused("holds no record at byte"),
+    ),
+    (
+        "MANIFEST, a zeroed stretch",
+        |dir| zero(&manifest(dir), 64),
+        Refused("holds no record at byte"),
+    ),
     ("MANIFEST, its last record cut", |dir| cut(&manifest(dir), 5), Earlier),
     ("MANIFEST, empty", |dir| empty(&manifest(dir)), Refused("cannot be opened")),
     ("MANIFEST, gone", |dir| remove(&manifest(dir)), Refused("cannot be opened")),
@@ -264,6 +274,30 @@ fn every_damage_has_its_promised_outcome_and_nothing_is_deleted() {
 fn is_data(file: &Path) -> bool {
     let name = file.file_name().expect("a name").to_string_lossy();
     !name.starts_with("LOG") && name != "LOCK"
+}
+
+#[test]
+fn a_manifest_that_is_wrong_anywhere_is_refused_or_leads_to_an_earlier_flush() {
+    let whole = groups();
+    let length = fs::read(manifest(whole.path())).expect("readable").len();
+    let wrongs: [(&str, fn(&mut Vec<u8>, usize)); 3] = [
+        ("a flipped bit", |bytes, at| bytes[at] ^= 4),
+        ("a zeroed stretch", |bytes, at| {
+            let end = bytes.len().min(at + 64);
+            bytes[at..end].fill(0);
+        }),
+        ("a cut", |bytes, at| bytes.truncate(at)),
+    ];
+    for (what, wrong) in wrongs {
+        for at in (0..length).step_by(19) {
+            let dir = copy_of(whole.path());
+            change(&manifest(dir.path()), |bytes| wrong(bytes, at));
+            match open(dir.path()) {
+                Ok(state) => drop(groups_in(&state)),
+                Err(refused) => assert!(is_damage(&refused), "{what} at {at}: {refused}"),
+            }
+        }
+    }
 }
 
 #[test]

@@ -11,6 +11,7 @@
 use super::active::{self, Active, Stage, generation_dir};
 use super::checkpoint::Checkpoint;
 use super::damage::{Damage, damaged};
+use super::manifest;
 use super::rocks_view::RocksView;
 use super::{RaftRows, StateEngine, StateSizes, raft_keys};
 use crate::codec::{self, LogId, StoredMembership};
@@ -294,7 +295,7 @@ fn open_generation(dir: &Path, number: u64, (options, cache): (&RocksStateOption
 
 fn refuse_unreadable(path: &Path) -> io::Result<()> {
     match path.try_exists()? {
-        true => Ok(()),
+        true => manifest::check(path),
         false => Err(damaged(path, "is the generation in use and is not there")),
     }
 }
