@@ -202,6 +202,11 @@ async fn a_damaged_identity_is_refused() {
                 "start the version that wrote it",
             ],
         ),
+        (
+            "a zeroed stretch",
+            format!("{}{}{}", &whole[..20], "\u{0}".repeat(20), &whole[40..]),
+            &["is damaged: its checksum does not match", "--replace"],
+        ),
         ("not text", "\u{0}".repeat(100), &["identity", "--replace"]),
     ];
     for (what, text, parts) in cases {

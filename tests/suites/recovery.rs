@@ -9,17 +9,23 @@ use quorate_tests::raft_state::{assert_peers_agree, raft_state};
 use quorate_tests::verdict::assert_has_exactly;
 use quorate_tests::waiting::{phase, until};
 use serde_json::Value as Json;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Entries after which a peer makes a checkpoint and purges: small, so that the state cannot be had from the log alone.
 const CHECKPOINT_ENTRIES: &str = "50";
 
+/// Directory of the state in use.
+fn generation(data_dir: &Path) -> PathBuf {
+    let text = fs::read_to_string(data_dir.join("state/ACTIVE")).expect("text");
+    let number = text.lines().next().and_then(|line| line.strip_prefix("generation "));
+    data_dir.join(format!("state/gen-{}", number.expect("a number")))
+}
+
 /// Files of the state in use whose names begin or end like this.
 fn state_files(data_dir: &Path, is_meant: impl Fn(&str) -> bool) -> Vec<PathBuf> {
-    let generation = fs::read_to_string(data_dir.join("state/ACTIVE")).expect("a number");
-    let dir = data_dir.join(format!("state/gen-{}", generation.trim()));
-    let files = fs::read_dir(dir).expect("a RocksDB directory");
+    let files = fs::read_dir(generation(data_dir)).expect("a RocksDB directory");
     let mut files: Vec<PathBuf> = files.map(|file| file.expect("an entry").path()).collect();
     files.retain(|file| is_meant(&file.file_name().expect("a name").to_string_lossy()));
     assert!(!files.is_empty(), "no such file in {}", data_dir.display());
@@ -34,7 +40,25 @@ fn spoil_end(file: &Path) {
     fs::write(file, bytes).expect("written");
 }
 
+/// The MANIFEST in use.
+fn manifest(data_dir: &Path) -> PathBuf {
+    let name = fs::read_to_string(generation(data_dir).join("CURRENT")).expect("a name");
+    generation(data_dir).join(name.trim())
+}
+
+fn change(file: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+    let mut bytes = fs::read(file).expect("readable");
+    change(&mut bytes);
+    fs::write(file, bytes).expect("written");
+}
+
 type Harm = fn(&Path);
+
+/// Nothing is left to be put aside.
+const GONE: &str = "all of it is gone";
+
+/// The state opens as it was at an earlier flush, from where the log leads on, unless tables of then are gone already.
+const EARLIER: &str = "the MANIFEST's last record is cut";
 
 /// Its membership can be read, so nobody need be named to it.
 const MARKED: &str = "a row could not be read";
@@ -55,14 +79,64 @@ const HARMS: &[(&str, Harm)] = &[
     ("CURRENT is gone", |data_dir| {
         fs::remove_file(&state_files(data_dir, |name| name == "CURRENT")[0]).expect("removed");
     }),
+    ("an SST is cut", |data_dir| {
+        change(&state_files(data_dir, |name| name.ends_with(".sst"))[0], |bytes| {
+            bytes.truncate(bytes.len() / 2);
+        });
+    }),
+    ("the MANIFEST has a flipped bit", |data_dir| {
+        change(&manifest(data_dir), |bytes| {
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+        });
+    }),
+    ("the MANIFEST has a zeroed stretch", |data_dir| {
+        change(&manifest(data_dir), |bytes| {
+            let middle = bytes.len() / 2;
+            bytes[middle..middle + 64].fill(0);
+        });
+    }),
+    (EARLIER, |data_dir| {
+        change(&manifest(data_dir), |bytes| bytes.truncate(bytes.len() - 5));
+    }),
+    ("the MANIFEST is gone", |data_dir| {
+        fs::remove_file(manifest(data_dir)).expect("removed");
+    }),
+    ("CURRENT has a flipped bit", |data_dir| {
+        change(&generation(data_dir).join("CURRENT"), |bytes| bytes[0] ^= 1);
+    }),
+    ("CURRENT is empty", |data_dir| {
+        fs::write(generation(data_dir).join("CURRENT"), "").expect("written");
+    }),
     ("ACTIVE is no number", |data_dir| {
         fs::write(data_dir.join("state/ACTIVE"), "one\n").expect("written");
+    }),
+    ("ACTIVE has a flipped bit", |data_dir| {
+        change(&data_dir.join("state/ACTIVE"), |bytes| {
+            let digit = "generation ".len();
+            bytes[digit] ^= 1;
+        });
+    }),
+    ("ACTIVE is empty", |data_dir| {
+        fs::write(data_dir.join("state/ACTIVE"), "").expect("written");
+    }),
+    ("ACTIVE is gone", |data_dir| {
+        fs::remove_file(data_dir.join("state/ACTIVE")).expect("removed");
+    }),
+    (
+        "ACTIVE, as older versions wrote it, names a generation that is not there",
+        |data_dir| {
+            fs::write(data_dir.join("state/ACTIVE"), "77\n").expect("written");
+        },
+    ),
+    ("the generation is gone", |data_dir| {
+        fs::remove_dir_all(generation(data_dir)).expect("removed");
     }),
     (MARKED, |data_dir| {
         let marked = state_files(data_dir, |name| name == "CURRENT")[0].with_file_name("DAMAGED");
         fs::write(marked, "a block's checksum is wrong\n").expect("written");
     }),
-    ("all of it is gone", |data_dir| {
+    (GONE, |data_dir| {
         fs::remove_dir_all(data_dir.join("state")).expect("removed");
     }),
 ];
@@ -84,6 +158,10 @@ async fn a_damaged_state_is_rebuilt_under_the_same_id_while_writes_go_on() {
         .await;
         cluster.peers[follower].terminate();
         assert!(cluster.peers[follower].wait_exit().await.success());
+        let aside = cluster.peers[follower].data_dir.join("state.damaged");
+        if aside.exists() {
+            fs::remove_dir_all(&aside).expect("removed");
+        }
         harm(&cluster.peers[follower].data_dir);
         let told = cluster.peers[follower].log().len();
         let own = cluster.peers[follower].peer_address.clone();
@@ -93,13 +171,9 @@ async fn a_damaged_state_is_rebuilt_under_the_same_id_while_writes_go_on() {
         }
         cluster.wait_ready().await;
         let log = cluster.peers[follower].log();
-        assert!(
-            log[told..].contains("the state is rebuilt from another peer's checkpoint"),
-            "{what}: {}",
-            &log[told..]
-        );
-        let has_aside = cluster.peers[follower].data_dir.join("state.damaged").exists();
-        assert!(has_aside || *what == "all of it is gone", "{what}");
+        let is_rebuilt = log[told..].contains("the state is rebuilt from another peer's checkpoint");
+        assert!(is_rebuilt || *what == EARLIER, "{what}: {}", &log[told..]);
+        assert!(aside.exists() || [GONE, EARLIER].contains(what), "{what}");
         assert_eq!(cluster.members(follower).await, members, "{what}: under the same id");
         load.wait_writes(5).await;
     }
@@ -381,6 +455,65 @@ async fn a_recovery_that_was_interrupted_goes_on_and_keeps_the_peer_from_startin
     assert_eq!(cluster_id(&cluster.peers[0].public).await, new);
     assert_eq!(cluster.members(0).await, (vec![id], vec![id]));
     cluster.instance(0, "i").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_recovery_of_a_damaged_state_is_refused_and_changes_nothing() {
+    let mut cluster = Cluster::start(3).await;
+    cluster.create_instance("i").await;
+    assert_peers_agree(&cluster).await;
+    cluster.peers.iter_mut().for_each(Peer::kill);
+    let data_dir = cluster.peers[0].data_dir.clone();
+    let active = data_dir.join("state/ACTIVE");
+    let whole = fs::read(&active).expect("text");
+    // A generation that is not in use is not taken away either.
+    let other = data_dir.join("state/gen-7");
+    copy_dir(&generation(&data_dir), &other);
+    let wrongs: [(&str, &[u8]); 3] = [
+        ("gen-3 is the generation in use and is not there", b"3\n"),
+        ("does not say which generation is in use", b""),
+        ("does not say which generation is in use", b"\0\0\0"),
+    ];
+    for (part, text) in wrongs {
+        fs::write(&active, text).expect("written");
+        let before = files_below(&data_dir.join("state"));
+        for further in ["--dry-run", "--yes-i-lost-the-majority"] {
+            let said = recover(&cluster, &data_dir, &[further], "");
+            assert!(
+                !said.success && said.err.contains(part) && said.err.contains("recover another survivor"),
+                "{said:?}"
+            );
+            assert!(files_below(&data_dir.join("state")) == before, "{part}");
+        }
+    }
+    phase("as it was, it is looked at without a trace, and recovered");
+    fs::write(&active, whole).expect("written");
+    let before = files_below(&data_dir.join("state"));
+    let said = recover(&cluster, &data_dir, &["--dry-run"], "");
+    assert!(said.success, "{said:?}");
+    assert!(files_below(&data_dir.join("state")) == before);
+    let said = recover(&cluster, &data_dir, &["--yes-i-lost-the-majority"], "");
+    assert!(said.success, "{said:?}");
+    cluster.peers.truncate(1);
+    cluster.peers[0].start();
+    cluster.wait_ready().await;
+    cluster.instance(0, "i").await;
+    assert!(!other.exists(), "the one in use is open");
+}
+
+/// All files below `dir` with what is in them.
+fn files_below(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(dir).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            found.extend(files_below(&path));
+        } else {
+            let bytes = fs::read(&path).expect("readable");
+            found.insert(path, bytes);
+        }
+    }
+    found
 }
 
 fn copy_dir(from: &Path, to: &Path) {

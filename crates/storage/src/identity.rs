@@ -260,6 +260,13 @@ mod tests {
                 "byte {position}"
             );
             assert!(parse(&text[..position]).is_err(), "cut at {position}");
+            let mut zeroed = text.clone().into_bytes();
+            let end = text.len().min(position + 8);
+            zeroed[position..end].fill(0);
+            assert!(
+                parse(&String::from_utf8(zeroed).expect("zeros are text")).is_err(),
+                "zeros from {position}"
+            );
         }
     }
 
