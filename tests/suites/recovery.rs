@@ -222,6 +222,16 @@ async fn a_damaged_state_with_a_whole_log_needs_nobody_and_one_without_is_not_se
         peer.terminate();
         assert!(peer.wait_exit().await.success());
     }
+    let data_dir = cluster.peers[0].data_dir.clone();
+    let (state, away) = (data_dir.join("state"), cluster.dir().join("state-away"));
+    fs::rename(&state, &away).expect("moved away");
+    let said = recover(&cluster, &data_dir, &["--yes-i-lost-the-majority"], "");
+    assert!(
+        !said.success && said.err.contains("its state ends before its log begins"),
+        "{said:?}"
+    );
+    assert!(!state.exists(), "nothing was made");
+    fs::rename(&away, &state).expect("moved back");
     fs::write(cluster.peers[0].data_dir.join("state/ACTIVE"), "damaged\n").expect("written");
     cluster.peers[0].start();
     until("it asks for a state", async || {

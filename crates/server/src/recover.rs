@@ -78,6 +78,13 @@ impl Survivor {
             .ok_or_else(|| refused(data_dir, "this peer never belonged to a cluster, so there is nothing to recover"))?;
         let log = identity.open_log(data_dir, FileLogOptions::default()).map_err(io::Error::other)?;
         let (membership, applied) = latest_membership(data_dir, &log).map_err(advise)?;
+        let state = log.state();
+        let index = |id: LogId| id.index;
+        if applied.map(index) < state.purged.map(index) {
+            let why =
+                "its state ends before its log begins, so what is between is lost here: recover another survivor, or restore a backup";
+            return Err(refused(data_dir, why));
+        }
         let own = membership
             .members
             .iter()
@@ -95,13 +102,6 @@ impl Survivor {
                 data_dir,
                 "it is the only member, so no majority is lost: start it with `quorate serve`",
             ));
-        }
-        let state = log.state();
-        let index = |id: LogId| id.index;
-        if applied.map(index) < state.purged.map(index) {
-            let why =
-                "its state ends before its log begins, so what is between is lost here: recover another survivor, or restore a backup";
-            return Err(refused(data_dir, why));
         }
         // The state may be ahead of the log: a checkpoint was installed, or less of the log was on disk than of the state.
         let ahead = applied.filter(|applied| state.last.is_none_or(|last| last.index < applied.index));
