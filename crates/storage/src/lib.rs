@@ -9,7 +9,8 @@
 //!   model of fsync for simulations ([`log::MemoryLog`]). `LOG.md` beside this crate shows the format and what each kind
 //!   of damage leads to.
 //!
-//! - [`state`]: the sorted map the commands change, in RocksDB, with checkpoints; and its in-memory twin.
+//! - [`state`]: the sorted map the commands change, in RocksDB, with checkpoints; and its in-memory twin. `STATE.md` shows its
+//!   files and what each kind of damage leads to.
 //! - [`identity`]: whose directory this is.
 //!
 //! This crate refuses to know openraft, tokio, the network and what an instance is: commands are opaque bytes. A failed
