@@ -58,6 +58,11 @@ enum Verb {
         /// Directory of the ledger, and of the runs [default: target/jepsen beside this program's].
         dir: Option<PathBuf>,
     },
+    /// Say what all runs of a ledger add up to: faults by kind and mode, hours, operations, seeds.
+    Ledger {
+        /// Directory of the ledger [default: target/jepsen beside this program's].
+        dir: Option<PathBuf>,
+    },
     /// Run seeds of the simulation: `jepsen sim --seeds 100 --from 1`.
     #[command(disable_help_flag = true)]
     Sim {
@@ -167,6 +172,10 @@ fn main() -> ExitCode {
         Verb::Wgl { file } => checker::wgl::child(&file).map(|()| ExitCode::SUCCESS),
         Verb::Report { dir } => dir.map_or_else(runs_dir, Ok).and_then(|dir| report::write(&dir)).map(|path| {
             println!("{}", path.display());
+            ExitCode::SUCCESS
+        }),
+        Verb::Ledger { dir } => dir.map_or_else(runs_dir, Ok).and_then(|dir| report::ledger(&dir)).map(|text| {
+            print!("{text}");
             ExitCode::SUCCESS
         }),
         Verb::Sim { arguments } => sim::run(&arguments),

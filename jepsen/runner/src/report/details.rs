@@ -5,6 +5,7 @@ use super::timeline::timeline;
 use crate::history::{Kind, Op, Phase, Process};
 use crate::verdict::Validity;
 use maud::{Markup, html};
+use serde_json::Value as Json;
 use std::collections::BTreeMap;
 
 /// Operations shown before and after the first anomaly.
@@ -78,6 +79,8 @@ pub fn details(run: &Run, open: bool) -> Markup {
                 dt { "again" } dd { code { (results.repeat) } }
             }
             (verdicts(run))
+            (recoveries(told(run, "availability")))
+            (coverage(told(run, "coverage")))
             (operations(&run.history))
             (faults(&run.history))
         }
@@ -102,6 +105,79 @@ fn verdicts(run: &Run) -> Markup {
             @for failure in &run.results.harness_failures { tr { td.unknown { "?" } th { "harness" } td { (failure) } } }
         } }
         @if let Some(first) = first_bad { (anomaly(&run.history, first)) }
+    }
+}
+
+/// What a checker that is not there has told.
+static NOTHING: Json = Json::Null;
+
+/// What a checker has told besides its verdict.
+fn told<'a>(run: &'a Run, checker: &str) -> &'a Json {
+    let verdict = run.results.verdicts.iter().find(|verdict| verdict.checker == checker);
+    verdict.map_or(&NOTHING, |verdict| &verdict.details)
+}
+
+/// When a majority became whole, or the last fault that left it whole was done, in milliseconds, and how long after that reads and
+/// writes were served.
+fn recovery_times(availability: &Json) -> BTreeMap<u64, [Option<u64>; 2]> {
+    let mut times: BTreeMap<u64, [Option<u64>; 2]> = BTreeMap::new();
+    for one in availability["recoveries"].as_array().into_iter().flatten() {
+        if let (Some(at), Some(took)) = (one["at_ms"].as_u64(), one["took_ms"].as_u64()) {
+            times.entry(at).or_default()[usize::from(one["kind"] == "write")] = Some(took);
+        }
+    }
+    times
+}
+
+fn recoveries(availability: &Json) -> Markup {
+    let times = recovery_times(availability);
+    let count = |name: &str| availability[name].as_u64().unwrap_or(0);
+    let ms = |took: &Option<u64>| took.map_or("\u{2013}".to_owned(), |took| took.to_string());
+    html! {
+        @if !times.is_empty() {
+            details {
+                summary {
+                    "Time until service, from when a majority was whole (" (times.len()) "); the bound was asked " (count("demanded"))
+                    " times, " (count("demanded_under_a_fault")) " of them while a fault was there"
+                }
+                table.figures {
+                    thead { tr { th { "whole from" } th { "first read ms" } th { "first write ms" } } }
+                    tbody { @for (at, [read, write]) in &times { tr {
+                        td.number { (format!("{:.1} s", *at as f64 / 1e3)) }
+                        td.number { (ms(read)) }
+                        td.number { (ms(write)) }
+                    } } }
+                }
+            }
+        }
+    }
+}
+
+/// Figures of the checker of coverage, and their words.
+const COVERED: [(&str, &str); 6] = [
+    ("rate", "operations a second that were answered"),
+    ("quiet_rate", "the same without any fault"),
+    ("settled_rate", "the same while writes were served without any fault, at least"),
+    ("terms", "terms"),
+    ("checkpoints_installed", "checkpoints installed"),
+    ("recovery_bound_asked", "times the bound on recovery was asked"),
+];
+
+fn coverage(coverage: &Json) -> Markup {
+    let figures = COVERED.iter().filter(|(name, _)| !coverage[*name].is_null());
+    html! {
+        @if let Some(kinds) = coverage["ok_of_begun"].as_object() {
+            details {
+                summary { "Coverage" }
+                table.figures { tbody {
+                    @for (name, what) in figures { tr { th { (what) } td.number { (coverage[*name].to_string()) } } }
+                    @for (kind, counts) in kinds { tr {
+                        th { (kind) ", answered well" }
+                        td.number { (counts[0].to_string()) " of " (counts[1].to_string()) }
+                    } }
+                } }
+            }
+        }
     }
 }
 
@@ -158,5 +234,35 @@ fn faults(history: &[Op]) -> Markup {
                 } } } } }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn each_recovery_and_all_of_the_coverage_is_on_the_page() {
+        let availability = json!({
+            "demanded": 2, "demanded_under_a_fault": 1,
+            "recoveries": [
+                {"at_ms": 1_500, "kind": "read", "took_ms": 81}, {"at_ms": 1_500, "kind": "write", "took_ms": 82},
+                {"at_ms": 9_000, "kind": "write", "took_ms": 83},
+            ],
+        });
+        let times = recovery_times(&availability);
+        assert_eq!((times[&1_500], times[&9_000]), ([Some(81), Some(82)], [None, Some(83)]));
+        let page = recoveries(&availability).into_string();
+        assert!(
+            page.contains("asked 2 times, 1 of them") && page.contains(">1.5 s<") && page.contains(">83<"),
+            "{page}"
+        );
+        assert_eq!(recoveries(&Json::Null).into_string(), "");
+        let page = coverage(&json!({"ok_of_begun": {"main read": [7, 9]}, "rate": 41, "quiet_rate": null})).into_string();
+        assert!(
+            page.contains("7 of 9") && page.contains(">41<") && !page.contains("without any fault"),
+            "{page}"
+        );
     }
 }

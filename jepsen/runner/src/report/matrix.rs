@@ -1,5 +1,6 @@
 //! Workloads against faults: what the runs of each pair came to.
 
+use super::dates::{day, short};
 use super::runs::{Ending, Line};
 use crate::{nemesis, workload};
 use maud::{Markup, html};
@@ -13,6 +14,9 @@ struct Cell {
     installed: u64,
     /// Where the worst of them is shown, the newest of several.
     anchor: String,
+    /// When the newest began, and of which commit it was.
+    last: u64,
+    commit: String,
 }
 
 fn cells(lines: &[Line]) -> BTreeMap<(&str, &str), Cell> {
@@ -24,9 +28,14 @@ fn cells(lines: &[Line]) -> BTreeMap<(&str, &str), Cell> {
                 worst: Ending::Held,
                 installed: 0,
                 anchor: String::new(),
+                last: 0,
+                commit: String::new(),
             });
             cell.runs += 1;
             cell.installed += line.faults.get(fault).map_or(0, |faults| faults.installed);
+            if line.began >= cell.last {
+                (cell.last, cell.commit) = (line.began, line.commit.clone());
+            }
             if line.ending() >= cell.worst {
                 (cell.worst, cell.anchor) = (line.ending(), line.anchor());
             }
@@ -63,6 +72,7 @@ pub fn matrix(lines: &[Line]) -> Markup {
                             Some(cell) => td class=(cell.worst.shown().0) {
                                 a href={ "#" (cell.anchor) } title=(format!("{} installed", cell.installed)) {
                                     (cell.worst.shown().1) " " span.count { (cell.runs) }
+                                    span.when { (day(cell.last)) br; (short(&cell.commit)) }
                                 }
                             }
                             None => td.untried { "\u{2013}" }
@@ -71,7 +81,7 @@ pub fn matrix(lines: &[Line]) -> Markup {
                 } } }
             }
         }
-        p.note { "Each cell: the worst end of all runs of that pair, and how many there were. A run with several faults counts in each of their columns." }
+        p.note { "Each cell: the worst end of all runs of that pair, how many there were, and day and commit of the newest. A run with several faults counts in each of their columns." }
     }
 }
 
@@ -83,7 +93,7 @@ mod tests {
     fn line(began: u64, valid: serde_json::Value, nemeses: &[&str]) -> Line {
         serde_json::from_value(json!({
             "began": began, "seconds": 1.0, "valid": valid, "workload": "set", "nemeses": nemeses, "nodes": 3, "seed": 9,
-            "faults": {"kill": {"installed": 2}}, "dir": "/gone",
+            "faults": {"kill": {"installed": 2}}, "commit": format!("c{began}"), "dir": "/gone",
         }))
         .expect("a line")
     }
@@ -100,6 +110,7 @@ mod tests {
         let kill = &cells[&("set", "kill")];
         assert_eq!((kill.runs, kill.worst, kill.installed), (3, Ending::Broken, 6));
         assert_eq!(kill.anchor, "run-2-set-9");
+        assert_eq!((kill.last, kill.commit.as_str()), (3, "c3"));
         assert_eq!(cells[&("set", "pause")].worst, Ending::Held);
         assert_eq!(cells[&("set", "none")].runs, 1);
         let page = matrix(&lines).into_string();

@@ -3,7 +3,8 @@
 use super::dates::{day, short};
 use super::details::details;
 use super::matrix::matrix;
-use super::runs::{Ending, Ledger, Line, Mutant, Run};
+use super::runs::{Ledger, Line, Mutant, Run};
+use super::totals::Totals;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use quorate_model::mutants::NAMES;
 use std::collections::BTreeSet;
@@ -16,58 +17,6 @@ const LIMITS: [&str; 5] = [
     "Which faults this machine cannot do, `jepsen doctor` says; a run that asked for one of them did not hold.",
     "Held means: no anomaly was found under these faults. It is not a proof.",
 ];
-
-/// Everything the ledger adds up to.
-#[derive(Debug, Default, PartialEq)]
-struct Totals {
-    runs: usize,
-    held: usize,
-    unknown: usize,
-    broken: usize,
-    seconds: f64,
-    operations: u64,
-    faults: u64,
-    power_cuts: u64,
-    /// Of runs.
-    seeds: usize,
-    /// Of the simulation, each once however often it was run.
-    simulated_seeds: usize,
-    broken_seeds: usize,
-    commits: usize,
-}
-
-impl Totals {
-    fn of(ledger: &Ledger) -> Totals {
-        let Ledger { runs: lines, simulations } = ledger;
-        let count = |ending| lines.iter().filter(|line| line.ending() == ending).count();
-        Totals {
-            runs: lines.len(),
-            held: count(Ending::Held),
-            unknown: count(Ending::Unknown),
-            broken: count(Ending::Broken),
-            seconds: lines.iter().map(|line| line.seconds).sum(),
-            operations: lines.iter().flat_map(|line| line.ops.values()).sum(),
-            faults: lines
-                .iter()
-                .flat_map(|line| line.faults.values())
-                .map(|faults| faults.installed)
-                .sum(),
-            power_cuts: lines
-                .iter()
-                .filter_map(|line| line.faults.get("power"))
-                .map(|faults| faults.installed)
-                .sum(),
-            seeds: lines.iter().map(|line| line.seed).collect::<BTreeSet<_>>().len(),
-            simulated_seeds: simulations
-                .iter()
-                .flat_map(|one| one.from..one.from + one.seeds)
-                .collect::<BTreeSet<_>>()
-                .len(),
-            broken_seeds: simulations.iter().flat_map(|one| &one.broken).collect::<BTreeSet<_>>().len(),
-            commits: lines.iter().map(|line| line.commit.as_str()).collect::<BTreeSet<_>>().len(),
-        }
-    }
-}
 
 pub fn page(ledger: &Ledger, detailed: &[Run], mutants: &[Mutant]) -> Markup {
     let (totals, lines) = (Totals::of(ledger), &ledger.runs);
@@ -87,6 +36,7 @@ pub fn page(ledger: &Ledger, detailed: &[Run], mutants: &[Mutant]) -> Markup {
                 }
                 main {
                     section { h2 { "Workloads and faults" } (matrix(lines)) }
+                    section { h2 { "Faults of all runs" } (fault_table(&totals)) }
                     @if !mutants.is_empty() { section { h2 { "Deliberate defects" } (mutant_table(mutants)) } }
                     section {
                         h2 { "Runs" }
@@ -117,7 +67,8 @@ fn headline(totals: &Totals) -> Markup {
         (format!("{:.2}", totals.seconds / 3_600.0), "hours under test"),
         (totals.operations.to_string(), "operations"),
         (totals.faults.to_string(), "faults installed"),
-        (totals.power_cuts.to_string(), "power cuts"),
+        (totals.installed("power", None).to_string(), "power cuts"),
+        (totals.installed("power", Some("all")).to_string(), "of the whole cluster"),
         (totals.seeds.to_string(), "seeds of runs"),
         (totals.simulated_seeds.to_string(), "seeds of the simulation"),
         (totals.commits.to_string(), "commits"),
@@ -128,6 +79,22 @@ fn headline(totals: &Totals) -> Markup {
     html! {
         p.headline.(class) { (sentence) }
         dl.totals { @for (figure, what) in figures { div { dd { (figure) } dt { (what) } } } }
+    }
+}
+
+/// By kind and mode. Lines of before modes were noted count in their kind only.
+fn fault_table(totals: &Totals) -> Markup {
+    html! {
+        div.wide { table {
+            thead { tr { th { "fault" } th { "installed" } th { "skipped" } th { "indeterminate" } th { "installed, by mode" } } }
+            tbody { @for (name, faults) in &totals.classes { tr {
+                th { (name) }
+                td.number { (faults.installed) }
+                td.number { (faults.skipped) }
+                td.number { (faults.indeterminate) }
+                td { (faults.by_mode()) }
+            } } }
+        } }
     }
 }
 
@@ -189,43 +156,26 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn totals_are_the_ledgers_and_one_broken_run_is_the_headline() {
+    fn one_broken_run_is_the_headline() {
         let line = |valid: serde_json::Value, seed: u64| -> Line {
             serde_json::from_value(json!({
-                "began": seed, "seconds": 1800.0, "valid": valid, "workload": "<set>", "nemeses": ["kill"], "nodes": 3, "seed": seed,
-                "commit": "c", "ops": {"ok": 10, "info": 1}, "dir": "/gone",
-                "faults": {"kill": {"installed": 3, "skipped": 1}, "power": {"installed": if seed == 1 { 4 } else { 0 }}},
+                "began": seed, "seconds": 1800.0, "valid": valid, "workload": "<set>", "nemeses": ["power"], "nodes": 3, "seed": seed,
+                "dir": "/gone", "faults": {"power": {"installed": 4, "modes": {"all": 3, "one": 1}}},
             }))
             .expect("a line")
         };
-        let simulation = |from: u64, broken: &[u64]| Simulation {
-            from,
-            seeds: 60,
-            broken: broken.to_vec(),
-        };
         let ledger = Ledger {
             runs: vec![line(json!(true), 1), line(json!(false), 2), line(json!("unknown"), 2)],
-            simulations: vec![simulation(1, &[]), simulation(1, &[7]), simulation(51, &[])],
+            simulations: vec![Simulation {
+                from: 1,
+                seeds: 60,
+                broken: vec![7],
+            }],
         };
-        let totals = Totals::of(&ledger);
-        let expected = Totals {
-            runs: 3,
-            held: 1,
-            unknown: 1,
-            broken: 1,
-            seconds: 5400.0,
-            operations: 33,
-            faults: 13,
-            power_cuts: 4,
-            seeds: 2,
-            simulated_seeds: 110,
-            broken_seeds: 1,
-            commits: 1,
-        };
-        assert_eq!(totals, expected);
         let page = page(&ledger, &[], &[]).into_string();
         assert!(page.contains("1 seeds of the simulation broke a rule."), "{page}");
         assert!(page.contains("1 of 3 runs found an anomaly.") && page.contains("1.50"), "{page}");
+        assert!(page.contains("9 all, 3 one") && page.contains("of the whole cluster"), "{page}");
         assert!(page.contains("&lt;set&gt;") && !page.contains("<set>"), "text is escaped");
     }
 

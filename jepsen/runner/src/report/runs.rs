@@ -10,12 +10,31 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// How often a fault was there, as the ledger has it.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct Faults {
     pub installed: u64,
     pub skipped: u64,
     pub indeterminate: u64,
+    /// Installed, by mode.
+    pub modes: BTreeMap<String, u64>,
+}
+
+impl Faults {
+    pub fn add(&mut self, other: &Faults) {
+        self.installed += other.installed;
+        self.skipped += other.skipped;
+        self.indeterminate += other.indeterminate;
+        for (mode, count) in &other.modes {
+            *self.modes.entry(mode.clone()).or_default() += count;
+        }
+    }
+
+    /// `5 all, 3 one`.
+    pub fn by_mode(&self) -> String {
+        let modes: Vec<String> = self.modes.iter().map(|(mode, count)| format!("{count} {mode}")).collect();
+        modes.join(", ")
+    }
 }
 
 /// One run, as the ledger has it.
