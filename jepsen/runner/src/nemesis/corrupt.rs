@@ -2,7 +2,8 @@
 //!
 //! Whether a log must refuse is decided by crates/storage/LOG.md: a high-water file that is not what it was, and an older segment whose
 //! groups are not, were acknowledged and are never opened. Damage in the newest segment may look like a write that never finished,
-//! for the node was killed; a damaged state is built anew, and a damaged checkpoint sent again.
+//! for the node was killed; a damaged state is built anew, also when what names its files is damaged, and a damaged checkpoint sent
+//! again. An identity that is not what it was is never taken for another one, or for none.
 
 use super::members::{JOINS, begin_anew, member, wait_voter};
 use super::modes::Modes;
@@ -18,7 +19,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub const MODES: &[&str] = &["log", "high-water", "manifest", "sst", "snapshot"];
+pub const MODES: &[&str] = &["log", "high-water", "manifest", "current", "active", "sst", "snapshot", "identity"];
 /// A node refuses, or serves, within this.
 const DECIDES: Duration = Duration::from_secs(30);
 /// A checkpoint has arrived within this.
@@ -47,10 +48,10 @@ struct Damage {
 }
 
 impl Damage {
-    /// Whether it is of what was acknowledged, beyond doubt. `files` are all of the mode, in order.
+    /// Whether it is of what was acknowledged, beyond doubt, or of who the node is. `files` are all of the mode, in order.
     fn must_be_refused(&self, mode: &str, path: &Path, files: &[PathBuf]) -> bool {
         let is_acknowledged = match mode {
-            "high-water" => true,
+            "high-water" | "identity" => true,
             "log" => files.last().is_some_and(|newest| newest != path) && self.offset >= FIRST_GROUP_OFFSET,
             _ => false,
         };
@@ -91,6 +92,9 @@ fn candidates(data_dir: &Path, mode: &str) -> Vec<PathBuf> {
         match mode {
             "log" => name.ends_with(".segment"),
             "high-water" => name == "high-water",
+            "identity" => path.parent() == Some(data_dir) && name == "identity",
+            "active" => name == "ACTIVE",
+            "current" => name == "CURRENT" && text.contains("/gen-"),
             "manifest" => name.starts_with("MANIFEST") && text.contains("/gen-"),
             "sst" => name.ends_with(".sst") && text.contains("/gen-"),
             _ => text.contains("/incoming/"),
@@ -194,7 +198,10 @@ impl Nemesis for Corrupt {
             }),
             Decided::Serves => {
                 if damage.must_be_refused(mode, path, &files) {
-                    field.note_anomaly(format!("{} serves without what it had acknowledged: {what}", field.name(node)));
+                    field.note_anomaly(format!(
+                        "{} serves, though it must refuse what was done to it: {what}",
+                        field.name(node)
+                    ));
                 }
                 Ok(Outcome::installed(mode, field, &[node], format!("{what}; it serves")))
             }
@@ -242,6 +249,30 @@ mod tests {
     }
 
     #[test]
+    fn each_mode_finds_its_own_files() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let files = [
+            ("log", "log/0001.segment"),
+            ("high-water", "log/high-water"),
+            ("active", "state/ACTIVE"),
+            ("current", "state/gen-2/CURRENT"),
+            ("manifest", "state/gen-2/MANIFEST-000004"),
+            ("sst", "state/gen-2/000007.sst"),
+            ("snapshot", "state/incoming/CURRENT"),
+            ("identity", "identity"),
+        ];
+        for (_, file) in files {
+            let path = dir.path().join(file);
+            std::fs::create_dir_all(path.parent().expect("it has one")).expect("made");
+            std::fs::write(path, "something").expect("written");
+        }
+        for (mode, file) in files {
+            assert_eq!(candidates(dir.path(), mode), [dir.path().join(file)], "{mode}");
+        }
+        assert_eq!(files.len(), MODES.len());
+    }
+
+    #[test]
     fn only_what_was_acknowledged_beyond_doubt_must_be_refused() {
         let files: Vec<PathBuf> = ["0001.segment", "0002.segment"].iter().map(PathBuf::from).collect();
         let damage = |offset, is_change| Damage {
@@ -258,6 +289,8 @@ mod tests {
         assert!(!must(&damage(4_000, true), "log", 0), "nobody misses padding");
         assert!(!must(&damage(4_096, false), "log", 0));
         assert!(must(&damage(3, true), "high-water", 0));
+        assert!(must(&damage(3, true), "identity", 0));
+        assert!(!must(&damage(0, true), "active", 0), "a state is built anew");
         assert!(!must(&damage(4_096, true), "sst", 0), "a state is built anew");
     }
 }
