@@ -121,6 +121,9 @@ async fn run_phases(cast: &Cast<'_>, schedules: Schedules) -> Ran {
     }
     if ran.failures.is_empty() && ran.anomalies.is_empty() && !ran.interrupted {
         final_reads(field, workload, stage, &mut ran).await;
+    } else {
+        // Evidence, as far as there is any: why nothing can be read is known already.
+        let _ = final_state::metrics(field).await;
     }
     watch.end().await;
     ran

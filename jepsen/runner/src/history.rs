@@ -174,16 +174,21 @@ impl Recorder {
     }
 }
 
-/// Writes both forms of a history into a run's directory.
+/// Writes both forms of a history into a run's directory, and the faults once more by themselves: `nemesis.jsonl`.
 pub fn write(dir: &Path, history: &[Op]) -> std::io::Result<()> {
     let create = |name: &str| std::fs::File::create(dir.join(name)).map(BufWriter::new);
     let (mut lines, mut edn) = (create("history.jsonl")?, create("history.edn")?);
+    let mut faults = create("nemesis.jsonl")?;
     for op in history {
-        serde_json::to_writer(&mut lines, op)?;
-        lines.write_all(b"\n")?;
+        let line = serde_json::to_string(op)?;
+        writeln!(lines, "{line}")?;
         writeln!(edn, "{}", crate::edn::line(op))?;
+        if matches!(op.process, Process::Nemesis(_)) {
+            writeln!(faults, "{line}")?;
+        }
     }
     lines.flush()?;
+    faults.flush()?;
     edn.flush()
 }
 
@@ -220,6 +225,8 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary directory");
         write(dir.path(), &recorder.ops()).expect("written");
         assert_eq!(read(dir.path()).expect("read"), recorder.ops());
+        let faults = std::fs::read_to_string(dir.path().join("nemesis.jsonl")).expect("read");
+        assert!(faults.lines().count() == 1 && faults.contains("start-kill"), "{faults}");
         assert_eq!(recorder.ops()[2].process, Process::Nemesis(NemesisMark::Nemesis));
     }
 }

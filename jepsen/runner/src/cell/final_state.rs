@@ -1,7 +1,6 @@
 //! What the nodes say in the end, kept for the checkers: `final.json` with log positions and digests, `metrics/`.
 
 use crate::field::Field;
-use anyhow::Context;
 use quorate_tests::http;
 use quorate_tests::raft_state::RaftState;
 use serde_json::json;
@@ -34,12 +33,23 @@ pub async fn write(field: &Field) -> anyhow::Result<()> {
     });
     let nodes: Vec<_> = nodes.collect();
     std::fs::write(field.dir().join("final.json"), serde_json::to_string(&nodes)?)?;
-    std::fs::create_dir_all(field.dir().join("metrics"))?;
+    let metrics = metrics(field).await;
+    same.and(metrics)
+}
+
+/// Keeps what each node says in figures, of all that answer; an error names one that does not.
+pub async fn metrics(field: &Field) -> anyhow::Result<()> {
+    let dir = field.dir().join("metrics");
+    std::fs::create_dir_all(&dir)?;
+    let mut missed = Ok(());
     for node in 0..field.size() {
-        let metrics = http::get(&field.control(node), "/metrics").await.context("metrics")?;
-        std::fs::write(field.dir().join("metrics").join(format!("{}.txt", field.name(node))), metrics.body)?;
+        let (name, control) = (field.name(node), field.control(node));
+        match http::get(&control, "/metrics").await {
+            Ok(reply) => std::fs::write(dir.join(format!("{name}.txt")), reply.body)?,
+            Err(error) => missed = Err(anyhow::anyhow!("{name} gives no metrics: {error}")),
+        }
     }
-    same
+    missed
 }
 
 async fn states(field: &Field) -> Vec<Option<RaftState>> {
