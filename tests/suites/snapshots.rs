@@ -244,6 +244,27 @@ async fn a_dropped_collection_comes_back_under_another_name_though_the_leader_di
     phase("what the watch says, and how it exits");
     let watched = cli::ok(&archive.cluster, &["job", "watch", &job]).await;
     assert!(watched.out.contains("restore of first into again completed"), "{}", watched.out);
+    for (collection, expected) in [("again", vec![job.as_str()]), ("nowhere", vec![])] {
+        let listed = archive
+            .json(&[
+                "job",
+                "list",
+                "--instance",
+                INSTANCE,
+                "--database",
+                "default",
+                "--collection",
+                collection,
+            ])
+            .await;
+        let ids: Vec<&str> = listed
+            .as_array()
+            .expect("a list")
+            .iter()
+            .filter_map(|job| job["job_id"].as_str())
+            .collect();
+        assert_eq!(ids, expected, "{listed}");
+    }
     archive.cluster.peers[leader].start();
     archive.cluster.wait_ready().await;
     let verified = archive.json(&["gc", "verify", INSTANCE]).await;

@@ -6,7 +6,7 @@ use crate::confirm::{self, ConfirmArguments};
 use crate::context::Context;
 use crate::doris::Connection;
 use crate::output::{self, Sheet, list, printable, text};
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value as Json, json};
 use std::process::ExitCode;
@@ -28,14 +28,7 @@ const PARTS: u64 = 1_000;
 #[derive(Subcommand)]
 pub enum JobVerb {
     /// List jobs, newest first.
-    List {
-        /// Only those that make something in this instance.
-        #[arg(long, default_value = "")]
-        instance: String,
-        /// Only those that have not ended.
-        #[arg(long)]
-        active: bool,
-    },
+    List(Filter),
     /// Show a job with its tasks.
     Show { id: u64 },
     /// Watch a job until it has ended; the exit code is 0 if it completed, and 2 if not.
@@ -51,13 +44,40 @@ pub enum JobVerb {
     },
 }
 
+/// Which jobs are listed; each filter leaves out what does not fit.
+#[derive(Args)]
+pub struct Filter {
+    /// Only those that make something in this instance.
+    #[arg(long, default_value = "")]
+    instance: String,
+    /// Only those into a collection, or about a snapshot of one, that had this name when they began.
+    #[arg(long, short, default_value = "")]
+    collection: String,
+    /// Only those of collections of this database; any when absent.
+    #[arg(long, short, default_value = "")]
+    database: String,
+    /// Only those that have not ended.
+    #[arg(long)]
+    active: bool,
+}
+
+impl Filter {
+    fn parameters(self) -> [(&'static str, String); 4] {
+        let only_active = if self.active { "true".to_owned() } else { String::new() };
+        [
+            ("instance_id", self.instance),
+            ("database", self.database),
+            ("collection", self.collection),
+            ("only_active", only_active),
+        ]
+    }
+}
+
 pub async fn run(verb: JobVerb, context: &Context) -> anyhow::Result<ExitCode> {
     let connection = context.open_with_token_if_any()?;
     match verb {
-        JobVerb::List { instance, active } => {
-            let only_active = if active { "true".to_owned() } else { String::new() };
-            let parameters = [("instance_id", instance), ("only_active", only_active)];
-            let found = connection.all(&path(&["jobs"]), &parameters, "jobs").await?;
+        JobVerb::List(filter) => {
+            let found = connection.all(&path(&["jobs"]), &filter.parameters(), "jobs").await?;
             output::show(&context.output, Json::Array(found), list_sheet);
         }
         JobVerb::Show { id } => {
@@ -313,6 +333,29 @@ fn list_sheet(found: &Json) -> (String, Sheet) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(subcommand)]
+        verb: JobVerb,
+    }
+
+    #[test]
+    fn a_list_asks_for_what_its_filters_say() {
+        let asked = |arguments: &[&str]| {
+            let line = Line::try_parse_from(["job", "list"].iter().chain(arguments).copied()).unwrap_or_else(|error| panic!("{error}"));
+            let JobVerb::List(filter) = line.verb else {
+                panic!("it is a list");
+            };
+            let parameters = filter.parameters().map(|(name, value)| format!("{name}={value}"));
+            parameters.join("&")
+        };
+        assert_eq!(asked(&[]), "instance_id=&database=&collection=&only_active=");
+        let all = ["--instance", "lab", "--database", "d", "--collection", "logs", "--active"];
+        assert_eq!(asked(&all), "instance_id=lab&database=d&collection=logs&only_active=true");
+        assert_eq!(asked(&["-c", "logs"]), "instance_id=&database=&collection=logs&only_active=");
+    }
 
     #[test]
     fn a_job_reads_as_a_sentence_while_it_runs_and_when_it_has_ended() {

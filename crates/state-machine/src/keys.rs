@@ -104,7 +104,7 @@ pub enum RecordTable {
     Job = 70,
     /// job u64 -> JobProgressRecord: jobs that have not ended
     ActiveJob = 71,
-    /// target scope u64 | target collection u64 (0: a base layer) | job u64 -> ()
+    /// target scope u64 | target collection u64 (0: a base layer, or manifests) | job u64 -> (): the jobs of an instance, for lists
     JobByTarget = 72,
     /// job u64 | task u32 -> TaskRecord
     Task = 73,

@@ -48,6 +48,16 @@ pub fn by_target(scope: u64, collection_id: u64, job: u64) -> Bytes {
     numbers(RecordTable::JobByTarget, &[scope, collection_id, job]).freeze()
 }
 
+/// All jobs that fill something in a scope.
+pub fn by_target_of(scope: u64) -> Bytes {
+    numbers(RecordTable::JobByTarget, &[scope]).freeze()
+}
+
+/// Reads the id out of a key of [`by_target`].
+pub fn job_of_by_target(key: &[u8]) -> Result<u64, StoreError> {
+    number_at(key, 2)
+}
+
 pub fn task(job: u64, task: u32) -> Bytes {
     with_task(numbers(RecordTable::Task, &[job]), task)
 }

@@ -8,7 +8,8 @@ use crate::keys::VersionedTable;
 use crate::limits;
 use crate::record::{JobProgressRecord, JobRecord, SegmentRecord, TaskRecord};
 use crate::snapshots;
-use crate::store::{Reader, StoreError, prefix_end};
+use crate::store::{Cursor, Reader, StoreError, prefix_end};
+use crate::versioned::lineage;
 use bytes::Bytes;
 use quorate_model::job_states::job_has_ended;
 use quorate_model::{MetaError, Revision, ScopeId};
@@ -16,52 +17,157 @@ use quorate_wire::quorate::v1::{
     DescribeJobRequest, Job, JobKind, JobProgress, JobState, ListJobsReply, ListJobsRequest, ListTasksReply, ListTasksRequest,
     ReadTaskReply, ReadTaskRequest, SourceRow, Task, TaskState,
 };
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
-/// Job records one page of a list looks at: each may hold a schema and a thousand partitions.
-const JOBS_PER_PAGE: usize = 1_000;
+/// Bytes of job records one page reads, found to fit or not: each may hold a schema and a thousand partitions.
+const RECORD_BYTES_PER_PAGE: usize = 8 << 20;
 
 pub fn describe_job(reader: &dyn Reader, request: &DescribeJobRequest) -> Result<Job, QueryError> {
     let record = jobs::find(reader, request.job_id)?.ok_or_else(|| jobs::missing(request.job_id))?;
     Ok(shown(reader, request.job_id, &record)?)
 }
 
-/// Jobs, newest first. A page may come back short, or empty, with a token: it looks at a bounded number of jobs.
+/// Jobs, newest first, whichever filters there are and wherever they are looked up. The page token is the last job that was looked at,
+/// and says the same everywhere.
+///
+/// Active jobs have rows of their own, at most [`limits::MAX_ACTIVE_JOBS`]. Those of an instance are found by its scope in the index of
+/// targets, where that has them all; a database or collection is compared with what the records say: the index has ids, and each
+/// restore fills a collection that is new. Only the other lists walk through all jobs. A page reads a bounded number of records, so it
+/// may come back short, or empty, with a token.
 pub fn list_jobs(reader: &dyn Reader, request: &ListJobsRequest) -> Result<ListJobsReply, QueryError> {
-    // Of an instance that was dropped there may still be jobs. Those of one that is gone are not its successor's in name.
-    let scope = match request.instance_id.as_str() {
-        "" => None,
-        instance_id => match instances::scope_of(reader, instance_id)? {
-            Some(scope) => Some(scope),
-            None => return Err(MetaError::not_found(format!("instance {instance_id} does not exist")).into()),
-        },
-    };
-    let fits = |record: &JobRecord| {
-        let named = |wanted: &str, actual: &str| wanted.is_empty() || wanted == actual;
-        scope.is_none_or(|scope| scope == instance_scope(record))
-            && named(&request.database, &record.target_database)
-            && named(&request.collection, &record.target_collection)
-            && !(request.only_active && job_has_ended(record.state()))
-    };
-    let prefix = rows::all_jobs();
-    let before = page_token(&request.page_token)?;
-    let start = before.map_or_else(|| prefix.clone(), |before| rows::job(before.saturating_sub(1)));
-    let mut cursor = reader.cursor(&start, &prefix_end(&prefix))?;
-    let (mut reply, mut looked_at) = (ListJobsReply::default(), 0);
-    while let Some((key, value)) = cursor.row() {
-        let job = rows::job_of(key)?;
-        let record: JobRecord = decode_record(key, Bytes::copy_from_slice(value))?;
-        if fits(&record) {
+    let wanted = Wanted::of(reader, request)?;
+    let mut candidates = wanted.candidates(reader, page_token(&request.page_token)?)?;
+    let (mut reply, mut records_read, mut bytes_read) = (ListJobsReply::default(), 0, 0);
+    while let Some((job, value)) = candidates.next(reader)? {
+        (records_read, bytes_read) = (records_read + 1, bytes_read + value.len());
+        let record: JobRecord = decode_record(&rows::job(job), value)?;
+        if wanted.fits(&record) {
             reply.jobs.push(shown(reader, job, &record)?);
         }
-        looked_at += 1;
-        cursor.next()?;
-        if (reply.jobs.len() >= rows_per_page(request.page_size) || looked_at >= JOBS_PER_PAGE) && cursor.row().is_some() {
+        let is_full = reply.jobs.len() >= rows_per_page(request.page_size)
+            || records_read >= limits::MAX_PAGE_KEYS
+            || bytes_read >= RECORD_BYTES_PER_PAGE;
+        if is_full && !candidates.is_empty() {
             reply.next_page_token = job.to_string();
             break;
         }
     }
     Ok(reply)
+}
+
+/// Which jobs a list shows.
+struct Wanted<'a> {
+    request: &'a ListJobsRequest,
+    /// Of the instance that is named; `None` for all.
+    scope: Option<ScopeId>,
+    /// All jobs of the instance that fit stand under its scope in the index of targets.
+    index_has_all: bool,
+}
+
+impl<'a> Wanted<'a> {
+    fn of(reader: &dyn Reader, request: &'a ListJobsRequest) -> Result<Wanted<'a>, QueryError> {
+        let instance_id = request.instance_id.as_str();
+        if instance_id.is_empty() {
+            return Ok(Wanted {
+                request,
+                scope: None,
+                index_has_all: false,
+            });
+        }
+        // Of an instance that was dropped there may still be jobs. Those of one that is gone are not its successor's in name.
+        let instance = instances::find(reader, instance_id)?;
+        let instance = instance.ok_or_else(|| MetaError::not_found(format!("instance {instance_id} does not exist")))?;
+        // Compactions stand under the base layers that they fill, and a base layer is forgotten before the compaction that failed to fill
+        // it. They have no collection, and only clones have them; one that was dropped may be none any more.
+        let names_a_collection = !(request.database.is_empty() && request.collection.is_empty());
+        let is_no_clone = !instance.is_dropped() && lineage::parent(reader, instance.scope)?.is_none();
+        Ok(Wanted {
+            request,
+            scope: Some(instance.scope),
+            index_has_all: names_a_collection || is_no_clone,
+        })
+    }
+
+    /// Where to look, newest first, from the job before that of the token on.
+    fn candidates<'r>(&self, reader: &'r dyn Reader, before: Option<u64>) -> Result<Candidates<'r>, StoreError> {
+        let found: Option<Vec<u64>> = match self.scope {
+            _ if self.request.only_active => Some(jobs::all_active(reader)?.into_iter().map(|(job, _)| job).collect()),
+            Some(scope) if self.index_has_all => jobs_into(reader, scope)?,
+            _ => None,
+        };
+        if let Some(mut found) = found {
+            found.retain(|job| before.is_none_or(|before| *job < before));
+            found.sort_unstable_by_key(|job| Reverse(*job));
+            return Ok(Candidates::Found(found.into_iter()));
+        }
+        let prefix = rows::all_jobs();
+        let start = before.map_or_else(|| prefix.clone(), |before| rows::job(before.saturating_sub(1)));
+        Ok(Candidates::All(reader.cursor(&start, &prefix_end(&prefix))?))
+    }
+
+    fn fits(&self, record: &JobRecord) -> bool {
+        let named = |wanted: &str, actual: &str| wanted.is_empty() || wanted == actual;
+        self.scope.is_none_or(|scope| scope == instance_scope(record))
+            && named(&self.request.database, &record.target_database)
+            && named(&self.request.collection, &record.target_collection)
+            && !(self.request.only_active && job_has_ended(record.state()))
+    }
+}
+
+/// The jobs that fill something in this scope, in the index's order: by collection. `None` when there are more than each page should put
+/// into the list's order; then the scope's are many of all there are.
+fn jobs_into(reader: &dyn Reader, scope: ScopeId) -> Result<Option<Vec<u64>>, StoreError> {
+    let prefix = rows::by_target_of(scope.0);
+    let mut cursor = reader.cursor(&prefix, &prefix_end(&prefix))?;
+    let mut found = Vec::new();
+    while let Some((key, _)) = cursor.row() {
+        if found.len() == limits::MAX_PAGE_KEYS {
+            return Ok(None);
+        }
+        found.push(rows::job_of_by_target(key)?);
+        cursor.next()?;
+    }
+    Ok(Some(found))
+}
+
+/// Jobs that may fit, newest first.
+enum Candidates<'a> {
+    /// Found by an index.
+    Found(std::vec::IntoIter<u64>),
+    /// All records.
+    All(Box<dyn Cursor + 'a>),
+}
+
+impl Candidates<'_> {
+    /// The next job and its record.
+    fn next(&mut self, reader: &dyn Reader) -> Result<Option<(u64, Bytes)>, StoreError> {
+        match self {
+            Candidates::Found(jobs) => {
+                let Some(job) = jobs.next() else {
+                    return Ok(None);
+                };
+                let value = reader.get(&rows::job(job))?;
+                let value = value.ok_or_else(|| StoreError(format!("job {job} stands in an index but has no record")))?;
+                Ok(Some((job, value)))
+            }
+            Candidates::All(cursor) => {
+                let Some((key, value)) = cursor.row() else {
+                    return Ok(None);
+                };
+                let found = (rows::job_of(key)?, Bytes::copy_from_slice(value));
+                cursor.next()?;
+                Ok(Some(found))
+            }
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        match self {
+            Candidates::Found(jobs) => jobs.as_slice().is_empty(),
+            Candidates::All(cursor) => cursor.row().is_none(),
+        }
+    }
 }
 
 /// The scope of the instance that a job works for.
@@ -241,3 +347,6 @@ fn page_token(token: &str) -> Result<Option<u64>, MetaError> {
         .map(Some)
         .ok_or_else(|| MetaError::invalid("page token is malformed; pass it as the page before returned it, or list anew"))
 }
+
+#[cfg(test)]
+mod tests;
