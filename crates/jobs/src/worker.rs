@@ -76,6 +76,7 @@ impl<S: WorkSource, V: Vaults> Worker<S, V> {
             self.name.clone(),
             self.source.clone(),
             held.clone(),
+            self.counters.clone(),
             self.complaints.clone(),
         ));
         // Kept over the turns of the loop: a claim that is dropped while it is made may have been made all the same, by nobody.
@@ -136,6 +137,7 @@ impl<S: WorkSource, V: Vaults> Worker<S, V> {
             progress: progress.clone(),
             counters: self.counters.clone(),
             complaints: self.complaints.clone(),
+            began: Instant::now(),
             task: task.clone(),
         };
         let abort = tasks.spawn(async move { (key, work.run().await) });
@@ -202,6 +204,8 @@ struct Work<S, V> {
     progress: Arc<Progress>,
     counters: Arc<Counters>,
     complaints: Arc<Complaints>,
+    /// When it was claimed, as far as this worker knows.
+    began: Instant,
 }
 
 impl<S: WorkSource, V: Vaults> Work<S, V> {
@@ -255,6 +259,10 @@ impl<S: WorkSource, V: Vaults> Work<S, V> {
                     if !accepted && mutant!("deleted-without-condemning") {
                         self.delete_own_files().await;
                     }
+                    if accepted {
+                        Counters::add(&self.counters.tasks_completed, 1);
+                        self.counters.task_times.add(self.began.elapsed());
+                    }
                     // Manifests and held files are accounted for and not copied.
                     if accepted && self.task.copies_files {
                         Counters::add(&self.counters.files_copied, files);
@@ -290,12 +298,20 @@ impl<S: WorkSource, V: Vaults> Work<S, V> {
         };
         tracing::info!(job = report.job_id, task = report.task, reason = %report.reason, can_retry = report.can_retry, "a task failed");
         fail::fail_point!("job_fail_before");
-        while let Err(error) = self.source.fail(report.clone()).await {
-            self.complaints.log("fail a task", &error);
-            if !passes(&error) {
-                return;
+        let accepted = loop {
+            match self.source.fail(report.clone()).await {
+                Ok(accepted) => break accepted,
+                Err(error) => {
+                    self.complaints.log("fail a task", &error);
+                    if !passes(&error) {
+                        return;
+                    }
+                    tokio::time::sleep(WORK_RETRY).await;
+                }
             }
-            tokio::time::sleep(WORK_RETRY).await;
+        };
+        if accepted {
+            self.counters.add_failure(report.can_retry);
         }
         fail::fail_point!("job_fail_after");
     }

@@ -24,6 +24,11 @@ async fn a_restore_copies_every_file_and_appears_when_all_is_there() {
     assert_eq!((progress.percent, progress.bytes_done, progress.files_done), (100, 700_000, 7));
     world.cleaned_up().await;
     assert_eq!(world.vaults.files().len(), 14, "originals and copies");
+    let counted = quorate_jobs::Counters::get(&world.counters.tasks_completed);
+    assert_eq!(
+        (counted, world.counters.task_times.take().len() as u64),
+        (progress.tasks_total, progress.tasks_total)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -121,6 +126,7 @@ async fn the_claim_of_a_worker_that_died_is_taken_over() {
     assert_eq!(sorted(world.visible_files("copy").expect("visible")), source.contents());
     world.cleaned_up().await;
     assert_eq!(world.vaults.files().len(), 6);
+    assert!(quorate_jobs::Counters::get(&world.counters.claims_expired) > 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -211,6 +217,8 @@ async fn failed_at_once(world: &mut World, source: &support::Source, reason: &st
     assert_eq!(world.visible_files("copy"), None);
     world.cleaned_up().await;
     assert_eq!(world.vaults.files().len(), left, "nothing but the sources is left");
+    let failures = [&world.counters.failures_retryable, &world.counters.failures_fatal].map(quorate_jobs::Counters::get);
+    assert_eq!(failures, [0, 1]);
     assert!(world.restore(source, "copy", 0).is_ok(), "the name is free again");
 }
 
@@ -233,6 +241,7 @@ async fn a_vault_that_is_away_is_waited_for_until_the_job_s_time_is_over() {
     // Rows stay while the files cannot be deleted.
     tokio::time::sleep(Duration::from_secs(600)).await;
     assert!(quorate_jobs::Counters::get(&world.counters.delete_errors) > 0);
+    assert!(quorate_jobs::Counters::get(&world.counters.failures_retryable) > 0);
     world.vaults.open_again();
     world.cleaned_up().await;
     assert_eq!(world.vaults.files(), source.names());

@@ -1,14 +1,15 @@
-//! Counts jobs as this peer sees them end, for its metrics.
+//! Counts jobs as this peer sees them end, for its metrics, with the time they took; and hands on how long tasks of its worker took.
 //!
 //! The rows that say when ended jobs are forgotten are in the order of their ends: what stands behind the last one that was counted is
 //! new. Nothing is kept over a restart, as of every counter, and what ended before it is not counted.
 
 use crate::app::App;
-use crate::metrics::JobLabels;
+use crate::metrics::{JobLabels, KindLabels, Metrics};
 use quorate_consensus::Node;
 use quorate_model::StampedTime;
 use quorate_state_machine::access::Query;
 use quorate_state_machine::jobs::{self, rows};
+use quorate_state_machine::record::JobRecord;
 use quorate_state_machine::store::prefix_end;
 use quorate_state_machine::{Reader, StoreError, limits};
 use std::collections::BTreeSet;
@@ -19,6 +20,28 @@ use std::time::Duration;
 const INTERVAL: Duration = Duration::from_secs(1);
 /// Jobs that one look counts: it holds a reader.
 const JOBS_PER_LOOK: usize = 1_000;
+
+/// A job that has ended.
+struct Ended {
+    labels: JobLabels,
+    took: Duration,
+}
+
+impl Ended {
+    /// `None` for a job of a kind from a later version.
+    fn of(record: &JobRecord) -> Option<Ended> {
+        Some(Ended {
+            labels: JobLabels::of(record.kind(), record.state())?,
+            took: Duration::from_millis(record.ended_ms.saturating_sub(record.created_ms)),
+        })
+    }
+
+    fn count_in(&self, metrics: &Metrics) {
+        metrics.jobs_ended.get_or_create(&self.labels).inc();
+        let kind = KindLabels { kind: self.labels.kind };
+        metrics.job_duration.get_or_create(&kind).observe(self.took.as_secs_f64());
+    }
+}
 
 /// Which ended jobs have been counted.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -39,7 +62,7 @@ impl Counted {
     }
 
     /// The jobs that have ended since, some at a time, and what has been counted with them.
-    fn next(&self, reader: &dyn Reader) -> Result<(Counted, Vec<JobLabels>), StoreError> {
+    fn next(&self, reader: &dyn Reader) -> Result<(Counted, Vec<Ended>), StoreError> {
         let (mut counted, mut found) = (self.clone(), Vec::new());
         let mut cursor = reader.cursor(&rows::retention(self.removal_ms, 0), &prefix_end(&rows::all_retention()))?;
         while let Some((key, _)) = cursor.row() {
@@ -52,7 +75,7 @@ impl Counted {
             }
             if counted.jobs.insert(job) {
                 let record = jobs::find(reader, job)?;
-                found.extend(record.and_then(|record| JobLabels::of(record.kind(), record.state())));
+                found.extend(record.as_ref().and_then(Ended::of));
             }
             if found.len() >= JOBS_PER_LOOK {
                 break;
@@ -73,12 +96,15 @@ pub async fn count(app: Arc<App>, node: Node) {
     loop {
         match Query::read(&node, |reader| counted.next(reader)) {
             Ok((now, ended)) => {
-                for labels in ended {
-                    app.metrics.jobs_ended.get_or_create(&labels).inc();
+                for job in ended {
+                    job.count_in(&app.metrics);
                 }
                 counted = now;
             }
             Err(error) => tracing::error!(%error, "jobs that ended cannot be counted for the metrics"),
+        }
+        for took in app.job_counters.task_times.take() {
+            app.metrics.task_duration.observe(took.as_secs_f64());
         }
         tokio::time::sleep(INTERVAL).await;
     }
@@ -87,10 +113,8 @@ pub async fn count(app: Arc<App>, node: Node) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::Metrics;
     use bytes::Bytes;
     use prost::Message as _;
-    use quorate_state_machine::record::JobRecord;
     use quorate_state_machine::store::MapStore;
     use quorate_wire::quorate::v1::{JobKind, JobState};
 
@@ -98,6 +122,8 @@ mod tests {
         let record = JobRecord {
             kind: kind as i32,
             state: state as i32,
+            created_ms: 50,
+            ended_ms,
             ..JobRecord::default()
         };
         let removal_ms = ended_ms + limits::JOB_RETENTION_MS;
@@ -112,8 +138,8 @@ mod tests {
         let mut counted = Counted::before(StampedTime(100));
         let mut look = |store: &MapStore| {
             let (now, ended) = counted.next(store).expect("reads");
-            for labels in &ended {
-                metrics.jobs_ended.get_or_create(labels).inc();
+            for job in &ended {
+                job.count_in(&metrics);
             }
             counted = now;
             ended.len()
@@ -135,6 +161,9 @@ mod tests {
             r#"quorate_jobs_ended_total{kind="restore",outcome="failed"} 0"#,
             r#"quorate_jobs_ended_total{kind="manifests",outcome="cancelled"} 1"#,
             r#"quorate_jobs_ended_total{kind="compact_clone",outcome="failed"} 1"#,
+            r#"quorate_job_duration_seconds_count{kind="restore"} 2"#,
+            r#"quorate_job_duration_seconds_bucket{le="0.16",kind="restore"} 2"#,
+            r#"quorate_job_duration_seconds_bucket{le="0.16",kind="compact_clone"} 0"#,
         ] {
             assert!(shown.lines().any(|shown| shown == line), "{line} is missing in\n{shown}");
         }

@@ -3,6 +3,7 @@
 use crate::app::App;
 use crate::config::ConfigError;
 use crate::ended_jobs;
+use crate::metrics::CauseLabels;
 use quorate_consensus::Node;
 use quorate_jobs::complaints::Complaints;
 use quorate_jobs::vault_health::Trouble;
@@ -11,10 +12,10 @@ use quorate_model::{ClusterId, ScopeId};
 use quorate_objects::{BucketStyle, Http, LocalPlace, ObjectError, ObjectErrorKind, Patience, S3Place, Secret, Vault, VaultPlace};
 use quorate_state_machine::access::{Propose, Query};
 use quorate_state_machine::catalog::storage::{self, StoredVault};
-use quorate_state_machine::command::ApplyError;
+use quorate_state_machine::command::{ApplyError, read_record};
 use quorate_state_machine::commands::{MarkLocalVault, mark_local_vault, recover_cluster};
 use quorate_state_machine::keys::{self, RecordTable};
-use quorate_state_machine::{Reader, StoreError, jobs, object_stores, store};
+use quorate_state_machine::{Reader, StoreError, jobs, object_stores, record, store};
 use quorate_wire::doris::ObjectStoreInfoPb;
 use quorate_wire::quorate::v1::{Finding, JobState};
 use std::path::PathBuf;
@@ -309,8 +310,12 @@ pub fn vault_findings(app: &App, node: &Node) -> Vec<Finding> {
 /// Brings the metrics of jobs up to date.
 pub fn measure(app: &App, node: &Node) {
     let (metrics, counters) = (&app.metrics, &app.job_counters);
-    match Query::read(node, |reader| Ok::<_, StoreError>((Census::take(reader)?, condemned(reader)?))) {
-        Ok((census, condemned)) => {
+    let found = Query::read(node, |reader| {
+        Ok::<_, StoreError>((Census::take(reader)?, condemned(reader)?, pins(reader)?))
+    });
+    match found {
+        Ok((census, condemned, pins)) => {
+            metrics.pins.set(pins);
             metrics.jobs_planning.set(census.planning);
             metrics.jobs_running.set(census.running);
             metrics.tasks_open.set(census.open);
@@ -321,10 +326,19 @@ pub fn measure(app: &App, node: &Node) {
     }
     // Counted over there; here it is only shown.
     for (shown, counted) in [
+        (&metrics.tasks_completed, &counters.tasks_completed),
+        (&metrics.claims_expired, &counters.claims_expired),
         (&metrics.copied, &counters.bytes_copied),
         (&metrics.files_deleted, &counters.files_deleted),
         (&metrics.delete_errors, &counters.delete_errors),
     ] {
+        shown.inner().store(Counters::get(counted), Ordering::Relaxed);
+    }
+    for (labels, counted) in [
+        (CauseLabels::RETRYABLE, &counters.failures_retryable),
+        (CauseLabels::FATAL, &counters.failures_fatal),
+    ] {
+        let shown = metrics.tasks_failed.get_or_create(&labels);
         shown.inner().store(Counters::get(counted), Ordering::Relaxed);
     }
 }
@@ -352,6 +366,12 @@ impl Census {
         }
         Ok(census)
     }
+}
+
+/// Pins and holds: the state counts them itself.
+fn pins(reader: &dyn Reader) -> Result<i64, StoreError> {
+    let counters: Option<record::Counters> = read_record(reader, keys::COUNTERS_KEY)?;
+    Ok(counters.unwrap_or_default().pins as i64)
 }
 
 fn condemned(reader: &dyn Reader) -> Result<i64, StoreError> {

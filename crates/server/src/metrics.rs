@@ -61,6 +61,26 @@ impl JobLabels {
     }
 }
 
+/// Labels of a job's duration.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct KindLabels {
+    pub kind: &'static str,
+}
+
+/// Labels of failures of tasks.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct CauseLabels {
+    pub cause: &'static str,
+}
+
+impl CauseLabels {
+    /// Another try may succeed.
+    pub const RETRYABLE: CauseLabels = CauseLabels { cause: "retryable" };
+    /// No other try can: a file that is missing.
+    pub const FATAL: CauseLabels = CauseLabels { cause: "fatal" };
+}
+
+type JobDurations = Family<KindLabels, Histogram, fn() -> Histogram>;
 type Durations = Family<DurationLabels, Histogram, fn() -> Histogram>;
 
 /// Everything this process counts.
@@ -90,9 +110,15 @@ pub struct Metrics {
     pub jobs_planning: Gauge,
     pub jobs_running: Gauge,
     pub jobs_ended: Family<JobLabels, Counter>,
+    pub job_duration: JobDurations,
     pub tasks_open: Gauge,
     pub tasks_claimed: Gauge,
+    pub tasks_completed: Counter,
+    pub tasks_failed: Family<CauseLabels, Counter>,
+    pub task_duration: Histogram,
+    pub claims_expired: Counter,
     pub copied: Counter,
+    pub pins: Gauge,
     pub condemned_waiting: Gauge,
     pub files_deleted: Counter,
     pub delete_errors: Counter,
@@ -110,6 +136,9 @@ enum Source {
     Calls(fn(&Metrics) -> &Family<CallLabels, Counter>),
     Durations(fn(&Metrics) -> &Durations),
     Jobs(fn(&Metrics) -> &Family<JobLabels, Counter>),
+    JobDurations(fn(&Metrics) -> &JobDurations),
+    Causes(fn(&Metrics) -> &Family<CauseLabels, Counter>),
+    Histogram(fn(&Metrics) -> &Histogram),
     Counter(fn(&Metrics) -> &Counter),
     Gauge(fn(&Metrics) -> &Gauge),
 }
@@ -147,14 +176,12 @@ const fn bytes(name: &'static str, source: Source, help: &'static str) -> Row {
     }
 }
 
-const CALL_DURATION: Row = Row {
-    unit: BaseUnit::Seconds,
-    ..row(
-        "call_duration",
-        Source::Durations(|metrics| &metrics.call_duration),
-        "Time from a call's arrival to its reply",
-    )
-};
+const fn seconds(name: &'static str, source: Source, help: &'static str) -> Row {
+    Row {
+        unit: BaseUnit::Seconds,
+        ..row(name, source, help)
+    }
+}
 
 /// Every metric, in the order of `/metrics`. The README has the same list, and a test compares them.
 const TABLE: &[Row] = &[
@@ -163,7 +190,11 @@ const TABLE: &[Row] = &[
         Source::Calls(|metrics| &metrics.calls),
         "Calls served, by route and outcome",
     ),
-    CALL_DURATION,
+    seconds(
+        "call_duration",
+        Source::Durations(|metrics| &metrics.call_duration),
+        "Time from a call's arrival to its reply",
+    ),
     row(
         "slow_requests",
         Source::Counter(|metrics| &metrics.slow_requests),
@@ -254,6 +285,11 @@ const TABLE: &[Row] = &[
         Source::Jobs(|metrics| &metrics.jobs_ended),
         "Jobs this peer has seen end since its start, by kind and outcome",
     ),
+    seconds(
+        "job_duration",
+        Source::JobDurations(|metrics| &metrics.job_duration),
+        "Time from a job's start to its end, however it ended",
+    ),
     row(
         "tasks_open",
         Source::Gauge(|metrics| &metrics.tasks_open),
@@ -264,11 +300,32 @@ const TABLE: &[Row] = &[
         Source::Gauge(|metrics| &metrics.tasks_claimed),
         "Tasks of these jobs that a worker has",
     ),
+    row(
+        "tasks_completed",
+        Source::Counter(|metrics| &metrics.tasks_completed),
+        "Tasks whose result counted, of this peer's worker and of worker processes that called this peer",
+    ),
+    row(
+        "tasks_failed",
+        Source::Causes(|metrics| &metrics.tasks_failed),
+        "Failures of tasks, of the same workers: retryable ones may pass, fatal ones end the job",
+    ),
+    seconds(
+        "task_duration",
+        Source::Histogram(|metrics| &metrics.task_duration),
+        "Time from the claim of a task by this peer's worker until its result counted",
+    ),
+    row(
+        "claims_expired",
+        Source::Counter(|metrics| &metrics.claims_expired),
+        "Claims this peer has taken, as leader, from workers that were not heard of",
+    ),
     bytes(
         "copied",
         Source::Counter(|metrics| &metrics.copied),
         "Bytes this peer's worker has copied for tasks that counted",
     ),
+    row("pins", Source::Gauge(|metrics| &metrics.pins), "Pins and holds in the state here"),
     row(
         "condemned_waiting",
         Source::Gauge(|metrics| &metrics.condemned_waiting),
@@ -293,6 +350,8 @@ impl Metrics {
     pub fn new() -> Metrics {
         // Buckets from 50 us to 13 s.
         let new_histogram: fn() -> Histogram = || Histogram::new(exponential_buckets(0.000_05, 2.0, 18));
+        // Buckets from 10 ms to 12 hours, for jobs and their tasks.
+        let new_long_histogram: fn() -> Histogram = || Histogram::new(exponential_buckets(0.01, 4.0, 12));
         let mut metrics = Metrics {
             calls: Family::default(),
             call_duration: Family::new_with_constructor(new_histogram),
@@ -318,9 +377,15 @@ impl Metrics {
             jobs_planning: Gauge::default(),
             jobs_running: Gauge::default(),
             jobs_ended: Family::default(),
+            job_duration: Family::new_with_constructor(new_long_histogram),
             tasks_open: Gauge::default(),
             tasks_claimed: Gauge::default(),
+            tasks_completed: Counter::default(),
+            tasks_failed: Family::default(),
+            task_duration: new_long_histogram(),
+            claims_expired: Counter::default(),
             copied: Counter::default(),
+            pins: Gauge::default(),
             condemned_waiting: Gauge::default(),
             files_deleted: Counter::default(),
             delete_errors: Counter::default(),
@@ -328,6 +393,10 @@ impl Metrics {
         };
         for labels in JobLabels::all() {
             metrics.jobs_ended.get_or_create(&labels).inc_by(0);
+            drop(metrics.job_duration.get_or_create(&KindLabels { kind: labels.kind }));
+        }
+        for labels in [CauseLabels::RETRYABLE, CauseLabels::FATAL] {
+            metrics.tasks_failed.get_or_create(&labels).inc_by(0);
         }
         let mut registry = Registry::with_prefix(PREFIX);
         for row in TABLE {
@@ -335,6 +404,9 @@ impl Metrics {
                 Source::Calls(of) => register(&mut registry, row, of(&metrics).clone()),
                 Source::Durations(of) => register(&mut registry, row, of(&metrics).clone()),
                 Source::Jobs(of) => register(&mut registry, row, of(&metrics).clone()),
+                Source::JobDurations(of) => register(&mut registry, row, of(&metrics).clone()),
+                Source::Causes(of) => register(&mut registry, row, of(&metrics).clone()),
+                Source::Histogram(of) => register(&mut registry, row, of(&metrics).clone()),
                 Source::Counter(of) => register(&mut registry, row, of(&metrics).clone()),
                 Source::Gauge(of) => register(&mut registry, row, of(&metrics).clone()),
             }

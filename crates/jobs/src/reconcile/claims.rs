@@ -2,6 +2,7 @@
 //! given to another worker. The clock starts when this leader sees the claim first, so a lease can be longer than said, never shorter.
 
 use super::{Access, StepError};
+use crate::counters::Counters;
 use quorate_model::{StampedTime, mutant};
 use quorate_state_machine::StoreError;
 use quorate_state_machine::access::{Propose, Query};
@@ -81,6 +82,7 @@ impl ClaimWatch {
                 renewals: claim.renewals,
             };
             if access.node.propose(&command).await?.expired {
+                Counters::add(&access.counters.claims_expired, 1);
                 tracing::info!(
                     job,
                     task,

@@ -2,6 +2,7 @@
 
 use super::Progress;
 use crate::complaints::Complaints;
+use crate::counters::Counters;
 use crate::settings::{SILENCE, SILENT_BYTES_PER_SECOND, STUCK_REST};
 use crate::work_source::WorkSource;
 use quorate_state_machine::limits::CLAIM_LEASE_MS;
@@ -150,7 +151,7 @@ fn patience_for(bytes: u64) -> Duration {
 }
 
 /// Renews all claims three times a lease. What has not moved for long is given back instead: others may do it, whose mount does not hang.
-pub(super) async fn keep_alive<S: WorkSource>(worker: String, source: S, held: Held, complaints: Arc<Complaints>) {
+pub(super) async fn keep_alive<S: WorkSource>(worker: String, source: S, held: Held, counters: Arc<Counters>, complaints: Arc<Complaints>) {
     let mut interval = tokio::time::interval(Duration::from_millis(CLAIM_LEASE_MS / 3));
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -171,8 +172,10 @@ pub(super) async fn keep_alive<S: WorkSource>(worker: String, source: S, held: H
                 is_of_the_vault: false,
             };
             // If it is not heard, the claim ends by itself.
-            if let Err(error) = source.fail(report).await {
-                complaints.log("fail a task", &error);
+            match source.fail(report).await {
+                Ok(true) => counters.add_failure(true),
+                Ok(false) => {}
+                Err(error) => complaints.log("fail a task", &error),
             }
         }
         let running = held.shown();

@@ -195,6 +195,7 @@ mod tests {
             progress: Arc::default(),
             counters: Arc::default(),
             complaints: Arc::default(),
+            began: tokio::time::Instant::now(),
         };
         let row = SourceRow {
             key: [1u64, 2, 3].iter().flat_map(|id| id.to_be_bytes()).collect::<Vec<_>>().into(),

@@ -9,6 +9,7 @@ use crate::jobs::PeerVaults;
 use crate::limits::{MAX_WORK_WAIT, WORK_LOOK, WORK_PAUSE};
 use crate::listener::Confidential;
 use quorate_consensus::Node;
+use quorate_jobs::Counters;
 use quorate_model::{ErrorCode, MetaError, Revision};
 use quorate_objects::VaultPlace;
 use quorate_state_machine::command::Prepare;
@@ -94,11 +95,21 @@ impl wire::work_server::Work for WorkService {
     }
 
     async fn complete_task(&self, request: Request<wire::CompleteTaskRequest>) -> Result<Response<wire::CompleteTaskReply>, Status> {
-        self.calls.write::<CompleteTask>(request).await
+        let reply = self.calls.write::<CompleteTask>(request).await?;
+        // Of a worker process, which has no metrics of its own.
+        if reply.get_ref().accepted {
+            Counters::add(&self.calls.app.job_counters.tasks_completed, 1);
+        }
+        Ok(reply)
     }
 
     async fn fail_task(&self, request: Request<wire::FailTaskRequest>) -> Result<Response<wire::FailTaskReply>, Status> {
-        self.calls.write::<FailTask>(request).await
+        let can_retry = request.get_ref().can_retry;
+        let reply = self.calls.write::<FailTask>(request).await?;
+        if reply.get_ref().accepted {
+            self.calls.app.job_counters.add_failure(can_retry);
+        }
+        Ok(reply)
     }
 
     async fn read_task(&self, request: Request<wire::ReadTaskRequest>) -> Result<Response<wire::ReadTaskReply>, Status> {
