@@ -1,5 +1,6 @@
 //! Snapshots and jobs: how long a snapshot of a large collection takes, how fast restores copy beside `cp`, what a task
-//! costs beside its copying, how evenly jobs share the workers, and how soon the work of a killed leader is taken over.
+//! costs beside its copying, what 1,000 small tasks add to it, how evenly jobs share the workers, and how soon the work of a killed
+//! leader is taken over.
 
 use crate::args::JobsArguments;
 use crate::driver::{System, connect_lazy};
@@ -35,6 +36,7 @@ const JOBS_AT_ONCE: usize = 10;
 /// Part of a job that is done when its leader is killed.
 const KILL_AT_PERCENT: u32 = 25;
 const MANY: &str = "many";
+const SMALL_TASKS: &str = "tasks";
 
 /// Seconds of a copy by `cp -r` and `sync -f`, and by a restore of the same files.
 #[derive(Debug, Serialize)]
@@ -49,6 +51,23 @@ impl Copying {
     /// Speed of the restore as a part of cp's: of the means.
     fn ratio(&self) -> f64 {
         self.cp_seconds.iter().sum::<f64>() / self.restore_seconds.iter().sum::<f64>()
+    }
+}
+
+/// The same files as in a restore of few tasks, in many.
+#[derive(Debug, Serialize)]
+struct SmallTasks {
+    files: u64,
+    tasks: u64,
+    seconds: Vec<f64>,
+    /// In as few tasks as there can be: what the copying alone needs.
+    copying_seconds: f64,
+}
+
+impl SmallTasks {
+    /// What tasks add to the copying, as a part of it.
+    fn added_percent(&self) -> f64 {
+        (mean(&self.seconds) / self.copying_seconds - 1.0) * 100.0
     }
 }
 
@@ -80,7 +99,10 @@ struct JobsResult {
     copying: Vec<Copying>,
     /// Progress of the other jobs when the first of them ended.
     percent_when_first_ended: Vec<u32>,
+    /// From the start of each of them to its end.
+    seconds_at_once: Vec<f64>,
     takeover: Takeover,
+    small_tasks: SmallTasks,
     metadata: Metadata,
 }
 
@@ -100,6 +122,16 @@ impl Api {
             ..Default::default()
         };
         self.catalog().create_collection(request).await?;
+        Ok(())
+    }
+
+    async fn drop_collection(&self, name: &str) -> anyhow::Result<()> {
+        let request = v1::DropCollectionRequest {
+            instance_id: INSTANCE.to_owned(),
+            name: name.to_owned(),
+            ..Default::default()
+        };
+        self.catalog().drop_collection(request).await?;
         Ok(())
     }
 
@@ -136,6 +168,31 @@ impl Api {
             "snapshot {name} is not committed"
         );
         Ok(made.snapshot_id)
+    }
+
+    /// Waits until the manifests of a snapshot are written, which takes the same workers.
+    async fn manifests_written(&self, snapshot_id: &str) -> anyhow::Result<()> {
+        let deadline = Instant::now() + LONGEST_JOB;
+        loop {
+            let request = v1::DescribeSnapshotRequest {
+                instance_id: INSTANCE.to_owned(),
+                snapshot: Some(v1::SnapshotRef {
+                    snapshot_id: snapshot_id.to_owned(),
+                    ..Default::default()
+                }),
+                ..Default::default()
+            };
+            let mut snapshots = SnapshotsClient::new(self.0.clone());
+            let shown = snapshots.describe_snapshot(request).await?.into_inner();
+            if shown.manifests >= shown.segments {
+                return Ok(());
+            }
+            anyhow::ensure!(
+                Instant::now() < deadline,
+                "the manifests of {snapshot_id} were not written within {LONGEST_JOB:?}"
+            );
+            sleep(LOOK).await;
+        }
     }
 
     async fn restore(&self, snapshot_id: &str, target: &str) -> anyhow::Result<u64> {
@@ -226,14 +283,41 @@ async fn copying(api: &Api, dir: &Path, collection: &str, tree: Tree, runs: usiz
     Ok(copying)
 }
 
-/// Percent of the other jobs when the first of several that were started together has ended.
-async fn fairness(api: &Api, snapshot: &str) -> anyhow::Result<Vec<u32>> {
+/// The files of a tree by restores in which each segment is a task; `copying_seconds` is what they take in few tasks.
+async fn small_tasks(api: &Api, dir: &Path, tree: Tree, runs: usize, copying_seconds: f64) -> anyhow::Result<SmallTasks> {
+    eprintln!("copying {} files in {} tasks", tree.files, tree.segments());
+    import(api, &dir.join("dev/vault"), SMALL_TASKS, tree).await?;
+    let snapshot = api.snapshot(SMALL_TASKS, "source").await?;
+    api.manifests_written(&snapshot).await?;
+    let mut measured = SmallTasks {
+        files: tree.files,
+        tasks: 0,
+        seconds: Vec::new(),
+        copying_seconds,
+    };
+    let targets: Vec<String> = (0..runs).map(|run| format!("{SMALL_TASKS}_{run}")).collect();
+    for target in &targets {
+        let started = Instant::now();
+        let job = api.restore(&snapshot, target).await?;
+        let done = api.completed(job).await?;
+        measured.seconds.push(started.elapsed().as_secs_f64());
+        measured.tasks = done.progress.unwrap_or_default().tasks_total;
+    }
+    // Their long rows are not those of the tasks that are measured next.
+    for name in targets.iter().map(String::as_str).chain([SMALL_TASKS]) {
+        api.drop_collection(name).await?;
+    }
+    Ok(measured)
+}
+
+/// Percent of the other jobs when the first of several that were started together has ended, and the seconds of each.
+async fn fairness(api: &Api, snapshot: &str) -> anyhow::Result<(Vec<u32>, Vec<f64>)> {
     eprintln!("{JOBS_AT_ONCE} jobs at once");
     let mut jobs = Vec::new();
     for number in 0..JOBS_AT_ONCE {
         jobs.push(api.restore(snapshot, &format!("together_{number}")).await?);
     }
-    let mut percents = None;
+    let (mut percents, mut seconds) = (None, Vec::new());
     for job in &jobs {
         while percents.is_none() {
             let mut now = Vec::new();
@@ -246,9 +330,10 @@ async fn fairness(api: &Api, snapshot: &str) -> anyhow::Result<Vec<u32>> {
             }
             sleep(LOOK).await;
         }
-        api.completed(*job).await?;
+        let ended = api.completed(*job).await?;
+        seconds.push(ended.ended_ms.saturating_sub(ended.created_ms) as f64 / 1e3);
     }
-    percents.context("a job has ended")
+    Ok((percents.context("a job has ended")?, seconds))
 }
 
 fn percent_of_bytes(job: &v1::Job) -> u32 {
@@ -389,17 +474,32 @@ pub async fn run(arguments: &JobsArguments) -> anyhow::Result<()> {
         copying(&api, &arguments.dir, "small", small, arguments.runs).await?,
         copying(&api, &arguments.dir, "large", large, arguments.runs).await?,
     ];
-    let percent_when_first_ended = fairness(&api, &api.snapshot("small", "shared").await?).await?;
+    let (percent_when_first_ended, seconds_at_once) = fairness(&api, &api.snapshot("small", "shared").await?).await?;
     let takeover = takeover(&mut cluster, &api.snapshot("large", "orphaned").await?).await?;
+    let (tasks, copying_seconds) = (Tree::small_tasks(arguments.small_files), mean(&copying[0].restore_seconds));
+    let small_tasks = small_tasks(&api, &arguments.dir, tasks, arguments.runs, copying_seconds).await?;
     let result = JobsResult {
         machine: machine::describe(),
         copying,
         percent_when_first_ended,
+        seconds_at_once,
         takeover,
+        small_tasks,
         metadata: metadata(&cluster, &api, arguments.segments).await?,
     };
     println!("{}", shown(&result));
     arguments.json.as_ref().map_or(Ok(()), |path| write_json(path, &result))
+}
+
+fn mean(all: &[f64]) -> f64 {
+    all.iter().sum::<f64>() / all.len().max(1) as f64
+}
+
+/// Longest, shortest, and how many times that the longest is.
+fn longest_and_shortest(seconds: &[f64]) -> String {
+    let longest = seconds.iter().copied().fold(0.0, f64::max);
+    let shortest = seconds.iter().copied().fold(f64::INFINITY, f64::min);
+    format!("{longest:.2} / {shortest:.2} = {:.2}x", longest / shortest)
 }
 
 fn seconds(all: &[f64]) -> String {
@@ -438,6 +538,19 @@ fn shown(result: &JobsResult) -> comfy_table::Table {
         ),
     ]);
     rows.add_row([
+        format!("{JOBS_AT_ONCE} equal jobs at once, s: longest / shortest"),
+        longest_and_shortest(&result.seconds_at_once),
+    ]);
+    let tasks = &result.small_tasks;
+    rows.add_row([
+        format!("{} files of 64 KiB in {} tasks: restored, s", tasks.files, tasks.tasks),
+        seconds(&tasks.seconds),
+    ]);
+    rows.add_row([
+        format!("what that adds to the {:.2} s in few tasks, %", tasks.copying_seconds),
+        format!("{:.0}", tasks.added_percent()),
+    ]);
+    rows.add_row([
         format!(
             "leader killed: until its part of {} claimed tasks was taken over, s",
             result.takeover.claimed
@@ -464,4 +577,47 @@ fn shown(result: &JobsResult) -> comfy_table::Table {
         format!("{}", metadata.largest_rss_bytes >> 20),
     ]);
     rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_says_what_tasks_add_and_how_even_jobs_are() {
+        let result = JobsResult {
+            machine: String::new(),
+            copying: Vec::new(),
+            percent_when_first_ended: vec![90, 95],
+            seconds_at_once: vec![2.0, 3.0, 2.5],
+            takeover: Takeover {
+                claimed: 1,
+                seconds: 10.0,
+                job_seconds: 11.0,
+            },
+            small_tasks: SmallTasks {
+                files: 10_000,
+                tasks: 1_000,
+                seconds: vec![1.0, 1.5],
+                copying_seconds: 1.0,
+            },
+            metadata: Metadata {
+                segments: 1,
+                register_seconds: 1.0,
+                snapshot_ms: vec![1.0],
+                page_ms: vec![1.0],
+                rows_tasks: 1,
+                rows_seconds: 1.0,
+                largest_rss_bytes: 1 << 20,
+            },
+        };
+        let text = shown(&result).to_string();
+        let row = |measure: &str| {
+            let line = text.lines().find(|line| line.contains(measure)).expect("a row of the table");
+            line.split('|').nth(2).expect("a value").trim().to_owned()
+        };
+        assert_eq!(row("10 equal jobs at once"), "3.00 / 2.00 = 1.50x");
+        assert_eq!(row("10000 files of 64 KiB in 1000 tasks"), "1.00, 1.50");
+        assert_eq!(row("what that adds to the 1.00 s in few tasks"), "25");
+    }
 }

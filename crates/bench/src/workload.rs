@@ -134,6 +134,16 @@ pub const CELLS: &[Cell] = &[
     },
     Cell {
         workload: Workload::Put,
+        clients: 16,
+        target: Target::Spread,
+    },
+    Cell {
+        workload: Workload::Put,
+        clients: 16,
+        target: Target::Leader,
+    },
+    Cell {
+        workload: Workload::Put,
         clients: 64,
         target: Target::Spread,
     },
@@ -205,6 +215,18 @@ mod tests {
                 clients: 64
             }
         );
+    }
+
+    #[test]
+    fn puts_are_measured_at_one_sixteen_sixty_four_and_256_clients() {
+        let puts = |target: Target| {
+            CELLS
+                .iter()
+                .filter(move |cell| cell.workload == Workload::Put && cell.target == target)
+        };
+        let clients = |target: Target| puts(target).map(|cell| cell.clients).collect::<Vec<usize>>();
+        assert_eq!(clients(Target::Spread), [1, 16, 64, 256]);
+        assert_eq!(clients(Target::Leader), [1, 16, 64]);
     }
 
     #[test]
