@@ -276,11 +276,14 @@ fn is_data(file: &Path) -> bool {
     !name.starts_with("LOG") && name != "LOCK"
 }
 
+/// What becomes of a file at a position of it.
+type WrongAt = fn(&mut Vec<u8>, usize);
+
 #[test]
 fn a_manifest_that_is_wrong_anywhere_is_refused_or_leads_to_an_earlier_flush() {
     let whole = groups();
     let length = fs::read(manifest(whole.path())).expect("readable").len();
-    let wrongs: [(&str, fn(&mut Vec<u8>, usize)); 3] = [
+    let wrongs: [(&str, WrongAt); 3] = [
         ("a flipped bit", |bytes, at| bytes[at] ^= 4),
         ("a zeroed stretch", |bytes, at| {
             let end = bytes.len().min(at + 64);

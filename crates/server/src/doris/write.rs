@@ -237,11 +237,13 @@ where
     C: Numbered + Prepare + Send + Sync + 'static,
     C::Request: QueryRequest,
 {
-    let request = C::Request::receive(&call.query);
-    if let Some(sender) = request.sender() {
-        call.app.cluster_settings.admit(&call.node, sender)?;
-    }
-    let command = prepare::<C>(request, call)?;
+    let command = {
+        let request = C::Request::receive(&call.query);
+        if let Some(sender) = request.sender() {
+            call.app.cluster_settings.admit(&call.node, sender)?;
+        }
+        prepare::<C>(request, call)?
+    };
     let (revision, reply) = match call.info.dry_run {
         true => dry_run(&call.node, &command, call.info.deadline).await?,
         false => call.node.execute(&command, call.info.request, call.info.deadline).await?,
