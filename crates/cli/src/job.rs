@@ -324,10 +324,7 @@ fn list_sheet(found: &Json) -> (String, Sheet) {
         ]);
     }
     let active = found.iter().filter(|job| !has_ended(job)).count();
-    (
-        format!("There are {}, {active} of them active.", counted(found.len() as u64, "job")),
-        sheet,
-    )
+    (format!("{}, {active} of them active.", counted(found.len() as u64, "job")), sheet)
 }
 
 #[cfg(test)]

@@ -28,6 +28,9 @@ pub async fn run(core: Arc<Core>, leader: u64, client: Arc<dyn PeerClient>, mut 
         let mut replies = vec![first.reply];
         while frames.len() < limits::MAX_COMMANDS_PER_ENTRY && bytes < limits::MAX_PACKED_BYTES {
             let Ok(proposal) = waiting.try_recv() else { break };
+            if proposal.reply.is_closed() {
+                continue;
+            }
             bytes += proposal.frame.len();
             frames.push(proposal.frame);
             replies.push(proposal.reply);

@@ -37,6 +37,8 @@ pub const KNOWN_IDLE_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 pub const SCARCE_PLACES: usize = 8;
 /// But none that was idle for less than this: it may be about to call.
 pub const SPARED_IDLE: Duration = Duration::from_secs(10);
+/// The same where a call was let in: whoever opens connections and says nothing shall not drive them out.
+pub const KNOWN_SPARED_IDLE: Duration = Duration::from_secs(60);
 /// How long the caller of an idle connection may take to go, once it was told to.
 pub const FAREWELL_TIME: Duration = Duration::from_secs(5);
 /// First bytes of a connection must come within this time.

@@ -9,7 +9,9 @@ mod visit;
 
 use crate::app::App;
 use crate::doris_grpc::DorisService;
-use crate::limits::{DRAIN_TIMEOUT, HANDSHAKE_TIMEOUT, HTTP2_KEEP_ALIVE, MAX_BODY_BYTES, MAX_STREAMS, MAX_UNSENT_BYTES, SCARCE_PLACES};
+use crate::limits::{
+    DEFAULT_DEADLINE, DRAIN_TIMEOUT, HANDSHAKE_TIMEOUT, HTTP2_KEEP_ALIVE, MAX_BODY_BYTES, MAX_STREAMS, MAX_UNSENT_BYTES, SCARCE_PLACES,
+};
 use crate::native::{self, Services};
 use crate::peer::refusals::Refusals;
 use crate::tls::{self, PublicTls};
@@ -213,7 +215,12 @@ where
         match end {
             End::Idle => serving.as_mut().graceful_shutdown(),
             End::Gone => return Ok(()),
-            End::Unread => return Err("the caller takes no answer".into()),
+            End::Unread => {
+                // Other calls of the connection may be about to be answered.
+                serving.as_mut().graceful_shutdown();
+                let _ = tokio::time::timeout(DEFAULT_DEADLINE, serving.as_mut()).await;
+                return Err("the caller takes no answer".into());
+            }
         }
     }
 }

@@ -62,7 +62,7 @@ fn advise(error: io::Error) -> io::Error {
     if !quorate_storage::state::is_damage(&error) {
         return error;
     }
-    let advice = "recover another survivor, or restore a backup; if only ACTIVE is wrong, write the number of its generation and a line \
+    let advice = "recover another survivor, or restore a backup; if only ACTIVE is wrong, write the number of the newest generation and a line \
                   feed there";
     io::Error::other(format!("{error}; {advice}"))
 }

@@ -386,7 +386,7 @@ fn open_state(data_dir: &Path, log: &FileLog, own: Incarnation, others: &mut Vec
     if others.is_empty() && log.state().purged.is_some() {
         let advice = "no other member is known that has another one, and the log does not reach back to its beginning: restore a backup, \
                       name a member with --peers, or go on with what can be read: remove its file DAMAGED, or if only ACTIVE is wrong, \
-                      write the number of its generation and a line feed there";
+                      write the number of the newest generation and a line feed there";
         return Err(io::Error::other(format!("{error}; {advice}")));
     }
     let aside = data_dir.join(DAMAGED_STATE);

@@ -13,7 +13,7 @@
 
 use super::sending::Sending;
 use crate::app::Place;
-use crate::limits::{FAREWELL_TIME, IDLE_TIMEOUT, KNOWN_IDLE_TIMEOUT, MAX_CONNECTIONS, SPARED_IDLE, UNREAD_TIMEOUT};
+use crate::limits::{FAREWELL_TIME, IDLE_TIMEOUT, KNOWN_IDLE_TIMEOUT, KNOWN_SPARED_IDLE, MAX_CONNECTIONS, SPARED_IDLE, UNREAD_TIMEOUT};
 use axum::body::Body;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -154,11 +154,16 @@ impl Visits {
     /// Has the connection end that has been idle for longest, and was not just now; one whose caller is known only when there is no other.
     pub fn end_one(&self) {
         let now = Instant::now();
-        let open: Vec<Arc<Visit>> = self.all().iter().filter_map(Weak::upgrade).collect();
+        let open: Vec<Arc<Visit>> = {
+            let mut all = self.all();
+            all.retain(|visit| visit.strong_count() > 0);
+            all.iter().filter_map(Weak::upgrade).collect()
+        };
         let idle = open.iter().filter_map(|visit| {
             let state = visit.state();
             let since = state.idle_since()?;
-            let is_spared = now.saturating_duration_since(since) < SPARED_IDLE;
+            let spared = if state.is_known { KNOWN_SPARED_IDLE } else { SPARED_IDLE };
+            let is_spared = now.saturating_duration_since(since) < spared;
             (!is_spared).then_some(((state.is_known, since), visit))
         });
         if let Some((_, visit)) = idle.min_by_key(|(order, _)| *order) {
@@ -268,9 +273,19 @@ mod tests {
         visits.end_one();
         assert_eq!(over_now(), [None, None, None, Some(End::Idle)]);
         visits.end_one();
-        assert_eq!(over_now(), [Some(End::Idle), None, None, None]);
+        assert_eq!(
+            (over_now(), over(&newcomer)),
+            ([None; 4], None),
+            "whoever was let in is spared for longer"
+        );
+
+        advance(KNOWN_SPARED_IDLE).await;
         visits.end_one();
-        assert_eq!((over_now(), over(&newcomer)), ([None; 4], None), "nobody else is idle");
+        assert_eq!([over(&known), over(&newcomer)], [None, Some(End::Idle)]);
+        visits.end_one();
+        assert_eq!([over(&known), over(&newcomer)], [Some(End::Idle), None]);
+        visits.end_one();
+        assert_eq!(over(&busy), None, "nobody else is idle");
     }
 
     #[tokio::test(start_paused = true)]

@@ -123,7 +123,7 @@ fn sync_dir(dir: &Path) -> io::Result<()> {
 
 impl RocksState {
     /// Opens the generation in use under `dir`, or begins an empty one where there has never been a state. Only once it is open are
-    /// leftovers of interrupted work removed, other generations among them: a state that is refused as damaged stays as it is.
+    /// other generations removed: a state that is refused as damaged stays as it is.
     pub fn open(dir: &Path, options: RocksStateOptions) -> io::Result<RocksState> {
         fs::create_dir_all(dir)?;
         let active = match Active::read(dir)? {
@@ -133,6 +133,8 @@ impl RocksState {
                 Active::FIRST
             }
         };
+        // They hold tables that are obsolete, which a disk that is full has no room for.
+        let _ = fs::remove_dir_all(dir.join("checkpoints"));
         let cache = Cache::new_lru_cache(options.block_cache_bytes);
         let path = generation_dir(dir, active.number);
         let generation = match active.stage {
@@ -152,7 +154,6 @@ impl RocksState {
                 fs::remove_dir_all(other)?;
             }
         }
-        let _ = fs::remove_dir_all(dir.join("checkpoints"));
         fs::create_dir_all(dir.join("checkpoints"))?;
         sync_dir(dir)?;
         Ok(RocksState {
