@@ -7,6 +7,7 @@
 //!
 //! Nothing here sleeps for luck: [`waiting::until`] looks again until a condition holds or its deadline has passed.
 
+pub mod archive;
 pub mod audit;
 pub mod certificates;
 pub mod cli;

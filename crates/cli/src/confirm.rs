@@ -115,19 +115,10 @@ mod tests {
     use super::*;
     use serde_json::{Value as Json, json};
 
-    fn answered(result: Json, was_dry_run: bool) -> Answer {
-        Answer {
-            revision: "7".to_owned(),
-            message: String::new(),
-            result,
-            was_dry_run,
-        }
-    }
-
     #[test]
     fn what_was_not_there_is_an_error_that_names_it() {
         let refused = |result, was_dry_run| {
-            let found = found(&answered(result, was_dry_run), "partition p of collection c");
+            let found = found(&Answer::by_hand(result, was_dry_run), "partition p of collection c");
             found.err().map(|error| format!("{error:#}"))
         };
         for result in [json!({"existed": true}), json!({"holds_files": false}), Json::Null] {

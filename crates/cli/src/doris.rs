@@ -105,6 +105,19 @@ pub struct Answer {
     pub was_dry_run: bool,
 }
 
+#[cfg(test)]
+impl Answer {
+    /// Of a write at revision 7.
+    pub fn by_hand(result: Json, was_dry_run: bool) -> Answer {
+        Answer {
+            revision: "7".to_owned(),
+            message: String::new(),
+            result,
+            was_dry_run,
+        }
+    }
+}
+
 /// What the error of a write has as its context when the write may have happened.
 #[derive(Clone, Copy, Debug)]
 pub struct InDoubt;

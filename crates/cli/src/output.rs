@@ -174,24 +174,15 @@ mod tests {
         assert_eq!(data, expected);
     }
 
-    fn answered(result: Json, was_dry_run: bool) -> Answer {
-        Answer {
-            revision: "7".to_owned(),
-            message: String::new(),
-            result,
-            was_dry_run,
-        }
-    }
-
     #[test]
     fn programs_get_the_whole_reply_and_what_became_of_the_call() {
-        let job = answered(json!({"job_id": "5", "state": "JOB_CANCELLED"}), false);
+        let job = Answer::by_hand(json!({"job_id": "5", "state": "JOB_CANCELLED"}), false);
         let expected = json!({"job_id": "5", "state": "JOB_CANCELLED", "result": "job 5 cancelled", "revision": "7"});
         assert_eq!(said(&job, "job 5 cancelled"), expected);
-        let changed = answered(json!({"name": "d", "revision": "6"}), true);
+        let changed = Answer::by_hand(json!({"name": "d", "revision": "6"}), true);
         let expected = json!({"name": "d", "revision": "6", "result": "nothing was changed"});
         assert_eq!(said(&changed, "nothing was changed"), expected);
-        let bare = said(&answered(Json::Null, false), "instance i created");
+        let bare = said(&Answer::by_hand(Json::Null, false), "instance i created");
         assert_eq!(bare, json!({"result": "instance i created", "revision": "7"}));
     }
 

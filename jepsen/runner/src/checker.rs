@@ -52,6 +52,20 @@ fn default_profile() -> String {
 }
 
 impl Asked {
+    /// Of a run of half a minute that a test makes up.
+    #[cfg(test)]
+    pub fn by_hand(nemeses: &[&str]) -> Asked {
+        Asked {
+            workload: "register".to_owned(),
+            nemeses: nemeses.iter().map(|nemesis| (*nemesis).to_owned()).collect(),
+            nodes: 3,
+            seconds: 30,
+            rate: 10,
+            profile: "wan".to_owned(),
+            recovery_asked_ms: 0,
+        }
+    }
+
     pub fn read(dir: &Path) -> anyhow::Result<Asked> {
         let path = dir.join("cell.json");
         let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;

@@ -25,11 +25,13 @@ impl AdminService {
     where
         Fut: Future<Output = Result<Rep, MetaError>>,
     {
-        let info = call_info(&self.app, request.metadata()).map_err(|error| status(&self.app, error))?;
-        if info.dry_run {
-            let error = MetaError::invalid("this call has no dry run by header; what it would do, `quorate member --dry-run` says");
-            return Err(status(&self.app, error));
-        }
+        let work = async |node: Node, request: Req, info: CallInfo| {
+            if info.dry_run {
+                let text = "this call has no dry run by header; what it would do, `quorate member --dry-run` says";
+                return Err(MetaError::invalid(text));
+            }
+            work(node, request, info).await
+        };
         self.change_or_plan(request, work).await
     }
 

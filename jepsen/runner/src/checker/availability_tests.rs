@@ -7,13 +7,10 @@ use crate::verdict::Validity;
 
 fn asked(profile: &str, nodes: usize, nemeses: &[&str]) -> Asked {
     Asked {
-        workload: "register".to_owned(),
-        nemeses: nemeses.iter().map(|nemesis| (*nemesis).to_owned()).collect(),
         nodes,
         seconds: 60,
-        rate: 10,
         profile: profile.to_owned(),
-        recovery_asked_ms: 0,
+        ..Asked::by_hand(nemeses)
     }
 }
 

@@ -199,18 +199,6 @@ mod tests {
     use crate::operation::by_hand::Story;
     use crate::verdict::Validity;
 
-    fn asked(nemeses: &[&str]) -> Asked {
-        Asked {
-            workload: "register".to_owned(),
-            nemeses: nemeses.iter().map(|nemesis| (*nemesis).to_owned()).collect(),
-            nodes: 3,
-            seconds: 30,
-            rate: 10,
-            profile: "wan".to_owned(),
-            recovery_asked_ms: 0,
-        }
-    }
-
     fn good() -> Story {
         let mut story = Story::default();
         for number in 0..20 {
@@ -224,7 +212,7 @@ mod tests {
     }
 
     fn verdict(story: &Story, nemeses: &[&str]) -> Verdict {
-        check(&story.ops, &asked(nemeses), Ok(&fates(&[])))
+        check(&story.ops, &Asked::by_hand(nemeses), Ok(&fates(&[])))
     }
 
     #[test]
@@ -270,7 +258,7 @@ mod tests {
 
     #[test]
     fn a_run_whose_load_goes_on_after_healing_must_have_asked_the_bound() {
-        let mut wanted = asked(&["kill"]);
+        let mut wanted = Asked::by_hand(&["kill"]);
         wanted.recovery_asked_ms = 11_000;
         let story = good();
         let verdict = check(&story.ops, &wanted, Ok(&fates(&[])));
@@ -324,7 +312,10 @@ mod tests {
         story.done(1, "jobs", serde_json::Value::Null, json!([{"job": 11, "state": "completed"}]), 99);
         assert!(verdict(&story, &["workers"]).what.contains("1 never expired"));
         let expired = fates(&["9.1:134:1:0:11.0.1"]);
-        assert_eq!(check(&story.ops, &asked(&["workers"]), Ok(&expired)).valid, Validity::Valid);
+        assert_eq!(
+            check(&story.ops, &Asked::by_hand(&["workers"]), Ok(&expired)).valid,
+            Validity::Valid
+        );
     }
 
     #[test]
@@ -352,7 +343,7 @@ mod tests {
             }
             at(&mut story, from, number * 500);
         }
-        let mut wanted = asked(&[]);
+        let mut wanted = Asked::by_hand(&[]);
         wanted.seconds = 12;
         let rates = Rates::of(&story.ops, &operations(&story.ops), &wanted);
         assert_eq!((rates.whole, rates.quiet), (44 / 12, Some(3)));

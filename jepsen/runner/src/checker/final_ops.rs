@@ -49,13 +49,10 @@ mod tests {
             story.invoke(0, "read", json!(1)).fail(0, "read", json!(1), "timeout");
         }
         let asked = Asked {
-            workload: "register".to_owned(),
-            nemeses: Vec::new(),
             nodes: 2,
             seconds: 1,
             rate: 1,
-            profile: "wan".to_owned(),
-            recovery_asked_ms: 0,
+            ..Asked::by_hand(&[])
         };
         check(&story.ops, &asked)
     }

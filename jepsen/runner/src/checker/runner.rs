@@ -62,18 +62,6 @@ mod tests {
     use crate::verdict::Validity::{self, Invalid, Unknown, Valid};
     use serde_json::json;
 
-    fn asked(nemeses: &[&str]) -> Asked {
-        Asked {
-            workload: "register".to_owned(),
-            nemeses: nemeses.iter().map(|nemesis| (*nemesis).to_owned()).collect(),
-            nodes: 3,
-            seconds: 30,
-            rate: 10,
-            profile: "wan".to_owned(),
-            recovery_asked_ms: 0,
-        }
-    }
-
     /// A run's directory with these results, and a node that has said this.
     fn left(results: &Json, said: &str) -> tempfile::TempDir {
         let dir = tempfile::tempdir().expect("a directory");
@@ -86,7 +74,7 @@ mod tests {
     fn verdicts(results: &Json, said: &str) -> Vec<Validity> {
         let dir = left(results, said);
         let story = Story::default();
-        let again = again(&story.ops, &asked(&[]), dir.path());
+        let again = again(&story.ops, &Asked::by_hand(&[]), dir.path());
         again.iter().map(|verdict| verdict.valid).collect()
     }
 
@@ -128,7 +116,7 @@ mod tests {
         story.invoke(0, "start-kill", json!({"status": "installed", "mode": "one", "nodes": ["n1"]}));
         let last = story.last();
         last.process = crate::history::Process::Nemesis(crate::history::NemesisMark::Nemesis);
-        let faults = |nemeses: &[&str]| again(&story.ops, &asked(nemeses), dir.path()).swap_remove(0);
+        let faults = |nemeses: &[&str]| again(&story.ops, &Asked::by_hand(nemeses), dir.path()).swap_remove(0);
         assert_eq!(faults(&["kill"]).valid, Valid);
         assert!(faults(&["kill:leader"]).what.contains("kill:leader"));
         assert_eq!(faults(&["kill", "pause"]).valid, Unknown);
