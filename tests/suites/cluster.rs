@@ -1,5 +1,6 @@
 //! Three peers from bootstrap to shutdown: every peer answers, followers forward or redirect, leadership is handed over.
 
+use quorate_objects::MARKER_NAME;
 use quorate_tests::cluster::{Cluster, TOKEN};
 use quorate_tests::http::{self, get, send};
 use quorate_tests::load::Load;
@@ -9,6 +10,7 @@ use quorate_tests::ports::free_ports;
 use quorate_tests::raft_state::assert_peers_agree;
 use quorate_tests::waiting::{phase, until};
 use quorate_wire::quorate::v1::{GetAttributeRequest, PutAttributeRequest};
+use rustix::fs::{CWD, Mode, mkfifoat};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::path::Path;
 use std::process::Command;
@@ -207,6 +209,31 @@ async fn a_local_vault_that_is_not_mounted_is_told_though_nobody_uses_it() {
     std::fs::remove_dir(&root).expect("still empty");
     std::fs::rename(&away, &root).expect("moved back");
     until("nobody complains", async || (!findings().contains("local vault")).then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_peer_whose_local_vault_hangs_ends_when_it_is_asked_to_stop() {
+    let root = tempfile::tempdir().expect("a directory");
+    let mut cluster = Cluster::start_with(1, &["--local-vault", root.path().to_str().expect("UTF-8")]).await;
+    until("the leader has made it a vault", async || {
+        cluster.peers[0].log().contains("the local vault is marked").then_some(())
+    })
+    .await;
+
+    phase("whoever opens the marker waits, as on a mount that hangs");
+    let marker = root.path().join(MARKER_NAME);
+    std::fs::remove_file(&marker).expect("removed");
+    mkfifoat(CWD, marker.as_path(), Mode::RUSR | Mode::WUSR).expect("made");
+    let endpoint = cluster.peers[0].public.clone();
+    until("the peer says so", async || {
+        let findings = status_json(&endpoint).1["findings"].to_string();
+        findings.contains("the mount may hang").then_some(())
+    })
+    .await;
+
+    cluster.peers[0].terminate();
+    let status = cluster.peers[0].wait_exit().await;
+    assert_eq!(status.code(), Some(0), "{}", cluster.peers[0].log_tail());
 }
 
 /// Whether a peer is ready, and its gauge, up to a second old, says whether it leads.

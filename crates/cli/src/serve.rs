@@ -232,8 +232,7 @@ pub fn run(arguments: ServeArguments) -> anyhow::Result<ExitCode> {
         })
         .await
     });
-    drop(runtime);
-    serve::wait_closed();
+    serve::end(runtime);
     outcome?;
     Ok(ExitCode::SUCCESS)
 }

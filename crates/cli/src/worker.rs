@@ -26,6 +26,8 @@ use tonic::{Request, Response, Status};
 const CLAIM_SLICE: Duration = Duration::from_secs(1);
 /// How long any other call may take, and a claim beyond its wait.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long what is under way may take to end at a stop.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Of a worker's name.
 const MAX_NAME_BYTES: usize = 255;
 /// A task's rows, and the result of one.
@@ -92,7 +94,7 @@ pub fn run(arguments: WorkerArguments) -> anyhow::Result<ExitCode> {
         tasks_at_once: arguments.tasks.into(),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let outcome: anyhow::Result<ExitCode> = runtime.block_on(async {
         let (stop, stopped) = watch::channel(false);
         let mut terminate = signal(SignalKind::terminate())?;
         tokio::spawn(async move {
@@ -110,7 +112,10 @@ pub fn run(arguments: WorkerArguments) -> anyhow::Result<ExitCode> {
             .run(stopped)
             .await;
         Ok(ExitCode::SUCCESS)
-    })
+    });
+    // What was copied is given up in any case; on a mount that hangs its thread would never end.
+    runtime.shutdown_timeout(STOP_TIMEOUT);
+    outcome
 }
 
 /// The machine's name; worker and process id tell workers apart where it has none.

@@ -47,11 +47,15 @@ pub const REPLY_BYTES: usize = 16 << 20;
 pub const TOKEN_BYTES: usize = 8 << 10;
 /// The largest marker of an S3 vault; ours have less than fifty.
 pub const MARKER_BYTES: u64 = 1_000;
+/// Markers of local vaults that this process reads at once. Each that is read on a mount that hangs holds a thread until the mount is back,
+/// whoever has given up waiting, and of threads there are some hundreds for all that may wait.
+pub const LOCAL_MARKERS_AT_ONCE: usize = 16;
 /// An S3 vault's marker that was right is not read again for this long.
 pub const MARKER_TRUSTED: Duration = Duration::from_secs(60);
 /// How often the caller hears of progress.
 pub const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 
 pub(crate) static FILES: Semaphore = Semaphore::const_new(FILES_AT_ONCE);
+pub(crate) static LOCAL_MARKERS: Semaphore = Semaphore::const_new(LOCAL_MARKERS_AT_ONCE);
 pub(crate) static PARTS: Semaphore = Semaphore::const_new(PARTS_AT_ONCE);
 pub(crate) static LARGE_PARTS: Semaphore = Semaphore::const_new(LARGE_PARTS_MIB);

@@ -22,7 +22,7 @@ pub(crate) use file_writer::LocalWriter;
 
 use crate::checksum::Crc64;
 use crate::error::{ObjectError, ObjectErrorKind, Result};
-use crate::limits::BUFFER_BYTES;
+use crate::limits::{BUFFER_BYTES, LOCAL_MARKERS};
 use crate::path::ObjectPath;
 use crate::place::LocalPlace;
 use crate::vault::{ObjectInfo, ObjectStream};
@@ -63,7 +63,13 @@ impl LocalVault {
     pub(crate) async fn open(place: LocalPlace) -> Result<LocalVault> {
         let vault = Arc::new(LocalVault { place });
         let checked = Arc::clone(&vault);
-        blocking(move || checked.guard()).await?;
+        // Held by the thread itself: it goes on when nobody waits for it any more.
+        let permit = LOCAL_MARKERS.acquire().await.expect("nobody closes the semaphore");
+        blocking(move || {
+            let _permit = permit;
+            checked.guard()
+        })
+        .await?;
         // Nobody else has it: the closure above is gone.
         Ok(LocalVault {
             place: vault.place.clone(),

@@ -29,6 +29,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 /// Size of the file that is given back when the disk is full.
@@ -39,7 +40,9 @@ const BALLAST_INTERVAL: Duration = Duration::from_millis(500);
 /// Where a damaged state is kept, the last one only, for whoever wants to know what happened to it.
 const DAMAGED_STATE: &str = "state.damaged";
 
-/// How long closing the state may take at the end.
+/// How long what goes on on other threads at the end may take, a checkpoint for instance.
+const END_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long closing the state may take then.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why a peer does not start.
@@ -178,8 +181,10 @@ fn open_secrets(config: &ServerConfig) -> Result<SecretBox, StartError> {
     opened.map_err(|error| StartError::Place(error.to_string()))
 }
 
-/// Waits until the state's files are closed; to be called when the runtime that ran [`run`] is gone.
-pub fn wait_closed() {
+/// Ends the runtime that ran [`run`], and waits until the state's files are closed. A thread that waits for a mount that hangs is left
+/// behind: the process ends all the same.
+pub fn end(runtime: Runtime) {
+    runtime.shutdown_timeout(END_TIMEOUT);
     if !quorate_storage::state::wait_closed(CLOSE_TIMEOUT) {
         tracing::warn!("the state was not closed in time; the log has everything");
     }
