@@ -19,11 +19,11 @@ mod openapi;
 mod reply;
 mod routes;
 
-use crate::app::{App, Place};
+use crate::app::App;
 use crate::doris::body;
 use crate::limits::MAX_INLINE_REPLY_BYTES;
 use crate::listener::Secured;
-use crate::native::Services;
+use crate::native::{Admitted, Services};
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::Response;
@@ -67,8 +67,8 @@ async fn serve(State(api): State<Api>, request: Request) -> Response {
     let started = Instant::now();
     let uri = request.uri().clone();
     let secured = request.extensions().get::<Secured>().is_some();
-    let mut place = None;
-    let reply = match answer(&api, request, &mut place).await {
+    let mut admitted = None;
+    let reply = match answer(&api, request, &mut admitted).await {
         Ok(reply) => reply,
         Err(refused) => {
             api.app.served(REFUSED_CALL, refused.outcome_label(), None, started);
@@ -76,14 +76,14 @@ async fn serve(State(api): State<Api>, request: Request) -> Response {
         }
     };
     let mut response = reply.into_response(&api.app, &uri, secured);
-    if let Some(place) = place {
-        place.go_with(&mut response);
+    if let Some(admitted) = admitted {
+        admitted.go_with(&mut response);
     }
     response
 }
 
-/// The reply of a route, with the call's place if it got one; an error is one that did not reach the native service.
-async fn answer(api: &Api, request: Request, place: &mut Option<Place>) -> Result<Reply, Reply> {
+/// The reply of a route, and how the call was let in if it was; an error is one that did not reach the native service.
+async fn answer(api: &Api, request: Request, let_in: &mut Option<Admitted>) -> Result<Reply, Reply> {
     let uri = request.uri().clone();
     let found = routes::find(request.method().as_str(), uri.path()).map_err(Reply::refused)?;
     let (resolved, variables) = match found {
@@ -100,7 +100,7 @@ async fn answer(api: &Api, request: Request, place: &mut Option<Place>) -> Resul
     let admitted = headers.and_then(|headers| Ok((dispatch::admit(&api.services, method, &headers)?, headers)));
     let headers = match admitted {
         Ok((admitted, headers)) => {
-            *place = admitted;
+            *let_in = Some(admitted);
             headers
         }
         Err(error) => {

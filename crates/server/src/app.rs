@@ -150,6 +150,10 @@ impl App {
     }
 }
 
+/// Marks the answer of a call whose caller is known, though it needed no place.
+#[derive(Clone, Copy, Debug)]
+pub struct LetIn;
+
 /// A call's place among those in work.
 #[derive(Clone, Debug)]
 pub struct Place {

@@ -403,6 +403,31 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn whoever_shows_the_token_to_admin_is_known_though_that_needs_no_place() {
+        let (front, graceful) = front();
+        let (_running, stop) = watch::channel(false);
+        let grpc = |call: &str, token: &str| {
+            let request = http::Request::post(format!("http://peer{}Admin/{call}", native::PATH_PREFIX));
+            let request = request.header("content-type", "application/grpc").header("quorate-token", token);
+            request.body(Empty::new()).expect("well-formed")
+        };
+        let api = http::Request::get("http://peer/api/v1/status").header("authorization", format!("Bearer {TOKEN}"));
+        for (call, is_known) in [
+            (grpc("Status", "wrong"), false),
+            (grpc("TransferLeader", "wrong"), false),
+            (grpc("Status", TOKEN), true),
+            (grpc("TransferLeader", TOKEN), true),
+            (api.body(Empty::new()).expect("well-formed"), true),
+        ] {
+            let (mut sender, serving) = caller(&front, &graceful, &stop).await;
+            let shown = format!("{call:?}");
+            drop(sender.send_request(call).await.expect("answered"));
+            sleep(2 * IDLE_TIMEOUT).await;
+            assert_eq!(!serving.is_finished(), is_known, "{shown}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn an_idle_connection_ends_when_its_place_is_wanted_also_when_its_caller_does_not_go() {
         let (front, graceful) = front();
         let (_running, stop) = watch::channel(false);

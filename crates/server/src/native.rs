@@ -18,7 +18,7 @@ mod timely;
 mod vaults;
 pub mod work;
 
-use crate::app::{App, Place};
+use crate::app::{App, LetIn, Place};
 use crate::limits::{DEFAULT_DEADLINE, MAX_ADMIN_MESSAGE_BYTES, MAX_BODY_BYTES};
 use admin::AdminService;
 use axum::BoxError;
@@ -75,6 +75,26 @@ impl TokenRule {
     }
 }
 
+/// A call that may be made.
+#[derive(Debug)]
+pub struct Admitted {
+    place: Option<Place>,
+    /// Its caller has the token, or comes from where none is needed.
+    is_known: bool,
+}
+
+impl Admitted {
+    /// Sends along with the call's answer what is given back when that has been sent, and whose call it was.
+    pub fn go_with<B>(self, answer: &mut http::Response<B>) {
+        if self.is_known {
+            answer.extensions_mut().insert(LetIn);
+        }
+        if let Some(place) = self.place {
+            place.go_with(answer);
+        }
+    }
+}
+
 /// Every service of the package. A new one gets a field here and a line in `call_admitted`; both front ends go through it.
 #[derive(Clone)]
 pub struct Services {
@@ -102,17 +122,18 @@ impl Services {
 
     /// Lets a call in by its path and headers: its token is right, and it has a place among the calls in work for as long as that
     /// is kept. Calls of `Admin` need no place: who looks at an overloaded peer, or mends it, must get at it.
-    pub fn admit(&self, path: &str, headers: &HeaderMap) -> Result<Option<Place>, MetaError> {
+    pub fn admit(&self, path: &str, headers: &HeaderMap) -> Result<Admitted, MetaError> {
         let call = path.strip_prefix(PATH_PREFIX).unwrap_or_default();
-        match TokenRule::of(call) {
-            TokenRule::Anybody => {}
-            TokenRule::BeyondLoopback => check_token(&self.app, headers)?,
-            TokenRule::Always => require_token(&self.app, headers)?,
-        }
-        match call.starts_with("Admin/") {
-            true => Ok(None),
-            false => self.app.admit().map(Some),
-        }
+        let is_known = match TokenRule::of(call) {
+            TokenRule::Anybody => check_token(&self.app, headers).is_ok(),
+            TokenRule::BeyondLoopback => check_token(&self.app, headers).map(|()| true)?,
+            TokenRule::Always => require_token(&self.app, headers).map(|()| true)?,
+        };
+        let place = match call.starts_with("Admin/") {
+            true => None,
+            false => Some(self.app.admit()?),
+        };
+        Ok(Admitted { place, is_known })
     }
 
     /// Serves a gRPC request whose path begins with [`PATH_PREFIX`]. Its message must come within [`DEFAULT_DEADLINE`], whatever time
@@ -125,7 +146,7 @@ impl Services {
         let started = Instant::now();
         let timely = |body| Body::new(Timely::new(body, started + DEFAULT_DEADLINE, self.app.clone()));
         let admitted = match self.admit(request.uri().path(), request.headers()) {
-            Ok(place) => Ok((self.call_admitted(request.map(timely)), place)),
+            Ok(admitted) => Ok((self.call_admitted(request.map(timely)), admitted)),
             Err(error) => {
                 self.app.served(REFUSED_CALL, error.code.row().name, None, started);
                 Err(status(&self.app, error).into_http())
@@ -133,11 +154,9 @@ impl Services {
         };
         async move {
             match admitted {
-                Ok((reply, place)) => {
+                Ok((reply, admitted)) => {
                     let mut answer = reply.await?;
-                    if let Some(place) = place {
-                        place.go_with(&mut answer);
-                    }
+                    admitted.go_with(&mut answer);
                     Ok(answer)
                 }
                 Err(refused) => Ok(refused),

@@ -6,9 +6,9 @@
 //!
 //! The service does not know the difference, so whatever it does around a call holds for HTTP too.
 
-use crate::app::{App, Place};
+use crate::app::App;
 use crate::config::{host_of, is_loopback};
-use crate::native::{Services, reply};
+use crate::native::{Admitted, Services, reply};
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use http::uri::Authority;
@@ -103,7 +103,7 @@ pub struct CallFailed {
 }
 
 /// Lets a call of a method in before its body is read ([`Services::admit`]).
-pub fn admit(services: &Services, method: &MethodDescriptor, given: &CallHeaders) -> Result<Option<Place>, MetaError> {
+pub fn admit(services: &Services, method: &MethodDescriptor, given: &CallHeaders) -> Result<Admitted, MetaError> {
     services.admit(&path_of(method), &given.headers)
 }
 

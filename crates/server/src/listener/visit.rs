@@ -12,7 +12,7 @@
 //! ```
 
 use super::sending::Sending;
-use crate::app::Place;
+use crate::app::{LetIn, Place};
 use crate::limits::{FAREWELL_TIME, IDLE_TIMEOUT, KNOWN_IDLE_TIMEOUT, KNOWN_SPARED_IDLE, MAX_CONNECTIONS, SPARED_IDLE, UNREAD_TIMEOUT};
 use axum::body::Body;
 use std::collections::HashMap;
@@ -185,10 +185,11 @@ pub struct UnderWay {
 }
 
 impl UnderWay {
-    /// The answer, to be sent: with it the call goes on, and keeps its place. Whoever got one is known.
+    /// The answer, to be sent: with it the call goes on, and keeps its place. Whoever got one is known, and who was let in without one.
     pub fn answered(self, mut answer: http::Response<Body>) -> http::Response<Sending> {
         let place = answer.extensions_mut().remove::<Place>();
-        if place.is_some() {
+        let was_let_in = answer.extensions_mut().remove::<LetIn>().is_some();
+        if place.is_some() || was_let_in {
             self.visit.state().is_known = true;
         }
         self.waits_for_caller();
