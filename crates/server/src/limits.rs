@@ -35,7 +35,9 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 pub const KNOWN_IDLE_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 /// With less than one in so many places for connections left, each new one has an idle one end.
 pub const SCARCE_PLACES: usize = 8;
-/// But none that was idle for less than this: it may be about to call.
+/// Where no place is left, an idle one is looked for at most this often: that goes through all connections.
+pub const REFUSED_LOOK: Duration = Duration::from_millis(10);
+/// No connection ends for another that was idle for less than this: it may be about to call.
 pub const SPARED_IDLE: Duration = Duration::from_secs(10);
 /// The same where a call was let in: whoever opens connections and says nothing shall not drive them out.
 pub const KNOWN_SPARED_IDLE: Duration = Duration::from_secs(60);

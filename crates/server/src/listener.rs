@@ -10,7 +10,8 @@ mod visit;
 use crate::app::App;
 use crate::doris_grpc::DorisService;
 use crate::limits::{
-    DEFAULT_DEADLINE, DRAIN_TIMEOUT, HANDSHAKE_TIMEOUT, HTTP2_KEEP_ALIVE, MAX_BODY_BYTES, MAX_STREAMS, MAX_UNSENT_BYTES, SCARCE_PLACES,
+    DEFAULT_DEADLINE, DRAIN_TIMEOUT, HANDSHAKE_TIMEOUT, HTTP2_KEEP_ALIVE, MAX_BODY_BYTES, MAX_STREAMS, MAX_UNSENT_BYTES, REFUSED_LOOK,
+    SCARCE_PLACES,
 };
 use crate::native::{self, Services};
 use crate::peer::refusals::Refusals;
@@ -32,7 +33,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::Instant;
 use tower::ServiceExt;
 use visit::{End, Visit, Visits};
 
@@ -120,8 +122,7 @@ impl hyper::service::Service<http::Request<Incoming>> for Front {
 pub async fn serve(app: Arc<App>, listener: TcpListener, tls: Option<Arc<PublicTls>>, mut stop: watch::Receiver<bool>) {
     let front = Front::new(app.clone());
     let graceful = GracefulShutdown::new();
-    let limit = open_files::connections();
-    let connections = Arc::new(Semaphore::new(limit));
+    let mut places = Places::new(open_files::connections());
     let (builder, refused) = (builder(), Refusals::default());
     loop {
         let accepted = tokio::select! {
@@ -136,16 +137,13 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, tls: Option<Arc<PublicT
                 continue;
             }
         };
-        let Ok(permit) = connections.clone().try_acquire_owned() else {
+        let Some(permit) = places.take(&front.visits) else {
             // All of them are one event, wherever they come from.
             if let Some(untold) = refused.note(&app.config.listen, "too many connections") {
-                tracing::warn!(from = %remote.ip(), limit, untold, "a connection was closed: too many are open");
+                tracing::warn!(from = %remote.ip(), limit = places.limit, untold, "a connection was closed: too many are open");
             }
             continue;
         };
-        if connections.available_permits() < limit / SCARCE_PLACES {
-            front.visits.end_one();
-        }
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "a connection ended at once");
             continue;
@@ -169,6 +167,37 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, tls: Option<Arc<PublicT
     drop(listener);
     if tokio::time::timeout(DRAIN_TIMEOUT, graceful.shutdown()).await.is_err() {
         tracing::warn!(seconds = DRAIN_TIMEOUT.as_secs(), "some calls did not end in time and are cut off");
+    }
+}
+
+/// Places for connections.
+struct Places {
+    free: Arc<Semaphore>,
+    limit: usize,
+    /// When an idle connection was looked for last.
+    looked: Option<Instant>,
+}
+
+impl Places {
+    fn new(limit: usize) -> Places {
+        Places {
+            free: Arc::new(Semaphore::new(limit)),
+            limit,
+            looked: None,
+        }
+    }
+
+    /// A place, if there is one. Where they are scarce an idle connection is told to go, also for who finds none: whoever fills all places
+    /// faster than connections become idle would keep them otherwise.
+    fn take(&mut self, visits: &Visits) -> Option<OwnedSemaphorePermit> {
+        let place = self.free.clone().try_acquire_owned().ok();
+        let is_scarce = self.free.available_permits() < self.limit / SCARCE_PLACES;
+        let may_look = place.is_some() || self.looked.is_none_or(|looked| looked.elapsed() >= REFUSED_LOOK);
+        if is_scarce && may_look {
+            self.looked = Some(Instant::now());
+            visits.end_one();
+        }
+        place
     }
 }
 
@@ -259,11 +288,12 @@ mod tests {
     use crate::doris::test_peers::{Peer, TOKEN};
     use crate::limits::{FAREWELL_TIME, IDLE_TIMEOUT, KNOWN_IDLE_TIMEOUT, MAX_IN_FLIGHT, SPARED_IDLE, UNREAD_TIMEOUT};
     use bytes::Bytes;
+    use futures::FutureExt as _;
     use http_body_util::{BodyExt as _, Empty};
     use hyper::client::conn::http2::{self, SendRequest};
     use tokio::io::AsyncReadExt as _;
     use tokio::task::JoinHandle;
-    use tokio::time::{Instant, sleep, timeout};
+    use tokio::time::{advance, sleep, timeout};
 
     /// More than a connection takes without anybody who reads.
     const LARGE: usize = 1 << 20;
@@ -448,6 +478,24 @@ mod tests {
         front.visits.end_one();
         let served = timeout(2 * FAREWELL_TIME, rude).await.expect("it is not held any longer");
         served.expect("nothing broke");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_finds_no_place_has_an_idle_connection_end_for_the_next_one() {
+        let (visits, mut places) = (Visits::default(), Places::new(2 * SCARCE_PLACES));
+        let held: Vec<_> = (0..2 * SCARCE_PLACES)
+            .map(|_| (places.take(&visits).expect("one is free"), visits.open()))
+            .collect();
+        let told = || held.iter().filter_map(|(_, visit)| visit.over().now_or_never()).count();
+        assert!(places.take(&visits).is_none());
+        assert_eq!(told(), 0, "none is idle for long enough");
+        advance(SPARED_IDLE).await;
+        assert!(places.take(&visits).is_none());
+        assert!(places.take(&visits).is_none());
+        assert_eq!(told(), 1, "a look goes through all connections, and callers come faster");
+        advance(REFUSED_LOOK).await;
+        assert!(places.take(&visits).is_none());
+        assert_eq!(told(), 1);
     }
 
     #[tokio::test(start_paused = true)]
