@@ -13,9 +13,9 @@ use quorate_objects::{BucketStyle, Http, LocalPlace, ObjectError, ObjectErrorKin
 use quorate_state_machine::access::{Propose, Query};
 use quorate_state_machine::catalog::storage::{self, StoredVault};
 use quorate_state_machine::command::{ApplyError, read_record};
-use quorate_state_machine::commands::{MarkLocalVault, mark_local_vault, recover_cluster};
+use quorate_state_machine::commands::{MarkLocalVault, mark_local_vault};
 use quorate_state_machine::keys::{self, RecordTable};
-use quorate_state_machine::{Reader, StoreError, jobs, object_stores, record, store};
+use quorate_state_machine::{Reader, StoreError, jobs, object_stores, record, recoveries, store};
 use quorate_wire::doris::ObjectStoreInfoPb;
 use quorate_wire::quorate::v1::{Finding, JobState};
 use std::path::PathBuf;
@@ -187,7 +187,7 @@ impl PeerVaults {
     async fn try_mark(&self, place: &LocalPlace) -> Result<(), String> {
         self.node.confirm().await.map_err(|error| error.message)?;
         let known = Query::read(&self.node, |reader| {
-            Ok::<_, StoreError>((mark_local_vault::find(reader)?, recover_cluster::former_clusters(reader)?))
+            Ok::<_, StoreError>((mark_local_vault::find(reader)?, recoveries::former_clusters(reader)?))
         });
         let (marked, former) = known.map_err(|error| error.to_string())?;
         let former: Vec<String> = former.iter().map(ToString::to_string).collect();
@@ -218,7 +218,7 @@ impl PeerVaults {
             let owner = storage::require_owner(reader, ScopeId(scope))?;
             Ok((
                 storage::resolve_usable(reader, &owner, vault)?,
-                recover_cluster::former_clusters(reader)?,
+                recoveries::former_clusters(reader)?,
             ))
         });
         let (stored, former) = found.map_err(|error: ApplyError| ObjectError::new(ObjectErrorKind::PermissionDenied, error.to_string()))?;

@@ -203,6 +203,7 @@ fn append(log: &FileLog, plan: &RecoveryPlan, own: Member) -> io::Result<()> {
         cluster: plan.cluster.0.to_be_bytes().to_vec(),
         parent: plan.parent.0.to_be_bytes().to_vec(),
         highest_member,
+        is_counted: true,
     };
     let frame = Frame {
         number: RecoverCluster::NUMBER,

@@ -42,6 +42,7 @@ pub mod preview;
 pub mod queries;
 pub mod rate_limits;
 pub mod record;
+pub mod recoveries;
 #[cfg(test)]
 mod resource_fixture;
 #[cfg(test)]

@@ -4,6 +4,8 @@
 //! and checkpoints, `sk` is ciphertext and `encryption_info` names the key.
 
 use crate::command::{SealSecret, SealedSecret};
+use crate::record::Counters;
+use crate::recoveries;
 use crate::sealed::SealedStore;
 use crate::{limits, text_bounds};
 use quorate_model::{ErrorCode, MetaError};
@@ -145,14 +147,16 @@ pub fn check_bounds(store: &ObjectStoreInfoPb) -> Result<(), MetaError> {
     ])
 }
 
-/// The id the next object store or vault of an instance gets: one more than the greatest.
-pub fn next_id(info: &InstanceInfoPb) -> u64 {
+/// The id the next object store or vault of an instance gets: one more than the greatest, and none that a cluster which this one was
+/// recovered from can have given to another, under which backends may still look for its files.
+pub fn next_id(counters: &Counters, info: &InstanceInfoPb) -> u64 {
     let ids = info
         .obj_info
         .iter()
         .map(ObjectStoreInfoPb::id)
         .chain(info.resource_ids.iter().map(String::as_str));
-    ids.filter_map(|id| id.parse::<u64>().ok()).max().unwrap_or(0) + 1
+    let greatest = ids.filter_map(|id| id.parse::<u64>().ok()).max().unwrap_or(0);
+    greatest.max(recoveries::vault_ids_above(counters)) + 1
 }
 
 /// Names this build does not know count as unset, however the request was encoded: upstream's parser drops them.

@@ -60,6 +60,9 @@ pub struct Counters {
     /// Those of the active jobs that write manifests.
     #[prost(uint64, tag = "16")]
     pub active_manifests: u64,
+    /// Recoveries from a lost majority that were counted ([`crate::recoveries`]).
+    #[prost(uint64, tag = "17")]
+    pub recoveries: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]

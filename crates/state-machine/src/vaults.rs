@@ -8,6 +8,7 @@ use crate::command::{ApplyContext, ApplyError, SealSecret, read_record};
 use crate::instances::{self, Instance};
 use crate::keys::{self, RecordTable};
 use crate::object_stores::{self, trimmed_prefix};
+use crate::record::Counters;
 use crate::store::{Reader, StoreError};
 use crate::{limits, text_bounds, virtual_clusters};
 use bytes::Bytes;
@@ -47,8 +48,14 @@ pub fn all(reader: &dyn Reader, instance: &Instance) -> Result<Vec<StorageVaultP
 }
 
 /// Gives a vault the next id and enters it into its instance.
-pub fn register(info: &mut InstanceInfoPb, vault: &StorageVaultPb, now_seconds: i64, sse_enabled: bool) -> StorageVaultPb {
-    let id = object_stores::next_id(info);
+pub fn register(
+    counters: &Counters,
+    info: &mut InstanceInfoPb,
+    vault: &StorageVaultPb,
+    now_seconds: i64,
+    sse_enabled: bool,
+) -> StorageVaultPb {
+    let id = object_stores::next_id(counters, info);
     let obj_info = vault.obj_info.as_ref();
     let obj_info = obj_info.map(|store| object_stores::registered(store, id, now_seconds, sse_enabled));
     info.resource_ids.push(id.to_string());
@@ -123,7 +130,7 @@ pub fn add(
         return Err(MetaError::new(ErrorCode::TooLarge, message).into());
     }
     let sse_enabled = info.sse_enabled();
-    let vault = register(info, vault, context.now().seconds(), sse_enabled);
+    let vault = register(&context.counters, info, vault, context.now().seconds(), sse_enabled);
     let default_replaced = becomes_default && make_default(info, &vault);
     context.put_record(key(instance.scope, vault.id()), &vault);
     instances::put(context, &instance);

@@ -20,6 +20,7 @@ use quorate_state_machine::commands::set_instance_status::InstanceStatusChange;
 use quorate_state_machine::commands::*;
 use quorate_state_machine::object_store_keys::StoreKeys;
 use quorate_state_machine::record::*;
+use quorate_state_machine::recoveries::Lineage;
 use quorate_state_machine::sealed::{SealedStore, SealedUser};
 use quorate_state_machine::versioned::pins::PinKind;
 use quorate_wire::doris::storage_vault_pb::PathFormat;
@@ -110,8 +111,16 @@ fn commands() -> Vec<Golden> {
                 cluster: vec![2],
                 parent: vec![1],
                 highest_member: 3,
+                is_counted: false,
             },
             "0a01021201011803",
+        ),
+        command(
+            RecoverCluster {
+                is_counted: true,
+                ..RecoverCluster::default()
+            },
+            "2001",
         ),
         command(put, "0a01691201611a01762000"),
         command(delete, "0a01691201611809"),
@@ -415,14 +424,28 @@ fn counters() -> Counters {
     }
 }
 
-fn lineage() -> Golden {
-    let lineage = recover_cluster::Lineage {
+/// What is kept of recoveries.
+fn recoveries() -> Vec<Golden> {
+    let lineage = Lineage {
         cluster: vec![2],
         parent: vec![1],
         parent_revision: 300,
         recovered_ms: 7,
+        passed_over: 0,
     };
-    record(lineage, "0a010212010118ac022007")
+    let counted = Lineage {
+        passed_over: 300,
+        ..Lineage::default()
+    };
+    let counters = Counters {
+        recoveries: 300,
+        ..Counters::default()
+    };
+    vec![
+        record(lineage, "0a010212010118ac022007"),
+        record(counted, "28ac02"),
+        record(counters, "8801ac02"),
+    ]
 }
 
 fn records() -> Vec<Golden> {
@@ -554,7 +577,7 @@ const RECORD_SOURCES: &[&str] = &[
 #[test]
 fn every_stored_record_has_golden_bytes() {
     let mut rows = records();
-    rows.push(lineage());
+    rows.extend(recoveries());
     rows.push(record(LevelRecord { level: 300 }, "08ac02"));
     rows.extend(front_records());
     rows.extend(marked());

@@ -44,7 +44,7 @@ impl Command for AddObjInfo {
             return Err(MetaError::invalid("Storage vault doesn't support add obj info").into());
         }
         object_stores::check_addition(info, &self.added, PrefixRule::Required)?;
-        let (id, sse_enabled) = (object_stores::next_id(info), info.sse_enabled());
+        let (id, sse_enabled) = (object_stores::next_id(&context.counters, info), info.sse_enabled());
         info.obj_info.push(object_stores::registered(
             &self.added.store,
             id,

@@ -6,10 +6,11 @@ use crate::command::{ApplyContext, ApplyError, Command, Prepare, PrepareContext}
 use crate::jobs::{self, rows, tasks};
 use crate::limits;
 use crate::record::{JobProgressRecord, JobRecord, TaskRecord};
+use crate::recoveries::fences_above;
 use crate::store::{Reader, StoreError};
 use bytes::Bytes;
 use quorate_model::MetaError;
-use quorate_wire::quorate::v1::{ClaimTasksReply, ClaimTasksRequest, TaskState};
+use quorate_wire::quorate::v1::{ClaimTasksReply, ClaimTasksRequest};
 use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -88,6 +89,7 @@ impl Command for ClaimTasks {
 
     fn apply(&self, context: &mut ApplyContext<'_, '_>) -> Result<ClaimTasksReply, ApplyError> {
         let (reader, now_ms, now_revision) = (context.reader(), context.now().0, context.revision().0);
+        let fences_above = fences_above(&context.counters);
         let open_at_ms = now_ms.saturating_sub(self.min_age_ms);
         let (mut queue, mut candidates) = (BTreeSet::new(), BTreeMap::new());
         for (job, progress) in jobs::all_active(reader)? {
@@ -107,15 +109,7 @@ impl Command for ClaimTasks {
             let Some((number, before)) = candidate.next(reader, job, open_at_ms)? else {
                 continue;
             };
-            let claimed = TaskRecord {
-                state: TaskState::TaskClaimed as i32,
-                worker: self.worker.clone(),
-                fence: before.fence + 1,
-                renewals: 0,
-                files_done: 0,
-                bytes_done: 0,
-                ..before.clone()
-            };
+            let claimed = before.claimed_by(&self.worker, fences_above);
             tasks::change(context, job, number, &mut candidate.progress, &before, &claimed)?;
             candidate.progress.claimed_at = now_revision;
             if candidate.progress.started_ms == 0 {

@@ -315,7 +315,7 @@ impl CloneInstance {
                 });
             } else {
                 check_room("object stores", info.obj_info.len(), limits::MAX_OBJECT_STORES)?;
-                let id = object_stores::next_id(&info);
+                let id = object_stores::next_id(&context.counters, &info);
                 info.obj_info.push(object_stores::registered(store, id, now_seconds, sse_enabled));
             }
         }
@@ -323,7 +323,7 @@ impl CloneInstance {
             check_room("vaults", info.resource_ids.len(), limits::MAX_VAULTS)?;
             vault.name = Some(format!("clone_vault_{}", self.new_instance_id));
             vaults::check_name_free(&info, vault.name())?;
-            let vault = vaults::register(&mut info, &vault, now_seconds, sse_enabled);
+            let vault = vaults::register(&context.counters, &mut info, &vault, now_seconds, sse_enabled);
             vaults::make_default(&mut info, &vault);
             info.enable_storage_vault = Some(true);
             rows.push(vault);

@@ -48,7 +48,7 @@ impl Command for CompleteTask {
     type Reply = CompleteTaskReply;
 
     fn apply(&self, context: &mut ApplyContext<'_, '_>) -> Result<CompleteTaskReply, ApplyError> {
-        let Some(claim) = tasks::claim(context.reader(), self.job, self.task, self.fence)? else {
+        let Some(claim) = tasks::reported(context, self.job, self.task, self.fence)? else {
             return Ok(CompleteTaskReply { accepted: false });
         };
         let job = jobs::require_active(context.reader(), self.job)?;
@@ -71,7 +71,7 @@ impl Command for CompleteTask {
         tasks::change(context, self.job, self.task, &mut progress, &claim.task, &done)?;
         progress.done = Some(jobs::sum(progress.done, Some(expected)));
         context.put_record(rows::active(self.job), &progress);
-        ending::condemn_earlier_claims(context, &job, self.task, self.fence);
+        ending::condemn_earlier_claims(context, &job, self.task, &claim.task);
         Ok(CompleteTaskReply { accepted: true })
     }
 }

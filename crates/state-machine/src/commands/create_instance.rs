@@ -124,12 +124,13 @@ impl Command for CreateInstance {
         };
         let now_seconds = context.now().seconds();
         if let Some(store) = &self.obj_info {
+            let id = object_stores::next_id(&context.counters, &info);
             info.obj_info
-                .push(object_stores::registered(store, object_stores::next_id(&info), now_seconds, self.sse_enabled));
+                .push(object_stores::registered(store, id, now_seconds, self.sse_enabled));
         }
         // A built-in vault always encrypts on the server's side, whatever the instance says (as upstream).
         let vault = self.vault.as_ref();
-        let vault = vault.map(|vault| vaults::register(&mut info, vault, now_seconds, true));
+        let vault = vault.map(|vault| vaults::register(&context.counters, &mut info, vault, now_seconds, true));
         let scope = instances::add(context, info);
         if let Some(vault) = vault {
             context.put_record(vaults::key(scope, vault.id()), &vault);

@@ -43,7 +43,7 @@ impl Command for FailTask {
     type Reply = FailTaskReply;
 
     fn apply(&self, context: &mut ApplyContext<'_, '_>) -> Result<FailTaskReply, ApplyError> {
-        let Some(claim) = tasks::claim(context.reader(), self.job, self.task, self.fence)? else {
+        let Some(claim) = tasks::reported(context, self.job, self.task, self.fence)? else {
             return Ok(FailTaskReply { accepted: false });
         };
         let before = claim.task;

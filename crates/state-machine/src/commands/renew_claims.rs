@@ -48,7 +48,7 @@ impl Command for RenewClaims {
     fn apply(&self, context: &mut ApplyContext<'_, '_>) -> Result<RenewClaimsReply, ApplyError> {
         let mut lost = Vec::new();
         for claim in &self.claims {
-            let found = tasks::claim(context.reader(), claim.job_id, claim.task, claim.fence)?;
+            let found = tasks::reported(context, claim.job_id, claim.task, claim.fence)?;
             let Some(held) = found.filter(|held| held.task.worker == self.worker) else {
                 lost.push(*claim);
                 continue;

@@ -4,7 +4,7 @@
 use super::publication::{compacting_instance, reserved_name};
 use super::{ActiveJob, rows};
 use crate::command::{ApplyContext, ApplyError};
-use crate::record::{CondemnedCause, CondemnedRecord, DroppedRecord, JobRecord};
+use crate::record::{CondemnedCause, CondemnedRecord, DroppedRecord, JobRecord, TaskRecord};
 use crate::versioned::pins::{self, PinKind};
 use crate::{condemned, dropped, instances, limits, snapshots};
 use bytes::Bytes;
@@ -54,11 +54,11 @@ fn drop_staged(context: &mut ApplyContext<'_, '_>, job: &ActiveJob) {
 }
 
 /// Condemns what claims wrote that a task had before the one that counts.
-pub fn condemn_earlier_claims(context: &mut ApplyContext<'_, '_>, job: &ActiveJob, number: u32, fence: u64) {
+pub fn condemn_earlier_claims(context: &mut ApplyContext<'_, '_>, job: &ActiveJob, number: u32, task: &TaskRecord) {
     if !job.record.copies_files {
         return;
     }
-    for earlier in 1..fence {
+    for earlier in task.earlier_fences() {
         let path = super::claim_directory(&job.record, job.id, number, earlier);
         condemn_directory(context, job, path, CondemnedCause::Claim);
     }
@@ -123,7 +123,7 @@ pub fn fail_by_task(context: &mut ApplyContext<'_, '_>, job: ActiveJob, number: 
 }
 
 /// Whether a task has failed so often that its job is given up.
-pub fn is_given_up(task: &crate::record::TaskRecord) -> bool {
+pub fn is_given_up(task: &TaskRecord) -> bool {
     task.attempts >= limits::MAX_TASK_ATTEMPTS
         || task.expirations >= limits::MAX_TASK_EXPIRATIONS
         || task.vault_failures >= limits::MAX_VAULT_FAILURES

@@ -4,6 +4,7 @@ use super::{ActiveJob, active_progress, claim_directory, rows};
 use crate::command::{ApplyContext, ApplyError, read_record};
 use crate::limits;
 use crate::record::{JobProgressRecord, JobRecord, TaskRecord};
+use crate::recoveries::{self, first_fence};
 use crate::store::{Reader, StoreError};
 use bytes::Bytes;
 use quorate_model::job_states::task_may_become;
@@ -21,6 +22,29 @@ impl TaskRecord {
     pub fn state(&self) -> TaskState {
         TaskState::try_from(self.state).unwrap_or_default()
     }
+
+    /// The task as a worker has it who claims it now. No fence up to `fences_above` is given out.
+    pub fn claimed_by(&self, worker: &str, fences_above: u64) -> TaskRecord {
+        let mut claimed = TaskRecord {
+            state: TaskState::TaskClaimed as i32,
+            worker: worker.to_owned(),
+            fence: self.fence.max(fences_above) + 1,
+            renewals: 0,
+            files_done: 0,
+            bytes_done: 0,
+            ..self.clone()
+        };
+        if (1..=fences_above).contains(&self.fence) {
+            claimed.former_fences.push(self.fence);
+        }
+        claimed
+    }
+
+    /// The fences of the claims before the newest. Those that only a lost cluster has given out are not known.
+    pub fn earlier_fences(&self) -> impl Iterator<Item = u64> {
+        let of_lost_clusters = self.former_fences.iter().flat_map(|last| first_fence(*last)..=*last);
+        of_lost_clusters.chain(first_fence(self.fence)..self.fence)
+    }
 }
 
 pub fn find(reader: &dyn Reader, job: u64, task: u32) -> Result<Option<TaskRecord>, StoreError> {
@@ -35,6 +59,15 @@ pub fn claim(reader: &dyn Reader, job: u64, task: u32, fence: u64) -> Result<Opt
     let task = find(reader, job, task)?
         .filter(|task| task.state() == TaskState::TaskClaimed && (task.fence == fence || mutant!("stale-fence-accepted")));
     Ok(task.map(|task| Claim { progress, task }))
+}
+
+/// As [`claim`], for what a worker reports. Under a fence from before a recovery nothing counts: the lost cluster may have given the task to
+/// somebody else since, and have deleted what this worker wrote.
+pub fn reported(context: &ApplyContext<'_, '_>, job: u64, task: u32, fence: u64) -> Result<Option<Claim>, StoreError> {
+    if fence <= recoveries::fences_above(&context.counters) {
+        return Ok(None);
+    }
+    claim(context.reader(), job, task, fence)
 }
 
 /// As [`claim`]; one that does not hold is refused.

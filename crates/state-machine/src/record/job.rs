@@ -150,6 +150,9 @@ pub struct TaskRecord {
     /// Failures because a vault was away, which are no attempts.
     #[prost(uint32, tag = "16")]
     pub vault_failures: u32,
+    /// The last fence before each recovery after which it was claimed again; its fences have a gap behind each.
+    #[prost(uint64, repeated, tag = "17")]
+    pub former_fences: Vec<u64>,
 }
 
 /// The peers' shared directory, once it carries its marker.

@@ -13,6 +13,7 @@ use crate::instances;
 use crate::keys::{COUNTERS_KEY, space};
 use crate::limits;
 use crate::record::{Counters, HoldRecord, PinRecord};
+use crate::recoveries;
 use crate::store::{Cursor, Reader, StoreError, prefix_end};
 use bytes::Bytes;
 use quorate_model::{ErrorCode, MetaError, Revision, ScopeId};
@@ -50,6 +51,7 @@ pub fn readable_with(reader: &dyn Reader, counters: &Counters, scope: ScopeId, r
         );
         return Err(MetaError::invalid(message).into());
     }
+    recoveries::check_known(reader, counters, revision)?;
     if revision.0 >= counters.collected_before || is_pinned(reader, scope, revision)? {
         return Ok(());
     }

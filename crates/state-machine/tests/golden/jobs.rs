@@ -209,6 +209,11 @@ pub fn records() -> Vec<Golden> {
         files_done: 14,
         bytes_done: 15,
         vault_failures: 16,
+        former_fences: Vec::new(),
+    };
+    let recovered_task = TaskRecord {
+        former_fences: vec![17, 300],
+        ..TaskRecord::default()
     };
     let vault = LocalVaultRecord {
         vault_id: "v".into(),
@@ -226,5 +231,6 @@ pub fn records() -> Vec<Golden> {
             task,
             "080210081a01612201622a09080110ac021802200330ac023a017740084809500a580b620172680d700e780f800110",
         ),
+        record(recovered_task, "8a010311ac02"),
     ]
 }

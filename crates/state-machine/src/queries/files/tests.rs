@@ -172,7 +172,7 @@ fn add_vault(bench: &mut Bench, instance_id: &str, name: &str, bucket: &str) {
         }),
         ..StorageVaultPb::default()
     };
-    let vault = crate::vaults::register(&mut instance.info, &vault, 1, false);
+    let vault = crate::vaults::register(&bench.counters(), &mut instance.info, &vault, 1, false);
     change(bench, |context| {
         instances::put(context, &instance);
         context.put_record(crate::vaults::key(instance.scope, vault.id()), &vault);
