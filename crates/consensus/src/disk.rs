@@ -166,7 +166,11 @@ pub(crate) async fn watch(node: &Node) {
                 peer: *peer,
                 free_bytes: hello.disk_free_bytes,
                 low: hello.disk_low,
-                fit: !hello.disk_low && !hello.diverged && hello.serving && hello.applied_index + HANDOVER_ENTRIES >= applied,
+                fit: !hello.disk_low
+                    && !hello.diverged
+                    && hello.serving
+                    && hello.applied_index + HANDOVER_ENTRIES >= applied
+                    && core.has_cluster_time(*peer),
             })
         })
         .collect();

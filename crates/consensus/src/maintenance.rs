@@ -63,6 +63,18 @@ struct News {
     silent: bool,
 }
 
+impl News {
+    /// Of an answer that came just now.
+    fn of(reply: wire::HelloReply) -> News {
+        News {
+            reply,
+            came: Instant::now(),
+            clock: env::wall_clock(),
+            silent: false,
+        }
+    }
+}
+
 impl Health {
     pub fn is_diverged(&self) -> bool {
         self.diverged.load(Ordering::Acquire)
@@ -111,12 +123,16 @@ impl Health {
     /// How far the clock of `peer` is from ours, as of its last answer.
     pub fn clock_offset_ms(&self, peer: u64) -> Option<i64> {
         let peers = self.peers.lock().expect("no panic while held");
-        peers.get(&peer).map(|news| news.reply.unix_ms as i64 - news.clock.0 as i64)
+        peers
+            .get(&peer)
+            .map(|news| cluster_clock::ahead_ms(StampedTime(news.reply.unix_ms), news.clock))
     }
 
-    /// Whether the clock of `peer` is near ours, as far as is known.
-    pub fn has_our_time(&self, peer: u64) -> bool {
-        self.clock_offset_ms(peer).is_none_or(|offset| offset.abs() <= MAX_CLOCK_OFFSET_MS)
+    /// What the clock of `peer` shows by now: its last answer says so, and how long ago that came.
+    pub(crate) fn time_of(&self, peer: u64) -> Option<StampedTime> {
+        let peers = self.peers.lock().expect("no panic while held");
+        let told = |news: &News| news.reply.unix_ms.saturating_add(news.came.elapsed().as_millis() as u64);
+        peers.get(&peer).map(|news| StampedTime(told(news)))
     }
 
     /// Peers that disagreed about the state in the latest exchange, each with the index of the entry after which.
@@ -128,13 +144,7 @@ impl Health {
         *self.disagreements.lock().expect("no panic while held") = disagreements;
     }
 
-    fn remember(&self, peer: u64, reply: wire::HelloReply) {
-        let news = News {
-            reply,
-            came: Instant::now(),
-            clock: env::wall_clock(),
-            silent: false,
-        };
+    fn remember(&self, peer: u64, news: News) {
         self.peers.lock().expect("no panic while held").insert(peer, news);
     }
 
@@ -289,11 +299,12 @@ async fn exchange_health(node: Node) {
         let mut disagreements = BTreeMap::new();
         let mut leaders = BTreeSet::new();
         let mut leader_answered = false;
-        for (peer, reply) in ask_health(&core, digests, &others, HELLO_INTERVAL).await {
-            let Some(reply) = reply else {
+        for (peer, news) in ask_health(&core, digests, &others, HELLO_INTERVAL).await {
+            let Some(news) = news else {
                 core.health.remember_silence(peer);
                 continue;
             };
+            let reply = &news.reply;
             // Only the leader's word counts: another peer may not have heard of us yet.
             let leads = reply.in_cluster && reply.leader == peer && reply.peer_id == peer && reply.term >= core.metrics().current_term;
             if leads && reply.your_peer_id == 0 {
@@ -306,7 +317,7 @@ async fn exchange_health(node: Node) {
             {
                 continue;
             }
-            match compare(&core, digests, &reply) {
+            match compare(&core, digests, reply) {
                 // A learner has no say: only voters are a majority.
                 _ if !voters.contains(&peer) => {}
                 Some(true) => agreeing += 1,
@@ -317,7 +328,7 @@ async fn exchange_health(node: Node) {
                 }
                 None => {}
             }
-            core.health.remember(peer, reply);
+            core.health.remember(peer, news);
         }
         if !leader_answered && core.leader() != Some(core.peer) {
             ask_leaders(&core, &leaders).await;
@@ -382,10 +393,10 @@ pub(crate) async fn ask_members(core: &Core, patience: Duration) -> BTreeMap<u64
         }
         let replies = ask_health(core, digests, &silent, left).await;
         let is_late = asked.elapsed() >= patience;
-        for (peer, reply) in replies {
-            if let Some(reply) = reply {
-                core.health.remember(peer, reply.clone());
-                heard.insert(peer, Some(reply));
+        for (peer, news) in replies {
+            if let Some(news) = news {
+                heard.insert(peer, Some(news.reply.clone()));
+                core.health.remember(peer, news);
             } else if is_late {
                 heard.remove(&peer);
             } else {
@@ -397,8 +408,9 @@ pub(crate) async fn ask_members(core: &Core, patience: Duration) -> BTreeMap<u64
     heard
 }
 
-/// The answers of other peers; none of one that is silent or has not taken its place yet.
-async fn ask_health(core: &Core, digests: Digests, others: &[(u64, PeerNode)], patience: Duration) -> Vec<(u64, Option<wire::HelloReply>)> {
+/// The answers of other peers; none of one that is silent or has not taken its place yet. Each with the moment at which it came: the last of
+/// them may take all of `patience`.
+async fn ask_health(core: &Core, digests: Digests, others: &[(u64, PeerNode)], patience: Duration) -> Vec<(u64, Option<News>)> {
     let calls = others.iter().map(|(peer, member)| {
         core.health.remember_asking(*peer);
         let client = core
@@ -407,7 +419,8 @@ async fn ask_health(core: &Core, digests: Digests, others: &[(u64, PeerNode)], p
         let request = hello_request(core, digests);
         async move {
             let reply = tokio::time::timeout(patience, client.hello(request)).await;
-            (*peer, reply.ok().and_then(Result::ok).filter(|reply| reply.in_cluster))
+            let reply = reply.ok().and_then(Result::ok).filter(|reply| reply.in_cluster);
+            (*peer, reply.map(News::of))
         }
     });
     futures::future::join_all(calls).await
@@ -534,12 +547,18 @@ mod tests {
                 unix_ms: 10 * HOUR_MS + 700,
                 ..Default::default()
             };
-            health.remember(2, reply);
+            health.remember(2, News::of(reply));
             assert_eq!(health.clock_offset_ms(2), Some(700));
 
             CLOCK_MS.store(11 * HOUR_MS, Ordering::Relaxed);
             assert!(health.recent(2).is_some(), "it answered just now");
             assert!(health.last_contact_ms(2).is_some_and(|ms| ms < HOUR_MS));
+            let time_of = |peer| health.time_of(peer).map_or(0, |time| time.0);
+            let told = 10 * HOUR_MS + 700;
+            assert!(
+                (told..told + HOUR_MS / 2).contains(&time_of(2)),
+                "it goes on, whatever this clock says"
+            );
 
             CLOCK_MS.store(9 * HOUR_MS, Ordering::Relaxed);
             let long_ago = 5 * HELLO_INTERVAL;
@@ -547,6 +566,7 @@ mod tests {
             assert!(health.recent(2).is_none(), "it has been silent for five exchanges");
             assert!(health.last_contact_ms(2).is_some_and(|ms| ms >= long_ago.as_millis() as u64));
             assert_eq!(health.clock_offset_ms(2), Some(700), "as of its last answer");
+            assert!(time_of(2) >= told + long_ago.as_millis() as u64, "its clock has gone on");
         });
         watch.join().expect("all of it held");
     }

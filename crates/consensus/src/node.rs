@@ -520,12 +520,12 @@ impl Core {
         &self.raft
     }
 
-    /// A copy: the reference would block openraft's own task.
     /// The cluster's time as this peer knows it: that of the newest entry, or later.
     pub fn now(&self) -> StampedTime {
         self.cluster_clock.now().max(self.applier.stamped_time())
     }
 
+    /// A copy: the reference would block openraft's own task.
     pub(crate) fn metrics(&self) -> RaftMetrics<TypeConfig> {
         self.raft.metrics().borrow_watched().clone()
     }

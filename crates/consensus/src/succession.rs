@@ -141,7 +141,7 @@ fn successor(core: &Core, wanted: Option<PeerId>, heard: &BTreeMap<u64, Option<H
     let matched = |peer: u64| metrics.replication.as_ref()?.get(&peer).cloned().flatten().map(|id| id.index);
     let answers = heard.iter().filter_map(|(peer, reply)| Some((peer, reply.as_ref()?)));
     let able = answers.filter(|(peer, reply)| core.is_voter(**peer) && !reply.diverged);
-    let best = able.max_by_key(|(peer, reply)| (core.health.has_our_time(**peer), !reply.disk_low, matched(**peer)));
+    let best = able.max_by_key(|(peer, reply)| (core.has_cluster_time(**peer), !reply.disk_low, matched(**peer)));
     best.map(|(peer, _)| *peer)
         .ok_or_else(|| refused("no other voter answers that could lead".to_owned()))
 }

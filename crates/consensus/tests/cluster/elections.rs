@@ -221,6 +221,63 @@ async fn a_leader_whose_clock_is_far_off_leads_no_longer() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_clocks_that_all_differ_the_one_in_the_middle_leads_on() {
+    let mut cluster = Cluster::start(calm()).await;
+    // In this order the one in the middle has never both others ahead of it, or behind it.
+    for (position, ms) in [(2, 10_000), (1, 5_000)] {
+        cluster.links.set_clock_ahead(cluster.address(position), ms);
+    }
+    until("the one in the middle leads", || cluster.node(1).is_leader()).await;
+    let address = cluster.address(1).to_owned();
+    let before = cluster.node(1).status();
+    let asked = cluster.links.calls(&address, "hello");
+    until("it has asked both others four times", || {
+        cluster.links.calls(&address, "hello") >= asked + 8
+    })
+    .await;
+    let after = cluster.node(1).status();
+    assert_eq!((after.term, after.leader_id), (before.term, before.leader_id), "it is not off");
+
+    cluster.kill(1).await;
+    let next = cluster.leader_among(&[0, 2]).await;
+    cluster
+        .put(next, "name", "value", None, soon())
+        .await
+        .expect("of two nobody is the majority");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_whose_clocks_are_off_alike_do_not_hand_leadership_to_each_other() {
+    let cluster = Cluster::start_of(5, calm()).await;
+    let leader = cluster.leader().await;
+    let other = (leader + 1) % 5;
+    for position in [other, leader] {
+        cluster.links.set_clock_ahead(cluster.address(position), 3_600_000);
+    }
+    until("one with the right time leads", || {
+        (0..5).any(|position| position != leader && position != other && cluster.node(position).is_leader())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_hangs_makes_no_other_clock_look_wrong() {
+    let cluster = Cluster::start(calm()).await;
+    let leader = cluster.leader().await;
+    let (own, hangs) = ((leader + 1) % 3, (leader + 2) % 3);
+    cluster.links.cut(cluster.address(hangs), cluster.address(own));
+    let health = &cluster.node(own).core().health;
+    until("each round of questions waits for one that hangs", || {
+        health.recent(hangs as u64 + 1).is_none()
+    })
+    .await;
+    until("the leader's clock is known to be right", || {
+        health.clock_offset_ms(leader as u64 + 1).is_some_and(|ms| ms.abs() < 500)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_peer_whose_clock_is_far_off_does_not_stand_for_election() {
     let mut cluster = Cluster::start(Settings::default()).await;
     let first = cluster.leader().await;

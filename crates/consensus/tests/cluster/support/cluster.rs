@@ -64,7 +64,12 @@ fn log_options() -> FileLogOptions {
 impl Cluster {
     /// Three peers that have found each other, with a leader and an instance to write to.
     pub async fn start(settings: Settings) -> Cluster {
-        let mut cluster = Cluster::empty(settings);
+        Cluster::start_of(3, settings).await
+    }
+
+    /// As many peers that have found each other.
+    pub async fn start_of(peers: usize, settings: Settings) -> Cluster {
+        let mut cluster = Cluster::of(peers, settings);
         cluster.bootstrap().await;
         let leader = cluster.leader().await;
         let create = CreateInstance {
@@ -83,8 +88,12 @@ impl Cluster {
 
     /// Three peers that have not been started.
     pub fn empty(settings: Settings) -> Cluster {
+        Cluster::of(3, settings)
+    }
+
+    fn of(peers: usize, settings: Settings) -> Cluster {
         let dir = tempfile::tempdir().expect("temporary directory");
-        let addresses: Vec<String> = (1..=3).map(|number| format!("peer{number}:5001")).collect();
+        let addresses: Vec<String> = (1..=peers).map(|number| format!("peer{number}:5001")).collect();
         let peers = addresses.iter().enumerate().map(|(position, address)| Peer {
             newcomer: Newcomer {
                 incarnation: Incarnation(100 + position as u64),
@@ -114,7 +123,7 @@ impl Cluster {
                 .listen(&peer.newcomer.peer_address, Some(Endpoint::Empty(peer.newcomer.clone())));
         }
         // The last one asks first: it must wait for the one with the lowest address.
-        for position in [2, 1, 0] {
+        for position in (0..self.peers.len()).rev() {
             let newcomer = self.peers[position].newcomer.clone();
             let transport = self.transport(position);
             if position > 0 {
@@ -130,7 +139,7 @@ impl Cluster {
                 found(self.node(position), &newcomer, &transport).await.expect("founded");
             }
         }
-        for position in [1, 2] {
+        for position in 1..self.peers.len() {
             let place = find_place(&self.peers[position].newcomer, &self.transport(position)).await;
             let Place::Member { cluster, peer } = place else {
                 panic!("{place:?}")
@@ -308,7 +317,8 @@ impl Cluster {
 
     /// The position of the peer that leads and is known to all that run and can be reached.
     pub async fn leader(&self) -> usize {
-        self.leader_among(&[0, 1, 2]).await
+        let all: Vec<usize> = (0..self.peers.len()).collect();
+        self.leader_among(&all).await
     }
 
     pub async fn leader_among(&self, positions: &[usize]) -> usize {

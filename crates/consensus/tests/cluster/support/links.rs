@@ -42,6 +42,8 @@ struct State {
     delays: BTreeMap<(String, String), Duration>,
     /// How far the others' clocks are ahead of a peer's, by its address, in milliseconds.
     clocks_ahead: BTreeMap<String, u64>,
+    /// How far a peer's clock is ahead of the right time, by its address, in milliseconds, as far as peers tell each other.
+    clocks: BTreeMap<String, u64>,
     /// Calls that arrived, by caller and kind.
     calls: BTreeMap<(String, &'static str), usize>,
     /// Files wanted by each announced checkpoint, by receiver.
@@ -114,6 +116,11 @@ impl Links {
         self.state().clocks_ahead.insert(address.to_owned(), ms);
     }
 
+    /// From now on the clock at `address` is this far ahead of the right time, as far as peers tell each other.
+    pub fn set_clock_ahead(&self, address: &str, ms: u64) {
+        self.state().clocks.insert(address.to_owned(), ms);
+    }
+
     /// From now on nobody is told what it has acknowledged.
     pub fn withhold_memory(&self) {
         self.state().withholds_memory = true;
@@ -176,8 +183,11 @@ impl Links {
         self.state().cut.contains(&(from.to_owned(), to.to_owned()))
     }
 
-    fn clocks_ahead_of(&self, address: &str) -> u64 {
-        self.state().clocks_ahead.get(address).copied().unwrap_or(0)
+    /// What the time that the peer at `to` tells is by the clock of who asks.
+    fn time_told(&self, unix_ms: u64, from: &str, to: &str) -> u64 {
+        let state = self.state();
+        let ms = |clocks: &BTreeMap<String, u64>, address: &str| clocks.get(address).copied().unwrap_or(0);
+        unix_ms + ms(&state.clocks_ahead, from) + ms(&state.clocks, to) - ms(&state.clocks, from)
     }
 
     fn delay_of(&self, from: &str, to: &str) -> Duration {
@@ -393,7 +403,7 @@ impl PeerClient for LinkClient {
                 Endpoint::Member(node) => {
                     let mut reply = node.handle_hello(&request);
                     reply.acknowledged = reply.acknowledged.filter(|_| !self.links.state().withholds_memory);
-                    reply.unix_ms += self.links.clocks_ahead_of(&self.from);
+                    reply.unix_ms = self.links.time_told(reply.unix_ms, &self.from, &self.to);
                     reply
                 }
                 Endpoint::Empty(newcomer) => hello_while_empty(&newcomer),
