@@ -17,6 +17,11 @@ impl Query for Node {
         Node::read(self, read)
     }
 
+    async fn read_large<R: Send + 'static>(&self, read: impl FnMut(&dyn Reader) -> R + Send + 'static) -> Result<R, MetaError> {
+        let node = self.clone();
+        self.run_large(Instant::now() + PATIENCE, move || Node::read(&node, read)).await
+    }
+
     async fn confirm(&self) -> Result<(), MetaError> {
         self.read_barrier(Instant::now() + PATIENCE).await
     }

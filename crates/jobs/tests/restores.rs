@@ -62,6 +62,7 @@ async fn a_collection_is_restored_out_of_an_instance_s_snapshot_whose_file_lists
     };
     let is_committed = |state: &State| find(state).state() == SnapshotState::Committed;
     world.state.wait("the snapshot is committed", is_committed).await;
+    assert!(world.state.large_reads() > 0, "what its file lists may be many rows");
     let file = world.vaults.path().join(find(&world.state).record.location);
     let metadata = SnapshotMetadata::from_json(&std::fs::read(file).expect("written")).expect("whole");
     let instance = metadata.instance.expect("of an instance");

@@ -12,6 +12,12 @@ pub trait Query: Clone + Send + Sync + 'static {
     /// Consistent in itself, and possibly behind the cluster: fit for deciding what to propose, not for deciding that something may go.
     fn read<R>(&self, read: impl FnMut(&dyn Reader) -> R) -> R;
 
+    /// The same for a read that may go through many rows: not on the thread that asks. Refused when no place for it is found in time.
+    fn read_large<R: Send + 'static>(
+        &self,
+        read: impl FnMut(&dyn Reader) -> R + Send + 'static,
+    ) -> impl Future<Output = Result<R, MetaError>> + Send;
+
     /// After it the state holds everything that was acknowledged before the call.
     fn confirm(&self) -> impl Future<Output = Result<(), MetaError>> + Send;
 

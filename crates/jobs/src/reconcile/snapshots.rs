@@ -293,7 +293,9 @@ async fn write_metadata<N: Query, V: Vaults>(
     path: &ObjectPath,
 ) -> Result<(), StepError> {
     let vault = open(access, snapshot).await?;
-    let head = access.node.read(|reader| head(reader, snapshot, path))?;
+    // Of an instance it lists up to a thousand collections, each with its sums, and looks past as many keys of dropped ones.
+    let (shown, place) = (snapshot.clone(), path.clone());
+    let head = access.node.read_large(move |reader| head(reader, &shown, &place)).await??;
     let existing = match lists {
         Lists::Without => Existing::Refuse,
         Lists::With => Existing::Replace,

@@ -51,6 +51,7 @@ pub struct State {
     lost_results: Arc<AtomicU64>,
     /// Number of a command that gets no answer and is not executed; 0 is none.
     unanswered: Arc<AtomicU64>,
+    large_reads: Arc<AtomicU64>,
 }
 
 impl State {
@@ -68,7 +69,13 @@ impl State {
             behind_ms: Arc::default(),
             lost_results: Arc::default(),
             unanswered: Arc::default(),
+            large_reads: Arc::default(),
         }
+    }
+
+    /// How many reads were made away from the thread that asked.
+    pub fn large_reads(&self) -> u64 {
+        self.large_reads.load(Ordering::Relaxed)
     }
 
     pub fn answer_again(&self) {
@@ -147,6 +154,11 @@ impl State {
 impl Query for State {
     fn read<R>(&self, mut read: impl FnMut(&dyn Reader) -> R) -> R {
         read(&self.bench().store)
+    }
+
+    async fn read_large<R: Send + 'static>(&self, read: impl FnMut(&dyn Reader) -> R + Send + 'static) -> Result<R, MetaError> {
+        self.large_reads.fetch_add(1, Ordering::Relaxed);
+        Ok(self.read(read))
     }
 
     async fn confirm(&self) -> Result<(), MetaError> {
