@@ -15,13 +15,22 @@ use tonic::{Request, Response, Status};
 
 /// Why a call came to nothing.
 #[derive(Debug, thiserror::Error)]
-#[error("{message}")]
+#[error("{message}{}", ending(.code, .in_doubt))]
 pub struct Refusal {
     message: String,
     /// The cluster's error, if a peer answered with one.
     pub code: Option<ErrorCode>,
     /// A try before this answer may have done what was asked.
     pub in_doubt: bool,
+}
+
+/// What follows when no peer has answered; a peer's own words say what to do.
+fn ending(code: &Option<ErrorCode>, in_doubt: &bool) -> &'static str {
+    match (code, in_doubt) {
+        (Some(_), _) => "",
+        (None, true) => "; it may have been done all the same: look before you repeat it; see `quorate status`",
+        (None, false) => "; see `quorate status`",
+    }
 }
 
 /// How one try failed.
@@ -92,6 +101,20 @@ impl Connection {
         }
     }
 
+    /// The same for a call that changes nothing, wherever it got.
+    pub async fn ask<Req: Clone, Rep>(
+        &self,
+        what: &str,
+        message: Req,
+        call: impl AsyncFn(AdminClient<Channel>, Request<Req>) -> Result<Response<Rep>, Status>,
+    ) -> Result<Rep, Refusal> {
+        let undoubted = |refusal: Refusal| Refusal {
+            in_doubt: false,
+            ..refusal
+        };
+        self.admin(what, message, call).await.map_err(undoubted)
+    }
+
     async fn admin_once<Req, Rep>(
         &self,
         address: &str,
@@ -122,12 +145,8 @@ fn leader_of(status: &Status) -> Option<&str> {
 }
 
 fn out_of_time(what: &str, failures: &[String], in_doubt: bool) -> Refusal {
-    let doubt = match in_doubt {
-        true => "; it may have been done all the same: look before you repeat it",
-        false => "",
-    };
     Refusal {
-        message: format!("no peer could {what} ({}){doubt}; see `quorate status`", failures.join("; ")),
+        message: format!("no peer could {what} ({})", failures.join("; ")),
         code: None,
         in_doubt,
     }
@@ -185,6 +204,11 @@ mod tests {
         let refusal = remove(&connection(&[&proxy.address], Duration::from_secs(2))).await;
         let refusal = refusal.expect_err("no peer answers");
         assert!(refusal.in_doubt, "{refusal}");
+        let told = refusal.to_string();
+        assert!(
+            told.contains("no peer could remove the peer") && told.contains("it may have been done all the same"),
+            "{told}"
+        );
     }
 
     #[tokio::test]

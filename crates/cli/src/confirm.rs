@@ -20,6 +20,9 @@ pub struct ConfirmArguments {
 /// What a dry run says of a change that would be refused.
 pub const WOULD_BE_REFUSED: &str = "--dry-run: nothing was changed, and this would be refused";
 
+/// What it says when nobody has answered what the cluster would say.
+pub const NOT_ANSWERED: &str = "--dry-run: nothing was changed, and whether this would be done is not known";
+
 /// Makes a change, once `what` has been said and agreed to. With --dry-run nothing is changed: the answer is what the cluster would say, and
 /// a change that it would refuse is an error all the same.
 pub async fn change(connection: &Connection, arguments: &ConfirmArguments, what: &str, change: Outgoing) -> anyhow::Result<Answer> {

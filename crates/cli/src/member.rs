@@ -127,7 +127,7 @@ impl Done {
 
 async fn status(connection: &Connection) -> Result<wire::StatusReply, Refusal> {
     connection
-        .admin(
+        .ask(
             "say who belongs to the cluster",
             wire::StatusRequest {},
             async |mut client, request| client.status(request).await,
@@ -226,8 +226,25 @@ async fn promote(connection: &Connection, peer_id: u64) -> anyhow::Result<Done> 
     Ok(Done::over(sentence, data))
 }
 
-async fn ask_removal(connection: &Connection, peer_id: u64, dry_run: bool, force: bool) -> Result<wire::RemoveMemberReply, Refusal> {
-    let request = wire::RemoveMemberRequest { peer_id, dry_run, force };
+/// What a removal would come to.
+async fn plan_removal(connection: &Connection, peer_id: u64) -> Result<wire::RemoveMemberReply, Refusal> {
+    let request = wire::RemoveMemberRequest {
+        peer_id,
+        dry_run: true,
+        force: false,
+    };
+    let what = "say what the peer's removal would come to";
+    connection
+        .ask(what, request, async |mut client, request| client.remove_member(request).await)
+        .await
+}
+
+async fn ask_removal(connection: &Connection, peer_id: u64, force: bool) -> Result<wire::RemoveMemberReply, Refusal> {
+    let request = wire::RemoveMemberRequest {
+        peer_id,
+        dry_run: false,
+        force,
+    };
     connection
         .admin("remove the peer", request, async |mut client, request| {
             client.remove_member(request).await
@@ -244,7 +261,7 @@ fn removal(removed: Option<u64>, reply: &wire::RemoveMemberReply) -> Json {
 }
 
 async fn remove(connection: &Connection, id: u64, force: bool, confirm: &ConfirmArguments) -> anyhow::Result<Done> {
-    let plan = ask_removal(connection, id, true, false).await?;
+    let plan = plan_removal(connection, id).await?;
     let leads = if plan.leads { " It leads: leadership moves first." } else { "" };
     let what = format!(
         "This removes peer {id}: {}.{leads} The peer is told so and stops; its id is not used again.",
@@ -270,7 +287,7 @@ async fn remove(connection: &Connection, id: u64, force: bool, confirm: &Confirm
 
 /// `None`: it was done by a try whose answer was lost.
 async fn take_out(connection: &Connection, id: u64, force: bool) -> anyhow::Result<Option<wire::RemoveMemberReply>> {
-    match ask_removal(connection, id, false, force).await {
+    match ask_removal(connection, id, force).await {
         Ok(reply) => Ok(Some(reply)),
         Err(refusal) if refusal.in_doubt && refusal.code == Some(ErrorCode::NotFound) => Ok(None),
         Err(refusal) => Err(refusal.into()),
@@ -297,7 +314,7 @@ async fn replace(connection: &Connection, id: u64, address: &str, confirm: &Conf
     );
     if !confirm::agreed(confirm, &what)? {
         let planned = plan_addition(connection, address, old.peer_address == address).await;
-        let planned = planned.context(confirm::WOULD_BE_REFUSED)?;
+        let planned = planned.map_err(not_planned)?;
         if planned.peer_id == id {
             return Err(is_itself(id, address)).context(confirm::WOULD_BE_REFUSED);
         }
@@ -328,6 +345,15 @@ async fn replace(connection: &Connection, id: u64, address: &str, confirm: &Conf
     Ok(replaced(id, &added, address))
 }
 
+/// Why a dry run does not say what would be done: the cluster would refuse it, or nobody has said so or otherwise.
+fn not_planned(refusal: Refusal) -> anyhow::Error {
+    let what = match refusal.code {
+        Some(_) => confirm::WOULD_BE_REFUSED,
+        None => confirm::NOT_ANSWERED,
+    };
+    anyhow::Error::new(refusal).context(what)
+}
+
 fn is_itself(id: u64, address: &str) -> anyhow::Error {
     anyhow!("the peer at {address} is peer {id} itself; start the new one empty, at another address or with --replace")
 }
@@ -339,7 +365,7 @@ async fn plan_addition(connection: &Connection, address: &str, replace: bool) ->
         replace,
     };
     connection
-        .admin("ask the new peer who it is", request, async |mut client, mut request| {
+        .ask("ask the new peer who it is", request, async |mut client, mut request| {
             request.metadata_mut().insert(DRY_RUN, MetadataValue::from_static("1"));
             client.add_member(request).await
         })
@@ -643,6 +669,25 @@ mod tests {
             let refused = preview(said).await.err().map(|error| format!("{error:#}"));
             let told = refused.expect("it would be refused");
             assert!(told.starts_with(confirm::WOULD_BE_REFUSED) && told.contains(part), "{told}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_dry_run_that_nobody_answers_says_so_and_not_that_it_would_be_refused() {
+        // The second one may have got through, which changes nothing either.
+        for said in [Said::status(ErrorCode::NoLeader), Said::plain(502, "upstream failed")] {
+            let peer = FakePeer::start([members(false), said.clone()]).await;
+            let done = replace(&connection(&[&peer.address], SHORT), 2, "d:5001", &dry_run()).await;
+            let told = done.err().map(|error| format!("{error:#}")).expect("nobody has answered");
+            assert!(told.starts_with(confirm::NOT_ANSWERED), "{told}");
+            assert!(told.contains("no peer could ask the new peer who it is"), "{told}");
+            assert!(!told.contains("may have been done"), "{told}");
+
+            let peer = FakePeer::start([said]).await;
+            let done = remove(&connection(&[&peer.address], SHORT), 2, false, &dry_run()).await;
+            let told = done.err().map(|error| format!("{error:#}")).expect("nobody has answered");
+            assert!(told.contains("no peer could say what the peer's removal would come to"), "{told}");
+            assert!(!told.contains("may have been done"), "{told}");
         }
     }
 
