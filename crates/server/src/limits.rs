@@ -25,6 +25,9 @@ pub const MIN_OPEN_FILES: u64 = 1_024;
 pub const MAX_STREAMS: u32 = 256;
 /// Pieces in which an answer is given to its connection: what the caller has not taken stays with the call, which keeps its place.
 pub const ANSWER_PIECE_BYTES: usize = 16 << 10;
+/// What an HTTP/1.1 connection holds of requests that are read and of answers that are sent, each; so also the longest head of a request,
+/// or up to half as much again where all of it comes at once. Tokens, names and filters take a few KiB, and HTTP/2 takes heads of 16 KiB.
+pub const MAX_HTTP1_BUFFER_BYTES: usize = 32 << 10;
 /// Of one answer, bytes that an HTTP/2 connection holds by itself.
 pub const MAX_UNSENT_BYTES: usize = 64 << 10;
 /// An answer of which nothing is taken for this long ends its connection: it holds memory and a place. A slow caller takes a piece sooner.

@@ -10,8 +10,8 @@ mod visit;
 use crate::app::App;
 use crate::doris_grpc::DorisService;
 use crate::limits::{
-    DEFAULT_DEADLINE, DRAIN_TIMEOUT, HANDSHAKE_TIMEOUT, HTTP2_KEEP_ALIVE, MAX_BODY_BYTES, MAX_STREAMS, MAX_UNSENT_BYTES, REFUSED_LOOK,
-    SCARCE_PLACES,
+    DEFAULT_DEADLINE, DRAIN_TIMEOUT, HANDSHAKE_TIMEOUT, HTTP2_KEEP_ALIVE, MAX_BODY_BYTES, MAX_HTTP1_BUFFER_BYTES, MAX_STREAMS,
+    MAX_UNSENT_BYTES, REFUSED_LOOK, SCARCE_PLACES,
 };
 use crate::native::{self, Services};
 use crate::peer::refusals::Refusals;
@@ -208,7 +208,9 @@ type Served = Result<(), Box<dyn std::error::Error + Send + Sync>>;
 
 fn builder() -> Builder {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+    let http1 = &mut builder.http1();
+    http1.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+    http1.max_buf_size(MAX_HTTP1_BUFFER_BYTES);
     let http2 = &mut builder.http2();
     http2.timer(TokioTimer::new()).max_concurrent_streams(MAX_STREAMS);
     http2.keep_alive_interval(HTTP2_KEEP_ALIVE).keep_alive_timeout(HTTP2_KEEP_ALIVE);
@@ -524,6 +526,33 @@ mod tests {
         served.expect("nothing broke");
         graceful.shutdown().await;
         assert!(began.elapsed() < HEADER_TIMEOUT);
+    }
+
+    /// What a caller is told whose request has a header of so many bytes.
+    async fn told_of_head(header_bytes: usize) -> String {
+        let (front, graceful) = front();
+        let (_running, stop) = watch::channel(false);
+        // All of the head finds room there, read or not.
+        let (mut caller, stream) = tokio::io::duplex(4 * MAX_HTTP1_BUFFER_BYTES);
+        let builder = builder();
+        let calling = async {
+            let filler = "a".repeat(header_bytes);
+            let head = format!("GET /nowhere HTTP/1.1\r\nhost: a\r\nconnection: close\r\nx-filler: {filler}\r\n\r\n");
+            caller.write_all(head.as_bytes()).await.expect("written");
+            let mut answer = String::new();
+            caller.read_to_string(&mut answer).await.expect("answered");
+            answer
+        };
+        let (_served, answer) = tokio::join!(serve_stream(&builder, stream, front, graceful.watcher(), stop), calling);
+        answer
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_whose_head_is_too_long_is_refused_before_all_of_it_is_read() {
+        let answer = told_of_head(MAX_HTTP1_BUFFER_BYTES - 256).await;
+        assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+        let answer = told_of_head(2 * MAX_HTTP1_BUFFER_BYTES).await;
+        assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
     }
 
     #[tokio::test(start_paused = true)]
