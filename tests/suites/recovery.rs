@@ -189,6 +189,18 @@ async fn a_damaged_state_is_rebuilt_under_the_same_id_while_writes_go_on() {
     assert_peers_agree(&cluster).await;
 }
 
+/// Starts a peer that has no state, and is given nobody else's address, while nobody else runs: it knows whom to ask, and serves nothing.
+async fn asks_for_a_state_in_vain(peer: &mut Peer) {
+    let (told, own) = (peer.log().len(), peer.peer_address.clone());
+    peer.start_with(&["--peers", &own]);
+    until("it asks the others for a state", async || {
+        peer.log()[told..].contains("no state was given").then_some(())
+    })
+    .await;
+    let ready = quorate_tests::http::get(&peer.public, "/readyz").await.expect("answered");
+    assert!(ready.status == 503 && ready.body.contains("has lost its state"), "{}", ready.body);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_damaged_state_with_a_whole_log_needs_nobody_and_one_without_is_not_served() {
     phase("the log has everything: the state follows from it");
@@ -218,6 +230,7 @@ async fn a_damaged_state_with_a_whole_log_needs_nobody_and_one_without_is_not_se
     })
     .await;
     let ledger = load.finish().await;
+    assert_peers_agree(&cluster).await;
     for peer in &mut cluster.peers {
         peer.terminate();
         assert!(peer.wait_exit().await.success());
@@ -232,16 +245,13 @@ async fn a_damaged_state_with_a_whole_log_needs_nobody_and_one_without_is_not_se
     );
     assert!(!state.exists(), "nothing was made");
     fs::rename(&away, &state).expect("moved back");
-    fs::write(cluster.peers[0].data_dir.join("state/ACTIVE"), "damaged\n").expect("written");
-    cluster.peers[0].start();
-    until("it asks for a state", async || {
-        cluster.peers[0].log().contains("no state was given").then_some(())
-    })
-    .await;
-    let ready = quorate_tests::http::get(&cluster.peers[0].public, "/readyz")
-        .await
-        .expect("answered");
-    assert_eq!(ready.status, 503, "{}", ready.body);
+    fs::write(generation(&data_dir).join("DAMAGED"), "a block's checksum is wrong\n").expect("written");
+    asks_for_a_state_in_vain(&mut cluster.peers[0]).await;
+    cluster.peers[0].kill();
+    asks_for_a_state_in_vain(&mut cluster.peers[0]).await;
+
+    phase("of the two others one has no state either, so there is no leader: the last one gives both its own");
+    fs::write(cluster.peers[1].data_dir.join("state/ACTIVE"), "damaged\n").expect("written");
     cluster.peers[1].start();
     cluster.peers[2].start();
     cluster.wait_ready().await;

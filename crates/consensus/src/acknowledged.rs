@@ -9,6 +9,7 @@
 //! a former leader had appended is how Raft works.
 
 use crate::convert;
+use crate::rebuild;
 use crate::transport::{Channel, Transport};
 use crate::types::{LogId, Vote};
 use quorate_model::mutant;
@@ -201,7 +202,7 @@ pub async fn lost_entries(
     let rows = state.raft_rows()?;
     // What the state holds was committed, whatever has become of the log's end: nothing up to there is lost.
     let applied = rows.applied.map_or(0, |applied| applied.index);
-    let members = rows.membership.membership.members;
+    let members = rebuild::last_membership(log, &rows)?.members;
     let others = members.iter().filter(|member| member.incarnation != incarnation);
     let mut asked: BTreeSet<String> = others.map(|member| member.peer_address.clone()).collect();
     asked.extend(addresses.into_iter().cloned());

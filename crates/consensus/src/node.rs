@@ -404,6 +404,17 @@ impl Node {
     /// A peer that has not applied what it had before its restart would answer with the past; one that disagrees with
     /// the majority would answer wrongly.
     pub fn check_serving(&self) -> Result<(), MetaError> {
+        self.check_sound()?;
+        if self.core.is_caught_up() {
+            return Ok(());
+        }
+        let (peer, applied) = (self.core.peer, self.core.applier.applied().index);
+        let message = format!("peer {peer} is still applying what it had before its restart; it is at entry {applied}");
+        Err(MetaError::new(ErrorCode::NotReady, message))
+    }
+
+    /// Whether what this peer has applied is the cluster's, as far as is known here, however long ago that was.
+    pub(crate) fn check_sound(&self) -> Result<(), MetaError> {
         let core = &self.core;
         if core.is_stopping() {
             return Err(MetaError::new(ErrorCode::ShuttingDown, format!("peer {} is stopping", core.peer)));
@@ -416,14 +427,6 @@ impl Node {
                 ErrorCode::Diverged,
                 format!("peer {} does not agree with the majority about the state", core.peer),
             ));
-        }
-        if !core.caught_up.load(Ordering::Acquire) {
-            let applied = core.applier.applied().index;
-            let message = format!(
-                "peer {} is still applying what it had before its restart; it is at entry {applied}",
-                core.peer
-            );
-            return Err(MetaError::new(ErrorCode::NotReady, message));
         }
         match self.failure() {
             Some(failure) => Err(MetaError::new(

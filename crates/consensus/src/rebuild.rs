@@ -1,9 +1,10 @@
 //! A state that was lost while log and vote are whole comes back, under the same id, from another peer's checkpoint.
 //!
 //! What a peer has promised stands in its log: votes, and entries it has acknowledged. The state only follows from entries
-//! that are committed, and those are the same everywhere. So any peer that serves may give its state away, and whoever
-//! lost its own may go on from it as if it had applied the entries itself. It need not even be the leader's: with the
-//! leader among the lost, the others still elect one.
+//! that are committed, and those are the same everywhere. So any peer whose state is sound may give it away, and whoever
+//! lost its own may go on from it as if it had applied the entries itself. It need not be the leader's, nor have caught up:
+//! where two of three have lost their states, the third is nobody's follower, and no leader is elected before it has given
+//! its own.
 //!
 //! This happens before the peer takes part in anything: it does not vote, acknowledge or serve meanwhile.
 
@@ -17,7 +18,7 @@ use crate::transport::{Channel, Transport};
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use quorate_model::{ErrorCode, MetaError};
-use quorate_storage::codec::Vote;
+use quorate_storage::codec::{Membership, Payload, Vote};
 use quorate_storage::log::{Done, LogStore};
 use quorate_storage::state::{RaftRows, StateEngine};
 use quorate_wire::quorate::peer as wire;
@@ -28,6 +29,8 @@ use tokio::time::Instant;
 
 /// Pause between two rounds of asking.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
+/// Bytes of the log read at once when memberships are looked for.
+const READ_BYTES: usize = 4 << 20;
 
 /// The entry a checkpoint must reach: what the state lacks and the log does not have any more. `None` if the log leads on
 /// from the state, which it always does unless the state was lost: the log is purged behind the durable state only.
@@ -35,6 +38,27 @@ pub fn missing(log: &dyn LogStore, state: &dyn StateEngine) -> io::Result<Option
     let applied = state.raft_rows()?.applied.map(|id| id.index);
     let purged = log.state().purged.map(|id| id.index);
     Ok(purged.filter(|purged| applied < Some(*purged)))
+}
+
+/// The last membership that the log has, committed or not, or else that of `rows`, which are the state's: whoever is in it may be
+/// asked. Rows of a state that was lost name nobody; then all that is left of the log is read.
+pub fn last_membership(log: &dyn LogStore, rows: &RaftRows) -> io::Result<Membership> {
+    let state = log.state();
+    let begins = state.purged.map_or(0, |purged| purged.index + 1);
+    let end = state.last.map_or(0, |last| last.index + 1);
+    let mut membership = rows.membership.membership.clone();
+    let mut next = begins.max(rows.applied.map_or(0, |id| id.index));
+    while next < end {
+        let entries = log.read(next, end, READ_BYTES)?;
+        let Some(last) = entries.last() else { break };
+        next = last.log_id.index + 1;
+        for entry in entries {
+            if let Payload::Membership(newer) = entry.payload {
+                membership = newer;
+            }
+        }
+    }
+    Ok(membership)
 }
 
 /// Asks the peers at `addresses` in turn until one has given its state, and installs it. One that hangs is given up for the next.
@@ -140,15 +164,16 @@ impl Node {
         request: wire::FetchCheckpointRequest,
         asker: &str,
     ) -> Result<BoxStream<'static, wire::InstallChunk>, MetaError> {
-        self.check_serving()?;
+        self.check_sound()?;
         let core = self.core();
+        let applied = core.applier.applied().index;
+        if applied < request.at_least {
+            let text = format!("this peer has applied entry {applied}, the caller needs {}", request.at_least);
+            return Err(MetaError::new(ErrorCode::NotReady, text));
+        }
         let failed = |error: io::Error| MetaError::internal(format!("no checkpoint could be made: {error}"));
         let checkpoint = core.state_adapter.checkpoint_to_give(request.at_least).await.map_err(failed)?;
         let index = checkpoint.raft().applied.map_or(0, |id| id.index);
-        if index < request.at_least {
-            let text = format!("this peer has applied entry {index}, the caller needs {}", request.at_least);
-            return Err(MetaError::new(ErrorCode::NotReady, text));
-        }
         tracing::info!(index, %asker, "giving the state to a peer that lost its own");
         let pace = core.settings.checkpoint_bytes_per_second;
         let chunks = network::checkpoint_stream(checkpoint, pace, core.settings.inline_apply);
@@ -169,7 +194,7 @@ mod tests {
     use super::*;
     use crate::acknowledged::{Mark, OwnLog};
     use crate::fake_peer::{FakePeer, FakeTransport};
-    use quorate_storage::codec::{LeaderId, LogEntry, LogId, Payload};
+    use quorate_storage::codec::{LeaderId, LogEntry, LogId, Member, StoredMembership};
     use quorate_storage::log::{Completion, MemoryLog};
     use quorate_storage::state::MemoryState;
     use std::collections::BTreeMap;
@@ -203,6 +228,51 @@ mod tests {
         assert_eq!(missing(&log, &state).expect("readable"), Some(4));
         state.commit(&[], id(2, 4), None).expect("committed");
         assert_eq!(missing(&log, &state).expect("readable"), None);
+    }
+
+    /// Of these peers, all voters.
+    fn membership(peers: &[u64]) -> Membership {
+        let member = |peer: &u64| Member {
+            peer: *peer,
+            peer_address: format!("peer{peer}:5001"),
+            public_address: format!("peer{peer}:5000"),
+            incarnation: 100 + peer,
+        };
+        Membership {
+            configs: vec![peers.to_vec()],
+            members: peers.iter().map(member).collect(),
+        }
+    }
+
+    #[test]
+    fn members_are_those_of_the_log_or_else_of_the_state() {
+        let log = log();
+        let change = |index, peers: &[u64]| LogEntry {
+            log_id: id(2, index),
+            payload: Payload::Membership(membership(peers)),
+        };
+        let changes = vec![change(10, &[1, 2]), change(11, &[1, 2, 3])];
+        log.append(changes, Box::new(|_| {})).expect("appended");
+        let rows = |applied: Option<u64>, peers: &[u64]| RaftRows {
+            applied: applied.map(|index| id(2, index)),
+            membership: StoredMembership {
+                log_id: applied.map(|index| id(2, index)),
+                membership: membership(peers),
+            },
+        };
+        let last = |rows: RaftRows| last_membership(&log, &rows).expect("readable");
+        assert_eq!(
+            last(RaftRows::default()),
+            membership(&[1, 2, 3]),
+            "a state that was lost names nobody"
+        );
+        assert_eq!(last(rows(Some(8), &[1])), membership(&[1, 2, 3]));
+        assert_eq!(last(rows(Some(20), &[1, 4])), membership(&[1, 4]), "the state is ahead of the log");
+        log.purge(id(2, 10), Box::new(|_| {})).expect("purged");
+        assert_eq!(last(RaftRows::default()), membership(&[1, 2, 3]), "the log has one yet");
+        log.purge(id(2, 11), Box::new(|_| {})).expect("purged");
+        assert_eq!(last(RaftRows::default()), Membership::default(), "and now none");
+        assert_eq!(last(rows(Some(11), &[1, 2, 3])), membership(&[1, 2, 3]));
     }
 
     #[tokio::test(start_paused = true)]

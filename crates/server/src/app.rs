@@ -37,6 +37,8 @@ pub struct App {
     pub job_counters: Arc<quorate_jobs::Counters>,
     /// Set once this peer has found its place in a cluster.
     node: OnceLock<Node>,
+    /// Why it has no node yet, if it knows its place.
+    awaits: OnceLock<String>,
     ballast: OnceLock<Arc<Ballast>>,
     in_flight: Arc<Semaphore>,
     slow: SlowLog,
@@ -57,6 +59,7 @@ impl App {
             cluster_settings: ClusterSettings::default(),
             job_counters: Arc::default(),
             node: OnceLock::new(),
+            awaits: OnceLock::new(),
             ballast: OnceLock::new(),
             in_flight: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
             closing: AtomicBool::new(false),
@@ -77,11 +80,17 @@ impl App {
         App { iam_user, ..self }
     }
 
-    /// The running node; an error while this peer has no place in a cluster yet.
+    /// The running node; an error while this peer has no place in a cluster yet, or no state to go on from.
     pub fn node(&self) -> Result<&Node, MetaError> {
-        self.node
-            .get()
-            .ok_or_else(|| MetaError::new(ErrorCode::NotReady, "this peer has not joined its cluster yet"))
+        self.node.get().ok_or_else(|| {
+            let why = self.awaits.get().map_or("this peer has not joined its cluster yet", String::as_str);
+            MetaError::new(ErrorCode::NotReady, why)
+        })
+    }
+
+    /// Told to callers until there is a node.
+    pub fn set_awaits(&self, why: String) {
+        let _ = self.awaits.set(why);
     }
 
     pub fn set_node(&self, node: Node) {

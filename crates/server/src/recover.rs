@@ -11,7 +11,7 @@
 //! Until that file is gone the peer does not start, and the same recovery goes on where it stopped. The new cluster id keeps
 //! the lost peers out should they turn up again: the old id would let them make a second majority.
 
-use quorate_consensus::env;
+use quorate_consensus::{env, rebuild};
 use quorate_model::{ClusterId, PeerId, RequestId};
 use quorate_state_machine::commands::{Numbered, RecoverCluster};
 use quorate_state_machine::frame::{self, Frame};
@@ -23,9 +23,6 @@ use quorate_storage::state::RocksState;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
-
-/// Bytes of the log read at once when memberships are looked for.
-const READ_BYTES: usize = 4 << 20;
 
 /// What a recovery would come to.
 #[derive(Clone, Debug)]
@@ -77,7 +74,10 @@ impl Survivor {
             .member
             .ok_or_else(|| refused(data_dir, "this peer never belonged to a cluster, so there is nothing to recover"))?;
         let log = identity.open_log(data_dir, FileLogOptions::default()).map_err(io::Error::other)?;
-        let (membership, applied) = latest_membership(data_dir, &log).map_err(advise)?;
+        // One that is marked as damaged counts: who is asked for it may be all that is left.
+        let rows = RocksState::rows_at_rest(&data_dir.join("state")).map_err(advise)?;
+        let membership = rebuild::last_membership(&log, &rows)?;
+        let applied = rows.applied;
         let state = log.state();
         let index = |id: LogId| id.index;
         if applied.map(index) < state.purged.map(index) {
@@ -158,31 +158,6 @@ impl Survivor {
         Recovery::remove(&plan.data_dir)?;
         Ok(plan)
     }
-}
-
-/// The last membership in state or log, and the entry up to which the state is applied. The state stays as it is.
-pub(crate) fn latest_membership(data_dir: &Path, log: &FileLog) -> io::Result<(Membership, Option<LogId>)> {
-    // One that is marked as damaged counts: who is asked for it may be all that is left.
-    let rows = RocksState::rows_at_rest(&data_dir.join("state"))?;
-    let applied = rows.applied;
-    let mut membership = rows.membership.membership;
-    let state = log.state();
-    let mut next = state
-        .purged
-        .map_or(0, |purged| purged.index + 1)
-        .max(applied.map_or(0, |id| id.index));
-    let end = state.last.map_or(0, |last| last.index + 1);
-    while next < end {
-        let entries = log.read(next, end, READ_BYTES)?;
-        let Some(last) = entries.last() else { break };
-        next = last.log_id.index + 1;
-        for entry in entries {
-            if let Payload::Membership(newer) = entry.payload {
-                membership = newer;
-            }
-        }
-    }
-    Ok((membership, applied))
 }
 
 /// Puts the two entries behind the log, under a term of this peer's own in which nobody else was elected here.

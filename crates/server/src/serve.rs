@@ -7,7 +7,6 @@ use crate::open_files;
 use crate::peer::client::TcpTransport;
 use crate::peer::service::{self, PeerPort};
 use crate::peer::{Identity as PeerIdentity, OwnIdentity};
-use crate::recover;
 use crate::root_keys;
 use crate::secrets::SecretBox;
 use crate::tls;
@@ -23,7 +22,8 @@ use quorate_storage::ballast::{Ballast, BallastPlan};
 use quorate_storage::identity::Identity;
 use quorate_storage::log::{FileLog, FileLogOptions, LogStore};
 use quorate_storage::recovery::Recovery;
-use quorate_storage::state::{RocksState, RocksStateOptions, StateEngine};
+use quorate_storage::state::{RaftRows, RocksState, RocksStateOptions, StateEngine};
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -307,7 +307,7 @@ async fn start_node(app: &App, place: &Settled, newcomer: &Newcomer, transport: 
     if let Some(loss) = loss {
         return Err(retire(&config.data_dir, &loss));
     }
-    let rebuilt = rebuild_state(&config.data_dir, &others, log.as_ref(), state.as_ref(), &transport).await?;
+    let rebuilt = rebuild_state(app, &others, log.as_ref(), state.as_ref(), &transport).await?;
     let disk = config.data_dir.clone();
     let parts = NodeParts {
         cluster: place.cluster,
@@ -377,17 +377,16 @@ fn open_state(data_dir: &Path, log: &FileLog, own: Incarnation, others: &mut Vec
     let dir = data_dir.join("state");
     let error = match RocksState::open(&dir, RocksStateOptions::default()) {
         Err(error) if quorate_storage::state::is_damage(&error) => error,
-        opened => return opened,
-    };
-    match recover::latest_membership(data_dir, log) {
-        // Who was given on the command line may be no member any more.
-        Ok((membership, _)) if membership.members.iter().any(|member| member.incarnation == own.0) => {
-            let members = membership.members.into_iter().filter(|member| member.incarnation != own.0);
-            *others = members.map(|member| member.peer_address).collect();
+        Err(error) => return Err(error),
+        Ok(state) => {
+            // It was begun anew at an earlier start, or is as at an earlier flush.
+            if rebuild::missing(log, &state)?.is_some() {
+                know_others(data_dir, log, state.raft_rows(), own, others);
+            }
+            return Ok(state);
         }
-        Ok(_) => {}
-        Err(unreadable) => tracing::warn!(%unreadable, "the damaged state does not say who else is a member"),
-    }
+    };
+    know_others(data_dir, log, RocksState::rows_at_rest(&dir), own, others);
     if others.is_empty() && log.state().purged.is_some() {
         let advice = "no other member is known that has another one, and the log does not reach back to its beginning: restore a backup, \
                       name a member with --peers, or go on with what can be read: remove its file DAMAGED, or if only ACTIVE is wrong, \
@@ -405,9 +404,31 @@ fn open_state(data_dir: &Path, log: &FileLog, own: Incarnation, others: &mut Vec
     RocksState::open(&dir, RocksStateOptions::default())
 }
 
+/// Whom this peer can ask for a state: the members that its log names, or else its state, or the one that was put aside when this one
+/// was begun, as far as they can be read. Who was given on the command line comes behind them, since he may be no member any more, and
+/// is not asked by a peer that knows to be alone.
+fn know_others(data_dir: &Path, log: &FileLog, rows: io::Result<RaftRows>, own: Incarnation, others: &mut Vec<String>) {
+    let aside = RocksState::rows_at_rest(&data_dir.join(DAMAGED_STATE));
+    let further = [rows, aside].into_iter().flatten().max_by_key(|rows| rows.applied);
+    match rebuild::last_membership(log, &further.unwrap_or_default()) {
+        Ok(membership) if membership.members.iter().any(|member| member.incarnation == own.0) => {
+            let members = membership.members.into_iter().filter(|member| member.incarnation != own.0);
+            let members: Vec<String> = members.map(|member| member.peer_address).collect();
+            let given = std::mem::replace(others, members);
+            if !others.is_empty() {
+                others.extend(given);
+            }
+            let mut seen = BTreeSet::new();
+            others.retain(|address| seen.insert(address.clone()));
+        }
+        Ok(_) => tracing::warn!(?others, "neither the log nor what is left of the state says who else is a member"),
+        Err(unreadable) => tracing::warn!(%unreadable, ?others, "the log does not say who else is a member"),
+    }
+}
+
 /// Fetches the state if the log does not lead on from the one there is. True if it did.
 async fn rebuild_state(
-    data_dir: &Path,
+    app: &App,
     others: &[String],
     log: &dyn LogStore,
     state: &dyn StateEngine,
@@ -420,10 +441,14 @@ async fn rebuild_state(
         let text = format!(
             "{}: the state is gone, the log begins after entry {at_least}, and there is no other peer to ask; name one with --peers or \
              --join, or restore a backup",
-            data_dir.display()
+            app.config.data_dir.display()
         );
         return Err(StartError::Place(text));
     }
+    let asked = others.join(", ");
+    app.set_awaits(format!(
+        "this peer has lost its state, serves nothing, and asks for another one: {asked}"
+    ));
     tracing::warn!(
         at_least,
         "this peer has no state to go on from: it serves nothing until another peer has given it one"
@@ -482,5 +507,125 @@ fn audit(config: &ServerConfig) -> io::Result<Option<Audit>> {
             "this build has no audit log; build with --features audit, or unset `audit`",
         )),
         false => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate_storage::codec::{LeaderId, LogEntry, LogId, Member, Membership, Payload, StoredMembership};
+    use quorate_storage::log::Done;
+    use std::fs;
+    use std::sync::mpsc;
+
+    const OWN: Incarnation = Incarnation(101);
+
+    fn id(index: u64) -> LogId {
+        LogId {
+            leader: LeaderId { term: 1, peer: 1 },
+            index,
+        }
+    }
+
+    /// Of peers at these addresses, this one the first.
+    fn membership(addresses: &[&str]) -> Membership {
+        let members = addresses.iter().zip(1..).map(|(address, peer)| Member {
+            peer,
+            peer_address: (*address).to_owned(),
+            public_address: String::new(),
+            incarnation: 100 + peer,
+        });
+        Membership {
+            configs: vec![(1..=addresses.len() as u64).collect()],
+            members: members.collect(),
+        }
+    }
+
+    fn durable(change: impl FnOnce(Done) -> io::Result<()>) {
+        let (sender, receiver) = mpsc::channel();
+        change(Box::new(move |result| drop(sender.send(result)))).expect("taken");
+        receiver.recv().expect("answered").expect("durable");
+    }
+
+    /// A log of this membership and ten entries behind it, and a state that has applied them all.
+    fn data_dir(addresses: &[&str]) -> (tempfile::TempDir, FileLog) {
+        let dir = tempfile::tempdir().expect("a directory");
+        let options = FileLogOptions {
+            segment_bytes: 1 << 20,
+            ..FileLogOptions::default()
+        };
+        let log = FileLog::open(dir.path().join("log"), options).expect("an empty log opens");
+        let mut entries = vec![LogEntry {
+            log_id: id(0),
+            payload: Payload::Membership(membership(addresses)),
+        }];
+        entries.extend((1..=10).map(|index| LogEntry {
+            log_id: id(index),
+            payload: Payload::Blank,
+        }));
+        durable(|done| log.append(entries, done));
+        let state = RocksState::open(&dir.path().join("state"), RocksStateOptions::default()).expect("an empty state opens");
+        let known = StoredMembership {
+            log_id: Some(id(0)),
+            membership: membership(addresses),
+        };
+        state.commit(&[], id(10), Some(&known)).expect("committed");
+        state.flush().expect("flushed");
+        (dir, log)
+    }
+
+    /// Opens the state as a start does that was given these addresses; who can be asked then.
+    fn others_of(dir: &Path, log: &FileLog, given: &[&str]) -> io::Result<Vec<String>> {
+        let mut others = given.iter().map(|address| (*address).to_owned()).collect();
+        open_state(dir, log, OWN, &mut others).map(|_| others)
+    }
+
+    fn spoil(dir: &Path) {
+        fs::write(dir.join("state/ACTIVE"), "damaged\n").expect("written");
+    }
+
+    #[test]
+    fn a_state_that_says_nothing_leaves_the_members_that_the_log_names() {
+        let (dir, log) = data_dir(&["a:1", "b:1", "c:1"]);
+        assert_eq!(others_of(dir.path(), &log, &["d:1"]).expect("opens"), ["d:1"], "nothing is wrong");
+        spoil(dir.path());
+        assert_eq!(others_of(dir.path(), &log, &["c:1", "d:1"]).expect("opens"), ["b:1", "c:1", "d:1"]);
+        let changed = vec![LogEntry {
+            log_id: id(11),
+            payload: Payload::Membership(membership(&["a:1", "e:1"])),
+        }];
+        durable(|done| log.append(changed, done));
+        durable(|done| log.purge(id(10), done));
+        // It was interrupted before somebody gave it a state.
+        assert_eq!(others_of(dir.path(), &log, &[]).expect("opens"), ["e:1"]);
+    }
+
+    #[test]
+    fn a_state_that_was_put_aside_names_the_members_that_the_log_has_forgotten() {
+        let (dir, log) = data_dir(&["a:1", "b:1"]);
+        durable(|done| log.purge(id(10), done));
+        fs::write(dir.path().join("state/gen-1/DAMAGED"), "a block's checksum is wrong\n").expect("written");
+        for _ in 0..3 {
+            assert_eq!(others_of(dir.path(), &log, &[]).expect("opens"), ["b:1"]);
+            assert!(dir.path().join(DAMAGED_STATE).exists());
+        }
+    }
+
+    #[test]
+    fn a_state_that_nobody_can_give_again_stays_where_it_is() {
+        for (addresses, given) in [(&["a:1"][..], &["lost:1"][..]), (&["a:1", "b:1"], &[])] {
+            let (dir, log) = data_dir(addresses);
+            if addresses.len() == 1 {
+                let known = dir.path().join("state/gen-1/DAMAGED");
+                fs::write(known, "a block's checksum is wrong\n").expect("written");
+            } else {
+                // Nothing says any more who else there is.
+                spoil(dir.path());
+            }
+            durable(|done| log.purge(id(10), done));
+            let refused = others_of(dir.path(), &log, given).expect_err("it is all there is");
+            assert!(refused.to_string().contains("no other member is known"), "{refused}");
+            assert!(dir.path().join("state").exists() && !dir.path().join(DAMAGED_STATE).exists());
+        }
     }
 }

@@ -1,7 +1,9 @@
 //! Peers die without a word and come back; what was acknowledged is there.
 
 use crate::support::{Cluster, soon, until};
-use quorate_consensus::Settings;
+use quorate_consensus::{Settings, rebuild};
+use quorate_model::ErrorCode;
+use quorate_storage::state::StateEngine;
 use quorate_wire::quorate::v1::PeerStatus;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -144,4 +146,63 @@ async fn a_peer_that_was_removed_before_it_heard_anything_is_told() {
     tokio::time::timeout_at(soon(), removed)
         .await
         .expect("it is told that it has no place");
+}
+
+/// Three peers that agree about a written value, all of them stopped in good order.
+async fn stopped_cluster() -> Cluster {
+    let mut cluster = Cluster::start(Settings::default()).await;
+    let leader = cluster.leader().await;
+    cluster.put(leader, "name", "value", None, soon()).await.expect("written");
+    cluster.converge().await;
+    for position in 0..3 {
+        cluster.stop(position).await;
+    }
+    cluster
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_without_its_state_knows_the_members_by_its_whole_log_and_votes() {
+    let mut cluster = stopped_cluster().await;
+    cluster.lose_state(0);
+    cluster.start_peer(0).await;
+    until("it names all members", || {
+        let members = cluster.node(0).status().peers;
+        members
+            .iter()
+            .map(|peer| (peer.peer_id, peer.voter))
+            .eq([(1, true), (2, true), (3, true)])
+    })
+    .await;
+    // Without its vote the other one would be no quorum.
+    cluster.start_peer(1).await;
+    cluster.converge().await;
+    for position in 0..2 {
+        let value = cluster.get(position, "name", soon()).await.expect("read");
+        assert_eq!(value.as_deref(), Some("value"), "peer {position}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_gives_its_state_also_while_no_leader_can_be_elected() {
+    let mut cluster = stopped_cluster().await;
+    cluster.start_peer(0).await;
+    let applied = cluster.node(0).applied().index;
+    assert!(applied > 0);
+    let alone = cluster.node(0).check_serving().expect_err("it cannot have caught up alone");
+    assert_eq!(alone.code, ErrorCode::NotReady);
+
+    cluster.lose_state(1);
+    let (log, state) = cluster.open_stores(1);
+    let (transport, others) = (cluster.transport(1), [cluster.address(0).to_owned()]);
+    let rebuilding = rebuild::rebuild(&log, &state, &transport, &others, applied);
+    let rebuilt = tokio::time::timeout_at(soon(), rebuilding).await;
+    rebuilt.expect("somebody gives it a state").expect("it is installed");
+    let rebuilt = state.raft_rows().expect("readable");
+    assert!(rebuilt.applied.is_some_and(|id| id.index >= applied), "{rebuilt:?}");
+    drop((log, state));
+
+    cluster.start_peer(1).await;
+    cluster.converge().await;
+    let value = cluster.get(1, "name", soon()).await.expect("read");
+    assert_eq!(value.as_deref(), Some("value"));
 }

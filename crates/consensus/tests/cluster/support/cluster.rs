@@ -280,6 +280,11 @@ impl Cluster {
         std::fs::write(&newest, bytes).expect("written");
     }
 
+    /// Takes the state of a stopped peer away, as a start does that puts a damaged one aside.
+    pub fn lose_state(&self, position: usize) {
+        std::fs::remove_dir_all(self.peers[position].dir.join("state")).expect("removed");
+    }
+
     /// The stores of a stopped peer, as its next start would find them.
     pub fn open_stores(&self, position: usize) -> (FileLog, RocksState) {
         let dir = &self.peers[position].dir;
