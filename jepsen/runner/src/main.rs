@@ -4,6 +4,7 @@ mod cell;
 mod checker;
 mod client;
 mod contract;
+mod day;
 mod doctor;
 mod edn;
 mod field;
@@ -25,7 +26,7 @@ use anyhow::{Context, bail};
 use cell::{CellOptions, Results};
 use clap::{Args, Parser, Subcommand};
 use field::{Ground, belongings};
-use many::{ManyArguments, SoakArguments};
+use many::{SmokeArguments, SoakArguments};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -44,8 +45,8 @@ enum Verb {
     Doctor,
     /// Run one cell: a workload under faults.
     Test(TestArguments),
-    /// Run the fixed cells of the matrix, about six minutes.
-    Smoke(ManyArguments),
+    /// Run the fixed cells of the matrix and those of the day, about six minutes.
+    Smoke(SmokeArguments),
     /// Run random cells of the matrix for hours, or with --systematic every workload with every fault in turn.
     Soak(SoakArguments),
     /// Ask all checkers again what they say of a run, from its directory alone.
@@ -166,7 +167,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().verb {
         Verb::Doctor => say_what_is_missing(),
         Verb::Test(arguments) => arguments.cell().and_then(|cell| cell.run()).map(|results| tell(&results)),
-        Verb::Smoke(many) => many::smoke(&many),
+        Verb::Smoke(arguments) => many::smoke(&arguments),
         Verb::Soak(arguments) => many::soak(&arguments),
         Verb::Check { dir } => check_again(&dir),
         Verb::Wgl { file } => checker::wgl::child(&file).map(|()| ExitCode::SUCCESS),

@@ -1,6 +1,7 @@
-//! Runs of several cells: `jepsen smoke`, the fixed ones of the matrix, and `jepsen soak`, for hours random ones or one pair of a
-//! workload and a fault after the other. Each cell is a process of its own, so that none can harm the next.
+//! Runs of several cells: `jepsen smoke`, the fixed ones of the matrix and those of the day, and `jepsen soak`, for hours random
+//! ones or one pair of a workload and a fault after the other. Each cell is a process of its own, so that none can harm the next.
 
+use crate::day;
 use crate::doctor;
 use crate::field::{Ground, belongings};
 use crate::ledger;
@@ -34,6 +35,15 @@ pub struct ManyArguments {
 }
 
 #[derive(Args, Clone)]
+pub struct SmokeArguments {
+    /// Decides which cells are run besides the fixed ones: days since 1970 [default: today].
+    #[arg(long)]
+    day: Option<u64>,
+    #[command(flatten)]
+    many: ManyArguments,
+}
+
+#[derive(Args, Clone)]
 pub struct SoakArguments {
     #[arg(long)]
     hours: f64,
@@ -52,10 +62,15 @@ struct Outcome {
     what: String,
 }
 
-/// The fixed cells, once.
-pub fn smoke(arguments: &ManyArguments) -> anyhow::Result<ExitCode> {
-    let matrix = Matrix::read(arguments.matrix.as_deref())?;
-    let seed = arguments.seed.unwrap_or_else(drawn_seed);
+/// The fixed cells and those of the day, once.
+pub fn smoke(arguments: &SmokeArguments) -> anyhow::Result<ExitCode> {
+    let SmokeArguments { day, many } = arguments;
+    let matrix = Matrix::read(many.matrix.as_deref())?;
+    let (day, seed) = (day.unwrap_or_else(day::today), many.seed.unwrap_or_else(drawn_seed));
+    println!(
+        "the fixed cells and those of {}; again: ./scripts/jepsen.sh smoke --day {day} --seed {seed}",
+        day::name(day)
+    );
     let mut skipped = Vec::new();
     let mut cells = Vec::new();
     let ground = match doctor::missing_for_ground(Ground::Namespaces) {
@@ -65,7 +80,7 @@ pub fn smoke(arguments: &ManyArguments) -> anyhow::Result<ExitCode> {
             Ground::Processes
         }
     };
-    for mut cell in matrix.smoke {
+    for mut cell in matrix.smoke_of(day) {
         cell.nemeses.retain(|spec| match can_be_done(spec, cell.nodes, ground) {
             Ok(()) => true,
             Err(why) => {
@@ -80,7 +95,7 @@ pub fn smoke(arguments: &ManyArguments) -> anyhow::Result<ExitCode> {
     }
     let mut seeds = Random::new(seed);
     let cells = cells.into_iter().map(|cell| (cell, seeds.below(1_000_000_007)));
-    run(cells, arguments, ground, "smoke")
+    run(cells, many, ground, "smoke")
 }
 
 /// Cells until so many hours are over.
@@ -161,6 +176,7 @@ fn run(cells: impl Iterator<Item = (MatrixCell, u64)>, arguments: &ManyArguments
             outcome.title,
             outcome.what
         );
+        println!("     again: ./scripts/jepsen.sh {}", test_arguments(&cell, seed, ground).join(" "));
         outcomes.push(outcome);
         interrupted = ended;
         if interrupted {
@@ -197,6 +213,25 @@ fn summary(outcomes: &[Outcome], interrupted: bool, took: Duration) -> ExitCode 
     }
 }
 
+/// What makes a cell anew, by itself.
+fn test_arguments(cell: &MatrixCell, seed: u64, ground: Ground) -> Vec<String> {
+    let mut arguments = vec!["test".to_owned(), "--workload".to_owned(), cell.workload.clone()];
+    if !cell.nemeses.is_empty() {
+        arguments.extend(["--nemesis".to_owned(), cell.nemeses.join(",")]);
+    }
+    let numbers = [
+        ("--nodes", cell.nodes as u64),
+        ("--seconds", cell.seconds),
+        ("--seed", seed),
+        ("--rate", cell.rate),
+        ("--workers", cell.workers as u64),
+    ];
+    arguments.extend(numbers.into_iter().flat_map(|(flag, number)| [flag.to_owned(), number.to_string()]));
+    let words = ["--profile", &cell.profile, "--ground", ground.name()];
+    arguments.extend(words.map(str::to_owned));
+    arguments
+}
+
 /// Runs one cell; whether somebody asked for the end meanwhile.
 async fn run_cell(
     own: &Path,
@@ -207,22 +242,7 @@ async fn run_cell(
     dir: &Path,
 ) -> anyhow::Result<(Outcome, bool)> {
     let mut command = tokio::process::Command::new(own);
-    command.args(["test", "--workload", &cell.workload]);
-    if !cell.nemeses.is_empty() {
-        command.args(["--nemesis", &cell.nemeses.join(",")]);
-    }
-    let numbers = [
-        ("--nodes", cell.nodes as u64),
-        ("--seconds", cell.seconds),
-        ("--seed", seed),
-        ("--rate", cell.rate),
-        ("--workers", cell.workers as u64),
-    ];
-    for (flag, number) in numbers {
-        command.args([flag.to_owned(), number.to_string()]);
-    }
-    command.args(["--profile", &cell.profile]);
-    command.args(["--ground", ground.name(), "--out"]).arg(dir);
+    command.args(test_arguments(cell, seed, ground)).arg("--out").arg(dir);
     if let Some(binary) = &arguments.binary {
         command.arg("--binary").arg(binary);
     }
@@ -285,4 +305,32 @@ fn held(results: &Json) -> String {
         seconds("seconds"),
         seconds("check_seconds")
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser as _;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        test: crate::TestArguments,
+    }
+
+    #[test]
+    fn what_is_printed_makes_the_same_cell_again() {
+        let matrix = Matrix::read(None).expect("the built-in file is right");
+        for cell in matrix.smoke_of(20_000) {
+            let line = test_arguments(&cell, 7, Ground::Namespaces);
+            assert!(
+                line.iter().all(|word| !word.contains(char::is_whitespace)),
+                "a shell takes it as it is: {line:?}"
+            );
+            let again = Line::parse_from(line).test;
+            assert_eq!((again.workload, again.nemesis), (cell.workload, cell.nemeses));
+            assert_eq!((again.nodes, again.seconds, again.rate), (cell.nodes, cell.seconds, cell.rate));
+            assert_eq!((again.seed, again.workers, again.profile), (Some(7), cell.workers, cell.profile));
+        }
+    }
 }

@@ -13,7 +13,21 @@ const BUILT_IN: &str = include_str!("../../matrix.toml");
 #[serde(deny_unknown_fields)]
 pub struct Matrix {
     pub smoke: Vec<MatrixCell>,
+    pub rotation: Option<Rotation>,
     pub soak: Soak,
+}
+
+/// What smoke runs besides its fixed cells, others each day: every workload of the soak with each of its faults, in turn.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rotation {
+    /// How many a day.
+    pub cells: u64,
+    pub nodes: usize,
+    pub seconds: u64,
+    /// Cells of several faults that have their turn before those.
+    #[serde(default)]
+    pub also: Vec<MatrixCell>,
 }
 
 /// One cell, but for its seed.
@@ -69,6 +83,48 @@ impl Matrix {
         };
         toml::from_str(&text).context("the matrix")
     }
+
+    /// The fixed cells of smoke, and those of this day since 1970.
+    pub fn smoke_of(&self, day: u64) -> Vec<MatrixCell> {
+        let mut cells = self.smoke.clone();
+        if let Some(rotation) = &self.rotation {
+            let first = day.saturating_mul(rotation.cells);
+            cells.extend((0..rotation.cells).filter_map(|step| self.rotated(rotation, first.saturating_add(step))));
+        }
+        cells
+    }
+
+    /// The cell of a turn. When all have had theirs, each has it again, those that may with the other timing of elections.
+    fn rotated(&self, rotation: &Rotation, turn: u64) -> Option<MatrixCell> {
+        let pairs = self.soak.pairs_in_turn();
+        let all = (rotation.also.len() + pairs.len()) as u64;
+        let (place, round) = (turn.checked_rem(all)? as usize, (turn / all) as usize);
+        let Some(position) = place.checked_sub(rotation.also.len()) else {
+            return Some(rotation.also[place].clone());
+        };
+        let (workload, fault) = pairs[position].clone();
+        let profile = match self.soak.wan_only.contains(&fault) {
+            true => default_profile(),
+            false => {
+                let profiles = &self.soak.profiles;
+                profiles.get(round % profiles.len().max(1)).cloned().unwrap_or_else(default_profile)
+            }
+        };
+        Some(MatrixCell {
+            workers: workers_of(&workload),
+            workload,
+            nemeses: vec![fault],
+            nodes: rotation.nodes,
+            seconds: rotation.seconds,
+            rate: default_rate(),
+            profile,
+        })
+    }
+}
+
+/// Workers that a workload needs.
+fn workers_of(workload: &str) -> usize {
+    if workload == "copies" { 2 } else { 0 }
 }
 
 /// How often each workload was run with each fault.
@@ -86,6 +142,22 @@ impl Soak {
         let (workload, fault) = pairs.min_by_key(|pair| runs.get(pair).copied().unwrap_or(0))?;
         *runs.entry((workload.clone(), fault.clone())).or_default() += 1;
         Some(self.cell(workload, vec![fault], random))
+    }
+
+    /// Every workload with every fault that finds something to harm, workloads in turn, each with another fault than its
+    /// neighbours: whoever takes a few at a time soon had all workloads and all faults.
+    fn pairs_in_turn(&self) -> Vec<(String, String)> {
+        let apart = self.faults.len().div_ceil(self.workloads.len().max(1));
+        let mut pairs = Vec::new();
+        for step in 0..self.faults.len() {
+            for (number, workload) in self.workloads.iter().enumerate() {
+                let fault = &self.faults[(step + number * apart) % self.faults.len()];
+                if self.harms(workload, fault) {
+                    pairs.push((workload.clone(), fault.clone()));
+                }
+            }
+        }
+        pairs
     }
 
     /// A cell by chance.
@@ -111,14 +183,13 @@ impl Soak {
             true => default_profile(),
             false => random.pick(&self.profiles).clone(),
         };
-        let workers = if workload == "copies" { 2 } else { 0 };
         MatrixCell {
+            workers: workers_of(&workload),
             workload,
             nemeses,
             nodes: *random.pick(&self.nodes),
             seconds: *random.pick(&self.seconds),
             rate: *random.pick(&self.rate),
-            workers,
             profile,
         }
     }
@@ -138,7 +209,8 @@ mod tests {
                 "no cell has the timing {profile}"
             );
         }
-        for cell in &matrix.smoke {
+        let also = matrix.rotation.iter().flat_map(|rotation| &rotation.also);
+        for cell in matrix.smoke.iter().chain(also) {
             assert!(["lan", "wan"].contains(&cell.profile.as_str()), "{cell:?}");
             for spec in &cell.nemeses {
                 nemesis::by_name(spec, cell.nodes).expect("a fault there is");
@@ -165,6 +237,55 @@ mod tests {
             nemesis::by_name(name, 3).expect("a fault there is");
         }
         assert_eq!(drawn.len(), nemesis::names().len(), "the soak leaves a fault out");
+    }
+
+    #[test]
+    fn each_day_has_other_cells_until_every_workload_had_every_fault() {
+        let matrix = Matrix::read(None).expect("the built-in file is right");
+        let rotation = matrix.rotation.as_ref().expect("smoke has cells of the day");
+        let of = |day: u64| matrix.smoke_of(day)[matrix.smoke.len()..].to_vec();
+        assert_eq!(format!("{:?}", of(20_000)), format!("{:?}", of(20_000)), "the day alone decides");
+        let all = matrix.soak.pairs_in_turn();
+        let days = (all.len() + rotation.also.len()).div_ceil(rotation.cells as usize) as u64;
+        let cells: Vec<MatrixCell> = (20_000..20_000 + days).flat_map(of).collect();
+        let pair = |cell: &MatrixCell| (cell.workload.clone(), cell.nemeses.concat());
+        let had: std::collections::BTreeSet<(String, String)> = cells.iter().map(pair).collect();
+        let harmed = |workload: &String| matrix.soak.faults.iter().filter(|fault| matrix.soak.harms(workload, fault)).count();
+        assert_eq!(all.len(), matrix.soak.workloads.iter().map(harmed).sum::<usize>());
+        for pair in &all {
+            assert!(had.contains(pair), "{pair:?} has no day");
+        }
+        for cell in &cells {
+            assert!(matrix.soak.workloads.contains(&cell.workload), "{cell:?}");
+            assert!(cell.workload != "copies" || cell.workers > 0, "{cell:?}");
+            let is_slow = cell.nemeses.iter().any(|name| matrix.soak.wan_only.contains(name));
+            assert!(!is_slow || cell.profile == "wan", "{cell:?}");
+            cell.nemeses
+                .iter()
+                .for_each(|spec| drop(nemesis::by_name(spec, cell.nodes).expect("a fault there is")));
+        }
+    }
+
+    #[test]
+    fn within_a_fortnight_every_workload_and_every_fault_had_a_cell_of_the_day() {
+        let matrix = Matrix::read(None).expect("the built-in file is right");
+        let rotation = matrix.rotation.as_ref().expect("smoke has cells of the day");
+        let all = matrix.soak.pairs_in_turn();
+        // Where a round ends, the next one begins with the cells of several faults.
+        for first in 0..all.len().saturating_sub(14 * rotation.cells as usize) {
+            let some = &all[first..first + 14 * rotation.cells as usize];
+            for workload in &matrix.soak.workloads {
+                assert!(some.iter().any(|(of, _)| of == workload), "{workload} from {first}");
+            }
+            for fault in matrix
+                .soak
+                .faults
+                .iter()
+                .filter(|fault| !matrix.soak.only_with.contains_key(*fault))
+            {
+                assert!(some.iter().any(|(_, with)| with == fault), "{fault} from {first}");
+            }
+        }
     }
 
     #[test]

@@ -10,6 +10,8 @@ pub mod runs;
 mod timeline;
 mod totals;
 
+pub use dates::day;
+
 use anyhow::Context as _;
 use runs::Ledger;
 use std::fs;
