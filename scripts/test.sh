@@ -43,7 +43,13 @@ step "fault injection: real clusters under real faults (jepsen smoke; what this 
 "${CARGO_TARGET_DIR:-target}/debug/jepsen" smoke
 
 step "fault injection: seeds of the simulation (any of them again: scripts/jepsen.sh sim --seed N)"
-"${CARGO_TARGET_DIR:-target}/debug/jepsen" sim --seeds 60 --out "${CARGO_TARGET_DIR:-target}/jepsen/sim"
+"${CARGO_TARGET_DIR:-target}/debug/jepsen" sim --seeds 10 --out "${CARGO_TARGET_DIR:-target}/jepsen/sim"
+
+# Others each day; QUORATE_FIRST_SEED takes those of another.
+step "fault injection: seeds of the day (all of them again: QUORATE_FIRST_SEED=N, which is said below)"
+of_the_day=(--of-the-day)
+[ -z "${QUORATE_FIRST_SEED:-}" ] || of_the_day=(--first-seed "$QUORATE_FIRST_SEED")
+"${CARGO_TARGET_DIR:-target}/debug/jepsen" sim --seeds 50 "${of_the_day[@]}" --out "${CARGO_TARGET_DIR:-target}/jepsen/sim"
 
 step "the test of the tests: a deliberate defect of the day is caught"
 "${CARGO_TARGET_DIR:-target}/debug/jepsen" mutants --rotating
