@@ -51,7 +51,7 @@ of_the_day=(--of-the-day)
 [ -z "${QUORATE_FIRST_SEED:-}" ] || of_the_day=(--first-seed "$QUORATE_FIRST_SEED")
 "${CARGO_TARGET_DIR:-target}/debug/jepsen" sim --seeds 50 "${of_the_day[@]}" --out "${CARGO_TARGET_DIR:-target}/jepsen/sim"
 
-step "the test of the tests: a deliberate defect of the day is caught"
+step "the test of the tests: the deliberate defects of the day are caught, one by seeds and one by a test"
 "${CARGO_TARGET_DIR:-target}/debug/jepsen" mutants --rotating
 
 step "done"

@@ -6,6 +6,7 @@ mod build;
 mod kept;
 mod list;
 
+use crate::day;
 use anyhow::{Context, ensure};
 use build::Built;
 use clap::Args;
@@ -38,9 +39,13 @@ pub struct MutantArguments {
     /// Those that a cell of the runner catches, by that; needs root, and a minute for each.
     #[arg(long, conflicts_with = "rotating")]
     cells: bool,
-    /// One that the simulation catches, another one each day, and no control: what a check of every change has time for.
+    /// One that the simulation catches and one that a test catches, others each day, and no control: what a check of every change
+    /// has time for.
     #[arg(long, conflicts_with = "only")]
     rotating: bool,
+    /// With --rotating, those of this day: days since 1970 [default: today].
+    #[arg(long, requires = "rotating")]
+    day: Option<u64>,
     /// The list.
     #[arg(long, default_value = "jepsen/mutants.toml")]
     list: PathBuf,
@@ -76,7 +81,14 @@ struct Outcome {
 pub fn run(arguments: &MutantArguments) -> anyhow::Result<ExitCode> {
     let list = List::read(&arguments.list)?;
     let mutants = match (arguments.rotating, arguments.cells) {
-        (true, _) => list.of_the_day(SystemTime::now()).into_iter().collect(),
+        (true, _) => {
+            let day = arguments.day.unwrap_or_else(day::today);
+            println!(
+                "the defects of {}; again: ./scripts/jepsen.sh mutants --rotating --day {day}",
+                day::name(day)
+            );
+            list.of_the_day(day)
+        }
         (false, true) => list.by_cells().select(&arguments.only)?,
         (false, false) => list.by_seeds_and_tests().select(&arguments.only)?,
     };
