@@ -228,7 +228,7 @@ const KINDS: &[Kind] = &[
     },
     Kind {
         name: "power",
-        modes: &["one", "leader", "minority", "all"],
+        modes: &["one", "leader", "minority", "majority", "all"],
         only_named: &[],
         shortest_seconds: 1,
         longest_seconds: 3,

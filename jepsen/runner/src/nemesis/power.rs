@@ -1,4 +1,6 @@
-//! The power of disks is cut: what was not synced is gone. Of one node, the leader, a minority, or all at once.
+//! The power of disks is cut: what was not synced is gone. Of one node, the leader, a minority, a majority, or all at once.
+//! When a majority comes back without what it had not synced, those that kept their power still have it: what was acknowledged
+//! is with both, and of the rest each entry is kept or given up by all.
 
 use super::modes::Modes;
 use super::targets::{names, start_all, take};
