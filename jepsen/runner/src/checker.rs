@@ -15,6 +15,7 @@ mod runner;
 pub mod session_reads;
 pub mod set_full;
 pub mod topology;
+pub mod walks;
 pub mod well_formed;
 pub mod wgl;
 pub mod witness;

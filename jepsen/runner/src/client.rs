@@ -65,6 +65,13 @@ pub struct Open {
     request: Option<(u64, u64)>,
 }
 
+impl Open {
+    /// The node that was asked, the last one after repetitions.
+    pub fn node(&self) -> usize {
+        self.node
+    }
+}
+
 /// A process of a workload.
 pub struct Client {
     stage: Stage,
@@ -115,6 +122,11 @@ impl Client {
         self.process
     }
 
+    /// How many nodes it knows.
+    pub fn nodes(&self) -> usize {
+        self.links.len()
+    }
+
     /// Waits for a turn on the schedule that all clients of the stage share. False when the run stops.
     pub async fn turn(&mut self) -> bool {
         let share = 0.5 + self.random.below(1_000) as f64 / 1_000.0;
@@ -128,6 +140,20 @@ impl Client {
     /// Records that an operation begins.
     pub async fn begin(&mut self, f: &'static str, value: Json, effect: Effect) -> Open {
         let node = self.choose_node();
+        self.begin_at(node, f, value, effect).await
+    }
+
+    /// As [`Client::begin`], at the node after `last`, wherever home is; a client of the last phase stays at its own.
+    pub async fn begin_after(&mut self, last: usize, f: &'static str, value: Json, effect: Effect) -> Open {
+        let next = (last + 1) % self.links.len();
+        let node = match self.home {
+            Home::Only(node) => node,
+            _ => self.first_heard(next).unwrap_or(next),
+        };
+        self.begin_at(node, f, value, effect).await
+    }
+
+    async fn begin_at(&mut self, node: usize, f: &'static str, value: Json, effect: Effect) -> Open {
         if effect == Effect::Writes && self.session.is_none() {
             self.session = self.open_session(node).await;
         }
@@ -156,15 +182,21 @@ impl Client {
             Home::Node(node) => node,
             Home::Anywhere => drawn,
         };
-        let now = Instant::now();
-        let answers = |node: &usize| self.silent_until[*node].is_none_or(|until| until < now);
-        match answers(&wanted) {
+        match self.is_heard(wanted) {
             true => wanted,
-            false => (0..self.links.len())
-                .map(|step| (drawn + step) % self.links.len())
-                .find(answers)
-                .unwrap_or(wanted),
+            false => self.first_heard(drawn).unwrap_or(wanted),
         }
+    }
+
+    /// Whether a node was not silent just now.
+    fn is_heard(&self, node: usize) -> bool {
+        self.silent_until[node].is_none_or(|until| until < Instant::now())
+    }
+
+    /// From `first` on, in a circle.
+    fn first_heard(&self, first: usize) -> Option<usize> {
+        let nodes = self.links.len();
+        (0..nodes).map(|step| (first + step) % nodes).find(|node| self.is_heard(*node))
     }
 
     /// Makes the attempt, or attempts, of an operation.

@@ -138,7 +138,7 @@ const ALL: &[Line] = &[
     Line {
         name: "set",
         make: || Box::new(set::Set::default()),
-        kinds: &[&["add", "remove", "list"]],
+        kinds: &[&["add", "remove", "list", "page"]],
     },
     Line {
         name: "topology",

@@ -1,19 +1,20 @@
 //! The set checker, by values and real time alone: no element whose creation was acknowledged is missing from any later
 //! list, none is there twice, none that nobody created, and none comes back after its removal was acknowledged.
 //!
-//! What was created without an answer may be there or not, until some list has shown it: from then on it is there.
+//! What was created without an answer may be there or not, until some list or page has shown it: from then on it is there.
 
 use crate::history::{Kind, Op};
 use crate::operation::{Operation, operations};
 use crate::verdict::Verdict;
 use serde_json::json;
 use std::collections::{BTreeMap, HashSet};
+use std::ops::RangeInclusive;
 
 const NAME: &str = "set-full";
 
 /// What is known of one element, by the clock of the history.
 #[derive(Default)]
-struct Element {
+pub(super) struct Element {
     add_began: Option<u64>,
     /// When it was there for certain: its creation was acknowledged, or a list that showed it came back.
     there: Option<u64>,
@@ -25,8 +26,45 @@ struct Element {
     add_failed: bool,
 }
 
-type Elements = BTreeMap<(u64, u64), Element>;
-type Broken = (u64, String);
+pub(super) type Elements = BTreeMap<(u64, u64), Element>;
+pub(super) type Broken = (u64, String);
+
+/// What somebody was shown of a set from one moment to another: a list, a page of one, or several pages.
+pub(super) struct Shown {
+    pub set: u64,
+    pub elements: Vec<u64>,
+    /// Elements that were asked for: of these, those that were there are shown.
+    pub covers: RangeInclusive<u64>,
+    pub from: u64,
+    pub to: u64,
+    /// A few words that find it in the history.
+    pub name: String,
+}
+
+impl Shown {
+    pub fn of_list(list: &Operation<'_>) -> Shown {
+        let listed = list.output().and_then(|output| output[1].as_array()).into_iter().flatten();
+        Shown {
+            set: list.input()[0].as_u64().unwrap_or(u64::MAX),
+            elements: listed.map(|element| element.as_u64().unwrap_or(u64::MAX)).collect(),
+            covers: 0..=u64::MAX,
+            from: list.from(),
+            to: list.to(),
+            name: list.name(),
+        }
+    }
+}
+
+/// All that the history says of elements.
+pub(super) fn known(all: &[Operation<'_>]) -> Elements {
+    let mut elements = Elements::new();
+    all.iter().for_each(|operation| note(&mut elements, operation));
+    let shows = |operation: &&Operation<'_>| operation.is_ok() && ["list", "page"].contains(&operation.f());
+    all.iter()
+        .filter(shows)
+        .for_each(|list| note_shown(&mut elements, &Shown::of_list(list)));
+    elements
+}
 
 pub fn check(history: &[Op]) -> Verdict {
     let all = operations(history);
@@ -37,11 +75,9 @@ pub fn check(history: &[Op]) -> Verdict {
     if lists.is_empty() {
         return Verdict::unknown(NAME, "nothing was listed");
     }
-    let mut elements = Elements::new();
-    all.iter().for_each(|operation| note(&mut elements, operation));
-    lists.iter().for_each(|list| note_shown(&mut elements, list));
+    let elements = known(&all);
     for list in &lists {
-        if let Err((index, what)) = check_list(&elements, list) {
+        if let Err((index, what)) = check_shown(&elements, &Shown::of_list(list)) {
             return Verdict::invalid(NAME, Some(index), what);
         }
     }
@@ -54,8 +90,10 @@ pub fn check(history: &[Op]) -> Verdict {
         *latest = list.from().max(*latest);
         ended.insert((set, list.to()));
     }
+    let pages = all.iter().filter(|operation| operation.f() == "page" && operation.is_ok());
+    ended.extend(pages.map(|page| (key(page).0, page.to())));
     let is_read = |set: u64, there: u64| {
-        // The list that showed it first is one that was read.
+        // The list or page that showed it first is one that was read.
         begun.get(&set).is_some_and(|latest| *latest > there) || ended.contains(&(set, there))
     };
     let never_read = elements
@@ -107,42 +145,39 @@ fn note(elements: &mut Elements, operation: &Operation<'_>) {
     }
 }
 
-fn shown(list: &Operation<'_>) -> (u64, Vec<u64>) {
-    let set = list.input()[0].as_u64().unwrap_or(u64::MAX);
-    let listed = list.output().and_then(|output| output[1].as_array()).into_iter().flatten();
-    (set, listed.map(|element| element.as_u64().unwrap_or(u64::MAX)).collect())
-}
-
-fn note_shown(elements: &mut Elements, list: &Operation<'_>) {
-    let (set, listed) = shown(list);
-    for element in listed {
-        if let Some(element) = elements.get_mut(&(set, element)) {
-            element.there = Some(element.there.map_or(list.to(), |there| there.min(list.to())));
+fn note_shown(elements: &mut Elements, shown: &Shown) {
+    for element in &shown.elements {
+        if let Some(element) = elements.get_mut(&(shown.set, *element)) {
+            element.there = Some(element.there.map_or(shown.to, |there| there.min(shown.to)));
         }
     }
 }
 
-fn check_list(elements: &Elements, list: &Operation<'_>) -> Result<(), Broken> {
-    let broken = |what: String| Err((list.from(), format!("{}: {what}", list.name())));
-    let (set, listed) = shown(list);
+/// Whether what was shown is what there was.
+pub(super) fn check_shown(elements: &Elements, shown: &Shown) -> Result<(), Broken> {
+    let broken = |what: String| Err((shown.from, format!("{}: {what}", shown.name)));
     let mut seen = HashSet::new();
-    for element in listed {
-        if !seen.insert(element) {
+    for element in &shown.elements {
+        if !seen.insert(*element) {
             return broken(format!("{element} is listed twice"));
         }
-        match elements.get(&(set, element)) {
+        match elements.get(&(shown.set, *element)) {
             None | Some(Element { add_began: None, .. }) => return broken(format!("{element} was created by nobody")),
             Some(known) if known.add_failed => return broken(format!("the creation of {element} had failed")),
-            Some(known) if known.add_began > Some(list.to()) => return broken(format!("{element} is listed before its creation began")),
-            Some(known) if known.gone.is_some_and(|gone| gone < list.from()) => {
+            Some(known) if known.add_began > Some(shown.to) => return broken(format!("{element} is listed before its creation began")),
+            Some(known) if known.gone.is_some_and(|gone| gone < shown.from) => {
                 return broken(format!("{element} came back: its removal was acknowledged before"));
             }
             Some(_) => {}
         }
     }
-    for ((_, element), known) in elements.range((set, 0)..=(set, u64::MAX)) {
-        let was_there = known.there.is_some_and(|there| there < list.from());
-        let may_be_gone = known.remove_began.is_some_and(|began| began < list.to());
+    if shown.covers.is_empty() {
+        return Ok(());
+    }
+    let (first, last) = (*shown.covers.start(), *shown.covers.end());
+    for ((_, element), known) in elements.range((shown.set, first)..=(shown.set, last)) {
+        let was_there = known.there.is_some_and(|there| there < shown.from);
+        let may_be_gone = known.remove_began.is_some_and(|began| began < shown.to);
         if was_there && !may_be_gone && !seen.contains(element) {
             return broken(format!("{element} is lost: it was there before"));
         }
