@@ -159,6 +159,10 @@ const ALL: &[Line] = &[
             "abort-image",
             "drop-image",
             "list-images",
+            "mark-album",
+            "clone-image",
+            "read-clone",
+            "drop-clone",
         ]],
     },
     Line {

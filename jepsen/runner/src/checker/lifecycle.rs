@@ -2,10 +2,13 @@
 //!
 //! ```text
 //! shelf:  create -> pending -(reconciler)-> committed -> dropped          not dropped while pinned
-//! image:  begin  -> pending -(commit or abort, one of them)-> committed | aborted -> dropped
+//! image:  begin  -> pending -(commit or abort, one of them)-> committed | aborted -> dropped   not dropped while a clone is there
+//! clone:  of a committed image -> dropped                                     shows the mark that the album had at the image's begin
 //! ```
+//! A clone that was dropped may go on holding its image until it has been collected.
 //! [`SnapshotRules`] replay it by revision. [`check`] looks at values and real time alone: no id twice, no state behind the one
-//! seen before, nothing seen after its drop, one drop, one end, no drop of what was pinned all the while.
+//! seen before, nothing seen after its drop, one drop, one end, no drop of what was pinned or had a clone all the while, and no
+//! clone that shows first one thing and then another.
 
 use super::witness::{Role, Rules};
 use crate::history::{Kind, Op};
@@ -26,6 +29,11 @@ pub struct Life {
     pins: BTreeSet<i64>,
     /// Pins whose number nobody was told.
     nameless_pins: u64,
+    /// Of its album when it was begun.
+    mark: Json,
+    clones: BTreeSet<String>,
+    /// They let go at some time.
+    dropped_clones: u64,
 }
 
 impl Life {
@@ -35,6 +43,16 @@ impl Life {
 }
 
 type Lives = BTreeMap<String, Life>;
+
+/// All that there is, as the replay has it.
+#[derive(Default)]
+pub struct World {
+    lives: Lives,
+    /// By album.
+    marks: BTreeMap<u64, Json>,
+    /// What each clone shows.
+    clones: BTreeMap<String, Json>,
+}
 
 /// The meaning of the operations on snapshots.
 pub struct SnapshotRules;
@@ -49,23 +67,55 @@ fn id_of(revision: u64) -> String {
 }
 
 impl Rules for SnapshotRules {
-    type State = Lives;
+    type State = World;
 
     fn role(&self, operation: &Operation<'_>, output: Option<&Json>) -> Role {
         let found_nothing = |position: usize| output.is_some_and(|output| output[position] == json!(false));
         match operation.f() {
             "create-snapshot" | "pin-snapshot" | "begin-image" | "commit-image" | "abort-image" | "drop-image" => Role::Write,
+            "mark-album" | "clone-image" | "drop-clone" => Role::Write,
             "drop-snapshot" if found_nothing(2) => Role::Read,
             "unpin-snapshot" if found_nothing(3) => Role::Read,
             "drop-snapshot" | "unpin-snapshot" => Role::Write,
-            "list-snapshots" | "list-images" => Role::Read,
+            "list-snapshots" | "list-images" | "read-clone" => Role::Read,
             _ => Role::Other,
         }
     }
 
-    fn step(&self, lives: &mut Lives, operation: &Operation<'_>, output: Option<&Json>, revision: u64) -> Result<(), String> {
+    fn step(&self, world: &mut World, operation: &Operation<'_>, output: Option<&Json>, revision: u64) -> Result<(), String> {
         match operation.f() {
-            "create-snapshot" | "begin-image" => create(lives, operation, output, revision),
+            "mark-album" => drop(world.marks.insert(place(operation), operation.input()[1].clone())),
+            "clone-image" => make_clone(world, operation)?,
+            "read-clone" => output.map_or(Ok(()), |output| show_clone(world, operation, output))?,
+            "drop-clone" => drop_clone(world, operation)?,
+            "begin-image" => {
+                let mark = world.marks.get(&place(operation)).cloned().unwrap_or(Json::Null);
+                create(&mut world.lives, operation, output, revision, mark)?;
+            }
+            _ => self.step_of_snapshots(&mut world.lives, operation, output, revision)?,
+        }
+        Ok(())
+    }
+
+    fn explains(&self, world: &World, operation: &Operation<'_>) -> bool {
+        let life = world.lives.get(&text(operation, 1));
+        match operation.f() {
+            // Who wants to read or drop a clone names it, not the image.
+            "read-clone" | "drop-clone" => !world.clones.contains_key(&text(operation, 0)),
+            "mark-album" => false,
+            // Whether a clone that was dropped has let go, nobody is told.
+            "drop-image" if life.is_some_and(|life| life.dropped_clones > 0) => true,
+            // Whether the reconciler has committed yet, only a list tells: until then a pin may be refused.
+            "pin-snapshot" if life.is_some_and(|life| life.state == "pending") => true,
+            _ => obstacle(&world.lives, operation).is_some(),
+        }
+    }
+}
+
+impl SnapshotRules {
+    fn step_of_snapshots(&self, lives: &mut Lives, operation: &Operation<'_>, output: Option<&Json>, revision: u64) -> Result<(), String> {
+        match operation.f() {
+            "create-snapshot" => create(lives, operation, output, revision, Json::Null),
             "list-snapshots" | "list-images" => output.map_or(Ok(()), |output| compare(lives, operation, output)),
             "unpin-snapshot" => unpin(lives, operation, output),
             "drop-snapshot" if self.role(operation, output) == Role::Read => match lives.contains_key(&text(operation, 1)) {
@@ -75,25 +125,59 @@ impl Rules for SnapshotRules {
             _ => change(lives, operation, output),
         }
     }
+}
 
-    fn explains(&self, lives: &Lives, operation: &Operation<'_>) -> bool {
-        // Whether the reconciler has committed yet, only a list tells: until then a pin may be refused.
-        let is_pending = || lives.get(&text(operation, 1)).is_some_and(|life| life.state == "pending");
-        obstacle(lives, operation).is_some() || (operation.f() == "pin-snapshot" && is_pending())
+/// The shelf or album.
+fn place(operation: &Operation<'_>) -> u64 {
+    operation.input()[0].as_u64().unwrap_or(u64::MAX)
+}
+
+fn make_clone(world: &mut World, operation: &Operation<'_>) -> Result<(), String> {
+    if let Some(obstacle) = obstacle(&world.lives, operation) {
+        return Err(obstacle);
+    }
+    let clone = text(operation, 2);
+    if let Some(life) = world.lives.get_mut(&text(operation, 1)) {
+        life.clones.insert(clone.clone());
+        world.clones.insert(clone, life.mark.clone());
+    }
+    Ok(())
+}
+
+fn show_clone(world: &World, operation: &Operation<'_>, output: &Json) -> Result<(), String> {
+    match world.clones.get(&text(operation, 0)) {
+        None => Err("there was no such clone".to_owned()),
+        Some(mark) if *mark != output[1] => Err(format!("the clone shows {}, its image was begun with {mark}", output[1])),
+        Some(_) => Ok(()),
     }
 }
 
-fn create(lives: &mut Lives, operation: &Operation<'_>, output: Option<&Json>, revision: u64) -> Result<(), String> {
+fn drop_clone(world: &mut World, operation: &Operation<'_>) -> Result<(), String> {
+    let clone = text(operation, 0);
+    if world.clones.remove(&clone).is_none() {
+        return Err("there was no such clone".to_owned());
+    }
+    if let Some(life) = world.lives.get_mut(&text(operation, 1)) {
+        life.clones.remove(&clone);
+        life.dropped_clones += 1;
+    }
+    Ok(())
+}
+
+fn create(lives: &mut Lives, operation: &Operation<'_>, output: Option<&Json>, revision: u64, mark: Json) -> Result<(), String> {
     let id = output
         .and_then(|output| output[2].as_str())
         .map_or_else(|| id_of(revision), str::to_owned);
     let life = Life {
         is_image: operation.f() == "begin-image",
-        place: operation.input()[0].as_u64().unwrap_or(u64::MAX),
+        place: place(operation),
         name: text(operation, 1),
         state: "pending",
         pins: BTreeSet::new(),
         nameless_pins: 0,
+        mark,
+        clones: BTreeSet::new(),
+        dropped_clones: 0,
     };
     if id != id_of(revision) {
         return Err(format!("its id is {id}, the snapshot of its revision has {}", id_of(revision)));
@@ -117,6 +201,8 @@ fn obstacle(lives: &Lives, operation: &Operation<'_>) -> Option<String> {
         ("begin-image" | "list-snapshots" | "list-images" | "unpin-snapshot", _) => None,
         (_, None) => Some("there was no such snapshot".to_owned()),
         ("drop-snapshot" | "drop-image", Some(life)) if life.pins() > 0 => Some(format!("{} pins held it", life.pins())),
+        ("drop-image", Some(life)) if !life.clones.is_empty() => Some(format!("{:?} read through it", life.clones)),
+        ("clone-image", Some(life)) => (life.state != "committed").then(|| format!("it was {}", life.state)),
         ("drop-image", Some(life)) => (life.state == "pending").then(|| "it was pending".to_owned()),
         ("commit-image", Some(life)) => (life.state != "pending").then(|| format!("it was {}", life.state)),
         ("abort-image", Some(life)) => (life.state == "committed").then(|| "it was committed".to_owned()),
@@ -225,7 +311,8 @@ pub fn check(history: &[Op]) -> Verdict {
     let broken = check_states(&lists)
         .or_else(|| check_drops(&all, &lists))
         .or_else(|| check_ends(&all))
-        .or_else(|| check_pins(&all));
+        .or_else(|| check_pins(&all))
+        .or_else(|| check_clones(&all));
     match broken {
         Some((index, what)) => Verdict::invalid(NAME, Some(index), what),
         None => {
@@ -327,6 +414,42 @@ fn check_pins(all: &[Operation<'_>]) -> Option<Broken> {
                     format!("{} was done while {} held it", operation.name(), pin.name()),
                 ));
             }
+        }
+    }
+    None
+}
+
+/// An image is not dropped while a clone is there: acknowledged before the drop began, and not dropped before it ended. A clone always
+/// shows the same, and nothing after it was dropped.
+fn check_clones(all: &[Operation<'_>]) -> Option<Broken> {
+    let of = |f: &'static str| all.iter().filter(move |operation| operation.f() == f);
+    let dropped: HashMap<&str, &Operation<'_>> = of("drop-clone")
+        .filter(|drop| drop.kind() != Kind::Fail)
+        .map(|drop| (drop.input()[0].as_str().unwrap_or_default(), drop))
+        .collect();
+    for drop in of("drop-image").filter(|drop| drop.is_ok()) {
+        let held = of("clone-image").filter(|clone| clone.is_ok() && clone.input()[1] == drop.input()[1] && clone.to() < drop.from());
+        for clone in held {
+            let name = clone.input()[2].as_str().unwrap_or_default();
+            if dropped.get(name).is_none_or(|dropped| dropped.from() > drop.to()) {
+                let what = format!("{} was done while the clone of {} read through it", drop.name(), clone.name());
+                return Some((drop.from(), what));
+            }
+        }
+    }
+    let mut shown: HashMap<&str, &Json> = HashMap::new();
+    for read in of("read-clone") {
+        let Some(output) = read.output() else { continue };
+        let name = read.input()[0].as_str().unwrap_or_default();
+        let first = *shown.entry(name).or_insert(&output[1]);
+        if *first != output[1] {
+            return Some((read.from(), format!("{} shows {}, it had shown {first}", read.name(), output[1])));
+        }
+        if dropped
+            .get(name)
+            .is_some_and(|dropped| dropped.is_ok() && dropped.to() < read.from())
+        {
+            return Some((read.from(), format!("{} reads what had been dropped", read.name())));
         }
     }
     None

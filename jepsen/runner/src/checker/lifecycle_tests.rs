@@ -146,3 +146,82 @@ fn a_refusal_and_a_count_of_pins_must_be_true() {
     counted.done(1, "list-snapshots", json!([1, null]), json!([1, [[id(1), "s", "committed", 2]]]), 3);
     assert_eq!(both(&counted).0.valid, Validity::Invalid);
 }
+
+/// Album 7 has the mark 5 when its image is begun, and 6 when it is cloned.
+fn cloned() -> Story {
+    let mut story = good();
+    story.done(0, "mark-album", json!([7, 5]), json!([7, 5]), 11);
+    story.done(3, "begin-image", json!([7, "j"]), json!([7, "j", id(12)]), 12);
+    story.done(0, "mark-album", json!([7, 6]), json!([7, 6]), 13);
+    story.done(3, "commit-image", json!([7, id(12)]), json!([7, id(12)]), 14);
+    story.done(3, "clone-image", json!([7, id(12), "c"]), json!([7, id(12), "c"]), 15);
+    story
+}
+
+#[test]
+fn a_clone_shows_its_image_and_holds_it_until_it_is_dropped_and_collected() {
+    let mut story = cloned();
+    let drop_image = json!([7, id(12)]);
+    story.done(1, "read-clone", json!(["c", null]), json!(["c", 5]), 15);
+    story
+        .invoke(2, "drop-image", drop_image.clone())
+        .fail(2, "drop-image", drop_image.clone(), "refused: doris 1001: referenced");
+    story.done(0, "drop-clone", json!(["c", id(12)]), json!(["c", id(12)]), 16);
+    story
+        .invoke(1, "read-clone", json!(["c", null]))
+        .fail(1, "read-clone", json!(["c", null]), "refused: not_found: dropped");
+    story
+        .invoke(2, "drop-image", drop_image.clone())
+        .fail(2, "drop-image", drop_image.clone(), "refused: doris 1001: referenced");
+    story.done(2, "drop-image", drop_image.clone(), drop_image.clone(), 17);
+    story.invoke(3, "clone-image", json!([7, id(12), "d"])).fail(
+        3,
+        "clone-image",
+        json!([7, id(12), "d"]),
+        "refused: doris 1001: not found",
+    );
+    let (witness, values) = both(&story);
+    assert_eq!(
+        (witness.valid, values.valid),
+        (Validity::Valid, Validity::Valid),
+        "{} | {}",
+        witness.what,
+        values.what
+    );
+}
+
+#[test]
+fn an_image_that_goes_under_its_clone_is_found() {
+    let mut story = cloned();
+    story.done(2, "drop-image", json!([7, id(12)]), json!([7, id(12)]), 16);
+    assert_invalid(&story, "read through it", "while the clone of");
+}
+
+#[test]
+fn a_clone_that_shows_another_mark_or_lives_on_is_found() {
+    let mut newer = cloned();
+    newer.done(1, "read-clone", json!(["c", null]), json!(["c", 6]), 15);
+    let (witness, _) = both(&newer);
+    assert!(witness.what.contains("shows 6, its image was begun with 5"), "{}", witness.what);
+    let mut changing = cloned();
+    changing.done(1, "read-clone", json!(["c", null]), json!(["c", 5]), 15);
+    changing.done(1, "read-clone", json!(["c", null]), json!(["c", 6]), 15);
+    assert_invalid(&changing, "shows 6", "it had shown 5");
+    let mut lives_on = cloned();
+    lives_on.done(0, "drop-clone", json!(["c", id(12)]), json!(["c", id(12)]), 16);
+    lives_on.done(1, "read-clone", json!(["c", null]), json!(["c", 5]), 16);
+    assert_invalid(&lives_on, "there was no such clone", "reads what had been dropped");
+}
+
+#[test]
+fn a_clone_of_what_was_not_committed_and_a_refusal_without_a_reason_are_found() {
+    let mut early = good();
+    early.done(3, "begin-image", json!([7, "j"]), json!([7, "j", id(12)]), 12);
+    early.done(3, "clone-image", json!([7, id(12), "c"]), json!([7, id(12), "c"]), 13);
+    assert!(both(&early).0.what.contains("it was pending"), "{}", both(&early).0.what);
+    let mut refused = cloned();
+    refused
+        .invoke(1, "read-clone", json!(["c", null]))
+        .fail(1, "read-clone", json!(["c", null]), "refused: not_found: no such instance");
+    assert!(both(&refused).0.what.contains("not so in any state"), "{}", both(&refused).0.what);
+}

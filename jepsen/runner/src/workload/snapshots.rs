@@ -2,10 +2,12 @@
 //!
 //! Two kinds. A *shelf* is a collection whose snapshots are committed by the leader's reconciler: clients create, pin, unpin and
 //! drop them. An *image* is a Doris snapshot of an instance, which clients themselves begin, and commit or abort in
-//! competition: one of the two wins. No files of segments are involved; those are `copies`' matter.
+//! competition: one of the two wins. A committed image is made *clones* of, instances that read through it: an album has a mark that
+//! clients overwrite, and a clone goes on showing the one of its image, which cannot be dropped meanwhile. No files of segments are
+//! involved; those are `copies`' matter.
 
 use super::keys::Keys;
-use super::{Stage, Workload, in_clients, setup};
+use super::{Stage, Workload, in_clients, number_in, setup};
 use crate::checker::fates::Fates;
 use crate::checker::lifecycle::{self, SnapshotRules};
 use crate::checker::witness;
@@ -16,13 +18,19 @@ use crate::send;
 use crate::verdict::Verdict;
 use async_trait::async_trait;
 use quorate_tests::http;
+use quorate_wire::doris::alter_instance_request::Operation as Change;
+use quorate_wire::doris::clone_instance_request::CloneType;
 use quorate_wire::doris::meta_service_client::MetaServiceClient;
-use quorate_wire::doris::{AbortSnapshotRequest, BeginSnapshotRequest, CommitSnapshotRequest, DropSnapshotRequest as DropImageRequest};
+use quorate_wire::doris::{
+    AbortSnapshotRequest, AlterInstanceRequest, BeginSnapshotRequest, CloneInstanceRequest, CommitSnapshotRequest,
+    DropSnapshotRequest as DropImageRequest,
+};
 use quorate_wire::quorate::v1::catalog_client::CatalogClient;
+use quorate_wire::quorate::v1::metadata_client::MetadataClient;
 use quorate_wire::quorate::v1::snapshots_client::SnapshotsClient;
 use quorate_wire::quorate::v1::{
-    CreateCollectionRequest, CreateSnapshotRequest, DropSnapshotRequest, ListSnapshotsReply, ListSnapshotsRequest, PinSnapshotRequest,
-    Snapshot, SnapshotRef, SnapshotState, UnpinSnapshotRequest,
+    CreateCollectionRequest, CreateSnapshotRequest, DropSnapshotRequest, GetAttributeRequest, ListSnapshotsReply, ListSnapshotsRequest,
+    PinSnapshotRequest, PutAttributeRequest, Snapshot, SnapshotRef, SnapshotState, UnpinSnapshotRequest,
 };
 use serde_json::{Value as Json, json};
 use std::path::Path;
@@ -35,6 +43,8 @@ const OPERATIONS_PER_SHELF: u64 = 120;
 /// Instances with images, likewise.
 const ALBUMS: u64 = 12;
 const OPERATIONS_PER_ALBUM: u64 = 300;
+/// The attribute of an album by which its clones are known.
+const MARK: &str = "mark";
 /// They are there for everybody, to get in each other's way: one group.
 const ALL: usize = 0;
 /// What clients tell each other of is forgotten beyond this: the newest matter.
@@ -53,6 +63,9 @@ struct Board {
     snapshots: Mutex<Vec<(u64, String)>>,
     pins: Mutex<Vec<(u64, String, i64)>>,
     images: Mutex<Vec<(u64, String)>>,
+    committed: Mutex<Vec<(u64, String)>>,
+    /// Each with its image.
+    clones: Mutex<Vec<(String, String)>>,
 }
 
 fn remember<T>(list: &Mutex<Vec<T>>, one: T) {
@@ -80,10 +93,14 @@ impl Actor {
                 16..24 => self.pin(shelf).await,
                 24..32 => self.unpin(shelf).await,
                 32..60 => self.list("list-snapshots", shelf).await,
-                60..64 => self.begin_image(album).await,
-                64..70 => self.end_image("commit-image", album).await,
-                70..74 => self.end_image("abort-image", album).await,
-                74..77 => self.end_image("drop-image", album).await,
+                60..64 => drop(self.begin_image(album).await),
+                64..70 => self.end_any_image("commit-image", album).await,
+                70..74 => self.end_any_image("abort-image", album).await,
+                74..77 => self.end_any_image("drop-image", album).await,
+                77..79 => self.mark(album).await,
+                79..82 => self.clone_any_image(album).await,
+                82..86 => self.read_any_clone(album).await,
+                86..88 => self.drop_clone(album).await,
                 _ => self.list("list-images", album).await,
             }
         }
@@ -189,7 +206,8 @@ impl Actor {
         }
     }
 
-    async fn begin_image(&mut self, place: u64) {
+    /// The id of the image, if it was begun.
+    async fn begin_image(&mut self, place: u64) -> Option<String> {
         let label = format!("i{}", self.board.albums.value());
         let mut open = self.client.begin("begin-image", json!([place, label]), Effect::Writes).await;
         let message = BeginSnapshotRequest {
@@ -205,20 +223,28 @@ impl Actor {
                 refusal_in(reply.status.as_ref())
             });
         match call.await {
-            Err(failed) => self.client.failed(open, failed),
+            Err(failed) => {
+                self.client.failed(open, failed);
+                None
+            }
             Ok(answered) => {
                 let id = answered.body.snapshot_id().to_owned();
                 self.client.ok(open, json!([place, label, id]), &answered);
-                remember(&self.board.images, (place, id));
+                remember(&self.board.images, (place, id.clone()));
+                Some(id)
             }
         }
     }
 
     /// Commits, aborts or drops an image that somebody began.
-    async fn end_image(&mut self, f: &'static str, known: u64) {
-        let Some((place, id)) = self.any(|board| &board.images) else {
-            return self.list("list-images", known).await;
-        };
+    async fn end_any_image(&mut self, f: &'static str, known: u64) {
+        match self.any(|board| &board.images) {
+            Some((place, id)) => self.end_image(f, place, id).await,
+            None => self.list("list-images", known).await,
+        }
+    }
+
+    async fn end_image(&mut self, f: &'static str, place: u64, id: String) {
         let mut open = self.client.begin(f, json!([place, id]), Effect::Writes).await;
         let done = match f {
             "commit-image" => self.commit(&mut open, place, &id).await,
@@ -227,7 +253,12 @@ impl Actor {
         };
         match done {
             Err(failed) => self.client.failed(open, failed),
-            Ok((revision, term)) => self.client.ok_at(open, json!([place, id]), revision, term),
+            Ok((revision, term)) => {
+                self.client.ok_at(open, json!([place, id]), revision, term);
+                if f == "commit-image" {
+                    remember(&self.board.committed, (place, id));
+                }
+            }
         }
     }
 
@@ -272,6 +303,123 @@ impl Actor {
                 refusal_in(reply.status.as_ref())
             });
         call.await.map(|answered| (answered.revision, answered.term))
+    }
+
+    /// Overwrites the mark of an album.
+    async fn mark(&mut self, place: u64) {
+        let mark = self.board.albums.value();
+        let mut open = self.client.begin("mark-album", json!([place, mark]), Effect::Writes).await;
+        let message = PutAttributeRequest {
+            instance_id: album(place),
+            name: MARK.into(),
+            value: mark.to_string().into_bytes().into(),
+            ..PutAttributeRequest::default()
+        };
+        match self.client.call(&mut open, message, send!(MetadataClient, put_attribute)).await {
+            Err(failed) => self.client.failed(open, failed),
+            Ok(answered) => self.client.ok(open, json!([place, mark]), &answered),
+        }
+    }
+
+    async fn clone_any_image(&mut self, known: u64) {
+        match self.any(|board| &board.committed) {
+            Some((place, id)) => drop(self.clone_image(place, id).await),
+            None => self.list("list-images", known).await,
+        }
+    }
+
+    /// The name of the clone, if there is one.
+    async fn clone_image(&mut self, place: u64, id: String) -> Option<String> {
+        let clone = format!("jepsen-clone-{:06}", self.board.albums.value());
+        let mut open = self.client.begin("clone-image", json!([place, id, clone]), Effect::Writes).await;
+        let message = CloneInstanceRequest {
+            from_instance_id: Some(album(place)),
+            from_snapshot_id: Some(id.clone()),
+            new_instance_id: Some(clone.clone()),
+            clone_type: Some(CloneType::ReadOnly as i32),
+            ..CloneInstanceRequest::default()
+        };
+        let call = self
+            .client
+            .call_judged(&mut open, message, &[], send!(MetaServiceClient, clone_instance), |reply| {
+                refusal_in(reply.status.as_ref())
+            });
+        match call.await {
+            Err(failed) => {
+                self.client.failed(open, failed);
+                None
+            }
+            Ok(answered) => {
+                self.client.ok(open, json!([place, id, clone]), &answered);
+                remember(&self.board.clones, (clone.clone(), id));
+                Some(clone)
+            }
+        }
+    }
+
+    async fn read_any_clone(&mut self, known: u64) {
+        match self.any(|board| &board.clones) {
+            Some((clone, _)) => self.read_clone(clone).await,
+            None => self.list("list-images", known).await,
+        }
+    }
+
+    async fn read_clone(&mut self, clone: String) {
+        let mut open = self.client.begin("read-clone", json!([clone, null]), Effect::Reads).await;
+        let message = GetAttributeRequest {
+            instance_id: clone.clone(),
+            name: MARK.into(),
+            ..GetAttributeRequest::default()
+        };
+        match self.client.call(&mut open, message, send!(MetadataClient, get_attribute)).await {
+            Err(failed) => self.client.failed(open, failed),
+            Ok(answered) => match number_in(&answered.body) {
+                Ok(mark) => self.client.ok(open, json!([clone, mark]), &answered),
+                Err(what) => self.client.unexpected(open, &what),
+            },
+        }
+    }
+
+    /// Nobody else drops the same one: dropping twice succeeds, and tells nothing.
+    fn take_clone(&mut self) -> Option<(String, String)> {
+        let mut clones = self.board.clones.lock().expect("no panic while held");
+        if clones.is_empty() {
+            return None;
+        }
+        let chosen = self.client.random.below(clones.len() as u64) as usize;
+        Some(clones.swap_remove(chosen))
+    }
+
+    async fn drop_clone(&mut self, known: u64) {
+        let Some((clone, id)) = self.take_clone() else {
+            return self.list("list-images", known).await;
+        };
+        let mut open = self.client.begin("drop-clone", json!([clone, id]), Effect::Writes).await;
+        let message = AlterInstanceRequest {
+            instance_id: Some(clone.clone()),
+            op: Some(Change::Drop as i32),
+            ..AlterInstanceRequest::default()
+        };
+        let call = self
+            .client
+            .call_judged(&mut open, message, &[], send!(MetaServiceClient, alter_instance), |reply| {
+                refusal_in(reply.status.as_ref())
+            });
+        match call.await {
+            Err(failed) => self.client.failed(open, failed),
+            Ok(answered) => self.client.ok(open, json!([clone, id]), &answered),
+        }
+    }
+
+    /// A new image from its begin to a clone that shows the mark it was made with.
+    async fn clone_anew(&mut self, place: u64) {
+        self.mark(place).await;
+        let Some(id) = self.begin_image(place).await else { return };
+        self.end_image("commit-image", place, id.clone()).await;
+        if let Some(clone) = self.clone_image(place, id).await {
+            self.mark(place).await;
+            self.read_clone(clone).await;
+        }
     }
 }
 
@@ -395,7 +543,7 @@ impl Workload for Snapshots {
                     board: board.clone(),
                 };
                 actor.create(node as u64).await;
-                actor.begin_image(node as u64).await;
+                actor.clone_anew(node as u64).await;
                 for shelf in board.shelves.all().into_iter().filter(|shelf| *shelf < SHELVES) {
                     actor.list("list-snapshots", shelf).await;
                 }
