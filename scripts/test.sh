@@ -45,10 +45,10 @@ step "fault injection: real clusters under real faults (jepsen smoke; what this 
 step "fault injection: seeds of the simulation (any of them again: scripts/jepsen.sh sim --seed N)"
 "${CARGO_TARGET_DIR:-target}/debug/jepsen" sim --seeds 10 --out "${CARGO_TARGET_DIR:-target}/jepsen/sim"
 
-# Others each day; QUORATE_FIRST_SEED takes those of another.
-step "fault injection: seeds of the day (all of them again: QUORATE_FIRST_SEED=N, which is said below)"
+# Others each day; JEPSEN_FIRST_SEED takes those of another.
+step "fault injection: seeds of the day (all of them again: JEPSEN_FIRST_SEED=N, which is said below)"
 of_the_day=(--of-the-day)
-[ -z "${QUORATE_FIRST_SEED:-}" ] || of_the_day=(--first-seed "$QUORATE_FIRST_SEED")
+[ -z "${JEPSEN_FIRST_SEED:-}" ] || of_the_day=(--first-seed "$JEPSEN_FIRST_SEED")
 "${CARGO_TARGET_DIR:-target}/debug/jepsen" sim --seeds 50 "${of_the_day[@]}" --out "${CARGO_TARGET_DIR:-target}/jepsen/sim"
 
 step "the test of the tests: the deliberate defects of the day are caught, one by seeds and one by a test"
