@@ -36,6 +36,11 @@ impl Archive {
 
     pub async fn start_with(count: usize, size: usize, further: &[&str]) -> Archive {
         let vault = tempfile::tempdir().expect("a temporary directory");
+        Archive::start_in(vault, count, size, further).await
+    }
+
+    /// With a directory of the caller's for the vault.
+    pub async fn start_in(vault: TempDir, count: usize, size: usize, further: &[&str]) -> Archive {
         let files = tempfile::tempdir().expect("a temporary directory");
         for number in 0..count {
             let directory = files.path().join(format!("part-{}", number % 4));

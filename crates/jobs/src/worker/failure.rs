@@ -98,6 +98,14 @@ mod tests {
     }
 
     #[test]
+    fn a_full_disk_is_tried_again_and_counts_as_an_attempt() {
+        let full = Failure::from(ObjectError::new(ObjectErrorKind::DiskFull, "x"));
+        // A job that waited for room would keep what it has copied from those who need it.
+        assert!(full.can_retry && !full.is_of_the_vault);
+        assert!(!Failure::of_vault(ObjectError::new(ObjectErrorKind::DiskFull, "x")).is_of_the_vault);
+    }
+
+    #[test]
     fn what_one_peer_could_not_do_is_tried_again_and_what_all_refuse_is_not() {
         let can_retry = |code| Failure::from(MetaError::new(code, "x")).can_retry;
         for code in [
