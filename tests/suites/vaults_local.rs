@@ -1,8 +1,10 @@
-//! Directories of vaults that really fill up, each a small file system of its own. Says loudly when this machine cannot have one.
+//! Directories of vaults that really fill up, each a small file system of its own, and one that is gone for ever. Says loudly when this machine
+//! cannot have such a file system.
 
-use quorate_tests::archive::{Archive, INSTANCE};
+use quorate_tests::archive::{Archive, INSTANCE, files_below};
 use quorate_tests::cli;
 use quorate_tests::disk::Disk;
+use quorate_tests::http;
 use quorate_tests::waiting::{phase, until};
 use serde_json::Value as Json;
 use tempfile::TempDir;
@@ -140,4 +142,70 @@ async fn an_import_into_a_full_vault_says_so_and_the_same_command_imports_all_wh
     archive.ok(&import).await;
     assert_eq!(archive.verified(INSTANCE, "logs").await.len(), FILES);
     small.assert_whole().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_to_be_deleted_from_a_vault_that_is_gone_is_given_up_when_somebody_says_so() {
+    let archive = Archive::start(0, 0).await;
+    archive.ok(&["collection", "create", INSTANCE, "logs"]).await;
+    let abandon = ["gc", "abandon", INSTANCE];
+
+    phase("an upload uses the vault");
+    let segments = format!("/api/v1/instances/{INSTANCE}/databases/default/collections/logs/partitions/_default/segments");
+    let prepared = post(&archive, &segments, r#"{"count": 1}"#).await;
+    let id = prepared["segments"][0]["segment_id"].as_str().expect("an id").to_owned();
+    let used = ["the local vault is in use by", "upload of segment", &id];
+    cli::refused(&archive.cluster, &[&abandon[..], &["--yes"]].concat(), "", &used).await;
+    let would = ["--dry-run: nothing was changed, and this would be refused", &id];
+    cli::refused(&archive.cluster, &[&abandon[..], &["--dry-run"]].concat(), "", &would).await;
+
+    phase("the directory is lost, and then the upload is given up");
+    std::fs::remove_dir_all(archive.vault.path()).expect("removed");
+    let abort = format!("/api/v1/instances/{INSTANCE}/segments/abort");
+    post(&archive, &abort, &format!(r#"{{"segment_ids": ["{id}"]}}"#)).await;
+    let planned = async || {
+        let plan = archive.json(&["gc", "plan"]).await;
+        plan.as_array().expect("a list").len()
+    };
+    assert_eq!(planned().await, 1);
+
+    phase("what would be forgotten is said, and asked for");
+    let amount = "0 files, and whatever is in 1 of 1 directory";
+    let said = cli::ok(&archive.cluster, &[&abandon[..], &["--dry-run"]].concat()).await;
+    assert!(
+        said.err.contains(amount) && said.err.contains("--dry-run: nothing was changed"),
+        "{said:?}"
+    );
+    cli::refused(&archive.cluster, &abandon, "n\n", &[amount, "not confirmed"]).await;
+    assert_eq!(planned().await, 1);
+
+    phase("it is forgotten once that is agreed to, and who asked stands in a log");
+    let forgotten = archive.json(&[&abandon[..], &["--yes"]].concat()).await;
+    assert_eq!(
+        (forgotten["directories"].as_str(), forgotten["whole_directories"].as_str()),
+        (Some("1"), Some("1")),
+        "{forgotten}"
+    );
+    assert_eq!(planned().await, 0);
+    let logs: Vec<String> = archive.cluster.peers.iter().map(|peer| peer.log()).collect();
+    assert!(
+        logs.iter()
+            .any(|log| log.contains("files that were to be deleted are given up as lost")),
+        "no peer has logged it"
+    );
+    let again = archive.ok(&[&abandon[..], &["--yes"]].concat()).await;
+    assert!(again.contains("nothing is to be deleted from the peers' local vault"), "{again}");
+    let mut left = Vec::new();
+    files_below(archive.vault.path(), &mut left);
+    assert!(left.is_empty(), "{left:?}");
+}
+
+/// A call of the API that must succeed; answers its reply.
+async fn post(archive: &Archive, path: &str, body: &str) -> Json {
+    let headers = [("content-type", "application/json")];
+    let reply = http::send(&archive.cluster.peers[0].public, "POST", path, &headers, body)
+        .await
+        .expect("the peer answers");
+    assert_eq!(reply.status, 200, "{path}: {}", reply.body);
+    reply.json()
 }

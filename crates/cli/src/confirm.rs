@@ -17,6 +17,13 @@ pub struct ConfirmArguments {
     yes: bool,
 }
 
+impl ConfirmArguments {
+    /// Whether nothing is to be changed.
+    pub fn is_dry_run(&self) -> bool {
+        self.dry_run
+    }
+}
+
 /// What a dry run says of a change that would be refused.
 pub const WOULD_BE_REFUSED: &str = "--dry-run: nothing was changed, and this would be refused";
 

@@ -1,7 +1,10 @@
 //! `quorate gc`: what is to be deleted from vaults, and whether a vault holds what it should.
 
+mod abandon;
+
 use crate::amounts::{counted, distance, number};
 use crate::api::path;
+use crate::confirm::ConfirmArguments;
 use crate::context::Context;
 use crate::output::{self, Sheet, list, text};
 use crate::vault_access::{self, VaultAccessArguments};
@@ -25,6 +28,18 @@ pub enum GcVerb {
         vault: String,
         #[command(flatten)]
         access: VaultAccessArguments,
+    },
+    /// Forget what is to be deleted from a vault that is gone for ever, such as a bucket that was deleted or a disk that was lost: it would be
+    /// tried again for ever, and the records of dropped instances wait for it. Refused while anything is kept in the vault. Nothing is
+    /// deleted: what is there after all stays there.
+    Abandon {
+        /// An instance that has the vault, dropped or not. What others wanted deleted from the same store is forgotten, too.
+        instance: String,
+        /// Name or id of the vault; the peers' local directory when absent.
+        #[arg(long, default_value = "")]
+        vault: String,
+        #[command(flatten)]
+        confirm: ConfirmArguments,
     },
 }
 
@@ -53,6 +68,10 @@ pub async fn run(verb: GcVerb, context: &Context) -> anyhow::Result<ExitCode> {
             let is_whole = compared.missing.is_empty() && compared.damaged.is_empty();
             output::show(&context.output, compared.json(), verify_sheet);
             Ok(if is_whole { ExitCode::SUCCESS } else { ExitCode::from(1) })
+        }
+        GcVerb::Abandon { instance, vault, confirm } => {
+            abandon::run(&instance, &vault, &confirm, &connection, context).await?;
+            Ok(ExitCode::SUCCESS)
         }
     }
 }

@@ -6,7 +6,8 @@ use quorate_model::{Revision, ScopeId};
 use quorate_state_machine::access::Query;
 use quorate_state_machine::commands::create_instance::CreateInstanceCall;
 use quorate_state_machine::commands::{
-    CollectVersions, CreateCollection, CreateInstance, CreateSnapshot, DropCollection, DropInstance, DropSnapshot, FailSnapshot,
+    AbandonDeletions, CollectVersions, CreateCollection, CreateInstance, CreateSnapshot, DropCollection, DropInstance, DropSnapshot,
+    FailSnapshot,
 };
 use quorate_state_machine::instances;
 use quorate_state_machine::limits::HISTORY_WINDOW_MS;
@@ -211,4 +212,33 @@ async fn the_record_of_a_dropped_instance_goes_when_its_last_file_is_deleted() {
     world.state.call::<CreateInstance>(call).expect("the id is free");
     assert!(scope(&world.state).is_some_and(|scope| scope.0 > 3), "and its scope a new one");
     world.collection("logs", 2, 100);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_record_of_a_dropped_instance_goes_when_files_of_a_lost_vault_are_given_up() {
+    let scope = |state: &State| state.read(|reader| instances::scope_of(reader, INSTANCE).expect("reads"));
+    let mut world = World::new().await;
+    world.collection("logs", 3, 100);
+    let drop = DropInstance {
+        instance_id: INSTANCE.to_owned(),
+    };
+    world.state.apply(&drop).expect("dropped");
+    world.vaults.close();
+    tokio::time::sleep(Duration::from_millis(HISTORY_WINDOW_MS)).await;
+    world.state.apply(&CollectVersions::default()).expect("runs");
+    world.start(Part::Reconciler);
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert_eq!(scope(&world.state), Some(ScopeId(1)), "the deleter tries it again and again");
+
+    let abandon = AbandonDeletions {
+        instance_id: INSTANCE.to_owned(),
+        ..AbandonDeletions::default()
+    };
+    let reply = world.state.apply(&abandon).expect("given up");
+    assert_eq!((reply.directories, reply.files), (3, 3));
+    world.state.wait("the record goes", |state| scope(state).is_none()).await;
+    assert_eq!(world.vaults.files().len(), 3, "nothing was deleted");
+    let opened = world.vaults.opened();
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert_eq!(world.vaults.opened(), opened, "nobody tries it any more");
 }

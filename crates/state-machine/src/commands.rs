@@ -112,6 +112,7 @@ command_table! {
     114 collect_dropped CollectDropped;
     115 finish_deletion FinishDeletion;
     116 collect_instance CollectInstance;
+    117 abandon_deletions AbandonDeletions;
     120 create_snapshot CreateSnapshot;
     121 commit_snapshot CommitSnapshot;
     122 fail_snapshot FailSnapshot;
@@ -146,8 +147,8 @@ command_table! {
 
 /// First words of commands that give space back, or end what occupies some.
 const VERBS_THAT_SHRINK: &[&str] = &[
-    "abort", "cancel", "close", "collect", "complete", "decouple", "delete", "drop", "end", "expire", "fail", "finish", "release",
-    "remove", "unpin",
+    "abandon", "abort", "cancel", "close", "collect", "complete", "decouple", "delete", "drop", "end", "expire", "fail", "finish",
+    "release", "remove", "unpin",
 ];
 /// Commands without which those above, or a change of members, could not be made, and those that let a running job end; what they
 /// add is bounded.
@@ -228,6 +229,7 @@ mod tests {
             "collect_versions",
             "drop_instance",
             "delete_attribute",
+            "abandon_deletions",
             "allocate_peer",
         ] {
             assert!(shrinking.contains(&name), "{name} is not among {shrinking:?}");

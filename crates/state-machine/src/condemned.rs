@@ -7,13 +7,14 @@
 //! What has been deleted once may have to be swept again, because somebody may still have been writing; it goes to where its time
 //! is, so that what is due stands in front.
 
-use crate::command::{ApplyContext, decode_record};
+use crate::catalog::storage::SameStore;
+use crate::command::{ApplyContext, ApplyError, decode_record};
 use crate::keys::{self, RecordTable};
-use crate::limits::{CLAIM_LEASE_MS, SWEEP_DELAYS_MS};
+use crate::limits::{ABANDON_BYTES_LOOKED_AT, ABANDON_ROWS_LOOKED_AT, CLAIM_LEASE_MS, MAX_ABANDONED_PER_COMMAND, SWEEP_DELAYS_MS};
 use crate::record::CondemnedRecord;
 use crate::store::{Reader, StoreError, prefix_end};
 use bytes::{BufMut, Bytes};
-use quorate_model::{ScopeId, StampedTime, mutant};
+use quorate_model::{MetaError, ScopeId, StampedTime, mutant};
 use std::collections::BTreeSet;
 
 /// Which row: its time and its number.
@@ -23,6 +24,21 @@ pub struct DeletionKey {
     pub not_before_ms: u64,
     #[prost(uint64, tag = "2")]
     pub number: u64,
+}
+
+impl DeletionKey {
+    /// As lists and their callers pass it on.
+    pub fn token(&self) -> String {
+        format!("{}-{}", self.not_before_ms, self.number)
+    }
+
+    pub fn from_token(token: &str) -> Result<DeletionKey, MetaError> {
+        let parts = token.split_once('-');
+        let numbers = parts.and_then(|(not_before_ms, number)| Some((not_before_ms.parse().ok()?, number.parse().ok()?)));
+        let (not_before_ms, number) =
+            numbers.ok_or_else(|| MetaError::invalid("page token is malformed; pass it as the page before returned it, or list anew"))?;
+        Ok(DeletionKey { not_before_ms, number })
+    }
 }
 
 /// Queues files for the deleter, not before the record's time, which is now at the earliest.
@@ -103,6 +119,48 @@ pub fn scopes(
         cursor.next()?;
     }
     Ok((found, None))
+}
+
+/// What one step of [`abandon`] has forgotten.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Abandoned {
+    /// Rows: directories of which all or some files were to be deleted.
+    pub directories: u64,
+    /// Those of them of which all was.
+    pub whole_directories: u64,
+    /// Files that the others name.
+    pub files: u64,
+    /// The row behind which the next step goes on; `None` when all were looked at.
+    pub next: Option<DeletionKey>,
+}
+
+/// Forgets what is to be deleted from one store, due or not, in the rows behind `after`: for a store that is gone for ever, where nothing of
+/// it can ever be deleted. No row shows these files, so that is all that is lost.
+pub fn abandon(context: &mut ApplyContext<'_, '_>, same: &mut SameStore, after: Option<DeletionKey>) -> Result<Abandoned, ApplyError> {
+    let reader = context.reader();
+    let table = keys::record_prefix(RecordTable::Condemned);
+    let start = after.map_or_else(|| table.to_vec(), |after| prefix_end(&key(after)));
+    let mut cursor = reader.cursor(&start, &prefix_end(&table))?;
+    let (mut abandoned, mut looked_at, mut bytes) = (Abandoned::default(), 0, 0);
+    while let Some((row, value)) = cursor.row() {
+        let is_full = abandoned.directories as usize >= MAX_ABANDONED_PER_COMMAND;
+        if is_full || looked_at >= ABANDON_ROWS_LOOKED_AT || bytes >= ABANDON_BYTES_LOOKED_AT {
+            return Ok(abandoned);
+        }
+        let place = read_key(row)?;
+        looked_at += 1;
+        bytes += value.len();
+        let record: CondemnedRecord = decode_record(row, value)?;
+        if same.is_meant(reader, record.scope, &record.vault)? {
+            abandoned.directories += 1;
+            abandoned.whole_directories += u64::from(record.files.is_empty());
+            abandoned.files += record.files.len() as u64;
+            context.changes().remove(key(place));
+        }
+        abandoned.next = Some(place);
+        cursor.next()?;
+    }
+    Ok(Abandoned { next: None, ..abandoned })
 }
 
 /// Reads a row's key back.

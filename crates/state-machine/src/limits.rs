@@ -119,6 +119,14 @@ pub const UPLOAD_SWEEPS: u32 = 2;
 pub const SWEEP_DELAYS_MS: [u64; 3] = [86_400_000, 3_600_000, CLAIM_LEASE_MS];
 /// Condemned rows one command finishes.
 pub const MAX_DELETIONS_PER_COMMAND: usize = 1_000;
+/// Condemned rows one command forgets.
+pub const MAX_ABANDONED_PER_COMMAND: usize = 1_000;
+/// Condemned rows such a command looks at: those of other vaults stand among them.
+pub const ABANDON_ROWS_LOOKED_AT: usize = 10_000;
+/// Bytes of rows such a command looks at: one may name a thousand files.
+pub const ABANDON_BYTES_LOOKED_AT: usize = 2 << 20;
+/// Users of a vault that a refusal names: as many as somebody looks through.
+pub const MAX_NAMED_USERS: usize = 10;
 /// A segment that was prepared and not committed is given up after this.
 pub const UPLOAD_LIFETIME_MS: u64 = 86_400_000;
 /// Encoded source rows of one task: its results travel in one command.

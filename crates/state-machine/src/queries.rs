@@ -15,6 +15,7 @@ pub mod page_token;
 pub mod restores;
 pub mod root_keys;
 pub mod snapshots;
+pub mod store_uses;
 pub mod stored_records;
 
 /// Why a query has no answer: refused, or the store could not be read.

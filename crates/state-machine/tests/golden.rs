@@ -661,6 +661,7 @@ fn command_numbers_are_frozen() {
         (114, "collect_dropped"),
         (115, "finish_deletion"),
         (116, "collect_instance"),
+        (117, "abandon_deletions"),
         (120, "create_snapshot"),
         (121, "commit_snapshot"),
         (122, "fail_snapshot"),

@@ -1,14 +1,15 @@
 //! `quorate.v1.Catalog`: databases, collections, partitions and segments.
 
-use super::call::{Calls, at_one_revision, before_read};
+use super::call::{Calls, at_one_revision, before_read, decide};
 use super::reply::CallInfo;
-use super::vaults::{described, scope_with_vault, vault_error};
+use super::vaults::{check_unused, described, scope_with_vault, vault_error};
 use crate::app::App;
 use crate::jobs::PeerVaults;
 use quorate_consensus::Node;
+use quorate_state_machine::command::Prepare;
 use quorate_state_machine::commands::{
-    AbortSegments, CommitSegments, CreateCollection, CreateDatabase, CreatePartition, DropCollection, DropDatabase, DropPartition,
-    DropSegments, PrepareSegments, RenameCollection, RenameDatabase, RenamePartition,
+    AbandonDeletions, AbortSegments, CommitSegments, CreateCollection, CreateDatabase, CreatePartition, DropCollection, DropDatabase,
+    DropPartition, DropSegments, Numbered, PrepareSegments, RenameCollection, RenameDatabase, RenamePartition,
 };
 use quorate_state_machine::queries::files::{self, KnownFiles, KnownKind};
 use quorate_state_machine::queries::page_token::ListPage;
@@ -183,6 +184,29 @@ impl wire::catalog_server::Catalog for CatalogService {
         self.calls
             .read_large("list_deletions", request, consistency, deletions::list_deletions)
             .await
+    }
+
+    async fn abandon_deletions(
+        &self,
+        request: Request<wire::AbandonDeletionsRequest>,
+    ) -> Result<Response<wire::AbandonDeletionsReply>, Status> {
+        let app = self.calls.app.clone();
+        let work = |node: Node, request: wire::AbandonDeletionsRequest, info: CallInfo| async move {
+            let command = AbandonDeletions::prepare(request, &app.prepare_context())?;
+            // The pages that follow are of what was decided with the first.
+            if command.after.is_none() {
+                check_unused(&node, &command.instance_id, &command.vault, &info).await?;
+            }
+            let (revision, reply) = decide(&node, &command, &info).await?;
+            if reply.directories > 0 && !info.dry_run {
+                tracing::warn!(
+                    by = %command.by, instance = %command.instance_id, vault = %command.vault, directories = reply.directories,
+                    files = reply.files, revision = revision.0, "files that were to be deleted are given up as lost"
+                );
+            }
+            Ok((revision, reply))
+        };
+        self.calls.around(AbandonDeletions::NAME, request, work).await
     }
 }
 

@@ -211,6 +211,36 @@ async fn segments_are_prepared_committed_or_given_up_and_listed() {
 }
 
 #[tokio::test]
+async fn deletions_of_a_vault_are_abandoned_when_nothing_is_kept_there() {
+    let peer = with_instance(Peer::alone().await).await;
+    ok(&peer, "POST", COLLECTIONS, Some(json!({"name": "c"}))).await;
+    let segments = format!("{COLLECTIONS}/c/partitions/_default/segments");
+    let prepared = ok(&peer, "POST", &segments, Some(json!({"count": 1}))).await;
+    let id = prepared["segments"][0]["segment_id"].as_str().expect("an id");
+    let abandon = "/instances/i/vault/abandon";
+    let by = || Some(json!({"by": "operator@host"}));
+
+    let told = refused(&peer, "POST", abandon, by(), ErrorCode::PreconditionFailed).await;
+    let upload = format!("the upload of segment {id} of instance i");
+    for part in ["the local vault is in use", upload.as_str(), "`quorate gc plan`"] {
+        assert!(told.contains(part), "{part} is not in {told}");
+    }
+    ok(&peer, "POST", "/instances/i/segments/abort", Some(json!({"segment_ids": [id]}))).await;
+    let told = refused(&peer, "POST", abandon, Some(json!({"vault": "nowhere"})), ErrorCode::VaultNotFound).await;
+    assert!(told.contains("nowhere"), "{told}");
+    refused(&peer, "POST", "/instances/none/vault/abandon", by(), ErrorCode::NotFound).await;
+    let listed = ok(&peer, "GET", "/deletions", None).await;
+    assert_eq!(listed["deletions"].as_array().map(Vec::len), Some(1), "{listed}");
+
+    let abandoned = ok(&peer, "POST", abandon, by()).await;
+    let amount = |reply: &Json| ["directories", "whole_directories", "files", "next_page_token"].map(|name| reply[name].clone());
+    assert_eq!(amount(&abandoned), ["1", "1", "0", ""]);
+    let listed = ok(&peer, "GET", "/deletions", None).await;
+    assert_eq!(listed["deletions"].as_array().map(Vec::len), Some(0), "{listed}");
+    assert_eq!(amount(&ok(&peer, "POST", abandon, by()).await), ["0", "0", "0", ""]);
+}
+
+#[tokio::test]
 async fn without_a_local_directory_vaults_and_restores_are_refused_with_the_setting_s_name() {
     let peer = with_instance(Peer::alone().await).await;
     ok(&peer, "POST", COLLECTIONS, Some(json!({"name": "c"}))).await;

@@ -1,13 +1,18 @@
 //! Where vaults are, as callers are told: without credentials, but for workers.
 
+use super::call::{at_one_revision_large, before_read};
+use super::reply::CallInfo;
 use crate::jobs::{PeerVaults, shown_vault};
 use quorate_consensus::{Deadline, Node};
 use quorate_model::{ErrorCode, MetaError, ScopeId};
 use quorate_objects::{BucketStyle, Http, ObjectError, ObjectErrorKind, Patience, VaultPlace};
 use quorate_state_machine::catalog::storage;
 use quorate_state_machine::command::ApplyError;
+use quorate_state_machine::limits::MAX_NAMED_USERS;
+use quorate_state_machine::queries::store_uses::store_uses;
 use quorate_state_machine::{Reader, attributes};
 use quorate_wire::quorate::v1 as wire;
+use std::convert::identity;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -64,6 +69,37 @@ pub async fn check_access(node: &Node, vaults: &PeerVaults, scope: ScopeId, vaul
     looked
         .unwrap_or_else(|_| Err(no_answer(&shown_vault(node, scope, vault), patience)))
         .map_err(vault_error)
+}
+
+/// Refuses while anything is kept in the store that an instance means by a vault, and says what: a store that is used is not gone for ever.
+pub async fn check_unused(node: &Node, instance_id: &str, vault: &str, info: &CallInfo) -> Result<(), MetaError> {
+    before_read(node, wire::Consistency::Linearizable, info).await?;
+    let mut after = Vec::new();
+    loop {
+        let (instance, name) = (instance_id.to_owned(), vault.to_owned());
+        let look = move |reader: &dyn Reader| store_uses(reader, &instance, &name, &after);
+        let (_, page) = at_one_revision_large(node, info.deadline, look, identity).await?;
+        if !page.uses.is_empty() {
+            let message = in_use(instance_id, vault, page.uses.into_iter().collect());
+            return Err(MetaError::new(ErrorCode::PreconditionFailed, message));
+        }
+        if page.next.is_empty() {
+            return Ok(());
+        }
+        after = page.next;
+    }
+}
+
+fn in_use(instance_id: &str, vault: &str, users: Vec<String>) -> String {
+    let vault = match vault {
+        "" => "the local vault".to_owned(),
+        vault => format!("vault {vault} of instance {instance_id}"),
+    };
+    let more = if users.len() < MAX_NAMED_USERS { "" } else { " and perhaps others" };
+    format!(
+        "{vault} is in use by {}{more}; drop these first if it is gone for ever, and see `quorate gc plan` for when nothing shows them any more",
+        users.join(", ")
+    )
 }
 
 fn no_answer(vault: &str, waited: Duration) -> ObjectError {

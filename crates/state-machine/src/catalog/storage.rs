@@ -7,6 +7,7 @@ use crate::vaults;
 use crate::{limits, object_stores};
 use quorate_model::{ErrorCode, MetaError, ScopeId};
 use quorate_wire::doris::ObjectStoreInfoPb;
+use std::collections::BTreeMap;
 
 /// A store as the state describes it.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,6 +65,65 @@ pub fn resolve_usable(reader: &dyn Reader, instance: &Instance, vault: &str) -> 
             Ok(StoredVault::S3(store))
         }
         store @ StoredVault::Local { .. } => Ok(store),
+    }
+}
+
+/// The store that an instance, dropped or not, means by a vault, usable or not: for who asks what is known of it.
+pub fn known_store(reader: &dyn Reader, instance_id: &str, vault: &str) -> Result<StoredVault, ApplyError> {
+    let missing = || MetaError::not_found(format!("instance {instance_id:?} does not exist"));
+    let instance = instances::find(reader, instance_id)?.ok_or_else(missing)?;
+    match resolve(reader, &instance, vault)? {
+        StoredVault::Hdfs => {
+            let text = format!("vault {vault:?} is HDFS, where no files of collections or snapshots are; name another vault");
+            Err(MetaError::invalid(text).into())
+        }
+        store => Ok(store),
+    }
+}
+
+/// Tells which scopes' rows mean one store by a vault: clones name their source's stores under vaults of their own, and several instances
+/// may have a store in common. The local directory is one store for all.
+pub struct SameStore {
+    store: StoredVault,
+    /// Scopes and vaults that were met, and whether they mean it.
+    met: BTreeMap<(u64, String), bool>,
+}
+
+impl SameStore {
+    /// `store` is not HDFS: nothing tells one of these from another.
+    pub fn new(store: StoredVault) -> SameStore {
+        SameStore {
+            store,
+            met: BTreeMap::new(),
+        }
+    }
+
+    pub fn is_meant(&mut self, reader: &dyn Reader, scope: u64, vault: &str) -> Result<bool, ApplyError> {
+        let is_local = matches!(self.store, StoredVault::Local { .. });
+        if is_local || vault.is_empty() {
+            return Ok(is_local && vault.is_empty());
+        }
+        let met = (scope, vault.to_owned());
+        if let Some(known) = self.met.get(&met) {
+            return Ok(*known);
+        }
+        let owner = require_owner(reader, ScopeId(scope));
+        let is_same = match owner.and_then(|owner| resolve(reader, &owner, vault)) {
+            Ok(store) => place(&store) == place(&self.store),
+            // A vault that has been removed, with its instance or alone, has no files that could be asked for.
+            Err(ApplyError::Refused(_)) => false,
+            Err(error) => return Err(error),
+        };
+        self.met.insert(met, is_same);
+        Ok(is_same)
+    }
+}
+
+/// What tells one store from another.
+fn place(store: &StoredVault) -> Option<[&str; 3]> {
+    match store {
+        StoredVault::S3(store) => Some([store.endpoint(), store.bucket(), store.prefix()]),
+        StoredVault::Local { .. } | StoredVault::Hdfs => None,
     }
 }
 

@@ -1,7 +1,7 @@
 use super::*;
 use crate::catalog_fixture::{add_segments, bench_with_collection, collect_later, collect_records, delete_files, records};
 use crate::command::read_record;
-use crate::commands::{AdjustRateLimit, CollectInstance, DropInstance};
+use crate::commands::{AbandonDeletions, AdjustRateLimit, CollectInstance, DropInstance};
 use crate::jobs::rows;
 use crate::record::{JobProgressRecord, JobRecord, RateLimitsRecord};
 use crate::testing::{Bench, INSTANCE, OTHER_INSTANCE};
@@ -58,6 +58,21 @@ fn a_record_goes_with_its_vaults_when_its_files_are_deleted() {
         assert_eq!(records(&bench, table), 0, "{table:?}");
     }
     assert!(!is_removed(&mut bench), "it has gone already");
+}
+
+#[test]
+fn a_record_goes_also_when_its_files_are_given_up_as_lost() {
+    let mut bench = collected();
+    let abandon = AbandonDeletions {
+        instance_id: INSTANCE.to_owned(),
+        ..AbandonDeletions::default()
+    };
+    let reply = bench.run(&abandon).expect("runs");
+    assert_eq!((reply.directories, reply.files), (2, 2));
+    assert_eq!(records(&bench, RecordTable::Condemned), 0);
+    assert_eq!(collect_records(&mut bench), 1);
+    assert!(!instances::exists(&bench.store, INSTANCE).expect("reads"));
+    assert_eq!(bench.refusal(&abandon), ErrorCode::NotFound);
 }
 
 #[test]

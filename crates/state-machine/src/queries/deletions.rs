@@ -4,7 +4,7 @@ mod waiting;
 
 use super::QueryError;
 use crate::command::decode_record;
-use crate::condemned;
+use crate::condemned::{self, DeletionKey};
 use crate::instances;
 use crate::keys::{RecordTable, record_prefix};
 use crate::limits;
@@ -12,7 +12,7 @@ use crate::record::{CondemnedCause, CondemnedRecord};
 use crate::snapshots;
 use crate::store::{Reader, prefix_end};
 use bytes::Bytes;
-use quorate_model::{MetaError, Revision, ScopeId};
+use quorate_model::{Revision, ScopeId};
 use quorate_wire::quorate::v1::{Deletion, DeletionState, ListDeletionsReply, ListDeletionsRequest};
 
 /// One page. What is deleted between two pages is not shown twice, and nothing else is left out.
@@ -31,7 +31,7 @@ pub fn list_deletions(reader: &dyn Reader, request: &ListDeletionsRequest) -> Re
     let prefix = record_prefix(RecordTable::Condemned);
     let mut start = prefix.to_vec();
     if !request.page_token.is_empty() {
-        start = condemned::key(from_token(&request.page_token)?).to_vec();
+        start = condemned::key(DeletionKey::from_token(&request.page_token)?).to_vec();
         // Behind the row that the token names.
         start.push(0);
     }
@@ -58,7 +58,7 @@ pub fn list_deletions(reader: &dyn Reader, request: &ListDeletionsRequest) -> Re
         });
         cursor.next()?;
         if (reply.deletions.len() >= rows || bytes > limits::MAX_PAGE_BYTES) && cursor.row().is_some() {
-            reply.next_page_token = format!("{}-{}", place.not_before_ms, place.number);
+            reply.next_page_token = place.token();
             return Ok(reply);
         }
     }
@@ -82,14 +82,6 @@ fn reason(record: &CondemnedRecord) -> String {
         CondemnedCause::Scope => "its instance was dropped, and nothing sees it any more".to_owned(),
         CondemnedCause::Unspecified => "an older version condemned it and did not record what for".to_owned(),
     }
-}
-
-fn from_token(text: &str) -> Result<condemned::DeletionKey, MetaError> {
-    let parts = text.split_once('-');
-    let numbers = parts.and_then(|(not_before_ms, number)| Some((not_before_ms.parse().ok()?, number.parse().ok()?)));
-    let (not_before_ms, number) =
-        numbers.ok_or_else(|| MetaError::invalid("page token is malformed; pass it as the page before returned it, or list anew"))?;
-    Ok(condemned::DeletionKey { not_before_ms, number })
 }
 
 #[cfg(test)]

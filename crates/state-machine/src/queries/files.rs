@@ -3,7 +3,7 @@
 use super::QueryError;
 use super::page_token::hex_bytes;
 use crate::catalog::row_keys;
-use crate::catalog::storage::{self, StoredVault};
+use crate::catalog::storage::{self, SameStore, StoredVault};
 use crate::command::decode_record;
 use crate::instances;
 use crate::jobs;
@@ -16,7 +16,6 @@ use crate::versioned;
 use bytes::Bytes;
 use quorate_model::{MetaError, Revision, ScopeId};
 use quorate_wire::quorate::v1::{SegmentFile, SnapshotState};
-use std::collections::BTreeMap;
 
 /// The store that a scope's rows mean by a vault, by id or name; empty: the local directory. What nothing can be
 /// copied from is refused: HDFS, and stores that need a role. The caller decrypts and opens it.
@@ -64,32 +63,45 @@ pub fn scan_vault(reader: &dyn Reader, instance_id: &str, vault: &str, page_toke
     let store = storage::resolve_usable(reader, &instance, vault)?;
     let mut scan = VaultScan {
         reader,
-        store,
-        places: BTreeMap::new(),
+        same: SameStore::new(store),
     };
     let malformed = || MetaError::invalid("page token is malformed; pass it as the page before returned it, or list anew");
     let after = hex_bytes(page_token, limits::MAX_LISTED_KEY_BYTES).ok_or_else(malformed)?;
     let mut page = VaultPage::default();
     let (mut looked_at, mut bytes) = (0, 0);
-    for (start, end) in vault_ranges() {
-        let start = if after.is_empty() { start } else { start.max(prefix_end(&after)) };
+    let stopped_at = walk(reader, &vault_ranges(), &after, |row, value| {
+        bytes += value.len();
+        page.known.extend(scan.known(row, value)?);
+        looked_at += 1;
+        Ok(looked_at == limits::MAX_PAGE_KEYS || bytes > limits::MAX_PAGE_BYTES || page.known.len() >= limits::MAX_PAGE_ROWS)
+    })?;
+    page.next_page_token = stopped_at.iter().flatten().map(|byte| format!("{byte:02x}")).collect();
+    Ok(page)
+}
+
+/// Goes through the rows of ranges in key order, those behind `after`, until `look` says that it has seen enough; answers the row where it
+/// stopped.
+pub(super) fn walk(
+    reader: &dyn Reader,
+    ranges: &[(Vec<u8>, Vec<u8>)],
+    after: &[u8],
+    mut look: impl FnMut(&[u8], Bytes) -> Result<bool, QueryError>,
+) -> Result<Option<Vec<u8>>, QueryError> {
+    let behind = if after.is_empty() { Vec::new() } else { prefix_end(after) };
+    for (start, end) in ranges {
+        let start = start.max(&behind);
         if start >= end {
             continue;
         }
-        let mut cursor = reader.sweep(&start, &end)?;
+        let mut cursor = reader.sweep(start, end)?;
         while let Some((row, value)) = cursor.row() {
-            let value = Bytes::copy_from_slice(value);
-            bytes += value.len();
-            page.known.extend(scan.known(row, value)?);
-            looked_at += 1;
-            if looked_at == limits::MAX_PAGE_KEYS || bytes > limits::MAX_PAGE_BYTES || page.known.len() >= limits::MAX_PAGE_ROWS {
-                page.next_page_token = row.iter().map(|byte| format!("{byte:02x}")).collect();
-                return Ok(page);
+            if look(row, Bytes::copy_from_slice(value))? {
+                return Ok(Some(row.to_vec()));
             }
             cursor.next()?;
         }
     }
-    Ok(page)
+    Ok(None)
 }
 
 fn missing(instance_id: &str) -> MetaError {
@@ -117,9 +129,7 @@ fn vault_ranges() -> [(Vec<u8>, Vec<u8>); 5] {
 /// Sorts out which rows are of the store that is asked for.
 struct VaultScan<'a> {
     reader: &'a dyn Reader,
-    store: StoredVault,
-    /// Scopes and vaults that were met, and whether they mean it.
-    places: BTreeMap<(u64, String), bool>,
+    same: SameStore,
 }
 
 impl VaultScan<'_> {
@@ -143,7 +153,8 @@ impl VaultScan<'_> {
         let Some((scope, vault, known)) = named else {
             return Ok(Vec::new());
         };
-        Ok(if self.is_of_store(scope, vault)? { known } else { Vec::new() })
+        let is_meant = self.same.is_meant(self.reader, scope, &vault)?;
+        Ok(if is_meant { known } else { Vec::new() })
     }
 
     /// The directory that a job's tasks write to while it has not ended; afterwards its files are known as segments', or condemned.
@@ -157,25 +168,6 @@ impl VaultScan<'_> {
                 vec![known(KnownKind::Upload, directory, Vec::new())],
             )
         }))
-    }
-
-    /// Whether a scope's rows mean the same place by a vault: clones name their source's stores under vaults of their own.
-    fn is_of_store(&mut self, scope: u64, vault: String) -> Result<bool, QueryError> {
-        if matches!(self.store, StoredVault::Local { .. }) || vault.is_empty() {
-            return Ok(matches!(self.store, StoredVault::Local { .. }) && vault.is_empty());
-        }
-        if let Some(known) = self.places.get(&(scope, vault.clone())) {
-            return Ok(*known);
-        }
-        let owner = storage::require_owner(self.reader, ScopeId(scope));
-        let is_same = match owner.and_then(|owner| storage::resolve(self.reader, &owner, &vault)) {
-            Ok(store) => place(&store) == place(&self.store),
-            // A vault that has been removed, with its instance or alone, has no files that could be asked for.
-            Err(QueryError::Refused(_)) => false,
-            Err(error) => return Err(error),
-        };
-        self.places.insert((scope, vault), is_same);
-        Ok(is_same)
     }
 }
 
@@ -226,14 +218,6 @@ fn file_named(name: String) -> SegmentFile {
     SegmentFile {
         name,
         ..SegmentFile::default()
-    }
-}
-
-/// What tells one store from another.
-fn place(store: &StoredVault) -> Option<[&str; 3]> {
-    match store {
-        StoredVault::S3(store) => Some([store.endpoint(), store.bucket(), store.prefix()]),
-        StoredVault::Local { .. } | StoredVault::Hdfs => None,
     }
 }
 

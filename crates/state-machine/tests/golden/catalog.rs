@@ -182,6 +182,15 @@ fn segments() -> Vec<Golden> {
         command(CollectDropped { max_keys: 300 }, "08ac02"),
         command(FinishDeletion { deletions: vec![deletion] }, "0a0508ac021002"),
         command(CollectInstance { scope: 300 }, "08ac02"),
+        command(
+            AbandonDeletions {
+                instance_id: text("i"),
+                vault: text("v"),
+                after: Some(deletion),
+                by: text("b"),
+            },
+            "0a01691201761a0508ac021002220162",
+        ),
     ]
 }
 
