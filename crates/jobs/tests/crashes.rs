@@ -329,11 +329,11 @@ async fn make_clone(world: &World) -> u64 {
     };
     let created = world.state.call::<CreateSnapshot>(create).expect("created");
     let revision = Revision(created.snapshot.expect("shown").revision);
-    let is_committed = |state: &State| {
+    let is_whole = |state: &State| {
         let found = state.read(|reader| snapshots::find(reader, ScopeId(1), revision)).expect("reads");
-        found.is_some_and(|snapshot| snapshot.state() == SnapshotState::Committed)
+        found.is_some_and(|snapshot| snapshot.state() == SnapshotState::Committed && snapshot.record.manifests_listed)
     };
-    world.state.wait("the snapshot is committed", is_committed).await;
+    world.state.wait("the snapshot and its manifests", is_whole).await;
     let request = CloneInstanceRequest {
         from_instance_id: Some(INSTANCE.to_owned()),
         from_snapshot_id: Some(snapshots::id::text(revision)),
@@ -447,6 +447,73 @@ async fn a_snapshot_is_written_and_deleted_though_its_runner_dies_at_any_step() 
             sorted(files.into_iter().map(|(name, _)| name).collect()),
             "{site}"
         );
+        scenario.teardown();
+    }
+}
+
+/// Each collection's metadata file, as it was found, names so many manifests, all of which are there; how many collections have one.
+fn described_collections(world: &World, revision: u64) -> Vec<usize> {
+    let is_metadata = |name: &String| name.ends_with(&format!("/metadata/{revision}.json")) && !name.starts_with("snapshots/0/");
+    let mut counts = Vec::new();
+    for name in world.vaults.files().iter().filter(|name| is_metadata(name)) {
+        let text = std::fs::read(world.vaults.path().join(name)).expect("written");
+        let metadata = SnapshotMetadata::from_json(&text).expect("whole");
+        assert!(
+            metadata
+                .manifest_list
+                .iter()
+                .all(|manifest| world.vaults.path().join(manifest).is_file()),
+            "{name}"
+        );
+        counts.push(metadata.manifest_list.len());
+    }
+    sorted(counts)
+}
+
+#[tokio::test(start_paused = true)]
+async fn manifests_of_an_instance_are_written_and_deleted_though_their_runner_dies_at_any_step() {
+    for (site, dying) in cases(&[OF_A_SNAPSHOT, OF_TASKS, OF_A_PUBLICATION]) {
+        let case = format!("{site}, {dying:?}");
+        let scenario = FailScenario::setup();
+        let mut world = World::new().await;
+        let mut files = world.collection("one", 4, 100);
+        files.extend(world.collection("two", 3, 100));
+        world.collection("empty", 0, 0);
+        world.start_all();
+        let dead = arm(&world, site, dying);
+        let create = CreateSnapshotRequest {
+            instance_id: INSTANCE.to_owned(),
+            name: "whole".to_owned(),
+            ..CreateSnapshotRequest::default()
+        };
+        let created = world
+            .state
+            .call::<CreateSnapshot>(create)
+            .expect("created")
+            .snapshot
+            .expect("shown");
+        let find = |world: &World| {
+            let found = world
+                .state
+                .read(|reader| snapshots::find(reader, ScopeId(1), Revision(created.revision)));
+            found.expect("reads")
+        };
+        let is_listed = |world: &World| find(world).expect("not dropped").record.manifests_listed;
+        let mut deaths = world.revive_until("the manifests", is_listed).await;
+        assert_eq!(described_collections(&world, created.revision), [0, 3, 4], "{case}");
+        let drop = DropSnapshotRequest {
+            instance_id: INSTANCE.to_owned(),
+            snapshot: Some(SnapshotRef {
+                snapshot_id: created.snapshot_id.clone(),
+                ..SnapshotRef::default()
+            }),
+        };
+        world.state.call::<DropSnapshot>(drop).expect("dropped");
+        deaths += world.revive_until("the snapshot is gone", |world| find(world).is_none()).await;
+        deaths += world.swept().await;
+        assert_eq!(deaths, dead, "somebody dies: {case}");
+        let names = files.into_iter().map(|(name, _)| name).collect();
+        assert_eq!(world.vaults.files(), sorted(names), "{case}: nothing of the snapshot");
         scenario.teardown();
     }
 }

@@ -3,6 +3,7 @@
 mod support;
 
 use quorate_model::{Revision, ScopeId};
+use quorate_objects::manifest::{FORMAT_VERSION, ManifestEntry};
 use quorate_objects::metadata::SnapshotMetadata;
 use quorate_state_machine::access::Query;
 use quorate_state_machine::commands::{CancelJob, ClaimTasks, CreateRestore, CreateSnapshot, RenewClaims};
@@ -44,7 +45,8 @@ async fn a_collection_is_restored_out_of_an_instance_s_snapshot_whose_file_lists
     let mut world = World::new().await;
     let files = world.collection("source", 3, 1_000);
     world.collection("empty", 0, 0);
-    world.start_all();
+    // Nobody writes manifests before a worker is there, and nobody waits for them.
+    world.start(Part::Reconciler);
     let create = CreateSnapshotRequest {
         instance_id: INSTANCE.to_owned(),
         name: "whole".to_owned(),
@@ -74,6 +76,16 @@ async fn a_collection_is_restored_out_of_an_instance_s_snapshot_whose_file_lists
     assert_eq!((instance.collections.len(), instance.more_collections), (2, false));
     assert!(instance.lacks.contains(&"segment_ids".to_owned()), "{instance:?}");
 
+    assert!(instance.collections.iter().all(|one| one.s3_location.is_empty()), "{instance:?}");
+    world.start(Part::Worker);
+    let is_listed = |state: &State| find(state).record.manifests_listed;
+    world.state.wait("the manifests", is_listed).await;
+    assert_eq!(
+        find(&world.state).record.stats.map(|stats| (stats.segments, stats.files)),
+        Some((3, 3))
+    );
+    describe_files_of_collections(&world, &find(&world.state), &files);
+
     let request = RestoreSnapshotRequest {
         instance_id: INSTANCE.to_owned(),
         snapshot: Some(SnapshotRef {
@@ -88,6 +100,41 @@ async fn a_collection_is_restored_out_of_an_instance_s_snapshot_whose_file_lists
     assert_eq!(world.end_of(job).await.0.state(), JobState::JobCompleted);
     let contents = files.into_iter().map(|(_, content)| content).collect();
     assert_eq!(sorted(world.visible_files("copy").expect("visible")), sorted(contents));
+}
+
+/// The file of an instance's snapshot, `empty` first, names a metadata file for each collection; that of `source` lists a manifest for each
+/// segment, and these name its files.
+fn describe_files_of_collections(world: &World, snapshot: &snapshots::Snapshot, files: &[(String, Vec<u8>)]) {
+    let read = |name: &str| std::fs::read(world.vaults.path().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+    let metadata = |name: &str| SnapshotMetadata::from_json(&read(name)).expect("whole");
+    let instance = metadata(&snapshot.record.location).instance.expect("of an instance");
+    let (mut manifests, mut named) = (Vec::new(), Vec::new());
+    for one in &instance.collections {
+        let expected = format!("snapshots/{}/metadata/{}.json", one.id, snapshot.revision);
+        assert_eq!(one.s3_location, expected);
+        let described = metadata(&one.s3_location);
+        assert_eq!(
+            (described.snapshot_info.collection_id, described.snapshot_info.id),
+            (one.id, snapshot.revision.0 as i64)
+        );
+        assert!(
+            described.instance.is_none() && !described.collection.partitions.is_empty(),
+            "{described:?}"
+        );
+        assert_eq!(described.segment_ids.len(), described.manifest_list.len());
+        manifests.push(described.manifest_list.len());
+        for manifest in &described.manifest_list {
+            assert!(
+                manifest.starts_with(&format!("snapshots/{}/manifests/{}/", one.id, snapshot.revision)),
+                "{manifest}"
+            );
+            let entry = ManifestEntry::decode(FORMAT_VERSION, &read(manifest)).expect("whole");
+            let listed = entry.binlog_files.into_iter().flat_map(|field| field.binlogs);
+            named.extend(listed.map(|file| file.log_path));
+        }
+    }
+    assert_eq!(manifests, [0, 3]);
+    assert_eq!(sorted(named), sorted(files.iter().map(|(name, _)| name.clone()).collect()));
 }
 
 #[tokio::test(start_paused = true)]

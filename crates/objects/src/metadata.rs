@@ -114,6 +114,9 @@ pub struct CollectionSummary {
     pub num_files: i64,
     #[serde(with = "integers::int64", skip_serializing_if = "integers::is_zero")]
     pub num_bytes: i64,
+    /// Of the collection's own metadata file, which lists its manifests; empty before it is there.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub s3_location: String,
 }
 
 /// A member of our own, only in the file of a snapshot of a whole instance: readers of the agreed form pass over it.

@@ -94,6 +94,8 @@ pub enum RecordTable {
     SnapshotWork = 23,
     /// scope u64 -> SnapshotCountRecord
     SnapshotCount = 24,
+    /// scope u64 | revision u64 | collection u64 -> (): collections of a snapshot of a whole instance that have files of their own
+    SnapshotCollection = 25,
     /// () -> FrontSettingsRecord
     FrontSettings = 30,
     /// () -> RateLimitsRecord

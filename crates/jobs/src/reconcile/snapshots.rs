@@ -258,9 +258,12 @@ enum Lists {
     With,
 }
 
-/// Writes the metadata file, then says that it is there.
+/// Writes the metadata file, then says that it is there. Of a whole instance, before the last one, those of its collections.
 async fn commit<N: Query + Propose, V: Vaults>(access: &Access<N, V>, snapshot: &Snapshot, lists: Lists) -> Result<(), StepError> {
-    let location = metadata_path(snapshot.record.collection_id as i64, snapshot.revision.0 as i64)?;
+    if lists == Lists::With && snapshot.is_of_instance() {
+        write_collections(access, snapshot).await?;
+    }
+    let location = location_of(snapshot)?;
     match write_metadata(access, snapshot, lists, &location).await {
         // The first file must not take the place of the last: a leader of before may be that slow.
         Err(StepError::Object(error)) if lists == Lists::Without && error.kind == ObjectErrorKind::AlreadyExists => {}
@@ -276,6 +279,26 @@ async fn commit<N: Query + Propose, V: Vaults>(access: &Access<N, V>, snapshot: 
     access.node.propose(&command).await?;
     fail::fail_point!("snapshot_commit_after", |_| Ok(()));
     Ok(())
+}
+
+fn location_of(snapshot: &Snapshot) -> Result<ObjectPath, ObjectError> {
+    metadata_path(snapshot.record.collection_id as i64, snapshot.revision.0 as i64)
+}
+
+/// Writes the metadata file of each collection that a snapshot of a whole instance shows, with its lists. Whoever begins again writes the same.
+async fn write_collections<N: Query, V: Vaults>(access: &Access<N, V>, snapshot: &Snapshot) -> Result<(), StepError> {
+    let mut after = None;
+    loop {
+        let page = access
+            .node
+            .read(|reader| collections::noted(reader, snapshot, after, limits::MAX_PAGE_ROWS))?;
+        let Some(last) = page.last().copied() else { return Ok(()) };
+        for collection in page {
+            let alone = collections::alone(snapshot, collection);
+            write_metadata(access, &alone, Lists::With, &location_of(&alone)?).await?;
+        }
+        after = Some(last);
+    }
 }
 
 /// The vault of a snapshot. One that is wrongly described is noted as well as one that is away.
@@ -295,14 +318,15 @@ async fn write_metadata<N: Query, V: Vaults>(
     let vault = open(access, snapshot).await?;
     // Of an instance it lists up to a thousand collections, each with its sums, and looks past as many keys of dropped ones.
     let (shown, place) = (snapshot.clone(), path.clone());
-    let head = access.node.read_large(move |reader| head(reader, &shown, &place)).await??;
+    let head = access.node.read_large(move |reader| head(reader, &shown, lists, &place)).await??;
     let existing = match lists {
         Lists::Without => Existing::Refuse,
         Lists::With => Existing::Replace,
     };
     let object = vault.writer(path, existing, None).await?;
     let mut writer = MetadataWriter::begin(object, &head).await?;
-    if lists == Lists::With {
+    // Those of an instance are in the files of its collections.
+    if lists == Lists::With && !snapshot.is_of_instance() {
         for list in [LongList::Manifests, LongList::Segments, LongList::Builds] {
             write_list(access, snapshot, &mut writer, list).await?;
         }
@@ -391,7 +415,7 @@ fn segment_page<N: Query, V>(
 }
 
 /// What stands before the long lists.
-fn head(reader: &dyn Reader, snapshot: &Snapshot, path: &ObjectPath) -> Result<MetadataHead, StoreError> {
+fn head(reader: &dyn Reader, snapshot: &Snapshot, lists: Lists, path: &ObjectPath) -> Result<MetadataHead, StepError> {
     let record = &snapshot.record;
     let lineage = Lineage::of(reader, snapshot.scope, snapshot.revision)?;
     let collection = lineage.get(reader, VersionedTable::Collection, &record.collection_id.to_be_bytes())?;
@@ -401,7 +425,7 @@ fn head(reader: &dyn Reader, snapshot: &Snapshot, path: &ObjectPath) -> Result<M
     };
     let partitions = partitions(reader, &lineage, record.collection_id)?;
     let instance = match snapshot.is_of_instance() {
-        true => Some(instance(reader, snapshot)?),
+        true => Some(instance(reader, snapshot, lists)?),
         false => None,
     };
     Ok(MetadataHead {
@@ -434,11 +458,22 @@ fn head(reader: &dyn Reader, snapshot: &Snapshot, path: &ObjectPath) -> Result<M
     })
 }
 
-/// What an instance's snapshot shows; there are no manifests of its segments, and nobody counts how many it has.
-fn instance(reader: &dyn Reader, snapshot: &Snapshot) -> Result<InstanceDescription, StoreError> {
+/// What an instance's snapshot shows. The long lists are in the files of its collections, as soon as it has these.
+fn instance(reader: &dyn Reader, snapshot: &Snapshot, lists: Lists) -> Result<InstanceDescription, StepError> {
     let shown = collections::first(reader, snapshot, limits::MAX_LISTED_COLLECTIONS)?;
+    let mut summaries = Vec::with_capacity(shown.collections.len());
+    for one in shown.collections {
+        let s3_location = match lists {
+            Lists::With => location_of(&collections::alone(snapshot, one.id))?.to_string(),
+            Lists::Without => String::new(),
+        };
+        summaries.push(CollectionSummary {
+            s3_location,
+            ..summary(one)
+        });
+    }
     Ok(InstanceDescription {
-        collections: shown.collections.into_iter().map(summary).collect(),
+        collections: summaries,
         more_collections: shown.more,
         lacks: ["manifest_list", "segment_ids", "build_ids"].map(str::to_owned).to_vec(),
     })
@@ -461,6 +496,7 @@ fn summary(shown: ShownCollection) -> CollectionSummary {
         num_rows: stats.rows as i64,
         num_files: stats.files as i64,
         num_bytes: stats.bytes as i64,
+        ..CollectionSummary::default()
     }
 }
 
@@ -488,13 +524,17 @@ fn partitions(reader: &dyn Reader, lineage: &Lineage, collection_id: u64) -> Res
 }
 
 /// Deletes the files of a dropped snapshot, then its record. The files are condemned with the record in any case, so a vault that cannot
-/// be used, perhaps for ever, does not keep the snapshot and all that its pin keeps.
+/// be used, perhaps for ever, does not keep the snapshot and all that its pin keeps. Of an instance with very many collections this is one
+/// step of several: the record stays until the last.
 async fn remove<N: Query + Propose, V: Vaults>(access: &Access<N, V>, snapshot: &Snapshot) -> Result<(), StepError> {
     access.node.confirm().await?;
     let (scope, name) = (snapshot.scope.0, &snapshot.record.vault);
+    let next = access
+        .node
+        .read(|reader| collections::noted(reader, snapshot, None, lifecycle::COLLECTIONS_AT_ONCE))?;
     let deleted = match open(access, snapshot).await {
         Ok(vault) => {
-            let deleted = delete_files(&vault, snapshot).await;
+            let deleted = delete_files(&vault, snapshot, &next).await;
             access.counters.vaults.note(scope, name, &deleted);
             deleted
         }
@@ -512,7 +552,18 @@ async fn remove<N: Query + Propose, V: Vaults>(access: &Access<N, V>, snapshot: 
     Ok(())
 }
 
-async fn delete_files(vault: &Vault, snapshot: &Snapshot) -> Result<(), ObjectError> {
+/// Deletes the files of some collections, and those of the snapshot itself with the last of them.
+async fn delete_files(vault: &Vault, snapshot: &Snapshot, ids: &[u64]) -> Result<(), ObjectError> {
+    for collection in ids {
+        delete_places(vault, &collections::alone(snapshot, *collection)).await?;
+    }
+    if ids.len() < lifecycle::COLLECTIONS_AT_ONCE {
+        delete_places(vault, snapshot).await?;
+    }
+    Ok(())
+}
+
+async fn delete_places(vault: &Vault, snapshot: &Snapshot) -> Result<(), ObjectError> {
     for (directory, files) in lifecycle::places(snapshot) {
         let directory = ObjectPath::new(directory)?;
         if files.is_empty() {

@@ -191,6 +191,7 @@ async fn the_file_of_an_instance_lists_its_collections_and_says_what_it_lacks() 
         num_rows: 30,
         num_files: 4,
         num_bytes: 500,
+        s3_location: "snapshots/5/metadata/9.json".to_owned(),
     };
     let instance = InstanceDescription {
         collections: vec![logs],
@@ -219,7 +220,8 @@ async fn the_file_of_an_instance_lists_its_collections_and_says_what_it_lacks() 
         "num_segments": "2",
         "num_rows": "30",
         "num_files": "4",
-        "num_bytes": "500"
+        "num_bytes": "500",
+        "s3_location": "snapshots/5/metadata/9.json"
       }
     ],
     "more_collections": true,

@@ -77,6 +77,8 @@ async fn settled(app: &App, node: &Node, made: wire::Snapshot, instance_id: Stri
 
 fn is_settled(shown: &wire::Snapshot) -> bool {
     match shown.state() {
+        // Nobody waits for those of a whole instance: it is restored, cloned and dropped without them.
+        wire::SnapshotState::Committed if shown.collection_id == 0 => true,
         wire::SnapshotState::Committed => shown.segments > AWAITED_MANIFESTS || shown.manifests >= shown.segments,
         wire::SnapshotState::Pending => false,
         _ => true,

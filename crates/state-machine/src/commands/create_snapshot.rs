@@ -9,7 +9,7 @@ use crate::catalog::{find, storage};
 use crate::instances;
 use crate::keys::VersionedTable;
 use crate::record::{SnapshotRecord, StatsRecord};
-use crate::snapshots::{lifecycle, names, shown};
+use crate::snapshots::{collections, lifecycle, names, shown};
 use crate::versioned::Lineage;
 use crate::{attributes, instance_snapshots, limits, text_bounds};
 use quorate_model::{MetaError, Revision, ScopeId};
@@ -31,6 +31,9 @@ pub struct CreateSnapshot {
     /// 0: kept until dropped.
     #[prost(uint64, tag = "6")]
     pub ttl_seconds: u64,
+    /// Of a whole instance: its collections get manifests. Builds before this field made such snapshots without.
+    #[prost(bool, tag = "7")]
+    pub describes_collections: bool,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -82,6 +85,7 @@ impl Prepare for CreateSnapshot {
             name,
             description,
             ttl_seconds,
+            describes_collections: true,
         })
     }
 }
@@ -101,7 +105,10 @@ impl Command for CreateSnapshot {
             seconds => created_ms.saturating_add(seconds.saturating_mul(1_000)),
         };
         // Where there is nothing to list, the first metadata file is the last one.
-        let manifests_complete = source.stats.is_none_or(|stats| stats.segments == 0);
+        let manifests_complete = match source.stats {
+            Some(stats) => stats.segments == 0,
+            None => !self.describes_collections || !collections::any(context.reader(), scope)?,
+        };
         let record = SnapshotRecord {
             name: self.name.clone(),
             description: self.description.clone(),

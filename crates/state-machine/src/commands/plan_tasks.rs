@@ -6,8 +6,9 @@ use crate::keys::VersionedTable;
 use crate::limits;
 use crate::object_ids;
 use crate::record::{JobRecord, StatsRecord, TaskRecord};
+use crate::snapshots::collections;
 use bytes::Bytes;
-use quorate_model::MetaError;
+use quorate_model::{MetaError, Revision, ScopeId};
 use quorate_model::job_states::job_may_become;
 use quorate_wire::quorate::v1::{JobKind, JobState, TaskState};
 
@@ -30,6 +31,9 @@ pub struct PlanTasks {
     /// These are the last.
     #[prost(bool, tag = "7")]
     pub done: bool,
+    /// Of manifests of a whole instance: collections that will have some, all of them before the first task.
+    #[prost(uint64, repeated, tag = "8")]
+    pub collections: Vec<u64>,
 }
 
 /// A key range of a table, both ends included, and what it holds.
@@ -63,10 +67,17 @@ impl Prepare for PlanTasks {
 }
 
 impl PlanTasks {
-    fn check(&self, kind: JobKind) -> Result<(), MetaError> {
-        if self.tasks.len() > limits::MAX_TASKS_PER_COMMAND {
-            let (count, limit) = (self.tasks.len(), limits::MAX_TASKS_PER_COMMAND);
-            return Err(MetaError::invalid(format!("{count} tasks in one command, limit {limit}; plan them in several")));
+    fn check(&self, job: &JobRecord) -> Result<(), MetaError> {
+        let kind = job.kind();
+        for (count, what) in [(self.tasks.len(), "tasks"), (self.collections.len(), "collections")] {
+            let limit = limits::MAX_TASKS_PER_COMMAND;
+            if count > limit {
+                return Err(MetaError::invalid(format!("{count} {what} in one command, limit {limit}; plan them in several")));
+            }
+        }
+        if !self.collections.is_empty() && !source::is_of_whole_instance(job) {
+            let text = format!("job {} writes no manifests of a whole instance, and its plan names collections; plan anew", self.job);
+            return Err(MetaError::invalid(text));
         }
         let mut last = (self.after_table, self.after_key.as_ref());
         for task in &self.tasks {
@@ -97,7 +108,13 @@ impl Command for PlanTasks {
         }) else {
             return Ok(PlanTasksReply { accepted: false });
         };
-        self.check(job.record.kind())?;
+        self.check(&job.record)?;
+        if source::is_of_whole_instance(&job.record) {
+            let (scope, revision) = (ScopeId(job.record.source_scope), Revision(job.record.snapshot_revision));
+            if !collections::note(context, scope, revision, &self.collections)? {
+                return Ok(PlanTasksReply { accepted: false });
+            }
+        }
         let mut progress = job.progress;
         for planned in &self.tasks {
             let expected = planned.expected.unwrap_or_default();

@@ -1,6 +1,7 @@
 //! Ends a snapshot whose files are gone: its record, and the pin that kept its revision.
 //!
-//! Proposed by the leader's reconciler, files first. A snapshot that is not being deleted stays, whoever asks.
+//! Proposed by the leader's reconciler, files first. A snapshot that is not being deleted stays, whoever asks. One of an instance with very many
+//! collections goes in several steps, each of which is said by the same command.
 
 use crate::command::{ApplyContext, ApplyError, Command, Prepare, PrepareContext};
 use crate::snapshots::{self, lifecycle};
@@ -37,8 +38,8 @@ impl Command for RemoveSnapshot {
         match found.filter(|snapshot| snapshot.state() == SnapshotState::Deleting) {
             None => Ok(RemoveSnapshotReply { removed: false }),
             Some(snapshot) => {
-                lifecycle::remove(context, &snapshot)?;
-                Ok(RemoveSnapshotReply { removed: true })
+                let removed = lifecycle::remove(context, &snapshot)?;
+                Ok(RemoveSnapshotReply { removed })
             }
         }
     }

@@ -6,7 +6,7 @@ use super::source::{self, Source};
 use crate::commands::plan_tasks::{PlanTasks, PlannedTask};
 use crate::keys::VersionedTable;
 use crate::limits;
-use crate::record::StatsRecord;
+use crate::record::{JobRecord, StatsRecord};
 use crate::store::{Reader, StoreError};
 use crate::versioned::FoundRow;
 
@@ -19,12 +19,11 @@ const KEY_BYTES_PER_ROUND: usize = 96 << 10;
 
 /// The next planning command of a job that is being planned.
 pub fn next(reader: &dyn Reader, job: &ActiveJob) -> Result<PlanTasks, StoreError> {
-    let kind = job.record.kind();
-    let tables = source::tables(kind);
+    let tables = source::planned_tables(&job.record);
     let begun = VersionedTable::from_number(job.progress.planned_table);
     let mut at = begun.and_then(|table| tables.iter().position(|other| *other == table)).unwrap_or(0);
     let mut after_key = begun.map(|_| job.progress.planned_key.to_vec()).filter(|key| !key.is_empty());
-    let mut round = Round::new(job.record.copies_files);
+    let mut round = Round::new(&job.record);
     let mut source = Source::open(reader, &job.record)?;
     let mut done = tables.is_empty();
     loop {
@@ -37,7 +36,10 @@ pub fn next(reader: &dyn Reader, job: &ActiveJob) -> Result<PlanTasks, StoreErro
         }
         let page = source.page(table, after_key.as_deref(), ROWS_PER_PAGE)?;
         for row in &page.rows {
-            round.add(table, row)?;
+            match round.by_collection && table == VersionedTable::Collection {
+                true => round.collections.push(collection_of(row)?),
+                false => round.add(table, row)?,
+            }
         }
         round.keys += page.keys;
         match page.resume_after {
@@ -59,7 +61,14 @@ pub fn next(reader: &dyn Reader, job: &ActiveJob) -> Result<PlanTasks, StoreErro
         planned_table: tables.get(at).map_or(job.progress.planned_table, |table| *table as u32),
         planned_key: after_key.unwrap_or_default().into(),
         done,
+        collections: round.collections,
     })
+}
+
+/// The collection that a row is, or is in.
+fn collection_of(row: &FoundRow) -> Result<u64, StoreError> {
+    let id = row.key.first_chunk::<8>().map(|id| u64::from_be_bytes(*id));
+    id.ok_or_else(|| StoreError(format!("key {:02x?} names no collection", row.key)))
 }
 
 /// The tasks of one round.
@@ -72,16 +81,21 @@ struct Round {
     keys: usize,
     /// Whether files cost anything: else the size of a task is that of its rows.
     copies_files: bool,
+    /// Whether each task is of one collection, which has a directory of its own.
+    by_collection: bool,
+    collections: Vec<u64>,
 }
 
 impl Round {
-    fn new(copies_files: bool) -> Round {
+    fn new(job: &JobRecord) -> Round {
         Round {
             tasks: Vec::new(),
             open: None,
             row_bytes: 0,
             keys: 0,
-            copies_files,
+            copies_files: job.copies_files,
+            by_collection: source::is_of_whole_instance(job),
+            collections: Vec::new(),
         }
     }
 
@@ -89,7 +103,7 @@ impl Round {
     fn is_full(&self) -> bool {
         let keys = self.tasks.iter().map(|task| task.first_key.len() + task.last_key.len());
         self.keys >= KEYS_PER_ROUND
-            || self.tasks.len() + ROWS_PER_PAGE >= limits::MAX_TASKS_PER_COMMAND
+            || self.tasks.len() + self.collections.len() + ROWS_PER_PAGE >= limits::MAX_TASKS_PER_COMMAND
             || keys.sum::<usize>() >= KEY_BYTES_PER_ROUND
     }
 
@@ -100,7 +114,8 @@ impl Round {
             let expected = open.expected.unwrap_or_default();
             let too_long = self.row_bytes + row_bytes > limits::MAX_TASK_ROW_BYTES || expected.segments >= limits::MAX_TASK_ROWS;
             let too_heavy = self.copies_files && expected.bytes + stats.bytes > limits::MAX_TASK_FILE_BYTES;
-            if too_long || too_heavy {
+            let elsewhere = self.by_collection && open.last_key.get(..8) != row.key.get(..8);
+            if too_long || too_heavy || elsewhere {
                 self.cut();
             }
         }

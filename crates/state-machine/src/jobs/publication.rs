@@ -1,5 +1,6 @@
 //! Makes a finished job's results visible, in one small entry.
 
+use super::source::is_of_whole_instance;
 use super::{ActiveJob, ending, tasks};
 use crate::clones;
 use crate::command::{ApplyContext, ApplyError, decode_record};
@@ -66,6 +67,10 @@ pub fn publish(context: &mut ApplyContext<'_, '_>, job: ActiveJob) -> Result<Job
             let (scope, revision) = (ScopeId(job.record.source_scope), Revision(job.record.snapshot_revision));
             if let Some(mut snapshot) = snapshots::find(context.reader(), scope, revision)? {
                 snapshot.record.manifests_complete = true;
+                if is_of_whole_instance(&job.record) {
+                    // Nobody knew how many it shows.
+                    snapshot.record.stats = Some(job.progress.done.unwrap_or_default());
+                }
                 snapshots::save(context, &snapshot)?;
             }
         }

@@ -19,6 +19,19 @@ pub fn tables(kind: JobKind) -> &'static [VersionedTable] {
     }
 }
 
+/// Whether a job writes the manifests of all collections of an instance.
+pub fn is_of_whole_instance(job: &JobRecord) -> bool {
+    job.kind() == JobKind::Manifests && job.source_collection_id == 0
+}
+
+/// The tables that its planner goes through: before the segments of a whole instance, the collections that these are in.
+pub fn planned_tables(job: &JobRecord) -> &'static [VersionedTable] {
+    match is_of_whole_instance(job) {
+        true => &[VersionedTable::Collection, VersionedTable::Segment],
+        false => tables(job.kind()),
+    }
+}
+
 /// A job's source.
 pub struct Source<'a> {
     reader: &'a dyn Reader,

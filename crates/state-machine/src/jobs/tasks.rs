@@ -1,5 +1,6 @@
 //! Tasks and claims: how a task's record changes, with the rows that say where it is.
 
+use super::source::is_of_whole_instance;
 use super::{ActiveJob, active_progress, claim_directory, rows};
 use crate::command::{ApplyContext, ApplyError, read_record};
 use crate::limits;
@@ -133,7 +134,7 @@ pub fn assignment(job: u64, record: &JobRecord, number: u32, task: &TaskRecord) 
         bytes: expected.bytes,
         target_scope: record.target_scope,
         target_vault: record.target_vault.clone(),
-        target_path: target_path(job, record, number, task.fence),
+        target_path: target_path(job, record, number, task),
         copies_files: record.copies_files,
         first_target_id: task.first_target_id,
         source_scope: record.source_scope,
@@ -143,11 +144,16 @@ pub fn assignment(job: u64, record: &JobRecord, number: u32, task: &TaskRecord) 
 }
 
 /// Where a claim writes. Manifests have one place each, whoever writes them: their content is the same.
-fn target_path(job: u64, record: &JobRecord, number: u32, fence: u64) -> String {
-    match record.kind() {
-        JobKind::Manifests => format!("snapshots/{}/manifests/{}", record.source_collection_id, record.snapshot_revision),
-        _ => claim_directory(record, job, number, fence),
+fn target_path(job: u64, record: &JobRecord, number: u32, task: &TaskRecord) -> String {
+    if record.kind() != JobKind::Manifests {
+        return claim_directory(record, job, number, task.fence);
     }
+    let collection = match is_of_whole_instance(record) {
+        // A task of these has one collection.
+        true => task.first_key.first_chunk::<8>().map_or(0, |id| u64::from_be_bytes(*id)),
+        false => record.source_collection_id,
+    };
+    format!("snapshots/{collection}/manifests/{}", record.snapshot_revision)
 }
 
 /// The mapping of the partitions that a task's range touches: an assignment is remembered with its worker's session.

@@ -10,7 +10,7 @@ use crate::jobs;
 use crate::keys::{self, RecordTable, VersionedTable, space};
 use crate::limits;
 use crate::record::{CondemnedRecord, SegmentRecord, SnapshotRecord, UploadRecord};
-use crate::snapshots::{self, Snapshot, lifecycle};
+use crate::snapshots::{self, Snapshot, collections, lifecycle};
 use crate::store::{Reader, StoreError, prefix_end};
 use crate::versioned;
 use bytes::Bytes;
@@ -109,7 +109,7 @@ fn missing(instance_id: &str) -> MetaError {
 }
 
 /// The rows that name files, in key order.
-fn vault_ranges() -> [(Vec<u8>, Vec<u8>); 5] {
+fn vault_ranges() -> [(Vec<u8>, Vec<u8>); 6] {
     let record = |table| {
         let start = keys::record_prefix(table).to_vec();
         let end = prefix_end(&start);
@@ -121,6 +121,7 @@ fn vault_ranges() -> [(Vec<u8>, Vec<u8>); 5] {
         record(RecordTable::Upload),
         record(RecordTable::Condemned),
         record(RecordTable::Snapshot),
+        record(RecordTable::SnapshotCollection),
         record(RecordTable::ActiveJob),
         (segments, segments_end),
     ]
@@ -146,6 +147,7 @@ impl VaultScan<'_> {
                 Some((record.scope, record.vault, vec![known(KnownKind::Condemned, record.path, files)]))
             }
             [space::RECORD, table, ..] if *table == RecordTable::Snapshot as u8 => Some(of_snapshot(row, value)?),
+            [space::RECORD, table, ..] if *table == RecordTable::SnapshotCollection as u8 => self.of_collection(row)?,
             [space::RECORD, ..] => self.of_job(jobs::rows::job_of_active(row)?)?,
             [_, _, rest @ ..] => of_segment(row, rest, &value)?,
             _ => None,
@@ -155,6 +157,19 @@ impl VaultScan<'_> {
         };
         let is_meant = self.same.is_meant(self.reader, scope, &vault)?;
         Ok(if is_meant { known } else { Vec::new() })
+    }
+
+    /// What a snapshot of a whole instance has of one collection. The metadata files must be there once the snapshot's own lists them.
+    fn of_collection(&self, row: &[u8]) -> Result<Option<Named>, QueryError> {
+        let [scope, revision, collection] = snapshots::numbers_of::<3>(row)?;
+        let Some(snapshot) = snapshots::find(self.reader, ScopeId(scope), Revision(revision))? else {
+            return Err(StoreError(format!("row {row:02x?} names no snapshot")).into());
+        };
+        let kind = match kind_of(&snapshot) {
+            KnownKind::Snapshot if !snapshot.record.manifests_listed => KnownKind::Upload,
+            kind => kind,
+        };
+        Ok(Some(places_of(collections::alone(&snapshot, collection), kind)))
     }
 
     /// The directory that a job's tasks write to while it has not ended; afterwards its files are known as segments', or condemned.
@@ -204,14 +219,22 @@ fn of_snapshot(row: &[u8], value: Bytes) -> Result<Named, QueryError> {
         revision: Revision(revision),
         record,
     };
-    let kind = match snapshot.state() {
+    let kind = kind_of(&snapshot);
+    Ok(places_of(snapshot, kind))
+}
+
+fn kind_of(snapshot: &Snapshot) -> KnownKind {
+    match snapshot.state() {
         SnapshotState::Committed => KnownKind::Snapshot,
         SnapshotState::Pending | SnapshotState::Unspecified => KnownKind::Upload,
         SnapshotState::Deleting | SnapshotState::Aborted => KnownKind::Condemned,
-    };
+    }
+}
+
+fn places_of(snapshot: Snapshot, kind: KnownKind) -> Named {
     let places = lifecycle::places(&snapshot).into_iter();
     let known = places.map(|(path, files)| known(kind, path, files.into_iter().map(file_named).collect()));
-    Ok((scope, snapshot.record.vault, known.collect()))
+    (snapshot.scope.0, snapshot.record.vault, known.collect())
 }
 
 fn file_named(name: String) -> SegmentFile {

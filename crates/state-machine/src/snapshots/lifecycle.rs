@@ -1,6 +1,6 @@
 //! From creation to removal: the steps that commands and the reconciler make of a snapshot's life.
 
-use super::{Snapshot, clones, erase, id, pins, save};
+use super::{Snapshot, clones, collections, erase, id, pins, save};
 use crate::command::{ApplyContext, ApplyError};
 use crate::jobs::publication::live_instance;
 use crate::keys::{self, RecordTable};
@@ -14,6 +14,9 @@ use quorate_wire::quorate::v1::SnapshotState;
 
 /// Times the files of a removed snapshot are looked for again: a writer that lost its job may still have been at it.
 const SWEEPS: u32 = 3;
+
+/// Collections of a snapshot whose files go together.
+pub const COLLECTIONS_AT_ONCE: usize = 500;
 
 /// Pins the revision of the command that is applied, and enters the snapshot. `record` has everything but its pin; the name must
 /// have been found free. Costs the same however much the snapshot shows.
@@ -84,8 +87,19 @@ pub fn begin_deletion(context: &mut ApplyContext<'_, '_>, mut snapshot: Snapshot
 }
 
 /// Ends a snapshot whose files are gone. They are condemned as well: whoever was still writing them when they were deleted is
-/// cleaned up after.
-pub fn remove(context: &mut ApplyContext<'_, '_>, snapshot: &Snapshot) -> Result<(), ApplyError> {
+/// cleaned up after. Of a whole instance some collections at a time: `false` while there are more.
+pub fn remove(context: &mut ApplyContext<'_, '_>, snapshot: &Snapshot) -> Result<bool, ApplyError> {
+    let next = collections::noted(context.reader(), snapshot, None, COLLECTIONS_AT_ONCE)?;
+    for collection in &next {
+        for (path, files) in places(&collections::alone(snapshot, *collection)) {
+            condemn(context, snapshot, path, files);
+        }
+        let row = collections::key(snapshot.scope, snapshot.revision, *collection);
+        context.changes().remove(row);
+    }
+    if next.len() == COLLECTIONS_AT_ONCE {
+        return Ok(false);
+    }
     end_pin(context, snapshot)?;
     erase(context, snapshot);
     for (path, files) in places(snapshot) {
@@ -93,7 +107,7 @@ pub fn remove(context: &mut ApplyContext<'_, '_>, snapshot: &Snapshot) -> Result
     }
     let count = count(context.reader(), snapshot.scope)?;
     put_count(context, snapshot.scope, count.saturating_sub(1));
-    Ok(())
+    Ok(true)
 }
 
 /// Releases the revision of a snapshot that shows nothing any more.
@@ -105,7 +119,8 @@ pub fn end_pin(context: &mut ApplyContext<'_, '_>, snapshot: &Snapshot) -> Resul
     Ok(())
 }
 
-/// Directories with files of a snapshot, from its vault's root, and which of the files there; none: all.
+/// Directories with files of a snapshot, from its vault's root, and which of the files there; none: all. Those of collections that a
+/// snapshot of a whole instance shows: [`collections::noted`], each [`collections::alone`].
 pub fn places(snapshot: &Snapshot) -> Vec<(String, Vec<String>)> {
     if snapshot.record.doris.is_some() {
         return vec![(image_directory(snapshot), Vec::new())];

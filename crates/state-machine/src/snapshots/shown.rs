@@ -21,8 +21,12 @@ pub fn show(reader: &dyn Reader, snapshot: &Snapshot, now_ms: u64) -> Result<v1:
         }
     }
     if shown.manifests == 0 && snapshot.record.manifest_job != 0 {
-        let progress = jobs::active_progress(reader, snapshot.record.manifest_job)?;
-        shown.manifests = progress.and_then(|progress| progress.done).map_or(0, |done| done.segments);
+        let progress = jobs::active_progress(reader, snapshot.record.manifest_job)?.unwrap_or_default();
+        shown.manifests = progress.done.map_or(0, |done| done.segments);
+        if snapshot.is_of_instance() {
+            // Nobody counts its segments before.
+            shown.segments = progress.planned.map_or(0, |planned| planned.segments);
+        }
     }
     Ok(shown)
 }

@@ -30,6 +30,7 @@ pub fn commands() -> Vec<Golden> {
         planned_table: 8,
         planned_key: "l".into(),
         done: true,
+        collections: vec![300],
     };
     let claim = ClaimTasks {
         worker: "w".into(),
@@ -98,7 +99,10 @@ pub fn commands() -> Vec<Golden> {
     vec![
         command(restore, "0a016912032201731a01742201642a016332017638ac02"),
         command(restore_one, "0a016912032201731a01742201642a016332017638ac02420273634a02736450ac02"),
-        command(plan, "08ac0210071a016b221308081201611a01622209080110ac0218022003280832016c3801"),
+        command(
+            plan,
+            "08ac0210071a016b221308081201611a01622209080110ac0218022003280832016c38014202ac02",
+        ),
         command(claim.clone(), "0a01771004"),
         command(
             ClaimTasks {

@@ -25,8 +25,9 @@ pub fn commands() -> Vec<Golden> {
                 name: "n".into(),
                 description: "t".into(),
                 ttl_seconds: 300,
+                describes_collections: true,
             },
-            "0a01691201641a016322016e2a017430ac02",
+            "0a01691201641a016322016e2a017430ac023801",
         ),
         command(
             CommitSnapshot {
