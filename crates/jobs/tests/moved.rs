@@ -207,6 +207,22 @@ async fn snapshot_with_manifests(world: &World, collection: &str) -> SnapshotRec
     record_in(&world.state)
 }
 
+fn read(world: &World, name: &str) -> Vec<u8> {
+    fs::read(world.vaults.path().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// The data files that the manifests of a snapshot name.
+fn named_by_manifests(world: &World, record: &SnapshotRecord) -> Vec<String> {
+    let metadata = SnapshotMetadata::from_json(&read(world, &record.location)).expect("whole");
+    let mut named = Vec::new();
+    for manifest in &metadata.manifest_list {
+        let entry = ManifestEntry::decode(FORMAT_VERSION, &read(world, manifest)).expect("whole");
+        let listed = entry.binlog_files.into_iter().flat_map(|field| field.binlogs);
+        named.extend(listed.map(|file| file.log_path));
+    }
+    named
+}
+
 #[tokio::test(start_paused = true)]
 async fn manifests_of_a_compacted_clones_snapshot_name_its_own_copies() {
     let mut world = World::new().await;
@@ -221,14 +237,33 @@ async fn manifests_of_a_compacted_clones_snapshot_name_its_own_copies() {
     for (name, _) in &files {
         fs::remove_file(world.vaults.path().join(name)).expect("deleted");
     }
-    let read = |name: &str| fs::read(world.vaults.path().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
-    let metadata = SnapshotMetadata::from_json(&read(&record.location)).expect("whole");
-    let mut named = Vec::new();
-    for manifest in &metadata.manifest_list {
-        let entry = ManifestEntry::decode(FORMAT_VERSION, &read(manifest)).expect("whole");
-        let listed = entry.binlog_files.into_iter().flat_map(|field| field.binlogs);
-        named.extend(listed.map(|file| file.log_path));
+    let expected = sorted(files.into_iter().map(|(_, content)| content).collect());
+    let named = named_by_manifests(&world, &record);
+    assert_eq!(sorted(named.iter().map(|name| read(&world, name)).collect()), expected, "{named:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn manifests_of_before_a_compaction_name_the_copies_when_it_is_done() {
+    let mut world = World::new().await;
+    let files = world.collection("source", 3, 1_000);
+    make_clone(&world.state);
+    world.start_all();
+    let record = snapshot_with_manifests(&world, "source").await;
+    let names = sorted(files.iter().map(|(name, _)| name.clone()).collect());
+    assert_eq!(
+        sorted(named_by_manifests(&world, &record)),
+        names,
+        "the clone has nothing of its own yet"
+    );
+
+    let compaction = compact(&world.state);
+    let (shown, _) = world.end_of(compaction).await;
+    assert_eq!(shown.state(), JobState::JobCompleted, "{}", shown.reason);
+    // From here on the clone may be decoupled, and its source may go.
+    for (name, _) in &files {
+        fs::remove_file(world.vaults.path().join(name)).expect("deleted");
     }
     let expected = sorted(files.into_iter().map(|(_, content)| content).collect());
-    assert_eq!(sorted(named.iter().map(|name| read(name)).collect()), expected, "{named:?}");
+    let named = named_by_manifests(&world, &record);
+    assert_eq!(sorted(named.iter().map(|name| read(&world, name)).collect()), expected, "{named:?}");
 }

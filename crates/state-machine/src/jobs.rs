@@ -20,13 +20,14 @@
 //! with each claim; a report under another fence changes nothing, so each task's result counts once, whoever repeats what.
 //!
 //! Reading order: `rows` (where things are), this file (start), [`source`] (what is read), [`plan`] (how it is cut),
-//! [`tasks`] (claims), [`results`] (what a task stages), [`publication`], [`ending`].
+//! [`tasks`] (claims), [`results`] (what a task stages), [`publication`], [`rewriting`] (what follows a compaction's), [`ending`].
 
 pub mod ending;
 pub mod plan;
 pub mod publication;
 pub mod restore;
 pub mod results;
+pub mod rewriting;
 pub mod rows;
 pub mod source;
 pub mod tasks;

@@ -239,12 +239,35 @@ pub fn clones(reader: &dyn Reader, scope: ScopeId, revision: Revision) -> Result
     Ok(found)
 }
 
+/// The scopes of the clones that read through any snapshot of a scope.
+pub fn clones_of_scope(reader: &dyn Reader, scope: ScopeId) -> Result<Vec<ScopeId>, StoreError> {
+    let prefix = keys::record_in_scope(RecordTable::SnapshotClone, scope);
+    let mut cursor = reader.cursor(&prefix, &prefix_end(&prefix))?;
+    let mut found = Vec::new();
+    while let Some((key, _)) = cursor.row() {
+        let [_, _, clone] = numbers_of::<3>(key)?;
+        found.push(ScopeId(clone));
+        cursor.next()?;
+    }
+    Ok(found)
+}
+
 /// Notes the job that writes a snapshot's manifests.
 pub fn set_manifest_job(context: &mut ApplyContext<'_, '_>, scope: ScopeId, revision: Revision, job: u64) -> Result<(), StoreError> {
     let Some(mut snapshot) = find(context.reader(), scope, revision)? else {
         return Ok(());
     };
     snapshot.record.manifest_job = job;
+    save(context, &snapshot)
+}
+
+/// The same, and since when; those that were there are replaced.
+pub fn set_manifest_job_since(context: &mut ApplyContext<'_, '_>, mut snapshot: Snapshot, job: u64) -> Result<(), StoreError> {
+    let record = &mut snapshot.record;
+    record.manifest_job = job;
+    record.manifests_since = context.revision().0;
+    record.replaces_manifests |= record.manifests_complete;
+    (record.manifests_complete, record.manifests_listed) = (false, false);
     save(context, &snapshot)
 }
 

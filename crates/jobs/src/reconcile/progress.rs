@@ -1,12 +1,13 @@
 //! Plans jobs, publishes those whose tasks are done, and ends those that cannot succeed any more.
 
 use super::{Access, Round, StepError};
-use quorate_model::{ErrorCode, MetaError};
+use quorate_model::{ErrorCode, MetaError, Revision};
 use quorate_state_machine::access::{Propose, Query};
-use quorate_state_machine::command::ApplyError;
-use quorate_state_machine::commands::{FailJob, PlanTasks, PublishJob};
-use quorate_state_machine::jobs::{self, plan, publication, tasks};
-use quorate_state_machine::record::JobRecord;
+use quorate_state_machine::command::{ApplyError, read_record};
+use quorate_state_machine::commands::{FailJob, PlanTasks, PublishJob, StartManifests};
+use quorate_state_machine::jobs::{self, plan, publication, rewriting, tasks};
+use quorate_state_machine::keys;
+use quorate_state_machine::record::{Counters, JobRecord};
 use quorate_state_machine::{Reader, StoreError, queries};
 use quorate_wire::quorate::v1::{JobState, ListTasksRequest, TaskState};
 
@@ -15,8 +16,13 @@ enum Next {
     Nothing,
     Plan(Box<PlanTasks>),
     Publish,
+    /// Manifests are to be written anew before.
+    Rewrite(Vec<StartManifests>),
     Fail(FailJob),
 }
+
+/// Snapshots whose manifests are written anew at a time, for each compaction.
+const REWRITTEN_AT_ONCE: usize = 16;
 
 pub(super) async fn step<N: Query + Propose, V>(access: &Access<N, V>) -> Result<Round, StepError> {
     let active = access.node.read(|reader| jobs::all_active(reader))?;
@@ -45,6 +51,7 @@ async fn advance<N: Query + Propose, V>(access: &Access<N, V>, job: u64) -> Resu
             publish(access, job).await?;
             fail::fail_point!("job_publish_after", |_| Ok(Round::Idle));
         }
+        Next::Rewrite(starts) => return rewrite(access, starts).await,
         Next::Fail(failure) => {
             fail::fail_point!("job_give_up_before", |_| Ok(Round::Idle));
             let has_failed = fail_job(access, &failure).await?;
@@ -70,7 +77,8 @@ fn next_of<N: Query, V>(access: &Access<N, V>, job: u64) -> Result<Next, StoreEr
                 deadline_ms: None,
             }));
         }
-        if active.record.deadline_ms <= now_ms {
+        // A published base layer is not given up for lack of time.
+        if active.record.base_published_at == 0 && active.record.deadline_ms <= now_ms {
             return Ok(Next::Fail(FailJob {
                 job,
                 reason: too_late(reader, job, &active.record)?,
@@ -79,10 +87,45 @@ fn next_of<N: Query, V>(access: &Access<N, V>, job: u64) -> Result<Next, StoreEr
         }
         Ok(match active.record.state() {
             JobState::JobPlanning => Next::Plan(Box::new(plan::next(reader, &active)?)),
-            JobState::JobRunning if tasks::all_done(&active) => Next::Publish,
+            JobState::JobRunning if tasks::all_done(&active) => publication_of(reader, &active.record, now_ms)?,
             _ => Next::Nothing,
         })
     })
+}
+
+/// What publishes a job whose tasks are done: for a compaction whose copies are read already, manifests may have to be written anew first.
+fn publication_of(reader: &dyn Reader, record: &JobRecord, now_ms: u64) -> Result<Next, StoreError> {
+    if record.base_published_at == 0 {
+        return Ok(Next::Publish);
+    }
+    let waiting = rewriting::waiting(reader, record, Revision(record.base_published_at), REWRITTEN_AT_ONCE)?;
+    if waiting.is_empty() {
+        return Ok(Next::Publish);
+    }
+    let counters: Option<Counters> = read_record(reader, keys::COUNTERS_KEY)?;
+    let mut starts = Vec::new();
+    if jobs::has_room_for_manifests(&counters.unwrap_or_default()) {
+        for snapshot in waiting {
+            if rewriting::can_begin(reader, &snapshot, now_ms)? {
+                starts.push(StartManifests {
+                    scope: snapshot.scope.0,
+                    revision: snapshot.revision.0,
+                    since: Some(record.base_published_at),
+                });
+            }
+        }
+    }
+    Ok(Next::Rewrite(starts))
+}
+
+async fn rewrite<N: Query + Propose, V>(access: &Access<N, V>, starts: Vec<StartManifests>) -> Result<Round, StepError> {
+    let mut round = Round::Idle;
+    for start in starts {
+        if access.node.propose(&start).await?.job != 0 {
+            round = Round::More;
+        }
+    }
+    Ok(round)
 }
 
 /// Why a job's time was not enough: what a task waits for, if one does.

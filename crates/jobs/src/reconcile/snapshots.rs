@@ -196,7 +196,12 @@ async fn advance<N: Query + Propose, V: Vaults>(access: &Access<N, V>, snapshot:
         SnapshotState::Committed if snapshot.record.manifests_complete => commit(access, snapshot, Lists::With).await?,
         SnapshotState::Committed => {
             if !awaits_job(access, snapshot)? && has_room(access)? {
-                access.node.propose(&StartManifests { scope, revision }).await?;
+                let start = StartManifests {
+                    scope,
+                    revision,
+                    since: Some(0),
+                };
+                access.node.propose(&start).await?;
             }
             return Ok(Some(ROUND_INTERVAL));
         }

@@ -33,6 +33,9 @@ pub struct CompactSnapshot {
     /// Asked for through the native API.
     #[prost(bool, tag = "4")]
     pub native: bool,
+    /// The job ends when manifests are written anew that name files it replaced. Builds before this field left them.
+    #[prost(bool, tag = "5")]
+    pub rewrites_manifests: bool,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -57,7 +60,7 @@ impl Prepare for CompactSnapshot {
     type Request = CompactSnapshotCall;
 
     fn prepare(call: CompactSnapshotCall, _: &PrepareContext<'_>) -> Result<CompactSnapshot, MetaError> {
-        let command = match call {
+        let mut command = match call {
             CompactSnapshotCall::Http { instance_id } => CompactSnapshot {
                 instance_id,
                 ..CompactSnapshot::default()
@@ -74,6 +77,7 @@ impl Prepare for CompactSnapshot {
                 ..CompactSnapshot::default()
             },
         };
+        command.rewrites_manifests = true;
         text_bounds::check_text("instance_id", &command.instance_id)?;
         text_bounds::check_text("cloud_unique_id", &command.cloud_unique_id)?;
         if command.instance_id.is_empty() && command.cloud_unique_id.is_empty() {
@@ -168,6 +172,7 @@ impl CompactSnapshot {
             target_scope: base_scope,
             target_vault: place,
             copies_files: !holds_files,
+            rewrites_manifests: self.rewrites_manifests && !holds_files,
             snapshot_revision: record.source_revision,
             source_instance_id: instances::id_of_scope(context.reader(), source)?,
             target_instance_id: instance.info.instance_id().to_owned(),

@@ -1,5 +1,5 @@
 //! Starts the job that writes a snapshot's manifests, unless it has one, or has them all. Proposed by the leader's reconciler for every
-//! snapshot that is committed; again when a job has failed.
+//! snapshot that is committed; again when a job has failed, or when a compaction has replaced files that the manifests name (`jobs/rewriting.rs`).
 
 use crate::command::{ApplyContext, ApplyError, Command, Prepare, PrepareContext};
 use crate::jobs;
@@ -14,6 +14,9 @@ pub struct StartManifests {
     pub scope: u64,
     #[prost(uint64, tag = "2")]
     pub revision: u64,
+    /// Manifests that a job wrote which was started before this revision are written anew. Unset by builds that did not note the start.
+    #[prost(uint64, optional, tag = "3")]
+    pub since: Option<u64>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -41,8 +44,9 @@ impl Command for StartManifests {
         let Some(snapshot) = found.filter(|snapshot| snapshot.state() == SnapshotState::Committed && snapshot.record.doris.is_none()) else {
             return Ok(StartManifestsReply::default());
         };
-        let record = snapshot.record;
-        if record.manifests_complete || jobs::active_progress(context.reader(), record.manifest_job)?.is_some() {
+        let record = snapshot.record.clone();
+        let are_old = record.manifest_job != 0 && self.since.is_some_and(|since| record.manifests_since < since);
+        if (record.manifests_complete && !are_old) || jobs::active_progress(context.reader(), record.manifest_job)?.is_some() {
             return Ok(StartManifestsReply::default());
         }
         if !jobs::has_room_for_manifests(&context.counters) {
@@ -66,7 +70,10 @@ impl Command for StartManifests {
             ..JobRecord::default()
         };
         let job = jobs::start(context, definition)?;
-        snapshots::set_manifest_job(context, scope, revision, job)?;
+        match self.since {
+            Some(_) => snapshots::set_manifest_job_since(context, snapshot, job)?,
+            None => snapshots::set_manifest_job(context, scope, revision, job)?,
+        }
         Ok(StartManifestsReply { job })
     }
 }
@@ -85,6 +92,7 @@ mod tests {
         let start = |revision| StartManifests {
             scope: SOURCE_SCOPE,
             revision,
+            since: Some(0),
         };
         assert_eq!(bench.run(&start(REVISION + 5)).expect("looked at").job, 0, "no such snapshot");
         let job = bench.run(&start(REVISION)).expect("started").job;
@@ -105,6 +113,7 @@ mod tests {
         let start = StartManifests {
             scope: SOURCE_SCOPE,
             revision: REVISION,
+            since: None,
         };
         let full = limits::MAX_ACTIVE_MANIFESTS;
         bench.set_counters(|counters| (counters.active_jobs, counters.active_manifests) = (full, full));

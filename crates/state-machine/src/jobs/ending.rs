@@ -9,7 +9,7 @@ use crate::versioned::pins::{self, PinKind};
 use crate::{condemned, dropped, instances, limits, snapshots};
 use bytes::Bytes;
 use quorate_model::job_states::job_may_become;
-use quorate_model::{MetaError, Revision, ScopeId};
+use quorate_model::{ErrorCode, MetaError, Revision, ScopeId};
 use quorate_wire::doris::SnapshotCompactStatus;
 use quorate_wire::quorate::v1::{JobKind, JobState};
 
@@ -19,6 +19,13 @@ const SWEEPS: u32 = 3;
 /// Ends a job as failed or cancelled.
 pub fn discard(context: &mut ApplyContext<'_, '_>, job: ActiveJob, state: JobState, reason: &str) -> Result<JobRecord, ApplyError> {
     let record = &job.record;
+    if record.base_published_at != 0 {
+        let (id, clone) = (job.id, &record.target_instance_id);
+        let text = format!(
+            "job {id}: clone {clone} reads its copies already, and only manifests of its snapshots are left to write anew; wait, or drop these snapshots"
+        );
+        return Err(MetaError::new(ErrorCode::PreconditionFailed, text).into());
+    }
     match record.kind() {
         JobKind::Restore => {
             let name = reserved_name(record);
@@ -82,7 +89,7 @@ pub(super) fn end(context: &mut ApplyContext<'_, '_>, job: ActiveJob, state: Job
     let ActiveJob { id, record, progress } = job;
     if !job_may_become(record.state(), state) {
         let text = format!("job {id} is {} and cannot become {state:?}", super::state_name(&record));
-        return Err(MetaError::new(quorate_model::ErrorCode::PreconditionFailed, text).into());
+        return Err(MetaError::new(ErrorCode::PreconditionFailed, text).into());
     }
     let now_ms = context.now().0;
     let (scope, revision) = (ScopeId(record.source_scope), Revision(record.source_revision));

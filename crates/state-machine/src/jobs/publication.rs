@@ -1,7 +1,7 @@
 //! Makes a finished job's results visible, in one small entry.
 
 use super::source::is_of_whole_instance;
-use super::{ActiveJob, ending, tasks};
+use super::{ActiveJob, ending, rewriting, rows, tasks};
 use crate::clones;
 use crate::command::{ApplyContext, ApplyError, decode_record};
 use crate::inherited;
@@ -31,6 +31,8 @@ pub fn obstacle(reader: &dyn Reader, record: &JobRecord) -> Result<Option<String
             Ok((!database_exists(reader, scope, database_id, &record.target_database)?)
                 .then(|| format!("database {} was dropped", record.target_database)))
         }
+        // What is left to do has nothing in its way.
+        JobKind::CompactClone if record.base_published_at != 0 => Ok(None),
         JobKind::CompactClone => match (
             compacting_instance(reader, record)?,
             lineage::parent(reader, ScopeId(record.clone_scope))?,
@@ -47,7 +49,8 @@ pub fn obstacle(reader: &dyn Reader, record: &JobRecord) -> Result<Option<String
     }
 }
 
-/// Publishes. Refuses unless every task is done and what they did is what was planned.
+/// Publishes. Refuses unless every task is done and what they did is what was planned. A compaction after which manifests have to be written
+/// anew is published twice: it ends with the second.
 pub fn publish(context: &mut ApplyContext<'_, '_>, job: ActiveJob) -> Result<JobRecord, ApplyError> {
     let refuse = |why: String| Err(MetaError::new(ErrorCode::PreconditionFailed, format!("job {}: {why}", job.id)).into());
     if job.record.state() != JobState::JobRunning || !tasks::all_done(&job) {
@@ -62,11 +65,36 @@ pub fn publish(context: &mut ApplyContext<'_, '_>, job: ActiveJob) -> Result<Job
     }
     match job.record.kind() {
         JobKind::Restore => publish_collection(context, &job)?,
-        JobKind::CompactClone => publish_base(context, &job.record)?,
+        JobKind::CompactClone => {
+            let is_first = job.record.base_published_at == 0;
+            let since = rewriting::since(context, &job.record);
+            let waiting = rewriting::waiting(context.reader(), &job.record, since, 1)?;
+            if is_first {
+                publish_base(context, &job.record)?;
+            }
+            match waiting.first() {
+                None => compaction_is_done(context, &job.record)?,
+                Some(snapshot) if !is_first => {
+                    return refuse(format!(
+                        "manifests of snapshot {} have to be written anew before",
+                        snapshot.record.name
+                    ));
+                }
+                Some(_) => {
+                    let record = JobRecord {
+                        base_published_at: since.0,
+                        ..job.record.clone()
+                    };
+                    context.put_record(rows::job(job.id), &record);
+                    return Ok(record);
+                }
+            }
+        }
         JobKind::Manifests => {
             let (scope, revision) = (ScopeId(job.record.source_scope), Revision(job.record.snapshot_revision));
             if let Some(mut snapshot) = snapshots::find(context.reader(), scope, revision)? {
                 snapshot.record.manifests_complete = true;
+                snapshot.record.replaces_manifests = false;
                 if is_of_whole_instance(&job.record) {
                     // Nobody knew how many it shows.
                     snapshot.record.stats = Some(job.progress.done.unwrap_or_default());
@@ -122,6 +150,11 @@ fn publish_base(context: &mut ApplyContext<'_, '_>, record: &JobRecord) -> Resul
         }
         inherited::copies_are_made(context, clone)?;
     }
+    Ok(())
+}
+
+/// The clone can be decoupled: nothing that is left of it needs its source.
+fn compaction_is_done(context: &mut ApplyContext<'_, '_>, record: &JobRecord) -> Result<(), ApplyError> {
     if let Some(mut instance) = compacting_instance(context.reader(), record)? {
         instance
             .info

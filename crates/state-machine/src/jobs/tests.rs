@@ -4,4 +4,5 @@
 pub(crate) mod fixture;
 pub(crate) mod invariants;
 mod model;
+mod rewriting;
 mod rules;

@@ -67,6 +67,12 @@ pub struct JobRecord {
     /// The clone whose base layer it fills.
     #[prost(uint64, tag = "26")]
     pub clone_scope: u64,
+    /// It ends when no manifest is left that names files which it replaced.
+    #[prost(bool, tag = "27")]
+    pub rewrites_manifests: bool,
+    /// Revision from which on the clone reads its base layer, once that is so and manifests are left; 0 before.
+    #[prost(uint64, tag = "28")]
+    pub base_published_at: u64,
 }
 
 /// What changes while a job runs; a row of its own, because a job's definition may be long and is not to be written with each task.

@@ -50,6 +50,12 @@ pub struct SnapshotRecord {
     /// What Doris's calls say of it; none for a snapshot they did not make.
     #[prost(message, optional, tag = "17")]
     pub doris: Option<SnapshotPb>,
+    /// Revision at which the job of its manifests was started; 0 also if a peer started it that did not keep it.
+    #[prost(uint64, tag = "18")]
+    pub manifests_since: u64,
+    /// There were manifests before those that are being written.
+    #[prost(bool, tag = "19")]
+    pub replaces_manifests: bool,
 }
 
 /// How many snapshots an instance has, those being deleted included.

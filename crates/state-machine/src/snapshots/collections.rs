@@ -233,7 +233,12 @@ mod tests {
 
     fn start(bench: &mut Bench, revision: u64) -> u64 {
         let scope = bench.scope().0;
-        bench.run(&StartManifests { scope, revision }).expect("runs").job
+        let start = StartManifests {
+            scope,
+            revision,
+            since: Some(0),
+        };
+        bench.run(&start).expect("runs").job
     }
 
     fn claim_all(bench: &mut Bench) -> Vec<TaskAssignment> {

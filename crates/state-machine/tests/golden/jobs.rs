@@ -141,7 +141,22 @@ pub fn commands() -> Vec<Golden> {
             "08ac0212017218ac02",
         ),
         command(RemoveJobs {}, ""),
-        command(StartManifests { scope: 1, revision: 300 }, "080110ac02"),
+        command(
+            StartManifests {
+                scope: 1,
+                revision: 300,
+                since: None,
+            },
+            "080110ac02",
+        ),
+        command(
+            StartManifests {
+                scope: 1,
+                revision: 300,
+                since: Some(0),
+            },
+            "080110ac021800",
+        ),
         command(MarkLocalVault { vault_id: "v".into() }, "0a0176"),
     ]
 }
@@ -195,6 +210,8 @@ pub fn records() -> Vec<Golden> {
         ended_ms: 24,
         deadline_ms: 25,
         clone_scope: 26,
+        rewrites_manifests: true,
+        base_published_at: 28,
     };
     let task = TaskRecord {
         state: 2,
@@ -227,7 +244,7 @@ pub fn records() -> Vec<Golden> {
         record(vault, "0a017610ac02"),
         record(
             job,
-            "080110021a017220ac02280530063807400848095201765801600c680d7201737a016982010273638a010174920101649a01027463a20103120163aa010808ac0210021a0170b00116ba012408ac0210081a016b2004280330013a09080110ac02180220034209080110ac0218022003c00118c80119d0011a",
+            "080110021a017220ac02280530063807400848095201765801600c680d7201737a016982010273638a010174920101649a01027463a20103120163aa010808ac0210021a0170b00116ba012408ac0210081a016b2004280330013a09080110ac02180220034209080110ac0218022003c00118c80119d0011ad80101e0011c",
         ),
         record(progress, "08ac0210081a016b2004280330013a09080110ac02180220034209080110ac0218022003"),
         record(mapping, "08ac0210021a0170"),

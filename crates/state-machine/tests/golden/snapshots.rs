@@ -143,8 +143,9 @@ pub fn clone_commands() -> Vec<Golden> {
                 cloud_unique_id: "u".into(),
                 keep_files: Some(true),
                 native: false,
+                rewrites_manifests: true,
             },
-            "0a01691201751801",
+            "0a016912017518012801",
         ),
         command(
             CompactSnapshot {
@@ -199,6 +200,8 @@ pub fn records() -> Vec<Golden> {
             auto: Some(true),
             ..SnapshotPb::default()
         }),
+        manifests_since: 306,
+        replaces_manifests: true,
     };
     let parent = ParentRecord {
         source_scope: 1,
@@ -221,7 +224,7 @@ pub fn records() -> Vec<Golden> {
     vec![
         record(
             snapshot,
-            "0a016e120174180220ac022a016432016338ad0240ae0248af025201765a016c6208080110021803200468b002700178018001b1028a010550016a016e",
+            "0a016e120174180220ac022a016432016338ad0240ae0248af025201765a016c6208080110021803200468b002700178018001b1028a010550016a016e9001b202980101",
         ),
         record(parent, "080110ac0218ad022002280130ae023801400348af025001"),
         record(pin, "080110ac0218ad0220ae02"),

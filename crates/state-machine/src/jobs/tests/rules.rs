@@ -48,7 +48,7 @@ fn complete(bench: &mut Bench, task: &TaskAssignment) -> bool {
     bench.run(&complete).expect("fits").accepted
 }
 
-fn complete_all(bench: &mut Bench) {
+pub(super) fn complete_all(bench: &mut Bench) {
     loop {
         let tasks = claim(bench, "w", 16);
         if tasks.is_empty() {

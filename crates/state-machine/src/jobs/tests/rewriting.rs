@@ -1,0 +1,158 @@
+//! Manifests that name files which a compaction replaces.
+
+use super::fixture::{self, CLONE_SCOPE, COLLECTION_ID, REVISION};
+use super::rules::complete_all;
+use crate::commands::*;
+use crate::jobs::{self, publication, rewriting};
+use crate::record::*;
+use crate::snapshots::{self, clone_key, record_key};
+use crate::testing::Bench;
+use crate::versioned::lineage::{parent, parent_key};
+use prost::Message;
+use quorate_model::{ErrorCode, Revision, ScopeId};
+use quorate_wire::doris::SnapshotCompactStatus;
+use quorate_wire::quorate::v1::{JobKind, JobState, SnapshotState};
+
+/// What a snapshot of the clone shows.
+const SNAPSHOT: u64 = REVISION + 1;
+/// The scope of a clone of the clone.
+const FURTHER_SCOPE: u64 = 6;
+
+/// A snapshot whose manifests a job of before has written.
+fn put_snapshot(bench: &mut Bench, scope: u64, revision: u64) {
+    let record = SnapshotRecord {
+        name: "before".to_owned(),
+        state: SnapshotState::Committed as i32,
+        collection_id: COLLECTION_ID,
+        manifest_job: 7,
+        manifests_complete: true,
+        manifests_listed: true,
+        ..SnapshotRecord::default()
+    };
+    let key = record_key(ScopeId(scope), Revision(revision));
+    bench.store.rows.insert(key, record.encode_to_vec().into());
+    bench.adopt_rows();
+}
+
+fn compaction() -> JobRecord {
+    JobRecord {
+        rewrites_manifests: true,
+        ..fixture::definition(JobKind::CompactClone, 2)
+    }
+}
+
+fn record_of(bench: &Bench) -> SnapshotRecord {
+    let found = snapshots::find(&bench.store, ScopeId(CLONE_SCOPE), Revision(SNAPSHOT)).expect("reads");
+    found.expect("is there").record
+}
+
+fn status(bench: &Bench) -> SnapshotCompactStatus {
+    let instance = publication::compacting_instance(&bench.store, &compaction()).expect("reads");
+    instance.expect("lives").info.snapshot_compact_status()
+}
+
+#[test]
+fn a_compaction_is_done_when_manifests_of_before_are_written_anew() {
+    let mut bench = fixture::bench();
+    put_snapshot(&mut bench, CLONE_SCOPE, SNAPSHOT);
+    let job = fixture::start(&mut bench, compaction()).expect("started");
+    fixture::plan_all(&mut bench, job);
+    complete_all(&mut bench);
+    let publish = PublishJob { job };
+    bench.run(&publish).expect("its copies are read");
+    let parent = parent(&bench.store, ScopeId(CLONE_SCOPE)).expect("reads").expect("a clone");
+    assert!(parent.base_complete && !parent.holds_files);
+    let active = jobs::find_active(&bench.store, job).expect("reads").expect("it goes on");
+    assert_ne!(
+        status(&bench),
+        SnapshotCompactStatus::SnapshotCompactDone,
+        "the source is still needed"
+    );
+
+    let cancel = CancelJob {
+        job,
+        reason: String::new(),
+    };
+    let fail = FailJob { job, ..FailJob::default() };
+    assert_eq!(
+        bench.refusal(&publish),
+        ErrorCode::PreconditionFailed,
+        "a manifest names the source's files"
+    );
+    assert_eq!(
+        bench.refusal(&cancel),
+        ErrorCode::PreconditionFailed,
+        "copies that are read do not go"
+    );
+    assert_eq!(bench.refusal(&fail), ErrorCode::PreconditionFailed);
+
+    let since = Revision(active.record.base_published_at);
+    let waiting = rewriting::waiting(&bench.store, &active.record, since, 10).expect("reads");
+    assert_eq!(waiting.len(), 1);
+    assert!(rewriting::can_begin(&bench.store, &waiting[0], bench.now_ms).expect("reads"));
+    let start = StartManifests {
+        scope: CLONE_SCOPE,
+        revision: SNAPSHOT,
+        since: Some(since.0),
+    };
+    let manifests = bench.run(&start).expect("runs").job;
+    assert!(manifests > job);
+    let record = record_of(&bench);
+    assert!(!record.manifests_complete && !record.manifests_listed && record.replaces_manifests);
+    assert_eq!(bench.run(&start).expect("runs").job, 0, "it has one");
+    assert_eq!(bench.refusal(&publish), ErrorCode::PreconditionFailed, "they are not there yet");
+
+    fixture::plan_all(&mut bench, manifests);
+    complete_all(&mut bench);
+    bench.run(&PublishJob { job: manifests }).expect("all are there");
+    let record = record_of(&bench);
+    assert!(record.manifests_complete && !record.replaces_manifests && record.needs_work());
+    assert_eq!(bench.run(&start).expect("runs").job, 0, "those that are there are newer");
+    bench.run(&publish).expect("nothing is left");
+    let ended = jobs::find(&bench.store, job).expect("reads").expect("is kept");
+    assert_eq!(ended.state(), JobState::JobCompleted);
+    assert_eq!(status(&bench), SnapshotCompactStatus::SnapshotCompactDone);
+}
+
+#[test]
+fn a_compaction_of_an_entry_of_before_ends_at_once() {
+    let mut bench = fixture::bench();
+    put_snapshot(&mut bench, CLONE_SCOPE, SNAPSHOT);
+    let job = fixture::start(&mut bench, fixture::definition(JobKind::CompactClone, 2)).expect("started");
+    fixture::plan_all(&mut bench, job);
+    complete_all(&mut bench);
+    bench.run(&PublishJob { job }).expect("published");
+    assert_eq!(status(&bench), SnapshotCompactStatus::SnapshotCompactDone);
+    assert!(record_of(&bench).manifests_listed);
+}
+
+#[test]
+fn snapshots_of_clones_that_read_through_the_clone_wait_as_well() {
+    let mut bench = fixture::bench();
+    let mut further = ParentRecord {
+        source_scope: CLONE_SCOPE,
+        source_revision: SNAPSHOT,
+        created_at: SNAPSHOT + 1,
+        ..ParentRecord::default()
+    };
+    let clone = clone_key(ScopeId(CLONE_SCOPE), Revision(SNAPSHOT), ScopeId(FURTHER_SCOPE));
+    bench.store.rows.insert(clone, bytes::Bytes::new());
+    bench
+        .store
+        .rows
+        .insert(parent_key(ScopeId(FURTHER_SCOPE)), further.encode_to_vec().into());
+    put_snapshot(&mut bench, FURTHER_SCOPE, SNAPSHOT + 2);
+    let waiting = |bench: &Bench, since| {
+        let found = rewriting::waiting(&bench.store, &compaction(), Revision(since), 10).expect("reads");
+        found.into_iter().map(|snapshot| snapshot.scope.0).collect::<Vec<_>>()
+    };
+    assert_eq!(waiting(&bench, SNAPSHOT + 9), [FURTHER_SCOPE]);
+    assert_eq!(waiting(&bench, 0), [0u64; 0], "manifests of later name the copies");
+    further.base_complete = true;
+    bench
+        .store
+        .rows
+        .insert(parent_key(ScopeId(FURTHER_SCOPE)), further.encode_to_vec().into());
+    bench.adopt_rows();
+    assert_eq!(waiting(&bench, SNAPSHOT + 9), [0u64; 0], "it has copies of its own");
+}
