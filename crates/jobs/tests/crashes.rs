@@ -6,6 +6,7 @@ mod support;
 use fail::FailScenario;
 use quorate_jobs::Settings;
 use quorate_model::{Revision, ScopeId};
+use quorate_objects::manifest::{FORMAT_VERSION, ManifestEntry};
 use quorate_objects::metadata::SnapshotMetadata;
 use quorate_state_machine::access::Query;
 use quorate_state_machine::commands::clone_instance::CloneInstanceCall;
@@ -514,6 +515,67 @@ async fn manifests_of_an_instance_are_written_and_deleted_though_their_runner_di
         assert_eq!(deaths, dead, "somebody dies: {case}");
         let names = files.into_iter().map(|(name, _)| name).collect();
         assert_eq!(world.vaults.files(), sorted(names), "{case}: nothing of the snapshot");
+        scenario.teardown();
+    }
+}
+
+/// The data files that the manifests of a snapshot name, in order.
+fn named_by_manifests(world: &World, snapshot: &snapshots::Snapshot) -> Vec<String> {
+    let read = |name: &str| std::fs::read(world.vaults.path().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+    let metadata = SnapshotMetadata::from_json(&read(&snapshot.record.location)).expect("whole");
+    let mut named = Vec::new();
+    for manifest in &metadata.manifest_list {
+        let entry = ManifestEntry::decode(FORMAT_VERSION, &read(manifest)).expect("whole");
+        let listed = entry.binlog_files.into_iter().flat_map(|field| field.binlogs);
+        named.extend(listed.map(|file| file.log_path));
+    }
+    sorted(named)
+}
+
+#[tokio::test(start_paused = true)]
+async fn manifests_of_a_clone_outlive_its_source_though_their_runner_dies_at_any_step() {
+    // All but its deletion.
+    let of_manifests = &OF_A_SNAPSHOT[..OF_A_SNAPSHOT.len() - 1];
+    for (site, dying) in cases(&[of_manifests, OF_A_PUBLICATION]) {
+        let case = format!("{site}, {dying:?}");
+        let scenario = FailScenario::setup();
+        let mut world = World::new().await;
+        let (names, contents) = names_and_contents(world.collection("source", 4, 1_000));
+        world.start_all();
+        let scope = make_clone(&world).await;
+        let create = CreateSnapshotRequest {
+            instance_id: CLONE.to_owned(),
+            collection: "source".to_owned(),
+            name: "kept".to_owned(),
+            ..CreateSnapshotRequest::default()
+        };
+        let created = world.state.call::<CreateSnapshot>(create).expect("created");
+        let revision = Revision(created.snapshot.expect("shown").revision);
+        let find = |world: &World| {
+            let found = world.state.read(|reader| snapshots::find(reader, ScopeId(scope), revision));
+            found.expect("reads").expect("is kept")
+        };
+        let is_listed = |world: &World| find(world).record.manifests_listed;
+        world.revive_until("the manifests", is_listed).await;
+        assert_eq!(named_by_manifests(&world, &find(&world)), names, "{case}: it inherits them");
+
+        let dead = arm(&world, site, dying);
+        let job = compact(&world.state, Files::Copied);
+        let (shown, mut deaths) = world.end_of(job).await;
+        assert_eq!(shown.state(), JobState::JobCompleted, "{case}: {}", shown.reason);
+        deaths += world.revive_until("the list of the manifests", is_listed).await;
+        let decouple = DecoupleInstanceCall::Native(DecoupleCloneRequest {
+            instance_id: CLONE.to_owned(),
+        });
+        world.state.call::<DecoupleInstance>(decouple).expect("decoupled");
+        drop_instance(&world.state, INSTANCE);
+        deaths += collect_all(&mut world).await;
+        let is_there = |name: &String| world.vaults.path().join(name).is_file();
+        assert!(!names.iter().any(is_there), "{case}: the source is gone");
+        let named = named_by_manifests(&world, &find(&world));
+        let read = |name: &String| std::fs::read(world.vaults.path().join(name)).unwrap_or_else(|error| panic!("{case}: {name}: {error}"));
+        assert_eq!(sorted(named.iter().map(read).collect()), contents, "{case}");
+        assert_eq!(deaths, dead, "somebody dies: {case}");
         scenario.teardown();
     }
 }
