@@ -24,7 +24,7 @@ fn add_vaults(bench: &mut Bench, instance_id: &str, buckets: &[&str]) {
 
 fn add_vault(bench: &mut Bench, instance_id: &str, vault: &StorageVaultPb) {
     let mut instance = instances::find(&bench.store, instance_id).expect("reads").expect("is there");
-    let vault = vaults::register(&mut instance.info, vault, 1, false);
+    let vault = vaults::register(&bench.counters(), &mut instance.info, vault, 1, false);
     change(bench, |context| {
         instances::put(context, &instance);
         context.put_record(vaults::key(instance.scope, vault.id()), &vault);
