@@ -5,6 +5,8 @@
 #   scripts/bench.sh --quick         two minutes; shows that everything works, not how fast it is
 #   scripts/bench.sh --dir DIR ...   data, logs and result.json in DIR (new or empty); further options as in
 #                                    `quorate-bench compare --help`
+#   scripts/bench.sh --binary FILE ...
+#                                    measures this `quorate`, for instance the one of scripts/release.sh, and builds only the load
 #   scripts/bench.sh --instances ... 10,000 instances of 10 clusters of 20 nodes instead, without etcd; further options as in
 #                                    `quorate-bench instances --help`
 #   scripts/bench.sh --jobs ...      snapshots and copy jobs beside cp instead, without etcd; further options as in
@@ -37,15 +39,17 @@ find_etcd() {
 
 directory=""
 json=""
+binary=""
 options=()
 verb=compare
 while [ $# -gt 0 ]; do
     case "$1" in
         --dir) directory="${2:?--dir needs a directory}"; shift 2 ;;
         --json) json="${2:?--json needs a file}"; shift 2 ;;
+        --binary) binary="${2:?--binary needs a file}"; shift 2 ;;
         --instances) verb=instances; shift ;;
         --jobs) verb=jobs; shift ;;
-        -h | --help) sed -n '2,11s/^# \{0,1\}//p' "$0"; exit 0 ;;
+        -h | --help) sed -n '2,13s/^# \{0,1\}//p' "$0"; exit 0 ;;
         *) options+=("$1"); shift ;;
     esac
 done
@@ -58,8 +62,14 @@ fi
 install_missing
 use_target_cache
 use_rocksdb_archive
-cargo build --release -p quorate -p quorate-bench >&2
 target="$CARGO_TARGET_DIR/release"
+if [ -n "$binary" ]; then
+    [ -x "$binary" ] || die "$binary is no program; build one with scripts/release.sh"
+    cargo build --release -p quorate-bench >&2
+else
+    binary="$target/quorate"
+    cargo build --release -p quorate -p quorate-bench >&2
+fi
 # Not in a memory file system: a sync that costs nothing is not what is measured.
 if [ -z "$directory" ]; then
     mkdir -p target
@@ -69,6 +79,6 @@ if [ -z "$directory" ]; then
 fi
 json="${json:-$directory/result.json}"
 
-"$target/quorate-bench" "$verb" --quorate-bin "$target/quorate" --dir "$directory" --json "$json" \
+"$target/quorate-bench" "$verb" --quorate-bin "$binary" --dir "$directory" --json "$json" \
     ${options[@]+"${options[@]}"}
 echo "JSON: $json"
