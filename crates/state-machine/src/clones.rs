@@ -29,6 +29,7 @@ use crate::versioned::lineage::{parent, parent_key};
 use crate::versioned::pins::{self, PinKind};
 use bytes::Bytes;
 use quorate_model::{ErrorCode, MetaError, Revision, ScopeId};
+use quorate_wire::doris::SnapshotCompactStatus;
 
 /// Clones between a scope and one that is no clone. One that was compacted counts as one: its base layer is a level as well.
 pub fn depth(reader: &dyn Reader, scope: ScopeId) -> Result<usize, StoreError> {
@@ -101,6 +102,38 @@ pub fn to_compact_first(reader: &dyn Reader, record: &ParentRecord) -> Result<Op
         at = ScopeId(source.source_scope);
     }
     Ok(None)
+}
+
+/// The clone whose copies end what one with this record reads through: the nearest that was compacted, dropped or not.
+fn compacted_source(reader: &dyn Reader, record: &ParentRecord) -> Result<Option<ScopeId>, StoreError> {
+    let mut at = ScopeId(record.source_scope);
+    for _ in 0..=MAX_CLONE_DEPTH {
+        match parent(reader, at)? {
+            Some(source) if source.base_complete => return Ok(Some(at)),
+            Some(source) => at = ScopeId(source.source_scope),
+            None => break,
+        }
+    }
+    Ok(None)
+}
+
+/// The clone whose compaction has to end before that of one with this record begins: its copies are read already, and manifests of whatever
+/// reads through it are still to be written anew (`jobs/rewriting.rs`), which is not waited for where that has a base layer of its own.
+pub fn to_wait_for(reader: &dyn Reader, record: &ParentRecord) -> Result<Option<Instance>, StoreError> {
+    let Some(source) = compacted_source(reader, record)? else {
+        return Ok(None);
+    };
+    let is_at_it = |instance: &Instance| instance.info.snapshot_compact_status() == SnapshotCompactStatus::SnapshotCompactDoing;
+    Ok(live_instance(reader, source)?.filter(is_at_it))
+}
+
+/// Whether a clone with this record reads copies of one that was dropped. Perhaps before manifests of what reads through it were written anew:
+/// these name files that only its pin keeps.
+pub fn reads_copies_of_dropped(reader: &dyn Reader, record: &ParentRecord) -> Result<bool, StoreError> {
+    match compacted_source(reader, record)? {
+        Some(source) => Ok(live_instance(reader, source)?.is_none()),
+        None => Ok(false),
+    }
 }
 
 /// Where a clone puts new files of what it inherited from `origin`, if that is not where the source has them: its instance's default

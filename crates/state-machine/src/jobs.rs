@@ -85,10 +85,22 @@ pub fn has_room_for_manifests(counters: &Counters) -> bool {
     counters.active_manifests < limits::MAX_ACTIVE_MANIFESTS && counters.active_jobs < limits::MAX_ACTIVE_JOBS
 }
 
+/// Whether a job may be started that writes manifests anew, for which a compaction waits. These have places beside all others: a compaction
+/// that waits keeps its own and cannot be given up, so when such have all places there must be some left for what they wait for.
+pub fn has_room_for_rewriting(counters: &Counters) -> bool {
+    let limit = limits::MAX_ACTIVE_JOBS + limits::REWRITING_JOBS_BESIDE;
+    counters.active_manifests < limits::MAX_ACTIVE_MANIFESTS && counters.active_jobs < limit
+}
+
 /// Starts a job: the caller says what it reads and fills, this adds its state, its times and its pin on the source. Refused when too
 /// many jobs are active. Returns the job's id.
 pub fn start(context: &mut ApplyContext<'_, '_>, record: JobRecord) -> Result<u64, ApplyError> {
     check_room(context)?;
+    start_in_room(context, record)
+}
+
+/// The same, for who has found that there is room.
+pub fn start_in_room(context: &mut ApplyContext<'_, '_>, record: JobRecord) -> Result<u64, ApplyError> {
     let (scope, revision) = (ScopeId(record.source_scope), Revision(record.source_revision));
     let source_pin = pins::begin(context, PinKind::Job, scope, revision, 0)?;
     let id = object_ids::next(context);
@@ -179,7 +191,7 @@ impl JobRecord {
     }
 }
 
-/// Progress of every job that has not ended, oldest first: at most [`limits::MAX_ACTIVE_JOBS`].
+/// Progress of every job that has not ended, oldest first: at most [`limits::MAX_ACTIVE_JOBS`] and those beside them.
 pub fn all_active(reader: &dyn Reader) -> Result<Vec<(u64, JobProgressRecord)>, StoreError> {
     let prefix = rows::all_active();
     let mut cursor = reader.cursor(&prefix, &prefix_end(&prefix))?;

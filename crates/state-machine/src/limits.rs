@@ -148,6 +148,8 @@ pub const MAX_VAULT_FAILURES: u32 = 2_000;
 pub const MAX_ACTIVE_JOBS: u64 = 1_000;
 /// Those of them that write manifests of snapshots: nobody waits for these, and restores must find room beside them.
 pub const MAX_ACTIVE_MANIFESTS: u64 = MAX_ACTIVE_JOBS / 2;
+/// Those that write manifests anew for a compaction have as many places more: all others may be taken by what waits for them.
+pub const REWRITING_JOBS_BESIDE: u64 = 16;
 /// Claims one worker takes at once.
 pub const MAX_CLAIMS: u32 = 16;
 /// Jobs a worker may except from its claim.

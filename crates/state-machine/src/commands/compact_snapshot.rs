@@ -10,7 +10,7 @@ use crate::catalog::storage;
 use crate::command::{ApplyContext, ApplyError, Command, Prepare, PrepareContext};
 use crate::instances::{self, Instance};
 use crate::record::{JobRecord, ParentRecord};
-use crate::store::Reader;
+use crate::store::{Reader, StoreError};
 use crate::versioned::lineage::{parent, parent_key};
 use crate::{clones, instance_snapshots, jobs, limits, text_bounds};
 use quorate_model::{MetaError, ScopeId};
@@ -36,6 +36,10 @@ pub struct CompactSnapshot {
     /// The job ends when manifests are written anew that name files it replaced. Builds before this field left them.
     #[prost(bool, tag = "5")]
     pub rewrites_manifests: bool,
+    /// Manifests that the compaction of its source has to write anew, or has left when that was dropped, are minded. Builds before this
+    /// field minded its own copies only.
+    #[prost(bool, tag = "6")]
+    pub minds_source: bool,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -77,7 +81,7 @@ impl Prepare for CompactSnapshot {
                 ..CompactSnapshot::default()
             },
         };
-        command.rewrites_manifests = true;
+        (command.rewrites_manifests, command.minds_source) = (true, true);
         text_bounds::check_text("instance_id", &command.instance_id)?;
         text_bounds::check_text("cloud_unique_id", &command.cloud_unique_id)?;
         if command.instance_id.is_empty() && command.cloud_unique_id.is_empty() {
@@ -126,6 +130,11 @@ impl Command for CompactSnapshot {
             let text = format!("source instance {source} is a clone that has not been compacted; {next}");
             return Err(MetaError::invalid(text).into());
         }
+        if self.minds_source
+            && let Some(source) = clones::to_wait_for(reader, &record)?
+        {
+            return Err(self.not_yet(reader, &source)?.into());
+        }
         let reply = self.start(context, &instance, &record)?;
         instance.info.set_snapshot_compact_status(SnapshotCompactDoing);
         instances::put(context, &instance);
@@ -151,6 +160,17 @@ impl CompactSnapshot {
         self.native || self.keep_files.is_some()
     }
 
+    /// Refusal while the compaction of what the clone reads through has not ended.
+    fn not_yet(&self, reader: &dyn Reader, source: &Instance) -> Result<MetaError, StoreError> {
+        let (id, job) = (source.info.instance_id(), parent(reader, source.scope)?.map_or(0, |record| record.job));
+        let next = match self.is_native() {
+            true => format!("compact this clone when that has completed (`quorate job watch {job}`)"),
+            false => "compact this clone when that has completed".to_owned(),
+        };
+        let text = format!("source instance {id} is still being compacted by job {job}, which has manifests to write anew; {next}");
+        Ok(MetaError::invalid(text))
+    }
+
     fn start(
         &self,
         context: &mut ApplyContext<'_, '_>,
@@ -158,6 +178,7 @@ impl CompactSnapshot {
         record: &ParentRecord,
     ) -> Result<CompactSnapshotReply, ApplyError> {
         let holds_files = self.keep_files.unwrap_or(record.shares_stores);
+        let left_manifests = holds_files && self.minds_source && clones::reads_copies_of_dropped(context.reader(), record)?;
         let place = instance_snapshots::default_place(instance);
         if !holds_files {
             storage::resolve_usable(context.reader(), instance, &place)?;
@@ -172,7 +193,7 @@ impl CompactSnapshot {
             target_scope: base_scope,
             target_vault: place,
             copies_files: !holds_files,
-            rewrites_manifests: self.rewrites_manifests && !holds_files,
+            rewrites_manifests: self.rewrites_manifests && (!holds_files || left_manifests),
             snapshot_revision: record.source_revision,
             source_instance_id: instances::id_of_scope(context.reader(), source)?,
             target_instance_id: instance.info.instance_id().to_owned(),

@@ -49,7 +49,11 @@ impl Command for StartManifests {
         if (record.manifests_complete && !are_old) || jobs::active_progress(context.reader(), record.manifest_job)?.is_some() {
             return Ok(StartManifestsReply::default());
         }
-        if !jobs::has_room_for_manifests(&context.counters) {
+        let has_room = match self.since {
+            Some(since) if since > 0 => jobs::has_room_for_rewriting(&context.counters),
+            _ => jobs::has_room_for_manifests(&context.counters),
+        };
+        if !has_room {
             return Ok(StartManifestsReply::default());
         }
         let instance_id = instances::id_of_scope(context.reader(), scope)?;
@@ -69,7 +73,7 @@ impl Command for StartManifests {
             target_collection: record.collection,
             ..JobRecord::default()
         };
-        let job = jobs::start(context, definition)?;
+        let job = jobs::start_in_room(context, definition)?;
         match self.since {
             Some(_) => snapshots::set_manifest_job_since(context, snapshot, job)?,
             None => snapshots::set_manifest_job(context, scope, revision, job)?,

@@ -9,11 +9,12 @@
 //! ```
 //!
 //! Until then the clone keeps its pin on the source, and with it every file that a manifest names. Manifests that a job writes which was
-//! started later name the copies. A compaction that holds files replaces none.
+//! started later name the copies. A compaction that holds files replaces none; but one that reads copies of a clone that was dropped has written
+//! anew what that one's may have left. What reads through a clone is compacted after that, so that nothing ceases to be waited for.
 
 use super::publication::compacting_instance;
 use crate::command::ApplyContext;
-use crate::limits::CLAIM_LEASE_MS;
+use crate::limits::{CLAIM_LEASE_MS, MANIFESTS_RETRY_MS};
 use crate::record::{JobRecord, SnapshotRecord};
 use crate::snapshots::{self, Snapshot};
 use crate::store::{Reader, StoreError};
@@ -63,11 +64,13 @@ fn names_replaced_files(record: &SnapshotRecord, since: Revision) -> bool {
 }
 
 /// Whether to begin now with a snapshot that waits: its last job has completed, and a worker that lost a claim of it has heard of that. After
-/// one that failed the next is begun as for every snapshot.
+/// one that failed the next is begun as late as for every snapshot.
 pub fn can_begin(reader: &dyn Reader, snapshot: &Snapshot, now_ms: u64) -> Result<bool, StoreError> {
-    if !snapshot.record.manifests_complete {
-        return Ok(false);
-    }
+    let pause_ms = if snapshot.record.manifests_complete {
+        CLAIM_LEASE_MS
+    } else {
+        MANIFESTS_RETRY_MS
+    };
     let job = super::find(reader, snapshot.record.manifest_job)?;
-    Ok(job.is_none_or(|job| job.ended_ms != 0 && job.ended_ms.saturating_add(CLAIM_LEASE_MS) <= now_ms))
+    Ok(job.is_none_or(|job| job.ended_ms != 0 && job.ended_ms.saturating_add(pause_ms) <= now_ms))
 }

@@ -31,7 +31,7 @@ pub fn describe_job(reader: &dyn Reader, request: &DescribeJobRequest) -> Result
 /// Jobs, newest first, whichever filters there are and wherever they are looked up. The page token is the last job that was looked at,
 /// and says the same everywhere.
 ///
-/// Active jobs have rows of their own, at most [`limits::MAX_ACTIVE_JOBS`]. Those of an instance are found by its scope in the index of
+/// Active jobs have rows of their own, at most [`limits::MAX_ACTIVE_JOBS`] and a few. Those of an instance are found by its scope in the index of
 /// targets, where that has them all; a database or collection is compared with what the records say: the index has ids, and each
 /// restore fills a collection that is new. Only the other lists walk through all jobs. A page reads a bounded number of records, so it
 /// may come back short, or empty, with a token.

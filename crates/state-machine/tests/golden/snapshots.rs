@@ -144,8 +144,9 @@ pub fn clone_commands() -> Vec<Golden> {
                 keep_files: Some(true),
                 native: false,
                 rewrites_manifests: true,
+                minds_source: true,
             },
-            "0a016912017518012801",
+            "0a0169120175180128013001",
         ),
         command(
             CompactSnapshot {

@@ -4,6 +4,7 @@ use super::fixture::{self, CLONE_SCOPE, COLLECTION_ID, REVISION};
 use super::rules::complete_all;
 use crate::commands::*;
 use crate::jobs::{self, publication, rewriting};
+use crate::limits;
 use crate::record::*;
 use crate::snapshots::{self, clone_key, record_key};
 use crate::testing::Bench;
@@ -155,4 +156,39 @@ fn snapshots_of_clones_that_read_through_the_clone_wait_as_well() {
         .insert(parent_key(ScopeId(FURTHER_SCOPE)), further.encode_to_vec().into());
     bench.adopt_rows();
     assert_eq!(waiting(&bench, SNAPSHOT + 9), [0u64; 0], "it has copies of its own");
+}
+
+#[test]
+fn manifests_are_written_anew_though_those_that_wait_for_them_have_all_places() {
+    let mut bench = fixture::bench();
+    put_snapshot(&mut bench, CLONE_SCOPE, SNAPSHOT);
+    let job = fixture::start(&mut bench, compaction()).expect("started");
+    fixture::plan_all(&mut bench, job);
+    complete_all(&mut bench);
+    bench.run(&PublishJob { job }).expect("its copies are read");
+    let record = jobs::find(&bench.store, job).expect("reads").expect("is there");
+    let full = limits::MAX_ACTIVE_JOBS;
+    bench.set_counters(|counters| counters.active_jobs = full);
+    fixture::start(&mut bench, fixture::definition(JobKind::Restore, 1)).expect_err("no place for others");
+    let start = StartManifests {
+        scope: CLONE_SCOPE,
+        revision: SNAPSHOT,
+        since: Some(record.base_published_at),
+    };
+    let first = bench.run(&start).expect("runs").job;
+    assert!(first > 0);
+    let fail = FailJob {
+        job: first,
+        ..FailJob::default()
+    };
+    bench.run(&fail).expect("fails");
+
+    // The next one finds a place as well, after a while.
+    let waiting = rewriting::waiting(&bench.store, &record, Revision(record.base_published_at), 10).expect("reads");
+    let begins_at = |now_ms| rewriting::can_begin(&bench.store, &waiting[0], now_ms).expect("reads");
+    assert!(!begins_at(bench.now_ms));
+    assert!(begins_at(bench.now_ms + limits::MANIFESTS_RETRY_MS + limits::CLAIM_LEASE_MS));
+    assert!(bench.run(&start).expect("runs").job > first);
+    bench.set_counters(|counters| counters.active_jobs = full + limits::REWRITING_JOBS_BESIDE);
+    assert!(!jobs::has_room_for_rewriting(&bench.counters()), "there is a bound");
 }

@@ -9,10 +9,13 @@ use crate::jobs::tests::fixture;
 use crate::jobs::translate::translate;
 use crate::keys::{RecordTable, space};
 use crate::queries::instance_list::list_instances;
+use crate::record::SnapshotRecord;
 use crate::snapshot_fixture::{all_snapshots, rows_of};
+use crate::snapshots::record_key;
 use crate::versioned::rows;
+use prost::Message;
 use quorate_model::ScopeId;
-use quorate_wire::quorate::v1::{InstanceSummary, ListInstancesRequest, Segment};
+use quorate_wire::quorate::v1::{InstanceSummary, ListInstancesRequest, Segment, SnapshotState};
 
 /// Makes a clone of an instance as it is; returns the revision it was made of.
 fn clone_now(bench: &mut Bench, from: &str, new: &str, kind: CloneType) -> Revision {
@@ -244,6 +247,66 @@ fn a_source_that_is_dropped_while_it_is_compacted_is_compacted_through() {
     assert_eq!(expected.len(), 1);
     assert_eq!(condemned_files(&bench), expected, "the files of the dropped one, and none of its living source's");
     assert_eq!(segments(&bench, "c").len(), 3);
+}
+
+/// Puts a snapshot into `c` whose manifests were written before anything was compacted; returns its row.
+fn put_snapshot_with_manifests(bench: &mut Bench, of_b: Revision) -> bytes::Bytes {
+    let record = SnapshotRecord {
+        name: "before".into(),
+        state: SnapshotState::Committed as i32,
+        collection_id: 1,
+        manifest_job: 7,
+        manifests_complete: true,
+        manifests_listed: true,
+        ..SnapshotRecord::default()
+    };
+    let row = record_key(info(bench, "c").scope, Revision(of_b.0 + 1));
+    bench.store.rows.insert(row.clone(), record.encode_to_vec().into());
+    bench.adopt_rows();
+    row
+}
+
+/// As if the snapshot's manifests did not have to be written anew any more: it is gone.
+fn take_away(bench: &mut Bench, row: &bytes::Bytes) {
+    bench.store.rows.remove(row).expect("was there");
+    bench.adopt_rows();
+}
+
+#[test]
+fn a_clone_is_compacted_when_manifests_that_its_source_s_compaction_replaces_are_written_anew() {
+    let (mut bench, [_, of_b]) = chain();
+    let snapshot = put_snapshot_with_manifests(&mut bench, of_b);
+    let job = compact_keeping(&mut bench, "b", false).expect("started");
+    perform(&mut bench, job);
+    let b = info(&bench, "b");
+    assert!(parent(&bench.store, b.scope).expect("reads").expect("a clone").base_complete);
+    for keep_files in [false, true] {
+        let refused = compact_keeping(&mut bench, "c", keep_files).expect_err("its manifests name files of `a`");
+        let expected = format!("source instance b is still being compacted by job {job}");
+        assert!(refused.message.starts_with(&expected), "{}", refused.message);
+    }
+    decouple(&mut bench, "b").expect_err("nor is `a` let go");
+    take_away(&mut bench, &snapshot);
+    bench.run(&PublishJob { job }).expect("nothing is left");
+    compact_keeping(&mut bench, "c", true).expect("started");
+    decouple(&mut bench, "b").expect("decoupled");
+}
+
+#[test]
+fn manifests_that_the_compaction_of_a_dropped_source_has_left_are_written_anew_though_files_are_held() {
+    let (mut bench, [_, of_b]) = chain();
+    let snapshot = put_snapshot_with_manifests(&mut bench, of_b);
+    let first = compact_keeping(&mut bench, "b", false).expect("started");
+    perform(&mut bench, first);
+    drop_instance(&mut bench, "b");
+    bench.run(&PublishJob { job: first }).expect("nobody waits for a dropped one's");
+    let job = compact_keeping(&mut bench, "c", true).expect("started");
+    perform(&mut bench, job);
+    let refused = decouple(&mut bench, "c").expect_err("what its manifests name is not what it holds");
+    assert!(refused.message.contains("compact"), "{}", refused.message);
+    take_away(&mut bench, &snapshot);
+    bench.run(&PublishJob { job }).expect("nothing is left");
+    assert!(decouple(&mut bench, "c").expect("decoupled"));
 }
 
 /// Ids of the instances that have a record, without those that every bench has.
