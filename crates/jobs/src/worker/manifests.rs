@@ -1,5 +1,5 @@
 //! Writes the manifest of each segment of a snapshot. Their places are the same for everybody who writes them, and so is their
-//! content: to write one again is to write the same.
+//! content: to write one again is to write the same, until a compaction moves files (`jobs/rewriting.rs` in state-machine).
 
 use super::{Done, Failure, Work};
 use crate::settings::MANIFESTS_AT_ONCE;
