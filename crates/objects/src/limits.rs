@@ -47,8 +47,9 @@ pub const REPLY_BYTES: usize = 16 << 20;
 pub const TOKEN_BYTES: usize = 8 << 10;
 /// The largest marker of an S3 vault; ours have less than fifty.
 pub const MARKER_BYTES: u64 = 1_000;
-/// Markers of local vaults that this process reads at once. Each that is read on a mount that hangs holds a thread until the mount is back,
-/// whoever has given up waiting, and of threads there are some hundreds for all that may wait.
+/// Markers of local vaults that this process reads or writes at once. Each on a mount that hangs holds a thread until the mount is back,
+/// whoever has given up waiting, and of threads there are some hundreds for all that may wait. Where another mount took its place, and all
+/// of these wait for the former one, the process must be started anew.
 pub const LOCAL_MARKERS_AT_ONCE: usize = 16;
 /// An S3 vault's marker that was right is not read again for this long.
 pub const MARKER_TRUSTED: Duration = Duration::from_secs(60);

@@ -49,27 +49,32 @@ pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T>
     }
 }
 
+/// As [`blocking`], for what reads or writes a marker: of these threads there are only a few, however many callers have given up.
+async fn at_marker<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let permit = LOCAL_MARKERS.acquire().await.expect("nobody closes the semaphore");
+    blocking(move || {
+        // Held by the thread itself: it goes on when nobody waits for it any more.
+        let _permit = permit;
+        work()
+    })
+    .await
+}
+
 impl LocalVault {
     /// Makes the directory this vault's, for good. Doing so again is fine; a directory of another vault is refused.
     pub(crate) async fn create_marker(place: LocalPlace) -> Result<()> {
-        blocking(move || marker::create(&place)).await
+        at_marker(move || marker::create(&place)).await
     }
 
     /// Makes a directory ours that was a cluster's which this one was recovered from.
     pub(crate) async fn take_over_marker(place: LocalPlace, former_clusters: Vec<String>) -> Result<()> {
-        blocking(move || marker::take_over(&place, &former_clusters)).await
+        at_marker(move || marker::take_over(&place, &former_clusters)).await
     }
 
     pub(crate) async fn open(place: LocalPlace) -> Result<LocalVault> {
         let vault = Arc::new(LocalVault { place });
         let checked = Arc::clone(&vault);
-        // Held by the thread itself: it goes on when nobody waits for it any more.
-        let permit = LOCAL_MARKERS.acquire().await.expect("nobody closes the semaphore");
-        blocking(move || {
-            let _permit = permit;
-            checked.guard()
-        })
-        .await?;
+        at_marker(move || checked.guard()).await?;
         // Nobody else has it: the closure above is gone.
         Ok(LocalVault {
             place: vault.place.clone(),
