@@ -102,7 +102,8 @@ async fn look_at_local_vault(vaults: PeerVaults) {
         let opening = tokio::time::timeout(LOOK_INTERVAL, Vault::open(&place, Patience::default()));
         let opened = opening.await.unwrap_or_else(|_| {
             let text = format!(
-                "its marker could not be read within {} s; the mount may hang",
+                "its marker could not be read within {} s; the mount may hang: bring it back, and if another one took its place, \
+                 restart this peer, whose threads may wait for the former one for ever",
                 LOOK_INTERVAL.as_secs()
             );
             Err(ObjectError::new(ObjectErrorKind::StoreDown, text))
