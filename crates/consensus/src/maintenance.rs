@@ -26,6 +26,8 @@ use tokio::time::Instant;
 const GROWTH_INTERVAL: Duration = Duration::from_millis(500);
 /// Pause after a checkpoint that could not be made.
 const CHECKPOINT_RETRY: Duration = Duration::from_secs(5);
+/// What a flush or a checkpoint takes besides the rows: lists of files, beginnings of files.
+const FLUSH_SPARE_BYTES: u64 = 4 << 20;
 /// How long one attempt to catch up after a restart may take before its lack of success is logged.
 const CATCH_UP_ATTEMPT: Duration = Duration::from_secs(5);
 /// How often idle sessions are looked for.
@@ -212,7 +214,7 @@ async fn watch_growth(node: Node) {
         let flush_due = log_bytes - log_bytes_at_flush >= settings.flush_bytes
             || applied.saturating_sub(flushed_index) >= settings.flush_entries
             || (applied > flushed_index && flushed_at.elapsed() >= settings.flush_interval);
-        if flush_due {
+        if flush_due && has_room(&core, log_bytes - log_bytes_at_flush) {
             let engine = core.applier.engine().clone();
             if let Err(error) = crate::state_adapter::run_blocking(settings.inline_apply, move || engine.flush()).await {
                 tracing::error!(%error, "the state cannot be flushed; the log keeps growing");
@@ -222,7 +224,7 @@ async fn watch_growth(node: Node) {
         let checkpoint_due = log_bytes - log_bytes_at_checkpoint >= settings.checkpoint_log_bytes
             || applied.saturating_sub(checkpoint_index) >= settings.checkpoint_log_entries
             || (applied > checkpoint_index && checkpoint_at.elapsed() >= settings.checkpoint_interval);
-        if checkpoint_due && Instant::now() >= no_checkpoint_before {
+        if checkpoint_due && Instant::now() >= no_checkpoint_before && has_room(&core, log_bytes - log_bytes_at_flush) {
             match make_checkpoint(&core).await {
                 Ok(()) => (checkpoint_at, checkpoint_index, log_bytes_at_checkpoint) = (Instant::now(), applied, log_bytes),
                 Err(error) => {
@@ -233,6 +235,12 @@ async fn watch_growth(node: Node) {
         }
         purge(&core).await;
     }
+}
+
+/// Whether what this peer has in memory, rows about as long as the entries that made them, finds room on its disk. A flush that finds none
+/// fails every write after it, also when there is room again, and ends a peer that could have gone on.
+fn has_room(core: &Core, log_bytes: u64) -> bool {
+    (core.disk_space)().free_bytes >= log_bytes.saturating_mul(2).saturating_add(FLUSH_SPARE_BYTES)
 }
 
 async fn make_checkpoint(core: &Core) -> Result<(), String> {

@@ -1,5 +1,6 @@
 //! Disks fill up: one peer's, then a majority's.
 
+use crate::checkpoints::small_checkpoints;
 use crate::support::{Cluster, calm, cluster::INSTANCE, soon, until};
 use quorate_consensus::Settings;
 use quorate_model::{ErrorCode, RequestId, SessionId};
@@ -146,4 +147,33 @@ async fn a_leader_alone_short_of_disk_hands_over_and_a_follower_is_left_alone() 
         finding.text.contains("10 of 102400 MiB") && finding.advice.contains("free space"),
         "{finding:?}"
     );
+}
+
+/// What a peer's log begins behind, as it says itself.
+fn purged(cluster: &Cluster, position: usize) -> u64 {
+    let shown = cluster.node(position).status().peers;
+    let own = shown.iter().find(|peer| peer.peer_id == position as u64 + 1);
+    own.map_or(0, |peer| peer.purged_index)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_without_room_for_what_is_in_its_memory_makes_no_checkpoint_until_it_has_some() {
+    let cluster = Cluster::start(small_checkpoints()).await;
+    let leader = cluster.leader().await;
+    let (full, other) = ((leader + 1) % 3, (leader + 2) % 3);
+    cluster.set_free(full, 1 << 20);
+    let before = purged(&cluster, full);
+    for write in 0..60 {
+        let name = format!("{write}");
+        cluster.put(leader, &name, "value", None, soon()).await.expect("written");
+    }
+    until("those with room make theirs", || {
+        purged(&cluster, leader) > 20 && purged(&cluster, other) > 20
+    })
+    .await;
+    cluster.converge().await;
+    assert_eq!(purged(&cluster, full), before, "it has all entries, and made a checkpoint");
+
+    cluster.set_free(full, PLENTY);
+    until("it makes one", || purged(&cluster, full) > 20).await;
 }
