@@ -22,7 +22,7 @@ host=$(rustc -vV | sed -n 's/^host: //p')
 target="$CARGO_TARGET_DIR/optimized"
 binary="$target/$host/release/quorate"
 work=$(mktemp -d -p "$CARGO_TARGET_DIR")
-stop_peers() { [ ! -d "$work/peers" ] || "$binary" dev stop --dir "$work/peers" >&2; }
+stop_peers() { [ ! -e "$work/peers/dev.json" ] || "$binary" dev stop --dir "$work/peers" >&2; }
 trap 'stop_peers || true; rm -rf "$work"' EXIT
 
 build() { # build RUSTFLAGS
