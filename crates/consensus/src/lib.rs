@@ -28,6 +28,7 @@ pub mod failpoints;
 #[cfg(test)]
 mod fake_peer;
 mod forward;
+mod growth;
 mod kept_tail;
 mod lanes;
 pub mod large_reads;
@@ -47,6 +48,7 @@ pub mod service;
 pub mod settings;
 mod state_adapter;
 pub mod status;
+pub mod steps;
 mod succession;
 mod transfer;
 pub mod transport;

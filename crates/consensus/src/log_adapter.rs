@@ -154,7 +154,7 @@ impl RaftLogStorage<TypeConfig> for LogAdapter {
         let done = move |result| {
             fail::fail_point!("log_append_after");
             latency.record(started.elapsed());
-            last.into_iter().for_each(|last| path.synced(last));
+            last.into_iter().for_each(|last| path.synced(last, started));
             callback.io_completed(result);
         };
         if mutant!("reply-before-sync") {

@@ -14,6 +14,7 @@ use crate::network::NetworkFactory;
 use crate::proposer::{Proposal, ProposeFailure, ProposeResult};
 use crate::settings::{FAILURE_LOOK, LEADER_RETRY, MAX_WAITING_COMMANDS, Settings};
 use crate::state_adapter::StateAdapter;
+use crate::steps::StepObserver;
 use crate::succession::Succession;
 use crate::transport::{Channel, PeerClient, Transport};
 use crate::types::{PeerNode, TypeConfig};
@@ -58,6 +59,8 @@ pub struct NodeParts {
     pub audit: Option<Audit>,
     /// Space of the data disk, asked when peers exchange health.
     pub disk_space: Arc<dyn Fn() -> DiskSpace + Send + Sync>,
+    /// Told how long each step of writing took.
+    pub step_observer: StepObserver,
 }
 
 /// What the tasks of a node share.
@@ -133,7 +136,7 @@ impl Node {
         } else {
             ApplyHandle::spawn(applier.clone())?
         };
-        let write_path = Arc::<WritePath>::default();
+        let write_path = Arc::new(WritePath::new(parts.step_observer));
         let state_adapter = StateAdapter::new(apply, write_path.clone());
         let is_new = parts.log.state().last.is_none();
         let append_latency = Arc::new(AppendLatency::default());

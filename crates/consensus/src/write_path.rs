@@ -8,6 +8,7 @@
 //! One mark per step and entry, none per command. Entries are under way one at a time, so a call that waits long waits for
 //! one of those that were slow meanwhile; which entry was its own need not be known to say what to look at.
 
+use crate::steps::{Step, StepObserver, unobserved};
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
@@ -65,12 +66,32 @@ struct Followed {
 }
 
 /// Marks of the entries on their way, and of the slow ones among those before.
-#[derive(Debug, Default)]
-pub struct WritePath(Mutex<Followed>);
+pub struct WritePath {
+    followed: Mutex<Followed>,
+    observer: StepObserver,
+}
+
+impl Default for WritePath {
+    fn default() -> WritePath {
+        WritePath::new(unobserved())
+    }
+}
 
 impl WritePath {
+    pub fn new(observer: StepObserver) -> WritePath {
+        WritePath {
+            followed: Mutex::default(),
+            observer,
+        }
+    }
+
     fn followed(&self) -> MutexGuard<'_, Followed> {
-        self.0.lock().expect("no panic while held")
+        self.followed.lock().expect("no panic while held")
+    }
+
+    /// A step that is not one of an entry's marks has ended.
+    pub fn took(&self, step: Step, time: Duration) {
+        (self.observer)(step, time);
     }
 
     /// The proposer has packed an entry.
@@ -104,9 +125,10 @@ impl WritePath {
         });
     }
 
-    /// The append that ended with entry `last` is durable here.
-    pub fn synced(&self, last: u64) {
+    /// The append that began at `appended` and ended with entry `last` is durable here.
+    pub fn synced(&self, last: u64, appended: Instant) {
         let now = Instant::now();
+        self.took(Step::Sync, now.saturating_duration_since(appended));
         let mut followed = self.followed();
         let Followed { open, slow, .. } = &mut *followed;
         // A majority of others can be faster than this disk: then the entry is applied already.
@@ -132,6 +154,7 @@ impl WritePath {
             && let Some(mut marks) = followed.open.pop_front()
         {
             marks.applied = Some(now);
+            self.observe(&marks);
             if now - marks.began() < REMEMBERED_FROM {
                 continue;
             }
@@ -139,6 +162,18 @@ impl WritePath {
                 followed.slow.pop_front();
             }
             followed.slow.push_back(marks);
+        }
+    }
+
+    fn observe(&self, marks: &Marks) {
+        let (Some(committed), Some(applied)) = (marks.committed, marks.applied) else {
+            return;
+        };
+        self.took(Step::Apply, applied.saturating_duration_since(committed));
+        if let Some(packed) = marks.packed {
+            self.took(Step::Append, marks.appended.saturating_duration_since(packed));
+            let synced = marks.synced.unwrap_or(committed);
+            self.took(Step::Replicate, committed.saturating_duration_since(synced));
         }
     }
 
@@ -170,6 +205,7 @@ fn times(marks: &Marks, from: Instant, to: Instant) -> EntryTimes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
 
     const SHORT: Duration = Duration::from_millis(1);
     const LONG: Duration = Duration::from_millis(900);
@@ -180,7 +216,7 @@ mod tests {
         tokio::time::advance(append).await;
         path.appended(index, index, Instant::now());
         tokio::time::advance(sync).await;
-        path.synced(index);
+        path.synced(index, Instant::now() - sync);
         tokio::time::advance(replicate).await;
         path.committed(index);
         tokio::time::advance(apply).await;
@@ -204,6 +240,38 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn every_step_is_observed_and_what_only_the_leader_knows_only_there() {
+        let seen = Arc::<Mutex<Vec<(Step, Duration)>>>::default();
+        let noted = seen.clone();
+        let path = WritePath::new(Arc::new(move |step, time| {
+            noted.lock().expect("no panic while held").push((step, time))
+        }));
+        let steps = [1, 2, 3, 4].map(Duration::from_millis);
+        entry(&path, 1, steps).await;
+        let taken = std::mem::take(&mut *seen.lock().expect("no panic while held"));
+        let [append, sync, replicate, apply] = steps;
+        let expected = [
+            (Step::Sync, sync),
+            (Step::Apply, apply),
+            (Step::Append, append),
+            (Step::Replicate, replicate),
+        ];
+        assert_eq!(taken, expected);
+
+        // A follower hears of the commit with a later append, and a disk slower than a majority's is seen although the entry is applied.
+        let appended = Instant::now();
+        path.appended(2, 2, appended);
+        path.committed(2);
+        path.applied(2);
+        tokio::time::advance(LONG).await;
+        path.synced(2, appended);
+        assert_eq!(
+            *seen.lock().expect("no panic while held"),
+            [(Step::Apply, Duration::ZERO), (Step::Sync, LONG)]
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn fast_entries_and_those_of_another_time_explain_nothing() {
         let path = WritePath::default();
         entry(&path, 1, [LONG; 4]).await;
@@ -222,7 +290,7 @@ mod tests {
         path.packed();
         path.appended(1, 1, from);
         tokio::time::advance(SHORT).await;
-        path.synced(1);
+        path.synced(1, from);
         tokio::time::advance(LONG).await;
         let times = path.slowest(from, Instant::now()).expect("no majority has it");
         assert_eq!((times.sync, times.replicate, times.apply), (SHORT, LONG, Duration::ZERO));
@@ -237,7 +305,7 @@ mod tests {
         let from = Instant::now();
         path.appended(1, 1, from);
         tokio::time::advance(LONG).await;
-        path.synced(1);
+        path.synced(1, from);
         let times = path.slowest(from, Instant::now()).expect("a slow entry");
         assert_eq!((times.append, times.sync), (Duration::ZERO, LONG));
     }

@@ -10,7 +10,9 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Metric, Registry, Unit};
+use quorate_consensus::steps::{Step, StepObserver};
 use quorate_wire::quorate::v1::{JobKind, JobState};
+use std::sync::Arc;
 
 /// Labels of a served call.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -80,6 +82,14 @@ impl CauseLabels {
     pub const FATAL: CauseLabels = CauseLabels { cause: "fatal" };
 }
 
+/// Labels of a step's duration.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct StepLabels {
+    /// From [`Step::name`].
+    pub step: &'static str,
+}
+
+type StepDurations = Family<StepLabels, Histogram, fn() -> Histogram>;
 type JobDurations = Family<KindLabels, Histogram, fn() -> Histogram>;
 type Durations = Family<DurationLabels, Histogram, fn() -> Histogram>;
 
@@ -88,6 +98,7 @@ pub struct Metrics {
     registry: Registry,
     pub calls: Family<CallLabels, Counter>,
     pub call_duration: Durations,
+    pub step_duration: StepDurations,
     pub slow_requests: Counter,
     pub connections: Gauge,
     pub large_reads: Gauge,
@@ -98,6 +109,10 @@ pub struct Metrics {
     pub is_leader: Gauge,
     pub log_bytes: Gauge,
     pub state_bytes: Gauge,
+    pub state_memory: Gauge,
+    pub level0_files: Gauge,
+    pub compaction_pending: Gauge,
+    pub writes_held: Gauge,
     pub peers_reachable: Gauge,
     pub diverged: Gauge,
     pub state_damaged: Gauge,
@@ -135,6 +150,7 @@ impl Default for Metrics {
 enum Source {
     Calls(fn(&Metrics) -> &Family<CallLabels, Counter>),
     Durations(fn(&Metrics) -> &Durations),
+    StepDurations(fn(&Metrics) -> &StepDurations),
     Jobs(fn(&Metrics) -> &Family<JobLabels, Counter>),
     JobDurations(fn(&Metrics) -> &JobDurations),
     Causes(fn(&Metrics) -> &Family<CauseLabels, Counter>),
@@ -195,6 +211,11 @@ const TABLE: &[Row] = &[
         Source::Durations(|metrics| &metrics.call_duration),
         "Time from a call's arrival to its reply",
     ),
+    seconds(
+        "step_duration",
+        Source::StepDurations(|metrics| &metrics.step_duration),
+        "Time of each step of writing at this peer: append, sync, replicate, apply; flush and checkpoint of the state",
+    ),
     row(
         "slow_requests",
         Source::Counter(|metrics| &metrics.slow_requests),
@@ -225,6 +246,26 @@ const TABLE: &[Row] = &[
     row("is_leader", Source::Gauge(|metrics| &metrics.is_leader), "1 while this peer leads"),
     bytes("log", Source::Gauge(|metrics| &metrics.log_bytes), "Size of the Raft log's files"),
     bytes("state", Source::Gauge(|metrics| &metrics.state_bytes), "Size of the state's files"),
+    bytes(
+        "state_memory",
+        Source::Gauge(|metrics| &metrics.state_memory),
+        "Rows of the state that only memory and the log hold until the next flush",
+    ),
+    row(
+        "level0_files",
+        Source::Gauge(|metrics| &metrics.level0_files),
+        "Flushed files of the state that wait for their first compaction",
+    ),
+    bytes(
+        "compaction_pending",
+        Source::Gauge(|metrics| &metrics.compaction_pending),
+        "What compaction of the state has still to rewrite, estimated",
+    ),
+    row(
+        "writes_held",
+        Source::Gauge(|metrics| &metrics.writes_held),
+        "1 while the state holds writes back because flushes and compactions cannot keep up",
+    ),
     row(
         "peers_reachable",
         Source::Gauge(|metrics| &metrics.peers_reachable),
@@ -355,6 +396,7 @@ impl Metrics {
         let mut metrics = Metrics {
             calls: Family::default(),
             call_duration: Family::new_with_constructor(new_histogram),
+            step_duration: Family::new_with_constructor(new_histogram),
             slow_requests: Counter::default(),
             connections: Gauge::default(),
             large_reads: Gauge::default(),
@@ -365,6 +407,10 @@ impl Metrics {
             is_leader: Gauge::default(),
             log_bytes: Gauge::default(),
             state_bytes: Gauge::default(),
+            state_memory: Gauge::default(),
+            level0_files: Gauge::default(),
+            compaction_pending: Gauge::default(),
+            writes_held: Gauge::default(),
             peers_reachable: Gauge::default(),
             diverged: Gauge::default(),
             state_damaged: Gauge::default(),
@@ -395,6 +441,9 @@ impl Metrics {
             metrics.jobs_ended.get_or_create(&labels).inc_by(0);
             drop(metrics.job_duration.get_or_create(&KindLabels { kind: labels.kind }));
         }
+        for step in Step::ALL {
+            drop(metrics.step_duration.get_or_create(&StepLabels { step: step.name() }));
+        }
         for labels in [CauseLabels::RETRYABLE, CauseLabels::FATAL] {
             metrics.tasks_failed.get_or_create(&labels).inc_by(0);
         }
@@ -403,6 +452,7 @@ impl Metrics {
             match row.source {
                 Source::Calls(of) => register(&mut registry, row, of(&metrics).clone()),
                 Source::Durations(of) => register(&mut registry, row, of(&metrics).clone()),
+                Source::StepDurations(of) => register(&mut registry, row, of(&metrics).clone()),
                 Source::Jobs(of) => register(&mut registry, row, of(&metrics).clone()),
                 Source::JobDurations(of) => register(&mut registry, row, of(&metrics).clone()),
                 Source::Causes(of) => register(&mut registry, row, of(&metrics).clone()),
@@ -413,6 +463,13 @@ impl Metrics {
         }
         metrics.registry = registry;
         metrics
+    }
+
+    /// Counts the steps of writing. Each has its histogram at hand: a look into the family takes a lock.
+    pub fn step_observer(&self) -> StepObserver {
+        let of = |step: Step| self.step_duration.get_or_create_owned(&StepLabels { step: step.name() });
+        let durations = Step::ALL.map(of);
+        Arc::new(move |step, time| durations[step as usize].observe(time.as_secs_f64()))
     }
 
     /// Counts one served call.

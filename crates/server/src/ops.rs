@@ -102,7 +102,12 @@ fn set_gauges(app: &App, node: &Node) {
     metrics.is_leader.set(i64::from(node.is_leader()));
     metrics.large_reads.set(core.large_reads.under_way() as i64);
     metrics.log_bytes.set(core.log.stored_bytes() as i64);
-    metrics.state_bytes.set(core.applier.engine().sizes().disk_bytes as i64);
+    let state = core.applier.engine().sizes();
+    metrics.state_bytes.set(state.disk_bytes as i64);
+    metrics.state_memory.set(state.memtable_bytes as i64);
+    metrics.level0_files.set(state.level0_files as i64);
+    metrics.compaction_pending.set(state.compaction_pending_bytes as i64);
+    metrics.writes_held.set(i64::from(state.writes_held));
     metrics.diverged.set(i64::from(core.health.is_diverged()));
     metrics.state_damaged.set(i64::from(core.content_scan.is_damaged()));
     // Counted over there; here it is only shown.

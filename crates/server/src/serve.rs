@@ -322,6 +322,7 @@ async fn start_node(app: &App, place: &Settled, newcomer: &Newcomer, transport: 
         transport,
         audit: audit(config)?,
         disk_space: Arc::new(move || disk_space(&disk)),
+        step_observer: app.metrics.step_observer(),
     };
     let node = Node::start(parts).await?;
     if rebuilt {

@@ -74,8 +74,15 @@ pub trait StateEngine: Send + Sync + 'static {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct StateSizes {
     pub disk_bytes: u64,
+    /// Rows that only memory and the log hold.
     pub memtable_bytes: u64,
     pub rows_estimate: u64,
+    /// Flushed files that wait for their first compaction, each of which every read looks into.
+    pub level0_files: u64,
+    /// What compaction has still to rewrite.
+    pub compaction_pending_bytes: u64,
+    /// Writes are held back until flushes and compactions have caught up.
+    pub writes_held: bool,
 }
 
 /// Runs a read that gives a value.

@@ -174,5 +174,6 @@ fn parts(
             }
         })),
         disk_space: Arc::new(|| quorate_consensus::disk::DiskSpace::AMPLE),
+        step_observer: quorate_consensus::steps::unobserved(),
     }
 }

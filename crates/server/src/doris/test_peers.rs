@@ -294,6 +294,7 @@ async fn start(peer: u64, address: &str, dir: &Path, transport: &LocalTransport,
         transport: Arc::new(transport.clone()),
         audit: None,
         disk_space: Arc::new(|| quorate_consensus::disk::DiskSpace::AMPLE),
+        step_observer: quorate_consensus::steps::unobserved(),
     };
     Node::start(parts).await.expect("started")
 }

@@ -161,7 +161,10 @@ fn every_name_follows_the_conventions_and_stands_once() {
             row.help
         );
         assert!(!row.help.ends_with('.') && !row.help.contains('|'), "{}", row.help);
-        let is_duration = matches!(row.source, Source::Durations(_) | Source::JobDurations(_) | Source::Histogram(_));
+        let is_duration = matches!(
+            row.source,
+            Source::Durations(_) | Source::StepDurations(_) | Source::JobDurations(_) | Source::Histogram(_)
+        );
         assert!(!is_duration || row.unit == BaseUnit::Seconds, "{} has no unit", row.name);
     }
 }

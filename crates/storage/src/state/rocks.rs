@@ -434,10 +434,14 @@ impl StateEngine for RocksState {
     fn sizes(&self) -> StateSizes {
         let generation = self.current();
         let property = |name: &str| generation.db().property_int_value(name).ok().flatten().unwrap_or(0);
+        let level0 = generation.db().property_value("rocksdb.num-files-at-level0").ok().flatten();
         StateSizes {
             disk_bytes: property("rocksdb.total-sst-files-size"),
             memtable_bytes: property("rocksdb.cur-size-all-mem-tables"),
             rows_estimate: property("rocksdb.estimate-num-keys"),
+            level0_files: level0.and_then(|files| files.parse().ok()).unwrap_or(0),
+            compaction_pending_bytes: property("rocksdb.estimate-pending-compaction-bytes"),
+            writes_held: property("rocksdb.is-write-stopped") + property("rocksdb.actual-delayed-write-rate") > 0,
         }
     }
 

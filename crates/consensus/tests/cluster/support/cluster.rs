@@ -214,6 +214,7 @@ impl Cluster {
             transport,
             audit: None,
             disk_space: Arc::new(move || *disk.lock().expect("no panic while held")),
+            step_observer: quorate_consensus::steps::unobserved(),
         };
         match Node::start(parts).await {
             Ok(node) => {
