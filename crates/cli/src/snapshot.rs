@@ -386,7 +386,7 @@ fn describe(shown: &Json) -> (String, Sheet) {
         ("created", distance(number(shown, "created_ms"))),
         ("expires", expires),
         ("metadata file", text(shown, "location")),
-        ("manifests", format!("{} of {}", text(shown, "manifests"), text(shown, "segments"))),
+        ("manifests", manifests(shown)),
         ("pins", pins(shown)),
         ("clones", clones(shown).join(", ")),
     ] {
@@ -395,6 +395,14 @@ fn describe(shown: &Json) -> (String, Sheet) {
         }
     }
     (sentence, sheet)
+}
+
+/// How many are written. The segments of a whole instance are known once the first manifests have been.
+fn manifests(shown: &Json) -> String {
+    match text(shown, "collection").is_empty() && number(shown, "segments") == 0 {
+        true => "none, or not counted yet".to_owned(),
+        false => format!("{} of {}", text(shown, "manifests"), text(shown, "segments")),
+    }
 }
 
 fn capitalized(sentence: &str) -> String {

@@ -86,11 +86,10 @@ pub struct Admitted {
 impl Admitted {
     /// Sends along with the call's answer what is given back when that has been sent, and whose call it was.
     pub fn go_with<B>(self, answer: &mut http::Response<B>) {
-        if self.is_known {
-            answer.extensions_mut().insert(LetIn);
-        }
-        if let Some(place) = self.place {
-            place.go_with(answer);
+        match self.place {
+            Some(place) => place.go_with(answer),
+            None if self.is_known => drop(answer.extensions_mut().insert(LetIn)),
+            None => {}
         }
     }
 }
