@@ -39,6 +39,8 @@ pub struct SupersededVersion {
     pub name: Bytes,
     /// The version's own revision.
     pub written_at: Revision,
+    /// A value superseded it: its going leaves no tombstone that hides nothing.
+    pub replaced: bool,
 }
 
 /// A command's writes, in the order it made them.

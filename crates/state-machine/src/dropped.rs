@@ -33,6 +33,7 @@ pub fn mark(context: &mut ApplyContext<'_, '_>, scope: ScopeId, collection_id: u
     context.changes().supersede(SupersededVersion {
         name,
         written_at: created_at,
+        replaced: false,
     });
 }
 

@@ -242,6 +242,7 @@ impl Machine {
                         name: version.name,
                         written_at: version.written_at.0,
                         superseded_at,
+                        replaced: version.replaced,
                     }));
                 if frame.number == RaiseLevel::NUMBER {
                     self.level = read_level(view, self.known_level)?;

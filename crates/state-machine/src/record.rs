@@ -132,6 +132,9 @@ pub struct CleanupVersion {
     pub written_at: u64,
     #[prost(uint64, tag = "3")]
     pub superseded_at: u64,
+    /// A value superseded it. Rows of older builds do not say so.
+    #[prost(bool, tag = "4")]
+    pub replaced: bool,
 }
 
 /// A superseded version that is parked behind a pin.

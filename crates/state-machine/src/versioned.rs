@@ -170,7 +170,11 @@ pub fn write(
     if let Some(written_at) = superseded {
         assert!(written_at < revision, "version {written_at} cannot be superseded at {revision}");
         let name = Bytes::copy_from_slice(&row);
-        context.changes().supersede(SupersededVersion { name, written_at });
+        context.changes().supersede(SupersededVersion {
+            name,
+            written_at,
+            replaced: value.is_some(),
+        });
     }
     row.put_u64(!revision.0);
     context.changes().put_fresh(row.freeze(), encode_value(value));

@@ -466,6 +466,11 @@ fn records() -> Vec<Golden> {
         name: "n".into(),
         written_at: 2,
         superseded_at: 3,
+        replaced: false,
+    };
+    let replaced = CleanupVersion {
+        replaced: true,
+        ..superseded.clone()
     };
     vec![
         record(counters(), "08ac0210021803200428053006380740084809500a580b"),
@@ -494,6 +499,7 @@ fn records() -> Vec<Golden> {
             "08ac021002",
         ),
         record(superseded.clone(), "0a016e10021803"),
+        record(replaced, "0a016e100218032001"),
         record(
             CleanupRecord {
                 superseded_ms: 300,

@@ -74,6 +74,7 @@ pub fn run(context: &mut ApplyContext<'_, '_>, keys: usize) -> Result<Outcome, A
         view,
         blockers,
         removed: BTreeMap::new(),
+        ended: BTreeSet::new(),
         keys_left: keys,
         outcome: Outcome::default(),
     };
@@ -116,6 +117,8 @@ struct Sweep<'a, 'base> {
     blockers: Blockers<'a>,
     /// Version rows this run removes, by name.
     removed: BTreeMap<Bytes, BTreeSet<Bytes>>,
+    /// Names whose newest version may be a tombstone that hides nothing any more.
+    ended: BTreeSet<Bytes>,
     keys_left: usize,
     outcome: Outcome,
 }
@@ -228,15 +231,20 @@ impl Sweep<'_, '_> {
             }
         }
         context.changes().remove(version.clone());
+        if !superseded.replaced {
+            self.ended.insert(superseded.name.clone());
+        }
         self.removed.entry(superseded.name).or_default().insert(version);
         self.outcome.removed += 1;
         Ok(())
     }
 
     /// A tombstone hides older versions; one that is the newest and hides nothing, also nothing inherited, reads like no row. It was written when
-    /// the last of them was superseded, so it has left the window with it.
+    /// the last of them was superseded, so it has left the window with it. And so only the going of that one needs a look: one that a value
+    /// superseded goes before it, unless it was parked.
     fn remove_bare_tombstones(&mut self, context: &mut ApplyContext<'_, '_>) -> Result<(), StoreError> {
-        for (name, removed) in &self.removed {
+        for name in &self.ended {
+            let removed = self.removed.get(name);
             let mut versions = self.view.cursor(name, &prefix_end(name))?;
             let Some((row, value)) = versions.row() else {
                 continue;
@@ -246,7 +254,10 @@ impl Sweep<'_, '_> {
             }
             let tombstone = Bytes::copy_from_slice(row);
             versions.next()?;
-            while versions.row().is_some_and(|(row, _)| removed.contains(row)) {
+            while versions
+                .row()
+                .is_some_and(|(row, _)| removed.is_some_and(|removed| removed.contains(row)))
+            {
                 versions.next()?;
             }
             if versions.row().is_none() && !hides_inherited(self.view, name)? {

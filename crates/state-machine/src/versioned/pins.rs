@@ -17,6 +17,7 @@ use crate::recoveries;
 use crate::store::{Cursor, Reader, StoreError, prefix_end};
 use bytes::Bytes;
 use quorate_model::{ErrorCode, MetaError, Revision, ScopeId};
+use std::collections::HashMap;
 
 /// Holders of one revision that a text names.
 const HOLDERS_NAMED: usize = 5;
@@ -70,34 +71,70 @@ pub fn is_pinned(reader: &dyn Reader, scope: ScopeId, revision: Revision) -> Res
 
 /// Looks pins and holds up, with one cursor each however many lookups there are.
 pub struct Blockers<'a> {
-    pins: Box<dyn Cursor + 'a>,
-    holds: Box<dyn Cursor + 'a>,
+    pins: Pinned<'a>,
+    holds: Pinned<'a>,
+}
+
+/// Pinned revisions of one kind, and what was found last in each scope: most scopes have few pins, or none, and clean-up asks for every
+/// version.
+struct Pinned<'a> {
+    space: u8,
+    cursor: Box<dyn Cursor + 'a>,
+    found: HashMap<ScopeId, Found>,
+}
+
+/// The first pinned revision at or after `from`; `None` if there is none.
+struct Found {
+    from: Revision,
+    first: Option<Revision>,
 }
 
 impl<'a> Blockers<'a> {
     pub fn open(reader: &'a dyn Reader) -> Result<Blockers<'a>, StoreError> {
-        let over = |space: u8| reader.cursor(&[space], &prefix_end(&[space]));
         Ok(Blockers {
-            pins: over(space::PIN)?,
-            holds: over(space::HOLD)?,
+            pins: Pinned::open(reader, space::PIN)?,
+            holds: Pinned::open(reader, space::HOLD)?,
         })
     }
 
     /// The oldest pinned revision p of the scope with `written <= p < superseded`.
     pub fn oldest(&mut self, scope: ScopeId, written: Revision, superseded: Revision) -> Result<Option<Revision>, StoreError> {
-        let pin = seek_pinned(self.pins.as_mut(), space::PIN, scope, written)?;
-        let hold = seek_pinned(self.holds.as_mut(), space::HOLD, scope, written)?;
+        let pin = self.pins.first(scope, written)?;
+        let hold = self.holds.first(scope, written)?;
         Ok(pin.into_iter().chain(hold).min().filter(|pinned| *pinned < superseded))
     }
 }
 
-fn seek_pinned(cursor: &mut dyn Cursor, space: u8, scope: ScopeId, from: Revision) -> Result<Option<Revision>, StoreError> {
-    cursor.seek(&rows::numbers(space, &[scope.0, from.0]))?;
-    let Some((row, _)) = cursor.row() else {
-        return Ok(None);
-    };
-    let [found, revision, _] = rows::read_numbers::<3>(row)?;
-    Ok((found == scope.0).then_some(Revision(revision)))
+impl<'a> Pinned<'a> {
+    fn open(reader: &'a dyn Reader, space: u8) -> Result<Pinned<'a>, StoreError> {
+        Ok(Pinned {
+            space,
+            cursor: reader.cursor(&[space], &prefix_end(&[space]))?,
+            found: HashMap::new(),
+        })
+    }
+
+    /// The first pinned revision of the scope at or after `from`.
+    fn first(&mut self, scope: ScopeId, from: Revision) -> Result<Option<Revision>, StoreError> {
+        if let Some(found) = self.found.get(&scope)
+            && found.from <= from
+            && found.first.is_none_or(|first| from <= first)
+        {
+            return Ok(found.first);
+        }
+        let first = self.seek(scope, from)?;
+        self.found.insert(scope, Found { from, first });
+        Ok(first)
+    }
+
+    fn seek(&mut self, scope: ScopeId, from: Revision) -> Result<Option<Revision>, StoreError> {
+        self.cursor.seek(&rows::numbers(self.space, &[scope.0, from.0]))?;
+        let Some((row, _)) = self.cursor.row() else {
+            return Ok(None);
+        };
+        let [found, revision, _] = rows::read_numbers::<3>(row)?;
+        Ok((found == scope.0).then_some(Revision(revision)))
+    }
 }
 
 /// Who keeps a revision, in words; a few where there are many.

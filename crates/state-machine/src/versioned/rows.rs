@@ -23,6 +23,8 @@ pub struct Superseded {
     pub written_at: Revision,
     pub superseded_at: Revision,
     pub superseded_ms: u64,
+    /// A value superseded it, as far as is known.
+    pub replaced: bool,
 }
 
 impl Superseded {
@@ -40,6 +42,7 @@ impl Superseded {
             written_at: Revision(written_at),
             superseded_at,
             superseded_ms,
+            replaced: false,
         })
     }
 
@@ -86,6 +89,7 @@ impl CleanupBatch {
                 written_at: Revision(version.written_at),
                 superseded_at: Revision(version.superseded_at),
                 superseded_ms,
+                replaced: version.replaced,
             })
         });
         Ok(CleanupBatch {

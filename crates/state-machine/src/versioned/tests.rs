@@ -45,6 +45,7 @@ fn cleanup_version(version: &SupersededVersion, superseded_at: u64) -> CleanupVe
         name: version.name.clone(),
         written_at: version.written_at.0,
         superseded_at,
+        replaced: version.replaced,
     }
 }
 
@@ -195,12 +196,14 @@ fn clean_up_rows_have_golden_bytes() {
         written_at: Revision(2),
         superseded_at: Revision(3),
         superseded_ms: 0,
+        replaced: false,
     };
     let hex = |bytes: Bytes| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let tail = "0000000000000003 01 0000000000000004 6100ff0001".replace(' ', "");
     let version = SupersededVersion {
         name: name.clone().freeze(),
         written_at: Revision(2),
+        replaced: false,
     };
     let record = CleanupRecord {
         superseded_ms: 7,
