@@ -134,6 +134,7 @@ async fn bootstrap(field: &Arc<Field>, workload: &Arc<dyn Workload>, stage: &Sta
         field.start(node).await?;
     }
     field.wait_ready(BOOTSTRAP).await?;
+    field.look_for_lies()?;
     for worker in 0..field.workers() {
         field.start_worker(worker).await?;
     }

@@ -24,7 +24,7 @@ pub use claims::Exit;
 use disk::Disk;
 use network::Network;
 pub use node::Node;
-use preload::ControlPage;
+use preload::{ControlPage, SyncFault};
 use process::{Process, Start};
 use quorate_tests::cluster::{TOKEN, write_secret};
 use quorate_tests::ports::free_address;
@@ -72,6 +72,8 @@ pub struct FieldOptions {
     pub profile: String,
     /// Whether the nodes' syncs and clocks can be harmed.
     pub shim: bool,
+    /// Whether the nodes' syncs do nothing from the start on; only with the shim.
+    pub lying_disks: bool,
     /// Further environment of every node.
     pub environment: Vec<(String, String)>,
 }
@@ -419,8 +421,10 @@ fn make_node(
         Ground::Processes => (None, None),
     };
     let data_dir = disk.as_ref().map_or(disks.join(&name), |disk| disk.path().to_owned()).join("data");
+    let at_rest = if options.lying_disks { SyncFault::Lie } else { SyncFault::None };
+    let page = options.dir.join("preload").join(format!("{name}.page"));
     let page = match options.shim {
-        true => Some(ControlPage::make(&options.dir.join("preload").join(format!("{name}.page")))?),
+        true => Some(ControlPage::make(&page, at_rest)?),
         false => None,
     };
     Ok(Node::new(node::Parts {

@@ -32,6 +32,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use verdict::Validity;
 
+/// How a line begins that says what the suite could not do.
+const HARNESS_FAILURE: &str = "harness failure: ";
+
 #[derive(Parser)]
 #[command(name = "jepsen", about = "Fault tests of Quorate", version)]
 struct Arguments {
@@ -116,6 +119,9 @@ struct TestArguments {
     /// Further environment of the nodes, `NAME=value`.
     #[arg(long)]
     env: Vec<String>,
+    /// All disks answer syncs with success and sync nothing: a control, which a power cut must break. `jepsen mutants --cells` has it.
+    #[arg(long)]
+    lying_disks: bool,
 }
 
 /// `target/jepsen`, where this program is `target/PROFILE/jepsen`.
@@ -159,6 +165,7 @@ impl TestArguments {
             workers: self.workers,
             binary: std::path::absolute(binary)?,
             environment: self.env,
+            lying_disks: self.lying_disks,
         })
     }
 }
@@ -232,7 +239,7 @@ fn tell(results: &Results) -> ExitCode {
         println!("{:?} {}: {}", verdict.valid, verdict.checker, verdict.what);
     }
     for failure in &results.harness_failures {
-        println!("harness failure: {failure}");
+        println!("{HARNESS_FAILURE}{failure}");
     }
     let ops: Vec<String> = results.ops.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
     println!(

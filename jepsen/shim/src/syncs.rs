@@ -1,4 +1,8 @@
 //! `fsync` and `fdatasync`.
+//!
+//! All that the product makes durable on a node's disk goes through these two: log, identity and state write through the page
+//! cache, none with O_DIRECT, O_DSYNC or into mapped memory. RocksDB's `sync_file_range` promises nothing; the `syncfs` of a local
+//! vault goes past libc, and no vault lies on a node's disk. What syncs otherwise one day escapes every fault of syncs, a lie too.
 
 use crate::page::{Page, page};
 use libc::{c_int, c_void};

@@ -43,6 +43,11 @@ pub struct CellOptions {
     /// Further environment of the nodes, `NAME=value`.
     #[serde(default)]
     pub environment: Vec<String>,
+    /// All disks answer syncs with success and sync nothing, from the start on. Raft promises nothing then: this is for the
+    /// deliberate defect `lying-fsync` alone. It is no fault, so neither `--nemesis` nor the matrix can give it to a cell that is to
+    /// hold.
+    #[serde(default)]
+    pub lying_disks: bool,
 }
 
 impl CellOptions {
@@ -158,7 +163,8 @@ impl CellOptions {
             dir: self.dir.clone(),
             binary: self.binary.clone(),
             profile: self.profile.clone(),
-            shim: chosen.iter().any(|one| one.needs.shim),
+            shim: self.lying_disks || chosen.iter().any(|one| one.needs.shim),
+            lying_disks: self.lying_disks,
             environment: self.environment.iter().filter_map(pair).collect(),
         })
     }
@@ -193,6 +199,7 @@ mod tests {
             dir: PathBuf::new(),
             binary: PathBuf::new(),
             environment: Vec::new(),
+            lying_disks: false,
         }
     }
 

@@ -205,6 +205,9 @@ fn repeat(cell: &CellOptions) -> String {
     if !is_beside(&cell.binary) {
         option("--binary", &cell.binary.display().to_string());
     }
+    if cell.lying_disks {
+        words.push("--lying-disks".to_owned());
+    }
     words.join(" ")
 }
 
@@ -244,15 +247,17 @@ mod tests {
             dir: PathBuf::from("/gone"),
             binary: PathBuf::from("/built with defects/quorate"),
             environment: vec!["QUORATE_MUTANT=drop-in-use".to_owned(), "SAID=it's so".to_owned()],
+            lying_disks: true,
         };
         let expected = "jepsen test --workload copies --nemesis kill:one/leader,workers --nodes 3 --seconds 30 --seed 7 --rate 200 \
                         --profile lan --workers 2 --ground processes --env QUORATE_MUTANT=drop-in-use --env 'SAID=it'\\''s so' \
-                        --binary '/built with defects/quorate'";
+                        --binary '/built with defects/quorate' --lying-disks";
         assert_eq!(repeat(&cell), expected);
         let beside = std::env::current_exe().expect("a path").with_file_name("quorate");
         let plain = CellOptions {
             binary: beside,
             environment: Vec::new(),
+            lying_disks: false,
             ..cell
         };
         assert!(repeat(&plain).ends_with("--ground processes"), "{}", repeat(&plain));

@@ -81,6 +81,22 @@ impl Field {
         Ok(())
     }
 
+    /// An error if disks are to lie and a node's syncs do not come to the shim: the run would prove nothing.
+    pub fn look_for_lies(&self) -> anyhow::Result<()> {
+        if !self.options.lying_disks {
+            return Ok(());
+        }
+        for node in 0..self.size() {
+            let lies = self.node(node).page.as_ref().context("the nodes have no shim")?.harmed_syncs()?;
+            anyhow::ensure!(
+                lies > 0,
+                "the disk of {} is to lie, and no sync has come to the shim",
+                self.name(node)
+            );
+        }
+        Ok(())
+    }
+
     /// Waits until `look` sees something.
     pub async fn wait_for<T>(&self, what: &str, within: Duration, mut look: impl AsyncFnMut() -> Option<T>) -> anyhow::Result<T> {
         let deadline = Instant::now() + within;

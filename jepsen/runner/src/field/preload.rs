@@ -28,7 +28,8 @@ pub enum SyncFault {
     Fail,
     /// One fails with EIO.
     FailOnce,
-    /// They return success and sync nothing: a control, no fault that is survived.
+    /// They return success and sync nothing. No fault does that, since Raft promises nothing on such a disk: the runs whose disks do
+    /// it all the time are controls, which must be caught.
     Lie,
 }
 
@@ -61,25 +62,32 @@ const MOMENT_NS: i64 = 20 * MILLISECOND_NS;
 pub struct ControlPage {
     path: PathBuf,
     file: std::sync::Arc<File>,
+    at_rest: SyncFault,
 }
 
 impl ControlPage {
-    pub fn make(path: &Path) -> anyhow::Result<ControlPage> {
+    /// A new page. `at_rest` is what is done to syncs while no fault does anything to them, from now on.
+    pub fn make(path: &Path, at_rest: SyncFault) -> anyhow::Result<ControlPage> {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path);
         let file = file.with_context(|| path.display().to_string())?;
         file.set_len(PAGE_BYTES)?;
-        Ok(ControlPage {
+        let page = ControlPage {
             path: path.to_owned(),
             file: file.into(),
-        })
+            at_rest,
+        };
+        page.harm_syncs(SyncFault::None)?;
+        Ok(page)
     }
 
     pub fn path(&self) -> &Path {
         &self.path
     }
 
+    /// With [`SyncFault::None`] they are again as they are at rest.
     pub fn harm_syncs(&self, fault: SyncFault) -> anyhow::Result<()> {
-        let (mode, microseconds) = match fault {
+        let done = if fault == SyncFault::None { self.at_rest } else { fault };
+        let (mode, microseconds) = match done {
             SyncFault::None => (0, 0),
             SyncFault::Slow { ms } => (1, ms * 1_000),
             SyncFault::Hang => (2, 0),
@@ -154,9 +162,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn disks_that_lie_do_so_from_the_start_and_again_after_every_fault() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mode = |page: &ControlPage| page.read(MODE).expect("read");
+        for (at_rest, expected) in [(SyncFault::None, 0), (SyncFault::Lie, 5)] {
+            let page = ControlPage::make(&dir.path().join("page"), at_rest).expect("made");
+            assert_eq!(mode(&page), expected);
+            page.harm_syncs(SyncFault::Hang).expect("set");
+            assert_eq!(mode(&page), 2);
+            page.harm_syncs(SyncFault::None).expect("set");
+            assert_eq!(mode(&page), expected);
+        }
+    }
+
+    #[test]
     fn failed_syncs_of_the_log_lie_behind_the_clocks() {
         let dir = tempfile::tempdir().expect("a directory");
-        let page = ControlPage::make(&dir.path().join("page")).expect("made");
+        let page = ControlPage::make(&dir.path().join("page"), SyncFault::None).expect("made");
         // Two settings of five numbers each.
         assert_eq!(FAILED_LOGS, SETTINGS[1] + 5 * 8);
         page.write(FAILED_LOGS, 3).expect("written");
@@ -166,7 +188,7 @@ mod tests {
     #[test]
     fn what_the_monotonic_clock_gained_stays_when_all_is_right_again() {
         let dir = tempfile::tempdir().expect("a directory");
-        let page = ControlPage::make(&dir.path().join("page")).expect("made");
+        let page = ControlPage::make(&dir.path().join("page"), SyncFault::None).expect("made");
         let jump = ClockFault {
             wall_offset_ms: -5,
             monotonic_jump_ms: 3,

@@ -73,8 +73,7 @@ impl Nemesis for Fsync {
             },
             "hang" => SyncFault::Hang,
             "fail" => SyncFault::Fail,
-            "fail-once" => SyncFault::FailOnce,
-            _ => SyncFault::Lie,
+            _ => SyncFault::FailOnce,
         };
         let before = harmed(field, &self.taken)?;
         self.failed_before = self
