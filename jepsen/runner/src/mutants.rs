@@ -26,6 +26,8 @@ use tokio::signal::unix::{SignalKind, signal};
 /// Chooses the defect (crates/model/src/mutants.rs).
 pub const VARIABLE: &str = "QUORATE_MUTANT";
 const CONTROL: &str = "none";
+/// Defects that no build has: the runner makes its nodes' disks so, and the product is the control.
+const OF_DISKS: &[&str] = &["lying-fsync"];
 /// A run is ended when it takes this much longer than it may: it is late in any case.
 const GRACE: u32 = 2;
 /// What a run that is interrupted may need to take down what it made.
@@ -75,6 +77,11 @@ struct Outcome {
     /// Seconds since 1970; 0 in results of before it was kept.
     #[serde(default)]
     began: u64,
+}
+
+/// All defects there are, the product's own first.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    NAMES.iter().chain(OF_DISKS).copied()
 }
 
 /// Tries them; the exit code says whether all were caught, and only they.
@@ -130,7 +137,7 @@ pub fn run(arguments: &MutantArguments) -> anyhow::Result<ExitCode> {
         outcomes.len(),
         controls.len(),
         kept.tried(),
-        NAMES.len(),
+        names().count(),
         out.join("table.md").display()
     );
     Ok(if missed + false_alarms == 0 {
@@ -156,10 +163,16 @@ fn attempt(mutant: &Mutant, chosen: &str, built: &Built, out: &Path) -> anyhow::
     drop(std::fs::remove_dir_all(&dir));
     std::fs::create_dir_all(&dir)?;
     let said = dir.join("output.txt");
-    let mut command = built.command(&mutant.catcher, chosen, &dir)?;
+    let catcher = match chosen {
+        CONTROL => mutant.catcher.control(),
+        _ => mutant.catcher.clone(),
+    };
+    // A build with defects refuses a name it does not know, and these disks are under a product without one.
+    let of_product = if mutant.is_of_disks() { CONTROL } else { chosen };
+    let mut command = built.command(&catcher, of_product, &dir)?;
     let file = std::fs::File::create(&said)?;
     command
-        .env(VARIABLE, chosen)
+        .env(VARIABLE, of_product)
         .stdin(Stdio::null())
         .stdout(file.try_clone()?)
         .stderr(file);
@@ -174,7 +187,7 @@ fn attempt(mutant: &Mutant, chosen: &str, built: &Built, out: &Path) -> anyhow::
     let code = runtime.block_on(wait(command, patience)).context(described)?;
     let text = String::from_utf8_lossy(&std::fs::read(&said)?).into_owned();
     let how = match code {
-        Some(code) => mutant.catcher.verdict(code, &text),
+        Some(code) => catcher.verdict(code, &text),
         None => Err(format!("no verdict within {} s", patience.as_secs())),
     };
     // Who could not judge has not caught anything; a control that could not be judged has not passed either.

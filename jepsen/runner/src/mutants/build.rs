@@ -92,6 +92,8 @@ impl Built {
                 nodes,
                 seconds,
                 seed,
+                lying_disks,
+                ..
             } => {
                 command = Command::new(std::env::current_exe()?);
                 command.args(["test", "--workload", workload, "--nodes", &nodes.to_string()]);
@@ -99,6 +101,9 @@ impl Built {
                 command.args(["--nemesis", &nemeses.join(","), "--env", &format!("{}={chosen}", super::VARIABLE)]);
                 if workload == "copies" {
                     command.args(["--workers", "2"]);
+                }
+                if *lying_disks {
+                    command.arg("--lying-disks");
                 }
                 command.arg("--binary").arg(self.dir.join("quorate"));
                 command.arg("--out").arg(dir.join("cell"));

@@ -1,8 +1,7 @@
 //! `results.json` of the defects: of each defect and each control the newest result, whichever call it was of.
 
-use super::Outcome;
+use super::{Outcome, names};
 use anyhow::Context as _;
-use quorate_model::mutants::NAMES;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
@@ -13,8 +12,8 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    /// What earlier calls have left. Defects that are no longer in the product are forgotten, and so are controls of before their
-    /// date was kept: what they were controls of is not known.
+    /// What earlier calls have left. Defects that are no longer there are forgotten, and so are controls of before their date was kept:
+    /// what they were controls of is not known.
     pub(super) fn read(path: PathBuf) -> anyhow::Result<Kept> {
         let (mut defects, mut controls): (Vec<Outcome>, Vec<Outcome>) = match std::fs::read(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => (Vec::new(), Vec::new()),
@@ -23,7 +22,7 @@ impl Kept {
                 serde_json::from_slice(&bytes).with_context(|| path.display().to_string())?
             }
         };
-        defects.retain(|outcome| NAMES.contains(&outcome.name.as_str()));
+        defects.retain(|outcome| names().any(|name| name == outcome.name));
         controls.retain(|outcome| outcome.began > 0);
         Ok(Kept { path, defects, controls })
     }
@@ -41,8 +40,8 @@ impl Kept {
 
     /// How many defects were ever tried.
     pub(super) fn tried(&self) -> usize {
-        let was_tried = |name: &&&str| self.defects.iter().any(|outcome| outcome.name == **name);
-        NAMES.iter().filter(was_tried).count()
+        let was_tried = |name: &&str| self.defects.iter().any(|outcome| outcome.name == *name);
+        names().filter(was_tried).count()
     }
 
     fn write(&self) -> anyhow::Result<()> {
@@ -62,6 +61,7 @@ fn replace(kept: &mut Vec<Outcome>, outcome: Outcome) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use quorate_model::mutants::NAMES;
 
     fn outcome(name: &str, caught_by: &str, began: u64) -> Outcome {
         Outcome {
@@ -102,15 +102,19 @@ mod tests {
     }
 
     #[test]
-    fn what_the_product_no_longer_has_is_forgotten() {
+    fn what_nobody_makes_any_longer_is_forgotten() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("results.json");
         let all = (
-            vec![outcome("no-such-defect", "simulation", 7)],
+            vec![
+                outcome("no-such-defect", "simulation", 7),
+                outcome("lying-fsync", "cell set power:all", 8),
+            ],
             vec![outcome("drop-in-use", "simulation", 0)],
         );
         std::fs::write(&path, serde_json::to_vec(&all).expect("JSON")).expect("written");
         let kept = Kept::read(path).expect("read");
-        assert_eq!((kept.defects.len(), kept.controls.len()), (0, 0));
+        assert_eq!((kept.defects.len(), kept.controls.len()), (1, 0));
+        assert_eq!((kept.defects[0].name.as_str(), kept.tried()), ("lying-fsync", 1));
     }
 }

@@ -1,7 +1,8 @@
 //! The list of defects, and how each is caught.
 
+use super::OF_DISKS;
+use crate::HARNESS_FAILURE;
 use anyhow::{Context, bail, ensure};
-use quorate_model::mutants::NAMES;
 use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -42,12 +43,24 @@ pub enum Catcher {
         nodes: usize,
         seconds: u64,
         seed: u64,
+        /// The defect is that all disks lie about syncs, and none of the product's.
+        #[serde(default)]
+        lying_disks: bool,
+        /// Words of which the verdicts must have some: what else goes wrong does not count as catching it. Without any, each verdict
+        /// counts that says invalid.
+        #[serde(default)]
+        says: Vec<String>,
     },
 }
 
 impl Mutant {
     fn is_by_cell(&self) -> bool {
         matches!(self.catcher, Catcher::Cell { .. })
+    }
+
+    /// Whether the product has nothing to do with it.
+    pub fn is_of_disks(&self) -> bool {
+        matches!(self.catcher, Catcher::Cell { lying_disks: true, .. })
     }
 
     /// Of its run.
@@ -60,7 +73,7 @@ impl Mutant {
 }
 
 impl List {
-    /// Every defect that is compiled in has its entry, and the other way round.
+    /// Every defect that is compiled in has its entry, and so has every one of disks, and the other way round.
     pub fn read(path: &Path) -> anyhow::Result<List> {
         let text = std::fs::read_to_string(path).with_context(|| format!("{}: run this from the repository", path.display()))?;
         let list: List = toml::from_str(&text).with_context(|| path.display().to_string())?;
@@ -72,13 +85,21 @@ impl List {
             .map(|mutant| (mutant.name.as_str(), mutant.is_by_cell()))
             .collect();
         ensure!(catchers.len() == list.mutant.len(), "{}: a defect is listed twice", path.display());
-        let compiled: BTreeSet<&str> = NAMES.iter().copied().collect();
-        let (unlisted, unknown): (Vec<_>, Vec<_>) = (compiled.difference(&listed).collect(), listed.difference(&compiled).collect());
+        let known: BTreeSet<&str> = super::names().collect();
+        let (unlisted, unknown): (Vec<_>, Vec<_>) = (known.difference(&listed).collect(), listed.difference(&known).collect());
         ensure!(
             unlisted.is_empty() && unknown.is_empty(),
-            "{}: not in the list: {unlisted:?}; not in the product: {unknown:?}",
+            "{}: not in the list: {unlisted:?}; neither in the product nor made by the runner: {unknown:?}",
             path.display()
         );
+        let is_misplaced = |mutant: &&Mutant| mutant.is_of_disks() != OF_DISKS.contains(&mutant.name.as_str());
+        if let Some(mutant) = list.mutant.iter().find(is_misplaced) {
+            bail!(
+                "{}: {}: disks lie for {OF_DISKS:?} and for nothing else",
+                path.display(),
+                mutant.name
+            );
+        }
         Ok(list)
     }
 
@@ -95,7 +116,7 @@ impl List {
         Ok(chosen)
     }
 
-    /// Those that something quicker than a cell catches: all of them.
+    /// Those that something quicker than a cell catches: all of the product.
     pub fn by_seeds_and_tests(mut self) -> List {
         self.mutant.retain(|mutant| !mutant.is_by_cell());
         self
@@ -131,6 +152,16 @@ impl Catcher {
         }
     }
 
+    /// The same where there is no defect: of a cell, with disks that do as they say, and any verdict is an alarm.
+    pub fn control(&self) -> Catcher {
+        let mut control = self.clone();
+        if let Catcher::Cell { lying_disks, says, .. } = &mut control {
+            *lying_disks = false;
+            says.clear();
+        }
+        control
+    }
+
     /// What caught the defect; an error if nothing did.
     pub fn verdict(&self, code: i32, output: &str) -> Result<String, String> {
         let told = |start: &str| output.lines().find_map(|line| line.strip_prefix(start)).map(str::to_owned);
@@ -146,6 +177,17 @@ impl Catcher {
                 failed
                     .map(|test| format!("`{test}` fails"))
                     .ok_or_else(|| format!("exit code {code}"))
+            }
+            // What the suite could not do may be all that a checker has seen.
+            Catcher::Cell { .. } if output.lines().any(|line| line.starts_with(HARNESS_FAILURE)) => {
+                Err(format!("exit code {code}, and the suite itself failed"))
+            }
+            Catcher::Cell { says, .. } if code == 1 && !says.is_empty() => {
+                let proves = |line: &&str| says.iter().any(|words| line.contains(words));
+                let proof = output.lines().find(proves);
+                proof
+                    .map(|line| line.trim().to_owned())
+                    .ok_or_else(|| format!("invalid, but nobody says one of {says:?}"))
             }
             Catcher::Cell { .. } if code == 1 => Ok(told("Invalid ").unwrap_or_else(|| "invalid".to_owned())),
             // A test that has found nothing must have looked.
@@ -174,7 +216,10 @@ impl fmt::Display for Catcher {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use quorate_model::mutants::NAMES;
 
+    /// Who says what a cell must say.
+    const SAID_IN: [&str; 2] = ["crates/storage/src/log/open_error.rs", "jepsen/runner/src/checker/set_full.rs"];
     /// Seconds that a check of every change has for a defect that a test catches, without the build.
     const DAILY_SECONDS: u64 = 200;
 
@@ -232,6 +277,53 @@ mod tests {
                 .iter()
                 .all(|mutant| mutant.within_seconds > 0 && !mutant.breaks.is_empty())
         );
+        let quick: BTreeSet<String> = list().by_seeds_and_tests().mutant.into_iter().map(|mutant| mutant.name).collect();
+        assert!(
+            NAMES.iter().all(|name| quick.contains(*name)),
+            "a defect of the product has no catcher but a cell"
+        );
+        assert!(OF_DISKS.iter().all(|name| !NAMES.contains(name)), "the product would be told of it");
+    }
+
+    #[test]
+    fn what_a_cell_must_say_is_still_said_and_of_lying_disks_something_must_be() {
+        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../../");
+        let read = |file: &&str| std::fs::read_to_string(format!("{root}{file}")).expect("a file of the repository");
+        let sources: String = SAID_IN.iter().map(read).collect();
+        for mutant in list().mutant {
+            let Catcher::Cell { lying_disks, says, .. } = &mutant.catcher else {
+                continue;
+            };
+            assert!(!lying_disks || !says.is_empty(), "{mutant:?}: whatever goes wrong would count");
+            for words in says {
+                assert!(sources.contains(words), "nobody says {words:?} any more");
+            }
+        }
+    }
+
+    #[test]
+    fn a_cell_is_caught_by_the_words_it_names_and_never_by_a_failure_of_the_suite() {
+        let cell = Catcher::Cell {
+            workload: "set".into(),
+            nemeses: vec!["power:all".into()],
+            nodes: 3,
+            seconds: 30,
+            seed: 1,
+            lying_disks: true,
+            says: vec!["with --replace".into()],
+        };
+        let refused = "Valid faults: two\nInvalid nodes: after healing: n1 does not run:\nquorate: lost; start it with --replace\n";
+        assert_eq!(cell.verdict(1, refused), Ok("quorate: lost; start it with --replace".to_owned()));
+        let other = "Invalid growth: n1 holds 900 files\n";
+        assert!(cell.verdict(1, other).is_err());
+        assert_eq!(cell.control().verdict(1, other), Ok("growth: n1 holds 900 files".to_owned()));
+        let failed = format!("{refused}{HARNESS_FAILURE}power cannot be undone: umount: target is busy\n");
+        for catcher in [&cell, &cell.control()] {
+            assert!(catcher.verdict(1, &failed).is_err_and(|why| why != NOTHING));
+            assert!(catcher.verdict(2, refused).is_err());
+            assert_eq!(catcher.verdict(0, ""), Err(NOTHING.to_owned()));
+        }
+        assert!(matches!(cell.control(), Catcher::Cell { lying_disks: false, .. }));
     }
 
     #[test]
