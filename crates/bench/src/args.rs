@@ -82,6 +82,9 @@ pub struct CompareArguments {
     /// Times the leader is killed [default: 50, 3 with --quick].
     #[arg(long)]
     pub kills: Option<usize>,
+    /// Times the leader hands over [default: as --kills].
+    #[arg(long)]
+    pub transfers: Option<usize>,
     /// Records of the recovery workload [default: 1000000, 20000 with --quick].
     #[arg(long)]
     pub records: Option<u64>,
@@ -161,6 +164,7 @@ pub struct Sizes {
     pub seconds: f64,
     pub runs: usize,
     pub kills: usize,
+    pub transfers: usize,
     pub records: u64,
 }
 
@@ -170,12 +174,14 @@ impl CompareArguments {
             seconds: 30.0,
             runs: 3,
             kills: 50,
+            transfers: 50,
             records: 1_000_000,
         };
         let quick = Sizes {
             seconds: 2.0,
             runs: 1,
             kills: 3,
+            transfers: 3,
             records: 20_000,
         };
         let default = if self.quick { quick } else { whole };
@@ -183,6 +189,7 @@ impl CompareArguments {
             seconds: self.seconds.unwrap_or(default.seconds),
             runs: self.runs.unwrap_or(default.runs),
             kills: self.kills.unwrap_or(default.kills),
+            transfers: self.transfers.or(self.kills).unwrap_or(default.transfers),
             records: self.records.unwrap_or(default.records),
         }
     }
@@ -198,20 +205,33 @@ mod tests {
         Arguments::command().debug_assert();
     }
 
-    #[test]
-    fn a_size_given_wins_over_quick() {
-        let given = Arguments::parse_from(["quorate-bench", "compare", "--dir", "d", "--quick", "--runs", "5"]);
+    fn sizes(options: &[&str]) -> Sizes {
+        let given = Arguments::parse_from([&["quorate-bench", "compare", "--dir", "d"][..], options].concat());
         let Verb::Compare(compare) = given.verb else {
             panic!("compare was asked for")
         };
+        compare.sizes()
+    }
+
+    #[test]
+    fn a_size_given_wins_over_quick() {
         assert_eq!(
-            compare.sizes(),
+            sizes(&["--quick", "--runs", "5"]),
             Sizes {
                 seconds: 2.0,
                 runs: 5,
                 kills: 3,
+                transfers: 3,
                 records: 20_000
             }
         );
+    }
+
+    #[test]
+    fn there_are_as_many_transfers_as_kills_unless_told_otherwise() {
+        assert_eq!(sizes(&[]).transfers, sizes(&[]).kills);
+        assert_eq!(sizes(&["--quick", "--kills", "7"]).transfers, 7);
+        let both = sizes(&["--kills", "7", "--transfers", "2"]);
+        assert_eq!((both.kills, both.transfers), (7, 2));
     }
 }

@@ -8,6 +8,7 @@ use crate::machine;
 use crate::recovery::{self, RecoveryResult};
 use crate::report::{self, CellReport, Comparison, Side};
 use crate::system::Cluster;
+use crate::transfer::{self, TransferResult};
 use crate::workload::{CELLS, Cell, KEYS, Target};
 use anyhow::Context;
 use std::path::{Path, PathBuf};
@@ -37,6 +38,7 @@ pub async fn run(arguments: &CompareArguments) -> anyhow::Result<()> {
         sizes,
         cells: run_cells(&mut clusters, sizes).await?,
         failover: run_failover(&mut clusters, sizes).await?,
+        transfer: run_transfers(&mut clusters, sizes).await?,
         recovery: run_recovery(&mut clusters, sizes).await?,
     };
     println!("{comparison}");
@@ -134,6 +136,19 @@ async fn run_failover(clusters: &mut [Cluster], sizes: Sizes) -> anyhow::Result<
             failover::run(cluster, sizes.kills, 3)
                 .await
                 .with_context(|| format!("failover of {}", cluster.system.name()))?,
+        );
+    }
+    Ok(results)
+}
+
+async fn run_transfers(clusters: &mut [Cluster], sizes: Sizes) -> anyhow::Result<Vec<TransferResult>> {
+    let mut results = Vec::new();
+    for cluster in clusters {
+        eprintln!("having the leader of {} hand over {} times", cluster.system.name(), sizes.transfers);
+        results.push(
+            transfer::run(cluster, sizes.transfers, 5)
+                .await
+                .with_context(|| format!("transfers of {}", cluster.system.name()))?,
         );
     }
     Ok(results)

@@ -36,6 +36,8 @@ struct Gaps {
     last: Instant,
     longest: Duration,
     acknowledged: u64,
+    /// Refused, or not answered in time.
+    failed: u64,
 }
 
 impl Gaps {
@@ -59,6 +61,7 @@ impl Writers {
             last: Instant::now(),
             longest: Duration::ZERO,
             acknowledged: 0,
+            failed: 0,
         };
         let gaps: Arc<Vec<Mutex<Gaps>>> = Arc::new((0..count).map(|_| Mutex::new(started)).collect());
         let mut tasks = JoinSet::new();
@@ -87,14 +90,23 @@ impl Writers {
         self.each(|gaps| gaps.acknowledged = 0);
     }
 
-    fn reset(&self) {
-        self.each(|gaps| (gaps.acknowledged, gaps.longest) = (0, Duration::ZERO));
+    /// Forgets what was seen; a gap that is open counts from its beginning.
+    pub fn reset(&self) {
+        self.each(|gaps| (gaps.acknowledged, gaps.longest, gaps.failed) = (0, Duration::ZERO, 0));
     }
 
-    fn longest(&self) -> Duration {
+    /// The longest gap of any writer since the last reset.
+    pub fn longest(&self) -> Duration {
         let mut longest = Duration::ZERO;
         self.each(|gaps| longest = longest.max(gaps.longest));
         longest
+    }
+
+    /// Writes since the last reset that were refused or not answered within 250 ms.
+    pub fn failed(&self) -> u64 {
+        let mut failed = 0;
+        self.each(|gaps| failed += gaps.failed);
+        failed
     }
 
     /// Waits until every writer has had a number of further writes acknowledged.
@@ -128,6 +140,7 @@ async fn write_on(drivers: Vec<Driver>, writer: usize, gaps: Arc<Vec<Mutex<Gaps>
                 .acknowledge(Instant::now());
             continue;
         }
+        gaps[writer].lock().unwrap_or_else(PoisonError::into_inner).failed += 1;
         current = (current + 1) % drivers.len();
         sleep(PAUSE_AFTER_ERROR).await;
     }
@@ -171,6 +184,7 @@ mod tests {
             last: start,
             longest: Duration::ZERO,
             acknowledged: 0,
+            failed: 0,
         };
         for at_ms in [10, 15, 515, 520] {
             gaps.acknowledge(start + Duration::from_millis(at_ms));

@@ -27,4 +27,5 @@ pub mod recovery;
 pub mod report;
 pub mod run;
 pub mod system;
+pub mod transfer;
 pub mod workload;

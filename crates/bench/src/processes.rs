@@ -71,6 +71,12 @@ pub struct Process {
 }
 
 impl Program {
+    /// The word behind a flag.
+    pub fn value_of(&self, flag: &str) -> Option<&str> {
+        let at = self.arguments.iter().position(|argument| argument == flag)?;
+        self.arguments.get(at + 1).map(String::as_str)
+    }
+
     pub fn start(&self) -> anyhow::Result<Process> {
         let log = OpenOptions::new()
             .create(true)

@@ -5,14 +5,15 @@ use crate::http::Connection;
 use crate::processes::{Process, Program, free_ports, watch};
 use crate::system::{Cluster, PATIENCE, PEERS, POLL, Peer};
 use crate::workload::INSTANCE;
-use quorate_wire::quorate::v1::StatusRequest;
 use quorate_wire::quorate::v1::admin_client::AdminClient;
+use quorate_wire::quorate::v1::{StatusRequest, TransferLeaderRequest};
 use serde::Deserialize;
 use std::fs;
 use std::path::Path;
 use tokio::time::{Instant, sleep};
-use tonic::Status;
+use tonic::metadata::MetadataValue;
 use tonic::transport::Channel;
+use tonic::{Request, Status};
 
 /// Token of the benchmark's own cluster, which listens on loopback and ends with the run.
 pub const TOKEN: &str = "bench";
@@ -101,6 +102,20 @@ async fn wait_for_description(path: &Path, starter: &mut Process, log: &Path) ->
 pub async fn leads(channel: Channel) -> Result<bool, Status> {
     let status = AdminClient::new(channel).status(StatusRequest {}).await?.into_inner();
     Ok(status.leader_id != 0 && status.leader_id == status.peer_id)
+}
+
+/// Whether this peer says that it votes.
+pub async fn votes(channel: Channel) -> Result<bool, Status> {
+    let status = AdminClient::new(channel).status(StatusRequest {}).await?.into_inner();
+    Ok(status.peers.iter().any(|peer| peer.peer_id == status.peer_id && peer.voter))
+}
+
+/// Has this leader hand leadership to the best candidate; answered when another one leads.
+pub async fn transfer_leader(channel: Channel) -> Result<(), Status> {
+    let mut request = Request::new(TransferLeaderRequest { to_peer: 0 });
+    request.metadata_mut().insert("quorate-token", MetadataValue::from_static(TOKEN));
+    AdminClient::new(channel).transfer_leader(request).await?;
+    Ok(())
 }
 
 /// Makes the instance the load goes to; one that exists is taken as it is.

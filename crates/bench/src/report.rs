@@ -5,6 +5,7 @@ use crate::driver::System;
 use crate::failover::FailoverResult;
 use crate::load::{GroupResult, RunResult};
 use crate::recovery::RecoveryResult;
+use crate::transfer::TransferResult;
 use crate::workload::Cell;
 use anyhow::Context;
 use comfy_table::{CellAlignment, Table, presets};
@@ -20,6 +21,7 @@ pub struct Comparison {
     pub sizes: Sizes,
     pub cells: Vec<CellReport>,
     pub failover: Vec<FailoverResult>,
+    pub transfer: Vec<TransferResult>,
     pub recovery: Vec<RecoveryResult>,
 }
 
@@ -197,7 +199,7 @@ pub fn cost_table(cells: &[CellReport]) -> Table {
     table
 }
 
-/// Failover and recovery.
+/// Failover, transfers and recovery.
 fn event_table(comparison: &Comparison) -> Table {
     let mut table = table(&["measure", "quorate", "etcd", "ratio"]);
     let mut add = |name: &str, [quorate, etcd]: [Option<f64>; 2], digits: usize| {
@@ -209,35 +211,54 @@ fn event_table(comparison: &Comparison) -> Table {
     let failover = |of: fn(&FailoverResult) -> f64| both.map(|system| comparison.failover.iter().find(|one| one.system == system).map(of));
     add("leader killed: longest gap, median ms", failover(|one| one.median_ms), 0);
     add("leader killed: longest gap, worst ms", failover(|one| one.worst_ms), 0);
-    let recovery = |of: fn(&RecoveryResult) -> f64| both.map(|system| comparison.recovery.iter().find(|one| one.system == system).map(of));
-    let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-    let records = comparison.sizes.records;
-    add(&format!("fill {records} records, op/s"), recovery(|one| one.fill_per_second), 0);
+    let transfer = |of: fn(&TransferResult) -> f64| both.map(|system| comparison.transfer.iter().find(|one| one.system == system).map(of));
     add(
-        "resident after it, MiB",
-        both.map(|system| memory_of(comparison, system).map(|one| mebibytes(one.memory.rss_bytes))),
+        "planned transfer: longest gap at the client, median ms",
+        transfer(|one| one.median_ms),
         0,
     );
     add(
+        "planned transfer: longest gap at the client, worst ms",
+        transfer(|one| one.worst_ms),
+        0,
+    );
+    add("planned transfer: failed calls", transfer(|one| one.failed_calls as f64), 0);
+    let recovery = |of: fn(&RecoveryResult) -> Option<f64>| {
+        both.map(|system| comparison.recovery.iter().find(|one| one.system == system).and_then(of))
+    };
+    let records = comparison.sizes.records;
+    add(
+        &format!("fill {records} records, op/s"),
+        recovery(|one| Some(one.fill_per_second)),
+        0,
+    );
+    add("resident after it, MiB", recovery(|one| Some(mebibytes(one.memory.rss_bytes))), 0);
+    add(
         "of that not file cache, MiB",
-        both.map(|system| memory_of(comparison, system).map(|one| mebibytes(one.memory.anonymous_bytes))),
+        recovery(|one| Some(mebibytes(one.memory.anonymous_bytes))),
         0,
     );
     add(
         "one peer killed, restart to linearizable read, s",
-        recovery(|one| one.one_peer_seconds),
+        recovery(|one| Some(one.one_peer_seconds)),
         2,
     );
     add(
         "all peers killed, restart to linearizable read, s",
-        recovery(|one| one.all_peers_seconds),
+        recovery(|one| Some(one.all_peers_seconds)),
+        2,
+    );
+    add(
+        "fresh follower, start to linearizable read, s",
+        recovery(|one| one.fresh_follower_seconds),
         2,
     );
     table
 }
 
-fn memory_of(comparison: &Comparison, system: System) -> Option<&RecoveryResult> {
-    comparison.recovery.iter().find(|one| one.system == system)
+/// Bytes in MiB.
+fn mebibytes(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
 }
 
 impl fmt::Display for Comparison {
@@ -275,6 +296,7 @@ pub fn write_json(path: &Path, result: &impl Serialize) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::machine::Memory;
     use crate::workload::{CELLS, Operation};
 
     fn run(system: System, rate: f64, errors: u64) -> RunResult {
@@ -329,5 +351,62 @@ mod tests {
         let report = CellReport::new(&CELLS[0], vec![Side::new(System::Etcd, vec![run(System::Etcd, 80.0, 0)])]);
         let text = rate_table(&[report]).to_string();
         assert!(text.contains("80") && !text.contains("NaN") && !text.contains("inf"), "{text}");
+    }
+
+    fn transfer(system: System, worst_ms: f64, failed_calls: u64) -> TransferResult {
+        TransferResult {
+            system,
+            writers: 8,
+            gaps_ms: vec![20.0, worst_ms],
+            median_ms: 20.0,
+            worst_ms,
+            failed_calls,
+        }
+    }
+
+    fn recovery(system: System, fresh_follower_seconds: Option<f64>) -> RecoveryResult {
+        RecoveryResult {
+            system,
+            records: 1_000,
+            fill_per_second: 100.0,
+            memory: Memory {
+                rss_bytes: 8 << 20,
+                anonymous_bytes: 4 << 20,
+            },
+            one_peer_seconds: 1.0,
+            all_peers_seconds: 2.0,
+            memory_after_restart: Memory::default(),
+            fresh_follower_seconds,
+        }
+    }
+
+    #[test]
+    fn events_of_both_systems_stand_side_by_side_and_what_did_not_come_about_is_a_dash() {
+        let comparison = Comparison {
+            machine: String::new(),
+            versions: Vec::new(),
+            sizes: Sizes {
+                seconds: 1.0,
+                runs: 1,
+                kills: 0,
+                transfers: 2,
+                records: 1_000,
+            },
+            cells: Vec::new(),
+            failover: Vec::new(),
+            transfer: vec![transfer(System::Quorate, 40.0, 0), transfer(System::Etcd, 400.0, 3)],
+            recovery: vec![recovery(System::Quorate, Some(7.5)), recovery(System::Etcd, None)],
+        };
+        let text = event_table(&comparison).to_string();
+        let row = |measure: &str| {
+            let line = text.lines().find(|line| line.contains(measure)).expect("a row of the table");
+            line.split('|').skip(2).take(3).map(str::trim).collect::<Vec<&str>>()
+        };
+        assert_eq!(row("leader killed: longest gap, worst ms"), ["-", "-", "-"]);
+        assert_eq!(row("planned transfer: longest gap at the client, median ms"), ["20", "20", "1.00x"]);
+        assert_eq!(row("planned transfer: longest gap at the client, worst ms"), ["40", "400", "0.10x"]);
+        assert_eq!(row("planned transfer: failed calls"), ["0", "3", "0.00x"]);
+        assert_eq!(row("of that not file cache, MiB"), ["4", "4", "1.00x"]);
+        assert_eq!(row("fresh follower, start to linearizable read, s"), ["7.50", "-", "-"]);
     }
 }
