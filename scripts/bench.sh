@@ -11,6 +11,8 @@
 #                                    `quorate-bench instances --help`
 #   scripts/bench.sh --jobs ...      snapshots and copy jobs beside cp instead, without etcd; further options as in
 #                                    `quorate-bench jobs --help`
+#   scripts/bench.sh --growth ...    writes, reads, memory and disk from 1,000 to 10,000,000 records instead (about half an hour),
+#                                    without etcd; further options as in `quorate-bench growth --help`
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -49,7 +51,8 @@ while [ $# -gt 0 ]; do
         --binary) binary="${2:?--binary needs a file}"; shift 2 ;;
         --instances) verb=instances; shift ;;
         --jobs) verb=jobs; shift ;;
-        -h | --help) sed -n '2,13s/^# \{0,1\}//p' "$0"; exit 0 ;;
+        --growth) verb=growth; shift ;;
+        -h | --help) sed -n '2,15s/^# \{0,1\}//p' "$0"; exit 0 ;;
         *) options+=("$1"); shift ;;
     esac
 done
@@ -74,7 +77,7 @@ fi
 if [ -z "$directory" ]; then
     mkdir -p target
     directory="$(mktemp -d -p "$PWD/target")"
-    # Also after a failure: `--jobs` takes up to 30 GiB.
+    # Also after a failure: `--jobs` and `--growth` take tens of GiB.
     trap 'find "$directory" -mindepth 1 -maxdepth 1 ! -name result.json -exec rm -rf {} +' EXIT
 fi
 json="${json:-$directory/result.json}"

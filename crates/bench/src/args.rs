@@ -24,7 +24,12 @@ pub enum Verb {
     Instances(InstancesArguments),
     /// Start three peers of Quorate and measure snapshots and jobs, copies beside `cp`.
     Jobs(JobsArguments),
+    /// Start three peers of Quorate and measure writes, reads, memory and disk while the number of records grows.
+    Growth(GrowthArguments),
 }
+
+/// Sizes that `growth` measures unless told otherwise.
+const GROWTH_RECORDS: [u64; 5] = [1_000, 10_000, 100_000, 1_000_000, 10_000_000];
 
 #[derive(Debug, Args)]
 pub struct RunArguments {
@@ -148,6 +153,25 @@ pub struct JobsArguments {
     pub json: Option<PathBuf>,
 }
 
+#[derive(Debug, Args)]
+pub struct GrowthArguments {
+    /// The `quorate` binary.
+    #[arg(long)]
+    pub quorate_bin: PathBuf,
+    /// Directory for data and logs; must be empty or absent. Tens of GiB at the defaults.
+    #[arg(long)]
+    pub dir: PathBuf,
+    /// Numbers of records, separated by commas, each larger than the one before.
+    #[arg(long, value_delimiter = ',', default_values_t = GROWTH_RECORDS)]
+    pub records: Vec<u64>,
+    /// Measured seconds of the writes, and of the reads, at each size.
+    #[arg(long, default_value_t = 10.0)]
+    pub seconds: f64,
+    /// Write the result as JSON to this file.
+    #[arg(long)]
+    pub json: Option<PathBuf>,
+}
+
 impl InstancesArguments {
     pub fn shape(&self) -> Shape {
         Shape {
@@ -233,5 +257,18 @@ mod tests {
         assert_eq!(sizes(&["--quick", "--kills", "7"]).transfers, 7);
         let both = sizes(&["--kills", "7", "--transfers", "2"]);
         assert_eq!((both.kills, both.transfers), (7, 2));
+    }
+
+    #[test]
+    fn growth_has_its_own_sizes_or_those_that_are_given() {
+        let records = |options: &[&str]| {
+            let given = Arguments::parse_from([&["quorate-bench", "growth", "--quorate-bin", "q", "--dir", "d"][..], options].concat());
+            let Verb::Growth(growth) = given.verb else {
+                panic!("growth was asked for")
+            };
+            growth.records
+        };
+        assert_eq!(records(&[]), GROWTH_RECORDS);
+        assert_eq!(records(&["--records", "10,200"]), [10, 200]);
     }
 }

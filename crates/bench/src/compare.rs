@@ -28,7 +28,7 @@ pub async fn run(arguments: &CompareArguments) -> anyhow::Result<()> {
         clusters.push(cluster.with_context(|| format!("start {}; its logs are in {}", system.name(), directory.display()))?);
     }
     for cluster in &clusters {
-        fill(cluster.system, &cluster.endpoints(), KEYS, 1)
+        fill(cluster.system, &cluster.endpoints(), 0..KEYS, 1)
             .await
             .with_context(|| format!("fill {}", cluster.system.name()))?;
     }
@@ -63,8 +63,8 @@ fn systems(arguments: &CompareArguments) -> anyhow::Result<Vec<(System, PathBuf)
     Ok(systems)
 }
 
-/// Old data would make one system start with a state the other does not have.
-fn require_empty(directory: &Path) -> anyhow::Result<()> {
+/// Makes the directory, which must have nothing in it: a cluster that starts with old data does not have the state that is measured.
+pub fn require_empty(directory: &Path) -> anyhow::Result<()> {
     std::fs::create_dir_all(directory).with_context(|| format!("make {}", directory.display()))?;
     let empty = std::fs::read_dir(directory)?.next().is_none();
     anyhow::ensure!(empty, "{} is not empty; name a new directory", directory.display());
@@ -121,6 +121,7 @@ async fn run_cell(cluster: &mut Cluster, cell: &Cell, sizes: Sizes, run: u64) ->
         system: cluster.system,
         endpoints,
         groups: cell.workload.groups(cell.clients),
+        keys: KEYS,
         duration: Duration::from_secs_f64(sizes.seconds),
         seed: run + 2,
         server_pids: cluster.pids(),

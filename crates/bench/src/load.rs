@@ -3,10 +3,11 @@
 use crate::driver::{Driver, System, connect};
 use crate::machine::cpu_seconds;
 use crate::random::Random;
-use crate::workload::{CONNECTIONS, Group, KEYS, Operation};
+use crate::workload::{CONNECTIONS, Group, Operation};
 use anyhow::Context;
 use hdrhistogram::Histogram;
 use serde::Serialize;
+use std::ops::Range;
 use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -50,6 +51,8 @@ pub struct Load {
     /// Connections are spread over these.
     pub endpoints: Vec<String>,
     pub groups: Vec<Group>,
+    /// Operations go to random keys below this number, all of which are there.
+    pub keys: u64,
     pub duration: Duration,
     pub seed: u64,
     pub server_pids: Vec<u32>,
@@ -97,8 +100,8 @@ pub async fn run(load: &Load) -> anyhow::Result<RunResult> {
             let client = clients.len() as u64;
             let driver = connections[client as usize % connections.len()].clone();
             let random = Random::new(load.seed.wrapping_add(client << 32));
-            let operation = kind.operation;
-            clients.spawn(async move { (group, closed_loop(driver, operation, random, from, until).await) });
+            let (operation, keys) = (kind.operation, load.keys);
+            clients.spawn(async move { (group, closed_loop(driver, operation, keys, random, from..until).await) });
         }
     }
     tokio::time::sleep_until(from).await;
@@ -132,21 +135,27 @@ pub async fn run(load: &Load) -> anyhow::Result<RunResult> {
 }
 
 /// One client. Counts operations that ended within the measured time.
-async fn closed_loop(driver: Driver, operation: Operation, mut random: Random, from: Instant, until: Instant) -> anyhow::Result<Measured> {
+async fn closed_loop(
+    driver: Driver,
+    operation: Operation,
+    keys: u64,
+    mut random: Random,
+    counted: Range<Instant>,
+) -> anyhow::Result<Measured> {
     let mut measured = Measured::new()?;
     loop {
         let started = Instant::now();
-        if started >= until {
+        if started >= counted.end {
             return Ok(measured);
         }
-        let number = random.below(KEYS);
+        let number = random.below(keys);
         let result = driver.run(operation, number, &mut random).await;
         let ended = Instant::now();
         if let Err(status) = result {
             measured.errors += 1;
             measured.error.get_or_insert_with(|| status.to_string());
             tokio::time::sleep(PAUSE_AFTER_ERROR).await;
-        } else if ended >= from && ended < until {
+        } else if counted.contains(&ended) {
             measured.latencies_us.saturating_record((ended - started).as_micros() as u64);
         }
     }
@@ -178,16 +187,17 @@ fn summary(group: &Group, measured: Measured, duration: Duration) -> GroupResult
 /// Clients that fill keys.
 const FILL_CLIENTS: u64 = 256;
 
-/// Writes the keys 0 to `count`, each once; returns how long it took.
-pub async fn fill(system: System, endpoints: &[String], count: u64, seed: u64) -> anyhow::Result<Duration> {
+/// Writes the keys with these numbers, each once; returns how long it took.
+pub async fn fill(system: System, endpoints: &[String], numbers: Range<u64>, seed: u64) -> anyhow::Result<Duration> {
     let connections = open_connections(system, endpoints, CONNECTIONS).await?;
     let started = Instant::now();
     let mut clients = JoinSet::new();
     for client in 0..FILL_CLIENTS {
         let driver = connections[client as usize % connections.len()].clone();
+        let own = (numbers.start + client..numbers.end).step_by(FILL_CLIENTS as usize);
         clients.spawn(async move {
             let mut random = Random::new(seed.wrapping_add(client));
-            for number in (client..count).step_by(FILL_CLIENTS as usize) {
+            for number in own {
                 put_until_done(&driver, number, &mut random)
                     .await
                     .with_context(|| format!("write key {number}"))?;

@@ -1,8 +1,11 @@
-//! What the kernel says about processes: CPU time and resident memory.
+//! What the kernel says about processes, CPU time and resident memory, and about files.
 
 use anyhow::Context;
 use serde::Serialize;
-use std::fs;
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::{fs, io};
 
 /// Resident memory of a process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -50,6 +53,36 @@ fn parse_memory(status: &str) -> Option<Memory> {
     })
 }
 
+/// Bytes of all files below a directory in which others write. A file with several names, as a checkpoint gives it, counts once, and one
+/// that goes meanwhile not at all.
+pub fn file_bytes(directory: &Path) -> anyhow::Result<u64> {
+    anyhow::ensure!(directory.is_dir(), "{} is no directory", directory.display());
+    let mut bytes_by_inode = BTreeMap::new();
+    let mut directories = vec![directory.to_owned()];
+    while let Some(directory) = directories.pop() {
+        let Some(entries) = unless_gone(fs::read_dir(&directory))? else {
+            continue;
+        };
+        for entry in entries {
+            let entry = entry?;
+            let Some(metadata) = unless_gone(entry.metadata())? else { continue };
+            if metadata.is_dir() {
+                directories.push(entry.path());
+            } else {
+                bytes_by_inode.insert((metadata.dev(), metadata.ino()), metadata.len());
+            }
+        }
+    }
+    Ok(bytes_by_inode.values().sum())
+}
+
+fn unless_gone<T>(looked: io::Result<T>) -> io::Result<Option<T>> {
+    match looked {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        looked => looked.map(Some),
+    }
+}
+
 /// The machine in one line, for the report.
 pub fn describe() -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
@@ -90,5 +123,18 @@ mod tests {
     fn this_process_has_memory_and_has_used_cpu() {
         assert!(memory(std::process::id()).expect("we exist").anonymous_bytes > 0);
         assert_eq!(cpu_seconds(&[u32::MAX]), 0.0);
+    }
+
+    #[test]
+    fn a_file_counts_once_however_many_names_it_has() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let (generation, checkpoint) = (directory.path().join("generation"), directory.path().join("checkpoint"));
+        fs::create_dir(&generation).expect("a directory");
+        fs::create_dir(&checkpoint).expect("a directory");
+        fs::write(generation.join("one"), [0u8; 1_000]).expect("a file");
+        fs::write(generation.join("two"), [0u8; 100]).expect("a file");
+        fs::hard_link(generation.join("one"), checkpoint.join("one")).expect("a second name");
+        assert_eq!(file_bytes(directory.path()).expect("it is there"), 1_100);
+        assert!(file_bytes(&directory.path().join("nothing")).is_err());
     }
 }

@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use quorate_bench::args::{Arguments, Verb};
-use quorate_bench::{compare, instances, jobs, processes, run};
+use quorate_bench::{compare, growth, instances, jobs, processes, run};
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -38,5 +38,6 @@ async fn work(arguments: &Arguments) -> anyhow::Result<()> {
         Verb::Compare(arguments) => compare::run(arguments).await,
         Verb::Instances(arguments) => instances::run(arguments).await,
         Verb::Jobs(arguments) => jobs::run(arguments).await,
+        Verb::Growth(arguments) => growth::run(arguments).await,
     }
 }

@@ -33,7 +33,7 @@ pub struct RecoveryResult {
 
 /// Fills the cluster and breaks it.
 pub async fn run(cluster: &mut Cluster, records: u64, seed: u64) -> anyhow::Result<RecoveryResult> {
-    let took = fill(cluster.system, &cluster.endpoints(), records, seed).await?;
+    let took = fill(cluster.system, &cluster.endpoints(), 0..records, seed).await?;
     let filled = largest_memory(cluster)?;
     let one_peer_seconds = restart_one(cluster, seed).await?;
     let all_peers_seconds = restart_all(cluster).await?;

@@ -257,7 +257,7 @@ fn event_table(comparison: &Comparison) -> Table {
 }
 
 /// Bytes in MiB.
-fn mebibytes(bytes: u64) -> f64 {
+pub fn mebibytes(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }
 

@@ -18,7 +18,7 @@ pub async fn run(arguments: &RunArguments) -> anyhow::Result<()> {
     if let (System::Quorate, Some(token)) = (arguments.system, &arguments.token) {
         create_instance_with(&arguments.endpoints[0], token).await?;
     }
-    fill(arguments.system, &arguments.endpoints, KEYS, 1)
+    fill(arguments.system, &arguments.endpoints, 0..KEYS, 1)
         .await
         .context("write the keys of the workload")?;
     let target = if arguments.leader_only { Target::Leader } else { Target::Spread };
@@ -37,6 +37,7 @@ pub async fn run(arguments: &RunArguments) -> anyhow::Result<()> {
             system: arguments.system,
             endpoints: endpoints.clone(),
             groups: cell.workload.groups(cell.clients),
+            keys: KEYS,
             duration: Duration::from_secs_f64(arguments.seconds),
             seed: number as u64 + 2,
             server_pids: arguments.pids.clone(),
