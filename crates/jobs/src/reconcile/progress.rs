@@ -14,7 +14,7 @@ use quorate_wire::quorate::v1::{JobState, ListTasksRequest, TaskState};
 /// What a job needs next.
 enum Next {
     Nothing,
-    Plan(Box<PlanTasks>),
+    Plan,
     Publish,
     /// Manifests are to be written anew before.
     Rewrite(Vec<StartManifests>),
@@ -41,9 +41,12 @@ pub(super) async fn step<N: Query + Propose, V>(access: &Access<N, V>) -> Result
 async fn advance<N: Query + Propose, V>(access: &Access<N, V>, job: u64) -> Result<Round, StepError> {
     match next_of(access, job)? {
         Next::Nothing => return Ok(Round::Idle),
-        Next::Plan(plan) => {
+        Next::Plan => {
+            let Some(plan) = next_plan(access, job).await? else {
+                return Ok(Round::Idle);
+            };
             fail::fail_point!("job_plan_before", |_| Ok(Round::Idle));
-            access.node.propose(plan.as_ref()).await?;
+            access.node.propose(&plan).await?;
             fail::fail_point!("job_plan_after", |_| Ok(Round::Idle));
         }
         Next::Publish => {
@@ -86,11 +89,21 @@ fn next_of<N: Query, V>(access: &Access<N, V>, job: u64) -> Result<Next, StoreEr
             }));
         }
         Ok(match active.record.state() {
-            JobState::JobPlanning => Next::Plan(Box::new(plan::next(reader, &active)?)),
+            JobState::JobPlanning => Next::Plan,
             JobState::JobRunning if tasks::all_done(&active) => publication_of(reader, &active.record, now_ms)?,
             _ => Next::Nothing,
         })
     })
+}
+
+/// What goes on with a job's plan; `None` when there is nothing to plan any more. A step of it looks at tens of thousands of rows: meanwhile
+/// the loops beside this one, for which callers wait, go on.
+async fn next_plan<N: Query, V>(access: &Access<N, V>, job: u64) -> Result<Option<PlanTasks>, StepError> {
+    let planned = access.node.read_large(move |reader| match jobs::find_active(reader, job)? {
+        Some(active) if active.record.state() == JobState::JobPlanning => plan::next(reader, &active).map(Some),
+        _ => Ok(None),
+    });
+    Ok(planned.await??)
 }
 
 /// What publishes a job whose tasks are done: for a compaction whose copies are read already, manifests may have to be written anew first.

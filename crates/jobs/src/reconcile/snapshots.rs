@@ -321,9 +321,15 @@ async fn write_metadata<N: Query, V: Vaults>(
     path: &ObjectPath,
 ) -> Result<(), StepError> {
     let vault = open(access, snapshot).await?;
-    // Of an instance it lists up to a thousand collections, each with its sums, and looks past as many keys of dropped ones.
-    let (shown, place) = (snapshot.clone(), path.clone());
-    let head = access.node.read_large(move |reader| head(reader, &shown, lists, &place)).await??;
+    let head = match snapshot.is_of_instance() {
+        // It lists up to a thousand collections, each with its sums, and looks past as many keys of dropped ones.
+        true => {
+            let (shown, place) = (snapshot.clone(), path.clone());
+            access.node.read_large(move |reader| head(reader, &shown, lists, &place)).await??
+        }
+        // A few rows, and its partitions: who makes a snapshot does not wait for a place among large reads as well.
+        false => access.node.read(|reader| head(reader, snapshot, lists, path))?,
+    };
     let existing = match lists {
         Lists::Without => Existing::Refuse,
         Lists::With => Existing::Replace,
@@ -358,7 +364,7 @@ async fn write_list<N: Query, V>(
 ) -> Result<(), StepError> {
     let (collection, revision) = (snapshot.record.collection_id as i64, snapshot.revision.0 as i64);
     let mut after_key = None;
-    while let Some((segments, resume_after)) = segment_page(access, snapshot, &after_key)? {
+    while let Some((segments, resume_after)) = segment_page(access, snapshot, &after_key).await? {
         for (id, record) in segments {
             match list {
                 LongList::Manifests => writer.manifest_path(manifest_path(collection, revision, id)?.as_str()).await?,
@@ -371,7 +377,6 @@ async fn write_list<N: Query, V>(
             }
         }
         after_key = Some(resume_after);
-        tokio::task::yield_now().await;
     }
     Ok(())
 }
@@ -391,7 +396,7 @@ fn builds_of(segment: i64, record: Bytes) -> Result<BTreeSet<i64>, StoreError> {
 type SegmentPage = (Vec<(i64, Bytes)>, Option<Vec<u8>>);
 
 /// The segments after a page; `after` is `None` for the first, and `Some(None)` behind the last.
-fn segment_page<N: Query, V>(
+async fn segment_page<N: Query, V>(
     access: &Access<N, V>,
     snapshot: &Snapshot,
     after: &Option<Option<Vec<u8>>>,
@@ -407,10 +412,11 @@ fn segment_page<N: Query, V>(
         source_collection_id: snapshot.record.collection_id,
         ..JobRecord::default()
     };
-    let page = access.node.read(|reader| {
+    let page = access.node.read_large(move |reader| {
         let mut source = Source::open(reader, &source)?;
         source.page(VersionedTable::Segment, after_key.as_deref(), limits::MAX_PAGE_ROWS)
-    })?;
+    });
+    let page = page.await??;
     let segments = page
         .rows
         .into_iter()

@@ -10,7 +10,7 @@ use crate::record::{JobRecord, StatsRecord};
 use crate::store::{Reader, StoreError};
 use crate::versioned::FoundRow;
 
-/// Keys of the source one round looks at, more or less: it holds a reader, and everything else on its thread waits.
+/// Keys of the source one round looks at, more or less: it holds a reader, and takes tens of milliseconds.
 const KEYS_PER_ROUND: usize = 20_000;
 /// Rows of one page: each may become a task of its own.
 const ROWS_PER_PAGE: usize = 100;

@@ -1,0 +1,47 @@
+//! What whoever makes a snapshot waits for comes soon, whatever else there is to do.
+
+mod support;
+
+use quorate_model::{Revision, ScopeId};
+use quorate_state_machine::access::Query;
+use quorate_state_machine::commands::CreateSnapshot;
+use quorate_state_machine::snapshots::{self, Snapshot};
+use quorate_wire::quorate::v1::CreateSnapshotRequest;
+use support::testing::INSTANCE;
+use support::{Part, State, World};
+
+/// Makes a snapshot of the collection `source`; its revision.
+fn create(world: &World, name: &str) -> u64 {
+    let request = CreateSnapshotRequest {
+        instance_id: INSTANCE.to_owned(),
+        collection: "source".to_owned(),
+        name: name.to_owned(),
+        ..CreateSnapshotRequest::default()
+    };
+    let made = world.state.call::<CreateSnapshot>(request).expect("created");
+    made.snapshot.expect("shown").revision
+}
+
+fn find(state: &State, revision: u64) -> Snapshot {
+    let found = state.read(|reader| snapshots::find(reader, ScopeId(1), Revision(revision)));
+    found.expect("reads").expect("is there")
+}
+
+#[tokio::test(start_paused = true)]
+async fn plans_and_long_lists_are_read_away_from_the_thread_that_asks() {
+    let mut world = World::new().await;
+    world.collection("source", 3, 10);
+    world.start(Part::Reconciler);
+    let revision = create(&world, "s");
+    let is_planned = |state: &State| {
+        let job = find(state, revision).record.manifest_job;
+        job != 0 && state.describe(job).progress.expect("shown").tasks_total > 0
+    };
+    world.state.wait("a plan", is_planned).await;
+    let planning = world.state.large_reads();
+    assert!(planning > 0, "a plan is made of many rows");
+    world.start(Part::Worker);
+    let are_listed = |state: &State| find(state, revision).record.manifests_listed;
+    world.state.wait("the lists", are_listed).await;
+    assert!(world.state.large_reads() > planning, "and so are the lists");
+}
