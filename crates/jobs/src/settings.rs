@@ -20,6 +20,8 @@ impl Default for Settings {
 pub const ROUND_INTERVAL: Duration = Duration::from_millis(500);
 /// Rounds, and looks for work, are at least this far apart, however much is applied: each reads all active jobs.
 pub const ROUND_PAUSE: Duration = Duration::from_millis(20);
+/// The same for looks at snapshots: whoever makes one waits for its file, and a look reads a few rows.
+pub const SNAPSHOT_PAUSE: Duration = Duration::from_millis(5);
 /// What has no hurry is looked at this often.
 pub const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 /// Condemned rows looked at together; those of one vault are worked off in one go.

@@ -4,11 +4,16 @@ mod support;
 
 use quorate_model::{Revision, ScopeId};
 use quorate_state_machine::access::Query;
-use quorate_state_machine::commands::CreateSnapshot;
+use quorate_state_machine::commands::{CreateSnapshot, StartManifests};
 use quorate_state_machine::snapshots::{self, Snapshot};
-use quorate_wire::quorate::v1::CreateSnapshotRequest;
+use quorate_wire::quorate::v1::{CreateSnapshotRequest, SnapshotState};
+use std::time::Duration;
 use support::testing::INSTANCE;
 use support::{Part, State, World};
+use tokio::time::Instant;
+
+/// From the creation of a snapshot to its commit, in the test's own time: a pause between two looks, and an entry.
+const SOON: Duration = Duration::from_millis(10);
 
 /// Makes a snapshot of the collection `source`; its revision.
 fn create(world: &World, name: &str) -> u64 {
@@ -25,6 +30,37 @@ fn create(world: &World, name: &str) -> u64 {
 fn find(state: &State, revision: u64) -> Snapshot {
     let found = state.read(|reader| snapshots::find(reader, ScopeId(1), Revision(revision)));
     found.expect("reads").expect("is there")
+}
+
+async fn committed(world: &World, revision: u64) {
+    let is_committed = |state: &State| find(state, revision).state() == SnapshotState::Committed;
+    world.state.wait("the snapshot is committed", is_committed).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn snapshots_that_are_made_one_after_the_other_are_committed_soon() {
+    let mut world = World::new().await;
+    world.collection("source", 0, 0);
+    world.start(Part::Reconciler);
+    for number in 0..10 {
+        let began = Instant::now();
+        let revision = create(&world, &format!("s{number}"));
+        committed(&world, revision).await;
+        assert!(began.elapsed() <= SOON, "snapshot {number} took {:?}", began.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_snapshot_does_not_wait_for_the_start_of_another_one_s_job() {
+    let mut world = World::new().await;
+    world.collection("source", 1, 10);
+    world.state.leave_hanging::<StartManifests>();
+    world.start(Part::Reconciler);
+    let first = create(&world, "first");
+    committed(&world, first).await;
+    world.state.wait("its job is started", |state| state.hung() > 0).await;
+    let second = create(&world, "second");
+    committed(&world, second).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,7 +2,7 @@
 //! were dropped. Files come before the command that says so, when they are written and when they are deleted.
 
 use super::{Access, Round, StepError, VaultKey, VaultTurns, place_of};
-use crate::settings::{PENDING_SNAPSHOT_PATIENCE, ROUND_INTERVAL, SNAPSHOTS_PER_ROUND, VAULT_PAUSE};
+use crate::settings::{PENDING_SNAPSHOT_PATIENCE, ROUND_INTERVAL, SNAPSHOT_PAUSE, SNAPSHOTS_PER_ROUND, VAULT_PAUSE};
 use crate::vaults::Vaults;
 use bytes::Bytes;
 use futures::StreamExt;
@@ -53,7 +53,7 @@ pub(super) async fn look_after<N: Query + Propose, V: Vaults>(access: &Access<N,
         };
         tokio::select! {
             Some(ended) = running.next() => steps.settle(ended),
-            () = access.rest(seen, round, Instant::now() + ROUND_INTERVAL) => {}
+            () = access.rest(seen, round, SNAPSHOT_PAUSE, Instant::now() + ROUND_INTERVAL) => {}
         }
     }
 }
@@ -61,6 +61,7 @@ pub(super) async fn look_after<N: Query + Propose, V: Vaults>(access: &Access<N,
 /// When each pending snapshot was seen first, and which are left alone for a while because something did not succeed.
 #[derive(Default)]
 struct SnapshotSteps {
+    proposals: VaultTurns,
     short: VaultTurns,
     long: VaultTurns,
     /// What is worked on: its state may change meanwhile, and its next step must not begin before the last has ended.
@@ -71,9 +72,11 @@ struct SnapshotSteps {
     after: Option<Key>,
 }
 
-/// How long a step takes: a snapshot that is being made waits for none whose thousands of files are listed or deleted.
+/// How long a step takes: a snapshot that is being made waits for none whose thousands of files are listed or deleted, nor for jobs that are
+/// started for others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Pace {
+    Proposal,
     Short,
     Long,
 }
@@ -82,6 +85,7 @@ fn pace(snapshot: &Snapshot) -> Pace {
     match snapshot.state() {
         SnapshotState::Deleting => Pace::Long,
         SnapshotState::Committed if snapshot.record.manifests_complete => Pace::Long,
+        SnapshotState::Committed => Pace::Proposal,
         _ => Pace::Short,
     }
 }
@@ -144,6 +148,7 @@ impl SnapshotSteps {
 
     fn turns(&mut self, pace: Pace) -> &mut VaultTurns {
         match pace {
+            Pace::Proposal => &mut self.proposals,
             Pace::Short => &mut self.short,
             Pace::Long => &mut self.long,
         }

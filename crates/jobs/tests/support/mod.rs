@@ -51,6 +51,10 @@ pub struct State {
     lost_results: Arc<AtomicU64>,
     /// Number of a command that gets no answer and is not executed; 0 is none.
     unanswered: Arc<AtomicU64>,
+    /// Number of a command whose proposals never end; 0 is none.
+    hanging: Arc<AtomicU64>,
+    /// Proposals that have not ended because of that.
+    hung: Arc<AtomicU64>,
     large_reads: Arc<AtomicU64>,
 }
 
@@ -69,6 +73,8 @@ impl State {
             behind_ms: Arc::default(),
             lost_results: Arc::default(),
             unanswered: Arc::default(),
+            hanging: Arc::default(),
+            hung: Arc::default(),
             large_reads: Arc::default(),
         }
     }
@@ -85,6 +91,16 @@ impl State {
     /// Proposals of this command fail from here on.
     pub fn leave_unanswered<C: Numbered>(&self) {
         self.unanswered.store(u64::from(C::NUMBER), Ordering::Relaxed);
+    }
+
+    /// Proposals of this command never end from here on.
+    pub fn leave_hanging<C: Numbered>(&self) {
+        self.hanging.store(u64::from(C::NUMBER), Ordering::Relaxed);
+    }
+
+    /// How many proposals hang.
+    pub fn hung(&self) -> u64 {
+        self.hung.load(Ordering::Relaxed)
     }
 
     /// Moves the time of day, and no timer.
@@ -185,6 +201,10 @@ impl Propose for State {
         tokio::time::sleep(Duration::from_millis(1)).await;
         if u64::from(C::NUMBER) == self.unanswered.load(Ordering::Relaxed) {
             return Err(MetaError::new(ErrorCode::OutcomeUnknown, "no quorum"));
+        }
+        if u64::from(C::NUMBER) == self.hanging.load(Ordering::Relaxed) {
+            self.hung.fetch_add(1, Ordering::Relaxed);
+            std::future::pending::<()>().await;
         }
         let reply = self.apply(command);
         if C::NUMBER == CompleteTask::NUMBER && self.lost_results.load(Ordering::Relaxed) > 0 {
