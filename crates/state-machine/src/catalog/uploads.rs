@@ -9,7 +9,7 @@ use super::row_keys;
 use crate::command::{ApplyContext, read_record};
 use crate::keys::{self, RecordTable};
 use crate::record::{CondemnedCause, CondemnedRecord, UploadRecord};
-use crate::store::{Reader, StoreError, prefix_end};
+use crate::store::{Reader, StoreError};
 use crate::{condemned, limits};
 use bytes::Bytes;
 use quorate_model::{ScopeId, StampedTime};
@@ -48,16 +48,18 @@ pub fn give_up(context: &mut ApplyContext<'_, '_>, scope: ScopeId, segment_id: u
     condemned::add(context, &directory);
 }
 
-/// Uploads whose time has passed, oldest first, at most `limit`.
+/// Uploads whose time has passed, oldest first, at most `limit`. Nothing behind them is looked at: rows of uploads that were committed are
+/// gone, but a store needs time to forget them, and there may be a million.
 pub fn expired(reader: &dyn Reader, now: StampedTime, limit: usize) -> Result<Vec<(ScopeId, u64)>, StoreError> {
     let table = keys::record_prefix(RecordTable::UploadExpiry);
-    let mut cursor = reader.cursor(&table, &prefix_end(&table))?;
+    let end = row_keys::upload_expiry(now.0.saturating_add(1), ScopeId(0), 0);
+    let mut cursor = reader.cursor(&table, &end)?;
     let mut found = Vec::new();
     while let Some((row, _)) = cursor.row() {
-        let [expires_ms, scope, segment_id] = row_keys::read_numbers::<3>(&row[table.len()..])?;
-        if expires_ms > now.0 || found.len() == limit {
+        if found.len() == limit {
             break;
         }
+        let [_, scope, segment_id] = row_keys::read_numbers::<3>(&row[table.len()..])?;
         found.push((ScopeId(scope), segment_id));
         cursor.next()?;
     }
@@ -67,4 +69,44 @@ pub fn expired(reader: &dyn Reader, now: StampedTime, limit: usize) -> Result<Ve
 /// Whether `expire_uploads` would find anything.
 pub fn is_due(reader: &dyn Reader, now: StampedTime) -> Result<bool, StoreError> {
     Ok(!expired(reader, now, 1)?.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Cursor, MapStore};
+    use std::cell::RefCell;
+
+    /// A store that notes how far its cursors may go.
+    #[derive(Default)]
+    struct Noting {
+        store: MapStore,
+        ends: RefCell<Vec<Vec<u8>>>,
+    }
+
+    impl Reader for Noting {
+        fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+            self.store.get(key)
+        }
+
+        fn cursor<'a>(&'a self, start: &[u8], end: &[u8]) -> Result<Box<dyn Cursor + 'a>, StoreError> {
+            self.ends.borrow_mut().push(end.to_vec());
+            self.store.cursor(start, end)
+        }
+    }
+
+    #[test]
+    fn what_has_time_left_is_not_gone_through() {
+        let row = |expires_ms, segment| row_keys::upload_expiry(expires_ms, ScopeId(1), segment);
+        let mut noting = Noting::default();
+        for (expires_ms, segment) in [(100, 7), (101, 8)] {
+            noting.store.write(&[(row(expires_ms, segment), Some(Bytes::new()))]);
+        }
+        let at = |now| expired(&noting, StampedTime(now), 10).expect("reads");
+        assert!(at(99).is_empty());
+        assert_eq!(at(100), [(ScopeId(1), 7)]);
+        let later = row(101, 0);
+        assert!(noting.ends.borrow().iter().all(|end| end.as_slice() <= later.as_ref()));
+        assert_eq!(at(101), [(ScopeId(1), 7), (ScopeId(1), 8)]);
+    }
 }
