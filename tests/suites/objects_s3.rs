@@ -96,6 +96,10 @@ async fn objects_are_put_listed_read_and_deleted_below_the_vaults_prefix() {
     assert!(vault.get(&path("x/1"), 9).await.expect("get").is_empty(), "unchanged");
     vault.put(&path("x/1"), content(3, 7), Existing::Replace).await.expect("replaced");
     assert_eq!(vault.get(&path("x/1"), 9).await.expect("get"), content(3, 7));
+    let together = vec![(path("x/1"), content(4, 6)), (path("xy/4"), content(7, 6))];
+    vault.replace_all(together).await.expect("replaced");
+    assert_eq!(vault.get(&path("x/1"), 9).await.expect("get"), content(4, 6));
+    assert_eq!(vault.get(&path("xy/4"), 9).await.expect("get"), content(7, 6));
 
     vault.delete(&path("xy/4")).await.expect("delete");
     vault

@@ -60,8 +60,8 @@ pub const BESIDE_AGE: Duration = Duration::from_secs(2);
 pub const WORK_RETRY: Duration = Duration::from_millis(500);
 /// How long one question for work waits for some.
 pub const CLAIM_WAIT: Duration = Duration::from_secs(20);
-/// Manifests written at once by one task.
-pub const MANIFESTS_AT_ONCE: usize = 8;
+/// Manifests that a task writes together; how far it is, is told after each such part.
+pub const MANIFESTS_TOGETHER: usize = 64;
 /// The same trouble is logged this often.
 pub const COMPLAINT_INTERVAL: Duration = Duration::from_secs(60);
 /// A vault that nobody has tried for this long is not called unusable any more.

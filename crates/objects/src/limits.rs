@@ -29,6 +29,8 @@ pub const COPY_PART_BYTES: u64 = 1 << 30;
 pub const PATH_BYTES: usize = 900;
 /// Prefix of all keys of an S3 vault.
 pub const PREFIX_BYTES: usize = 100;
+/// Small objects written at once by one call: each holds a thread or a request that mostly waits.
+pub const SMALL_OBJECTS_AT_ONCE: usize = 8;
 /// From so many files on, one `syncfs` is faster than a sync of each.
 pub const SYNC_EACH_UP_TO_FILES: usize = 64;
 /// A whole key, as S3 allows it.

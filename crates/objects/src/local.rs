@@ -16,9 +16,11 @@ mod listing;
 mod marker;
 mod reading_back;
 mod removing;
+mod replacing;
 
 pub(crate) use copying::copy_all;
 pub(crate) use file_writer::LocalWriter;
+pub(crate) use replacing::replace_all;
 
 use crate::checksum::Crc64;
 use crate::error::{ObjectError, ObjectErrorKind, Result};

@@ -8,6 +8,7 @@ use quorate_objects::{
 };
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 fn path(text: &str) -> ObjectPath {
@@ -225,6 +226,39 @@ async fn a_conditional_put_never_replaces_and_concurrent_ones_have_one_winner() 
     assert_eq!(vault.get(&name, 100).await.expect("get"), content(winners[0], 100));
     vault.put(&name, content(99, 7), Existing::Replace).await.expect("replace");
     assert_eq!(vault.get(&name, 100).await.expect("get"), content(99, 7));
+}
+
+/// Names and contents of small objects in three directories.
+fn small_objects(number_of_first: usize) -> Vec<(ObjectPath, Bytes)> {
+    let one = |number: usize| (path(&format!("d{}/{number}", number % 3)), content(number_of_first + number, 50));
+    (0..100).map(one).collect()
+}
+
+async fn assert_has(vault: &Vault, objects: Vec<(ObjectPath, Bytes)>) {
+    for (name, bytes) in objects {
+        assert_eq!(vault.get(&name, 50).await.expect("get"), bytes, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn small_objects_are_replaced_together_and_none_when_one_cannot_be_written() {
+    let (dir, vault, _) = two_vaults().await;
+    vault.replace_all(Vec::new()).await.expect("nothing to do");
+    vault.put(&path("d0/0"), content(1, 7), Existing::Refuse).await.expect("put");
+    for number_of_first in [0, 1] {
+        vault.replace_all(small_objects(number_of_first)).await.expect("written");
+        assert_has(&vault, small_objects(number_of_first)).await;
+    }
+    let mut objects = small_objects(2);
+    objects.push((path("d0/0/in-a-file"), content(1, 5)));
+    vault.replace_all(objects).await.expect_err("a file is in the way");
+    assert_has(&vault, small_objects(1)).await;
+    // Files that were being written when the call ended go when their threads have ended.
+    let (root, until) = (dir.path().join("source"), Instant::now() + Duration::from_secs(20));
+    while files_below(&root).len() > 101 {
+        assert!(Instant::now() < until, "unfinished files stay");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 #[tokio::test]
@@ -491,6 +525,7 @@ async fn a_marker_is_written_once_and_another_vaults_refused() {
         vault.head(&path("none")).await.map(|_| ()),
         vault.list_all(None).await.map(|_| ()),
         vault.put(&path("b"), content(1, 5), Existing::Refuse).await.map(|_| ()),
+        vault.replace_all(vec![(path("b"), content(1, 5))]).await,
         vault.delete(&path("a")).await,
         vault.delete_prefix(&path("a")).await.map(|_| ()),
         vault.sync(&[path("a")]).await,

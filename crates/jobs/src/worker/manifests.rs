@@ -2,12 +2,12 @@
 //! content: to write one again is to write the same, until a compaction moves files (`jobs/rewriting.rs` in state-machine).
 
 use super::{Done, Failure, Work};
-use crate::settings::MANIFESTS_AT_ONCE;
+use crate::settings::MANIFESTS_TOGETHER;
 use crate::vaults::Vaults;
 use crate::work_source::WorkSource;
-use futures::{StreamExt, TryStreamExt};
+use bytes::Bytes;
 use quorate_objects::manifest::{Binlog, FieldBinlog, IndexFilePathInfo, ManifestEntry};
-use quorate_objects::{Existing, ObjectPath, Vault};
+use quorate_objects::{ObjectPath, Vault};
 use quorate_state_machine::jobs::translate::{ids_of, segment_of};
 use quorate_state_machine::record::SegmentRecord;
 use quorate_wire::quorate::v1::{FileKind, SegmentFile, SourceRow};
@@ -23,15 +23,7 @@ pub(super) async fn write<S: WorkSource, V: Vaults>(work: &Work<S, V>, rows: &[S
     };
     let vault = open().await?;
     fail::fail_point!("job_manifests_before", |_| Err(Failure::for_good("injected".to_owned())));
-    let written = futures::stream::iter(rows.to_vec())
-        .map(|row| write_one(vault.clone(), work.task.target_path.clone(), row))
-        .buffer_unordered(MANIFESTS_AT_ONCE)
-        .try_for_each(|files| {
-            work.progress.files.fetch_add(files, Ordering::Relaxed);
-            std::future::ready(Ok(()))
-        })
-        .await;
-    if let Err(mut failure) = written {
+    if let Err(mut failure) = write_all(work, &vault, rows).await {
         if failure.is_of_the_vault
             && let Some(row) = rows.first()
         {
@@ -53,18 +45,24 @@ pub(super) async fn write<S: WorkSource, V: Vaults>(work: &Work<S, V>, rows: &[S
     })
 }
 
-/// Writes one manifest; returns how many files it lists.
-async fn write_one(vault: Vault, directory: String, row: SourceRow) -> Result<u64, Failure> {
-    let [_, partition_id, segment_id] = ids_of(&row.key)?;
-    let segment = segment_of(&row)?;
-    let entry = manifest(partition_id, segment_id, &segment);
-    let path = path_of(&directory, &row)?;
-    let put = vault.put(&path, entry.encode()?.into(), Existing::Replace).await;
-    put.map_err(|error| Failure {
-        is_of_the_vault: error.concerns_the_vault(),
-        ..error.into()
-    })?;
-    Ok(segment.files.len() as u64)
+/// Writes the manifests in parts, and tells after each how many files they list.
+async fn write_all<S, V>(work: &Work<S, V>, vault: &Vault, rows: &[SourceRow]) -> Result<(), Failure> {
+    for part in rows.chunks(MANIFESTS_TOGETHER) {
+        let (mut objects, mut files) = (Vec::with_capacity(part.len()), 0);
+        for row in part {
+            let [_, partition_id, segment_id] = ids_of(&row.key)?;
+            let segment = segment_of(row)?;
+            let entry = manifest(partition_id, segment_id, &segment).encode()?;
+            objects.push((path_of(&work.task.target_path, row)?, Bytes::from(entry)));
+            files += segment.files.len() as u64;
+        }
+        vault.replace_all(objects).await.map_err(|error| Failure {
+            is_of_the_vault: error.concerns_the_vault(),
+            ..error.into()
+        })?;
+        work.progress.files.fetch_add(files, Ordering::Relaxed);
+    }
+    Ok(())
 }
 
 fn path_of(directory: &str, row: &SourceRow) -> Result<ObjectPath, Failure> {

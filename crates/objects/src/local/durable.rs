@@ -46,17 +46,22 @@ impl FileSystem {
         if already == Already::Nothing && files.len() > SYNC_EACH_UP_TO_FILES {
             return rustix::fs::syncfs(&self.0).map_err(|error| ObjectError::io("sync the file system of", root.display(), &error.into()));
         }
-        let mut directories = BTreeSet::new();
-        for file in files {
-            if already == Already::Nothing {
-                let wrong = |error: std::io::Error| ObjectError::io("sync", file.display(), &error);
-                File::open(file).and_then(|opened| opened.sync_data()).map_err(wrong)?;
-            }
-            // A directory on the way may be new as well.
-            directories.extend(file.ancestors().skip(1).take_while(|directory| directory.starts_with(root)));
+        for file in files.iter().filter(|_| already == Already::Nothing) {
+            let wrong = |error: std::io::Error| ObjectError::io("sync", file.display(), &error);
+            File::open(file).and_then(|opened| opened.sync_data()).map_err(wrong)?;
         }
-        directories.into_iter().try_for_each(sync_directory)
+        sync_directories_of(root, files.iter().map(PathBuf::as_path))
     }
+}
+
+/// Returns when the directories that name `files` below `root` are on disk.
+pub(crate) fn sync_directories_of<'a>(root: &Path, files: impl IntoIterator<Item = &'a Path>) -> Result<()> {
+    let mut directories = BTreeSet::new();
+    for file in files {
+        // A directory on the way may be new as well.
+        directories.extend(file.ancestors().skip(1).take_while(|directory| directory.starts_with(root)));
+    }
+    directories.into_iter().try_for_each(sync_directory)
 }
 
 pub(crate) fn sync_directory(directory: &Path) -> Result<()> {
@@ -107,23 +112,25 @@ pub(crate) fn remove_partial_files_of(files: &[PathBuf]) -> Result<()> {
 
 /// Gives the synced file `partial` its name, and makes the name durable up to `root`.
 pub(crate) fn publish(root: &Path, partial: &Path, target: &Path, mode: Durable) -> Result<()> {
+    give_name(partial, target, mode)?;
+    sync_directories_of(root, [target])
+}
+
+/// Gives the synced file `partial` its name, which survives a crash once its directories are synced.
+pub(crate) fn give_name(partial: &Path, target: &Path, mode: Durable) -> Result<()> {
     let wrong = |error: std::io::Error| ObjectError::io("write", target.display(), &error);
     match mode {
-        Durable::Replace => std::fs::rename(partial, target).map_err(wrong)?,
+        Durable::Replace => std::fs::rename(partial, target).map_err(wrong),
         Durable::CreateOnly => match rustix::fs::renameat_with(CWD, partial, CWD, target, RenameFlags::NOREPLACE) {
-            Ok(()) => {}
+            Ok(()) => Ok(()),
             // Some shared file systems cannot do that, but all refuse a link that exists.
             Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
                 std::fs::hard_link(partial, target).map_err(wrong)?;
-                std::fs::remove_file(partial).map_err(wrong)?;
+                std::fs::remove_file(partial).map_err(wrong)
             }
-            Err(error) => return Err(wrong(error.into())),
+            Err(error) => Err(wrong(error.into())),
         },
     }
-    let parents = target.ancestors().skip(1);
-    parents
-        .take_while(|directory| directory.starts_with(root))
-        .try_for_each(sync_directory)
 }
 
 /// Creates a file that must not exist, and the directories it needs only when they are found missing: looking first would cost a call
