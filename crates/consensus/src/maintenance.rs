@@ -15,6 +15,7 @@ use crate::unheard;
 use quorate_model::StampedTime;
 use quorate_state_machine::commands::{CollectVersions, ExpireSessions};
 use quorate_state_machine::digest::Digests;
+use quorate_state_machine::limits::HISTORY_WINDOW_MS;
 use quorate_state_machine::versioned::cleanup;
 use quorate_wire::quorate::peer as wire;
 use std::collections::{BTreeMap, BTreeSet};
@@ -394,19 +395,18 @@ async fn collect_versions(node: Node) {
         tokio::time::sleep(COLLECT_INTERVAL).await;
         while node.is_leader() {
             let now = core.now();
-            match node.read(|reader| cleanup::is_due(reader, now)) {
-                Ok(true) => {}
-                Ok(false) => break,
+            let behind_ms = match node.read(|reader| cleanup::behind_ms(reader, now)) {
+                Ok(Some(behind_ms)) => behind_ms,
+                Ok(None) => break,
                 Err(error) => {
                     tracing::warn!(%error, "superseded versions were not looked for");
                     break;
                 }
-            }
+            };
             let started = Instant::now();
             let collect = CollectVersions { max_keys: COLLECT_KEYS };
             match node.execute(&collect, None, started + EXPIRY_INTERVAL).await {
-                // The busier the cluster, the longer that took, and the more it is left to whoever writes.
-                Ok((_, reply)) if reply.more => tokio::time::sleep(started.elapsed()).await,
+                Ok((_, reply)) if reply.more => tokio::time::sleep(pause_after(started.elapsed(), behind_ms)).await,
                 Ok(_) => break,
                 Err(error) => {
                     tracing::info!(%error, "superseded versions were not collected");
@@ -417,12 +417,29 @@ async fn collect_versions(node: Node) {
     }
 }
 
+/// The busier the cluster, the longer an entry of the collection takes, and the longer it is left to whoever writes after it: unless the
+/// collection does not keep up with the writes, for then the state would grow for as long as they go on.
+fn pause_after(took: Duration, behind_ms: u64) -> Duration {
+    match behind_ms / HISTORY_WINDOW_MS {
+        0 => 2 * took,
+        1 => took,
+        _ => Duration::ZERO,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::sync::atomic::AtomicU64;
 
     static CLOCK_MS: AtomicU64 = AtomicU64::new(0);
+
+    #[test]
+    fn a_collection_that_falls_behind_pauses_less() {
+        const TOOK: Duration = Duration::from_millis(30);
+        let pauses = [0, HISTORY_WINDOW_MS - 1, HISTORY_WINDOW_MS, 2 * HISTORY_WINDOW_MS, u64::MAX].map(|behind| pause_after(TOOK, behind));
+        assert_eq!(pauses, [2 * TOOK, 2 * TOOK, TOOK, Duration::ZERO, Duration::ZERO]);
+    }
 
     #[test]
     fn setting_the_clock_makes_no_peer_silent_and_none_heard() {

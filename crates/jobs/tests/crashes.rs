@@ -380,7 +380,7 @@ async fn collect_all(world: &mut World) -> usize {
     loop {
         // Each round may release what another scope kept.
         let now = world.state.now();
-        let is_due = world.state.read(|reader| cleanup::is_due(reader, now)).expect("reads");
+        let is_due = world.state.read(|reader| cleanup::behind_ms(reader, now)).expect("reads").is_some();
         if is_due {
             world.state.apply(&CollectVersions::default()).expect("runs");
         }

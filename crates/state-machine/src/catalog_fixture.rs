@@ -191,7 +191,7 @@ pub fn collect_all(bench: &mut Bench) {
         let now = StampedTime(bench.now_ms);
         if uploads::is_due(&bench.store, now).expect("reads") {
             bench.run(&ExpireUploads { max_uploads: 2 }).expect("expires");
-        } else if cleanup::is_due(&bench.store, now).expect("reads") {
+        } else if cleanup::behind_ms(&bench.store, now).expect("reads").is_some() {
             bench.run(&CollectVersions { max_keys: 3 }).expect("collects");
         } else if dropped::is_due(&bench.store).expect("reads") {
             bench.run(&CollectDropped { max_keys: 3 }).expect("collects");

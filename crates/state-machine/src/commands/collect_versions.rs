@@ -1,5 +1,5 @@
 //! Removes versions that nothing can see any more, and ends pins whose time has passed. Proposed by the leader's background
-//! loop while [`crate::versioned::cleanup::is_due`]; what goes is decided here, by stamped time, so every peer removes the
+//! loop while [`crate::versioned::cleanup::behind_ms`] says so; what goes is decided here, by stamped time, so every peer removes the
 //! same.
 
 use crate::command::{ApplyContext, ApplyError, Command, Prepare, PrepareContext};

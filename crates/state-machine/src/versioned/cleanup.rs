@@ -37,22 +37,26 @@ pub struct Outcome {
     pub more: bool,
 }
 
-/// Whether a run would find anything: what the leader's loop asks before it proposes one.
-pub fn is_due(reader: &dyn Reader, now: StampedTime) -> Result<bool, StoreError> {
-    let over = |space: u8| reader.cursor(&[space], &prefix_end(&[space]));
-    if over(space::RELEASED)?.row().is_some() {
-        return Ok(true);
-    }
-    if let Some((row, _)) = over(space::PIN_EXPIRY)?.row() {
-        let [expires_ms, ..] = rows::read_numbers::<4>(row)?;
-        if expires_ms <= now.0 {
-            return Ok(true);
+/// For how many milliseconds a run would have found something in the queue; 0 too when it would only find what is parked, `None` when it would
+/// find nothing. That is what the leader's loop asks before it proposes one.
+pub fn behind_ms(reader: &dyn Reader, now: StampedTime) -> Result<Option<u64>, StoreError> {
+    let counters = read_record::<Counters>(reader, COUNTERS_KEY)?.unwrap_or_default();
+    if let Some((row, value)) = queue(reader, &counters, 0)?.row() {
+        let superseded_ms = CleanupBatch::read(row, value)?.superseded_ms;
+        if out_of_window(superseded_ms, now) {
+            return Ok(Some(now.0 - superseded_ms - limits::HISTORY_WINDOW_MS));
         }
     }
-    let counters = read_record::<Counters>(reader, COUNTERS_KEY)?.unwrap_or_default();
-    match queue(reader, &counters, 0)?.row() {
-        None => Ok(false),
-        Some((row, value)) => Ok(out_of_window(CleanupBatch::read(row, value)?.superseded_ms, now)),
+    let over = |space: u8| reader.cursor(&[space], &prefix_end(&[space]));
+    if over(space::RELEASED)?.row().is_some() {
+        return Ok(Some(0));
+    }
+    match over(space::PIN_EXPIRY)?.row() {
+        None => Ok(None),
+        Some((row, _)) => {
+            let [expires_ms, ..] = rows::read_numbers::<4>(row)?;
+            Ok((expires_ms <= now.0).then_some(0))
+        }
     }
 }
 

@@ -3,7 +3,7 @@ use crate::commands::{CreatePin, DeleteAttribute, PutAttribute, ReleasePin};
 use crate::keys::space;
 use crate::testing::{Bench, INSTANCE, command_frame};
 use crate::versioned::pins::PinKind;
-use crate::versioned::{cleanup::is_due, readable};
+use crate::versioned::{cleanup::behind_ms, readable};
 use quorate_model::{ErrorCode, Revision, StampedTime};
 
 fn put(bench: &mut Bench, name: &str) -> u64 {
@@ -54,6 +54,10 @@ fn rows(bench: &Bench, space: u8) -> usize {
     bench.store.rows.keys().filter(|key| key[0] == space).count()
 }
 
+fn behind(bench: &Bench) -> Option<u64> {
+    behind_ms(&bench.store, StampedTime(bench.now_ms)).expect("reads")
+}
+
 fn leave_window(bench: &mut Bench) {
     bench.now_ms += limits::HISTORY_WINDOW_MS;
 }
@@ -93,18 +97,20 @@ fn a_superseded_version_goes_when_the_window_ends_and_not_a_millisecond_sooner()
     let first = put(&mut bench, "a");
     let second = put(&mut bench, "a");
     bench.now_ms += limits::HISTORY_WINDOW_MS - 1;
-    assert!(!is_due(&bench.store, StampedTime(bench.now_ms)).expect("reads"));
+    assert_eq!(behind(&bench), None);
     let before = bench.machine.revision();
     assert_eq!(collect(&mut bench, 0), CollectVersionsReply::default());
     assert_eq!(bench.machine.revision(), before, "finding nothing takes no revision");
     readable(&bench.store, bench.scope(), Revision(first)).expect("in the window");
     bench.now_ms += 1;
-    assert!(is_due(&bench.store, StampedTime(bench.now_ms)).expect("reads"));
+    assert_eq!(behind(&bench), Some(0));
+    bench.now_ms += 7;
+    assert_eq!(behind(&bench), Some(7));
     assert_eq!(collect(&mut bench, 0).removed, 1);
     assert_eq!((rows(&bench, space::VERSIONED), rows(&bench, space::CLEANUP)), (1, 0));
     assert!(readable(&bench.store, bench.scope(), Revision(first)).is_err());
     readable(&bench.store, bench.scope(), Revision(second)).expect("the newest");
-    assert!(!is_due(&bench.store, StampedTime(bench.now_ms)).expect("reads"));
+    assert_eq!(behind(&bench), None);
 }
 
 #[test]
