@@ -3,8 +3,12 @@ use crate::commands::{CreatePin, DeleteAttribute, PutAttribute, ReleasePin};
 use crate::keys::space;
 use crate::testing::{Bench, INSTANCE, command_frame};
 use crate::versioned::pins::PinKind;
+use crate::store::{Cursor, MapStore, Reader, StoreError};
 use crate::versioned::{cleanup::behind_ms, readable};
+use crate::view::View;
+use bytes::Bytes;
 use quorate_model::{ErrorCode, Revision, StampedTime};
+use std::cell::Cell;
 
 fn put(bench: &mut Bench, name: &str) -> u64 {
     let command = PutAttribute {
@@ -283,4 +287,66 @@ fn long_keys_stop_a_command_by_bytes_before_it_would_be_refused() {
     }
     assert_eq!(removed as usize, limits::CLEANUP_KEYS_PER_COMMAND);
     assert!(runs <= 3, "{runs}");
+}
+
+/// A store that counts how often a place in it is looked for by a cursor.
+struct Counting<'a> {
+    store: &'a MapStore,
+    seeks: Cell<usize>,
+}
+
+struct CountingCursor<'a> {
+    cursor: Box<dyn Cursor + 'a>,
+    seeks: &'a Cell<usize>,
+}
+
+impl Reader for Counting<'_> {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        self.store.get(key)
+    }
+
+    fn cursor<'a>(&'a self, start: &[u8], end: &[u8]) -> Result<Box<dyn Cursor + 'a>, StoreError> {
+        self.seeks.set(self.seeks.get() + 1);
+        Ok(Box::new(CountingCursor {
+            cursor: self.store.cursor(start, end)?,
+            seeks: &self.seeks,
+        }))
+    }
+}
+
+impl Cursor for CountingCursor<'_> {
+    fn seek(&mut self, key: &[u8]) -> Result<(), StoreError> {
+        self.seeks.set(self.seeks.get() + 1);
+        self.cursor.seek(key)
+    }
+
+    fn next(&mut self) -> Result<(), StoreError> {
+        self.cursor.next()
+    }
+
+    fn row(&self) -> Option<(&[u8], &[u8])> {
+        self.cursor.row()
+    }
+}
+
+/// A seek walks through every memtable and level of the store: ten minutes into a load of writes there is a version to collect for each of them.
+#[test]
+fn versions_that_values_superseded_are_collected_without_a_seek_for_each() {
+    let mut bench = Bench::new();
+    for round in 0..3 {
+        for name in 0..50 {
+            assert!(put(&mut bench, &name.to_string()) > round);
+        }
+    }
+    leave_window(&mut bench);
+    let counting = Counting {
+        store: &bench.store,
+        seeks: Cell::new(0),
+    };
+    let view = View::new(&counting);
+    let mut context = ApplyContext::new(&view, bench.counters(), StampedTime(bench.now_ms));
+    let outcome = cleanup::run(&mut context, limits::CLEANUP_KEYS_PER_COMMAND).expect("collects");
+    assert_eq!((outcome.removed, outcome.more), (100, false));
+    // One for each kind of rows, and one more for the pins and the holds of each scope whenever an older version is met.
+    assert!(counting.seeks.get() < 20, "{} seeks for 100 versions", counting.seeks.get());
 }
