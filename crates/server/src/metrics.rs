@@ -110,7 +110,7 @@ pub struct Metrics {
     pub log_bytes: Gauge,
     pub state_bytes: Gauge,
     pub state_memory: Gauge,
-    pub level0_files: Gauge,
+    pub uncompacted_files: Gauge,
     pub compaction_pending: Gauge,
     pub writes_held: Gauge,
     pub peers_reachable: Gauge,
@@ -252,8 +252,8 @@ const TABLE: &[Row] = &[
         "Rows of the state that only memory and the log hold until the next flush",
     ),
     row(
-        "level0_files",
-        Source::Gauge(|metrics| &metrics.level0_files),
+        "uncompacted_files",
+        Source::Gauge(|metrics| &metrics.uncompacted_files),
         "Flushed files of the state that wait for their first compaction",
     ),
     bytes(
@@ -408,7 +408,7 @@ impl Metrics {
             log_bytes: Gauge::default(),
             state_bytes: Gauge::default(),
             state_memory: Gauge::default(),
-            level0_files: Gauge::default(),
+            uncompacted_files: Gauge::default(),
             compaction_pending: Gauge::default(),
             writes_held: Gauge::default(),
             peers_reachable: Gauge::default(),

@@ -105,7 +105,7 @@ fn set_gauges(app: &App, node: &Node) {
     let state = core.applier.engine().sizes();
     metrics.state_bytes.set(state.disk_bytes as i64);
     metrics.state_memory.set(state.memtable_bytes as i64);
-    metrics.level0_files.set(state.level0_files as i64);
+    metrics.uncompacted_files.set(state.level0_files as i64);
     metrics.compaction_pending.set(state.compaction_pending_bytes as i64);
     metrics.writes_held.set(i64::from(state.writes_held));
     metrics.diverged.set(i64::from(core.health.is_diverged()));
