@@ -289,7 +289,7 @@ impl Pair {
                 let now = self.bench.machine.stamped_time();
                 self.model.pins.retain(|(_, expires)| *expires == 0 || *expires > now.0);
                 assert!(
-                    !cleanup::behind_ms(&self.bench.store, now).expect("reads").is_some(),
+                    cleanup::behind_ms(&self.bench.store, now).expect("reads").is_none(),
                     "done, but still due"
                 );
                 return;
