@@ -261,6 +261,42 @@ async fn small_objects_are_replaced_together_and_none_when_one_cannot_be_written
     }
 }
 
+#[test]
+fn small_objects_that_are_given_up_are_removed_by_their_threads_and_not_by_the_callers() {
+    // One thread, so that what it does is known.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .max_blocking_threads(1)
+        .build()
+        .expect("a runtime");
+    runtime.block_on(async {
+        let (dir, vault, _) = two_vaults().await;
+        let (root, until) = (dir.path().join("source"), Instant::now() + Duration::from_secs(20));
+        let mut replacing = Box::pin(vault.replace_all(small_objects(0)));
+        while files_below(&root).len() == 1 {
+            assert!(Instant::now() < until, "nothing is written");
+            assert!(futures::poll!(&mut replacing).is_pending());
+            tokio::task::yield_now().await;
+        }
+        // From here on the thread hangs behind what it has been given, and gets some more.
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        let (hangs, hung) = tokio::sync::oneshot::channel();
+        drop(tokio::task::spawn_blocking(move || {
+            let _ = hangs.send(());
+            let _ = released.recv();
+        }));
+        hung.await.expect("it hangs");
+        assert!(futures::poll!(&mut replacing).is_pending());
+        let written = files_below(&root).len();
+        drop(replacing);
+        assert_eq!(files_below(&root).len(), written, "whoever removed one could have hung");
+        drop(release);
+        while files_below(&root).len() > 1 {
+            assert!(Instant::now() < until, "unfinished files stay");
+            tokio::task::yield_now().await;
+        }
+    });
+}
+
 #[tokio::test]
 async fn a_writer_that_is_dropped_leaves_nothing() {
     let (dir, vault, _) = two_vaults().await;

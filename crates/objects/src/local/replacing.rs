@@ -9,48 +9,70 @@ use crate::path::ObjectPath;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use std::io::Write;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// A file that is written and synced and has not got its name; it goes with its holder unless it got it.
-struct Unnamed {
+/// A file that was begun, and where it is to be.
+struct Begun {
     partial: PathBuf,
     target: PathBuf,
 }
 
+/// Files that have not got their names; they go with their last holder unless they got them. Holders are the call and each of its threads:
+/// where a mount hangs while somebody gives the call up, a thread that hangs there already removes them, and not the caller's.
+#[derive(Default)]
+struct Unnamed(Mutex<Vec<Begun>>);
+
 impl Drop for Unnamed {
     fn drop(&mut self) {
-        remove_quietly(&self.partial);
+        self.files().iter().for_each(|file| remove_quietly(&file.partial));
+    }
+}
+
+impl Unnamed {
+    fn files(&self) -> MutexGuard<'_, Vec<Begun>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self, target: PathBuf, bytes: &[u8]) -> Result<()> {
+        let partial = partial_name(&target)?;
+        let wrong = |error: std::io::Error| ObjectError::io("write", target.display(), &error);
+        let mut file = create_file(&partial).map_err(wrong)?;
+        let written = file.write_all(bytes).and_then(|()| file.sync_data()).map_err(wrong);
+        // One that is not whole has to go as well.
+        self.files().push(Begun { partial, target });
+        written
+    }
+
+    fn name_all(&self, root: &Path) -> Result<()> {
+        let files = self.files();
+        for file in files.iter() {
+            give_name(&file.partial, &file.target, Durable::Replace)?;
+        }
+        sync_directories_of(root, files.iter().map(|file| file.target.as_path()))
     }
 }
 
 /// Writes files in the place of any that exist. None has its name before all are on disk.
 pub(crate) async fn replace_all(vault: Arc<LocalVault>, objects: Vec<(ObjectPath, Bytes)>) -> Result<()> {
-    let files: Vec<(PathBuf, Bytes)> = objects.into_iter().map(|(path, bytes)| (vault.file(&path), bytes)).collect();
+    let unnamed = Arc::<Unnamed>::default();
+    let mut writes = Vec::with_capacity(objects.len());
+    for (path, bytes) in objects {
+        let (unnamed, target) = (Arc::clone(&unnamed), vault.file(&path));
+        writes.push(blocking(move || unnamed.write(target, &bytes)));
+    }
     let guarded = Arc::clone(&vault);
     blocking(move || guarded.guard()).await?;
-    let written: Vec<Unnamed> = futures::stream::iter(files)
-        .map(|(target, bytes)| blocking(move || write(target, &bytes)))
+    let written: Result<()> = futures::stream::iter(writes)
         .buffer_unordered(SMALL_OBJECTS_AT_ONCE)
         .try_collect()
-        .await?;
+        .await;
     blocking(move || {
+        // Looked at here, so that what has to be removed after an error is removed here as well.
+        written?;
         // What was written while the vault was not mounted must not pass for written.
         vault.guard()?;
-        for file in &written {
-            give_name(&file.partial, &file.target, Durable::Replace)?;
-        }
-        sync_directories_of(&vault.place.root, written.iter().map(|file| file.target.as_path()))
+        unnamed.name_all(&vault.place.root)
     })
     .await
-}
-
-fn write(target: PathBuf, bytes: &[u8]) -> Result<Unnamed> {
-    let partial = partial_name(&target)?;
-    let mut file = create_file(&partial).map_err(|error| ObjectError::io("write", target.display(), &error))?;
-    let unnamed = Unnamed { partial, target };
-    file.write_all(bytes)
-        .and_then(|()| file.sync_data())
-        .map_err(|error| ObjectError::io("write", unnamed.target.display(), &error))?;
-    Ok(unnamed)
 }
