@@ -4,9 +4,13 @@ use crate::checkpoints::small_checkpoints;
 use crate::support::{Cluster, calm, cluster::INSTANCE, soon, until};
 use quorate_consensus::Settings;
 use quorate_model::{ErrorCode, RequestId, SessionId};
-use quorate_state_machine::commands::{DeleteAttribute, OpenSession};
+use quorate_state_machine::commands::{DeleteAttribute, OpenSession, PutAttribute};
+use quorate_state_machine::limits::MAX_ATTRIBUTE_VALUE_BYTES;
 
 const ALMOST_NOTHING: u64 = 10 << 20;
+/// More than a state takes that has hardly anything in memory, and less than twice the log of `REFUSED` entries.
+const A_LITTLE: u64 = 16 << 20;
+const REFUSED: usize = 80;
 const PLENTY: u64 = 50 << 30;
 
 async fn delete(cluster: &Cluster, position: usize, name: &str) {
@@ -176,4 +180,33 @@ async fn a_peer_without_room_for_what_is_in_its_memory_makes_no_checkpoint_until
 
     cluster.set_free(full, PLENTY);
     until("it makes one", || purged(&cluster, full) > 20).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_checkpoint_needs_room_for_what_is_in_memory_however_much_the_log_has_grown() {
+    let cluster = Cluster::start(small_checkpoints()).await;
+    let leader = cluster.leader().await;
+    let full = (leader + 1) % 3;
+    cluster.set_free(full, A_LITTLE);
+    // Refused where they are applied: they stand in the log and leave next to nothing in the state.
+    let refused = PutAttribute {
+        instance_id: "nobody".into(),
+        name: "name".into(),
+        value: vec![7u8; MAX_ATTRIBUTE_VALUE_BYTES].into(),
+        if_revision: None,
+    };
+    for _ in 0..REFUSED {
+        let error = cluster
+            .node(leader)
+            .execute(&refused, None, soon())
+            .await
+            .expect_err("no such instance");
+        assert_eq!(error.code, ErrorCode::NotFound);
+    }
+    let grown = cluster.node(leader).applied().index;
+    for write in 0..40 {
+        let name = format!("{write}");
+        cluster.put(leader, &name, "value", None, soon()).await.expect("written");
+    }
+    until("it makes one of what came after", || purged(&cluster, full) > grown).await;
 }
