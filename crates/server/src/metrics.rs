@@ -437,16 +437,7 @@ impl Metrics {
             delete_errors: Counter::default(),
             registry: Registry::default(),
         };
-        for labels in JobLabels::all() {
-            metrics.jobs_ended.get_or_create(&labels).inc_by(0);
-            drop(metrics.job_duration.get_or_create(&KindLabels { kind: labels.kind }));
-        }
-        for step in Step::ALL {
-            drop(metrics.step_duration.get_or_create(&StepLabels { step: step.name() }));
-        }
-        for labels in [CauseLabels::RETRYABLE, CauseLabels::FATAL] {
-            metrics.tasks_failed.get_or_create(&labels).inc_by(0);
-        }
+        metrics.show_all_labels();
         let mut registry = Registry::with_prefix(PREFIX);
         for row in TABLE {
             match row.source {
@@ -463,6 +454,20 @@ impl Metrics {
         }
         metrics.registry = registry;
         metrics
+    }
+
+    /// Jobs, steps and causes are shown from the start on, before there was one.
+    fn show_all_labels(&self) {
+        for labels in JobLabels::all() {
+            self.jobs_ended.get_or_create(&labels).inc_by(0);
+            drop(self.job_duration.get_or_create(&KindLabels { kind: labels.kind }));
+        }
+        for step in Step::ALL {
+            drop(self.step_duration.get_or_create(&StepLabels { step: step.name() }));
+        }
+        for labels in [CauseLabels::RETRYABLE, CauseLabels::FATAL] {
+            self.tasks_failed.get_or_create(&labels).inc_by(0);
+        }
     }
 
     /// Counts the steps of writing. Each has its histogram at hand: a look into the family takes a lock.
