@@ -249,7 +249,7 @@ fn event_table(comparison: &Comparison) -> Table {
         2,
     );
     add(
-        "fresh follower, start to linearizable read, s",
+        "fresh follower, start to linearizable read and vote, s",
         recovery(|one| one.fresh_follower_seconds),
         2,
     );
@@ -407,6 +407,6 @@ mod tests {
         assert_eq!(row("planned transfer: longest gap at the client, worst ms"), ["40", "400", "0.10x"]);
         assert_eq!(row("planned transfer: failed calls"), ["0", "3", "0.00x"]);
         assert_eq!(row("of that not file cache, MiB"), ["4", "4", "1.00x"]);
-        assert_eq!(row("fresh follower, start to linearizable read, s"), ["7.50", "-", "-"]);
+        assert_eq!(row("fresh follower, start to linearizable read and vote, s"), ["7.50", "-", "-"]);
     }
 }

@@ -126,7 +126,7 @@ impl Settings {
             enable_leader_restore: Some(mutant!("leader-restore")),
             // The default is 0.2 s of load: a busy follower would be sent a checkpoint again and again.
             replication_lag_threshold: u64::MAX,
-            // Checkpoints and purges are ours (maintenance).
+            // Checkpoints and purges are ours (growth).
             snapshot_policy: openraft::SnapshotPolicy::Never,
             // openraft would purge after every checkpoint, whatever the other peers still need.
             max_in_snapshot_log_to_keep: u64::MAX,
