@@ -52,7 +52,11 @@ pub(super) async fn look_after<N: Query + Propose, V: Vaults>(access: &Access<N,
             Err(error) => access.settle("work on snapshots", Err(error)),
         };
         tokio::select! {
-            Some(ended) = running.next() => steps.settle(ended),
+            Some(ended) = running.next() => {
+                steps.settle(ended);
+                // It may never have waited: looks at thousands of snapshots would follow each other and leave nobody the thread.
+                tokio::task::yield_now().await;
+            }
             () = access.rest(seen, round, SNAPSHOT_PAUSE, Instant::now() + ROUND_INTERVAL) => {}
         }
     }
