@@ -1,5 +1,6 @@
 //! What one command wants to write. It joins the group only if the command succeeds.
 
+use crate::digest::row_hash;
 use bytes::Bytes;
 use quorate_model::Revision;
 
@@ -9,8 +10,20 @@ pub struct Change {
     pub key: Bytes,
     /// `None` removes the row.
     pub value: Option<Bytes>,
-    /// The key cannot have existed before (it ends in this command's revision), so no old value needs to be looked up.
-    pub fresh: bool,
+    pub before: Before,
+    /// The [`row_hash`] of what is written, where it has been computed already.
+    pub hash: Option<u128>,
+}
+
+/// What is known of a row as it was. The content digest must know, and looking it up in the store costs a read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Before {
+    /// Nothing: it is looked up.
+    Unknown,
+    /// There was none: the key ends in this command's revision.
+    Absent,
+    /// It was there with this [`row_hash`].
+    Hash(u128),
 }
 
 impl Change {
@@ -18,16 +31,25 @@ impl Change {
         Change {
             key,
             value: Some(value),
-            fresh: false,
+            before: Before::Unknown,
+            hash: None,
         }
     }
 
     /// Writes a row whose key is new by construction.
     pub fn fresh(key: Bytes, value: Bytes) -> Change {
         Change {
+            before: Before::Absent,
+            ..Change::put(key, value)
+        }
+    }
+
+    fn removal(key: Bytes, before: Before) -> Change {
+        Change {
             key,
-            value: Some(value),
-            fresh: true,
+            value: None,
+            before,
+            hash: None,
         }
     }
 }
@@ -61,12 +83,24 @@ impl ChangeList {
         self.push(Change::fresh(key, value.into()));
     }
 
-    pub fn remove(&mut self, key: Bytes) {
+    /// As [`ChangeList::put_fresh`], for who keeps the row's [`row_hash`], which is returned: it is computed this once.
+    pub fn put_fresh_hashed(&mut self, key: Bytes, value: Bytes) -> u128 {
+        let hash = row_hash(&key, &value);
         self.push(Change {
-            key,
-            value: None,
-            fresh: false,
+            hash: Some(hash),
+            ..Change::fresh(key, value)
         });
+        hash
+    }
+
+    pub fn remove(&mut self, key: Bytes) {
+        self.push(Change::removal(key, Before::Unknown));
+    }
+
+    /// Removes a row that is there and has this [`row_hash`], which the caller must be sure of: nobody looks, and the content digest would
+    /// be wrong from then on.
+    pub fn remove_known(&mut self, key: Bytes, hash: u128) {
+        self.push(Change::removal(key, Before::Hash(hash)));
     }
 
     /// Queues a version for clean-up. All that one log entry supersedes shares a row.

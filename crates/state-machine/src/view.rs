@@ -3,7 +3,8 @@
 //! A later command of a group must see what an earlier one did, though nothing is written before the whole group is:
 //! this is what makes one batch per group equal to one batch per command.
 
-use crate::changes::Change;
+use crate::changes::{Before, Change};
+use crate::digest::{RowState, row_hash};
 use crate::store::{Cursor, Reader, StoreError, prefix_end};
 use bytes::Bytes;
 use quorate_model::mutant;
@@ -25,30 +26,33 @@ impl<'a> View<'a> {
         }
     }
 
-    /// Lays one write over and tells `account` the row's value before and after it. The store is not asked when the change is
-    /// fresh; a fresh row that a command writes twice is still accounted for once, because the overlay knows the first.
-    pub fn write(&mut self, change: Change, account: impl FnOnce(&[u8], Option<&[u8]>, Option<&[u8]>)) -> Result<(), StoreError> {
-        let Change { key, value, fresh } = change;
+    /// Lays one write over and tells `account` the row before and after it. The store is not asked when the change knows what was there;
+    /// but the overlay knows better: a fresh row that a command writes twice, or a known one that it removes twice, is accounted for once.
+    pub fn write(&mut self, change: Change, account: impl FnOnce(&[u8], RowState<'_>, RowState<'_>)) -> Result<(), StoreError> {
+        let Change { key, value, before, hash } = change;
+        let after = hash.map_or_else(|| RowState::from(value.as_deref()), RowState::Hash);
         match self.writes.entry(key) {
             Entry::Occupied(mut row) => {
-                account(row.key(), row.get().as_deref(), value.as_deref());
+                account(row.key(), RowState::from(row.get().as_deref()), after);
                 row.insert(value);
             }
             Entry::Vacant(row) => {
                 debug_assert!(
-                    !fresh || self.base.get(row.key())?.is_none(),
-                    "a fresh key existed: {:02x?}",
+                    bears_out(self.base, row.key(), before)?,
+                    "row {:02x?} was not as its change says: {before:?}",
                     row.key().as_ref()
                 );
-                let mut account = Some(account);
-                let mut tell = |before: Option<&[u8]>| {
-                    if let Some(account) = account.take() {
-                        account(row.key(), before, value.as_deref());
+                match before {
+                    Before::Absent => account(row.key(), RowState::Absent, after),
+                    Before::Hash(hash) => account(row.key(), RowState::Hash(hash), after),
+                    Before::Unknown => {
+                        let mut account = Some(account);
+                        self.base.look_at(row.key(), &mut |found| {
+                            if let Some(account) = account.take() {
+                                account(row.key(), RowState::from(found), after);
+                            }
+                        })?;
                     }
-                };
-                match fresh {
-                    true => tell(None),
-                    false => self.base.look_at(row.key(), &mut tell)?,
                 }
                 row.insert(value);
             }
@@ -65,6 +69,16 @@ impl<'a> View<'a> {
     pub fn into_writes(self) -> Vec<(Bytes, Option<Bytes>)> {
         self.writes.into_iter().collect()
     }
+}
+
+/// Whether a row is what its change says it was. Costs the read that is spared otherwise; by `get`, so that tests can tell it from those
+/// that apply needs, which look.
+fn bears_out(base: &dyn Reader, key: &[u8], before: Before) -> Result<bool, StoreError> {
+    Ok(match before {
+        Before::Unknown => true,
+        Before::Absent => base.get(key)?.is_none(),
+        Before::Hash(hash) => base.get(key)?.is_some_and(|value| row_hash(key, &value) == hash),
+    })
 }
 
 impl Reader for View<'_> {
