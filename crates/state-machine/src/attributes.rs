@@ -2,16 +2,24 @@
 //! how one attribute is written.
 //!
 //! Attributes are named bytes of an instance. They are versioned; beside them an index row says which instances have a
-//! given attribute now.
+//! given attribute now, and what its next write must know of the version that it supersedes:
+//!
+//! ```text
+//! AttributeIndex  name' | scope u64 -> revision u64 | hash u128    the newest version, and the hash of its row for the content digest
+//!                                      revision u64                as earlier builds wrote it
+//! ```
 
 use crate::command::{ApplyContext, ApplyError, read_record};
 use crate::keys::{self, RecordTable, VersionedTable};
 use crate::limits;
 use crate::record::InstanceRecord;
 use crate::store::{Reader, StoreError};
-use crate::versioned::{self, FoundRow, Level, Lineage};
-use bytes::{BufMut, Bytes};
+use crate::versioned::{self, FoundRow, Level, Lineage, Newest};
+use bytes::{BufMut, Bytes, BytesMut};
 use quorate_model::{ErrorCode, MetaError, Revision, ScopeId};
+
+/// An index row: a revision and a hash.
+const INDEX_BYTES: usize = 24;
 
 /// Refuses names that are wrong whatever the state is.
 pub fn check_names(instance_id: &str, name: &str) -> Result<(), MetaError> {
@@ -57,8 +65,8 @@ pub fn scope_at(reader: &dyn Reader, instance_id: &str, revision: Revision) -> R
 /// What a write needs to know of an attribute: not its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Current {
-    /// Revision of the newest version in the instance's own scope, tombstones included.
-    pub newest: Option<Revision>,
+    /// The newest version in the instance's own scope, tombstones included: what a write supersedes.
+    pub newest: Option<Newest>,
     /// Where the value is, if there is one: a clone may inherit it.
     pub live: Option<Level>,
 }
@@ -98,29 +106,47 @@ pub fn check_revision(name: &str, current: Current, expected: Option<u64>) -> Re
     }
 }
 
-/// Writes an attribute (`None` deletes it) and its index row, over what the caller has looked up.
+/// Writes an attribute (`None` deletes it) and its index row, over what the caller has looked up. What supersedes the version later finds
+/// its row's hash there; of a tombstone, which has no index row, nobody keeps it.
 pub fn write(context: &mut ApplyContext<'_, '_>, scope: ScopeId, name: &str, value: Option<&[u8]>, current: Current) {
-    versioned::write(context, VersionedTable::Attribute, scope, name.as_bytes(), value, current.newest);
+    let row_hash = versioned::write(context, VersionedTable::Attribute, scope, name.as_bytes(), value, current.newest);
     let index = index_key(name, scope);
     match value {
         Some(_) => {
-            let revision = context.revision().0.to_be_bytes();
-            context.changes().put(index, Bytes::copy_from_slice(&revision));
+            let mut newest = BytesMut::with_capacity(INDEX_BYTES);
+            newest.put_u64(context.revision().0);
+            newest.put_u128(row_hash);
+            context.changes().put(index, newest);
         }
         None => context.changes().remove(index),
     }
 }
 
+fn decode_index(row: &[u8], stored: &[u8]) -> Result<Newest, StoreError> {
+    let Some((revision, hash)) = stored.split_first_chunk::<8>() else {
+        return Err(StoreError(format!(
+            "index row {row:02x?} has {} bytes and no revision",
+            stored.len()
+        )));
+    };
+    Ok(Newest {
+        revision: Revision(u64::from_be_bytes(*revision)),
+        row_hash: hash.try_into().ok().map(u128::from_be_bytes),
+    })
+}
+
 /// Looks an attribute up. Its index row says where the newest version of a live one is, so that costs one point read; only an
 /// attribute that was deleted or never set in this scope needs a seek, and the scopes it is inherited from.
 pub fn current(reader: &dyn Reader, scope: ScopeId, name: &str) -> Result<Current, StoreError> {
-    let mut indexed = None;
-    reader.look_at(&index_key(name, scope), &mut |value| {
-        indexed = value.and_then(|bytes| bytes.try_into().ok()).map(u64::from_be_bytes);
+    let index = index_key(name, scope);
+    let mut indexed = Ok(None);
+    reader.look_at(&index, &mut |stored| {
+        indexed = stored.map(|stored| decode_index(&index, stored)).transpose()
     })?;
-    if let Some(revision) = indexed.map(Revision) {
+    if let Some(newest) = indexed? {
+        let revision = newest.revision;
         return Ok(Current {
-            newest: Some(revision),
+            newest: Some(newest),
             live: Some(Level { scope, revision }),
         });
     }
@@ -130,7 +156,7 @@ pub fn current(reader: &dyn Reader, scope: ScopeId, name: &str) -> Result<Curren
         None => inherited(reader, scope, name)?,
     };
     Ok(Current {
-        newest: newest.as_ref().map(|version| version.revision),
+        newest: newest.as_ref().map(|version| version.revision.into()),
         live: live.map(|row| Level {
             scope: row.scope,
             revision: row.revision,

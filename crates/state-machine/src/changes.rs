@@ -63,6 +63,8 @@ pub struct SupersededVersion {
     pub written_at: Revision,
     /// A value superseded it: its going leaves no tombstone that hides nothing.
     pub replaced: bool,
+    /// The [`row_hash`] of its row, if whoever supersedes it knows it: then clean-up removes the row without reading it.
+    pub row_hash: Option<u128>,
 }
 
 /// A command's writes, in the order it made them.

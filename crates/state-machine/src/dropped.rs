@@ -9,7 +9,8 @@
 //! ```
 //!
 //! An instance is dropped as all of its scope at once: then no pin or hold of the scope is left. What remains is its record
-//! ([`crate::collected`]).
+//! ([`crate::collected`]). Versions of it may still be parked when their rows go here. Nothing else but clean-up removes versions of
+//! attributes, and clean-up stands on that ([`cleanup`]).
 
 use crate::attributes;
 use crate::catalog::row_keys;
@@ -34,6 +35,7 @@ pub fn mark(context: &mut ApplyContext<'_, '_>, scope: ScopeId, collection_id: u
         name,
         written_at: created_at,
         replaced: false,
+        row_hash: None,
     });
 }
 

@@ -37,6 +37,7 @@ pub fn mark(context: &mut ApplyContext<'_, '_>, clone: ScopeId, segment: &[u8]) 
         name: keys::versioned_prefix(VersionedTable::Segment, clone, segment).freeze(),
         written_at: Revision(parent.created_at),
         replaced: false,
+        row_hash: None,
     });
     Ok(())
 }

@@ -52,7 +52,7 @@ pub enum RecordTable {
     Node = 3,
     /// cloud_unique_id' | rest of the node's key -> (): where a node id is registered
     NodeIndex = 4,
-    /// attribute name' | scope u64 -> revision: which instances have an attribute
+    /// attribute name' | scope u64 -> revision u64 | hash u128 of its row: which instances have an attribute
     AttributeIndex = 5,
     /// key id i64 -> RegisterRootKey: the check value of a root key
     RootKey = 6,

@@ -9,7 +9,7 @@ use crate::keys::{COUNTERS_KEY, DIGESTS_KEY};
 use crate::record::{CleanupRecord, CleanupVersion, Counters, DigestRecord};
 use crate::session::{self, Admission};
 use crate::store::{Reader, StoreError};
-use crate::versioned::rows::cleanup_row;
+use crate::versioned::rows::{cleanup_row, encode_hash};
 use crate::view::View;
 use crate::{commands, level, limits};
 use bytes::Bytes;
@@ -243,6 +243,7 @@ impl Machine {
                         written_at: version.written_at.0,
                         superseded_at,
                         replaced: version.replaced,
+                        row_hash: encode_hash(version.row_hash),
                     }));
                 if frame.number == RaiseLevel::NUMBER {
                     self.level = read_level(view, self.known_level)?;

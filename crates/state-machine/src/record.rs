@@ -135,16 +135,22 @@ pub struct CleanupVersion {
     /// A value superseded it. Rows of older builds do not say so.
     #[prost(bool, tag = "4")]
     pub replaced: bool,
+    /// [`crate::digest::row_hash`] of the version's row, 16 bytes, big-endian. Empty: nobody knew it, and whoever removes the row reads it.
+    #[prost(bytes = "bytes", tag = "5")]
+    pub row_hash: bytes::Bytes,
 }
 
 /// A superseded version that is parked behind a pin.
-#[derive(Clone, Copy, PartialEq, Message)]
+#[derive(Clone, PartialEq, Message)]
 pub struct SupersededRecord {
     /// The version's own revision; the one that superseded it stands in the row's key.
     #[prost(uint64, tag = "1")]
     pub written_at: u64,
     #[prost(uint64, tag = "2")]
     pub superseded_ms: u64,
+    /// As in [`CleanupVersion`].
+    #[prost(bytes = "bytes", tag = "3")]
+    pub row_hash: bytes::Bytes,
 }
 
 /// Keeps what its scope showed at a revision.

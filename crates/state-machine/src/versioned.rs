@@ -41,6 +41,20 @@ pub struct Version {
     pub value: Option<Bytes>,
 }
 
+/// The newest version of a key, as far as the next one must know it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Newest {
+    pub revision: Revision,
+    /// [`crate::digest::row_hash`] of its row, where somebody has kept it. Clean-up removes the row by it, and does not look.
+    pub row_hash: Option<u128>,
+}
+
+impl From<Revision> for Newest {
+    fn from(revision: Revision) -> Newest {
+        Newest { revision, row_hash: None }
+    }
+}
+
 /// What the key held at `revision`, and the revision that wrote it. Does not ask whether `revision` may be read:
 /// [`readable`] does.
 pub fn get_at(
@@ -110,7 +124,7 @@ pub fn put(
         scope,
         key,
         Some(value),
-        superseded.as_ref().map(|version| version.revision),
+        superseded.as_ref().map(|version| version.revision.into()),
     );
     Ok(superseded)
 }
@@ -130,7 +144,7 @@ pub fn remove(
             scope,
             key,
             None,
-            superseded.as_ref().map(|version| version.revision),
+            superseded.as_ref().map(|version| version.revision.into()),
         );
     }
     Ok(superseded)
@@ -150,34 +164,36 @@ pub fn end_visible(
     };
     let own = lineage.own_scope();
     // What was found further down has no version in the own scope: one there, also a tombstone, would have won.
-    let superseded = (found.scope == own).then_some(found.revision);
+    let superseded = (found.scope == own).then_some(found.revision.into());
     write(context, table, own, key, None, superseded);
     Ok(Some(found))
 }
 
-/// Adds a version (`None`: a tombstone) for a caller that knows the revision of the [`newest`] one, which it must pass on:
-/// that version is queued for clean-up here and nowhere else.
+/// Adds a version (`None`: a tombstone) for a caller that knows the [`newest`] one, which it must pass on: that version is queued for
+/// clean-up here and nowhere else. Returns the hash of the new version's row, for who keeps it.
 pub fn write(
     context: &mut ApplyContext<'_, '_>,
     table: VersionedTable,
     scope: ScopeId,
     key: &[u8],
     value: Option<&[u8]>,
-    superseded: Option<Revision>,
-) {
+    superseded: Option<Newest>,
+) -> u128 {
     let revision = context.revision();
     let mut row = keys::versioned_prefix(table, scope, key);
-    if let Some(written_at) = superseded {
+    if let Some(superseded) = superseded {
+        let written_at = superseded.revision;
         assert!(written_at < revision, "version {written_at} cannot be superseded at {revision}");
         let name = Bytes::copy_from_slice(&row);
         context.changes().supersede(SupersededVersion {
             name,
             written_at,
             replaced: value.is_some(),
+            row_hash: superseded.row_hash,
         });
     }
     row.put_u64(!revision.0);
-    context.changes().put_fresh(row.freeze(), encode_value(value));
+    context.changes().put_fresh_hashed(row.freeze(), encode_value(value))
 }
 
 fn encode_value(value: Option<&[u8]>) -> Bytes {

@@ -12,6 +12,7 @@ mod jobs;
 mod snapshots;
 mod support;
 
+use bytes::Bytes;
 use prost::Message;
 use quorate_state_machine::cluster_request::ClusterRequest;
 use quorate_state_machine::command::{SealedSecret, SecretMark};
@@ -467,10 +468,15 @@ fn records() -> Vec<Golden> {
         written_at: 2,
         superseded_at: 3,
         replaced: false,
+        row_hash: Bytes::new(),
     };
     let replaced = CleanupVersion {
         replaced: true,
         ..superseded.clone()
+    };
+    let hashed = CleanupVersion {
+        row_hash: "h".into(),
+        ..replaced.clone()
     };
     vec![
         record(counters(), "08ac0210021803200428053006380740084809500a580b"),
@@ -495,11 +501,20 @@ fn records() -> Vec<Golden> {
             SupersededRecord {
                 written_at: 300,
                 superseded_ms: 2,
+                row_hash: Bytes::new(),
             },
             "08ac021002",
         ),
+        record(
+            SupersededRecord {
+                row_hash: "h".into(),
+                ..SupersededRecord::default()
+            },
+            "1a0168",
+        ),
         record(superseded.clone(), "0a016e10021803"),
         record(replaced, "0a016e100218032001"),
+        record(hashed, "0a016e1002180320012a0168"),
         record(
             CleanupRecord {
                 superseded_ms: 300,

@@ -59,8 +59,10 @@ impl Command for PutAttribute {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::digest::row_hash;
+    use crate::keys::{self, VersionedTable};
     use crate::testing::{Bench, DROPPED, INSTANCE};
-    use quorate_model::ErrorCode;
+    use quorate_model::{ErrorCode, Revision};
 
     fn put(name: &str, value: &[u8], if_revision: Option<u64>) -> PutAttribute {
         PutAttribute {
@@ -79,9 +81,20 @@ mod tests {
         assert_eq!(bench.refusal(&put("a", b"2", Some(first + 1))), ErrorCode::PreconditionFailed);
         let second = bench.run(&put("a", b"2", Some(first))).expect("matches").revision;
         assert_eq!(second, first + 1, "refusals take no revision");
-        bench.run(&put("a", b"3", None)).expect("unconditional");
-        let index = bench.store.rows.get(&attributes::index_key("a", bench.scope())).cloned();
-        assert_eq!(index.as_deref(), Some(&(second + 1).to_be_bytes()[..]));
+        let third = bench.run(&put("a", b"3", None)).expect("unconditional").revision;
+        assert_eq!(third, second + 1);
+    }
+
+    #[test]
+    fn the_index_row_says_where_the_newest_version_is_and_what_it_adds_to_the_digest() {
+        let mut bench = Bench::new();
+        for value in [b"1", b"2"] {
+            let revision = bench.run(&put("a", value, None)).expect("put").revision;
+            let row = keys::versioned(VersionedTable::Attribute, bench.scope(), b"a", Revision(revision));
+            let hash = row_hash(&row, &bench.store.rows[&row]);
+            let index = &bench.store.rows[&attributes::index_key("a", bench.scope())];
+            assert_eq!(index[..], [&revision.to_be_bytes()[..], &hash.to_be_bytes()].concat());
+        }
     }
 
     #[test]

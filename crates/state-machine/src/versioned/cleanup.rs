@@ -13,11 +13,25 @@
 //!
 //! A released revision may have been pinned again, or have had two pins: then its marker is simply dropped, and the next
 //! release leaves a new one. So markers and pins need no invariant between them.
+//!
+//! The content digest must know what a removed row held. Of an attribute's value whoever superseded it has passed on the hash of the row
+//! ([`crate::attributes`]), so that nobody has to read it from a file ten minutes later. Such a row must still be there, or a hash is
+//! subtracted that is in the digest no more. It is, because rows of attributes go in two ways:
+//!
+//! - here, each once: a version is superseded once, and it waits at one place until it is decided. (A tombstone that hides nothing goes
+//!   while it is the newest: nothing has superseded it.)
+//! - all of a scope at once, when its instance was dropped ([`dropped`]). Nothing is superseded in that scope any more, and the mark that
+//!   the drop has left in the queue is behind all that was. So the queue comes to a version before its row can have gone. But one
+//!   that is parked may come after it: when the pins of both have ended, the mark's marker may be worked off first, and the mark needs
+//!   one step, what it stands for many. So the hash of a parked version counts only while the instance lives.
+//!
+//! Base layers ([`crate::clones`]) are dropped as a whole too, also while their clone lives, but nothing in them is ever superseded.
 
 use super::lineage::hides_inherited;
 use super::pins::Blockers;
 use super::rows::{self, CleanupBatch, Superseded};
 use crate::command::{ApplyContext, ApplyError, decode_record, read_record};
+use crate::jobs::publication::live_instance;
 use crate::keys::{COUNTERS_KEY, VersionedTable, space};
 use crate::record::{CondemnedCause, CondemnedRecord, Counters, SegmentRecord};
 use crate::store::{Cursor, Reader, StoreError, prefix_end};
@@ -167,13 +181,17 @@ impl Sweep<'_, '_> {
         pinned: Revision,
         resume_at: &[u8],
     ) -> Result<Option<Bytes>, StoreError> {
+        let may_have_gone = live_instance(self.view, scope)?.is_none();
         let prefix = rows::parked_prefix(scope, pinned);
         let mut parked = self.view.cursor(resume_at.max(&prefix), &prefix_end(&prefix))?;
         while let Some((row, value)) = parked.row() {
             if !self.may_go_on(context) {
                 return Ok(Some(Bytes::copy_from_slice(row)));
             }
-            let superseded = Superseded::from_parked(row, value)?;
+            let mut superseded = Superseded::from_parked(row, value)?;
+            if may_have_gone {
+                superseded.row_hash = None;
+            }
             context.changes().remove(Bytes::copy_from_slice(row));
             self.decide(context, superseded)?;
             parked.next()?;
@@ -234,7 +252,10 @@ impl Sweep<'_, '_> {
                 condemn_segment(context, superseded.scope, decode_record(&version, value)?, cause);
             }
         }
-        context.changes().remove(version.clone());
+        match superseded.row_hash {
+            Some(hash) => context.changes().remove_known(version.clone(), hash),
+            None => context.changes().remove(version.clone()),
+        }
         if !superseded.replaced {
             self.ended.insert(superseded.name.clone());
         }

@@ -25,6 +25,8 @@ pub struct Superseded {
     pub superseded_ms: u64,
     /// A value superseded it, as far as is known.
     pub replaced: bool,
+    /// [`crate::digest::row_hash`] of the version's row, if it is known.
+    pub row_hash: Option<u128>,
 }
 
 impl Superseded {
@@ -32,7 +34,11 @@ impl Superseded {
     pub fn from_parked(row: &[u8], value: &[u8]) -> Result<Superseded, StoreError> {
         let mut tail = row.get(17..).unwrap_or_default();
         let superseded_at = Revision(take_u64(row, &mut tail)?);
-        let SupersededRecord { written_at, superseded_ms } = decode_record(row, Bytes::copy_from_slice(value))?;
+        let SupersededRecord {
+            written_at,
+            superseded_ms,
+            row_hash,
+        } = decode_record(row, Bytes::copy_from_slice(value))?;
         let mut name = BytesMut::with_capacity(1 + tail.len());
         name.put_u8(space::VERSIONED);
         name.put_slice(tail);
@@ -43,6 +49,7 @@ impl Superseded {
             superseded_at,
             superseded_ms,
             replaced: false,
+            row_hash: decode_hash(&row_hash),
         })
     }
 
@@ -57,6 +64,7 @@ impl Superseded {
         SupersededRecord {
             written_at: self.written_at.0,
             superseded_ms: self.superseded_ms,
+            row_hash: encode_hash(self.row_hash),
         }
     }
 
@@ -90,6 +98,7 @@ impl CleanupBatch {
                 superseded_at: Revision(version.superseded_at),
                 superseded_ms,
                 replaced: version.replaced,
+                row_hash: decode_hash(&version.row_hash),
             })
         });
         Ok(CleanupBatch {
@@ -105,6 +114,15 @@ pub fn cleanup_row(record: &CleanupRecord) -> Option<(Bytes, Bytes)> {
     let first = record.versions.first()?;
     let key = numbers(space::CLEANUP, &[first.superseded_at]);
     Some((key, record.encode_to_vec().into()))
+}
+
+/// A row's hash as clean-up and parked rows hold it; empty if it is not known.
+pub fn encode_hash(hash: Option<u128>) -> Bytes {
+    hash.map_or_else(Bytes::new, |hash| Bytes::copy_from_slice(&hash.to_be_bytes()))
+}
+
+fn decode_hash(stored: &[u8]) -> Option<u128> {
+    stored.try_into().ok().map(u128::from_be_bytes)
 }
 
 pub(super) fn scope_of(row: &[u8], name: &[u8]) -> Result<ScopeId, StoreError> {

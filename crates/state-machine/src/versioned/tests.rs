@@ -46,6 +46,7 @@ fn cleanup_version(version: &SupersededVersion, superseded_at: u64) -> CleanupVe
         written_at: version.written_at.0,
         superseded_at,
         replaced: version.replaced,
+        row_hash: rows::encode_hash(version.row_hash),
     }
 }
 
@@ -197,6 +198,7 @@ fn clean_up_rows_have_golden_bytes() {
         superseded_at: Revision(3),
         superseded_ms: 0,
         replaced: false,
+        row_hash: None,
     };
     let hex = |bytes: Bytes| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let tail = "0000000000000003 01 0000000000000004 6100ff0001".replace(' ', "");
@@ -204,6 +206,7 @@ fn clean_up_rows_have_golden_bytes() {
         name: name.clone().freeze(),
         written_at: Revision(2),
         replaced: false,
+        row_hash: None,
     };
     let record = CleanupRecord {
         superseded_ms: 7,

@@ -1,7 +1,8 @@
 use super::*;
-use crate::commands::{CreatePin, DeleteAttribute, PutAttribute, ReleasePin};
+use crate::attributes::index_key;
+use crate::commands::{CollectDropped, CollectInstance, CreatePin, DeleteAttribute, DropInstance, PutAttribute, ReleasePin};
 use crate::keys::space;
-use crate::testing::{Bench, INSTANCE, command_frame};
+use crate::testing::{Bench, INSTANCE, command_frame, entry};
 use crate::versioned::pins::PinKind;
 use crate::store::{Cursor, MapStore, Reader, StoreError};
 use crate::versioned::{cleanup::behind_ms, readable};
@@ -289,10 +290,29 @@ fn long_keys_stop_a_command_by_bytes_before_it_would_be_refused() {
     assert!(runs <= 3, "{runs}");
 }
 
-/// A store that counts how often a place in it is looked for by a cursor.
+/// A store that counts how often a place in it is looked for by a cursor, and versions are read by their keys.
 struct Counting<'a> {
     store: &'a MapStore,
     seeks: Cell<usize>,
+    /// What the content digest needs.
+    looks: Cell<usize>,
+    /// What debug builds compare known hashes with.
+    gets: Cell<usize>,
+}
+
+impl Counting<'_> {
+    fn over(store: &MapStore) -> Counting<'_> {
+        Counting {
+            store,
+            seeks: Cell::new(0),
+            looks: Cell::new(0),
+            gets: Cell::new(0),
+        }
+    }
+}
+
+fn count_version(counter: &Cell<usize>, key: &[u8]) {
+    counter.set(counter.get() + usize::from(key[0] == space::VERSIONED));
 }
 
 struct CountingCursor<'a> {
@@ -302,7 +322,13 @@ struct CountingCursor<'a> {
 
 impl Reader for Counting<'_> {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        count_version(&self.gets, key);
         self.store.get(key)
+    }
+
+    fn look_at(&self, key: &[u8], look: &mut dyn FnMut(Option<&[u8]>)) -> Result<(), StoreError> {
+        count_version(&self.looks, key);
+        self.store.look_at(key, look)
     }
 
     fn cursor<'a>(&'a self, start: &[u8], end: &[u8]) -> Result<Box<dyn Cursor + 'a>, StoreError> {
@@ -339,14 +365,124 @@ fn versions_that_values_superseded_are_collected_without_a_seek_for_each() {
         }
     }
     leave_window(&mut bench);
-    let counting = Counting {
-        store: &bench.store,
-        seeks: Cell::new(0),
-    };
+    let counting = Counting::over(&bench.store);
     let view = View::new(&counting);
     let mut context = ApplyContext::new(&view, bench.counters(), StampedTime(bench.now_ms));
     let outcome = cleanup::run(&mut context, limits::CLEANUP_KEYS_PER_COMMAND).expect("collects");
     assert_eq!((outcome.removed, outcome.more), (100, false));
     // One for each kind of rows, and one more for the pins and the holds of each scope whenever an older version is met.
     assert!(counting.seeks.get() < 20, "{} seeks for 100 versions", counting.seeks.get());
+}
+
+/// Collects; returns how many versions went, and how many of them were looked up in the store for that.
+fn collect_and_count(bench: &mut Bench) -> (usize, usize) {
+    let counting = Counting::over(&bench.store);
+    let frame = command_frame(0, 0, &CollectVersions::default());
+    let entry = entry(bench.index + 1, bench.now_ms, &[frame]);
+    let applied = bench.machine.clone().apply_group(&counting, &[entry]).expect("applies");
+    let is_removed_version = |(key, value): &&(Bytes, Option<Bytes>)| key[0] == space::VERSIONED && value.is_none();
+    let removed = applied.writes.iter().filter(is_removed_version).count();
+    let looks = counting.looks.get();
+    let compared = if cfg!(debug_assertions) { removed - looks } else { 0 };
+    assert_eq!(counting.gets.get(), compared, "versions are read in no other way");
+    let reply = collect(bench, 0);
+    assert_eq!((reply.removed + reply.tombstones_removed) as usize, removed);
+    (removed, looks)
+}
+
+/// Ten minutes into a load of writes, what was written ten minutes ago lies in files.
+#[test]
+fn values_that_were_superseded_are_removed_without_being_read() {
+    let mut bench = Bench::new();
+    for _ in 0..3 {
+        for name in 0..50 {
+            put(&mut bench, &name.to_string());
+        }
+    }
+    leave_window(&mut bench);
+    assert_eq!(collect_and_count(&mut bench), (100, 0));
+    for name in 0..50 {
+        delete(&mut bench, &name.to_string());
+    }
+    leave_window(&mut bench);
+    assert_eq!(collect_and_count(&mut bench), (100, 50), "of tombstones nobody keeps the hash");
+    assert_eq!(rows(&bench, space::VERSIONED), 0);
+}
+
+#[test]
+fn a_tombstone_that_a_value_superseded_is_read_and_the_values_around_it_are_not() {
+    let mut bench = Bench::new();
+    for _ in 0..2 {
+        put(&mut bench, "a");
+        delete(&mut bench, "a");
+    }
+    put(&mut bench, "a");
+    leave_window(&mut bench);
+    assert_eq!(collect_and_count(&mut bench), (4, 2));
+    assert_eq!(rows(&bench, space::VERSIONED), 1);
+}
+
+#[test]
+fn a_version_keeps_its_hash_while_it_is_parked() {
+    let mut bench = Bench::new();
+    let first = put(&mut bench, "a");
+    put(&mut bench, "b");
+    let oldest = pin(&mut bench, PinKind::Snapshot, first, 0);
+    let next = pin(&mut bench, PinKind::Hold, first + 1, 0);
+    put(&mut bench, "a");
+    put(&mut bench, "b");
+    leave_window(&mut bench);
+    assert_eq!(collect(&mut bench, 0).parked, 2);
+    bench.run(&oldest).expect("release");
+    assert_eq!(collect(&mut bench, 0).parked, 1);
+    bench.run(&next).expect("release");
+    assert_eq!(collect_and_count(&mut bench), (2, 0));
+}
+
+#[test]
+fn a_version_under_an_index_row_of_an_earlier_build_is_read_when_it_goes() {
+    let mut bench = Bench::new();
+    let first = put(&mut bench, "a");
+    put(&mut bench, "b");
+    let index = index_key("a", bench.scope());
+    bench.store.rows.insert(index.clone(), Bytes::copy_from_slice(&first.to_be_bytes()));
+    bench.adopt_rows();
+    for name in ["a", "b"] {
+        put(&mut bench, name);
+    }
+    assert_eq!(bench.store.rows[&index].len(), 24, "its next write brings the hash");
+    leave_window(&mut bench);
+    assert_eq!(collect_and_count(&mut bench), (2, 1));
+    put(&mut bench, "a");
+    leave_window(&mut bench);
+    assert_eq!(collect_and_count(&mut bench), (1, 0));
+}
+
+/// The pins of an instance's mark and of a version in it end together. The mark comes first, is one step, and all rows go before the
+/// version's turn: it must not be taken out of the digest again.
+#[test]
+fn a_parked_version_that_has_gone_with_its_instance_goes_once() {
+    for record_goes_too in [false, true] {
+        let mut bench = Bench::new();
+        let before = put(&mut bench, "b");
+        let first = put(&mut bench, "a");
+        let pins = [before, first].map(|revision| pin(&mut bench, PinKind::Snapshot, revision, 0));
+        put(&mut bench, "a");
+        let instance_id = INSTANCE.to_owned();
+        bench.run(&DropInstance { instance_id }).expect("drops");
+        leave_window(&mut bench);
+        assert_eq!(collect(&mut bench, 0).parked, 2);
+        for pin in &pins {
+            bench.run(pin).expect("release");
+        }
+        assert_eq!(collect(&mut bench, 1).removed, 1, "the mark");
+        assert_eq!(bench.run(&CollectDropped::default()).expect("collects").removed, 3);
+        if record_goes_too {
+            let remove = CollectInstance { scope: bench.scope().0 };
+            assert!(bench.run(&remove).expect("collects").removed);
+        }
+        assert_eq!((rows(&bench, space::VERSIONED), rows(&bench, space::PARKED)), (0, 1));
+        assert_eq!(collect(&mut bench, 0).removed, 1);
+        assert_eq!(rows(&bench, space::PARKED) + rows(&bench, space::RELEASED), 0);
+    }
 }
