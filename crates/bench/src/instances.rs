@@ -2,7 +2,7 @@
 //! HTTP, how long an instance with many nodes takes, and how soon a restarted cluster answers again.
 
 use crate::args::InstancesArguments;
-use crate::driver::{Driver, System, connect_lazy};
+use crate::driver::System;
 use crate::http::Connection;
 use crate::machine::{self, cpu_seconds};
 use crate::quorate::TOKEN;
@@ -122,12 +122,6 @@ async fn fill(endpoints: &[String], shape: Shape, writers: u64) -> anyhow::Resul
     Ok(started.elapsed())
 }
 
-/// A restarted peer counts as serving once it answers a read of the key that the other workloads begin with.
-pub async fn write_what_is_read_after_the_restart(endpoint: &str) -> anyhow::Result<()> {
-    let driver = Driver::new(System::Quorate, connect_lazy(endpoint)?);
-    driver.put(0, Random::new(0).value()).await.context("one attribute")
-}
-
 /// One client that asks for random clusters.
 async fn ask(
     mut connection: Connection,
@@ -218,7 +212,6 @@ pub async fn run(arguments: &InstancesArguments) -> anyhow::Result<()> {
         shape.instances, shape.clusters, shape.nodes
     );
     let filled = fill(&cluster.endpoints(), shape, arguments.writers).await?;
-    write_what_is_read_after_the_restart(&cluster.endpoints()[0]).await?;
     eprintln!("measuring after {:.1} s", filled.as_secs_f64());
     let (per_second, get_cluster, cpu_us) = measure_get_cluster(&cluster, shape, arguments.clients, arguments.seconds).await?;
     let get_instance = measure_get_instance(&cluster.endpoints()[0]).await?;

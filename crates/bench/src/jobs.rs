@@ -467,7 +467,6 @@ async fn compact_rows(api: &Api, snapshot_id: &str) -> anyhow::Result<(u64, f64)
 pub async fn run(arguments: &JobsArguments) -> anyhow::Result<()> {
     anyhow::ensure!(arguments.segments > 0 && arguments.runs > 0, "segments and runs start at 1");
     let mut cluster = Cluster::start(System::Quorate, &arguments.quorate_bin, &arguments.dir).await?;
-    crate::instances::write_what_is_read_after_the_restart(&cluster.endpoints()[0]).await?;
     let api = Api(connect_lazy(&cluster.endpoints()[0])?);
     let (small, large) = (Tree::small(arguments.small_files), Tree::large(arguments.large_files));
     let copying = vec![

@@ -1,6 +1,7 @@
 //! Three peers of a system that this process has started: who leads, have it hand over, kill one, start it again, with its data or without.
 
 use crate::driver::{Driver, System, connect_lazy};
+use crate::load::fill;
 use crate::processes::{Process, Program, runs, send, unwatch};
 use crate::{etcd, quorate};
 use anyhow::Context;
@@ -49,16 +50,23 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Starts three peers with their data under `directory`, and waits until they serve.
+    /// Starts three peers with their data under `directory`, and waits until each of them serves.
     pub async fn start(system: System, binary: &Path, directory: &Path) -> anyhow::Result<Cluster> {
         std::fs::create_dir_all(directory).with_context(|| format!("make {}", directory.display()))?;
         let mut cluster = match system {
             System::Quorate => quorate::start(binary, directory).await?,
             System::Etcd => etcd::start(binary, directory)?,
         };
-        cluster.leader().await?;
+        let leader = cluster.leader().await?;
         if system == System::Quorate {
-            quorate::create_instance(&cluster.peers[0].address).await?;
+            quorate::create_instance(&cluster.peers[leader].address).await?;
+        }
+        // The load goes to all of them, and one may still be joining when the others lead and write. Who serves is known by the first key.
+        fill(system, &cluster.endpoints()[leader..=leader], 0..1, 0)
+            .await
+            .context("write the first key")?;
+        for index in 0..cluster.peers.len() {
+            cluster.wait_serving(index).await?;
         }
         Ok(cluster)
     }
