@@ -6,7 +6,7 @@ use quorate_model::{Revision, ScopeId};
 use quorate_objects::manifest::{FORMAT_VERSION, ManifestEntry};
 use quorate_objects::metadata::SnapshotMetadata;
 use quorate_state_machine::access::Query;
-use quorate_state_machine::commands::{CancelJob, ClaimTasks, CreateRestore, CreateSnapshot, RenewClaims};
+use quorate_state_machine::commands::{CancelJob, ChangeSetting, ClaimTasks, CreateRestore, CreateSnapshot, RenewClaims};
 use quorate_state_machine::snapshots;
 use quorate_wire::quorate::v1::{ClaimProgress, CreateSnapshotRequest, JobState, RestoreSnapshotRequest, SnapshotRef, SnapshotState};
 use std::time::Duration;
@@ -175,6 +175,41 @@ async fn the_claim_of_a_worker_that_died_is_taken_over() {
     world.cleaned_up().await;
     assert_eq!(world.vaults.files().len(), 6);
     assert!(quorate_jobs::Counters::get(&world.counters.claims_expired) > 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_ends_with_the_lease_that_it_was_made_with_whatever_is_set_later() {
+    for (lease_ms, set_later_ms) in [(3_000, 600_000), (60_000, 3_000)] {
+        let (mut world, source, job) = World::restoring(3, 1_000).await;
+        planned(&mut world, job).await;
+        let set = |value| ChangeSetting {
+            name: "claim_lease_ms".to_owned(),
+            value: Some(value),
+        };
+        world.state.apply(&set(lease_ms)).expect("set");
+        let claim = ClaimTasks {
+            worker: "dead".to_owned(),
+            max: 16,
+            avoid_jobs: Vec::new(),
+            min_age_ms: 0,
+        };
+        let claims = world.state.apply(&claim).expect("claimed").tasks;
+        assert!(
+            !claims.is_empty() && claims.iter().all(|claim| claim.lease_ms == lease_ms),
+            "{claims:?}"
+        );
+        world.state.apply(&set(set_later_ms)).expect("set");
+        let began = tokio::time::Instant::now();
+        world.start(Part::Worker);
+        let (shown, _) = world.end_of(job).await;
+        assert_eq!(shown.state(), JobState::JobCompleted, "{}", shown.reason);
+        let (lease, took) = (Duration::from_millis(lease_ms), began.elapsed());
+        assert!(
+            took >= lease && took < lease + Duration::from_secs(10),
+            "a lease of {lease:?}, {took:?}"
+        );
+        assert_eq!(sorted(world.visible_files("copy").expect("visible")), source.contents());
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,7 +1,7 @@
 //! Counts jobs as this peer sees them end, for its metrics, with the time they took; and hands on how long tasks of its worker took.
 //!
-//! The rows that say when ended jobs are forgotten are in the order of their ends: what stands behind the last one that was counted is
-//! new. Nothing is kept over a restart, as of every counter, and what ended before it is not counted.
+//! Ended jobs whose records are kept have rows in the order of their ends: what stands behind the last one that was counted is new. Nothing
+//! is kept over a restart, as of every counter, and what ended before it is not counted.
 
 use crate::app::App;
 use crate::metrics::{JobLabels, KindLabels, Metrics};
@@ -11,7 +11,7 @@ use quorate_state_machine::access::Query;
 use quorate_state_machine::jobs::{self, rows};
 use quorate_state_machine::record::JobRecord;
 use quorate_state_machine::store::prefix_end;
-use quorate_state_machine::{Reader, StoreError, limits};
+use quorate_state_machine::{Reader, StoreError};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,9 +46,9 @@ impl Ended {
 /// Which ended jobs have been counted.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Counted {
-    /// When the last of them will be forgotten.
-    removal_ms: u64,
-    /// Those that go in the same millisecond: others may follow that end in it too.
+    /// When the last of them ended.
+    ended_ms: u64,
+    /// Those that ended in the same millisecond: others may follow.
     jobs: BTreeSet<u64>,
 }
 
@@ -56,7 +56,7 @@ impl Counted {
     /// What ended before this stamped time.
     fn before(stamped: StampedTime) -> Counted {
         Counted {
-            removal_ms: stamped.0.saturating_add(limits::JOB_RETENTION_MS),
+            ended_ms: stamped.0,
             jobs: BTreeSet::new(),
         }
     }
@@ -64,12 +64,12 @@ impl Counted {
     /// The jobs that have ended since, some at a time, and what has been counted with them.
     fn next(&self, reader: &dyn Reader) -> Result<(Counted, Vec<Ended>), StoreError> {
         let (mut counted, mut found) = (self.clone(), Vec::new());
-        let mut cursor = reader.cursor(&rows::retention(self.removal_ms, 0), &prefix_end(&rows::all_retention()))?;
+        let mut cursor = reader.cursor(&rows::retention(self.ended_ms, 0), &prefix_end(&rows::all_retention()))?;
         while let Some((key, _)) = cursor.row() {
-            let (removal_ms, job) = rows::parts_of_retention(key)?;
-            if removal_ms > counted.removal_ms {
+            let (ended_ms, job) = rows::parts_of_retention(key)?;
+            if ended_ms > counted.ended_ms {
                 counted = Counted {
-                    removal_ms,
+                    ended_ms,
                     jobs: BTreeSet::new(),
                 };
             }
@@ -126,8 +126,7 @@ mod tests {
             ended_ms,
             ..JobRecord::default()
         };
-        let removal_ms = ended_ms + limits::JOB_RETENTION_MS;
-        store.rows.insert(rows::retention(removal_ms, job), Bytes::new());
+        store.rows.insert(rows::retention(ended_ms, job), Bytes::new());
         store.rows.insert(rows::job(job), record.encode_to_vec().into());
     }
 

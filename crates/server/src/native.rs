@@ -13,6 +13,7 @@ pub mod catalog;
 pub mod jobs;
 pub mod metadata;
 pub mod reply;
+pub mod settings;
 pub mod snapshots;
 mod timely;
 mod vaults;
@@ -33,9 +34,11 @@ use quorate_wire::quorate::v1::admin_server::AdminServer;
 use quorate_wire::quorate::v1::catalog_server::CatalogServer;
 use quorate_wire::quorate::v1::jobs_server::JobsServer;
 use quorate_wire::quorate::v1::metadata_server::MetadataServer;
+use quorate_wire::quorate::v1::settings_server::SettingsServer;
 use quorate_wire::quorate::v1::snapshots_server::SnapshotsServer;
 use quorate_wire::quorate::v1::work_server::WorkServer;
 use reply::{check_token, require_token, status};
+use settings::SettingsService;
 use snapshots::SnapshotsService;
 use std::convert::Infallible;
 use std::future::Future;
@@ -102,6 +105,7 @@ pub struct Services {
     admin: AdminServer<AdminService>,
     catalog: CatalogServer<CatalogService>,
     jobs: JobsServer<JobsService>,
+    settings: SettingsServer<SettingsService>,
     snapshots: SnapshotsServer<SnapshotsService>,
     work: WorkServer<WorkService>,
 }
@@ -113,6 +117,7 @@ impl Services {
             admin: AdminServer::new(AdminService { app: app.clone() }).max_decoding_message_size(MAX_ADMIN_MESSAGE_BYTES),
             catalog: CatalogServer::new(CatalogService::new(app)).max_decoding_message_size(MAX_BODY_BYTES),
             jobs: JobsServer::new(JobsService::new(app)).max_decoding_message_size(MAX_BODY_BYTES),
+            settings: SettingsServer::new(SettingsService::new(app)).max_decoding_message_size(MAX_BODY_BYTES),
             snapshots: SnapshotsServer::new(SnapshotsService::new(app)).max_decoding_message_size(MAX_BODY_BYTES),
             work: WorkServer::new(WorkService::new(app)).max_decoding_message_size(MAX_BODY_BYTES),
             app: app.clone(),
@@ -171,6 +176,7 @@ impl Services {
             "Admin" => self.admin.clone().call(request),
             "Catalog" => self.catalog.clone().call(request),
             "Jobs" => self.jobs.clone().call(request),
+            "Settings" => self.settings.clone().call(request),
             "Snapshots" => self.snapshots.clone().call(request),
             "Work" => self.work.clone().call(request),
             service => {

@@ -82,6 +82,7 @@ command_table! {
     40 set_multi_version_status SetMultiVersionStatus;
     41 adjust_rate_limit AdjustRateLimit;
     42 update_config UpdateConfig;
+    43 change_setting ChangeSetting;
     60 add_obj_info AddObjInfo;
     61 legacy_update_ak_sk LegacyUpdateAkSk;
     62 alter_obj_info AlterObjInfo;
@@ -150,9 +151,16 @@ const VERBS_THAT_SHRINK: &[&str] = &[
     "abandon", "abort", "cancel", "close", "collect", "complete", "decouple", "delete", "drop", "end", "expire", "fail", "finish",
     "release", "remove", "unpin",
 ];
-/// Commands without which those above, or a change of members, could not be made, and those that let a running job end; what they
-/// add is bounded.
-const NEEDED_TO_SHRINK: &[&str] = &["open_session", "allocate_peer", "register_root_key", "renew_claims", "publish_job"];
+/// Commands without which those above, or a change of members, could not be made, those that let a running job end, and the settings by
+/// which less is kept; what they add is bounded.
+const NEEDED_TO_SHRINK: &[&str] = &[
+    "open_session",
+    "allocate_peer",
+    "register_root_key",
+    "renew_claims",
+    "publish_job",
+    "change_setting",
+];
 
 /// A command grows unless its name says otherwise: the safe side for one that is added without a thought of full disks.
 const fn grows_by_name(name: &str) -> bool {
@@ -231,6 +239,7 @@ mod tests {
             "delete_attribute",
             "abandon_deletions",
             "allocate_peer",
+            "change_setting",
         ] {
             assert!(shrinking.contains(&name), "{name} is not among {shrinking:?}");
         }

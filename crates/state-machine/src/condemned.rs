@@ -10,7 +10,7 @@
 use crate::catalog::storage::SameStore;
 use crate::command::{ApplyContext, ApplyError, decode_record};
 use crate::keys::{self, RecordTable};
-use crate::limits::{ABANDON_BYTES_LOOKED_AT, ABANDON_ROWS_LOOKED_AT, CLAIM_LEASE_MS, MAX_ABANDONED_PER_COMMAND, SWEEP_DELAYS_MS};
+use crate::limits::{ABANDON_BYTES_LOOKED_AT, ABANDON_ROWS_LOOKED_AT, LOST_CLAIM_HEARD_MS, MAX_ABANDONED_PER_COMMAND, SWEEP_DELAYS_MS};
 use crate::record::CondemnedRecord;
 use crate::store::{Reader, StoreError, prefix_end};
 use bytes::{BufMut, Bytes};
@@ -183,7 +183,7 @@ pub fn finish(context: &mut ApplyContext<'_, '_>, place: DeletionKey) -> Result<
     };
     context.changes().remove(key);
     if let Some(left) = record.sweeps_left.checked_sub(1) {
-        let delay_ms = SWEEP_DELAYS_MS.get(left as usize).copied().unwrap_or(CLAIM_LEASE_MS);
+        let delay_ms = SWEEP_DELAYS_MS.get(left as usize).copied().unwrap_or(LOST_CLAIM_HEARD_MS);
         let again = CondemnedRecord {
             not_before_ms: context.now().0.saturating_add(delay_ms),
             sweeps_left: left,

@@ -37,6 +37,7 @@ use crate::command::{ApplyContext, ApplyError, decode_record, read_record};
 use crate::limits;
 use crate::object_ids;
 use crate::record::{Counters, JobProgressRecord, JobRecord, StatsRecord};
+use crate::settings::{self, MAX_ACTIVE_JOBS};
 use crate::store::{Reader, StoreError, prefix_end};
 use crate::versioned::pins::{self, PinKind};
 use bytes::Bytes;
@@ -70,26 +71,33 @@ pub fn claim_directory(record: &JobRecord, job: u64, task: u32, fence: u64) -> S
 }
 
 /// Whether another job may be started.
-pub fn check_room(context: &ApplyContext<'_, '_>) -> Result<(), MetaError> {
-    let (active, limit) = (context.counters.active_jobs, limits::MAX_ACTIVE_JOBS);
-    if active < limit {
+pub fn check_room(context: &ApplyContext<'_, '_>) -> Result<(), ApplyError> {
+    let (active, most) = (context.counters.active_jobs, most_active(context.reader())?);
+    if active < most {
         return Ok(());
     }
+    let limit = MAX_ACTIVE_JOBS.limit_text(most);
     let message = format!("{active} jobs have not ended, limit {limit}; wait for some, or cancel what is not needed");
-    Err(MetaError::new(ErrorCode::LimitReached, message))
+    Err(MetaError::new(ErrorCode::LimitReached, message).into())
+}
+
+/// How many jobs may be active.
+pub fn most_active(reader: &dyn Reader) -> Result<u64, StoreError> {
+    settings::value(reader, &MAX_ACTIVE_JOBS)
 }
 
 /// Whether a job that writes manifests may be started. They are started by the cluster itself, and wait as work on their snapshots
-/// while there is no room: when the store of many snapshots is away, restores and compactions still find some.
-pub fn has_room_for_manifests(counters: &Counters) -> bool {
-    counters.active_manifests < limits::MAX_ACTIVE_MANIFESTS && counters.active_jobs < limits::MAX_ACTIVE_JOBS
+/// while there is no room: when the store of many snapshots is away, restores and compactions still find some. `most` is how many jobs may
+/// be active, here and below.
+pub fn has_room_for_manifests(counters: &Counters, most: u64) -> bool {
+    counters.active_manifests < most / limits::PLACES_PER_MANIFESTS && counters.active_jobs < most
 }
 
 /// Whether a job may be started that writes manifests anew, for which a compaction waits. These have places beside all others: a compaction
 /// that waits keeps its own and cannot be given up, so when such have all places there must be some left for what they wait for.
-pub fn has_room_for_rewriting(counters: &Counters) -> bool {
-    let limit = limits::MAX_ACTIVE_JOBS + limits::REWRITING_JOBS_BESIDE;
-    counters.active_manifests < limits::MAX_ACTIVE_MANIFESTS && counters.active_jobs < limit
+pub fn has_room_for_rewriting(counters: &Counters, most: u64) -> bool {
+    let limit = most + limits::REWRITING_JOBS_BESIDE;
+    counters.active_manifests < most / limits::PLACES_PER_MANIFESTS && counters.active_jobs < limit
 }
 
 /// Starts a job: the caller says what it reads and fills, this adds its state, its times and its pin on the source. Refused when too
@@ -131,7 +139,7 @@ pub fn deadline_of(context: &ApplyContext<'_, '_>, deadline_ms: u64) -> u64 {
     }
 }
 
-/// Reads a job, ended or not.
+/// Reads a job, ended or not. Its record goes some time after its end ([`settings::JOB_RETENTION_SECONDS`]).
 pub fn find(reader: &dyn Reader, job: u64) -> Result<Option<JobRecord>, StoreError> {
     read_record(reader, &rows::job(job))
 }
@@ -156,7 +164,7 @@ pub fn require_active(reader: &dyn Reader, job: u64) -> Result<ActiveJob, ApplyE
         return Ok(active);
     }
     Err(match find(reader, job)? {
-        None => missing(job),
+        None => missing(reader, job)?,
         Some(record) => {
             let message = format!("job {job} has ended: it is {}", state_name(&record));
             MetaError::new(ErrorCode::PreconditionFailed, message)
@@ -165,8 +173,24 @@ pub fn require_active(reader: &dyn Reader, job: u64) -> Result<ActiveJob, ApplyE
     .into())
 }
 
-pub fn missing(job: u64) -> MetaError {
-    MetaError::not_found(format!("job {job} does not exist, or ended more than 7 days ago; list the jobs"))
+/// Says of a job that there is no record of it.
+pub fn missing(reader: &dyn Reader, job: u64) -> Result<MetaError, StoreError> {
+    let kept = span(settings::value(reader, &settings::JOB_RETENTION_SECONDS)?);
+    let message = format!("job {job} does not exist, or ended more than {kept} ago; list the jobs");
+    Ok(MetaError::not_found(message))
+}
+
+/// A time in the largest unit of which it is a whole number.
+fn span(seconds: u64) -> String {
+    let units = [(86_400, "day"), (3_600, "hour"), (60, "minute")];
+    let (length, unit) = units
+        .into_iter()
+        .find(|(length, _)| seconds.is_multiple_of(*length))
+        .unwrap_or((1, "second"));
+    match seconds / length {
+        1 => format!("1 {unit}"),
+        count => format!("{count} {unit}s"),
+    }
 }
 
 /// A job's state in words.
@@ -191,7 +215,7 @@ impl JobRecord {
     }
 }
 
-/// Progress of every job that has not ended, oldest first: at most [`limits::MAX_ACTIVE_JOBS`] and those beside them.
+/// Progress of every job that has not ended, oldest first: at most [`most_active`] and those beside them.
 pub fn all_active(reader: &dyn Reader) -> Result<Vec<(u64, JobProgressRecord)>, StoreError> {
     let prefix = rows::all_active();
     let mut cursor = reader.cursor(&prefix, &prefix_end(&prefix))?;

@@ -100,6 +100,8 @@ pub enum RecordTable {
     FrontSettings = 30,
     /// () -> RateLimitsRecord
     RateLimits = 31,
+    /// () -> SettingsRecord: settings of the cluster that were changed
+    Settings = 32,
     /// () -> RamUserPB, secret as ciphertext: the cloud account that peers work under
     ServiceAccount = 60,
     /// !job u64 -> JobRecord: newest first
@@ -114,7 +116,7 @@ pub enum RecordTable {
     OpenTask = 74,
     /// job u64 | task u32 -> (): tasks that are claimed
     ClaimedTask = 75,
-    /// removal ms u64 | job u64 -> (): ended jobs in the order in which their records go
+    /// end ms and seven days u64 | job u64 -> (): ended jobs in the order of their ends, in which their records go
     JobRetention = 76,
     /// () -> LocalVaultRecord: the peers' shared directory carries its marker
     LocalVault = 77,

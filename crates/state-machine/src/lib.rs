@@ -50,6 +50,7 @@ mod resource_scenarios;
 pub mod sealed;
 pub mod service_account;
 pub mod session;
+pub mod settings;
 #[cfg(test)]
 mod snapshot_fixture;
 pub mod snapshots;

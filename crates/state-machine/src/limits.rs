@@ -1,4 +1,4 @@
-//! Every bound of the state machine, each with its reason.
+//! Every bound of the state machine, each with its reason. A few are defaults, which an operator can change ([`crate::settings`]).
 
 /// Rows one command may change: what needs more is a job.
 pub const MAX_ROWS_PER_COMMAND: usize = 10_000;
@@ -116,7 +116,7 @@ pub const UPLOADS_PER_EXPIRY: usize = 1_000;
 /// Condemned directories of uploads are swept again this often: whoever was given one may still be writing.
 pub const UPLOAD_SWEEPS: u32 = 2;
 /// What is swept again waits this long: first what has one more sweep to come, then two, then three.
-pub const SWEEP_DELAYS_MS: [u64; 3] = [86_400_000, 3_600_000, CLAIM_LEASE_MS];
+pub const SWEEP_DELAYS_MS: [u64; 3] = [86_400_000, 3_600_000, LOST_CLAIM_HEARD_MS];
 /// Condemned rows one command finishes.
 pub const MAX_DELETIONS_PER_COMMAND: usize = 1_000;
 /// Condemned rows one command forgets.
@@ -144,10 +144,11 @@ pub const MAX_TASK_EXPIRATIONS: u32 = 20;
 /// Failures of a task because a vault is away, which are no attempts: with a pause of a minute between them more than a day. What their
 /// claims wrote is condemned by one command.
 pub const MAX_VAULT_FAILURES: u32 = 2_000;
-/// Jobs that have not ended.
+/// Jobs that have not ended, unless set.
 pub const MAX_ACTIVE_JOBS: u64 = 1_000;
-/// Those of them that write manifests of snapshots: nobody waits for these, and restores must find room beside them.
-pub const MAX_ACTIVE_MANIFESTS: u64 = MAX_ACTIVE_JOBS / 2;
+/// Of so many places for jobs those that write manifests of snapshots take one: nobody waits for these, and restores must find room beside
+/// them.
+pub const PLACES_PER_MANIFESTS: u64 = 2;
 /// Those that write manifests anew for a compaction have as many places more: all others may be taken by what waits for them.
 pub const REWRITING_JOBS_BESIDE: u64 = 16;
 /// Claims one worker takes at once.
@@ -157,15 +158,17 @@ pub const MAX_AVOIDED_JOBS: usize = 64;
 /// Claims that a recovery gives back: three rows each, of up to 2 KiB together, beside one for each active job. What is claimed beyond them
 /// is left to its lease.
 pub const CLAIMS_PER_RECOVERY: usize = 1_500;
-/// A claim not renewed for this long is given to another worker.
+/// A claim not renewed for this long is given to another worker, unless set.
 pub const CLAIM_LEASE_MS: u64 = 10_000;
+/// A worker that has lost a claim, and can hear of it, has heard after this: it renews its claims three times in it, or more often.
+pub const LOST_CLAIM_HEARD_MS: u64 = 10_000;
 /// A compaction that copies files has this long, for as many as a clone may have; it can be cancelled.
 pub const COMPACTION_TIMEOUT_MS: u64 = 30 * 86_400_000;
 /// Prefix of an object store that holds files of collections: what `quorate-objects` accepts.
 pub const MAX_PREFIX_BYTES: usize = 100;
 /// A job that has not ended fails after this, unless it was given another time.
 pub const JOB_TIMEOUT_MS: u64 = 86_400_000;
-/// Records of ended jobs are kept this long.
+/// Records of ended jobs are kept this long, unless set.
 pub const JOB_RETENTION_MS: u64 = 7 * 86_400_000;
 /// A snapshot's description and other free texts, in bytes.
 pub const MAX_DESCRIPTION_BYTES: usize = 1_024;
@@ -173,7 +176,7 @@ pub const MAX_DESCRIPTION_BYTES: usize = 1_024;
 pub const MAX_SNAPSHOT_TTL_SECONDS: u64 = 315_360_000;
 /// Longest life of a caller's pin on a snapshot, in seconds: 30 days.
 pub const MAX_SNAPSHOT_PIN_SECONDS: u64 = 2_592_000;
-/// Snapshots of one instance.
+/// Snapshots of one instance, unless set; also of one collection.
 pub const MAX_SNAPSHOTS_PER_INSTANCE: u64 = 10_000;
 /// Collections that the metadata file of a snapshot of an instance lists: who makes the snapshot waits for the file.
 pub const MAX_LISTED_COLLECTIONS: usize = 1_000;

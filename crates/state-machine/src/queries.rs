@@ -14,6 +14,7 @@ pub mod object_stores;
 pub mod page_token;
 pub mod restores;
 pub mod root_keys;
+pub mod settings;
 pub mod snapshots;
 pub mod store_uses;
 pub mod stored_records;

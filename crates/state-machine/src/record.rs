@@ -219,6 +219,17 @@ pub struct FrontSettingsRecord {
     pub reason: String,
 }
 
+/// Settings of the cluster that were changed ([`crate::settings`]).
+#[derive(Clone, PartialEq, Message)]
+pub struct SettingsRecord {
+    /// In the setting's unit, by its name.
+    #[prost(btree_map = "string, uint64", tag = "1")]
+    pub values: std::collections::BTreeMap<String, u64>,
+    /// Revision of the last change.
+    #[prost(uint64, tag = "2")]
+    pub changed_at: u64,
+}
+
 /// Rate limits that were set, ordered by RPC and instance.
 #[derive(Clone, PartialEq, Message)]
 pub struct RateLimitsRecord {

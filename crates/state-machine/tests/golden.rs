@@ -245,11 +245,14 @@ fn front_commands() -> Vec<Golden> {
         values: pair(),
         reason: "r".into(),
     };
+    let setting = |value| ChangeSetting { name: "n".into(), value };
     vec![
         command(snapshot, "0a016912060a016e12017618ac0220901c"),
         command(multi_version, "0a01691002"),
         command(limit, "0a017212016918ac02"),
         command(config, "0a060a016e120176120172"),
+        command(setting(Some(300)), "0a016e10ac02"),
+        command(setting(None), "0a016e"),
     ]
 }
 
@@ -267,6 +270,13 @@ fn front_records() -> Vec<Golden> {
                 reason: "r".into(),
             },
             "0a060a016e12017610ac021a0172",
+        ),
+        record(
+            SettingsRecord {
+                values: [("n".to_owned(), 300)].into(),
+                changed_at: 7,
+            },
+            "0a060a016e10ac021007",
         ),
         record(RateLimitsRecord { limits: vec![limit()] }, "0a090a017212016918ac02"),
         record(limit(), "0a017212016918ac02"),
@@ -652,6 +662,7 @@ fn command_numbers_are_frozen() {
         (40, "set_multi_version_status"),
         (41, "adjust_rate_limit"),
         (42, "update_config"),
+        (43, "change_setting"),
         (60, "add_obj_info"),
         (61, "legacy_update_ak_sk"),
         (62, "alter_obj_info"),

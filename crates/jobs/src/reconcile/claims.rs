@@ -8,7 +8,7 @@ use quorate_state_machine::StoreError;
 use quorate_state_machine::access::{Propose, Query};
 use quorate_state_machine::commands::ExpireClaim;
 use quorate_state_machine::jobs::{self, tasks};
-use quorate_state_machine::limits::CLAIM_LEASE_MS;
+use quorate_state_machine::record::TaskRecord;
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -24,10 +24,10 @@ pub(super) struct ClaimWatch {
 struct Seen {
     fence: u64,
     renewals: u64,
+    /// The claim's own, whatever is set by now.
+    lease: Duration,
     since: Instant,
 }
-
-const LEASE: Duration = Duration::from_millis(CLAIM_LEASE_MS);
 
 /// The leader's own clock, which no change of the time of day moves.
 fn clock<N: Query>(node: &N) -> Instant {
@@ -42,7 +42,7 @@ fn clock<N: Query>(node: &N) -> Instant {
 impl ClaimWatch {
     /// When the first of the claims will have had its lease, unless it is renewed.
     pub(super) fn next_end(&self) -> Option<Instant> {
-        self.seen.values().map(|claim| claim.since + LEASE).min()
+        self.seen.values().map(|claim| claim.since + claim.lease).min()
     }
 
     pub(super) async fn step<N: Query + Propose, V>(&mut self, access: &Access<N, V>) -> Result<(), StepError> {
@@ -52,27 +52,29 @@ impl ClaimWatch {
             for (job, progress) in jobs::all_active(reader)? {
                 if progress.tasks_claimed > 0 {
                     let claimed = tasks::claimed(reader, job)?;
-                    claims.extend(
-                        claimed
-                            .into_iter()
-                            .map(|(task, record)| ((job, task), record.fence, record.renewals)),
-                    );
+                    claims.extend(claimed.into_iter().map(|(task, record)| ((job, task), record)));
                 }
             }
             Ok::<_, StoreError>(claims)
         })?;
         let mut seen = BTreeMap::new();
-        for (key, fence, renewals) in current {
+        for (key, record) in current {
+            let TaskRecord { fence, renewals, .. } = record;
             let known = self
                 .seen
                 .get(&key)
                 .filter(|known| (known.fence, known.renewals) == (fence, renewals));
-            let since = known.map_or(now, |known| known.since);
-            seen.insert(key, Seen { fence, renewals, since });
+            let claim = Seen {
+                fence,
+                renewals,
+                lease: Duration::from_millis(record.lease_ms()),
+                since: known.map_or(now, |known| known.since),
+            };
+            seen.insert(key, claim);
         }
         self.seen = seen;
         for ((job, task), claim) in &self.seen {
-            if now.duration_since(claim.since) < LEASE {
+            if now.duration_since(claim.since) < claim.lease {
                 continue;
             }
             let command = ExpireClaim {

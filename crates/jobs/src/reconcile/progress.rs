@@ -117,7 +117,7 @@ fn publication_of(reader: &dyn Reader, record: &JobRecord, now_ms: u64) -> Resul
     }
     let counters: Option<Counters> = read_record(reader, keys::COUNTERS_KEY)?;
     let mut starts = Vec::new();
-    if jobs::has_room_for_rewriting(&counters.unwrap_or_default()) {
+    if jobs::has_room_for_rewriting(&counters.unwrap_or_default(), jobs::most_active(reader)?) {
         for snapshot in waiting {
             if rewriting::can_begin(reader, &snapshot, now_ms)? {
                 starts.push(StartManifests {

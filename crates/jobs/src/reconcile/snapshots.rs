@@ -231,8 +231,14 @@ fn awaits_job<N: Query, V>(access: &Access<N, V>, snapshot: &Snapshot) -> Result
 
 /// Whether the job could start: without room it is not proposed, however many snapshots wait.
 fn has_room<N: Query, V>(access: &Access<N, V>) -> Result<bool, StepError> {
-    let counters: Option<Counters> = access.node.read(|reader| read_record(reader, keys::COUNTERS_KEY))?;
-    Ok(jobs::has_room_for_manifests(&counters.unwrap_or_default()))
+    let has_room = access.node.read(|reader| {
+        let counters: Option<Counters> = read_record(reader, keys::COUNTERS_KEY)?;
+        Ok::<_, StoreError>(jobs::has_room_for_manifests(
+            &counters.unwrap_or_default(),
+            jobs::most_active(reader)?,
+        ))
+    });
+    Ok(has_room?)
 }
 
 fn key_of(snapshot: &Snapshot) -> Key {

@@ -5,12 +5,14 @@ use crate::complaints::Complaints;
 use crate::counters::Counters;
 use crate::settings::{SILENCE, SILENT_BYTES_PER_SECOND, STUCK_REST};
 use crate::work_source::WorkSource;
-use quorate_state_machine::limits::CLAIM_LEASE_MS;
+use quorate_state_machine::limits::LOST_CLAIM_HEARD_MS;
+use quorate_state_machine::settings::CLAIM_LEASE_MS;
 use quorate_wire::quorate::v1::{ClaimProgress, FailTaskRequest, TaskAssignment};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
@@ -28,6 +30,7 @@ struct Running {
     patience: Duration,
     /// Of the whole task.
     bytes: u64,
+    renewed_every: Duration,
 }
 
 impl Running {
@@ -53,11 +56,15 @@ struct Inner {
 }
 
 #[derive(Clone, Default)]
-pub(crate) struct Held(Arc<Mutex<Inner>>);
+pub(crate) struct Held {
+    inner: Arc<Mutex<Inner>>,
+    /// A claim has come, which may have a shorter lease than the others.
+    added: Arc<Notify>,
+}
 
 impl Held {
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.inner.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     pub(super) fn add(&self, key: ClaimKey, task: &TaskAssignment, progress: Arc<Progress>, abort: AbortHandle) {
@@ -68,6 +75,7 @@ impl Held {
             since: Instant::now(),
             patience: Duration::ZERO,
             bytes: task.bytes,
+            renewed_every: renewed_every(task.lease_ms),
         };
         let (job, task_number, fence) = key;
         let mut inner = self.lock();
@@ -80,6 +88,20 @@ impl Held {
             !is_former
         });
         inner.running.insert(key, running);
+        drop(inner);
+        self.added.notify_one();
+    }
+
+    /// Waits until claims are to be renewed that were renewed last at this time.
+    async fn renewal_is_due(&self, renewed: Instant) {
+        loop {
+            let pauses = self.lock().running.values().map(|running| running.renewed_every).min();
+            let due = renewed + pauses.unwrap_or(RENEWED_EVERY);
+            tokio::select! {
+                () = tokio::time::sleep_until(due) => return,
+                () = self.added.notified() => {}
+            }
+        }
     }
 
     pub(super) fn remove(&self, key: ClaimKey) {
@@ -150,12 +172,21 @@ fn patience_for(bytes: u64) -> Duration {
     SILENCE + Duration::from_secs(bytes / SILENT_BYTES_PER_SECOND)
 }
 
-/// Renews all claims three times a lease. What has not moved for long is given back instead: others may do it, whose mount does not hang.
+/// The pause between two renewals, unless a lease is short: who has lost a claim is to hear of it soon, however long its lease was.
+const RENEWED_EVERY: Duration = Duration::from_millis(LOST_CLAIM_HEARD_MS / 3);
+
+/// How often a claim with such a lease is renewed: three times in it, or more often.
+fn renewed_every(lease_ms: u64) -> Duration {
+    Duration::from_millis(lease_ms.max(CLAIM_LEASE_MS.least) / 3).min(RENEWED_EVERY)
+}
+
+/// Renews all claims three times in the shortest lease. What has not moved for long is given back instead: others may do it, whose mount
+/// does not hang.
 pub(super) async fn keep_alive<S: WorkSource>(worker: String, source: S, held: Held, counters: Arc<Counters>, complaints: Arc<Complaints>) {
-    let mut interval = tokio::time::interval(Duration::from_millis(CLAIM_LEASE_MS / 3));
-    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut renewed = Instant::now();
     loop {
-        interval.tick().await;
+        held.renewal_is_due(renewed).await;
+        renewed = Instant::now();
         for ((job_id, task, fence), patience) in held.take_silent() {
             let reason = format!(
                 "worker {worker} got no further for {} s; a mount or a store hangs there",
@@ -205,6 +236,39 @@ mod tests {
         let abort = tokio::spawn(std::future::pending::<()>()).abort_handle();
         held.add(key, &task, progress.clone(), abort);
         (key, progress)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn claims_are_renewed_three_times_in_the_shortest_lease_also_when_that_came_last() {
+        let held = Held::default();
+        let is_about = |began: Instant, pause: Duration| (pause..pause + Duration::from_millis(5)).contains(&began.elapsed());
+        let began = Instant::now();
+        held.renewal_is_due(began).await;
+        assert!(is_about(began, RENEWED_EVERY), "nothing is held");
+        let add = |number: u32, lease_ms| {
+            let task = TaskAssignment {
+                lease_ms,
+                ..TaskAssignment::default()
+            };
+            let abort = tokio::spawn(std::future::pending::<()>()).abort_handle();
+            held.add((1, number, 1), &task, Arc::default(), abort);
+        };
+        add(1, 600_000);
+        let began = Instant::now();
+        held.renewal_is_due(began).await;
+        assert!(is_about(began, RENEWED_EVERY), "whoever loses it is to hear of that");
+        let began = Instant::now();
+        let later = async {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            add(2, 3_000);
+        };
+        tokio::join!(held.renewal_is_due(began), later);
+        assert!(is_about(began, Duration::from_secs(1)), "{:?}", began.elapsed());
+        assert_eq!(
+            renewed_every(0),
+            Duration::from_secs(1),
+            "no renewal without a pause, whatever a leader says"
+        );
     }
 
     fn silent(held: &Held) -> Vec<ClaimKey> {

@@ -131,6 +131,9 @@ pub const ROUTES: &[Route] = &[
     get("/api/v1/jobs/{job_id}", "Jobs.DescribeJob"),
     get("/api/v1/jobs/{job_id}/tasks", "Jobs.ListTasks"),
     post("/api/v1/jobs/{job_id}/cancel", "Jobs.CancelJob"),
+    get("/api/v1/settings", "Settings.ListSettings"),
+    put("/api/v1/settings/{name}", "Settings.SetSetting"),
+    delete("/api/v1/settings/{name}", "Settings.ResetSetting"),
     route(Method::Get, "/api/v1/errors", Target::Errors),
     route(Method::Get, "/api/openapi.json", Target::OpenApi),
 ];

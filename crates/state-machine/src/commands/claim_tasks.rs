@@ -7,6 +7,7 @@ use crate::jobs::{self, rows, tasks};
 use crate::limits;
 use crate::record::{JobProgressRecord, JobRecord, TaskRecord};
 use crate::recoveries::fences_above;
+use crate::settings::{self, CLAIM_LEASE_MS};
 use crate::store::{Reader, StoreError};
 use bytes::Bytes;
 use quorate_model::MetaError;
@@ -89,7 +90,7 @@ impl Command for ClaimTasks {
 
     fn apply(&self, context: &mut ApplyContext<'_, '_>) -> Result<ClaimTasksReply, ApplyError> {
         let (reader, now_ms, now_revision) = (context.reader(), context.now().0, context.revision().0);
-        let fences_above = fences_above(&context.counters);
+        let (fences_above, lease_ms) = (fences_above(&context.counters), settings::value(reader, &CLAIM_LEASE_MS)?);
         let open_at_ms = now_ms.saturating_sub(self.min_age_ms);
         let (mut queue, mut candidates) = (BTreeSet::new(), BTreeMap::new());
         for (job, progress) in jobs::all_active(reader)? {
@@ -109,7 +110,7 @@ impl Command for ClaimTasks {
             let Some((number, before)) = candidate.next(reader, job, open_at_ms)? else {
                 continue;
             };
-            let claimed = before.claimed_by(&self.worker, fences_above);
+            let claimed = before.claimed_by(&self.worker, fences_above).leased_for(lease_ms);
             tasks::change(context, job, number, &mut candidate.progress, &before, &claimed)?;
             candidate.progress.claimed_at = now_revision;
             if candidate.progress.started_ms == 0 {

@@ -3,7 +3,6 @@
 
 use crate::command::{ApplyContext, ApplyError, Command, Prepare, PrepareContext};
 use crate::jobs::{self, ending, rows, tasks};
-use crate::limits;
 use crate::record::TaskRecord;
 use quorate_model::MetaError;
 use quorate_wire::quorate::v1::TaskState;
@@ -49,7 +48,7 @@ impl Command for ExpireClaim {
         let mut after = TaskRecord {
             state: TaskState::TaskOpen as i32,
             expirations: before.expirations + 1,
-            reason: format!("worker {} was not heard of for {} ms", before.worker, limits::CLAIM_LEASE_MS),
+            reason: format!("worker {} was not heard of for {} ms", before.worker, before.lease_ms()),
             not_before_ms: context.now().0,
             files_done: 0,
             bytes_done: 0,

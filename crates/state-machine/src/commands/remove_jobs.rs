@@ -1,7 +1,9 @@
-//! Removes the records of jobs that ended long ago. Proposed by the leader; which go is decided here, by stamped time.
+//! Removes the records of jobs that ended long ago. Proposed by the leader; which go is decided here, by stamped time and by how long
+//! records are kept now.
 
 use crate::command::{ApplyContext, ApplyError, Command, Prepare, PrepareContext};
 use crate::jobs::{self, rows};
+use crate::settings::job_retention_ms;
 use crate::store::{Reader, StoreError, prefix_end};
 use crate::{command, record::TaskRecord};
 use bytes::Bytes;
@@ -36,7 +38,10 @@ impl Prepare for RemoveJobs {
 pub fn is_due(reader: &dyn Reader, now_ms: u64) -> Result<bool, StoreError> {
     let prefix = rows::all_retention();
     match reader.first_in_prefix(&prefix, &prefix)? {
-        Some((key, _)) => Ok(rows::parts_of_retention(&key)?.0 <= now_ms),
+        Some((key, _)) => {
+            let (ended_ms, _) = rows::parts_of_retention(&key)?;
+            Ok(ended_ms.saturating_add(job_retention_ms(reader)?) <= now_ms)
+        }
         None => Ok(false),
     }
 }
@@ -46,12 +51,13 @@ impl Command for RemoveJobs {
 
     fn apply(&self, context: &mut ApplyContext<'_, '_>) -> Result<RemoveJobsReply, ApplyError> {
         let (reader, now_ms) = (context.reader(), context.now().0);
+        let retention_ms = job_retention_ms(reader)?;
         let prefix = rows::all_retention();
         let mut due = reader.cursor(&prefix, &prefix_end(&prefix))?;
         let (mut tasks_left, mut reply) = (MAX_TASKS_REMOVED, RemoveJobsReply::default());
         while let Some((key, _)) = due.row() {
-            let (removal_ms, job) = rows::parts_of_retention(key)?;
-            if removal_ms > now_ms {
+            let (ended_ms, job) = rows::parts_of_retention(key)?;
+            if ended_ms.saturating_add(retention_ms) > now_ms {
                 break;
             }
             if !remove_tasks(context, job, &mut tasks_left)? {

@@ -49,9 +49,10 @@ impl Command for StartManifests {
         if (record.manifests_complete && !are_old) || jobs::active_progress(context.reader(), record.manifest_job)?.is_some() {
             return Ok(StartManifestsReply::default());
         }
+        let most = jobs::most_active(context.reader())?;
         let has_room = match self.since {
-            Some(since) if since > 0 => jobs::has_room_for_rewriting(&context.counters),
-            _ => jobs::has_room_for_manifests(&context.counters),
+            Some(since) if since > 0 => jobs::has_room_for_rewriting(&context.counters, most),
+            _ => jobs::has_room_for_manifests(&context.counters, most),
         };
         if !has_room {
             return Ok(StartManifestsReply::default());
@@ -119,7 +120,7 @@ mod tests {
             revision: REVISION,
             since: None,
         };
-        let full = limits::MAX_ACTIVE_MANIFESTS;
+        let full = limits::MAX_ACTIVE_JOBS / limits::PLACES_PER_MANIFESTS;
         bench.set_counters(|counters| (counters.active_jobs, counters.active_manifests) = (full, full));
         assert_eq!(bench.run(&start).expect("looked at").job, 0, "no room for manifests");
         fixture::start(&mut bench, fixture::definition(JobKind::Restore, 1)).expect("others have room");

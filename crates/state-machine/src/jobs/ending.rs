@@ -98,8 +98,7 @@ pub(super) fn end(context: &mut ApplyContext<'_, '_>, job: ActiveJob, state: Job
         snapshots::pins::remove(context, record.snapshot_pin)?;
     }
     context.changes().remove(rows::active(id));
-    let removal_ms = now_ms.saturating_add(limits::JOB_RETENTION_MS);
-    context.changes().put(rows::retention(removal_ms, id), Bytes::new());
+    context.changes().put(rows::retention(now_ms, id), Bytes::new());
     context.counters.active_jobs = context.counters.active_jobs.saturating_sub(1);
     let manifests = u64::from(record.kind() == JobKind::Manifests);
     context.counters.active_manifests = context.counters.active_manifests.saturating_sub(manifests);

@@ -14,7 +14,7 @@
 
 use super::publication::compacting_instance;
 use crate::command::ApplyContext;
-use crate::limits::{CLAIM_LEASE_MS, MANIFESTS_RETRY_MS};
+use crate::limits::{LOST_CLAIM_HEARD_MS, MANIFESTS_RETRY_MS};
 use crate::record::{JobRecord, SnapshotRecord};
 use crate::snapshots::{self, Snapshot};
 use crate::store::{Reader, StoreError};
@@ -67,7 +67,7 @@ fn names_replaced_files(record: &SnapshotRecord, since: Revision) -> bool {
 /// one that failed the next is begun as late as for every snapshot.
 pub fn can_begin(reader: &dyn Reader, snapshot: &Snapshot, now_ms: u64) -> Result<bool, StoreError> {
     let pause_ms = if snapshot.record.manifests_complete {
-        CLAIM_LEASE_MS
+        LOST_CLAIM_HEARD_MS
     } else {
         MANIFESTS_RETRY_MS
     };

@@ -6,6 +6,9 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 /// Bytes in front of a plain table's own key: space and table.
 const HEAD_BYTES: usize = 2;
+/// Keys of ended jobs have a time so far behind the end: once all records were kept for as long as that. It orders them by their ends, and
+/// says nothing of when they go.
+const BEHIND_END_MS: u64 = 7 * 86_400_000;
 
 fn numbers(table: RecordTable, numbers: &[u64]) -> BytesMut {
     let mut key = keys::record_prefix(table);
@@ -97,17 +100,17 @@ pub fn task_of(key: &[u8]) -> Result<u32, StoreError> {
     Ok(u32::from_be_bytes(*bytes))
 }
 
-pub fn retention(removal_ms: u64, job: u64) -> Bytes {
-    numbers(RecordTable::JobRetention, &[removal_ms, job]).freeze()
+pub fn retention(ended_ms: u64, job: u64) -> Bytes {
+    numbers(RecordTable::JobRetention, &[ended_ms.saturating_add(BEHIND_END_MS), job]).freeze()
 }
 
 pub fn all_retention() -> Bytes {
     numbers(RecordTable::JobRetention, &[]).freeze()
 }
 
-/// Reads time and job out of a key of [`retention`].
+/// Reads the time of its end and the job out of a key of [`retention`].
 pub fn parts_of_retention(key: &[u8]) -> Result<(u64, u64), StoreError> {
-    Ok((number_at(key, 0)?, number_at(key, 1)?))
+    Ok((number_at(key, 0)?.saturating_sub(BEHIND_END_MS), number_at(key, 1)?))
 }
 
 fn number_at(key: &[u8], position: usize) -> Result<u64, StoreError> {

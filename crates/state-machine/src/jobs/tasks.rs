@@ -24,6 +24,22 @@ impl TaskRecord {
         TaskState::try_from(self.state).unwrap_or_default()
     }
 
+    /// How long the claim holds after it was last renewed.
+    pub fn lease_ms(&self) -> u64 {
+        match self.lease_ms {
+            0 => limits::CLAIM_LEASE_MS,
+            lease_ms => lease_ms,
+        }
+    }
+
+    /// The claim with a lease of this length. The usual one is written as builds wrote it that knew no other.
+    pub fn leased_for(self, lease_ms: u64) -> TaskRecord {
+        TaskRecord {
+            lease_ms: if lease_ms == limits::CLAIM_LEASE_MS { 0 } else { lease_ms },
+            ..self
+        }
+    }
+
     /// The task as a worker has it who claims it now. No fence up to `fences_above` is given out.
     pub fn claimed_by(&self, worker: &str, fences_above: u64) -> TaskRecord {
         let mut claimed = TaskRecord {
@@ -127,7 +143,7 @@ pub fn assignment(job: u64, record: &JobRecord, number: u32, task: &TaskRecord) 
         job_id: job,
         task: number,
         fence: task.fence,
-        lease_ms: limits::CLAIM_LEASE_MS,
+        lease_ms: task.lease_ms(),
         kind: record.kind,
         rows: expected.segments,
         files: expected.files,

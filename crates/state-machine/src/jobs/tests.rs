@@ -6,3 +6,4 @@ pub(crate) mod invariants;
 mod model;
 mod rewriting;
 mod rules;
+mod settings;

@@ -24,14 +24,21 @@ use std::collections::BTreeSet;
 const RECORD_BYTES_PER_PAGE: usize = 8 << 20;
 
 pub fn describe_job(reader: &dyn Reader, request: &DescribeJobRequest) -> Result<Job, QueryError> {
-    let record = jobs::find(reader, request.job_id)?.ok_or_else(|| jobs::missing(request.job_id))?;
+    let record = require(reader, request.job_id)?;
     Ok(shown(reader, request.job_id, &record)?)
+}
+
+fn require(reader: &dyn Reader, job: u64) -> Result<JobRecord, QueryError> {
+    match jobs::find(reader, job)? {
+        Some(record) => Ok(record),
+        None => Err(jobs::missing(reader, job)?.into()),
+    }
 }
 
 /// Jobs, newest first, whichever filters there are and wherever they are looked up. The page token is the last job that was looked at,
 /// and says the same everywhere.
 ///
-/// Active jobs have rows of their own, at most [`limits::MAX_ACTIVE_JOBS`] and a few. Those of an instance are found by its scope in the index of
+/// Active jobs have rows of their own, at most [`jobs::most_active`] and a few. Those of an instance are found by its scope in the index of
 /// targets, where that has them all; a database or collection is compared with what the records say: the index has ids, and each
 /// restore fills a collection that is new. Only the other lists walk through all jobs. A page reads a bounded number of records, so it
 /// may come back short, or empty, with a token.
@@ -180,7 +187,7 @@ fn instance_scope(record: &JobRecord) -> ScopeId {
 
 pub fn list_tasks(reader: &dyn Reader, request: &ListTasksRequest) -> Result<ListTasksReply, QueryError> {
     let job = request.job_id;
-    let has_ended = job_has_ended(jobs::find(reader, job)?.ok_or_else(|| jobs::missing(job))?.state());
+    let has_ended = job_has_ended(require(reader, job)?.state());
     let prefix = rows::tasks_of(job);
     let after = page_token(&request.page_token)?.map_or(0, |after| after.min(u64::from(u32::MAX) - 1) as u32);
     let mut cursor = reader.cursor(&rows::task(job, after + 1), &prefix_end(&prefix))?;
@@ -201,7 +208,7 @@ pub fn list_tasks(reader: &dyn Reader, request: &ListTasksRequest) -> Result<Lis
 /// The source rows of a claimed task: what its worker works on.
 pub fn read_task(reader: &dyn Reader, request: &ReadTaskRequest) -> Result<ReadTaskReply, QueryError> {
     let claim = tasks::require_claim(reader, request.job_id, request.task, request.fence)?;
-    let record = jobs::find(reader, request.job_id)?.ok_or_else(|| jobs::missing(request.job_id))?;
+    let record = require(reader, request.job_id)?;
     let rows = Source::open(reader, &record)?.rows_of(&claim.task)?;
     let rows = rows.into_iter().map(|row| {
         let owner_scope = match claim.task.table == VersionedTable::Segment as u32 {

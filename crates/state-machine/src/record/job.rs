@@ -159,6 +159,9 @@ pub struct TaskRecord {
     /// The last fence before each recovery after which it was claimed again; its fences have a gap behind each.
     #[prost(uint64, repeated, tag = "17")]
     pub former_fences: Vec<u64>,
+    /// Length of the newest claim's lease; 0: [`crate::limits::CLAIM_LEASE_MS`].
+    #[prost(uint64, tag = "18")]
+    pub lease_ms: u64,
 }
 
 /// The peers' shared directory, once it carries its marker.

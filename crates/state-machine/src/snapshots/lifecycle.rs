@@ -1,11 +1,12 @@
 //! From creation to removal: the steps that commands and the reconciler make of a snapshot's life.
 
-use super::{Snapshot, clones, collections, erase, id, pins, save};
+use super::{Snapshot, clones, collections, erase, id, names, pins, save};
 use crate::command::{ApplyContext, ApplyError};
 use crate::jobs::publication::live_instance;
 use crate::keys::{self, RecordTable};
 use crate::limits;
 use crate::record::{CondemnedCause, CondemnedRecord, SnapshotCountRecord, SnapshotRecord};
+use crate::settings::{self, MAX_SNAPSHOTS_PER_COLLECTION, MAX_SNAPSHOTS_PER_INSTANCE, Setting};
 use crate::store::{Reader, StoreError};
 use crate::versioned::pins::{self as versioned_pins, PinKind};
 use crate::{condemned, instances};
@@ -22,19 +23,35 @@ pub const COLLECTIONS_AT_ONCE: usize = 500;
 /// have been found free. Costs the same however much the snapshot shows.
 pub fn create(context: &mut ApplyContext<'_, '_>, scope: ScopeId, mut record: SnapshotRecord) -> Result<Snapshot, ApplyError> {
     let count = count(context.reader(), scope)?;
-    if count >= limits::MAX_SNAPSHOTS_PER_INSTANCE {
-        let text = format!(
-            "the instance has {count} snapshots, limit {}; drop some that are not needed",
-            limits::MAX_SNAPSHOTS_PER_INSTANCE
-        );
-        return Err(MetaError::new(ErrorCode::LimitReached, text).into());
-    }
+    check_room(context.reader(), scope, &record, count)?;
     let revision = context.revision();
     record.pin = versioned_pins::begin(context, PinKind::Snapshot, scope, revision, 0)?;
     let snapshot = Snapshot { scope, revision, record };
     save(context, &snapshot)?;
     put_count(context, scope, count + 1);
     Ok(snapshot)
+}
+
+/// Whether an instance with `count` snapshots may get this one.
+fn check_room(reader: &dyn Reader, scope: ScopeId, record: &SnapshotRecord, count: u64) -> Result<(), ApplyError> {
+    let settings = settings::load(reader)?;
+    let most = settings.value(&MAX_SNAPSHOTS_PER_INSTANCE);
+    if count >= most {
+        let limit = MAX_SNAPSHOTS_PER_INSTANCE.limit_text(most);
+        let text = format!("the instance has {count} snapshots, limit {limit}; drop some that are not needed");
+        return Err(MetaError::new(ErrorCode::LimitReached, text).into());
+    }
+    let Setting { name, .. } = MAX_SNAPSHOTS_PER_COLLECTION;
+    let most = settings.value(&MAX_SNAPSHOTS_PER_COLLECTION);
+    // Those of the collection are among those of the instance: nearly always there is nothing to count.
+    if record.collection_id != 0 && count >= most && names::are_at_least(reader, scope, record.collection_id, most)? {
+        let collection = &record.collection;
+        let text = format!(
+            "collection {collection} has all the snapshots it may have, limit {most} (setting {name}); drop some that are not needed"
+        );
+        return Err(MetaError::new(ErrorCode::LimitReached, text).into());
+    }
+    Ok(())
 }
 
 /// Refuses to drop what somebody uses: who, stands in the text.
@@ -143,7 +160,7 @@ fn condemn(context: &mut ApplyContext<'_, '_>, snapshot: &Snapshot, path: String
         vault: snapshot.record.vault.clone(),
         path,
         files,
-        not_before_ms: context.now().0.saturating_add(limits::CLAIM_LEASE_MS),
+        not_before_ms: context.now().0.saturating_add(limits::LOST_CLAIM_HEARD_MS),
         sweeps_left: SWEEPS,
         cause: CondemnedCause::Snapshot as i32,
         cause_id: snapshot.revision.0,

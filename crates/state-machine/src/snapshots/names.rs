@@ -184,6 +184,18 @@ pub fn is_taken(reader: &dyn Reader, scope: ScopeId, collection: u64, name: &str
     Ok(reader.get(&name_key(scope, collection, name))?.is_some())
 }
 
+/// Whether a collection has so many snapshots that have not given their names back.
+pub fn are_at_least(reader: &dyn Reader, scope: ScopeId, collection: u64, most: u64) -> Result<bool, StoreError> {
+    let prefix = names_prefix(scope, Some(collection));
+    let mut cursor = reader.cursor(&prefix, &prefix_end(&prefix))?;
+    let mut count = 0;
+    while count < most && cursor.row().is_some() {
+        count += 1;
+        cursor.next()?;
+    }
+    Ok(count >= most)
+}
+
 fn only_one(reference: &SnapshotRef, fitting: Vec<Revision>) -> Result<Option<Revision>, MetaError> {
     if fitting.len() > 1 {
         let ids: Vec<_> = fitting.iter().take(10).map(|revision| id::text(*revision)).collect();

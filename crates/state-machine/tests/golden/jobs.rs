@@ -231,6 +231,11 @@ pub fn records() -> Vec<Golden> {
         bytes_done: 15,
         vault_failures: 16,
         former_fences: Vec::new(),
+        lease_ms: 0,
+    };
+    let leased_task = TaskRecord {
+        lease_ms: 300,
+        ..TaskRecord::default()
     };
     let recovered_task = TaskRecord {
         former_fences: vec![17, 300],
@@ -253,5 +258,6 @@ pub fn records() -> Vec<Golden> {
             "080210081a01612201622a09080110ac021802200330ac023a017740084809500a580b620172680d700e780f800110",
         ),
         record(recovered_task, "8a010311ac02"),
+        record(leased_task, "9001ac02"),
     ]
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::commands::{DropInstance, ExpireSnapshots, OpenSession, PutAttribute};
+use crate::commands::{ChangeSetting, DropInstance, ExpireSnapshots, OpenSession, PutAttribute};
 use crate::snapshot_fixture::{add_collection, all_snapshots, by_name, check_indexes, create, create_request, drop_by, rows_of};
 use crate::testing::{Bench, DROPPED, INSTANCE, OTHER_INSTANCE, command_frame, prepare};
 use crate::versioned::{get_at, pins, readable};
@@ -143,6 +143,45 @@ fn an_instance_has_no_more_snapshots_than_the_limit() {
     let error = create(&mut bench, create_request(3, "s", 0)).expect_err("full");
     assert_eq!(error.code, ErrorCode::LimitReached);
     assert_eq!(error.message, "the instance has 10000 snapshots, limit 10000; drop some that are not needed");
+}
+
+#[test]
+fn quotas_that_were_set_hold_for_the_instance_and_for_each_collection() {
+    let mut bench = bench();
+    let set = |bench: &mut Bench, name: &str, value| {
+        let name = name.to_owned();
+        bench.run(&ChangeSetting { name, value }).expect("known");
+    };
+    let full = |bench: &mut Bench, collection, name| {
+        let error = create(bench, create_request(collection, name, 0)).expect_err("full");
+        assert_eq!(error.code, ErrorCode::LimitReached);
+        error.message
+    };
+    set(&mut bench, "max_snapshots_per_collection", Some(2));
+    create(&mut bench, create_request(3, "one", 0)).expect("the first of c3");
+    create(&mut bench, create_request(3, "two", 0)).expect("the second");
+    assert_eq!(
+        full(&mut bench, 3, "three"),
+        "collection c3 has all the snapshots it may have, limit 2 (setting max_snapshots_per_collection); drop some that are not needed"
+    );
+    create(&mut bench, create_request(4, "one", 0)).expect("of another collection");
+    let whole = CreateSnapshotRequest {
+        collection: String::new(),
+        ..create_request(3, "whole", 0)
+    };
+    create(&mut bench, whole).expect("of the whole instance");
+    drop_by(&mut bench, by_name("c3", "one")).expect("dropped");
+    create(&mut bench, create_request(3, "three", 0)).expect("one that is being deleted does not count");
+
+    set(&mut bench, "max_snapshots_per_collection", None);
+    set(&mut bench, "max_snapshots_per_instance", Some(4));
+    assert_eq!(
+        full(&mut bench, 3, "four"),
+        "the instance has 5 snapshots, limit 4 (setting max_snapshots_per_instance); drop some that are not needed"
+    );
+    set(&mut bench, "max_snapshots_per_instance", Some(6));
+    create(&mut bench, create_request(3, "four", 0)).expect("there is room again");
+    check_indexes(&bench);
 }
 
 #[test]

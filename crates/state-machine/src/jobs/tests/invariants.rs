@@ -84,7 +84,7 @@ fn check_index_rows(bench: &Bench, jobs: &BTreeMap<u64, JobRecord>, tasks: &BTre
         .map(|(id, record)| rows::by_target(record.target_scope, record.target_collection_id, *id));
     assert_eq!(keys_of(bench, RecordTable::JobByTarget), by_target.collect());
     let ended = jobs.iter().filter(|(_, record)| job_has_ended(record.state()));
-    let retention = ended.map(|(id, record)| rows::retention(record.ended_ms + limits::JOB_RETENTION_MS, *id));
+    let retention = ended.map(|(id, record)| rows::retention(record.ended_ms, *id));
     assert_eq!(keys_of(bench, RecordTable::JobRetention), retention.collect());
 }
 

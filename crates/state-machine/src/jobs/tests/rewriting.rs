@@ -187,8 +187,8 @@ fn manifests_are_written_anew_though_those_that_wait_for_them_have_all_places() 
     let waiting = rewriting::waiting(&bench.store, &record, Revision(record.base_published_at), 10).expect("reads");
     let begins_at = |now_ms| rewriting::can_begin(&bench.store, &waiting[0], now_ms).expect("reads");
     assert!(!begins_at(bench.now_ms));
-    assert!(begins_at(bench.now_ms + limits::MANIFESTS_RETRY_MS + limits::CLAIM_LEASE_MS));
+    assert!(begins_at(bench.now_ms + limits::MANIFESTS_RETRY_MS + limits::LOST_CLAIM_HEARD_MS));
     assert!(bench.run(&start).expect("runs").job > first);
     bench.set_counters(|counters| counters.active_jobs = full + limits::REWRITING_JOBS_BESIDE);
-    assert!(!jobs::has_room_for_rewriting(&bench.counters()), "there is a bound");
+    assert!(!jobs::has_room_for_rewriting(&bench.counters(), full), "there is a bound");
 }

@@ -15,14 +15,14 @@ use prost::Message;
 use quorate_model::{ErrorCode, Revision, ScopeId};
 use quorate_wire::quorate::v1::*;
 
-fn started(kind: JobKind, number: u64) -> (Bench, u64) {
+pub(super) fn started(kind: JobKind, number: u64) -> (Bench, u64) {
     let mut bench = fixture::bench();
     let job = fixture::start(&mut bench, fixture::definition(kind, number)).expect("started");
     fixture::plan_all(&mut bench, job);
     (bench, job)
 }
 
-fn claim(bench: &mut Bench, worker: &str, max: u32) -> Vec<TaskAssignment> {
+pub(super) fn claim(bench: &mut Bench, worker: &str, max: u32) -> Vec<TaskAssignment> {
     let claim = ClaimTasks {
         worker: worker.to_owned(),
         max,
