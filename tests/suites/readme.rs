@@ -1,4 +1,5 @@
-//! Every command of the README's tour and of its sections on snapshots and on the Admin API, and the client's example, run as they stand.
+//! Every command of the README's tour and of its sections on snapshots, on the Admin API and on settings, and the client's example, run as
+//! they stand.
 
 use quorate_tests::cluster::Cluster;
 use rustix::process::{Pid, Signal, kill_process};
@@ -125,6 +126,24 @@ fn the_commands_about_snapshots_run() {
         "0 are missing",
         "compaction of lab completed",
         "600 files are the same",
+    ] {
+        assert!(out.contains(said), "{said} is missing in\n{out}");
+    }
+}
+
+#[test]
+fn the_commands_about_settings_run() {
+    let tour = blocks("Tour");
+    let start = tour.first().expect("the tour starts peers");
+    let commands = blocks("Running three machines").concat();
+    let out = run(&format!("{start}{commands}quorate dev stop --dir \"$dir\"\nrm -r \"$dir\"\n"));
+    for said in [
+        "all of these have their defaults",
+        "claim_lease_ms is 30000, it was 10000",
+        "job_retention_seconds is 2592000, it was 604800",
+        "max_snapshots_per_collection is 50, it was 10000",
+        "{\"value\":\"200\",\"value_before\":\"1000\"}",
+        "claim_lease_ms is 10000, it was 30000",
     ] {
         assert!(out.contains(said), "{said} is missing in\n{out}");
     }

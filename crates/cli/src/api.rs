@@ -57,6 +57,11 @@ pub fn posting(path: &str, body: &Json) -> Outgoing {
     outgoing(Method::POST, path.to_owned(), body.to_string())
 }
 
+/// A change by `PUT`.
+pub fn putting(path: &str, body: &Json) -> Outgoing {
+    outgoing(Method::PUT, path.to_owned(), body.to_string())
+}
+
 /// A change by `DELETE`.
 pub fn deleting(path: &str) -> Outgoing {
     outgoing(Method::DELETE, path.to_owned(), String::new())

@@ -32,6 +32,7 @@ mod secret;
 mod segment;
 mod serve;
 mod session;
+mod settings;
 mod snapshot;
 mod status;
 mod store;
@@ -99,6 +100,8 @@ enum Verb {
     Key(Noun<key::KeyVerb>),
     /// Sessions, in which a repeated write is executed once.
     Session(Noun<session::SessionVerb>),
+    /// Settings of the whole cluster, which can change while it runs.
+    Settings(Noun<settings::SettingsVerb>),
     /// Settings of a peer.
     Config {
         #[command(subcommand)]
@@ -163,6 +166,7 @@ fn run(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Vault(noun) => return against_cluster(noun, vault::run),
         Verb::Key(noun) => return against_cluster(noun, key::run),
         Verb::Session(noun) => return against_cluster(noun, session::run),
+        Verb::Settings(noun) => return against_cluster(noun, settings::run),
         Verb::Config { verb, output } => config::run(verb, &output)?,
         Verb::Explain { code, output } => explain::run(code.as_deref(), &output)?,
         Verb::Completions(arguments) => documents::completions(&arguments, Arguments::command()),
