@@ -1,12 +1,12 @@
 //! Snapshots, restores and clones as a user has them: real files in a shared directory, three peers as processes, the command
 //! line. Peers die in the middle of the copy; those that die at every step have a suite of their own (`job_crashes`).
 
-use quorate_tests::archive::{Archive, HELD, INSTANCE, RELEASED};
+use quorate_tests::archive::{Archive, HELD, INSTANCE, RELEASED, files_below};
 use quorate_tests::cli;
 use quorate_tests::cluster::TOKEN;
 use quorate_tests::waiting::{phase, until};
 use quorate_tests::worker::WorkerProcess;
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 use std::path::PathBuf;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -104,8 +104,37 @@ async fn a_dropped_collection_comes_back_under_another_name_though_the_leader_di
     let said = tokio::task::block_in_place(|| cli::run(&archive.cluster, &["gc", "verify", INSTANCE, "-o", "json"], ""));
     assert!(!said.success, "{said:?}");
     let verified: Json = serde_json::from_str(&said.out).expect("JSON");
-    assert_eq!(verified["missing"], serde_json::json!([location]), "{verified}");
-    assert_eq!(verified["unreferenced"], serde_json::json!([orphan]), "{verified}");
+    assert_eq!(verified["missing"], json!([location]), "{verified}");
+    assert_eq!(verified["unreferenced"], json!([orphan]), "{verified}");
+    a_missing_manifest_is_named(&archive, &location).await;
+}
+
+/// Where the snapshot's metadata file is missing already.
+async fn a_missing_manifest_is_named(archive: &Archive, location: &str) {
+    phase("a manifest that is gone is named with its snapshot");
+    let mut manifests = Vec::new();
+    files_below(&archive.vault.path().join("snapshots"), &mut manifests);
+    manifests.retain(|file| file.extension().is_some_and(|extension| extension == "avro"));
+    assert_eq!(manifests.len(), 600);
+    let verify = || tokio::task::block_in_place(|| cli::run(&archive.cluster, &["gc", "verify", INSTANCE, "-o", "json"], ""));
+    // The file that lists them is there before the entry that says so.
+    until("the manifests are known", async || {
+        let verified: Json = serde_json::from_str(&verify().out).ok()?;
+        (verified["manifests"] == "600").then_some(())
+    })
+    .await;
+    std::fs::remove_file(&manifests[7]).expect("removed");
+    let gone = manifests[7].strip_prefix(archive.vault.path()).expect("below the vault");
+    let gone = gone.to_str().expect("UTF-8");
+    let shown = archive.json(&["snapshot", "describe", INSTANCE, "first"]).await;
+    let id = shown["snapshot_id"].as_str().expect("an id");
+    let verified: Json = serde_json::from_str(&verify().out).expect("JSON");
+    assert_eq!(verified["missing"], json!([location, gone]), "{verified}");
+    let named = json!([{"file": gone, "instance_id": INSTANCE, "snapshot_id": id, "snapshot_name": "first"}]);
+    assert_eq!(verified["missing_manifests"], named, "{verified}");
+    let said = tokio::task::block_in_place(|| cli::run(&archive.cluster, &["gc", "verify", INSTANCE], ""));
+    let line = said.out.lines().find(|line| line.contains(gone)).unwrap_or_default();
+    assert!(!said.success && line.ends_with(&format!("first ({id}) of {INSTANCE}")), "{said:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

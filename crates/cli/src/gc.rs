@@ -1,6 +1,7 @@
 //! `quorate gc`: what is to be deleted from vaults, and whether a vault holds what it should.
 
 mod abandon;
+mod manifests;
 
 use crate::amounts::{counted, distance, number};
 use crate::api::path;
@@ -10,7 +11,8 @@ use crate::output::{self, Sheet, list, text};
 use crate::vault_access::{self, VaultAccessArguments};
 use clap::Subcommand;
 use futures::TryStreamExt as _;
-use quorate_objects::{ObjectErrorKind, ObjectInfo, ObjectPath, Vault};
+use manifests::Manifests;
+use quorate_objects::{ObjectInfo, Vault};
 use serde_json::{Value as Json, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
@@ -19,8 +21,8 @@ use std::process::ExitCode;
 pub enum GcVerb {
     /// Say what will be deleted, when and why: what is decided, then what was dropped and can still be seen. Changes nothing.
     Plan,
-    /// Compare a vault with what the cluster knows of it: files that are missing, and files that nothing refers to. Changes nothing;
-    /// the exit code is 1 when something is missing or damaged.
+    /// Compare a vault with what the cluster knows of it: files that are missing, manifests of snapshots among them, and files that nothing
+    /// refers to. Changes nothing; the exit code is 1 when something is missing or damaged.
     Verify {
         instance: String,
         /// Name or id of the vault; the peers' local directory when absent.
@@ -57,16 +59,21 @@ pub async fn run(verb: GcVerb, context: &Context) -> anyhow::Result<ExitCode> {
             let opened = vault_access::open(&connection, &instance, &vault, &access).await?;
             let files = path(&["instances", &instance, "vault", "files"]);
             let known = connection.all(&files, &[("vault", vault.clone())], "known").await?;
-            let found: Vec<ObjectInfo> = opened.list(None).try_collect().await?;
+            let of_snapshots = directories_of_snapshots(&known);
+            let others = opened
+                .list(None)
+                .try_filter(|info| std::future::ready(!is_below(&info.path, &of_snapshots)));
+            let found: Vec<ObjectInfo> = others.try_collect().await?;
             let mut compared = compare(&found, &known);
             if !compared.is_clean() {
                 // What came or went meanwhile is not out of place: only what two looks agree on is.
-                let known = connection.all(&files, &[("vault", vault)], "known").await?;
+                let known = connection.all(&files, &[("vault", vault.clone())], "known").await?;
                 compared = compared.confirmed_by(&compare(&found, &known));
                 compared.missing = still_missing(&opened, compared.missing).await?;
             }
-            let is_whole = compared.missing.is_empty() && compared.damaged.is_empty();
-            output::show(&context.output, compared.json(), verify_sheet);
+            let manifests = manifests::look_for(&connection, &instance, &vault, &opened).await?;
+            let is_whole = compared.missing.is_empty() && compared.damaged.is_empty() && manifests.missing == 0;
+            output::show(&context.output, compared.json(&manifests), verify_sheet);
             Ok(if is_whole { ExitCode::SUCCESS } else { ExitCode::from(1) })
         }
         GcVerb::Abandon { instance, vault, confirm } => {
@@ -102,13 +109,28 @@ impl Compared {
         }
     }
 
-    fn json(&self) -> Json {
+    /// Missing manifests are missing files; whose they are is said beside.
+    fn json(&self, manifests: &Manifests) -> Json {
+        let named = manifests.named();
+        let mut missing = self.missing.clone();
+        missing.extend(named.iter().map(|manifest| text(manifest, "file")));
         json!({
-            "files": self.known.to_string(), "missing": self.missing, "damaged": self.damaged, "unreferenced": self.unreferenced
+            "files": self.known.to_string(), "manifests": manifests.known.to_string(), "missing": missing, "damaged": self.damaged,
+            "unreferenced": self.unreferenced, "missing_manifests": named, "further_missing_manifests": manifests.unnamed().to_string()
         })
     }
 }
 
+/// Directories of snapshots of which whatever is there is accounted for: they may hold a file for each segment, which need not be
+/// remembered.
+fn directories_of_snapshots(known: &[Json]) -> BTreeSet<String> {
+    let whole = known
+        .iter()
+        .filter(|entry| text(entry, "kind") == "KNOWN_SNAPSHOT" && list(entry, "files").is_empty());
+    whole.map(|entry| text(entry, "path")).collect()
+}
+
+/// `found` may lack what is below [`directories_of_snapshots`].
 fn compare(found: &[ObjectInfo], known: &[Json]) -> Compared {
     let mut expected = BTreeMap::new();
     // Directories of which whatever is there is accounted for.
@@ -155,10 +177,8 @@ fn compare(found: &[ObjectInfo], known: &[Json]) -> Compared {
 async fn still_missing(vault: &Vault, names: Vec<String>) -> anyhow::Result<Vec<String>> {
     let mut missing = Vec::new();
     for name in names {
-        match vault.head(&ObjectPath::new(name.as_str())?).await {
-            Ok(_) => {}
-            Err(error) if error.kind == ObjectErrorKind::NotFound => missing.push(name),
-            Err(error) => return Err(error.into()),
+        if manifests::is_absent(vault, &name).await? {
+            missing.push(name);
         }
     }
     Ok(missing)
@@ -220,19 +240,34 @@ fn when(deletion: &Json) -> String {
 }
 
 fn verify_sheet(compared: &Json) -> (String, Sheet) {
-    let [missing, damaged, unreferenced] = ["missing", "damaged", "unreferenced"].map(|what| list(compared, what).len() as u64);
+    let [named, damaged, unreferenced] = ["missing", "damaged", "unreferenced"].map(|what| list(compared, what).len() as u64);
+    let unnamed = number(compared, "further_missing_manifests");
     let sentence = format!(
-        "Of {} that the cluster knows, {missing} are missing and {damaged} have another size; {} nothing refers to.",
+        "Of {} and {} that the cluster knows, {} are missing and {damaged} have another size; {} nothing refers to.",
         counted(number(compared, "files"), "file"),
+        counted(number(compared, "manifests"), "manifest"),
+        named + unnamed,
         counted(unreferenced, "further file")
     );
-    let mut sheet = Sheet::new(["WHAT", "FILE"]);
+    let of_snapshots: BTreeMap<String, String> = list(compared, "missing_manifests").iter().map(owner).collect();
+    let mut sheet = Sheet::new(["WHAT", "FILE", "SNAPSHOT"]);
     for what in ["missing", "damaged", "unreferenced"] {
         for file in list(compared, what) {
-            sheet.row([what.to_owned(), file.as_str().unwrap_or_default().to_owned()]);
+            let file = file.as_str().unwrap_or_default().to_owned();
+            let snapshot = of_snapshots.get(&file).cloned().unwrap_or_default();
+            sheet.row([what.to_owned(), file, snapshot]);
         }
     }
+    if unnamed > 0 {
+        sheet.row(["missing".to_owned(), counted(unnamed, "further manifest"), String::new()]);
+    }
     (sentence, sheet)
+}
+
+/// A missing manifest, and the snapshot that it belongs to.
+fn owner(manifest: &Json) -> (String, String) {
+    let [name, id, instance] = ["snapshot_name", "snapshot_id", "instance_id"].map(|member| text(manifest, member));
+    (text(manifest, "file"), format!("{name} ({id}) of {instance}"))
 }
 
 #[cfg(test)]
@@ -295,5 +330,31 @@ mod tests {
         let unreferenced = ["s1/c2/p3/g4/stray", "s1/j7/t1-f1/g9/orphan", "snapshots/2/metadata/6.json", "stray"];
         assert_eq!(compared.unreferenced, unreferenced);
         assert_eq!(compared.known, 5);
+        let of_snapshots = directories_of_snapshots(&known);
+        let others = found.into_iter().filter(|info| !is_below(&info.path, &of_snapshots));
+        let others: Vec<ObjectInfo> = others.collect();
+        assert_eq!(others.len(), 10, "the manifest and the image need not be remembered");
+        assert_eq!(compare(&others, &known), compared);
+    }
+
+    #[test]
+    fn a_missing_manifest_stands_beside_its_snapshot() {
+        let compared = json!({
+            "files": "3", "manifests": "1200", "missing": ["s1/g", "snapshots/2/manifests/7/5.avro"], "damaged": [], "unreferenced": ["x"],
+            "missing_manifests": [
+                {"file": "snapshots/2/manifests/7/5.avro", "instance_id": "i", "snapshot_id": "07", "snapshot_name": "nightly"}
+            ],
+            "further_missing_manifests": "9"
+        });
+        let (sentence, sheet) = verify_sheet(&compared);
+        assert_eq!(
+            sentence,
+            "Of 3 files and 1200 manifests that the cluster knows, 11 are missing and 0 have another size; \
+             1 further file nothing refers to."
+        );
+        let rows = sheet.render();
+        let row = |file: &str| rows.lines().find(|line| line.contains(file)).map(str::to_owned).unwrap_or_default();
+        assert!(row("5.avro").ends_with("nightly (07) of i"), "{rows}");
+        assert!(row("s1/g").ends_with("s1/g") && row("9 further").starts_with("missing"), "{rows}");
     }
 }

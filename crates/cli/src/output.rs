@@ -45,7 +45,7 @@ impl Sheet {
         self.rows.push(cells.iter().map(|cell| printable(cell)).collect());
     }
 
-    fn render(self) -> String {
+    pub(crate) fn render(self) -> String {
         let mut table = Table::new();
         table.load_preset(presets::NOTHING).set_header(self.headings);
         for row in self.rows {

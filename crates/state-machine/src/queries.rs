@@ -10,6 +10,7 @@ pub mod instance_list;
 pub mod instance_snapshots;
 pub mod instances;
 pub mod jobs;
+pub mod manifests;
 pub mod object_stores;
 pub mod page_token;
 pub mod restores;

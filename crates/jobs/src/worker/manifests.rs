@@ -10,6 +10,7 @@ use quorate_objects::manifest::{Binlog, FieldBinlog, IndexFilePathInfo, Manifest
 use quorate_objects::{ObjectPath, Vault};
 use quorate_state_machine::jobs::translate::{ids_of, segment_of};
 use quorate_state_machine::record::SegmentRecord;
+use quorate_state_machine::snapshots::lifecycle::manifest_name;
 use quorate_wire::quorate::v1::{FileKind, SegmentFile, SourceRow};
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -67,7 +68,7 @@ async fn write_all<S, V>(work: &Work<S, V>, vault: &Vault, rows: &[SourceRow]) -
 
 fn path_of(directory: &str, row: &SourceRow) -> Result<ObjectPath, Failure> {
     let [.., segment_id] = ids_of(&row.key)?;
-    Ok(ObjectPath::new(format!("{directory}/{segment_id}.avro"))?)
+    Ok(ObjectPath::new(format!("{directory}/{}", manifest_name(segment_id)))?)
 }
 
 /// A segment in the words of a manifest. Ids there are signed; ours never reach the sign.

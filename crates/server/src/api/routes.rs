@@ -115,6 +115,7 @@ pub const ROUTES: &[Route] = &[
     post("/api/v1/instances/{instance_id}/segments/abort", "Catalog.AbortSegments"),
     get("/api/v1/instances/{instance_id}/vault", "Catalog.DescribeVault"),
     get("/api/v1/instances/{instance_id}/vault/files", "Catalog.ScanVault"),
+    get("/api/v1/instances/{instance_id}/vault/manifests", "Catalog.ScanManifests"),
     post("/api/v1/instances/{instance_id}/vault/abandon", "Catalog.AbandonDeletions"),
     get("/api/v1/deletions", "Catalog.ListDeletions"),
     post("/api/v1/instances/{instance_id}/snapshots", "Snapshots.CreateSnapshot"),

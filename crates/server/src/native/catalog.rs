@@ -13,7 +13,7 @@ use quorate_state_machine::commands::{
 };
 use quorate_state_machine::queries::files::{self, KnownFiles, KnownKind};
 use quorate_state_machine::queries::page_token::ListPage;
-use quorate_state_machine::queries::{QueryError, catalog, catalog_lists, deletions};
+use quorate_state_machine::queries::{QueryError, catalog, catalog_lists, deletions, manifests};
 use quorate_state_machine::{Reader, commands::CreatePin};
 use quorate_wire::quorate::v1 as wire;
 use std::sync::Arc;
@@ -177,6 +177,13 @@ impl wire::catalog_server::Catalog for CatalogService {
         };
         let consistency = wire::ScanVaultRequest::consistency;
         self.calls.read_large("scan_vault", request, consistency, scan).await
+    }
+
+    async fn scan_manifests(&self, request: Request<wire::ScanManifestsRequest>) -> Result<Response<wire::ScanManifestsReply>, Status> {
+        let consistency = wire::ScanManifestsRequest::consistency;
+        self.calls
+            .read_large("scan_manifests", request, consistency, manifests::scan_manifests)
+            .await
     }
 
     async fn list_deletions(&self, request: Request<wire::ListDeletionsRequest>) -> Result<Response<wire::ListDeletionsReply>, Status> {

@@ -104,7 +104,7 @@ pub(super) fn walk(
     Ok(None)
 }
 
-fn missing(instance_id: &str) -> MetaError {
+pub(super) fn missing(instance_id: &str) -> MetaError {
     MetaError::not_found(format!("instance {instance_id:?} does not exist"))
 }
 

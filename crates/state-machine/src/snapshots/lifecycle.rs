@@ -145,8 +145,18 @@ pub fn places(snapshot: &Snapshot) -> Vec<(String, Vec<String>)> {
     let (collection, revision) = (snapshot.record.collection_id, snapshot.revision);
     vec![
         (format!("snapshots/{collection}/metadata"), vec![format!("{revision}.json")]),
-        (format!("snapshots/{collection}/manifests/{revision}"), Vec::new()),
+        (manifests_directory(snapshot), Vec::new()),
     ]
+}
+
+/// The directory of all manifests of a snapshot of one collection, from its vault's root.
+pub fn manifests_directory(snapshot: &Snapshot) -> String {
+    format!("snapshots/{}/manifests/{}", snapshot.record.collection_id, snapshot.revision)
+}
+
+/// What the manifest of a segment is called there.
+pub fn manifest_name(segment: u64) -> String {
+    format!("{segment}.avro")
 }
 
 /// Where Doris's frontends put the image of a snapshot.
