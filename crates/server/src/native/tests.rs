@@ -530,6 +530,7 @@ async fn a_message_that_says_it_is_too_long_is_refused_before_it_is_read() {
         ("Catalog/CommitSegments", MAX_BODY_BYTES),
         ("Snapshots/CreateSnapshot", MAX_BODY_BYTES),
         ("Jobs/CancelJob", MAX_BODY_BYTES),
+        ("Settings/SetSetting", MAX_BODY_BYTES),
         ("Work/CompleteTask", MAX_BODY_BYTES),
     ] {
         let length = u32::try_from(limit + 1).expect("far below 4 GiB");
