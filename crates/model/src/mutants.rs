@@ -17,6 +17,7 @@ pub const NAMES: &[&str] = &[
     "emptied-disk-under-old-id",
     "end-of-log-not-checked",
     "expired-session-executes",
+    "gone-row-subtracted-twice",
     "hard-link-copies",
     "install-not-atomic",
     "job-published-early",

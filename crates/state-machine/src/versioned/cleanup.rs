@@ -38,7 +38,7 @@ use crate::store::{Cursor, Reader, StoreError, prefix_end};
 use crate::view::View;
 use crate::{condemned, dropped, inherited, limits};
 use bytes::Bytes;
-use quorate_model::{Revision, ScopeId, StampedTime};
+use quorate_model::{Revision, ScopeId, StampedTime, mutant};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What one run did.
@@ -181,7 +181,7 @@ impl Sweep<'_, '_> {
         pinned: Revision,
         resume_at: &[u8],
     ) -> Result<Option<Bytes>, StoreError> {
-        let may_have_gone = live_instance(self.view, scope)?.is_none();
+        let may_have_gone = live_instance(self.view, scope)?.is_none() && !mutant!("gone-row-subtracted-twice");
         let prefix = rows::parked_prefix(scope, pinned);
         let mut parked = self.view.cursor(resume_at.max(&prefix), &prefix_end(&prefix))?;
         while let Some((row, value)) = parked.row() {
