@@ -125,3 +125,6 @@ impl Reader for MapStore {
         Ok(Box::new(cursor))
     }
 }
+
+#[cfg(test)]
+pub(crate) mod noting;

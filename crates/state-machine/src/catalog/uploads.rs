@@ -74,39 +74,21 @@ pub fn is_due(reader: &dyn Reader, now: StampedTime) -> Result<bool, StoreError>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{Cursor, MapStore};
-    use std::cell::RefCell;
-
-    /// A store that notes how far its cursors may go.
-    #[derive(Default)]
-    struct Noting {
-        store: MapStore,
-        ends: RefCell<Vec<Vec<u8>>>,
-    }
-
-    impl Reader for Noting {
-        fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-            self.store.get(key)
-        }
-
-        fn cursor<'a>(&'a self, start: &[u8], end: &[u8]) -> Result<Box<dyn Cursor + 'a>, StoreError> {
-            self.ends.borrow_mut().push(end.to_vec());
-            self.store.cursor(start, end)
-        }
-    }
+    use crate::store::MapStore;
+    use crate::store::noting::Noting;
 
     #[test]
     fn what_has_time_left_is_not_gone_through() {
         let row = |expires_ms, segment| row_keys::upload_expiry(expires_ms, ScopeId(1), segment);
-        let mut noting = Noting::default();
+        let mut store = MapStore::default();
         for (expires_ms, segment) in [(100, 7), (101, 8)] {
-            noting.store.write(&[(row(expires_ms, segment), Some(Bytes::new()))]);
+            store.write(&[(row(expires_ms, segment), Some(Bytes::new()))]);
         }
+        let noting = Noting::over(&store);
         let at = |now| expired(&noting, StampedTime(now), 10).expect("reads");
         assert!(at(99).is_empty());
         assert_eq!(at(100), [(ScopeId(1), 7)]);
-        let later = row(101, 0);
-        assert!(noting.ends.borrow().iter().all(|end| end.as_slice() <= later.as_ref()));
+        assert!(noting.ended_before(&row(101, 0)));
         assert_eq!(at(101), [(ScopeId(1), 7), (ScopeId(1), 8)]);
     }
 }

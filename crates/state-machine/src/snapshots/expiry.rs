@@ -7,7 +7,7 @@ use super::{Snapshot, expiry_key, expiry_kind, find, lifecycle, pins, save};
 use crate::command::{ApplyContext, ApplyError};
 use crate::keys::{self, RecordTable};
 use crate::limits;
-use crate::store::{Reader, StoreError, prefix_end};
+use crate::store::{Cursor, Reader, StoreError};
 use bytes::Bytes;
 use quorate_model::{Revision, ScopeId, StampedTime};
 use quorate_wire::doris::SnapshotStatus;
@@ -62,26 +62,24 @@ impl Due {
 
 /// Whether a run would find anything: what the leader's loop asks before it proposes one.
 pub fn is_due(reader: &dyn Reader, now: StampedTime) -> Result<bool, StoreError> {
-    let prefix = keys::record_prefix(RecordTable::SnapshotExpiry);
-    let queue = reader.cursor(&prefix, &prefix_end(&prefix))?;
-    match queue.row() {
-        None => Ok(false),
-        Some((key, _)) => Ok(Due::read(key)?.ms < now.0),
-    }
+    Ok(queue(reader, now)?.row().is_some())
+}
+
+/// What is due, in order. Nothing behind it is looked at: rows of snapshots and pins that ended before their time are gone, but a store
+/// needs time to forget them.
+fn queue(reader: &dyn Reader, now: StampedTime) -> Result<Box<dyn Cursor + '_>, StoreError> {
+    let first_not_due = expiry_key(now.0, expiry_kind::SNAPSHOT, ScopeId(0), Revision(0), 0);
+    reader.cursor(&keys::record_prefix(RecordTable::SnapshotExpiry), &first_not_due)
 }
 
 /// Works off what is due, at most `limit` rows.
 pub fn run(context: &mut ApplyContext<'_, '_>, limit: usize) -> Result<Outcome, ApplyError> {
     let reader = context.reader();
-    let prefix = keys::record_prefix(RecordTable::SnapshotExpiry);
-    let mut queue = reader.cursor(&prefix, &prefix_end(&prefix))?;
+    let mut queue = queue(reader, context.now())?;
     let mut outcome = Outcome::default();
     let mut left = limit;
     while let Some((key, _)) = queue.row() {
         let due = Due::read(key)?;
-        if due.ms >= context.now().0 {
-            return Ok(outcome);
-        }
         if left == 0 || context.changes().len() >= limits::MAX_ROWS_PER_COMMAND / 2 {
             outcome.more = true;
             return Ok(outcome);
@@ -197,4 +195,33 @@ fn end_those_of_instance(context: &mut ApplyContext<'_, '_>, due: Due, limit: us
         context.changes().put(later.key(), Bytes::new());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Counters;
+    use crate::store::MapStore;
+    use crate::store::noting::Noting;
+    use crate::view::View;
+
+    #[test]
+    fn what_has_time_left_is_not_gone_through() {
+        let row = |due_ms| expiry_key(due_ms, expiry_kind::PIN, ScopeId(1), Revision(5), 7);
+        let mut store = MapStore::default();
+        for due_ms in [100, 101] {
+            store.write(&[(row(due_ms), Some(Bytes::new()))]);
+        }
+        let noting = Noting::over(&store);
+        let is_due_at = |now| is_due(&noting, StampedTime(now)).expect("reads");
+        let ended_at = |now| {
+            let view = View::new(&noting);
+            let mut context = ApplyContext::new(&view, Counters::default(), StampedTime(now));
+            run(&mut context, 10).expect("runs").pins_ended
+        };
+        assert_eq!((is_due_at(100), ended_at(100)), (false, 0));
+        assert_eq!((is_due_at(101), ended_at(101)), (true, 1));
+        assert!(noting.ended_before(&row(101)));
+        assert_eq!(ended_at(102), 2);
+    }
 }
