@@ -8,6 +8,7 @@ use quorate_objects::{
 use quorate_tests::ports::free_address;
 use quorate_tests::s3_server::{REGION, S3Server};
 use quorate_tests::waiting::until;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -97,7 +98,12 @@ async fn objects_are_put_listed_read_and_deleted_below_the_vaults_prefix() {
     vault.put(&path("x/1"), content(3, 7), Existing::Replace).await.expect("replaced");
     assert_eq!(vault.get(&path("x/1"), 9).await.expect("get"), content(3, 7));
     let together = vec![(path("x/1"), content(4, 6)), (path("xy/4"), content(7, 6))];
-    vault.replace_all(together).await.expect("replaced");
+    let written = AtomicUsize::new(0);
+    let count = || {
+        written.fetch_add(1, Ordering::Relaxed);
+    };
+    vault.replace_all(together, &count).await.expect("replaced");
+    assert_eq!(written.load(Ordering::Relaxed), 2, "each is told of");
     assert_eq!(vault.get(&path("x/1"), 9).await.expect("get"), content(4, 6));
     assert_eq!(vault.get(&path("xy/4"), 9).await.expect("get"), content(7, 6));
 

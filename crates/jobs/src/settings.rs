@@ -48,7 +48,7 @@ pub const PENDING_SNAPSHOT_PATIENCE: Duration = Duration::from_secs(600);
 pub const AVOID_FIRST: Duration = Duration::from_secs(10);
 /// The longest of these pauses.
 pub const AVOID_LONGEST: Duration = Duration::from_secs(60);
-/// A task whose files and bytes stand still for this long is given back, and in addition a second for each
+/// A task of which no file, byte or manifest gets done for this long is given back, and in addition a second for each
 /// [`SILENT_BYTES_PER_SECOND`] of it: stores copy large files without a word.
 pub const SILENCE: Duration = Duration::from_secs(300);
 pub const SILENT_BYTES_PER_SECOND: u64 = 1 << 20;
@@ -60,7 +60,7 @@ pub const BESIDE_AGE: Duration = Duration::from_secs(2);
 pub const WORK_RETRY: Duration = Duration::from_millis(500);
 /// How long one question for work waits for some.
 pub const CLAIM_WAIT: Duration = Duration::from_secs(20);
-/// Manifests that a task writes together; how far it is, is told after each such part.
+/// Manifests that a task writes together; how far it is, is told after each such part, and after each of them that it lives.
 pub const MANIFESTS_TOGETHER: usize = 64;
 /// The same trouble is logged this often.
 pub const COMPLAINT_INTERVAL: Duration = Duration::from_secs(60);

@@ -34,6 +34,8 @@ use tokio::time::Instant;
 pub(crate) struct Progress {
     pub files: AtomicU64,
     pub bytes: AtomicU64,
+    /// What has ended and is in neither of them yet: the work gets on, though nobody is shown how far.
+    pub signs_of_life: AtomicU64,
     /// The work is done, and only has to be heard of.
     pub is_done: AtomicBool,
 }

@@ -104,14 +104,15 @@ impl Vault {
     }
 
     /// Writes small objects, a few at a time, in the place of any that exist. When this returns, all are whole and durable; after an error
-    /// some may be there, each of them whole. That costs a local vault less than to put each.
-    pub async fn replace_all(&self, objects: Vec<(ObjectPath, Bytes)>) -> Result<()> {
+    /// some may be there, each of them whole. That costs a local vault less than to put each. `written` is called for each that has been
+    /// written: in a local vault it may not have its name yet.
+    pub async fn replace_all(&self, objects: Vec<(ObjectPath, Bytes)>, written: &(dyn Fn() + Sync)) -> Result<()> {
         if let Inner::Local(vault) = &self.0 {
-            return local::replace_all(vault.clone(), objects).await;
+            return local::replace_all(vault.clone(), objects, written).await;
         }
         let put = |(path, bytes): (ObjectPath, Bytes)| {
             let vault = self.clone();
-            async move { vault.put(&path, bytes, Existing::Replace).await.map(drop) }
+            async move { vault.put(&path, bytes, Existing::Replace).await.map(|_| written()) }
         };
         let puts = futures::stream::iter(objects).map(put);
         puts.buffer_unordered(SMALL_OBJECTS_AT_ONCE).try_collect().await

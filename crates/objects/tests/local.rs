@@ -8,6 +8,7 @@ use quorate_objects::{
 };
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -243,15 +244,20 @@ async fn assert_has(vault: &Vault, objects: Vec<(ObjectPath, Bytes)>) {
 #[tokio::test]
 async fn small_objects_are_replaced_together_and_none_when_one_cannot_be_written() {
     let (dir, vault, _) = two_vaults().await;
-    vault.replace_all(Vec::new()).await.expect("nothing to do");
+    let written = AtomicUsize::new(0);
+    let count = || {
+        written.fetch_add(1, Ordering::Relaxed);
+    };
+    vault.replace_all(Vec::new(), &count).await.expect("nothing to do");
     vault.put(&path("d0/0"), content(1, 7), Existing::Refuse).await.expect("put");
     for number_of_first in [0, 1] {
-        vault.replace_all(small_objects(number_of_first)).await.expect("written");
+        vault.replace_all(small_objects(number_of_first), &count).await.expect("written");
         assert_has(&vault, small_objects(number_of_first)).await;
     }
+    assert_eq!(written.load(Ordering::Relaxed), 200, "each is told of");
     let mut objects = small_objects(2);
     objects.push((path("d0/0/in-a-file"), content(1, 5)));
-    vault.replace_all(objects).await.expect_err("a file is in the way");
+    vault.replace_all(objects, &count).await.expect_err("a file is in the way");
     assert_has(&vault, small_objects(1)).await;
     // Files that were being written when the call ended go when their threads have ended.
     let (root, until) = (dir.path().join("source"), Instant::now() + Duration::from_secs(20));
@@ -271,7 +277,7 @@ fn small_objects_that_are_given_up_are_removed_by_their_threads_and_not_by_the_c
     runtime.block_on(async {
         let (dir, vault, _) = two_vaults().await;
         let (root, until) = (dir.path().join("source"), Instant::now() + Duration::from_secs(20));
-        let mut replacing = Box::pin(vault.replace_all(small_objects(0)));
+        let mut replacing = Box::pin(vault.replace_all(small_objects(0), &|| {}));
         while files_below(&root).len() == 1 {
             assert!(Instant::now() < until, "nothing is written");
             assert!(futures::poll!(&mut replacing).is_pending());
@@ -561,7 +567,7 @@ async fn a_marker_is_written_once_and_another_vaults_refused() {
         vault.head(&path("none")).await.map(|_| ()),
         vault.list_all(None).await.map(|_| ()),
         vault.put(&path("b"), content(1, 5), Existing::Refuse).await.map(|_| ()),
-        vault.replace_all(vec![(path("b"), content(1, 5))]).await,
+        vault.replace_all(vec![(path("b"), content(1, 5))], &|| {}).await,
         vault.delete(&path("a")).await,
         vault.delete_prefix(&path("a")).await.map(|_| ()),
         vault.sync(&[path("a")]).await,

@@ -23,8 +23,8 @@ pub(super) type ClaimKey = (u64, u32, u64);
 struct Running {
     progress: Arc<Progress>,
     abort: AbortHandle,
-    /// Files and bytes when they were last looked at, and since when they are that.
-    seen: (u64, u64),
+    /// Its signs of life when they were last looked at, and since when they are that.
+    seen: [u64; 3],
     since: Instant,
     /// How long it may stand still: the longest since it moved last, for it may have waited for a large one that has ended.
     patience: Duration,
@@ -40,9 +40,10 @@ impl Running {
     }
 
     fn is_silent(&mut self, now: Instant, patience: Duration) -> bool {
-        let moved = self.now();
-        if moved != self.seen || self.progress.is_done.load(Ordering::Relaxed) {
-            (self.seen, self.since, self.patience) = (moved, now, patience);
+        let (files, bytes) = self.now();
+        let signs = [files, bytes, self.progress.signs_of_life.load(Ordering::Relaxed)];
+        if signs != self.seen || self.progress.is_done.load(Ordering::Relaxed) {
+            (self.seen, self.since, self.patience) = (signs, now, patience);
         }
         self.patience = self.patience.max(patience);
         now.duration_since(self.since) >= self.patience
@@ -71,7 +72,7 @@ impl Held {
         let running = Running {
             progress,
             abort,
-            seen: (0, 0),
+            seen: [0; 3],
             since: Instant::now(),
             patience: Duration::ZERO,
             bytes: task.bytes,
@@ -167,7 +168,7 @@ impl Held {
     }
 }
 
-/// How long a task's files and bytes may stand still: a store copies a large file without a word meanwhile, and so does a sync.
+/// How long a task may show no sign of life: a store copies a large file without a word meanwhile, and so does a sync.
 fn patience_for(bytes: u64) -> Duration {
     SILENCE + Duration::from_secs(bytes / SILENT_BYTES_PER_SECOND)
 }
@@ -269,6 +270,19 @@ mod tests {
             Duration::from_secs(1),
             "no renewal without a pause, whatever a leader says"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_whose_numbers_stand_still_does_not_hang_while_parts_of_it_end() {
+        let held = Held::default();
+        let (key, progress) = begin(&held, 0, 0);
+        for _ in 0..3 {
+            tokio::time::advance(SILENCE - Duration::from_secs(1)).await;
+            progress.signs_of_life.fetch_add(1, Ordering::Relaxed);
+            assert_eq!(silent(&held), []);
+        }
+        tokio::time::advance(SILENCE).await;
+        assert_eq!(silent(&held), [key]);
     }
 
     fn silent(held: &Held) -> Vec<ClaimKey> {

@@ -46,7 +46,8 @@ pub(super) async fn write<S: WorkSource, V: Vaults>(work: &Work<S, V>, rows: &[S
     })
 }
 
-/// Writes the manifests in parts, and tells after each how many files they list.
+/// Writes the manifests in parts, and tells after each how many files they list. One manifest may take a slow store longer than half a
+/// minute, and a part as long as a task may be silent: so each manifest counts as a sign of life.
 async fn write_all<S, V>(work: &Work<S, V>, vault: &Vault, rows: &[SourceRow]) -> Result<(), Failure> {
     for part in rows.chunks(MANIFESTS_TOGETHER) {
         let (mut objects, mut files) = (Vec::with_capacity(part.len()), 0);
@@ -57,7 +58,10 @@ async fn write_all<S, V>(work: &Work<S, V>, vault: &Vault, rows: &[SourceRow]) -
             objects.push((path_of(&work.task.target_path, row)?, Bytes::from(entry)));
             files += segment.files.len() as u64;
         }
-        vault.replace_all(objects).await.map_err(|error| Failure {
+        let written = || {
+            work.progress.signs_of_life.fetch_add(1, Ordering::Relaxed);
+        };
+        vault.replace_all(objects, &written).await.map_err(|error| Failure {
             is_of_the_vault: error.concerns_the_vault(),
             ..error.into()
         })?;
@@ -136,6 +140,7 @@ mod tests {
     use quorate_model::MetaError;
     use quorate_objects::{LocalPlace, MARKER_NAME, Patience, VaultPlace};
     use quorate_wire::quorate::v1::{ClaimProgress, CompleteTaskRequest, FailTaskRequest, TaskAssignment};
+    use std::path::Path;
     use std::sync::Arc;
 
     /// What a worker asks for when it has its rows: nothing.
@@ -174,17 +179,16 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn a_store_that_goes_away_while_manifests_are_written_costs_no_attempt() {
-        let root = tempfile::tempdir().expect("a directory");
+    /// A task of writing manifests into a vault at `root`.
+    async fn work_in(root: &Path) -> Work<Nobody, Trusted> {
         let place = LocalPlace {
-            root: root.path().to_owned(),
+            root: root.to_owned(),
             cluster_id: "c".to_owned(),
             vault_id: "v".to_owned(),
         };
         Vault::create_marker(&place).await.expect("marked");
         let vault = Vault::open(&VaultPlace::Local(place), Patience::default()).await.expect("opened");
-        let work = Work {
+        Work {
             source: Nobody,
             vaults: Trusted(vault),
             task: TaskAssignment {
@@ -195,13 +199,32 @@ mod tests {
             counters: Arc::default(),
             complaints: Arc::default(),
             began: tokio::time::Instant::now(),
-        };
-        let row = SourceRow {
-            key: [1u64, 2, 3].iter().flat_map(|id| id.to_be_bytes()).collect::<Vec<_>>().into(),
+        }
+    }
+
+    /// A segment without files.
+    fn row(segment: u64) -> SourceRow {
+        SourceRow {
+            key: [1u64, 2, segment].iter().flat_map(|id| id.to_be_bytes()).collect::<Vec<_>>().into(),
             value: SegmentRecord::default().encode_to_vec().into(),
             ..SourceRow::default()
-        };
-        let rows = [row];
+        }
+    }
+
+    #[tokio::test]
+    async fn each_manifest_is_a_sign_of_life() {
+        let root = tempfile::tempdir().expect("a directory");
+        let work = work_in(root.path()).await;
+        let rows = [3, 4, 5].map(row);
+        assert!(write(&work, &rows).await.is_ok());
+        assert_eq!(work.progress.signs_of_life.load(Ordering::Relaxed), 3);
+    }
+
+    #[tokio::test]
+    async fn a_store_that_goes_away_while_manifests_are_written_costs_no_attempt() {
+        let root = tempfile::tempdir().expect("a directory");
+        let work = work_in(root.path()).await;
+        let rows = [row(3)];
         let (marker, away) = (root.path().join(MARKER_NAME), root.path().join("away"));
         std::fs::rename(&marker, &away).expect("moved");
         let failure = write(&work, &rows).await.err().expect("it is away");

@@ -53,23 +53,24 @@ impl Unnamed {
     }
 }
 
-/// Writes files in the place of any that exist. None has its name before all are on disk.
-pub(crate) async fn replace_all(vault: Arc<LocalVault>, objects: Vec<(ObjectPath, Bytes)>) -> Result<()> {
+/// Writes files in the place of any that exist. None has its name before all are on disk; `written` is called for each that is.
+pub(crate) async fn replace_all(vault: Arc<LocalVault>, objects: Vec<(ObjectPath, Bytes)>, written: &(dyn Fn() + Sync)) -> Result<()> {
     let unnamed = Arc::<Unnamed>::default();
     let mut writes = Vec::with_capacity(objects.len());
     for (path, bytes) in objects {
         let (unnamed, target) = (Arc::clone(&unnamed), vault.file(&path));
-        writes.push(blocking(move || unnamed.write(target, &bytes)));
+        let write = blocking(move || unnamed.write(target, &bytes));
+        writes.push(async move { write.await.map(|()| written()) });
     }
     let guarded = Arc::clone(&vault);
     blocking(move || guarded.guard()).await?;
-    let written: Result<()> = futures::stream::iter(writes)
+    let outcome: Result<()> = futures::stream::iter(writes)
         .buffer_unordered(SMALL_OBJECTS_AT_ONCE)
         .try_collect()
         .await;
     blocking(move || {
         // Looked at here, so that what has to be removed after an error is removed here as well.
-        written?;
+        outcome?;
         // What was written while the vault was not mounted must not pass for written.
         vault.guard()?;
         unnamed.name_all(&vault.place.root)
