@@ -42,6 +42,9 @@ pub const CONDEMNED_PER_PAGE: usize = 2_000;
 pub const VAULT_PAUSE: Duration = Duration::from_secs(30);
 /// Snapshots one round works on.
 pub const SNAPSHOTS_PER_ROUND: usize = 16;
+/// Tries of one page of a metadata file's long lists. Each may wait ten seconds for a place among large reads, so the file, and the turn of
+/// its vault, is held up for no more than a minute before it is begun anew.
+pub const PAGE_TRIES: u32 = 6;
 /// A snapshot whose files could not be written for this long is given up.
 pub const PENDING_SNAPSHOT_PATIENCE: Duration = Duration::from_secs(600);
 /// The first pause a worker makes from a job whose task failed there; each further one is twice as long.

@@ -2,11 +2,12 @@
 
 mod support;
 
+use quorate_jobs::settings::{PAGE_TRIES, VAULT_PAUSE};
 use quorate_model::{Revision, ScopeId};
 use quorate_state_machine::access::Query;
 use quorate_state_machine::commands::{CreateSnapshot, StartManifests};
 use quorate_state_machine::snapshots::{self, Snapshot};
-use quorate_wire::quorate::v1::{CreateSnapshotRequest, SnapshotState};
+use quorate_wire::quorate::v1::{CreateSnapshotRequest, JobState, SnapshotState};
 use std::time::Duration;
 use support::testing::INSTANCE;
 use support::{Part, State, World};
@@ -63,21 +64,48 @@ async fn a_snapshot_does_not_wait_for_the_start_of_another_one_s_job() {
     committed(&world, second).await;
 }
 
+/// Makes a snapshot whose manifests are planned and wait for a worker; its revision.
+async fn planned(world: &World) -> u64 {
+    let revision = create(world, "s");
+    let is_planned = |state: &State| {
+        let job = find(state, revision).record.manifest_job;
+        job != 0 && state.describe(job).state() == JobState::JobRunning
+    };
+    world.state.wait("a plan", is_planned).await;
+    revision
+}
+
+async fn listed(world: &World, revision: u64) {
+    let are_listed = |state: &State| find(state, revision).record.manifests_listed;
+    world.state.wait("the lists", are_listed).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn plans_and_long_lists_are_read_away_from_the_thread_that_asks() {
     let mut world = World::new().await;
     world.collection("source", 3, 10);
     world.start(Part::Reconciler);
-    let revision = create(&world, "s");
-    let is_planned = |state: &State| {
-        let job = find(state, revision).record.manifest_job;
-        job != 0 && state.describe(job).progress.expect("shown").tasks_total > 0
-    };
-    world.state.wait("a plan", is_planned).await;
+    let revision = planned(&world).await;
     let planning = world.state.large_reads();
     assert!(planning > 0, "a plan is made of many rows");
     world.start(Part::Worker);
-    let are_listed = |state: &State| find(state, revision).record.manifests_listed;
-    world.state.wait("the lists", are_listed).await;
+    listed(&world, revision).await;
     assert!(world.state.large_reads() > planning, "and so are the lists");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_that_finds_no_place_is_read_again_before_its_file_is_begun_anew() {
+    let tries = u64::from(PAGE_TRIES);
+    for (refusals, is_begun_anew) in [(tries - 1, false), (tries, true)] {
+        let mut world = World::new().await;
+        world.collection("source", 3, 10);
+        world.start(Part::Reconciler);
+        let revision = planned(&world).await;
+        world.state.refuse_large_reads(refusals);
+        world.start(Part::Worker);
+        let began = Instant::now();
+        listed(&world, revision).await;
+        assert_eq!(world.state.large_reads_to_refuse(), 0);
+        assert_eq!(began.elapsed() >= VAULT_PAUSE, is_begun_anew, "{refusals}: {:?}", began.elapsed());
+    }
 }

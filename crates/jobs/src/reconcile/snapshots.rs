@@ -2,13 +2,13 @@
 //! were dropped. Files come before the command that says so, when they are written and when they are deleted.
 
 use super::{Access, Round, StepError, VaultKey, VaultTurns, place_of};
-use crate::settings::{PENDING_SNAPSHOT_PATIENCE, ROUND_INTERVAL, SNAPSHOT_PAUSE, SNAPSHOTS_PER_ROUND, VAULT_PAUSE};
+use crate::settings::{PAGE_TRIES, PENDING_SNAPSHOT_PATIENCE, ROUND_INTERVAL, SNAPSHOT_PAUSE, SNAPSHOTS_PER_ROUND, VAULT_PAUSE};
 use crate::vaults::Vaults;
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use prost::Message;
-use quorate_model::{Revision, ScopeId};
+use quorate_model::{ErrorCode, MetaError, Revision, ScopeId};
 use quorate_objects::manifest::{FORMAT_VERSION, manifest_path, metadata_path};
 use quorate_objects::metadata::{
     CollectionDescription, CollectionSummary, InstanceDescription, LAYOUT_REFERENCED, MetadataHead, MetadataWriter, Property,
@@ -427,7 +427,7 @@ async fn segment_page<N: Query, V>(
         source_collection_id: snapshot.record.collection_id,
         ..JobRecord::default()
     };
-    let page = access.node.read_large(move |reader| {
+    let page = read_page(access, move |reader| {
         let mut source = Source::open(reader, &source)?;
         source.page(VersionedTable::Segment, after_key.as_deref(), limits::MAX_PAGE_ROWS)
     });
@@ -438,6 +438,21 @@ async fn segment_page<N: Query, V>(
         .map(|row| ids_of(&row.key).map(|[_, _, segment]| (segment as i64, row.value)));
     let segments = segments.collect::<Result<Vec<_>, _>>()?;
     Ok(Some((segments, page.resume_after)))
+}
+
+/// Reads a page of a long list. One that finds no place among large reads in time is read again, up to a bound: to give the file up for it
+/// would be to write all pages before it once more.
+async fn read_page<N: Query, V, R: Send + 'static>(
+    access: &Access<N, V>,
+    read: impl FnMut(&dyn Reader) -> R + Clone + Send + 'static,
+) -> Result<R, MetaError> {
+    for _ in 1..PAGE_TRIES {
+        match access.node.read_large(read.clone()).await {
+            Err(error) if error.code == ErrorCode::TooManyRequests => access.complaints.log("read a page of a list", &error),
+            outcome => return outcome,
+        }
+    }
+    access.node.read_large(read).await
 }
 
 /// What stands before the long lists.

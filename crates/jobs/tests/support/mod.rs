@@ -56,6 +56,8 @@ pub struct State {
     /// Proposals that have not ended because of that.
     hung: Arc<AtomicU64>,
     large_reads: Arc<AtomicU64>,
+    /// Large reads that find no place from now on.
+    refused_large_reads: Arc<AtomicU64>,
 }
 
 impl State {
@@ -76,12 +78,23 @@ impl State {
             hanging: Arc::default(),
             hung: Arc::default(),
             large_reads: Arc::default(),
+            refused_large_reads: Arc::default(),
         }
     }
 
     /// How many reads were made away from the thread that asked.
     pub fn large_reads(&self) -> u64 {
         self.large_reads.load(Ordering::Relaxed)
+    }
+
+    /// So many large reads find no place from here on.
+    pub fn refuse_large_reads(&self, count: u64) {
+        self.refused_large_reads.store(count, Ordering::Relaxed);
+    }
+
+    /// How many of them are still to come.
+    pub fn large_reads_to_refuse(&self) -> u64 {
+        self.refused_large_reads.load(Ordering::Relaxed)
     }
 
     pub fn answer_again(&self) {
@@ -174,6 +187,10 @@ impl Query for State {
 
     async fn read_large<R: Send + 'static>(&self, read: impl FnMut(&dyn Reader) -> R + Send + 'static) -> Result<R, MetaError> {
         self.large_reads.fetch_add(1, Ordering::Relaxed);
+        if self.large_reads_to_refuse() > 0 {
+            self.refused_large_reads.fetch_sub(1, Ordering::Relaxed);
+            return Err(MetaError::new(ErrorCode::TooManyRequests, "no place among large reads"));
+        }
         Ok(self.read(read))
     }
 
