@@ -36,6 +36,11 @@ impl Query for Node {
         drop(applied.wait_for(|state| state.revision > seen).await);
     }
 
+    async fn snapshots_changed(&self, seen: Revision) {
+        let mut snapshots = self.core().applier.watch_snapshots();
+        drop(snapshots.wait_for(|revision| *revision > seen).await);
+    }
+
     fn now(&self) -> StampedTime {
         self.core().now()
     }

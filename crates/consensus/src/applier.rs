@@ -3,8 +3,10 @@
 
 use crate::convert;
 use crate::row_cache::RowCache;
+use bytes::Bytes;
 use quorate_model::{Revision, StampedTime};
 use quorate_state_machine::digest::Digests;
+use quorate_state_machine::keys::{self, RecordTable};
 use quorate_state_machine::{Answer, EntryInput, Machine, MachineError};
 use quorate_storage::codec::{LogId, StoredMembership};
 use quorate_storage::state::{StateEngine, read_with};
@@ -73,6 +75,8 @@ pub struct Applier {
     /// Digests of recent entries; a lock of its own, because peers ask while a write of the store may take long.
     ring: Mutex<VecDeque<Digests>>,
     applied: watch::Sender<AppliedState>,
+    /// The newest revision that may have changed a snapshot: a channel of its own, so that who waits for that is not woken by each group.
+    snapshots: watch::Sender<Revision>,
     /// The highest level this build knows.
     known_level: u32,
     /// Why only a newer build can go on.
@@ -87,12 +91,14 @@ impl Applier {
     pub fn open(engine: Arc<dyn StateEngine>, known_level: u32, audit: Option<Audit>) -> io::Result<Applier> {
         let machine = load_machine(engine.as_ref(), known_level).map_err(io::Error::other)?;
         let (applied, _) = watch::channel(AppliedState::default());
+        let (snapshots, _) = watch::channel(Revision::default());
         let applier = Applier {
             engine,
             machine: Mutex::new(machine),
             rows: Mutex::default(),
             ring: Mutex::default(),
             applied,
+            snapshots,
             known_level,
             outdated: OnceLock::new(),
             audit,
@@ -107,6 +113,11 @@ impl Applier {
 
     pub fn watch(&self) -> watch::Receiver<AppliedState> {
         self.applied.subscribe()
+    }
+
+    /// The newest revision that may have changed a snapshot.
+    pub fn watch_snapshots(&self) -> watch::Receiver<Revision> {
+        self.snapshots.subscribe()
     }
 
     pub fn applied(&self) -> AppliedState {
@@ -168,6 +179,7 @@ impl Applier {
         fail::fail_point!("apply_commit_before", crate::failpoints::fail);
         self.engine.commit(&applied.writes, group.last, group.membership.as_ref())?;
         fail::fail_point!("apply_commit_after");
+        let change_snapshots = change_snapshots(&applied.writes);
         rows.written(applied.writes);
         drop(rows);
         let mut ring = self.ring.lock().expect("no panic while held");
@@ -176,6 +188,9 @@ impl Applier {
         ring.drain(..surplus);
         drop(ring);
         self.publish(group.last, &machine);
+        if change_snapshots {
+            self.snapshots.send_replace(machine.revision());
+        }
         Ok(applied.answers)
     }
 
@@ -193,6 +208,7 @@ impl Applier {
             });
         }
         self.publish(rows.applied.unwrap_or_default(), &machine);
+        self.snapshots.send_replace(machine.revision());
         Ok(())
     }
 
@@ -208,6 +224,14 @@ impl Applier {
             level: machine.level(),
         });
     }
+}
+
+/// Whether the record of a snapshot is among the writes of a group, which are in key order. Whatever changes a snapshot writes its record, or
+/// removes it.
+fn change_snapshots(writes: &[(Bytes, Option<Bytes>)]) -> bool {
+    let records = keys::record_prefix(RecordTable::Snapshot);
+    let first = writes.partition_point(|(key, _)| key[..] < records[..]);
+    writes.get(first).is_some_and(|(key, _)| key.starts_with(&records))
 }
 
 fn load_machine(engine: &dyn StateEngine, known_level: u32) -> Result<Machine, MachineError> {
@@ -263,4 +287,73 @@ pub fn applied_rows(engine: &dyn StateEngine) -> io::Result<(Option<crate::types
     let rows = engine.raft_rows()?;
     let membership = convert::stored_membership_from_disk(&rows.membership).map_err(io::Error::other)?;
     Ok((rows.applied.map(convert::log_id_from_disk), membership))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate_model::{RequestId, SessionId};
+    use quorate_state_machine::commands::{CreateInstance, CreateSnapshot, Numbered, PutAttribute};
+    use quorate_state_machine::frame::{self, Frame};
+    use quorate_state_machine::level::LEVEL;
+    use quorate_state_machine::{EntryKind, Position};
+    use quorate_storage::codec::LeaderId;
+    use quorate_storage::state::MemoryState;
+
+    /// Applies one command as the next entry; whether it was said that a snapshot may have changed.
+    fn apply<C: Numbered>(applier: &Applier, command: &C) -> bool {
+        let (term, peer, index) = (1, 1, applier.applied().index + 1);
+        let request = RequestId {
+            session: SessionId(0),
+            number: 0,
+        };
+        let frame = frame::encode_frame(&Frame {
+            number: C::NUMBER,
+            request,
+            fingerprints: Vec::new(),
+            payload: command.encode_to_vec().into(),
+        });
+        let entry = EntryInput {
+            position: Position { term, peer, index },
+            kind: EntryKind::Commands(frame::pack(StampedTime(index), &[frame])),
+        };
+        let leader = LeaderId { term, peer };
+        let group = Group {
+            entries: vec![entry],
+            last: LogId { leader, index },
+            membership: None,
+        };
+        let (before, snapshots) = (applier.applied().revision, applier.watch_snapshots());
+        let answers = applier.apply(&group).expect("applies");
+        assert!(answers[0][0].body.is_ok(), "{answers:?}");
+        *snapshots.borrow() > before
+    }
+
+    #[test]
+    fn who_waits_for_snapshots_hears_of_what_changes_one_and_of_nothing_else() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let applier = Applier::open(Arc::new(MemoryState::new(dir.path())), LEVEL, None).expect("opens");
+        let instance_id = "i".to_owned();
+        let create = CreateInstance {
+            instance_id: instance_id.clone(),
+            ..CreateInstance::default()
+        };
+        assert!(!apply(&applier, &create));
+        let put = PutAttribute {
+            instance_id: instance_id.clone(),
+            name: "a".to_owned(),
+            value: Bytes::from_static(b"v"),
+            if_revision: None,
+        };
+        assert!(!apply(&applier, &put));
+        let snapshot = CreateSnapshot {
+            instance_id,
+            name: "s".to_owned(),
+            ..CreateSnapshot::default()
+        };
+        assert!(apply(&applier, &snapshot));
+        assert!(!apply(&applier, &put));
+        applier.reload().expect("reloads");
+        assert_eq!(*applier.watch_snapshots().borrow(), applier.applied().revision);
+    }
 }

@@ -192,14 +192,14 @@ async fn look_after_jobs<N: Query + Propose, V: Vaults>(access: &Access<N, V>) {
             }
             round = round.and(kept);
         }
-        access.rest(seen, round, ROUND_PAUSE, now + ROUND_INTERVAL).await;
+        access.rest(seen, round, now + ROUND_INTERVAL).await;
     }
 }
 
 impl<N: Query + Propose, V> Access<N, V> {
     /// The pause between two rounds; when there was nothing to do, until `until` or a change.
-    async fn rest(&self, seen: quorate_model::Revision, round: Round, pause: Duration, until: Instant) {
-        tokio::time::sleep(pause).await;
+    async fn rest(&self, seen: quorate_model::Revision, round: Round, until: Instant) {
+        tokio::time::sleep(ROUND_PAUSE).await;
         if round == Round::Idle {
             // Either way it looks again.
             drop(tokio::time::timeout_at(until, self.node.changed(seen)).await);

@@ -20,8 +20,10 @@ impl Default for Settings {
 pub const ROUND_INTERVAL: Duration = Duration::from_millis(500);
 /// Rounds, and looks for work, are at least this far apart, however much is applied: each reads all active jobs.
 pub const ROUND_PAUSE: Duration = Duration::from_millis(20);
-/// The same for looks at snapshots: whoever makes one waits for its file, and a look reads a few rows.
+/// The same for looks at snapshots that follow a change of one: whoever makes one waits for its file, and a look reads a few rows.
 pub const SNAPSHOT_PAUSE: Duration = Duration::from_millis(5);
+/// The same for looks at snapshots that follow no change, while there are more than one look takes: pauses and patience end without one.
+pub const SNAPSHOT_IDLE_PAUSE: Duration = Duration::from_millis(50);
 /// What has no hurry is looked at this often.
 pub const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 /// Condemned rows looked at together; those of one vault are worked off in one go.
@@ -40,8 +42,10 @@ pub const RECORDS_INTERVAL: Duration = Duration::from_secs(60);
 pub const CONDEMNED_PER_PAGE: usize = 2_000;
 /// A vault that could not be used is left alone for this long.
 pub const VAULT_PAUSE: Duration = Duration::from_secs(30);
-/// Snapshots one round works on.
+/// Snapshots one look at them may begin to work on.
 pub const SNAPSHOTS_PER_ROUND: usize = 16;
+/// Snapshots one look goes over: one that is left alone for now costs it a key, and no record.
+pub const SNAPSHOTS_PER_LOOK: usize = 512;
 /// Tries of one page of a metadata file's long lists. Each may wait ten seconds for a place among large reads, so the file, and the turn of
 /// its vault, is held up for no more than a minute before it is begun anew.
 pub const PAGE_TRIES: u32 = 6;

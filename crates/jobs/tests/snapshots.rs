@@ -2,10 +2,11 @@
 
 mod support;
 
+use bytes::Bytes;
 use quorate_jobs::settings::{PAGE_TRIES, VAULT_PAUSE};
 use quorate_model::{Revision, ScopeId};
-use quorate_state_machine::access::Query;
-use quorate_state_machine::commands::{CreateSnapshot, StartManifests};
+use quorate_state_machine::access::{Propose, Query};
+use quorate_state_machine::commands::{CreateSnapshot, PutAttribute, StartManifests};
 use quorate_state_machine::snapshots::{self, Snapshot};
 use quorate_wire::quorate::v1::{CreateSnapshotRequest, JobState, SnapshotState};
 use std::time::Duration;
@@ -62,6 +63,65 @@ async fn a_snapshot_does_not_wait_for_the_start_of_another_one_s_job() {
     world.state.wait("its job is started", |state| state.hung() > 0).await;
     let second = create(&world, "second");
     committed(&world, second).await;
+}
+
+/// How many looks for work on snapshots there are in so long a time.
+async fn looks_in(world: &World, time: Duration) -> u64 {
+    let before = world.state.snapshot_looks();
+    tokio::time::sleep(time).await;
+    world.state.snapshot_looks() - before
+}
+
+#[tokio::test(start_paused = true)]
+async fn looks_at_snapshots_do_not_follow_what_concerns_none() {
+    let mut world = World::new().await;
+    world.start(Part::Reconciler);
+    let (state, first) = (world.state.clone(), world.state.revision());
+    let writer = tokio::spawn(async move {
+        loop {
+            let put = PutAttribute {
+                instance_id: INSTANCE.to_owned(),
+                name: "a".to_owned(),
+                value: Bytes::from_static(b"v"),
+                if_revision: None,
+            };
+            state.propose(&put).await.expect("put");
+        }
+    });
+    let looks = looks_in(&world, Duration::from_secs(1)).await;
+    writer.abort();
+    assert!(world.state.revision().0 > first.0 + 500, "much is written meanwhile");
+    assert!(looks < 10, "{looks} looks in a second");
+}
+
+/// A world in which so many snapshots wait for their manifests, which nobody writes.
+async fn waiting(snapshots: u64) -> World {
+    let mut world = World::new().await;
+    let source = world.snapshot("source", 1, 10);
+    let job = world.restore(&source, "copy", 0).expect("started");
+    world.state.await_manifests(snapshots, job);
+    world.start(Part::Reconciler);
+    // Until their pauses have spread.
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    world
+}
+
+#[tokio::test(start_paused = true)]
+async fn looks_at_snapshots_that_only_wait_do_not_grow_with_their_number() {
+    let world = waiting(2_000).await;
+    let looks = looks_in(&world, Duration::from_secs(10)).await;
+    assert!(looks < 500, "{looks} looks in ten seconds");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_snapshot_is_begun_soon_however_many_wait_for_their_manifests() {
+    let world = waiting(400).await;
+    for number in 0..10 {
+        let began = Instant::now();
+        let revision = create(&world, &format!("s{number}"));
+        committed(&world, revision).await;
+        assert!(began.elapsed() <= SOON, "snapshot {number} took {:?}", began.elapsed());
+    }
 }
 
 /// Makes a snapshot whose manifests are planned and wait for a worker; its revision.

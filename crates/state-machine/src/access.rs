@@ -27,6 +27,9 @@ pub trait Query: Clone + Send + Sync + 'static {
     /// Ends once a revision after `seen` is applied.
     fn changed(&self, seen: Revision) -> impl Future<Output = ()> + Send;
 
+    /// Ends once a revision after `seen` is applied that may have changed a snapshot. Whoever waits hears of no other.
+    fn snapshots_changed(&self, seen: Revision) -> impl Future<Output = ()> + Send;
+
     /// The time a leader would stamp now: not before the last that was stamped.
     fn now(&self) -> StampedTime;
 }

@@ -7,7 +7,7 @@
 
 use super::{Access, Round, StepError, VaultKey, VaultTurns};
 use crate::counters::Counters;
-use crate::settings::{DELETIONS_PER_BATCH, ROUND_INTERVAL, ROUND_PAUSE, VAULT_PAUSE};
+use crate::settings::{DELETIONS_PER_BATCH, ROUND_INTERVAL, VAULT_PAUSE};
 use crate::vaults::Vaults;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
@@ -35,7 +35,7 @@ pub(super) async fn look_after<N: Query + Propose, V: Vaults>(access: &Access<N,
         };
         tokio::select! {
             Some((vault, is_useless)) = running.next() => deleter.turns.end(&vault, is_useless.then_some(VAULT_PAUSE)),
-            () = access.rest(seen, round, ROUND_PAUSE, Instant::now() + ROUND_INTERVAL) => {}
+            () = access.rest(seen, round, Instant::now() + ROUND_INTERVAL) => {}
         }
     }
 }

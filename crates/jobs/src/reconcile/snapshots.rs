@@ -1,8 +1,11 @@
 //! Brings snapshots forward: writes their metadata files, starts the jobs for their manifests, and deletes the files of those that
 //! were dropped. Files come before the command that says so, when they are written and when they are deleted.
 
-use super::{Access, Round, StepError, VaultKey, VaultTurns, place_of};
-use crate::settings::{PAGE_TRIES, PENDING_SNAPSHOT_PATIENCE, ROUND_INTERVAL, SNAPSHOT_PAUSE, SNAPSHOTS_PER_ROUND, VAULT_PAUSE};
+use super::{Access, StepError, VaultKey, VaultTurns, place_of};
+use crate::settings::{
+    PAGE_TRIES, PENDING_SNAPSHOT_PATIENCE, ROUND_INTERVAL, SNAPSHOT_IDLE_PAUSE, SNAPSHOT_PAUSE, SNAPSHOTS_PER_LOOK, SNAPSHOTS_PER_ROUND,
+    VAULT_PAUSE,
+};
 use crate::vaults::Vaults;
 use bytes::Bytes;
 use futures::StreamExt;
@@ -39,26 +42,51 @@ const HYBRID_COUNTER_BITS: u32 = 18;
 /// Scope and revision.
 type Key = (u64, u64);
 
-/// Works until it is dropped.
+/// Works until it is dropped. Looks go over all that wait, a part at a time, and begin again at the first. They follow each other quickly
+/// when a snapshot has changed or a step has got one further, until all have been looked at since.
 pub(super) async fn look_after<N: Query + Propose, V: Vaults>(access: &Access<N, V>) {
     let (mut steps, mut running) = (SnapshotSteps::default(), FuturesUnordered::new());
+    // What happens after the looks began at the first may concern one that they are past.
+    let (mut seen, mut got_further) = (access.node.revision(), false);
+    let mut is_quick = true;
     loop {
-        let seen = access.node.revision();
-        let round = match steps.next(access).await {
-            Ok(work) => {
-                running.extend(work.into_iter().map(|(turn, snapshots)| work_off(access, turn, snapshots)));
-                if steps.after.is_some() { Round::More } else { Round::Idle }
+        if steps.after.is_none() {
+            (seen, got_further) = (access.node.revision(), false);
+        }
+        match steps.next(access).await {
+            Ok(work) => running.extend(work.into_iter().map(|(turn, snapshots)| work_off(access, turn, snapshots))),
+            Err(error) => {
+                access.complaints.log("work on snapshots", &error);
+                (is_quick, got_further) = (false, false);
             }
-            Err(error) => access.settle("work on snapshots", Err(error)),
+        }
+        let wait = match steps.after {
+            _ if got_further => None,
+            Some(_) if is_quick => None,
+            Some(_) => Some(SNAPSHOT_IDLE_PAUSE),
+            None => Some(ROUND_INTERVAL),
         };
         tokio::select! {
             Some(ended) = running.next() => {
+                if ended.got_further() {
+                    (is_quick, got_further) = (true, true);
+                }
                 steps.settle(ended);
                 // It may never have waited: looks at thousands of snapshots would follow each other and leave nobody the thread.
                 tokio::task::yield_now().await;
             }
-            () = access.rest(seen, round, SNAPSHOT_PAUSE, Instant::now() + ROUND_INTERVAL) => {}
+            goes_on = rest(access, seen, wait) => is_quick = goes_on,
         }
+    }
+}
+
+/// The pause between two looks; with a `wait`, so much longer or until a snapshot changes. Whether the next look is to be followed by
+/// others quickly: not when nothing has changed.
+async fn rest<N: Query, V>(access: &Access<N, V>, seen: Revision, wait: Option<Duration>) -> bool {
+    tokio::time::sleep(SNAPSHOT_PAUSE).await;
+    match wait {
+        None => true,
+        Some(wait) => tokio::time::timeout(wait, access.node.snapshots_changed(seen)).await.is_ok(),
     }
 }
 
@@ -110,44 +138,55 @@ struct Ended {
     paused: Vec<(Key, Duration)>,
 }
 
+impl Ended {
+    /// Whether a snapshot may have a next step now.
+    fn got_further(&self) -> bool {
+        self.pause.is_none() && self.paused.len() < self.worked_on.len()
+    }
+}
+
 impl SnapshotSteps {
     /// What is to be done next, by turn. Gives up what has been pending for too long: that needs no vault.
     async fn next<N: Query + Propose, V>(&mut self, access: &Access<N, V>) -> Result<BTreeMap<Turn, Work>, StepError> {
         let now = Instant::now();
         self.paused.retain(|_, until| *until > now);
         let after = self.after;
-        let waiting = access.node.read(|reader| waiting(reader, after))?;
-        self.after = (waiting.len() == SNAPSHOTS_PER_ROUND).then(|| waiting.last().map(key_of)).flatten();
-        if after.is_none() && self.after.is_none() {
-            let is_pending = |key: &Key| {
-                waiting
-                    .iter()
-                    .any(|snapshot| key_of(snapshot) == *key && snapshot.state() == SnapshotState::Pending)
-            };
-            self.pending.retain(|key, _| is_pending(key));
-        }
+        let is_left_alone = |key: &Key| self.is_left_alone(key, now);
+        let (waiting, goes_on_after) = access.node.read(|reader| waiting(reader, after, is_left_alone))?;
+        self.after = goes_on_after;
         let mut work: BTreeMap<Turn, Work> = BTreeMap::new();
         for snapshot in waiting {
             let key = key_of(&snapshot);
             // All that is kept in one place has one turn, so that a busy instance does not take it from the others.
             let turn = (place_of(&(snapshot.scope.0, snapshot.record.vault.clone())), pace(&snapshot));
-            if snapshot.state() == SnapshotState::Pending
-                && now.duration_since(*self.pending.entry(key).or_insert(now)) >= PENDING_SNAPSHOT_PATIENCE
-            {
+            if snapshot.state() == SnapshotState::Pending {
+                self.pending.entry(key).or_insert(now);
+            } else {
+                self.pending.remove(&key);
+            }
+            if self.is_overdue(&key, now) {
                 let (scope, revision) = key;
                 // Not the end of this look: turns that were begun must be taken.
                 if let Err(error) = access.node.propose(&FailSnapshot { scope, revision }).await {
                     access.complaints.log("give up a snapshot", &error);
                 }
-            } else if !self.paused.contains_key(&key)
-                && !self.in_work.contains(&key)
-                && (work.contains_key(&turn) || self.turns(turn.1).begin(&turn.0))
-            {
+            } else if !self.is_left_alone(&key, now) && (work.contains_key(&turn) || self.turns(turn.1).begin(&turn.0)) {
                 self.in_work.insert(key);
                 work.entry(turn).or_default().push(snapshot);
             }
         }
         Ok(work)
+    }
+
+    /// Whether a snapshot has been pending for too long.
+    fn is_overdue(&self, key: &Key, now: Instant) -> bool {
+        let since = self.pending.get(key);
+        since.is_some_and(|since| now.duration_since(*since) >= PENDING_SNAPSHOT_PATIENCE)
+    }
+
+    /// Whether nothing is to be done for a snapshot now. One that is overdue is given up whatever is being done to it.
+    fn is_left_alone(&self, key: &Key, now: Instant) -> bool {
+        (self.paused.contains_key(key) || self.in_work.contains(key)) && !self.is_overdue(key, now)
     }
 
     fn turns(&mut self, pace: Pace) -> &mut VaultTurns {
@@ -163,7 +202,10 @@ impl SnapshotSteps {
         self.turns(*pace).end(vault, ended.pause);
         self.in_work.retain(|key| !ended.worked_on.contains(key));
         let now = Instant::now();
-        self.paused.extend(ended.paused.into_iter().map(|(key, pause)| (key, now + pause)));
+        // The more are left alone, the longer: so looks at those whose pause has ended do not grow with their number.
+        let at_least = (SNAPSHOT_PAUSE * self.paused.len() as u32).min(VAULT_PAUSE);
+        let paused = ended.paused.into_iter().map(|(key, pause)| (key, now + pause.max(at_least)));
+        self.paused.extend(paused);
     }
 }
 
@@ -245,15 +287,20 @@ fn key_of(snapshot: &Snapshot) -> Key {
     (snapshot.scope.0, snapshot.revision.0)
 }
 
-/// Snapshots that something is to be done for.
-fn waiting(reader: &dyn Reader, after: Option<Key>) -> Result<Vec<Snapshot>, StoreError> {
+/// Snapshots that something is to be done for, and the one after which the next look goes on; `None` behind the last. Those that are left
+/// alone are passed over by their keys.
+fn waiting(
+    reader: &dyn Reader,
+    after: Option<Key>,
+    is_left_alone: impl Fn(&Key) -> bool,
+) -> Result<(Vec<Snapshot>, Option<Key>), StoreError> {
     let prefix = keys::record_prefix(RecordTable::SnapshotWork);
     let start = after.map_or_else(
         || prefix.to_vec(),
         |(scope, revision)| prefix_end(&snapshots::work_key(ScopeId(scope), Revision(revision))),
     );
     let mut cursor = reader.cursor(&start, &prefix_end(&prefix))?;
-    let mut found = Vec::new();
+    let (mut found, mut looked_at) = (Vec::new(), 0);
     while let Some((key, _)) = cursor.row() {
         let number = |at: usize| {
             key.get(at..at + 8)
@@ -262,13 +309,17 @@ fn waiting(reader: &dyn Reader, after: Option<Key>) -> Result<Vec<Snapshot>, Sto
         let (Some(scope), Some(revision)) = (number(2), number(10)) else {
             return Err(StoreError(format!("key {key:02x?} has the wrong length for its table")));
         };
-        found.extend(snapshots::find(reader, ScopeId(scope), Revision(revision))?);
-        if found.len() == SNAPSHOTS_PER_ROUND {
-            break;
+        let key = (scope, revision);
+        if !is_left_alone(&key) {
+            found.extend(snapshots::find(reader, ScopeId(scope), Revision(revision))?);
+        }
+        looked_at += 1;
+        if found.len() == SNAPSHOTS_PER_ROUND || looked_at == SNAPSHOTS_PER_LOOK {
+            return Ok((found, Some(key)));
         }
         cursor.next()?;
     }
-    Ok(found)
+    Ok((found, None))
 }
 
 /// Whether the metadata file has the long lists.

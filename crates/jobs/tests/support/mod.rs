@@ -10,7 +10,6 @@ use prost::Message;
 use quorate_jobs::{Counters, LocalWork, Reconciler, Settings, Vaults, Worker};
 use quorate_model::{ErrorCode, MetaError, Revision, ScopeId, StampedTime};
 use quorate_objects::{Crc64, LocalPlace, ObjectError, ObjectErrorKind, Patience, Vault, VaultPlace};
-use quorate_state_machine::Reader;
 use quorate_state_machine::access::{Propose, Query};
 use quorate_state_machine::command::{Command, Prepare};
 use quorate_state_machine::commands::*;
@@ -19,7 +18,10 @@ use quorate_state_machine::keys::{self, RecordTable};
 use quorate_state_machine::limits::CLAIM_LEASE_MS;
 use quorate_state_machine::queries;
 use quorate_state_machine::record::{InstanceRecord, SnapshotRecord};
+use quorate_state_machine::snapshots;
+use quorate_state_machine::store::MapStore;
 use quorate_state_machine::versioned::pins::PinKind;
+use quorate_state_machine::{Cursor, Reader, StoreError};
 use quorate_wire::doris::{InstanceInfoPb, ObjectStoreInfoPb};
 use quorate_wire::quorate::v1::*;
 use std::collections::BTreeMap;
@@ -41,6 +43,10 @@ const LEASE: Duration = Duration::from_millis(CLAIM_LEASE_MS);
 pub struct State {
     bench: Arc<Mutex<Bench>>,
     applied: Arc<watch::Sender<Revision>>,
+    /// The newest revision that changed a snapshot.
+    snapshots: Arc<watch::Sender<Revision>>,
+    /// Looks for snapshots that something is to be done for.
+    snapshot_looks: Arc<AtomicU64>,
     began: Instant,
     began_ms: u64,
     /// How far the time of day has been moved.
@@ -70,6 +76,8 @@ impl State {
             began_ms: bench.now_ms,
             bench: Arc::new(Mutex::new(bench)),
             applied: Arc::new(watch::Sender::new(Revision(0))),
+            snapshots: Arc::new(watch::Sender::new(Revision(0))),
+            snapshot_looks: Arc::default(),
             began: Instant::now(),
             jumped_ms: Arc::default(),
             behind_ms: Arc::default(),
@@ -80,6 +88,11 @@ impl State {
             large_reads: Arc::default(),
             refused_large_reads: Arc::default(),
         }
+    }
+
+    /// How often it was looked for snapshots that something is to be done for.
+    pub fn snapshot_looks(&self) -> u64 {
+        self.snapshot_looks.load(Ordering::Relaxed)
     }
 
     /// How many reads were made away from the thread that asked.
@@ -147,9 +160,14 @@ impl State {
     pub fn apply<C: Numbered>(&self, command: &C) -> Result<C::Reply, MetaError> {
         let mut bench = self.bench();
         bench.now_ms = self.now().0.saturating_sub(self.behind_ms.load(Ordering::Relaxed));
+        let snapshots = rows_of(&bench, RecordTable::Snapshot);
         let reply = bench.run(command);
         bench.check_content();
-        self.applied.send_replace(bench.machine.revision());
+        let revision = bench.machine.revision();
+        self.applied.send_replace(revision);
+        if rows_of(&bench, RecordTable::Snapshot) != snapshots {
+            self.snapshots.send_replace(revision);
+        }
         reply
     }
 
@@ -169,6 +187,23 @@ impl State {
         key.starts_with(&prefix).then(|| key.clone())
     }
 
+    /// Adds so many committed snapshots to scope 1 for which a job writes manifests.
+    pub fn await_manifests(&self, snapshots: u64, job: u64) {
+        let mut bench = self.bench();
+        let record = SnapshotRecord {
+            state: SnapshotState::Committed as i32,
+            manifest_job: job,
+            ..SnapshotRecord::default()
+        };
+        let last = bench.counters().revision;
+        for revision in (last + 1..=last + snapshots).map(Revision) {
+            let row = snapshots::record_key(ScopeId(1), revision);
+            bench.store.rows.insert(row, record.encode_to_vec().into());
+            bench.store.rows.insert(snapshots::work_key(ScopeId(1), revision), Bytes::new());
+        }
+        bench.set_counters(|counters| counters.revision += snapshots);
+    }
+
     /// Waits, in the test's own time, until `is_so`.
     pub async fn wait(&self, what: &str, mut is_so: impl FnMut(&State) -> bool) {
         let until = Instant::now() + PATIENCE;
@@ -180,9 +215,40 @@ impl State {
     }
 }
 
+/// All rows of a table.
+fn rows_of(bench: &Bench, table: RecordTable) -> Vec<(Bytes, Bytes)> {
+    let prefix = keys::record_prefix(table).freeze();
+    let rows = bench.store.rows.range(prefix.clone()..);
+    rows.take_while(|(key, _)| key.starts_with(&prefix))
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect()
+}
+
+/// Counts looks at the table of snapshots that something is to be done for.
+struct Looked<'a> {
+    store: &'a MapStore,
+    snapshot_looks: &'a AtomicU64,
+}
+
+impl Reader for Looked<'_> {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        self.store.get(key)
+    }
+
+    fn cursor<'a>(&'a self, start: &[u8], end: &[u8]) -> Result<Box<dyn Cursor + 'a>, StoreError> {
+        if start.starts_with(&keys::record_prefix(RecordTable::SnapshotWork)) {
+            self.snapshot_looks.fetch_add(1, Ordering::Relaxed);
+        }
+        self.store.cursor(start, end)
+    }
+}
+
 impl Query for State {
     fn read<R>(&self, mut read: impl FnMut(&dyn Reader) -> R) -> R {
-        read(&self.bench().store)
+        read(&Looked {
+            store: &self.bench().store,
+            snapshot_looks: &self.snapshot_looks,
+        })
     }
 
     async fn read_large<R: Send + 'static>(&self, read: impl FnMut(&dyn Reader) -> R + Send + 'static) -> Result<R, MetaError> {
@@ -205,6 +271,11 @@ impl Query for State {
     async fn changed(&self, seen: Revision) {
         let mut applied = self.applied.subscribe();
         drop(applied.wait_for(|revision| *revision > seen).await);
+    }
+
+    async fn snapshots_changed(&self, seen: Revision) {
+        let mut snapshots = self.snapshots.subscribe();
+        drop(snapshots.wait_for(|revision| *revision > seen).await);
     }
 
     fn now(&self) -> StampedTime {
