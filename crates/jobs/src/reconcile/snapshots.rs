@@ -151,6 +151,11 @@ impl SnapshotSteps {
         let now = Instant::now();
         self.paused.retain(|_, until| *until > now);
         let after = self.after;
+        if after.is_none() {
+            // Those that are still pending have been given up again and again by then; the others were committed or dropped.
+            self.pending
+                .retain(|_, since| now.duration_since(*since) < 2 * PENDING_SNAPSHOT_PATIENCE);
+        }
         let is_left_alone = |key: &Key| self.is_left_alone(key, now);
         let (waiting, goes_on_after) = access.node.read(|reader| waiting(reader, after, is_left_alone))?;
         self.after = goes_on_after;
