@@ -58,8 +58,9 @@ async fn write_all<S, V>(work: &Work<S, V>, vault: &Vault, rows: &[SourceRow]) -
             objects.push((path_of(&work.task.target_path, row)?, Bytes::from(entry)));
             files += segment.files.len() as u64;
         }
+        let progress = &work.progress;
         let written = || {
-            work.progress.signs_of_life.fetch_add(1, Ordering::Relaxed);
+            progress.signs_of_life.fetch_add(1, Ordering::Relaxed);
         };
         vault.replace_all(objects, &written).await.map_err(|error| Failure {
             is_of_the_vault: error.concerns_the_vault(),
