@@ -152,9 +152,7 @@ impl SnapshotSteps {
         self.paused.retain(|_, until| *until > now);
         let after = self.after;
         if after.is_none() {
-            // Those that are still pending have been given up again and again by then; the others were committed or dropped.
-            self.pending
-                .retain(|_, since| now.duration_since(*since) < 2 * PENDING_SNAPSHOT_PATIENCE);
+            self.forget_no_longer_pending(access, now)?;
         }
         let is_left_alone = |key: &Key| self.is_left_alone(key, now);
         let (waiting, goes_on_after) = access.node.read(|reader| waiting(reader, after, is_left_alone))?;
@@ -181,6 +179,21 @@ impl SnapshotSteps {
             }
         }
         Ok(work)
+    }
+
+    /// Forgets since when snapshots were pending that were committed or dropped while nobody looked. Only those are looked for that would
+    /// be overdue: the others cost no look of their own.
+    fn forget_no_longer_pending<N: Query, V>(&mut self, access: &Access<N, V>, now: Instant) -> Result<(), StepError> {
+        let overdue: Vec<Key> = self.pending.keys().filter(|key| self.is_overdue(key, now)).copied().collect();
+        for key in overdue {
+            let found = access
+                .node
+                .read(|reader| snapshots::find(reader, ScopeId(key.0), Revision(key.1)))?;
+            if found.is_none_or(|snapshot| snapshot.state() != SnapshotState::Pending) {
+                self.pending.remove(&key);
+            }
+        }
+        Ok(())
     }
 
     /// Whether a snapshot has been pending for too long.

@@ -45,11 +45,13 @@ impl Unnamed {
     }
 
     fn name_all(&self, root: &Path) -> Result<()> {
-        let files = self.files();
+        let mut files = self.files();
         for file in files.iter() {
             give_name(&file.partial, &file.target, Durable::Replace)?;
         }
-        sync_directories_of(root, files.iter().map(|file| file.target.as_path()))
+        // All have their names: nothing is left that would have to go.
+        let named = std::mem::take(&mut *files);
+        sync_directories_of(root, named.iter().map(|file| file.target.as_path()))
     }
 }
 
