@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use quorate_objects::{
-    BucketStyle, CopyOptions, Crc64, Existing, FileCopy, Http, LocalPlace, ObjectError, ObjectErrorKind, ObjectPath, Patience, S3Place,
-    Secret, ServerCopy, Vault, VaultPlace, copy_files, limits,
+    BucketStyle, CopyOptions, Crc64, Existing, FileCopy, Http, LocalPlace, ObjectError, ObjectErrorKind, ObjectPath, Patience, ReadBack,
+    S3Place, Secret, ServerCopy, Vault, VaultPlace, copy_files, limits,
 };
 use quorate_tests::ports::free_address;
 use quorate_tests::s3_server::{REGION, S3Server};
@@ -187,21 +187,26 @@ async fn the_store_copies_by_itself_whole_and_by_parts_and_copies_are_compared()
         let again = copy_files(&source, &target, &files, options, &|_| {}).await.expect_err("exist");
         assert_eq!(again.kind, ObjectErrorKind::AlreadyExists);
     }
-    for name in ["small", "large +1"] {
+    // Bytes that only the store has seen are compared also by who reads nothing back.
+    for (name, read_back) in [("small", ReadBack::On), ("small", ReadBack::Off), ("large +1", ReadBack::On)] {
+        let options = CopyOptions {
+            read_back,
+            ..CopyOptions::default()
+        };
         let wrong = FileCopy {
             checksum: Some(Crc64(1)),
             size: source.head(&path(name)).await.expect("head").size,
             source_path: path(name),
             target_path: path("bad/wrong"),
         };
-        let good = file("small", "bad/good", &small);
-        let error = copy_files(&source, &target, &[good, wrong], CopyOptions::default(), &|_| {}).await;
+        let good = file("small", &format!("bad/{name}-{read_back:?}"), &small);
+        let error = copy_files(&source, &target, &[good, wrong], options, &|_| {}).await;
         assert_eq!(error.expect_err(name).kind, ObjectErrorKind::ChecksumMismatch);
         let missing = FileCopy {
             source_path: path("none"),
             ..file("small", "missing", &small)
         };
-        let error = copy_files(&source, &target, &[missing], CopyOptions::default(), &|_| {}).await;
+        let error = copy_files(&source, &target, &[missing], options, &|_| {}).await;
         assert_eq!(error.expect_err("missing").kind, ObjectErrorKind::NotFound);
     }
     // The right one may have been copied before the wrong one was found out; whoever asked sweeps the directory.

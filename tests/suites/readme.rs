@@ -142,6 +142,7 @@ fn the_commands_about_settings_run() {
         "claim_lease_ms is 30000, it was 10000",
         "job_retention_seconds is 2592000, it was 604800",
         "max_snapshots_per_collection is 50, it was 10000",
+        "read_back_copies is 0, it was 1",
         "{\"value\":\"200\",\"value_before\":\"1000\"}",
         "claim_lease_ms is 10000, it was 30000",
     ] {

@@ -35,6 +35,10 @@ async fn refuse_wrong_changes(archive: &Archive) {
             &["job_retention_seconds is 863913600, limits 3600 and 31536000 seconds"],
         ),
         (&["settings", "set", "max_active_jobs", "many"], &["max_active_jobs takes a number"]),
+        (
+            &["settings", "set", "read-back-copies", "2"],
+            &["read_back_copies is 2, limits 0 and 1 readings", "invalid_argument"],
+        ),
         (&["settings", "reset", "lease"], &["there is no setting \"lease\""]),
         (
             &["settings", "show", "lease"],
@@ -145,10 +149,12 @@ async fn jobs_have_the_places_and_claims_the_leases_that_were_set() {
     let three = archive.restore("three").await;
     archive.ok(&["job", "cancel", &three, "--yes"]).await;
 
-    phase("a claim ends with the lease that it was made with");
+    phase("a claim says how it is to be copied, and ends with the lease that it was made with");
+    archive.ok(&["settings", "set", "read_back_copies", "0"]).await;
     archive.ok(&["settings", "set", "claim_lease_ms", "3s"]).await;
     let claimed = claim_and_fall_silent(&archive).await;
-    assert!(claimed.iter().all(|task| task.lease_ms == 3_000), "{claimed:?}");
+    let as_set = |task: &TaskAssignment| task.lease_ms == 3_000 && task.skip_read_back;
+    assert!(claimed.iter().all(as_set), "{claimed:?}");
     archive.ok(&["settings", "set", "claim_lease_ms", "10m"]).await;
     until("its task is open again", async || {
         let shown = archive.job(&one).await;

@@ -33,6 +33,20 @@ async fn a_restore_copies_every_file_and_appears_when_all_is_there() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_restore_that_reads_nothing_back_copies_every_file_too() {
+    let (mut world, source, job) = World::restoring(7, 100_000).await;
+    let change = ChangeSetting {
+        name: "read_back_copies".to_owned(),
+        value: Some(0),
+    };
+    world.state.apply(&change).expect("set");
+    world.start_all();
+    let (shown, _) = world.end_of(job).await;
+    assert_eq!(shown.state(), JobState::JobCompleted, "{}", shown.reason);
+    assert_eq!(sorted(world.visible_files("copy").expect("visible")), source.contents());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_collection_without_segments_is_restored_too() {
     let (mut world, _, job) = World::restoring(0, 0).await;
     world.start(Part::Reconciler);

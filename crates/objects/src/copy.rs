@@ -1,7 +1,7 @@
 //! Verified copies of files from one vault to another.
 //!
 //! What is verified: the source's size and checksum while it is read, the target's afterwards. A store's own checksum counts as reading back;
-//! where there is none the target is read. Bytes that the store copies itself are compared by its checksums.
+//! where there is none the target is read, unless [`ReadBack::Off`]. Bytes that the store copies itself are compared by its checksums.
 
 use crate::checksum::{Crc64, Crc64Hasher};
 use crate::error::{ObjectError, ObjectErrorKind, Result};
@@ -45,11 +45,12 @@ pub struct CopiedBytes {
     pub bytes: u64,
 }
 
-/// Whether targets without a checksum of their store are read and compared.
+/// Whether what was written is read again and compared where the store has no checksum of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ReadBack {
     #[default]
     On,
+    /// What a store has copied by itself is read all the same: nobody has seen its bytes.
     Off,
 }
 
@@ -65,7 +66,14 @@ pub(crate) struct Ticker<'a> {
     interval: tokio::time::Interval,
 }
 
-impl Ticker<'_> {
+impl<'a> Ticker<'a> {
+    pub(crate) fn new(progress: &'a (dyn Fn(CopiedBytes) + Sync)) -> Ticker<'a> {
+        Ticker {
+            progress,
+            interval: tokio::time::interval(PROGRESS_INTERVAL),
+        }
+    }
+
     pub(crate) async fn tick(&mut self) {
         self.interval.tick().await;
     }
@@ -140,10 +148,7 @@ pub async fn copy_files(
             twice.target_path
         )));
     }
-    let mut ticker = Ticker {
-        progress,
-        interval: tokio::time::interval(PROGRESS_INTERVAL),
-    };
+    let mut ticker = Ticker::new(progress);
     let copied = match (&source.0, &target.0) {
         (Inner::Local(from), Inner::Local(to)) => local::copy_all(Arc::clone(from), Arc::clone(to), files, &options, &mut ticker).await?,
         _ => copy_one_by_one(source, target, files, options, &mut ticker).await?,
@@ -319,10 +324,10 @@ impl Attempt<'_> {
             None => source.checksum(&file.source_path).await?.1,
         };
         let copy = to.head(&file.target_path).await?;
-        let read_as = match (copy.checksum, self.options.read_back) {
-            (Some(stored), _) => Ok((copy.size, stored)),
-            (None, ReadBack::Off) => Ok((copy.size, wanted)),
-            (None, ReadBack::On) => target.checksum(&file.target_path).await,
+        let read_as = match copy.checksum {
+            Some(stored) => Ok((copy.size, stored)),
+            // Whatever was asked for: these bytes were not checked on their way.
+            None => target.checksum(&file.target_path).await,
         };
         let compared = match read_as {
             Ok(copy) => {
@@ -430,10 +435,8 @@ mod tests {
         for file in &mut files {
             file.target_path = path(format!("{}-again", file.target_path));
         }
-        let mut ticker = Ticker {
-            progress: &|_| {},
-            interval: tokio::time::interval(PROGRESS_INTERVAL),
-        };
+        let silent = |_: CopiedBytes| {};
+        let mut ticker = Ticker::new(&silent);
         let copied = copy_one_by_one(&source, &target, &files, CopyOptions::default(), &mut ticker)
             .await
             .expect("copied");

@@ -1,7 +1,7 @@
 //! Settings of the cluster that an operator may change while it runs: one row, the same for every peer.
 //!
 //! What apply decides by them it reads here, out of the state, so a value holds from the entry on that sets it, and at every peer alike.
-//! A setting that nobody changed has its default, a bound of [`limits`]. A peer's own configuration is asked for none of them.
+//! A setting that nobody changed has its default; bounds and times have theirs in [`limits`]. A peer's own configuration is not asked.
 //!
 //! Names, defaults and ranges are part of what entries mean ([`crate::level`]): settings are added, and what one of them takes changes
 //! from a level on only.
@@ -79,6 +79,18 @@ pub const MAX_SNAPSHOTS_PER_INSTANCE: Setting = Setting {
     meaning: "snapshots of one instance and of its collections, those being deleted included",
 };
 
+/// Claims tell it to workers, which know nothing else of the state. Where it is 0, a disk that keeps other bytes than it was given is found
+/// out by whoever reads the copy.
+pub const READ_BACK_COPIES: Setting = Setting {
+    name: "read_back_copies",
+    unit: "readings",
+    default: 1,
+    least: 0,
+    greatest: 1,
+    meaning: "1: what a job has copied is read from the disk and compared before its task is done; 0: the bytes are checked while they are \
+              read from the source, written and synced, and not read again; of tasks that are claimed from now on",
+};
+
 /// Every setting, by name.
 pub const SETTINGS: &[Setting] = &[
     CLAIM_LEASE_MS,
@@ -86,6 +98,7 @@ pub const SETTINGS: &[Setting] = &[
     MAX_ACTIVE_JOBS,
     MAX_SNAPSHOTS_PER_COLLECTION,
     MAX_SNAPSHOTS_PER_INSTANCE,
+    READ_BACK_COPIES,
 ];
 
 /// The row of a name.

@@ -3,9 +3,9 @@
 use super::{Done, Failure, Work};
 use crate::vaults::Vaults;
 use crate::work_source::WorkSource;
-use quorate_objects::{CopiedBytes, CopyOptions, Crc64, FileCopy, ObjectError, ObjectErrorKind, ObjectPath, copy_files};
+use quorate_objects::{CopiedBytes, CopyOptions, Crc64, FileCopy, ObjectError, ObjectErrorKind, ObjectPath, ReadBack, copy_files};
 use quorate_state_machine::jobs::translate::{SegmentCopy, translate};
-use quorate_wire::quorate::v1::{SegmentFile, SourceRow};
+use quorate_wire::quorate::v1::{SegmentFile, SourceRow, TaskAssignment};
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
@@ -49,7 +49,7 @@ async fn copy_all<S: WorkSource, V: Vaults>(work: &Work<S, V>, segments: &[Segme
             work.progress.files.store(before.files + copied.files, Ordering::Relaxed);
             work.progress.bytes.store(before.bytes + copied.bytes, Ordering::Relaxed);
         };
-        if let Err(error) = copy_files(&source, &target, &files, CopyOptions::default(), &progress).await {
+        if let Err(error) = copy_files(&source, &target, &files, options_of(&work.task), &progress).await {
             let mut is_of_the_vault = false;
             if error.concerns_the_vault() {
                 // The error does not say which of the two, nor whether it is this object alone.
@@ -118,4 +118,32 @@ fn file_copy(segment: &SegmentCopy, file: &SegmentFile) -> Result<FileCopy, Fail
         // A writer that recorded no checksum left 0, which is also that of no bytes.
         checksum: (file.checksum != 0 || file.size_bytes == 0).then_some(Crc64(file.checksum)),
     })
+}
+
+/// How the claim wants its files copied.
+fn options_of(task: &TaskAssignment) -> CopyOptions {
+    CopyOptions {
+        read_back: match task.skip_read_back {
+            true => ReadBack::Off,
+            false => ReadBack::On,
+        },
+        ..CopyOptions::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copies_are_read_back_unless_the_claim_says_otherwise() {
+        let mut task = TaskAssignment::default();
+        assert_eq!(
+            options_of(&task).read_back,
+            ReadBack::On,
+            "what a peer says that knows no other way"
+        );
+        task.skip_read_back = true;
+        assert_eq!(options_of(&task).read_back, ReadBack::Off);
+    }
 }

@@ -1,7 +1,7 @@
 //! Copies between two local vaults: a few threads take file after file from one list.
 //!
 //! A copy is bytes read and written, never a link: a copy must survive damage of its source. The checksum is taken between read and write,
-//! so that what is compared is what was written. All files of a task are synced together, then read back.
+//! so that what is compared is what was written. All files of a task are synced together, then read back if asked to.
 
 use super::durable::{Already, FileSystem, create_file, remove_quietly};
 use super::{LocalVault, blocking, open_object, reading_back};
@@ -352,5 +352,33 @@ mod tests {
         ended.add(missing);
         let (told, _) = ended.outcome(&task).expect_err("a file is missing");
         assert_eq!(told.kind, ObjectErrorKind::NotFound, "{told}");
+    }
+
+    #[tokio::test]
+    async fn a_copy_that_reads_back_wrongly_is_noticed_where_copies_are_read_back() {
+        let dir = tempfile::TempDir::new().expect("directory");
+        let root = dir.path().join("target");
+        std::fs::create_dir(&root).expect("created");
+        std::fs::write(root.join("copy"), [8u8; 100]).expect("written");
+        let path = ObjectPath::new("copy").expect("a path");
+        let file = FileCopy {
+            source_path: path.clone(),
+            target_path: path,
+            size: 100,
+            checksum: None,
+        };
+        // What the disk was given, and does not have.
+        let done = vec![(0, file.copied(Crc64::of(&[7u8; 100])))];
+        let task = Arc::new(Task::new(vault(dir.path().join("source")), vault(root), vec![file]));
+        for (read_back, wrong) in [(ReadBack::On, Some(ObjectErrorKind::BadCopy)), (ReadBack::Off, None)] {
+            let system = FileSystem::open(&task.target.place.root).expect("opened");
+            let options = CopyOptions {
+                read_back,
+                ..CopyOptions::default()
+            };
+            let silent = |_: CopiedBytes| {};
+            let outcome = make_durable(&task, system, &done, &options, &mut Ticker::new(&silent)).await;
+            assert_eq!(outcome.err().map(|error| error.kind), wrong, "{read_back:?}");
+        }
     }
 }

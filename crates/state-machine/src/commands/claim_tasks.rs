@@ -90,7 +90,7 @@ impl Command for ClaimTasks {
 
     fn apply(&self, context: &mut ApplyContext<'_, '_>) -> Result<ClaimTasksReply, ApplyError> {
         let (reader, now_ms, now_revision) = (context.reader(), context.now().0, context.revision().0);
-        let (fences_above, lease_ms) = (fences_above(&context.counters), settings::value(reader, &CLAIM_LEASE_MS)?);
+        let (fences_above, settings) = (fences_above(&context.counters), settings::load(reader)?);
         let open_at_ms = now_ms.saturating_sub(self.min_age_ms);
         let (mut queue, mut candidates) = (BTreeSet::new(), BTreeMap::new());
         for (job, progress) in jobs::all_active(reader)? {
@@ -110,7 +110,7 @@ impl Command for ClaimTasks {
             let Some((number, before)) = candidate.next(reader, job, open_at_ms)? else {
                 continue;
             };
-            let claimed = before.claimed_by(&self.worker, fences_above).leased_for(lease_ms);
+            let claimed = before.claimed_by(&self.worker, fences_above).leased_for(settings.value(&CLAIM_LEASE_MS));
             tasks::change(context, job, number, &mut candidate.progress, &before, &claimed)?;
             candidate.progress.claimed_at = now_revision;
             if candidate.progress.started_ms == 0 {
@@ -121,7 +121,7 @@ impl Command for ClaimTasks {
             }
             let record = candidate.record.as_ref();
             let record = record.ok_or_else(|| StoreError(format!("job {job} is active but has no record")))?;
-            assignments.push(tasks::assignment(job, record, number, &claimed));
+            assignments.push(tasks::assignment(job, record, number, &claimed, &settings));
             context.put_record(rows::active(job), &candidate.progress);
             queue.insert((candidate.progress.tasks_claimed, now_revision, job));
         }

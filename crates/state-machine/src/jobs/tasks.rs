@@ -4,8 +4,9 @@ use super::source::is_of_whole_instance;
 use super::{ActiveJob, active_progress, claim_directory, rows};
 use crate::command::{ApplyContext, ApplyError, read_record};
 use crate::limits;
-use crate::record::{JobProgressRecord, JobRecord, TaskRecord};
+use crate::record::{JobProgressRecord, JobRecord, SettingsRecord, TaskRecord};
 use crate::recoveries::{self, first_fence};
+use crate::settings::READ_BACK_COPIES;
 use crate::store::{Reader, StoreError};
 use bytes::Bytes;
 use quorate_model::job_states::task_may_become;
@@ -136,8 +137,8 @@ pub fn change(
     Ok(())
 }
 
-/// What a worker needs to know of a claim.
-pub fn assignment(job: u64, record: &JobRecord, number: u32, task: &TaskRecord) -> TaskAssignment {
+/// What a worker needs to know of a claim that is made under these settings.
+pub fn assignment(job: u64, record: &JobRecord, number: u32, task: &TaskRecord, settings: &SettingsRecord) -> TaskAssignment {
     let expected = task.expected.unwrap_or_default();
     TaskAssignment {
         job_id: job,
@@ -156,6 +157,7 @@ pub fn assignment(job: u64, record: &JobRecord, number: u32, task: &TaskRecord) 
         source_scope: record.source_scope,
         target_collection_id: record.target_collection_id,
         partitions: partitions(record, task),
+        skip_read_back: settings.value(&READ_BACK_COPIES) == 0,
     }
 }
 

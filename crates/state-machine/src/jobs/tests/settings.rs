@@ -93,6 +93,17 @@ fn a_claim_keeps_the_lease_that_it_was_made_with() {
 }
 
 #[test]
+fn a_claim_says_whether_its_copies_are_read_back() {
+    let (mut bench, _) = started(JobKind::Restore, 1);
+    let skips = |bench: &mut Bench| claim(bench, "w", 1).remove(0).skip_read_back;
+    assert!(!skips(&mut bench), "they are, unless that was changed");
+    set(&mut bench, "read_back_copies", Some(0));
+    assert!(skips(&mut bench));
+    set(&mut bench, "read_back_copies", Some(1));
+    assert!(!skips(&mut bench));
+}
+
+#[test]
 fn places_for_jobs_are_as_many_as_was_set_and_half_of_them_for_manifests() {
     let mut bench = fixture::bench();
     set(&mut bench, "max_active_jobs", Some(3));
