@@ -133,7 +133,7 @@ pub struct JobsArguments {
     /// The `quorate` binary.
     #[arg(long)]
     pub quorate_bin: PathBuf,
-    /// Directory for data, files and logs; must be empty or absent. 30 GiB at the defaults.
+    /// Directory for data, files and logs; must be empty or absent. 42 GiB at the defaults.
     #[arg(long)]
     pub dir: PathBuf,
     /// Files of 64 KiB.
@@ -145,7 +145,7 @@ pub struct JobsArguments {
     /// Segments of the large collection.
     #[arg(long, default_value_t = 1_000_000)]
     pub segments: u64,
-    /// Copies by cp and by a restore, in turn.
+    /// Copies by cp, by a restore, and by one that reads nothing back, in turn.
     #[arg(long, default_value_t = 2)]
     pub runs: usize,
     /// Write the result as JSON to this file.

@@ -13,6 +13,7 @@ use crate::workload::INSTANCE;
 use anyhow::Context;
 use quorate_wire::quorate::v1::catalog_client::CatalogClient;
 use quorate_wire::quorate::v1::jobs_client::JobsClient;
+use quorate_wire::quorate::v1::settings_client::SettingsClient;
 use quorate_wire::quorate::v1::snapshots_client::SnapshotsClient;
 use quorate_wire::quorate::v1::{self as v1, JobState, TaskState};
 use serde::Serialize;
@@ -45,12 +46,14 @@ struct Copying {
     file_bytes: u64,
     cp_seconds: Vec<f64>,
     restore_seconds: Vec<f64>,
+    /// With the setting `read_back_copies` at 0.
+    restore_without_reading_back_seconds: Vec<f64>,
 }
 
 impl Copying {
-    /// Speed of the restore as a part of cp's: of the means.
-    fn ratio(&self) -> f64 {
-        self.cp_seconds.iter().sum::<f64>() / self.restore_seconds.iter().sum::<f64>()
+    /// Speed of these restores as a part of cp's: of the means.
+    fn ratio(&self, restores: &[f64]) -> f64 {
+        mean(&self.cp_seconds) / mean(restores)
     }
 }
 
@@ -212,6 +215,24 @@ impl Api {
             .job_id)
     }
 
+    /// Seconds of a restore until its collection is published.
+    async fn restore_seconds(&self, snapshot_id: &str, target: &str) -> anyhow::Result<f64> {
+        let started = Instant::now();
+        let job = self.restore(snapshot_id, target).await?;
+        self.completed(job).await?;
+        Ok(started.elapsed().as_secs_f64())
+    }
+
+    /// Whether restores read back what they copy: 1, the default, or 0.
+    async fn set_read_back_copies(&self, value: u64) -> anyhow::Result<()> {
+        let request = v1::SetSettingRequest {
+            name: "read_back_copies".to_owned(),
+            value: Some(value),
+        };
+        SettingsClient::new(self.0.clone()).set_setting(request).await?;
+        Ok(())
+    }
+
     async fn job(&self, job_id: u64) -> anyhow::Result<v1::Job> {
         let request = v1::DescribeJobRequest {
             job_id,
@@ -260,7 +281,7 @@ async fn import(api: &Api, vault: &Path, collection: &str, tree: Tree) -> anyhow
     Ok(directories)
 }
 
-/// The same files by `cp` and by a restore, in turn.
+/// The same files by `cp`, by a restore, and by one that reads nothing back, in turn.
 async fn copying(api: &Api, dir: &Path, collection: &str, tree: Tree, runs: usize) -> anyhow::Result<Copying> {
     eprintln!("copying {} files of {} KiB", tree.files, tree.file_bytes >> 10);
     let directories = import(api, &dir.join("dev/vault"), collection, tree).await?;
@@ -270,15 +291,18 @@ async fn copying(api: &Api, dir: &Path, collection: &str, tree: Tree, runs: usiz
         file_bytes: tree.file_bytes,
         cp_seconds: Vec::new(),
         restore_seconds: Vec::new(),
+        restore_without_reading_back_seconds: Vec::new(),
     };
     for run in 0..runs {
         copying
             .cp_seconds
             .push(copy_with_cp(&directories, &dir.join(format!("cp-{collection}-{run}")))?);
-        let started = Instant::now();
-        let job = api.restore(&snapshot, &format!("{collection}_{run}")).await?;
-        api.completed(job).await?;
-        copying.restore_seconds.push(started.elapsed().as_secs_f64());
+        let target = format!("{collection}_{run}");
+        copying.restore_seconds.push(api.restore_seconds(&snapshot, &target).await?);
+        api.set_read_back_copies(0).await?;
+        let unread = api.restore_seconds(&snapshot, &format!("{target}_not_read_back")).await?;
+        copying.restore_without_reading_back_seconds.push(unread);
+        api.set_read_back_copies(1).await?;
     }
     Ok(copying)
 }
@@ -520,12 +544,17 @@ fn shown(result: &JobsResult) -> comfy_table::Table {
     let mut rows = table(&["measure", "value"]);
     for copying in &result.copying {
         let what = format!("{} files of {} KiB", copying.files, copying.file_bytes >> 10);
-        rows.add_row([format!("{what}: cp -r and sync -f, s"), seconds(&copying.cp_seconds)]);
-        rows.add_row([
-            format!("{what}: restored, read back and published, s"),
-            seconds(&copying.restore_seconds),
-        ]);
-        rows.add_row(["restore against cp".to_owned(), format!("{:.2}x", copying.ratio())]);
+        let against_cp = |restores: &[f64]| format!("{:.2}x", copying.ratio(restores));
+        let (restores, unread) = (&copying.restore_seconds, &copying.restore_without_reading_back_seconds);
+        for (measure, value) in [
+            (format!("{what}: cp -r and sync -f, s"), seconds(&copying.cp_seconds)),
+            (format!("{what}: restored, read back and published, s"), seconds(restores)),
+            ("restore against cp".to_owned(), against_cp(restores)),
+            (format!("{what}: restored and published, without reading back, s"), seconds(unread)),
+            ("restore without reading back against cp".to_owned(), against_cp(unread)),
+        ] {
+            rows.add_row([measure, value]);
+        }
     }
     let percents = &result.percent_when_first_ended;
     rows.add_row([
@@ -583,10 +612,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_says_what_tasks_add_and_how_even_jobs_are() {
+    fn the_table_says_how_copies_compare_what_tasks_add_and_how_even_jobs_are() {
         let result = JobsResult {
             machine: String::new(),
-            copying: Vec::new(),
+            copying: vec![Copying {
+                files: 3,
+                file_bytes: 64 << 10,
+                cp_seconds: vec![1.0, 3.0],
+                restore_seconds: vec![3.0, 5.0],
+                restore_without_reading_back_seconds: vec![2.0, 3.0],
+            }],
             percent_when_first_ended: vec![90, 95],
             seconds_at_once: vec![2.0, 3.0, 2.5],
             takeover: Takeover {
@@ -615,6 +650,9 @@ mod tests {
             let line = text.lines().find(|line| line.contains(measure)).expect("a row of the table");
             line.split('|').nth(2).expect("a value").trim().to_owned()
         };
+        assert_eq!(row("3 files of 64 KiB: restored and published, without reading back"), "2.00, 3.00");
+        assert_eq!(row("restore against cp"), "0.50x");
+        assert_eq!(row("restore without reading back against cp"), "0.80x");
         assert_eq!(row("10 equal jobs at once"), "3.00 / 2.00 = 1.50x");
         assert_eq!(row("10000 files of 64 KiB in 1000 tasks"), "1.00, 1.50");
         assert_eq!(row("what that adds to the 1.00 s in few tasks"), "25");
