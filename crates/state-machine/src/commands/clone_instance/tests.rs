@@ -19,6 +19,7 @@ use quorate_wire::doris::{
 use quorate_wire::quorate::v1::{CompactCloneRequest, DecoupleCloneRequest};
 
 mod chains;
+mod restoring;
 mod rotation;
 
 /// An instance `a` with an object store, whose snapshots are switched on.

@@ -3,6 +3,7 @@
 //!
 //! Only what files hang on is shown: marks of dropped objects, and versions of segments ([`crate::dropped`], [`crate::versioned::cleanup`]).
 
+use crate::catalog::find;
 use crate::command::{decode_record, read_record};
 use crate::dropped;
 use crate::inherited;
@@ -241,7 +242,7 @@ impl Page<'_> {
                 String::new(),
             ),
             (collection, 0) => {
-                let record: CollectionRecord = self.record(&before, VersionedTable::Collection, &collection_key)?;
+                let record = self.collection(&before, collection)?;
                 let stats: StatsRecord = self.record(&before, VersionedTable::CollectionStats, &collection_key)?;
                 (
                     format!("collection {collection} {:?} was dropped", record.name),
@@ -252,7 +253,7 @@ impl Page<'_> {
             (collection, partition) => {
                 let key = crate::catalog::row_keys::partition(collection, partition);
                 let record: PartitionRecord = self.record(&before, VersionedTable::Partition, &key)?;
-                let of: CollectionRecord = self.record(&before, VersionedTable::Collection, &collection_key)?;
+                let of = self.collection(&before, collection)?;
                 let text = format!(
                     "partition {partition} {:?} of collection {collection} {:?} was dropped",
                     record.name, of.name
@@ -275,6 +276,13 @@ impl Page<'_> {
             instance_id: instances::find_id_of_scope(self.reader, scope)?.unwrap_or_default(),
             ..Deletion::default()
         })
+    }
+
+    /// With the vault that files of the scope's own are in.
+    fn collection(&self, lineage: &Lineage, id: u64) -> Result<CollectionRecord, StoreError> {
+        let found = find::collection_by_id(self.reader, lineage, id)?;
+        // Collected in part already.
+        Ok(found.map(|found| found.record).unwrap_or_default())
     }
 
     fn record<M: prost::Message + Default>(&self, lineage: &Lineage, table: VersionedTable, key: &[u8]) -> Result<M, StoreError> {

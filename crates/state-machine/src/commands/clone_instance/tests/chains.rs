@@ -18,7 +18,7 @@ use quorate_model::ScopeId;
 use quorate_wire::quorate::v1::{InstanceSummary, ListInstancesRequest, Segment, SnapshotState};
 
 /// Makes a clone of an instance as it is; returns the revision it was made of.
-fn clone_now(bench: &mut Bench, from: &str, new: &str, kind: CloneType) -> Revision {
+pub(super) fn clone_now(bench: &mut Bench, from: &str, new: &str, kind: CloneType) -> Revision {
     let snapshot_id = snapshot_of(bench, from);
     let mut asked = request(from, &snapshot_id, new, kind);
     asked.obj_info = (kind == CloneType::Writable).then(|| store("own"));
@@ -27,14 +27,14 @@ fn clone_now(bench: &mut Bench, from: &str, new: &str, kind: CloneType) -> Revis
     crate::snapshots::id::parse(&snapshot_id).expect("an id")
 }
 
-fn drop_instance(bench: &mut Bench, instance_id: &str) {
+pub(super) fn drop_instance(bench: &mut Bench, instance_id: &str) {
     let drop = DropInstance {
         instance_id: instance_id.into(),
     };
     bench.run(&drop).expect("dropped");
 }
 
-fn compact_keeping(bench: &mut Bench, instance_id: &str, keep_files: bool) -> Result<u64, MetaError> {
+pub(super) fn compact_keeping(bench: &mut Bench, instance_id: &str, keep_files: bool) -> Result<u64, MetaError> {
     let call = CompactSnapshotCall::Native(CompactCloneRequest {
         instance_id: instance_id.into(),
         keep_files: Some(keep_files),
@@ -43,7 +43,7 @@ fn compact_keeping(bench: &mut Bench, instance_id: &str, keep_files: bool) -> Re
 }
 
 /// Does a job's tasks as workers do, and publishes it.
-fn perform(bench: &mut Bench, job: u64) {
+pub(super) fn perform(bench: &mut Bench, job: u64) {
     fixture::plan_all(bench, job);
     loop {
         let claim = ClaimTasks {
