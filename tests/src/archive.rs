@@ -94,13 +94,24 @@ impl Archive {
 
     /// Names, sizes and checksums of a collection's files, as the cluster has them; each is compared with what is in the vault.
     pub async fn verified(&self, instance: &str, collection: &str) -> BTreeMap<String, (String, String)> {
+        let read = |file: &str| std::fs::read(self.vault.path().join(file)).expect("what is visible is there");
+        self.verified_by(instance, collection, read).await
+    }
+
+    /// The same of files in another store; `read` has them by their paths there.
+    pub async fn verified_by(
+        &self,
+        instance: &str,
+        collection: &str,
+        read: impl Fn(&str) -> Vec<u8>,
+    ) -> BTreeMap<String, (String, String)> {
         let segments = self.json(&["segment", "list", instance, "--collection", collection]).await;
         let mut files = BTreeMap::new();
         for segment in segments.as_array().expect("a list") {
-            let directory = self.vault.path().join(segment["path"].as_str().expect("a path"));
+            let directory = segment["path"].as_str().expect("a path");
             for file in segment["files"].as_array().expect("files") {
                 let text = |name: &str| file[name].as_str().expect("text").to_owned();
-                let bytes = std::fs::read(directory.join(text("name"))).expect("what is visible is there");
+                let bytes = read(&format!("{directory}/{}", text("name")));
                 assert_eq!(
                     (bytes.len().to_string(), Crc64::of(&bytes).0.to_string()),
                     (text("size_bytes"), text("checksum"))

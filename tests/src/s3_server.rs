@@ -66,14 +66,23 @@ impl S3Server {
         self.list(&format!("/{bucket}")).matches("<Contents>").count()
     }
 
+    /// The content of an object, by its whole key.
+    pub fn object(&self, bucket: &str, key: &str) -> Vec<u8> {
+        self.get(&format!("/{bucket}/{key}"))
+    }
+
     fn list(&self, path: &str) -> String {
+        String::from_utf8(self.get(path)).expect("a list is text")
+    }
+
+    fn get(&self, path: &str) -> Vec<u8> {
         // This request is not signed.
         self.ask("POST", "/moto-api/reset-auth", "s3", "inf")
             .expect("requests are not checked");
-        let list = self.ask("GET", path, "s3", "").expect("the server lists");
+        let content = self.ask_bytes("GET", path, "s3", "").expect("the server has it");
         self.ask("POST", "/moto-api/reset-auth", "s3", "0")
             .expect("requests are checked again");
-        list
+        content
     }
 
     pub fn kill(&mut self) {
@@ -98,6 +107,11 @@ impl S3Server {
 
     /// One request before signatures are checked, or to the server's own controls; answers with the body of a success.
     fn ask(&self, method: &str, path: &str, service: &str, body: &str) -> Result<String, String> {
+        let answer = self.ask_bytes(method, path, service, body)?;
+        String::from_utf8(answer).map_err(|error| error.to_string())
+    }
+
+    fn ask_bytes(&self, method: &str, path: &str, service: &str, body: &str) -> Result<Vec<u8>, String> {
         let wrong = |error: std::io::Error| error.to_string();
         let mut stream = TcpStream::connect(&self.address).map_err(wrong)?;
         stream.set_read_timeout(Some(Duration::from_secs(20))).map_err(wrong)?;
@@ -113,12 +127,14 @@ impl S3Server {
             body.len()
         );
         stream.write_all(request.as_bytes()).map_err(wrong)?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).map_err(wrong)?;
-        let (head, body) = answer.split_once("\r\n\r\n").ok_or("no answer")?;
+        let mut head = Vec::new();
+        stream.read_to_end(&mut head).map_err(wrong)?;
+        let end = head.windows(4).position(|bytes| bytes == b"\r\n\r\n").ok_or("no answer")?;
+        let body = head.split_off(end + 4);
+        let head = String::from_utf8_lossy(&head);
         match head.split(' ').nth(1) {
-            Some(status) if status.starts_with('2') => Ok(body.to_owned()),
-            _ => Err(answer),
+            Some(status) if status.starts_with('2') => Ok(body),
+            _ => Err(format!("{head}{}", String::from_utf8_lossy(&body))),
         }
     }
 }

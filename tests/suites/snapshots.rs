@@ -4,6 +4,7 @@
 use quorate_tests::archive::{Archive, HELD, INSTANCE, RELEASED, files_below};
 use quorate_tests::cli;
 use quorate_tests::cluster::TOKEN;
+use quorate_tests::s3_server::{REGION, S3Server};
 use quorate_tests::waiting::{phase, until};
 use quorate_tests::worker::WorkerProcess;
 use serde_json::{Value as Json, json};
@@ -517,6 +518,98 @@ async fn a_clone_is_written_to_compacted_cut_off_and_outlives_its_source() {
     archive.ok(&["instance", "drop", INSTANCE, "--yes"]).await;
     assert_eq!(archive.verified("copy", "logs").await, before);
     assert_eq!(archive.verified("copy", "more").await, before);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clone_with_a_store_of_its_own_needs_nothing_of_its_source_s_once_it_is_cut_off() {
+    let server = S3Server::start(&["own"]).await;
+    let archive = Archive::start(20, 10_000).await;
+    archive.import(INSTANCE, "logs").await;
+    let before = archive.verified(INSTANCE, "logs").await;
+    let in_bucket = async |collection: &str| {
+        let read = |file: &str| server.object("own", &format!("data/{file}"));
+        archive.verified_by("copy", collection, read).await
+    };
+
+    phase("clone into a bucket, and snapshot the clone while it reads through");
+    archive.ok(&["snapshot", "create", INSTANCE, "whole"]).await;
+    clone_into_bucket(&archive, &server);
+    archive.ok(&["snapshot", "create", "copy", "early", "--collection", "logs"]).await;
+
+    phase("compact, decouple, drop the source, and remove the directory that its files were in");
+    let compacted = archive.ok(&["instance", "compact", "copy", "--wait"]).await;
+    assert!(compacted.contains("completed"), "{compacted}");
+    archive.ok(&["instance", "decouple", "copy", "--yes"]).await;
+    archive.ok(&["snapshot", "drop", INSTANCE, "whole", "--yes"]).await;
+    archive.ok(&["collection", "drop", INSTANCE, "logs", "--yes"]).await;
+    archive.ok(&["instance", "drop", INSTANCE, "--yes"]).await;
+    until("the directory is gone, whatever the peers still delete there", async || {
+        let _ = std::fs::remove_dir_all(archive.vault.path());
+        (!archive.vault.path().exists()).then_some(())
+    })
+    .await;
+    assert_eq!(in_bucket("logs").await, before);
+
+    phase("restore out of snapshots from before and after, and out of one of the whole clone");
+    archive.ok(&["snapshot", "create", "copy", "late", "--collection", "logs"]).await;
+    let all = archive.json(&["snapshot", "create", "copy", "all"]).await;
+    let all = all["snapshot_id"].as_str().expect("an id");
+    let of_all = ["snapshot", "restore", "copy", all, "--collection", "logs", "--to", "of_all"];
+    for restore in [
+        &["snapshot", "restore", "copy", "early", "--to", "of_early"][..],
+        &["snapshot", "restore", "copy", "late", "--to", "of_late"],
+        &of_all,
+    ] {
+        let job = archive.json(restore).await;
+        let ended = archive.ended(job["job_id"].as_str().expect("an id")).await;
+        assert_eq!(ended["state"].as_str(), Some("JOB_COMPLETED"), "{ended}");
+    }
+    for collection in ["of_early", "of_late", "of_all"] {
+        assert_eq!(in_bucket(collection).await, before, "{collection}");
+    }
+
+    phase("the bucket has all that the cluster says it has");
+    let segments = archive.json(&["segment", "list", "copy", "--collection", "logs"]).await;
+    let vault = segments[0]["vault"].as_str().expect("an id");
+    let keys = [
+        ("AWS_ACCESS_KEY_ID", server.access_key.as_str()),
+        ("AWS_SECRET_ACCESS_KEY", server.secret_key.as_str()),
+    ];
+    let verify = ["gc", "verify", "copy", "--vault", vault, "-o", "json"];
+    let said = tokio::task::block_in_place(|| cli::run_with(&archive.cluster, &keys, &verify, ""));
+    assert!(said.success, "{said:?}");
+    let verified: Json = serde_json::from_str(&said.out).expect("JSON");
+    assert_eq!((&verified["missing"], &verified["damaged"]), (&json!([]), &json!([])), "{verified}");
+}
+
+/// Makes `copy` of the snapshot `whole`, with a store of its own.
+fn clone_into_bucket(archive: &Archive, server: &S3Server) {
+    let endpoint = server.endpoint();
+    let clone = [
+        "instance",
+        "clone",
+        INSTANCE,
+        "copy",
+        "--snapshot",
+        "whole",
+        "--bucket",
+        "own",
+        "--prefix",
+        "data",
+        "--store-endpoint",
+        &endpoint,
+        "--region",
+        REGION,
+        "--provider",
+        "S3",
+        "--path-style",
+        "true",
+        "--ak",
+        &server.access_key,
+    ];
+    let secret = [("QUORATE_SK", server.secret_key.as_str())];
+    let said = tokio::task::block_in_place(|| cli::run_with(&archive.cluster, &secret, &clone, ""));
+    assert!(said.success, "{said:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
