@@ -91,11 +91,6 @@ impl S3Vault {
         })
     }
 
-    /// One page of the list, which tells a bucket, an endpoint or a key that is wrong.
-    pub(crate) async fn check_access(&self) -> Result<()> {
-        self.list(None).next().await.transpose().map(drop)
-    }
-
     /// The object's whole key in the bucket.
     pub(crate) fn key(&self, path: &ObjectPath) -> String {
         match self.place.prefix.trim_matches('/') {

@@ -170,8 +170,10 @@ impl SnapshotSteps {
             if self.is_overdue(&key, now) {
                 let (scope, revision) = key;
                 // Not the end of this look: turns that were begun must be taken.
-                if let Err(error) = access.node.propose(&FailSnapshot { scope, revision }).await {
-                    access.complaints.log("give up a snapshot", &error);
+                match access.node.propose(&FailSnapshot { scope, revision }).await {
+                    Ok(reply) if reply.failed => tell_given_up(access, &snapshot),
+                    Ok(_) => {}
+                    Err(error) => access.complaints.log("give up a snapshot", &error),
                 }
             } else if !self.is_left_alone(&key, now) && (work.contains_key(&turn) || self.turns(turn.1).begin(&turn.0)) {
                 self.in_work.insert(key);
@@ -225,6 +227,27 @@ impl SnapshotSteps {
         let paused = ended.paused.into_iter().map(|(key, pause)| (key, now + pause.max(at_least)));
         self.paused.extend(paused);
     }
+}
+
+/// Its record goes with its files: what is left of it is this line.
+fn tell_given_up<N, V>(access: &Access<N, V>, snapshot: &Snapshot) {
+    let (scope, revision) = key_of(snapshot);
+    let record = &snapshot.record;
+    let troubles = access.counters.vaults.troubles();
+    let trouble = troubles
+        .iter()
+        .find(|trouble| trouble.scope == scope && trouble.vault == record.vault);
+    let reason = trouble.map_or("its metadata file was not written in time", |trouble| trouble.reason.as_str());
+    tracing::warn!(
+        snapshot = %record.name,
+        snapshot_id = %snapshots::id::text(snapshot.revision),
+        collection = %record.collection,
+        vault = %record.vault,
+        scope,
+        revision,
+        reason,
+        "a snapshot that stayed pending is given up"
+    );
 }
 
 /// Advances the snapshots of one turn, one after the other. When the vault itself is the trouble, only those that are to go: they do not

@@ -263,7 +263,7 @@ async fn tokens_that_are_too_long_for_an_address_are_refused() {
     let token = "x".repeat(70_000);
     let store = FakeStore::start(move |request: &str| {
         let body = match request {
-            "GET /b?list-type=2" => listed(&[], &format!("<NextContinuationToken>{token}</NextContinuationToken>")),
+            "GET /b?list-type=2&max-keys=1" => listed(&[], &format!("<NextContinuationToken>{token}</NextContinuationToken>")),
             "GET /b/?prefix=d%2F&uploads=" => format!(
                 "<ListMultipartUploadsResult><Upload><Key>d/1</Key><UploadId>{token}</UploadId></Upload></ListMultipartUploadsResult>"
             ),

@@ -9,7 +9,7 @@ use crate::jobs::PeerVaults;
 use crate::limits::{AWAITED_MANIFESTS, SNAPSHOT_RESERVE, WORK_LOOK};
 use prost::Message as _;
 use quorate_consensus::Node;
-use quorate_model::{ErrorCode, MetaError, Revision};
+use quorate_model::{ErrorCode, MetaError, Revision, ScopeId};
 use quorate_state_machine::command::Prepare;
 use quorate_state_machine::commands::clone_instance::CloneInstanceCall;
 use quorate_state_machine::commands::compact_snapshot::{CompactSnapshotCall, CompactSnapshotReply};
@@ -19,7 +19,7 @@ use quorate_state_machine::commands::{
     CloneInstance, CompactSnapshot, CreateRestore, CreateSnapshot, DecoupleInstance, DropSnapshot, Numbered, PinSnapshot, UnpinSnapshot,
 };
 use quorate_state_machine::queries::{jobs, restores, snapshots};
-use quorate_state_machine::session;
+use quorate_state_machine::{Reader, StoreError, session};
 use quorate_wire::doris::clone_instance_request::CloneType;
 use quorate_wire::doris::object_store_info_pb::Provider;
 use quorate_wire::doris::{CloneInstanceRequest, ObjectStoreInfoPb};
@@ -37,6 +37,20 @@ impl SnapshotsService {
     pub fn new(app: &Arc<App>) -> SnapshotsService {
         SnapshotsService { calls: Calls::new(app) }
     }
+}
+
+/// Whether the request has its answer already, which whoever repeats it gets whatever has become of vaults since.
+fn is_answered(reader: &dyn Reader, info: &CallInfo) -> Result<bool, StoreError> {
+    info.request.map_or(Ok(false), |request| session::is_answered(reader, request))
+}
+
+/// Refuses the call when one of these vaults cannot be used now.
+async fn check_vaults(app: &Arc<App>, node: &Node, vaults: Vec<(ScopeId, String)>, info: &CallInfo) -> Result<(), MetaError> {
+    let opened = PeerVaults::new(app, node);
+    for (scope, vault) in vaults {
+        check_access(node, &opened, scope, &vault, info.deadline).await?;
+    }
+    Ok(())
 }
 
 /// Waits until the snapshot is committed, and for a moderate one until its manifests are written. When the time is over the answer
@@ -193,6 +207,13 @@ impl wire::snapshots_server::Snapshots for SnapshotsService {
         let work = |node: Node, request: wire::CreateSnapshotRequest, info: CallInfo| async move {
             let instance_id = request.instance_id.clone();
             let command = CreateSnapshot::prepare(request, &app.prepare_context())?;
+            before_read(&node, wire::Consistency::Linearizable, &info).await?;
+            // One whose files could not be written would stay pending, and be given up when nobody waits for it any more.
+            let vaults = query(&node, |reader| match is_answered(reader, &info)? {
+                true => Ok(Vec::new()),
+                false => Ok(vec![command.vault(reader)?]),
+            })?;
+            check_vaults(&app, &node, vaults, &info).await?;
             let (revision, reply) = decide(&node, &command, &info).await?;
             let made = reply
                 .snapshot
@@ -250,13 +271,11 @@ impl wire::snapshots_server::Snapshots for SnapshotsService {
             before_read(&node, wire::Consistency::Linearizable, &info).await?;
             // A restore that could not read or write a single file is better refused than failed; one that is asked for again gets
             // its first answer, even if its snapshot is gone by now.
-            let vaults = query(&node, |reader| match info.request {
-                Some(request) if session::is_answered(reader, request)? => Ok(Vec::new()),
-                _ => restores::vaults(reader, &command),
+            let vaults = query(&node, |reader| match is_answered(reader, &info)? {
+                true => Ok(Vec::new()),
+                false => restores::vaults(reader, &command),
             })?;
-            for (scope, vault) in vaults {
-                check_access(&node, &PeerVaults::new(&app, &node), scope, &vault, info.deadline).await?;
-            }
+            check_vaults(&app, &node, vaults, &info).await?;
             decide(&node, &command, &info).await
         };
         self.calls.around(CreateRestore::NAME, request, work).await

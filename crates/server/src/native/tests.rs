@@ -367,6 +367,50 @@ async fn a_snapshot_is_committed_when_its_creation_answers_and_is_restored_as_a_
 }
 
 #[tokio::test]
+async fn a_snapshot_whose_vault_cannot_be_used_is_refused_and_not_made() {
+    let root = tempfile::tempdir().expect("a directory");
+    let peer = Peer::alone_configured(|config| config.local_vault = Some(root.path().to_owned())).await;
+    let peer = with_instance(peer).await;
+    let (_stop, stopped) = watch::channel(false);
+    let _work = crate::jobs::start(&peer.app, peer.node(), stopped).expect("started");
+    vault_is_marked(root.path()).await;
+    ok(&peer, "POST", COLLECTIONS, Some(json!({"name": "c"}))).await;
+    let session = ok(&peer, "POST", "/sessions", Some(json!({}))).await["session_id"].clone();
+    let snapshots = "/instances/i/snapshots";
+    let asked = |name: &str| json!({"name": name, "collection": "c"});
+    let numbered = || {
+        HttpRequest::post(format!("/api/v1{snapshots}"))
+            .header("content-type", "application/json")
+            .header("quorate-session", session.as_str().expect("a number as text"))
+            .header("quorate-request", "1")
+            .body(Body::from(asked("s").to_string()))
+            .expect("well-formed")
+    };
+    let made = peer.send(numbered()).await;
+    assert_eq!(made.status.as_u16(), 200, "{}", made.body);
+
+    std::fs::remove_file(root.path().join(MARKER_NAME)).expect("removed");
+    let told = refused(&peer, "POST", snapshots, Some(asked("t")), ErrorCode::VaultUnusable).await;
+    assert!(told.contains("no marker file"), "{told}");
+    refused(&peer, "POST", snapshots, Some(asked("s")), ErrorCode::AlreadyExists).await;
+    let again = peer.send(numbered()).await;
+    assert_eq!(again.status.as_u16(), 200, "it has its answer: {}", again.body);
+    assert_eq!(again.json()["snapshot_id"], made.json()["snapshot_id"]);
+
+    let far = r#"{"instance_id":"far","name":"far","user_id":"me","obj_info":{"ak":"an-ak","sk":"very-secret","bucket":"b","prefix":"p",
+        "endpoint":"http://127.0.0.1:1","external_endpoint":"x","region":"r","provider":"S3","use_path_style":true}}"#;
+    peer.ok("create_instance", far).await;
+    let whole = Some(json!({"name": "whole"}));
+    let told = refused(&peer, "POST", "/instances/far/snapshots", whole, ErrorCode::VaultUnusable).await;
+    assert!(told.contains("bucket \"b\"") && told.contains("127.0.0.1:1"), "{told}");
+    assert!(!told.contains("very-secret"), "{told}");
+    for (path, count) in [(snapshots, 1), ("/instances/far/snapshots", 0)] {
+        let listed = ok(&peer, "GET", path, None).await;
+        assert_eq!(listed["snapshots"].as_array().map(Vec::len), Some(count), "{listed}");
+    }
+}
+
+#[tokio::test]
 async fn a_pin_that_is_asked_for_again_is_the_same_pin() {
     let root = tempfile::tempdir().expect("a directory");
     let peer = Peer::alone_configured(|config| config.local_vault = Some(root.path().to_owned())).await;

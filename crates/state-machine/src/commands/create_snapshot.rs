@@ -10,6 +10,7 @@ use crate::instances;
 use crate::keys::VersionedTable;
 use crate::record::{SnapshotRecord, StatsRecord};
 use crate::snapshots::{collections, lifecycle, names, shown};
+use crate::store::Reader;
 use crate::versioned::Lineage;
 use crate::{attributes, instance_snapshots, limits, text_bounds};
 use quorate_model::{MetaError, Revision, ScopeId};
@@ -94,11 +95,7 @@ impl Command for CreateSnapshot {
     type Reply = CreateSnapshotReply;
 
     fn apply(&self, context: &mut ApplyContext<'_, '_>) -> Result<CreateSnapshotReply, ApplyError> {
-        let scope = attributes::live_scope(context.reader(), &self.instance_id)?;
-        let source = self.source(context, scope)?;
-        if names::is_taken(context.reader(), scope, source.collection_id, &self.name)? {
-            return Err(MetaError::exists(format!("snapshot name {} already exists", self.name)).into());
-        }
+        let (scope, source) = self.free_source(context.reader())?;
         let created_ms = context.now().0;
         let expires_ms = match self.ttl_seconds {
             0 => 0,
@@ -144,8 +141,24 @@ struct Source {
 }
 
 impl CreateSnapshot {
-    fn source(&self, context: &ApplyContext<'_, '_>, scope: ScopeId) -> Result<Source, ApplyError> {
-        let reader = context.reader();
+    /// The vault that its metadata file goes to, and the scope whose instance names it. Refuses what the command itself would refuse about
+    /// what the snapshot is of, and a name that is taken; quotas are the command's matter.
+    pub fn vault(&self, reader: &dyn Reader) -> Result<(ScopeId, String), ApplyError> {
+        let (scope, source) = self.free_source(reader)?;
+        Ok((scope, source.vault))
+    }
+
+    /// What the snapshot is of, where its name is free.
+    fn free_source(&self, reader: &dyn Reader) -> Result<(ScopeId, Source), ApplyError> {
+        let scope = attributes::live_scope(reader, &self.instance_id)?;
+        let source = self.source(reader, scope)?;
+        if names::is_taken(reader, scope, source.collection_id, &self.name)? {
+            return Err(MetaError::exists(format!("snapshot name {} already exists", self.name)).into());
+        }
+        Ok((scope, source))
+    }
+
+    fn source(&self, reader: &dyn Reader, scope: ScopeId) -> Result<Source, ApplyError> {
         if self.collection.is_empty() {
             let vault = match instances::find(reader, &self.instance_id)? {
                 Some(instance) => {
