@@ -20,6 +20,7 @@ use axum::BoxError;
 use bytes::Bytes;
 use hyper::body::Body as HttpBody;
 use quorate_model::{ErrorCode, MetaError, RetryClass, Revision};
+use quorate_state_machine::command::Prepare;
 use quorate_state_machine::commands::{
     AbortInstanceSnapshot, CommitInstanceSnapshot, CompactSnapshot, CreateInstance, DropInstanceSnapshot, UpdateAkSk,
     UpdateInstanceSnapshot,
@@ -367,8 +368,8 @@ impl MetaService for DorisService {
 
     async fn compact_snapshot(&self, request: Request<CompactSnapshotRequest>) -> Result<Response<CompactSnapshotResponse>, Status> {
         self.around("MetaService.compact_snapshot", request, |call, request| async move {
-            let (revision, _) = write::propose::<CompactSnapshot>(request, &call).await?;
-            Ok((revision, "", CompactSnapshotResponse::default()))
+            let (revision, reply) = write::propose::<CompactSnapshot>(request, &call).await?;
+            Ok((revision, CompactSnapshot::note(&reply), CompactSnapshotResponse::default()))
         })
         .await
     }

@@ -28,7 +28,7 @@ pub trait Prepare: Command + Sized {
 
     fn prepare(request: Self::Request, context: &PrepareContext<'_>) -> Result<Self, MetaError>;
 
-    /// What the HTTP routes say beside a success of this kind; empty for nearly all.
+    /// What Doris's fronts say beside a success of this kind; empty for nearly all.
     fn note(_reply: &Self::Reply) -> &'static str {
         ""
     }
