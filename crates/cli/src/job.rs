@@ -53,6 +53,9 @@ pub struct Filter {
     /// Only those into a collection, or about a snapshot of one, that had this name when they began.
     #[arg(long, short, default_value = "")]
     collection: String,
+    /// Only those into the collection of this id, or about a snapshot of it, whatever it is called; with --instance.
+    #[arg(long)]
+    collection_id: Option<u64>,
     /// Only those of collections of this database; any when absent.
     #[arg(long, short, default_value = "")]
     database: String,
@@ -62,12 +65,13 @@ pub struct Filter {
 }
 
 impl Filter {
-    fn parameters(self) -> [(&'static str, String); 4] {
+    fn parameters(self) -> [(&'static str, String); 5] {
         let only_active = if self.active { "true".to_owned() } else { String::new() };
         [
             ("instance_id", self.instance),
             ("database", self.database),
             ("collection", self.collection),
+            ("collection_id", self.collection_id.map_or_else(String::new, |id| id.to_string())),
             ("only_active", only_active),
         ]
     }
@@ -348,10 +352,26 @@ mod tests {
             let parameters = filter.parameters().map(|(name, value)| format!("{name}={value}"));
             parameters.join("&")
         };
-        assert_eq!(asked(&[]), "instance_id=&database=&collection=&only_active=");
-        let all = ["--instance", "lab", "--database", "d", "--collection", "logs", "--active"];
-        assert_eq!(asked(&all), "instance_id=lab&database=d&collection=logs&only_active=true");
-        assert_eq!(asked(&["-c", "logs"]), "instance_id=&database=&collection=logs&only_active=");
+        assert_eq!(asked(&[]), "instance_id=&database=&collection=&collection_id=&only_active=");
+        let all = [
+            "--instance",
+            "lab",
+            "--database",
+            "d",
+            "--collection",
+            "logs",
+            "--collection-id",
+            "7",
+            "--active",
+        ];
+        assert_eq!(
+            asked(&all),
+            "instance_id=lab&database=d&collection=logs&collection_id=7&only_active=true"
+        );
+        assert_eq!(
+            asked(&["-c", "logs"]),
+            "instance_id=&database=&collection=logs&collection_id=&only_active="
+        );
     }
 
     #[test]

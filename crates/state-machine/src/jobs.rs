@@ -9,6 +9,8 @@
 //! JobByTarget   scope | collection | job     JobRetention  time | job
 //! ```
 //!
+//! The collection of a job by target is the one that a restore fills, or whose manifests are written; 0 for all other jobs.
+//!
 //! ```text
 //! planning --(plan_tasks, done)--> running --(publish_job)--> completed        tasks run in both
 //!     |                               |

@@ -72,6 +72,8 @@ impl Command for StartManifests {
             target_instance_id: instance_id,
             target_database: record.database,
             target_collection: record.collection,
+            // Fills nothing, but is found by it.
+            target_collection_id: record.collection_id,
             ..JobRecord::default()
         };
         let job = jobs::start_in_room(context, definition)?;
@@ -87,7 +89,7 @@ impl Command for StartManifests {
 mod tests {
     use super::*;
     use crate::commands::CancelJob;
-    use crate::jobs::tests::fixture::{self, REVISION, SOURCE_SCOPE};
+    use crate::jobs::tests::fixture::{self, COLLECTION_ID, REVISION, SOURCE_SCOPE};
     use crate::jobs::tests::invariants;
     use crate::limits;
 
@@ -102,6 +104,8 @@ mod tests {
         assert_eq!(bench.run(&start(REVISION + 5)).expect("looked at").job, 0, "no such snapshot");
         let job = bench.run(&start(REVISION)).expect("started").job;
         assert!(job > 0);
+        let by_target = jobs::rows::by_target(SOURCE_SCOPE, COLLECTION_ID, job);
+        assert!(bench.store.rows.contains_key(&by_target), "its collection finds it");
         assert_eq!(bench.run(&start(REVISION)).expect("looked at").job, 0, "it has one");
         let cancel = CancelJob {
             job,

@@ -56,6 +56,11 @@ pub fn by_target_of(scope: u64) -> Bytes {
     numbers(RecordTable::JobByTarget, &[scope]).freeze()
 }
 
+/// Those of them that are about one collection; 0: about none.
+pub fn by_target_of_collection(scope: u64, collection_id: u64) -> Bytes {
+    numbers(RecordTable::JobByTarget, &[scope, collection_id]).freeze()
+}
+
 /// Reads the id out of a key of [`by_target`].
 pub fn job_of_by_target(key: &[u8]) -> Result<u64, StoreError> {
     number_at(key, 2)

@@ -39,9 +39,9 @@ fn require(reader: &dyn Reader, job: u64) -> Result<JobRecord, QueryError> {
 /// and says the same everywhere.
 ///
 /// Active jobs have rows of their own, at most [`jobs::most_active`] and a few. Those of an instance are found by its scope in the index of
-/// targets, where that has them all; a database or collection is compared with what the records say: the index has ids, and each
-/// restore fills a collection that is new. Only the other lists walk through all jobs. A page reads a bounded number of records, so it
-/// may come back short, or empty, with a token.
+/// targets, where that has them all, and those of a collection by its id; names are compared with what the records say: the index has
+/// ids, and each restore into a name fills a collection that is new. Only the other lists walk through all jobs. A page reads a bounded
+/// number of records, so it may come back short, or empty, with a token.
 pub fn list_jobs(reader: &dyn Reader, request: &ListJobsRequest) -> Result<ListJobsReply, QueryError> {
     let wanted = Wanted::of(reader, request)?;
     let mut candidates = wanted.candidates(reader, page_token(&request.page_token)?)?;
@@ -76,6 +76,10 @@ impl<'a> Wanted<'a> {
     fn of(reader: &dyn Reader, request: &'a ListJobsRequest) -> Result<Wanted<'a>, QueryError> {
         let instance_id = request.instance_id.as_str();
         if instance_id.is_empty() {
+            if request.collection_id != 0 {
+                let text = "collection_id is set and instance_id is not; name the instance: its clones have collections of the same id";
+                return Err(MetaError::invalid(text).into());
+            }
             return Ok(Wanted {
                 request,
                 scope: None,
@@ -100,7 +104,12 @@ impl<'a> Wanted<'a> {
     fn candidates<'r>(&self, reader: &'r dyn Reader, before: Option<u64>) -> Result<Candidates<'r>, StoreError> {
         let found: Option<Vec<u64>> = match self.scope {
             _ if self.request.only_active => Some(jobs::all_active(reader)?.into_iter().map(|(job, _)| job).collect()),
-            Some(scope) if self.index_has_all => jobs_into(reader, scope)?,
+            Some(scope) if self.request.collection_id != 0 => {
+                // Builds before manifests had a collection put theirs under none.
+                let of_collection = |id| rows::by_target_of_collection(scope.0, id);
+                indexed(reader, &[of_collection(self.request.collection_id), of_collection(0)])?
+            }
+            Some(scope) if self.index_has_all => indexed(reader, &[rows::by_target_of(scope.0)])?,
             _ => None,
         };
         if let Some(mut found) = found {
@@ -116,24 +125,26 @@ impl<'a> Wanted<'a> {
     fn fits(&self, record: &JobRecord) -> bool {
         let named = |wanted: &str, actual: &str| wanted.is_empty() || wanted == actual;
         self.scope.is_none_or(|scope| scope == instance_scope(record))
+            && (self.request.collection_id == 0 || self.request.collection_id == collection_of(record))
             && named(&self.request.database, &record.target_database)
             && named(&self.request.collection, &record.target_collection)
             && !(self.request.only_active && job_has_ended(record.state()))
     }
 }
 
-/// The jobs that fill something in this scope, in the index's order: by collection. `None` when there are more than each page should put
-/// into the list's order; then the scope's are many of all there are.
-fn jobs_into(reader: &dyn Reader, scope: ScopeId) -> Result<Option<Vec<u64>>, StoreError> {
-    let prefix = rows::by_target_of(scope.0);
-    let mut cursor = reader.cursor(&prefix, &prefix_end(&prefix))?;
+/// The jobs below these prefixes of the index of targets, in its order: by collection. `None` when there are more than each page should put
+/// into the list's order; then they are many of all there are.
+fn indexed(reader: &dyn Reader, prefixes: &[Bytes]) -> Result<Option<Vec<u64>>, StoreError> {
     let mut found = Vec::new();
-    while let Some((key, _)) = cursor.row() {
-        if found.len() == limits::MAX_PAGE_KEYS {
-            return Ok(None);
+    for prefix in prefixes {
+        let mut cursor = reader.cursor(prefix, &prefix_end(prefix))?;
+        while let Some((key, _)) = cursor.row() {
+            if found.len() == limits::MAX_PAGE_KEYS {
+                return Ok(None);
+            }
+            found.push(rows::job_of_by_target(key)?);
+            cursor.next()?;
         }
-        found.push(rows::job_of_by_target(key)?);
-        cursor.next()?;
     }
     Ok(Some(found))
 }
@@ -183,6 +194,14 @@ fn instance_scope(record: &JobRecord) -> ScopeId {
         JobKind::CompactClone => record.clone_scope,
         _ => record.target_scope,
     })
+}
+
+/// The collection that a job fills, or whose manifests it writes; 0 for none.
+fn collection_of(record: &JobRecord) -> u64 {
+    match record.kind() {
+        JobKind::Manifests => record.source_collection_id,
+        _ => record.target_collection_id,
+    }
 }
 
 pub fn list_tasks(reader: &dyn Reader, request: &ListTasksRequest) -> Result<ListTasksReply, QueryError> {

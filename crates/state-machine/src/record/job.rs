@@ -25,6 +25,7 @@ pub struct JobRecord {
     /// What it fills: a hidden collection of the scope, or a base layer's scope.
     #[prost(uint64, tag = "8")]
     pub target_scope: u64,
+    /// Of a job that writes manifests: the collection whose they are, 0 for a whole instance and in jobs of earlier builds.
     #[prost(uint64, tag = "9")]
     pub target_collection_id: u64,
     #[prost(string, tag = "10")]

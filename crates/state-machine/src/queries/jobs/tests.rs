@@ -128,6 +128,56 @@ fn pages_of_one_show_every_job_that_fits_once_and_newest_first() {
 }
 
 #[test]
+fn jobs_of_a_collection_are_found_by_its_id_whatever_they_are_called() {
+    let mut store = fixture::bench().store;
+    let manifests_of = |source: u64, target: u64| JobRecord {
+        source_collection_id: source,
+        target_collection_id: target,
+        ..manifests(SOURCE_SCOPE, "b")
+    };
+    put_ended(&mut store, 1_010, restore(SOURCE_SCOPE, "a", 900));
+    put_ended(&mut store, 1_020, manifests_of(900, 900));
+    // An earlier build started these.
+    put_ended(&mut store, 1_030, manifests_of(900, 0));
+    put_ended(&mut store, 1_040, manifests_of(901, 0));
+    // Of another with the name, of a clone's, and of the whole instance.
+    put_ended(&mut store, 1_050, restore(SOURCE_SCOPE, "a", 902));
+    put_ended(&mut store, 1_060, restore(CLONE_SCOPE, "a", 900));
+    put_ended(&mut store, 1_070, manifests_of(0, 0));
+    // A walk through these would take a second page.
+    let others = 2_000..2_000 + limits::MAX_PAGE_KEYS as u64 + 10;
+    for job in others.clone() {
+        put_ended(&mut store, job, manifests_of(905, 905));
+    }
+    let by_id = |collection_id, page_size| ListJobsRequest {
+        collection_id,
+        page_size,
+        ..request(INSTANCE, "")
+    };
+    for (page_size, pages) in [(0, 1), (1, 3), (2, 2)] {
+        assert_eq!(
+            all_pages(&store, &by_id(900, page_size)),
+            (vec![1_030, 1_020, 1_010], pages),
+            "{page_size}"
+        );
+    }
+    assert_eq!(all_pages(&store, &by_id(899, 0)), (Vec::new(), 1));
+    let more_than_are_put_in_order = all_pages(&store, &by_id(905, 0)).0;
+    assert_eq!(more_than_are_put_in_order, others.rev().collect::<Vec<u64>>());
+    let named_too = ListJobsRequest {
+        collection: "a".to_owned(),
+        ..by_id(900, 0)
+    };
+    assert_eq!(all_pages(&store, &named_too).0, [1_010]);
+    let nobody_s = ListJobsRequest {
+        instance_id: String::new(),
+        ..by_id(900, 0)
+    };
+    let error = list_jobs(&store, &nobody_s).expect_err("clones have it too");
+    assert!(error.to_string().contains("name the instance"), "{error}");
+}
+
+#[test]
 fn active_jobs_are_found_behind_any_number_that_have_ended() {
     let mut bench = fixture::bench();
     let mut start = |kind, number| fixture::start(&mut bench, fixture::definition(kind, number)).expect("started");
