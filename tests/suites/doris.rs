@@ -1,6 +1,6 @@
 //! Doris's HTTP dialect over the wire: every mistake gets exactly the specified reply at every peer, and changes nothing.
 
-use quorate_tests::cluster::Cluster;
+use quorate_tests::cluster::{Cluster, TOKEN};
 use quorate_tests::http::{self, Reply};
 use quorate_tests::native;
 use quorate_tests::raft_state::assert_peers_agree;
@@ -8,6 +8,7 @@ use quorate_tests::waiting::{phase, until};
 use quorate_wire::doris::alter_cluster_request::Operation;
 use quorate_wire::doris::meta_service_client::MetaServiceClient;
 use quorate_wire::doris::{AlterClusterRequest, ClusterPb, CreateInstanceRequest, GetInstanceRequest, MetaServiceCode};
+use quorate_wire::quorate::v1::OpenSessionRequest;
 
 const INSTANCE: &str = r#"{"instance_id":"i","name":"one","user_id":"me","obj_info":{"ak":"an-ak","sk":"an-sk","bucket":"b","prefix":"p",
     "endpoint":"e","external_endpoint":"x","region":"r","provider":"S3"}}"#;
@@ -188,6 +189,49 @@ async fn every_mistake_gets_its_reply_and_changes_nothing() {
 
     let reply = cluster.doris(2, "get_instance?instance_id=new", "").await;
     assert_eq!(reply.status, 500, "no mistake has created it: {}", reply.body);
+    assert_peers_agree(&cluster).await;
+}
+
+#[tokio::test]
+async fn a_session_that_was_not_opened_executes_nothing_whoever_has_its_number() {
+    const OF_PEER: u64 = 1 << 63;
+    let cluster = Cluster::start(3).await;
+    phase("every peer writes, and has a session of its own");
+    cluster.create_instance("i").await;
+    for peer in 0..3 {
+        cluster.doris(peer, "rename_instance", r#"{"instance_id":"i","name":"one"}"#).await;
+    }
+    let opened = native::metadata(&cluster.peers[0].public)
+        .open_session(native::call(OpenSessionRequest {}))
+        .await;
+    let session = opened.expect("a session").into_inner().session_id;
+    assert!(session > 3, "{session}: peers' sessions count too");
+
+    phase("a caller guesses ids");
+    let path = format!("/MetaService/http/create_instance?token={TOKEN}");
+    let create = async |peer: usize, session: u64| {
+        let session = session.to_string();
+        let headers = [("quorate-session", session.as_str()), ("quorate-request", "1")];
+        let reply = http::send(&cluster.peers[peer].public, "POST", &path, &headers, CREATE).await;
+        reply.expect("the peer answers")
+    };
+    for peer in 0..3 {
+        let before = state(&cluster, peer).await;
+        for guessed in (1..session).flat_map(|number| [number, OF_PEER | number]) {
+            let reply = create(peer, guessed).await;
+            assert_eq!(
+                (reply.status, reply.header("quorate-error"), reply.header("quorate-outcome")),
+                (409, "session_expired", "not_applied"),
+                "{guessed} at peer {peer}: {}",
+                reply.body
+            );
+        }
+        assert_eq!(state(&cluster, peer).await, before, "something was changed at peer {peer}");
+    }
+
+    phase("the session that was opened executes");
+    let reply = create(2, session).await;
+    assert_eq!(reply.status, 200, "{}", reply.body);
     assert_peers_agree(&cluster).await;
 }
 

@@ -1,8 +1,8 @@
 //! Request ids for calls that come without one, so that forwarding and retries inside the cluster are exactly-once.
 //!
-//! A peer opens sessions for itself. A session has 128 lanes, one per answer slot; a call holds a lane for as long as it
-//! runs, and a lane's next number is its last plus 128. So two calls of a session never share a slot, however they overtake
-//! each other.
+//! A peer opens sessions for itself, under ids that no caller may name. A session has 128 lanes, one per answer slot; a
+//! call holds a lane for as long as it runs, and a lane's next number is its last plus 128. So two calls of a session never
+//! share a slot, however they overtake each other.
 
 use quorate_model::{RequestId, SessionId};
 use quorate_state_machine::limits::SLOTS_PER_SESSION;

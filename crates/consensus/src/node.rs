@@ -333,7 +333,7 @@ impl Node {
             number: OpenSession::NUMBER,
             request: RequestId::default(),
             fingerprints: Vec::new(),
-            payload: OpenSession { for_peer: true }.encode_to_vec().into(),
+            payload: OpenSession::of_peer().encode_to_vec().into(),
         };
         // The write itself has not been sent: whatever became of the session, it was not applied.
         let answer = self.write_framed(frame, deadline).await.map_err(|error| match error.code {

@@ -46,6 +46,20 @@ impl StampedTime {
     }
 }
 
+impl SessionId {
+    /// Set in the ids of sessions that peers open for calls without a request id: no caller's session has such an id.
+    const OF_PEER: u64 = 1 << 63;
+
+    /// The id of a peer's own session.
+    pub fn of_peer(number: u64) -> SessionId {
+        SessionId(number | SessionId::OF_PEER)
+    }
+
+    pub fn is_of_peer(self) -> bool {
+        self.0 & SessionId::OF_PEER != 0
+    }
+}
+
 /// Which write of which session: the identity under which an answer is remembered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct RequestId {

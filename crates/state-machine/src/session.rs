@@ -105,6 +105,16 @@ pub fn is_answered(reader: &dyn Reader, request: RequestId) -> Result<bool, Stor
     Ok(slot.is_some_and(|slot| slot.number >= request.number))
 }
 
+/// The session that a caller names, unless it is a peer's own: nobody else writes in one, gets its answers or ends it.
+/// Such an id is refused as one that is not open, before anything else is done about the call.
+pub fn of_caller(session: SessionId) -> Result<SessionId, MetaError> {
+    if session.is_of_peer() {
+        let message = format!("session {session} is not open; nothing was executed by this call");
+        return Err(MetaError::new(ErrorCode::SessionExpired, message));
+    }
+    Ok(session)
+}
+
 fn expired(request: RequestId, why: &str) -> MetaError {
     MetaError::new(
         ErrorCode::SessionExpired,

@@ -87,7 +87,14 @@ fn commands() -> Vec<Golden> {
     };
     vec![
         command(OpenSession::default(), ""),
-        command(OpenSession { for_peer: true }, "0801"),
+        command(
+            OpenSession {
+                for_peer: true,
+                is_apart: false,
+            },
+            "0801",
+        ),
+        command(OpenSession::of_peer(), "08011001"),
         command(CloseSession { session: 300 }, "08ac02"),
         command(ExpireSessions { after: 300 }, "08ac02"),
         command(pin, "0801100618ac0220e0d4032805"),

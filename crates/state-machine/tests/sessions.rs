@@ -231,9 +231,41 @@ fn a_full_set_of_sessions_refuses_more() {
     bench.set_counters(|counters| counters.sessions = limits::MAX_SESSIONS);
     assert_eq!(bench.refusal(&OpenSession::default()), ErrorCode::TooManyRequests);
     // A peer without one could end no idle session, and the limit would be for ever.
-    bench.run(&OpenSession { for_peer: true }).expect("kept for peers");
+    bench.run(&OpenSession::of_peer()).expect("kept for peers");
     bench.set_counters(|counters| counters.sessions = limits::MAX_SESSIONS + limits::SESSIONS_KEPT_FOR_PEERS);
-    assert_eq!(bench.refusal(&OpenSession { for_peer: true }), ErrorCode::TooManyRequests);
+    assert_eq!(bench.refusal(&OpenSession::of_peer()), ErrorCode::TooManyRequests);
+}
+
+#[test]
+fn a_caller_names_no_session_of_a_peer() {
+    let mut bench = Bench::new();
+    let own = SessionId(bench.run(&OpenSession::of_peer()).expect("opens").session);
+    let callers = SessionId(open(&mut bench));
+    let number = callers.0 - 1;
+    assert_eq!(own, SessionId::of_peer(number));
+    assert_eq!(session::of_caller(callers), Ok(callers));
+    let refused = session::of_caller(own).expect_err("a peer's own");
+    assert_eq!(refused.code, ErrorCode::SessionExpired);
+
+    let unopened = send(&mut bench, number, 1, "x");
+    assert_eq!(code(&unopened), Some(ErrorCode::SessionExpired), "its number alone is no session");
+    assert_eq!(code(&send(&mut bench, own.0, 1, "x")), None);
+    bench.now_ms += limits::SESSION_IDLE_MS + 1;
+    assert_eq!(bench.run(&ExpireSessions::default()).expect("expire").expired, 2);
+    assert_eq!(code(&send(&mut bench, own.0, 2, "x")), Some(ErrorCode::SessionExpired));
+}
+
+#[test]
+fn a_peers_session_of_an_earlier_build_has_the_id_it_had() {
+    let mut bench = Bench::new();
+    let before = open(&mut bench);
+    let earlier = OpenSession {
+        for_peer: true,
+        is_apart: false,
+    };
+    let session = bench.run(&earlier).expect("opens").session;
+    assert_eq!(session, before + 1);
+    assert_eq!(code(&send(&mut bench, session, 1, "x")), None);
 }
 
 #[test]

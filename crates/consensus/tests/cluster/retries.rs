@@ -116,14 +116,16 @@ async fn an_ended_session_executes_nothing_and_a_peer_opens_itself_another() {
             .await
             .expect("every peer has a session of its own");
     }
-    // Session ids count from 1: this ends all there are, those of the peers included.
-    for session in 1..=session.0 + 8 {
-        cluster
-            .node(0)
-            .execute(&CloseSession { session }, None, soon())
-            .await
-            .expect("closed, or not there");
+    // Sessions count from 1: this ends all there are, those of the peers included.
+    let mut ended = 0;
+    for number in 1..=session.0 + 8 {
+        for SessionId(session) in [SessionId(number), SessionId::of_peer(number)] {
+            let closed = cluster.node(0).execute(&CloseSession { session }, None, soon()).await;
+            let (_, reply) = closed.expect("closed, or not there");
+            ended += u64::from(reply.existed);
+        }
     }
+    assert!(ended >= 4, "{ended} sessions have ended, of the caller and three peers");
     let late = append(cluster.node(1), "x", Some(RequestId { session, number: 1 }), soon())
         .await
         .expect_err("its session has ended");

@@ -7,7 +7,8 @@ use axum::body::Body;
 use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 use http::{Request, StatusCode};
-use quorate_model::{ErrorCode, MetaError};
+use quorate_model::{ErrorCode, MetaError, SessionId};
+use quorate_state_machine::keys;
 use serde_json::{Value as Json, json};
 use std::convert::Infallible;
 use std::pin::pin;
@@ -103,6 +104,28 @@ async fn a_repeated_request_id_gets_the_first_answer_and_a_closed_session_is_tol
     let expired = peer.send(once("aGk=")).await;
     assert_eq!(expired.header("quorate-error"), "session_expired");
     assert_eq!(expired.json()["error"]["retry"], "never");
+}
+
+#[tokio::test]
+async fn a_caller_neither_writes_in_a_peers_own_session_nor_ends_it() {
+    let peer = with_instance().await;
+    let own = SessionId::of_peer(1);
+    let is_open = || peer.node().read(|reader| reader.get(&keys::session(own)).expect("reads").is_some());
+    assert!(is_open(), "the instance was created in it");
+    let attribute = "/api/v1/instances/i/attributes/a";
+    // The peer's lanes begin with these.
+    for number in 1..=128_u64 {
+        let mut put = request("PUT", attribute, Some(&json!({"value": "aGk="})));
+        put.headers_mut().insert("quorate-session", own.0.into());
+        put.headers_mut().insert("quorate-request", number.into());
+        assert_eq!(peer.send(put).await.header("quorate-error"), "session_expired");
+    }
+    assert!(ok(call(&peer, "GET", attribute, None).await).get("attribute").is_none());
+    let closed = call(&peer, "DELETE", &format!("/api/v1/sessions/{own}"), None).await;
+    let message = format!("session {own} is not open; nothing was executed by this call");
+    refused(&closed, 409, ErrorCode::SessionExpired, &message);
+    assert!(is_open());
+    ok(call(&peer, "PUT", attribute, Some(json!({"value": "aGk="}))).await);
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderValue};
 use prost::{Message, Name};
 use quorate_consensus::{Deadline, Node};
 use quorate_model::{ErrorCode, MetaError, RequestId, Revision, SessionId, proto_json};
+use quorate_state_machine::session;
 use serde_json::Value as Json;
 use std::sync::Arc;
 use std::time::Duration;
@@ -98,7 +99,7 @@ pub fn request_id(headers: &HeaderMap) -> Result<Option<RequestId>, MetaError> {
     match (number(headers, "quorate-session")?, number(headers, "quorate-request")?) {
         (None, None) => Ok(None),
         (Some(session), Some(number)) if session > 0 && number > 0 => Ok(Some(RequestId {
-            session: SessionId(session),
+            session: session::of_caller(SessionId(session))?,
             number,
         })),
         _ => Err(MetaError::invalid(

@@ -2,9 +2,10 @@
 
 use super::call::{Calls, decide};
 use crate::app::App;
-use quorate_state_machine::Reader;
+use quorate_model::SessionId;
 use quorate_state_machine::commands::{AppendAttributes, CloseSession, DeleteAttribute, Numbered, OpenSession, PutAttribute};
 use quorate_state_machine::queries::{attributes, instance_list};
+use quorate_state_machine::{Reader, session};
 use quorate_wire::quorate::v1 as wire;
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
@@ -35,7 +36,7 @@ impl wire::metadata_server::Metadata for MetadataService {
         self.calls
             .around(CloseSession::NAME, request, |node, request, info| async move {
                 let command = CloseSession {
-                    session: request.session_id,
+                    session: session::of_caller(SessionId(request.session_id))?.0,
                 };
                 let (revision, _) = decide(&node, &command, &info).await?;
                 Ok((revision, wire::CloseSessionReply {}))

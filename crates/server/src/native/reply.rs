@@ -7,6 +7,7 @@ use http::HeaderMap;
 use quorate_consensus::Deadline;
 use quorate_consensus::applier::AppliedState;
 use quorate_model::{ErrorCode, MetaError, RequestId, Revision, SessionId};
+use quorate_state_machine::session;
 use std::time::Duration;
 use subtle::ConstantTimeEq;
 use tokio::time::Instant;
@@ -49,7 +50,7 @@ fn number(metadata: &MetadataMap, name: &str) -> Result<Option<u64>, MetaError> 
 pub fn request_id(metadata: &MetadataMap) -> Result<Option<RequestId>, MetaError> {
     match (number(metadata, "quorate-session")?, number(metadata, "quorate-request")?) {
         (Some(session), Some(number)) if session > 0 && number > 0 => Ok(Some(RequestId {
-            session: SessionId(session),
+            session: session::of_caller(SessionId(session))?,
             number,
         })),
         (None, None) => Ok(None),

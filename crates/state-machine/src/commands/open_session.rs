@@ -10,6 +10,19 @@ pub struct OpenSession {
     /// For a peer's own writes, those that end idle sessions among them: sessions of callers cannot take its place.
     #[prost(bool, tag = "1")]
     pub for_peer: bool,
+    /// Its id is of those that callers do not write under ([`SessionId::of_peer`]). Earlier builds wrote entries without it.
+    #[prost(bool, tag = "2")]
+    pub is_apart: bool,
+}
+
+impl OpenSession {
+    /// For a peer's own writes, where no caller can write.
+    pub fn of_peer() -> OpenSession {
+        OpenSession {
+            for_peer: true,
+            is_apart: true,
+        }
+    }
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -30,17 +43,18 @@ impl Command for OpenSession {
             );
             return Err(MetaError::new(ErrorCode::TooManyRequests, message).into());
         }
-        let session = context.counters.next_session.max(1);
-        context.counters.next_session = session + 1;
+        let number = context.counters.next_session.max(1);
+        context.counters.next_session = number + 1;
+        let session = if self.is_apart { SessionId::of_peer(number) } else { SessionId(number) };
         context.counters.sessions += 1;
         let now_ms = context.now().0;
         context.put_record(
-            keys::session(SessionId(session)),
+            keys::session(session),
             &SessionRecord {
                 opened_ms: now_ms,
                 used_ms: now_ms,
             },
         );
-        Ok(OpenSessionReply { session })
+        Ok(OpenSessionReply { session: session.0 })
     }
 }

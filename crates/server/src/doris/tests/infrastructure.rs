@@ -84,12 +84,16 @@ async fn a_write_repeated_under_its_id_gets_the_first_answer() {
         (refused.status, refused.header("quorate-error")),
         (StatusCode::CONFLICT, "already_exists")
     );
-    let unknown = with_headers(create("x"), &[("quorate-session", "999999"), ("quorate-request", "1")]);
-    let expired = peer.send(unknown).await;
-    assert_eq!(
-        (expired.header("quorate-error"), expired.header("quorate-outcome")),
-        ("session_expired", "not_applied")
-    );
+    // One that nobody has opened, and the peer's own.
+    for session in [SessionId(999_999), SessionId::of_peer(1)] {
+        let session = session.to_string();
+        let unknown = with_headers(create("x"), &[("quorate-session", &session), ("quorate-request", "1")]);
+        let expired = peer.send(unknown).await;
+        assert_eq!(
+            (expired.header("quorate-error"), expired.header("quorate-outcome")),
+            ("session_expired", "not_applied")
+        );
+    }
     assert_eq!(
         peer.call("get_instance?instance_id=x", "").await.status,
         StatusCode::INTERNAL_SERVER_ERROR
