@@ -58,6 +58,46 @@ async fn every_peer_answers_before_and_after_all_are_started_again() {
 }
 
 #[tokio::test]
+async fn who_calls_while_all_peers_start_waits_for_them() {
+    let mut cluster = Cluster::start(3).await;
+    cluster.create_instance("before").await;
+    phase("all are killed and started again; calls come as soon as a port is open");
+    cluster.peers.iter_mut().for_each(|peer| peer.kill());
+    cluster.peers.iter_mut().for_each(|peer| peer.start());
+    let read_path = format!("/MetaService/http/get_instance?instance_id=before&token={TOKEN}");
+    let write = async {
+        listening(&cluster, 0).await;
+        // With a secret, which needs the root keys to be compared too.
+        let store = r#"{"ak":"a","sk":"s","bucket":"b","endpoint":"e.example.com","region":"r","provider":"S3","prefix":"p"}"#;
+        let body = format!(r#"{{"instance_id":"at-once","obj_info":{store}}}"#);
+        cluster.doris(0, "create_instance", &body).await
+    };
+    let read = async {
+        send(listening(&cluster, 1).await, "GET", &read_path, &[], "")
+            .await
+            .expect("answered")
+    };
+    let old = [("quorate-min-revision", "1")];
+    let read_old = async {
+        send(listening(&cluster, 2).await, "GET", &read_path, &old, "")
+            .await
+            .expect("answered")
+    };
+    let (write, read, read_old) = tokio::join!(write, read, read_old);
+    for (name, reply) in [("write", write), ("read", read), ("read of what is known", read_old)] {
+        assert_eq!(reply.status, 200, "{name}: {}", reply.body);
+    }
+    assert!(cluster.instance(2, "at-once").await.contains("at-once"));
+}
+
+/// The address of a peer, once its port is open.
+async fn listening(cluster: &Cluster, position: usize) -> &str {
+    let address = cluster.peers[position].public.as_str();
+    until("the port is open", async || TcpStream::connect(address).await.ok()).await;
+    address
+}
+
+#[tokio::test]
 async fn a_follower_redirects_who_asks_for_it_and_forwards_all_others() {
     let cluster = Cluster::start(3).await;
     cluster.create_instance("i").await;

@@ -13,6 +13,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use quorate_client::{TlsOptions, is_decided_by_the_state, tls};
 use quorate_model::ErrorCode;
 use quorate_model::error::{ERROR_TABLE, ErrorRow, Outcome, RetryClass};
+use quorate_server::native::reply::NO_WAIT;
 use quorate_wire::quorate::v1::metadata_client::MetadataClient;
 use quorate_wire::quorate::v1::{CloseSessionRequest, OpenSessionRequest};
 use serde_json::Value as Json;
@@ -368,6 +369,9 @@ impl Connection {
         let left = self.deadline.saturating_duration_since(Instant::now());
         let told = told_ms(share(left, self.endpoints.len()));
         request.metadata_mut().insert("quorate-deadline-ms", told.into());
+        request
+            .metadata_mut()
+            .insert(NO_WAIT, tonic::metadata::MetadataValue::from_static("1"));
         Ok(request)
     }
 
@@ -466,7 +470,8 @@ impl Connection {
         let mut request = http::Request::builder()
             .method(outgoing.method.clone())
             .uri(&outgoing.uri)
-            .header("quorate-deadline-ms", told_ms(wait));
+            .header("quorate-deadline-ms", told_ms(wait))
+            .header(NO_WAIT, "1");
         if let Some(session) = session {
             request = request.header("quorate-session", session).header("quorate-request", 1);
         }

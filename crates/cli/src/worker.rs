@@ -8,7 +8,7 @@ use quorate_client::TlsOptions;
 use quorate_jobs::{Counters, Settings, Vaults, Wanted, WorkSource, Worker};
 use quorate_model::{ErrorCode, MetaError};
 use quorate_objects::{BucketStyle, Http, LocalPlace, ObjectError, ObjectErrorKind, Patience, S3Place, Secret, Vault, VaultPlace};
-use quorate_server::native::reply::error_of;
+use quorate_server::native::reply::{NO_WAIT, error_of};
 use quorate_wire::quorate::v1 as wire;
 use quorate_wire::quorate::v1::work_client::WorkClient;
 use std::path::PathBuf;
@@ -19,6 +19,7 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tonic::metadata::MetadataValue;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
@@ -142,6 +143,7 @@ impl Peers {
         let mut request = Request::new(message);
         request.set_timeout(timeout);
         request.metadata_mut().insert("quorate-token", self.token.clone());
+        request.metadata_mut().insert(NO_WAIT, MetadataValue::from_static("1"));
         request
     }
 

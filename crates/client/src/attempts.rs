@@ -205,6 +205,8 @@ fn dress<Req>(message: Req, shape: &CallShape, token: Option<&str>, budget: Dura
     let mut request = Request::new(message);
     request.set_timeout(budget);
     let metadata = request.metadata_mut();
+    // Another peer may serve already while this one starts.
+    metadata.insert("quorate-no-wait", tonic::metadata::MetadataValue::from_static("1"));
     // A token that is no valid metadata cannot be the cluster's either: the peer refuses the call.
     if let Some(token) = token.and_then(|token| token.parse().ok()) {
         metadata.insert("quorate-token", token);

@@ -371,6 +371,7 @@ async fn reads_say_what_they_may_miss_and_are_not_redirected() {
             min_revision
         );
         assert!(metadata.get("quorate-redirect").is_none());
+        assert_eq!(metadata.get("quorate-no-wait").and_then(|value| value.to_str().ok()), Some("1"));
     }
     assert_eq!(client.get("i", "absent", Read::stale()).await.expect("answered").value, None);
 }

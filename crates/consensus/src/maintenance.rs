@@ -41,8 +41,9 @@ pub const MAX_CLOCK_OFFSET_MS: i64 = 2_000;
 #[derive(Default)]
 pub struct Health {
     diverged: AtomicBool,
-    /// Told once the cluster has removed this peer.
-    removed: tokio::sync::Notify,
+    /// Whether the cluster has removed this peer; told once.
+    removed: AtomicBool,
+    removed_told: tokio::sync::Notify,
     /// What every peer said last.
     peers: Mutex<BTreeMap<u64, News>>,
     /// When every peer was asked for the first time.
@@ -82,11 +83,17 @@ impl Health {
 
     /// Ends when the cluster has removed this peer.
     pub async fn removed(&self) {
-        self.removed.notified().await;
+        self.removed_told.notified().await;
     }
 
+    pub(crate) fn is_removed(&self) -> bool {
+        self.removed.load(Ordering::Acquire)
+    }
+
+    /// For [`Core::tell_removed`], which also tells who waits for this peer.
     pub(crate) fn tell_removed(&self) {
-        self.removed.notify_one();
+        self.removed.store(true, Ordering::Release);
+        self.removed_told.notify_one();
     }
 
     /// The last answer of `peer`, if it came within the last few exchanges.
@@ -192,6 +199,7 @@ async fn catch_up(node: Node) {
 /// A peer that has lost entries does not campaign; whoever runs it stops it.
 async fn stand_aside_after_a_loss(core: Arc<Core>) {
     core.own_log.lost().await;
+    core.tell_standing();
     core.set_stands(false);
 }
 
@@ -217,7 +225,7 @@ async fn exchange_health(node: Node) {
             // Only the leader's word counts: another peer may not have heard of us yet.
             let leads = reply.in_cluster && reply.leader == peer && reply.peer_id == peer && reply.term >= core.metrics().current_term;
             if leads && reply.your_peer_id == 0 {
-                core.health.tell_removed();
+                core.tell_removed();
             }
             leader_answered |= leads;
             leaders.insert(reply.leader_peer_address.clone());
@@ -266,7 +274,7 @@ async fn ask_leaders(core: &Core, addresses: &BTreeSet<String>) {
     let replies = unheard::ask(core, others).await;
     let leads = |reply: &wire::HelloReply| reply.leader != 0 && reply.leader == reply.peer_id && reply.term >= term;
     if replies.iter().any(|reply| leads(reply) && reply.your_peer_id == 0) {
-        core.health.tell_removed();
+        core.tell_removed();
     }
 }
 
@@ -358,6 +366,7 @@ pub(crate) async fn stop_serving(node: &Node) {
             "this peer's state is wrong: it stops serving; `quorate status` says what to do"
         );
     }
+    core.tell_standing();
     core.set_stands(false);
     if node.is_leader()
         && let Err(error) = node.transfer_leader(None, Instant::now() + HELLO_INTERVAL).await

@@ -38,7 +38,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -106,6 +106,8 @@ pub struct Core {
     /// Whether everything this peer may have answered with before its restart is applied again.
     caught_up: AtomicBool,
     stopping: AtomicBool,
+    /// Told when what [`Node::check_serving`] answers may have changed.
+    standing: watch::Sender<()>,
     /// Whatever runs beside callers; ends with the node.
     tasks: Mutex<JoinSet<()>>,
 }
@@ -197,6 +199,7 @@ impl Node {
             opening_session: tokio::sync::Mutex::default(),
             caught_up: AtomicBool::new(is_new || mutant!("serves-before-caught-up")),
             stopping: AtomicBool::new(false),
+            standing: watch::Sender::default(),
             tasks: Mutex::default(),
         });
         let _ = core_cell.set(Arc::downgrade(&core));
@@ -416,6 +419,24 @@ impl Node {
         Err(MetaError::new(ErrorCode::NotReady, message))
     }
 
+    /// Waits while this peer applies what it had before its restart, and answers as [`Node::check_serving`] does then, or at `deadline`.
+    ///
+    /// No other state ends by waiting, so all others are answered at once: a peer that stops, has failed, has lost entries or a sound
+    /// state, disagrees with the majority, or was removed. One that fails ends its process.
+    pub async fn wait_serving(&self, deadline: Deadline) -> Result<(), MetaError> {
+        let mut standing = self.core.standing.subscribe();
+        loop {
+            let answer = self.check_serving();
+            let catches_up = matches!(&answer, Err(error) if error.code == ErrorCode::NotReady);
+            if !catches_up || self.core.health.is_removed() {
+                return answer;
+            }
+            let Ok(Ok(())) = tokio::time::timeout_at(deadline, standing.changed()).await else {
+                return answer;
+            };
+        }
+    }
+
     /// Whether what this peer has applied is the cluster's, as far as is known here, however long ago that was.
     pub(crate) fn check_sound(&self) -> Result<(), MetaError> {
         let core = &self.core;
@@ -498,6 +519,7 @@ impl Node {
     /// Ends the tasks and nothing else, as a crash would. Log and state are released when the last [`Node`] is dropped.
     pub async fn halt(&self) {
         self.core.stopping.store(true, Ordering::Release);
+        self.core.tell_standing();
         self.core.state_adapter.abandon_checkpoint();
         let mut tasks = std::mem::take(&mut *self.core.tasks.lock().expect("no panic while held"));
         tasks.shutdown().await;
@@ -717,6 +739,18 @@ impl Core {
     /// From here on the state is at least as new as anything this peer answered with before its restart.
     pub(crate) fn set_caught_up(&self) {
         self.caught_up.store(true, Ordering::Release);
+        self.tell_standing();
+    }
+
+    /// Has callers that wait for this peer look again whether it serves.
+    pub(crate) fn tell_standing(&self) {
+        self.standing.send_replace(());
+    }
+
+    /// The cluster has removed this peer.
+    pub(crate) fn tell_removed(&self) {
+        self.health.tell_removed();
+        self.tell_standing();
     }
 
     pub(crate) async fn wait_applied(&self, index: u64, deadline: Deadline) -> Result<(), MetaError> {

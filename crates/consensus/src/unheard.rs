@@ -22,7 +22,7 @@ pub(crate) async fn watch(core: Arc<Core>) {
         if is_unknown_to_leader(&core).await {
             let since = *unknown_since.get_or_insert_with(Instant::now);
             if since.elapsed() >= certain_after {
-                core.health.tell_removed();
+                core.tell_removed();
                 return;
             }
         } else {

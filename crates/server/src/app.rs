@@ -2,7 +2,7 @@
 
 use crate::cluster_settings::ClusterSettings;
 use crate::config::ServerConfig;
-use crate::limits::{DEFAULT_DEADLINE, MAX_IN_FLIGHT};
+use crate::limits::{DEFAULT_DEADLINE, MAX_IN_FLIGHT, RELEASE_WAIT};
 use crate::metrics::Metrics;
 use crate::secrets::SecretBox;
 use crate::slow::{Answered, DEFAULT_SLOW_REQUEST_MS, SlowLog};
@@ -14,9 +14,8 @@ use quorate_state_machine::command::{PrepareContext, PrepareSettings};
 use quorate_state_machine::service_account::ConfiguredAccount;
 use quorate_storage::ballast::Ballast;
 use quorate_wire::quorate::v1::StatusReply;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 
 /// Shared by all connections of a peer.
@@ -39,10 +38,12 @@ pub struct App {
     node: OnceLock<Node>,
     /// Why it has no node yet, if it knows its place.
     awaits: OnceLock<String>,
+    /// Whether the node is being started, and comes by itself.
+    starting: watch::Sender<bool>,
     ballast: OnceLock<Arc<Ballast>>,
     in_flight: Arc<Semaphore>,
     slow: SlowLog,
-    closing: AtomicBool,
+    closing: watch::Sender<bool>,
 }
 
 impl App {
@@ -60,19 +61,25 @@ impl App {
             job_counters: Arc::default(),
             node: OnceLock::new(),
             awaits: OnceLock::new(),
+            starting: watch::Sender::default(),
             ballast: OnceLock::new(),
             in_flight: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
-            closing: AtomicBool::new(false),
+            closing: watch::Sender::default(),
         }
     }
 
     /// The process is about to end: calls that only wait for something to happen end now.
     pub fn close(&self) {
-        self.closing.store(true, Ordering::Relaxed);
+        self.closing.send_replace(true);
     }
 
     pub fn is_closing(&self) -> bool {
-        self.closing.load(Ordering::Relaxed)
+        *self.closing.borrow()
+    }
+
+    async fn closed(&self) {
+        let mut closing = self.closing.subscribe();
+        let _ = closing.wait_for(|closing| *closing).await;
     }
 
     /// The same with a configured cloud account.
@@ -88,15 +95,47 @@ impl App {
         })
     }
 
-    /// Told to callers until there is a node.
+    /// The running node, waited for until `by` while it is being started. A peer without a place in a cluster, or with a damaged state
+    /// that it asks others for, refuses at once: that may take for ever.
+    pub async fn started_node(&self, by: Deadline) -> Result<&Node, MetaError> {
+        if self.node.get().is_none() {
+            let mut starting = self.starting.subscribe();
+            let _ = tokio::time::timeout_at(by, starting.wait_for(|starting| !*starting)).await;
+        }
+        self.node()
+    }
+
+    /// Waits until `by` for a peer that catches up after its restart. Whether it serves then, and may seal, the call itself finds out.
+    ///
+    /// Who waits has a place among the calls in work; what a peer needs to get ready comes over the peers' own port, and needs none.
+    pub async fn wait_ready(&self, node: &Node, by: Deadline) {
+        let ready = async {
+            if node.wait_serving(by).await.is_ok() {
+                let _ = tokio::time::timeout_at(by.min(Instant::now() + RELEASE_WAIT), self.secrets.released()).await;
+            }
+        };
+        tokio::select! {
+            () = ready => {}
+            () = self.closed() => {}
+        }
+    }
+
+    /// From now on a node is on its way: calls wait for it.
+    pub fn expect_node(&self) {
+        self.starting.send_replace(true);
+    }
+
+    /// Told to callers until there is a node, at once.
     pub fn set_awaits(&self, why: String) {
         let _ = self.awaits.set(why);
+        self.starting.send_replace(false);
     }
 
     pub fn set_node(&self, node: Node) {
         if self.node.set(node).is_err() {
             tracing::error!("a second node was started in one process; the first one stays");
         }
+        self.starting.send_replace(false);
     }
 
     /// Shown in the metrics from now on.

@@ -106,13 +106,14 @@ async fn run(
         return Ok(Reply::not_available(rpc));
     }
     *place = Some(app.admit()?);
-    let node = app.node()?.clone();
     let info = CallInfo::of(app, request.headers())?;
+    let node = app.started_node(info.ready_by).await?.clone();
     let dry_run = info.dry_run;
     if let Some(leader) = redirect_to(&node, &info, rpc) {
         let secured = request.extensions().get::<Secured>().is_some();
         return Ok(Reply::redirect(rpc, &node, Leader { address: &leader, secured }, request.uri()));
     }
+    app.wait_ready(&node, info.ready_by).await;
     let body = match rpc.reads_body() {
         true => body::read(request, info.deadline).await?,
         false => Bytes::new(),

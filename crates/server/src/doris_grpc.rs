@@ -175,10 +175,11 @@ impl DorisService {
         let id = reply::request_id(request.metadata()).ok().flatten();
         let answered: Result<_, MetaError> = async {
             let info = reply::call_info(app, request.metadata())?;
-            let call = Call::decoded(app, CallInfo::from(info))?;
+            let call = Call::decoded(app, CallInfo::from(info)).await?;
             if let Err(redirect) = reply::check_redirect(app, &info) {
                 return Ok(Err(redirect));
             }
+            app.wait_ready(&call.node, info.ready_by).await;
             let (revision, message, response) = work(call, request.into_inner()).await?;
             let mut done = self.answer(revision, MetaServiceCode::Ok as i32, message, response);
             if info.dry_run {
@@ -377,10 +378,10 @@ impl MetaService for DorisService {
 
 impl Call {
     /// A call whose message comes decoded: there is no path, no query string and no body to parse.
-    fn decoded(app: &Arc<App>, info: CallInfo) -> Result<Call, MetaError> {
+    async fn decoded(app: &Arc<App>, info: CallInfo) -> Result<Call, MetaError> {
         Ok(Call {
             app: app.clone(),
-            node: app.node()?.clone(),
+            node: app.started_node(info.ready_by).await?.clone(),
             path: String::new(),
             query: crate::doris::query_string::QueryString::parse(""),
             body: Bytes::new(),
@@ -394,6 +395,7 @@ impl From<reply::CallInfo> for CallInfo {
         let reply::CallInfo {
             request,
             deadline,
+            ready_by,
             redirect,
             min_revision,
             dry_run,
@@ -401,6 +403,7 @@ impl From<reply::CallInfo> for CallInfo {
         CallInfo {
             request,
             deadline,
+            ready_by,
             redirect,
             min_revision,
             dry_run,

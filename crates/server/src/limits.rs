@@ -13,6 +13,8 @@ pub const MAX_INLINE_REPLY_BYTES: usize = 256 << 10;
 pub const MAX_IN_FLIGHT: usize = 4_096;
 /// How long a call without a deadline of its own may wait for a leader.
 pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(10);
+/// How long a call waits for root keys to be compared at a peer that serves: at a start that takes one read. Few calls need them.
+pub const RELEASE_WAIT: Duration = Duration::from_secs(1);
 /// Longest deadline a caller may ask for.
 pub const MAX_DEADLINE: Duration = Duration::from_secs(120);
 /// Message of the peer protocol: a hard entry limit of 8 MiB plus its envelope.

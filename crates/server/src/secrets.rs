@@ -27,7 +27,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::sync::watch;
 
 const KEY_BYTES: usize = 32;
 const NONCE_BYTES: usize = 12;
@@ -56,7 +56,7 @@ pub struct SecretBox {
     older: Vec<RootKey>,
     newest: RootKey,
     /// Nothing is sealed until the keys are known to be the cluster's.
-    held: AtomicBool,
+    held: watch::Sender<bool>,
 }
 
 struct RootKey {
@@ -98,17 +98,23 @@ impl SecretBox {
 
     /// From now on nothing is sealed, until [`SecretBox::release`].
     pub fn hold(&self) {
-        self.held.store(true, Ordering::Release);
+        self.held.send_replace(true);
     }
 
     /// The keys are the cluster's.
     pub fn release(&self) {
-        self.held.store(false, Ordering::Release);
+        self.held.send_replace(false);
+    }
+
+    /// Ends when nothing is held.
+    pub async fn released(&self) {
+        let mut held = self.held.subscribe();
+        let _ = held.wait_for(|held| !*held).await;
     }
 
     /// An error while it is not known whether other peers could read what is sealed here.
     pub fn check_released(&self) -> Result<(), MetaError> {
-        match self.held.load(Ordering::Acquire) {
+        match *self.held.borrow() {
             true => {
                 let text = "this peer has not compared its root keys with the cluster's yet";
                 Err(MetaError::new(ErrorCode::NotReady, text))
@@ -277,7 +283,7 @@ fn parse(text: &str) -> Result<SecretBox, String> {
     Ok(SecretBox {
         older: keys,
         newest,
-        held: AtomicBool::new(false),
+        held: watch::Sender::default(),
     })
 }
 

@@ -97,6 +97,10 @@ pub async fn run(config: ServerConfig, stop: watch::Receiver<bool>, ready: impl 
         newcomer: newcomer.clone(),
         refused: Arc::default(),
     };
+    // Before anybody can call.
+    if identity.member.is_some() {
+        app.expect_node();
+    }
     tokio::spawn(service::accept(port, peers));
     // Turns true with `stop`, or when the peer has handed over: calls under way need a node that answers.
     let (close, closed) = watch::channel(false);
@@ -111,6 +115,7 @@ pub async fn run(config: ServerConfig, stop: watch::Receiver<bool>, ready: impl 
         peer: place.peer.0,
         incarnation: newcomer.incarnation,
     });
+    app.expect_node();
     let node = tokio::select! {
         node = start_node(&app, &place, &newcomer, transport.clone()) => node?,
         _ = stopped.wait_for(|stop| *stop) => return Ok(()),

@@ -1,6 +1,6 @@
 //! Traps in openraft's defaults: each of these must really happen, or really not.
 
-use crate::support::{Cluster, calm, soon, until};
+use crate::support::{Cluster, calm, soon, until, within};
 use quorate_consensus::Settings;
 use quorate_consensus::env::wall_clock;
 use quorate_consensus::settings::Timing;
@@ -168,11 +168,16 @@ async fn a_leader_that_comes_back_alone_does_not_lead() {
         .check_serving()
         .expect_err("it does not know what it had answered");
     assert_eq!(refused.code, ErrorCode::NotReady);
+    let late = cluster.node(leader).wait_serving(within(50)).await.expect_err("nobody elects it");
+    assert_eq!((late.code, late.code.row().outcome.name()), (ErrorCode::NotReady, "not_applied"));
+    let waiting = cluster.node(leader).clone();
+    let waiting = tokio::spawn(async move { waiting.wait_serving(soon()).await });
 
     cluster.start_peer((leader + 1) % 3).await;
     let again = cluster.leader_among(&[leader, (leader + 1) % 3]).await;
     assert!(cluster.node(again).status().term > term);
-    until("it serves again", || cluster.node(leader).check_serving().is_ok()).await;
+    waiting.await.expect("no panic").expect("it serves again");
+    cluster.node(leader).check_serving().expect("that stays so");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

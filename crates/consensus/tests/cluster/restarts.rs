@@ -148,6 +148,33 @@ async fn a_peer_that_was_removed_before_it_heard_anything_is_told() {
         .expect("it is told that it has no place");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_waits_for_a_peer_that_was_removed_or_stops() {
+    let mut cluster = Cluster::start(Settings::default()).await;
+    let leader = cluster.leader().await;
+    let position = (leader + 1) % 3;
+    let peer = cluster.node(position).peer();
+    cluster.kill(position).await;
+    let removal = cluster.node(leader).remove_member(peer, false, soon()).await;
+    removal.expect("the two others are a quorum of themselves");
+    cluster.start_peer(position).await;
+    let far = soon() + Duration::from_secs(3_600);
+    for when in ["before it is told", "and from then on"] {
+        let refused = tokio::time::timeout_at(soon(), cluster.node(position).wait_serving(far)).await;
+        let refused = refused.unwrap_or_else(|_| panic!("waits {when}")).expect_err("it has no place");
+        assert_eq!(refused.code, ErrorCode::NotReady, "{when}");
+    }
+
+    for other in [leader, (leader + 2) % 3] {
+        cluster.kill(other).await;
+    }
+    cluster.start_peer(leader).await;
+    let stopping = cluster.node(leader).clone();
+    let (refused, ()) = tokio::join!(tokio::time::timeout_at(soon(), stopping.wait_serving(far)), stopping.halt());
+    let refused = refused.expect("it does not wait").expect_err("it stops");
+    assert_eq!(refused.code, ErrorCode::ShuttingDown);
+}
+
 /// Three peers that agree about a written value, all of them stopped in good order.
 async fn stopped_cluster() -> Cluster {
     let mut cluster = Cluster::start(Settings::default()).await;

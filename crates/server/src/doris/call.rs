@@ -3,7 +3,7 @@
 use super::query_string::QueryString;
 use crate::app::App;
 use crate::limits::MAX_DEADLINE;
-use crate::native::reply::{DRY_RUN, asks_for_dry_run};
+use crate::native::reply::{DRY_RUN, NO_WAIT, asks_for_dry_run, ready_by};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderValue};
@@ -72,6 +72,8 @@ pub struct CallInfo {
     /// Under which the answer of a write is remembered.
     pub request: Option<RequestId>,
     pub deadline: Deadline,
+    /// How long the call may wait for a peer that starts or catches up: until its deadline, or not at all.
+    pub ready_by: Deadline,
     /// Answer with the leader's address instead of forwarding.
     pub redirect: bool,
     /// A read of this revision or a later one will do.
@@ -84,9 +86,11 @@ impl CallInfo {
     pub fn of(app: &App, headers: &HeaderMap) -> Result<CallInfo, MetaError> {
         let request = request_id(headers)?;
         let wait = number(headers, "quorate-deadline-ms")?.map(|ms| Duration::from_millis(ms).min(MAX_DEADLINE));
+        let deadline = wait.map_or_else(|| app.default_deadline(), |wait| Instant::now() + wait);
         Ok(CallInfo {
             request,
-            deadline: wait.map_or_else(|| app.default_deadline(), |wait| Instant::now() + wait),
+            deadline,
+            ready_by: ready_by(headers.get(NO_WAIT).map(HeaderValue::as_bytes), deadline),
             redirect: headers.get("quorate-redirect").is_some_and(|value| value == "1"),
             min_revision: number(headers, "quorate-min-revision")?.map(Revision),
             dry_run: asks_for_dry_run(headers.get(DRY_RUN).map(HeaderValue::as_bytes))?,

@@ -58,8 +58,9 @@ impl Calls {
         let id = request_id(request.metadata()).ok().flatten();
         let result = async {
             let info = call_info(app, request.metadata()).map_err(|error| status(app, error))?;
+            let node = app.started_node(info.ready_by).await.map_err(|error| status(app, error))?.clone();
             check_redirect(app, &info)?;
-            let node = app.node().map_err(|error| status(app, error))?.clone();
+            app.wait_ready(&node, info.ready_by).await;
             let (revision, reply) = work(node, request.into_inner(), info).await.map_err(|error| status(app, error))?;
             let mut response = response(app, reply, revision);
             if info.dry_run {

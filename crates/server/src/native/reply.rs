@@ -19,6 +19,8 @@ use tonic::{Code, Response, Status};
 pub struct CallInfo {
     pub request: Option<RequestId>,
     pub deadline: Deadline,
+    /// How long the call may wait for a peer that starts or catches up: until its deadline, or not at all.
+    pub ready_by: Deadline,
     /// Answer with the leader's address instead of forwarding.
     pub redirect: bool,
     pub min_revision: Option<Revision>,
@@ -28,6 +30,17 @@ pub struct CallInfo {
 
 /// Asks for a dry run; in a reply it says that it was one.
 pub const DRY_RUN: &str = "quorate-dry-run";
+
+/// `1` from a caller that can ask another peer: one that starts or catches up refuses at once.
+pub const NO_WAIT: &str = "quorate-no-wait";
+
+/// How long a call waits for its peer to get ready.
+pub fn ready_by(no_wait: Option<&[u8]>, deadline: Deadline) -> Deadline {
+    match no_wait {
+        Some(b"1") => Instant::now(),
+        _ => deadline,
+    }
+}
 
 /// Whether a header asks for a dry run. What is neither yes nor no is refused: taken for no it would be the deed itself.
 pub fn asks_for_dry_run(value: Option<&[u8]>) -> Result<bool, MetaError> {
@@ -74,6 +87,7 @@ pub fn call_info(app: &App, metadata: &MetadataMap) -> Result<CallInfo, MetaErro
     Ok(CallInfo {
         request,
         deadline,
+        ready_by: ready_by(metadata.get(NO_WAIT).map(|value| value.as_bytes()), deadline),
         redirect: metadata.get("quorate-redirect").is_some_and(|value| value == "1"),
         min_revision: number(metadata, "quorate-min-revision")?.map(Revision),
         dry_run: asks_for_dry_run(metadata.get(DRY_RUN).map(|value| value.as_bytes()))?,

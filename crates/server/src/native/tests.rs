@@ -458,6 +458,7 @@ async fn a_compaction_that_is_decided_is_answered_though_this_peer_has_not_appli
     let info = CallInfo {
         request: None,
         deadline: Instant::now(),
+        ready_by: Instant::now(),
         redirect: false,
         min_revision: None,
         dry_run: false,

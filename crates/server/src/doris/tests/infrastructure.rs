@@ -292,6 +292,30 @@ async fn without_a_majority_nothing_is_pretended() {
 }
 
 #[tokio::test]
+async fn a_call_at_a_peer_that_is_being_started_waits_for_it() {
+    let (starting, running) = (Peer::homeless(), Peer::alone().await);
+    starting.app.expect_node();
+    for header in [("quorate-deadline-ms", "50"), ("quorate-no-wait", "1")] {
+        let refused = starting.send(with_headers(create("early"), &[header])).await;
+        assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE, "{header:?}");
+        assert_eq!(
+            (refused.header("quorate-error"), refused.header("quorate-outcome")),
+            ("not_ready", "not_applied"),
+            "{header:?}"
+        );
+    }
+    let started = async { starting.app.set_node(running.node().clone()) };
+    let (answered, ()) = tokio::join!(starting.send(create("waited")), started);
+    assert_eq!(answered.status, StatusCode::OK, "{}", answered.body);
+
+    let unlucky = Peer::homeless();
+    unlucky.app.expect_node();
+    let awaits = async { unlucky.app.set_awaits("this peer has lost its state".to_owned()) };
+    let (refused, ()) = tokio::join!(unlucky.send(create("lost")), awaits);
+    assert!(refused.body.contains("this peer has lost its state"), "{}", refused.body);
+}
+
+#[tokio::test]
 async fn a_peer_without_a_place_and_one_that_stops_say_what_to_do() {
     let homeless = Peer::homeless();
     for route in ["create_instance", "get_cluster"] {
