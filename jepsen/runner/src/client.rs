@@ -311,6 +311,8 @@ impl Client {
         let map = request.metadata_mut();
         // Not gRPC's own: with that the client library would end the call itself, before the peer has said what it knows.
         map.insert("quorate-deadline-ms", (self.timeout.mul_f64(PEERS_SHARE).as_millis() as u64).into());
+        // Another node may serve while this one starts, and the load does not wait.
+        map.insert("quorate-no-wait", 1u64.into());
         if let Some((session, number)) = id {
             map.insert("quorate-session", session.into());
             map.insert("quorate-request", number.into());

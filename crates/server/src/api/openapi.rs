@@ -204,6 +204,13 @@ const HEADERS: &[(&str, bool, bool, &str, &str)] = &[
         "How long the call may take, in milliseconds; 10,000 when absent, at most 120,000.",
     ),
     (
+        "quorate-no-wait",
+        true,
+        true,
+        "string",
+        "1: a peer that is starting or catching up refuses with not_ready at once; without, it waits up to the deadline.",
+    ),
+    (
         "quorate-min-revision",
         true,
         false,
