@@ -138,6 +138,9 @@ pub fn reads_copies_of_dropped(reader: &dyn Reader, record: &ParentRecord) -> Re
 
 /// Where a clone puts new files of what it inherited from `origin`, if that is not where the source has them: its instance's default
 /// place, when it or a clone between the two was given a store of its own.
+///
+/// The walk ends at the first base layer: compactions ask this and put the answer into its collections, because what lies behind it may go
+/// (`jobs/results.rs`). What earlier builds staged names the source's place; that of a clone with a store of its own is passed over here.
 pub fn own_place(reader: &dyn Reader, clone: ScopeId, origin: ScopeId) -> Result<Option<String>, StoreError> {
     let mut at = clone;
     for _ in 0..=MAX_CLONE_DEPTH {

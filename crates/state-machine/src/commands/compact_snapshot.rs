@@ -40,6 +40,9 @@ pub struct CompactSnapshot {
     /// field minded its own copies only.
     #[prost(bool, tag = "6")]
     pub minds_source: bool,
+    /// Collections in the base layer name the clone's own place, if it has one. Builds before this field left them what the source named.
+    #[prost(bool, tag = "7")]
+    pub names_own_places: bool,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -81,7 +84,7 @@ impl Prepare for CompactSnapshot {
                 ..CompactSnapshot::default()
             },
         };
-        (command.rewrites_manifests, command.minds_source) = (true, true);
+        (command.rewrites_manifests, command.minds_source, command.names_own_places) = (true, true, true);
         text_bounds::check_text("instance_id", &command.instance_id)?;
         text_bounds::check_text("cloud_unique_id", &command.cloud_unique_id)?;
         if command.instance_id.is_empty() && command.cloud_unique_id.is_empty() {
@@ -194,6 +197,7 @@ impl CompactSnapshot {
             target_vault: place,
             copies_files: !holds_files,
             rewrites_manifests: self.rewrites_manifests && (!holds_files || left_manifests),
+            names_own_places: self.names_own_places,
             snapshot_revision: record.source_revision,
             source_instance_id: instances::id_of_scope(context.reader(), source)?,
             target_instance_id: instance.info.instance_id().to_owned(),

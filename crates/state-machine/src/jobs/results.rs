@@ -1,12 +1,17 @@
 //! What a finished task leaves: rows staged where no reader looks. They are checked against the plan before any is written.
+//!
+//! A base layer takes rows as the source has them, but for segments and one thing: where new files of a collection go, if that is not
+//! where its source has them. Through the base layer nobody could tell any more: what the clone read through before may be gone.
 
 use super::source::{segment_stats, tables};
 use super::{ActiveJob, claim_directory, sum};
-use crate::command::{ApplyContext, ApplyError};
+use crate::clones;
+use crate::command::{ApplyContext, ApplyError, decode_record};
 use crate::keys::VersionedTable;
-use crate::record::{SegmentRecord, StatsRecord, TaskRecord};
-use crate::store::Reader;
-use crate::versioned::{self, Lineage};
+use crate::record::{CollectionRecord, SegmentRecord, StatsRecord, TaskRecord};
+use crate::store::{Reader, StoreError};
+use crate::versioned::{self, FoundRow, Lineage};
+use bytes::Bytes;
 use prost::Message;
 use quorate_model::file_names::is_file_name;
 use quorate_model::{MetaError, Revision, ScopeId};
@@ -40,12 +45,15 @@ pub fn stage(
     let table = table.ok_or_else(|| refused(number, "its table does not exist"))?;
     let mut found = StatsRecord::default();
     let mut last_key: Option<&[u8]> = None;
+    let mut values = Vec::with_capacity(rows.len());
     for row in rows {
         if row.table != task.table || last_key.is_some_and(|last| last >= row.key.as_ref()) {
             return Err(refused(number, "its rows are of another table or not in order").into());
         }
         last_key = Some(&row.key);
-        found = sum(Some(found), Some(place.check(number, table, row)?));
+        let (stats, value) = place.check(number, table, row)?;
+        found = sum(Some(found), Some(stats));
+        values.push(value);
     }
     let expected = task.expected.unwrap_or_default();
     if found != expected {
@@ -56,9 +64,9 @@ pub fn stage(
         return Err(refused(number, &text).into());
     }
     let scope = ScopeId(job.record.target_scope);
-    for row in rows {
+    for (row, value) in rows.iter().zip(values) {
         // Nobody but this task writes here, and it does so once: there is nothing to supersede.
-        versioned::write(context, table, scope, &row.key, Some(&row.value), None);
+        versioned::write(context, table, scope, &row.key, Some(&value), None);
     }
     Ok(())
 }
@@ -73,8 +81,8 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
-    /// Checks one row; returns what it adds to the sums.
-    fn check(&self, number: u32, table: VersionedTable, row: &StagedRow) -> Result<StatsRecord, ApplyError> {
+    /// Checks one row; returns what it adds to the sums, and what is to be written for it.
+    fn check(&self, number: u32, table: VersionedTable, row: &StagedRow) -> Result<(StatsRecord, Bytes), ApplyError> {
         let is_restore = self.job.record.kind() == JobKind::Restore;
         let in_place = match is_restore {
             true => self.is_restored_key(&row.key),
@@ -84,16 +92,17 @@ impl Place<'_> {
             return Err(refused(number, "one of its rows lies outside of what it may write").into());
         }
         if table != VersionedTable::Segment {
-            // Such rows are copied as they are. One that does not decode would be met by every peer that reads it, once it is visible.
+            // Workers bring such rows as they are. One that does not decode would be met by every peer that reads it, once it is visible.
             let source = self.source.get(self.reader, table, &row.key)?;
-            if source.is_none_or(|source| source.value != row.value) {
+            let Some(source) = source.filter(|source| source.value == row.value) else {
                 let text = format!("a row of table {} is not what the source holds", row.table);
                 return Err(refused(number, &text).into());
-            }
-            return Ok(StatsRecord {
+            };
+            let stats = StatsRecord {
                 segments: 1,
                 ..StatsRecord::default()
-            });
+            };
+            return Ok((stats, self.with_own_place(table, source)?));
         }
         let segment = SegmentRecord::decode(row.value.clone()).map_err(|_| refused(number, "one of its rows is no segment"))?;
         let files_in_place = match self.job.record.copies_files {
@@ -108,7 +117,20 @@ impl Place<'_> {
         if !files_in_place || !segment.files.iter().all(|file| is_file_name(&file.name)) {
             return Err(refused(number, "one of its segments names files that are not its own").into());
         }
-        Ok(segment_stats(&segment))
+        Ok((segment_stats(&segment), row.value.clone()))
+    }
+
+    /// A row as the base layer has it: a collection names the place where the clone puts new files of it.
+    fn with_own_place(&self, table: VersionedTable, source: FoundRow) -> Result<Bytes, StoreError> {
+        let job = &self.job.record;
+        if table != VersionedTable::Collection || !job.names_own_places {
+            return Ok(source.value);
+        }
+        let Some(vault) = clones::own_place(self.reader, ScopeId(job.clone_scope), source.scope)? else {
+            return Ok(source.value);
+        };
+        let collection: CollectionRecord = decode_record(&source.key, source.value)?;
+        Ok(CollectionRecord { vault, ..collection }.encode_to_vec().into())
     }
 
     /// Within the hidden collection, one of its partitions, and the ids that were reserved for the task.

@@ -74,6 +74,9 @@ pub struct JobRecord {
     /// Revision from which on the clone reads its base layer, once that is so and manifests are left; 0 before.
     #[prost(uint64, tag = "28")]
     pub base_published_at: u64,
+    /// Collections in the base layer that it fills name the place where the clone puts new files of them, not where its source does.
+    #[prost(bool, tag = "29")]
+    pub names_own_places: bool,
 }
 
 /// What changes while a job runs; a row of its own, because a job's definition may be long and is not to be written with each task.

@@ -145,8 +145,9 @@ pub fn clone_commands() -> Vec<Golden> {
                 native: false,
                 rewrites_manifests: true,
                 minds_source: true,
+                names_own_places: true,
             },
-            "0a0169120175180128013001",
+            "0a01691201751801280130013801",
         ),
         command(
             CompactSnapshot {

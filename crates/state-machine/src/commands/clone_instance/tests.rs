@@ -19,6 +19,7 @@ use quorate_wire::doris::{
 use quorate_wire::quorate::v1::{CompactCloneRequest, DecoupleCloneRequest};
 
 mod chains;
+mod own_places;
 mod restoring;
 mod rotation;
 

@@ -11,6 +11,7 @@ use crate::view::View;
 use bytes::{BufMut, Bytes};
 use prost::Message;
 use quorate_model::{Revision, ScopeId, StampedTime};
+use quorate_wire::doris::{InstanceInfoPb, ObjectStoreInfoPb};
 use quorate_wire::quorate::v1::{JobKind, ReadTaskRequest, SegmentFile, SnapshotState, SourceRow, TaskAssignment};
 
 pub const DATABASE_ID: u64 = 50;
@@ -24,6 +25,8 @@ pub const SOURCE_SCOPE: u64 = 1;
 pub const CLONE_SCOPE: u64 = 2;
 pub const BASE_SCOPE: u64 = 4;
 pub const REVISION: u64 = 10;
+/// The clone's own store.
+pub const CLONE_STORE: &str = "clone-store";
 
 pub fn id_key(ids: &[u64]) -> Bytes {
     ids.iter().flat_map(|id| id.to_be_bytes()).collect::<Vec<_>>().into()
@@ -131,8 +134,29 @@ pub fn bench() -> Bench {
         let key = keys::record_in_scope(RecordTable::Scope, ScopeId(scope)).freeze();
         bench.store.rows.insert(key, Bytes::copy_from_slice(name.as_bytes()));
     }
+    give_store(&mut bench);
     bench.set_counters(|counters| (counters.last_object, counters.next_scope) = (1_000, 5));
     bench
+}
+
+/// Gives the clone's instance the store of its own.
+fn give_store(bench: &mut Bench) {
+    let store = ObjectStoreInfoPb {
+        id: Some(CLONE_STORE.to_owned()),
+        ..ObjectStoreInfoPb::default()
+    };
+    let info = InstanceInfoPb {
+        instance_id: Some(OTHER_INSTANCE.to_owned()),
+        obj_info: vec![store],
+        ..InstanceInfoPb::default()
+    };
+    let record = InstanceRecord {
+        scope: CLONE_SCOPE,
+        info: info.encode_to_vec().into(),
+        ..InstanceRecord::default()
+    };
+    let key = keys::record_by_name(RecordTable::Instance, OTHER_INSTANCE.as_bytes());
+    bench.store.rows.insert(key, record.encode_to_vec().into());
 }
 
 /// What a job of each kind is started with. Restores fill a collection named after their number.
@@ -170,6 +194,7 @@ pub fn definition(kind: JobKind, number: u64) -> JobRecord {
             target_scope: BASE_SCOPE,
             clone_scope: CLONE_SCOPE,
             copies_files: number.is_multiple_of(2),
+            names_own_places: true,
             ..common
         },
         _ => JobRecord {

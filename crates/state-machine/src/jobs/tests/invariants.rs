@@ -1,6 +1,6 @@
 //! What must hold after every step, computed anew from the records.
 
-use super::fixture::{BASE_SCOPE, CLONE_SCOPE, SOURCE_SCOPE, id_key};
+use super::fixture::{BASE_SCOPE, CLONE_SCOPE, CLONE_STORE, SOURCE_SCOPE, id_key};
 use crate::command::decode_record;
 use crate::jobs::{self, rows};
 use crate::keys::{self, RecordTable, VersionedTable, space};
@@ -8,7 +8,7 @@ use crate::limits;
 use crate::record::*;
 use crate::store::Reader;
 use crate::testing::Bench;
-use crate::versioned::{self, Lineage};
+use crate::versioned::{self, Lineage, LineageScan, PageLimit};
 use bytes::Bytes;
 use prost::Message;
 use quorate_model::job_states::job_has_ended;
@@ -143,8 +143,39 @@ fn check_end(bench: &Bench, id: u64, record: &JobRecord, tasks: &[(u32, TaskReco
                 .expect("a clone");
             assert_eq!(parent.base_complete, state == JobState::JobCompleted, "the base layer of job {id}");
             assert_eq!(is_dropped, was_discarded);
+            check_base(bench, record);
         }
         _ => {}
+    }
+}
+
+/// Rows of a base layer are the source's, but for segments, and for where new files of collections go.
+fn check_base(bench: &Bench, record: &JobRecord) {
+    let level = |scope: u64, revision: u64| Lineage::of(&bench.store, ScopeId(scope), Revision(revision)).expect("reads");
+    let (source, base) = (level(record.source_scope, record.source_revision), level(BASE_SCOPE, u64::MAX));
+    for table in VersionedTable::ALL {
+        if table == VersionedTable::Segment {
+            continue;
+        }
+        let all = LineageScan {
+            table,
+            prefix: b"",
+            after_key: None,
+            limit: PageLimit::default(),
+        };
+        for row in base.scan(&bench.store, &all).expect("reads").rows {
+            let found = source
+                .get(&bench.store, table, &row.key)
+                .expect("reads")
+                .expect("the source has it");
+            let mut expected = found.value;
+            if table == VersionedTable::Collection {
+                let mut collection: CollectionRecord = decode_record(&row.key, expected).expect("decodes");
+                collection.vault = CLONE_STORE.to_owned();
+                expected = collection.encode_to_vec().into();
+            }
+            assert_eq!(row.value, expected, "a row of {table:?} in the base layer");
+        }
     }
 }
 

@@ -72,7 +72,7 @@ pub(super) fn perform(bench: &mut Bench, job: u64) {
 }
 
 /// Lets days pass: what is due ends, what nobody sees is collected, and what was to be deleted is.
-fn settle(bench: &mut Bench) {
+pub(super) fn settle(bench: &mut Bench) {
     for _ in 0..6 {
         collect_later(bench);
         while bench.run(&ExpireSnapshots::default()).expect("runs").more {}

@@ -11,7 +11,7 @@ use quorate_model::ScopeId;
 use quorate_wire::quorate::v1::{CreateCollectionRequest, CreateSnapshotRequest, ListDeletionsRequest, RestoreSnapshotRequest};
 
 /// Collections `c`, of two segments, and `empty` in the store of `a`, and `b`, a clone of it with a store of its own.
-fn cloned() -> Bench {
+pub(super) fn cloned() -> Bench {
     let mut bench = bench();
     let vault = default_place(&info(&bench, "a"));
     for name in ["c", "empty"] {
