@@ -47,6 +47,10 @@ pub struct PrepareSettings {
     pub check_instance_id: bool,
     /// FE nodes younger than this many seconds are not dropped.
     pub frontend_drop_safe_seconds: u64,
+    /// New instances have MULTI_VERSION_READ_WRITE, and snapshots may be switched on.
+    pub multi_version_instances: bool,
+    /// Their snapshots are switched on; counts only beside `multi_version_instances`.
+    pub snapshot_instances: bool,
     /// Most snapshots an instance may ask to keep.
     pub snapshot_max_reserved: i64,
     /// Shortest time between two snapshots an instance may ask for.
@@ -59,6 +63,8 @@ impl Default for PrepareSettings {
             check_cluster_name: false,
             check_instance_id: true,
             frontend_drop_safe_seconds: 300,
+            multi_version_instances: false,
+            snapshot_instances: false,
             snapshot_max_reserved: 35,
             snapshot_min_interval_seconds: 3_600,
         }

@@ -48,6 +48,8 @@ pub const SETTINGS: &[Setting] = &[
     changeable("enable_check_fe_drop_in_safe_time", Kind::Bool, "true"),
     changeable("enable_check_instance_id", Kind::Bool, "true"),
     changeable("enable_cluster_name_check", Kind::Bool, "false"),
+    changeable("enable_cluster_snapshot", Kind::Bool, "false"),
+    changeable("enable_multi_version_status", Kind::Bool, "false"),
     changeable("enable_rate_limit", Kind::Bool, "true"),
     // The cipher is part of what rests in the state.
     Setting {
@@ -157,6 +159,8 @@ impl FrontSettings {
                 true => defaults.frontend_drop_safe_seconds,
                 false => 0,
             },
+            multi_version_instances: self.is_on("enable_multi_version_status"),
+            snapshot_instances: self.is_on("enable_cluster_snapshot"),
             snapshot_max_reserved: self.number("snapshot_max_reserved_num"),
             snapshot_min_interval_seconds: self.number("snapshot_min_interval_seconds"),
         }

@@ -177,6 +177,12 @@ fn resource_commands() -> Vec<Golden> {
             obj_info: Some(store()),
             ..Default::default()
         }),
+        ..CreateInstance::default()
+    };
+    let create_with_snapshots = CreateInstance {
+        multi_version: true,
+        snapshots: true,
+        ..CreateInstance::default()
     };
     let status = SetInstanceStatus {
         instance_id: "i".into(),
@@ -186,6 +192,7 @@ fn resource_commands() -> Vec<Golden> {
     let cluster_golden = "0a140a01691201751a050a016318012001280130ac02";
     vec![
         command(create, "0a01691201751a016e20012a031a013132030a01313a080a013122031a0131"),
+        command(create_with_snapshots, "40014801"),
         command(DropInstance { instance_id: "i".into() }, "0a0169"),
         command(status, "0a01691003"),
         command(AddCluster { request: request() }, cluster_golden),

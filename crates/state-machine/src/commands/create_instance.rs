@@ -7,7 +7,13 @@ use crate::command::{ApplyContext, ApplyError, Command, Prepare, PrepareContext,
 use crate::{instances, object_stores, text_bounds, vaults};
 use quorate_model::MetaError;
 use quorate_wire::doris::instance_info_pb::Status;
-use quorate_wire::doris::{CreateInstanceRequest, InstanceInfoPb, ObjectStoreInfoPb, RamUserPb, StorageVaultPb};
+use quorate_wire::doris::{
+    CreateInstanceRequest, InstanceInfoPb, MultiVersionStatus, ObjectStoreInfoPb, RamUserPb, SnapshotSwitchStatus, StorageVaultPb,
+};
+
+/// Of an instance whose snapshots are switched on from the start (spec/doris-http.md 11.1).
+const SNAPSHOT_INTERVAL_SECONDS: i64 = 3_600;
+const RESERVED_SNAPSHOTS: i64 = 1;
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct CreateInstance {
@@ -26,6 +32,11 @@ pub struct CreateInstance {
     pub ram_user: Option<RamUserPb>,
     #[prost(message, optional, tag = "7")]
     pub vault: Option<StorageVaultPb>,
+    /// The receiving peer's settings: whether snapshots can be switched on, and whether they are.
+    #[prost(bool, tag = "8")]
+    pub multi_version: bool,
+    #[prost(bool, tag = "9")]
+    pub snapshots: bool,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -69,6 +80,8 @@ impl Prepare for CreateInstance {
             obj_info: request.obj_info,
             ram_user: request.ram_user,
             vault: request.vault,
+            multi_version: context.settings.multi_version_instances,
+            snapshots: context.settings.snapshot_instances,
         };
         text_bounds::check_command_size("create_instance", &command)?;
         Ok(command)
@@ -122,6 +135,9 @@ impl Command for CreateInstance {
             ram_user: self.ram_user.clone(),
             ..InstanceInfoPb::default()
         };
+        if self.multi_version {
+            make_ready_for_snapshots(&mut info, self.snapshots);
+        }
         let now_seconds = context.now().seconds();
         if let Some(store) = &self.obj_info {
             let id = object_stores::next_id(&context.counters, &info);
@@ -136,6 +152,16 @@ impl Command for CreateInstance {
             context.put_record(vaults::key(scope, vault.id()), &vault);
         }
         Ok(CreateInstanceReply {})
+    }
+}
+
+fn make_ready_for_snapshots(info: &mut InstanceInfoPb, are_on: bool) {
+    info.set_multi_version_status(MultiVersionStatus::MultiVersionReadWrite);
+    info.set_snapshot_switch_status(SnapshotSwitchStatus::SnapshotSwitchOff);
+    if are_on {
+        info.set_snapshot_switch_status(SnapshotSwitchStatus::SnapshotSwitchOn);
+        info.snapshot_interval_seconds = Some(SNAPSHOT_INTERVAL_SECONDS);
+        info.max_reserved_snapshot = Some(RESERVED_SNAPSHOTS);
     }
 }
 

@@ -269,11 +269,22 @@ async fn settings_are_shown_and_changed() {
         )
         .await;
     assert_eq!(changed.body, reply("OK", ""));
+    peer.ok(
+        "update_config?configs=enable_multi_version_status=true,enable_cluster_snapshot=true",
+        "",
+    )
+    .await;
+    peer.ok("create_instance", "{\"instance_id\":\"i\"}").await;
+    let shown = peer.ok("get_snapshot_property?instance_id=i", "").await.json()["result"].clone();
+    let expected = json!({"status": "ENABLED", "max_reserved_snapshots": 1, "snapshot_interval_seconds": 3600});
+    assert_eq!(shown, expected);
     let all = peer.ok("v1/show_config", "").await.json()["result"].clone();
     let all = all.as_array().expect("rows").clone();
     for row in [
         json!(["enable_cluster_name_check", "bool", "true", true]),
         json!(["snapshot_max_reserved_num", "int64_t", "3", true]),
+        json!(["enable_multi_version_status", "bool", "true", true]),
+        json!(["enable_cluster_snapshot", "bool", "true", true]),
         json!(["encryption_method", "std::string", "AES_256_GCM_SIV", false]),
     ] {
         assert!(all.contains(&row), "{row} is not in {all:?}");

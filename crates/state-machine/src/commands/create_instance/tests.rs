@@ -69,6 +69,33 @@ fn an_instance_without_storage_has_vaults_enabled_and_no_times() {
 }
 
 #[test]
+fn settings_decide_whether_a_new_instance_has_snapshots() {
+    use SnapshotSwitchStatus::{SnapshotSwitchDisabled, SnapshotSwitchOff, SnapshotSwitchOn};
+    let read_write = MultiVersionStatus::MultiVersionReadWrite;
+    let unset = MultiVersionStatus::MultiVersionDisabled;
+    for (multi_version, snapshots, expected) in [
+        (false, false, (unset, SnapshotSwitchDisabled, None, None)),
+        (false, true, (unset, SnapshotSwitchDisabled, None, None)),
+        (true, false, (read_write, SnapshotSwitchOff, None, None)),
+        (true, true, (read_write, SnapshotSwitchOn, Some(3_600), Some(1))),
+    ] {
+        let mut world = World::new();
+        world.settings.multi_version_instances = multi_version;
+        world.settings.snapshot_instances = snapshots;
+        world.run::<CreateInstance>(call(|_| {})).expect("accepted");
+        let info = world.instance("i");
+        let found = (
+            info.multi_version_status(),
+            info.snapshot_switch_status(),
+            info.snapshot_interval_seconds,
+            info.max_reserved_snapshot,
+        );
+        assert_eq!(found, expected, "{multi_version} {snapshots}");
+        assert_eq!(info.multi_version_status.is_some(), multi_version, "unset, not a default");
+    }
+}
+
+#[test]
 fn the_object_store_is_completed_and_its_secret_shown_only_unsealed() {
     let mut world = World::new();
     let request = call(|request| {
