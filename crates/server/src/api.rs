@@ -63,12 +63,12 @@ pub fn router(app: Arc<App>) -> Router {
         .with_state(api)
 }
 
-async fn serve(State(api): State<Api>, request: Request) -> Response {
+async fn serve(State(api): State<Api>, mut request: Request) -> Response {
     let started = Instant::now();
     let uri = request.uri().clone();
     let secured = request.extensions().get::<Secured>().is_some();
     let mut admitted = None;
-    let reply = match answer(&api, request, &mut admitted).await {
+    let reply = match answer(&api, &mut request, &mut admitted).await {
         Ok(reply) => reply,
         Err(refused) => {
             api.app.served(REFUSED_CALL, refused.outcome_label(), None, started);
@@ -79,11 +79,12 @@ async fn serve(State(api): State<Api>, request: Request) -> Response {
     if let Some(admitted) = admitted {
         admitted.go_with(&mut response);
     }
+    body::discard(request).await;
     response
 }
 
 /// The reply of a route, and how the call was let in if it was; an error is one that did not reach the native service.
-async fn answer(api: &Api, request: Request, let_in: &mut Option<Admitted>) -> Result<Reply, Reply> {
+async fn answer(api: &Api, request: &mut Request, let_in: &mut Option<Admitted>) -> Result<Reply, Reply> {
     let uri = request.uri().clone();
     let found = routes::find(request.method().as_str(), uri.path()).map_err(Reply::refused)?;
     let (resolved, variables) = match found {
@@ -98,16 +99,8 @@ async fn answer(api: &Api, request: Request, let_in: &mut Option<Admitted>) -> R
     };
     let headers = CallHeaders::of(&api.app, request.headers());
     let admitted = headers.and_then(|headers| Ok((dispatch::admit(&api.services, method, &headers)?, headers)));
-    let headers = match admitted {
-        Ok((admitted, headers)) => {
-            *let_in = Some(admitted);
-            headers
-        }
-        Err(error) => {
-            body::discard(request).await;
-            return Err(Reply::refused(error));
-        }
-    };
+    let (admitted, headers) = admitted.map_err(Reply::refused)?;
+    *let_in = Some(admitted);
     let body = match parameters {
         Parameters::Query => refuse_body(resolved, request, headers.deadline).await.map(|()| None)?,
         Parameters::Body => body_of(resolved, request, headers.deadline).await?,
@@ -138,7 +131,7 @@ fn is_json(request: &Request) -> bool {
 }
 
 /// A body that would be ignored is a mistake worth telling; nothing of it is kept.
-async fn refuse_body(resolved: &Resolved, request: Request, deadline: Deadline) -> Result<(), Reply> {
+async fn refuse_body(resolved: &Resolved, request: &mut Request, deadline: Deadline) -> Result<(), Reply> {
     match body::read_up_to(0, request, deadline).await {
         Ok(_) => Ok(()),
         Err(error) if error.code == ErrorCode::TooLarge => {
@@ -154,8 +147,8 @@ async fn refuse_body(resolved: &Resolved, request: Request, deadline: Deadline) 
 }
 
 /// The body a route takes. That it is missing is worth telling, too.
-async fn body_of(resolved: &Resolved, request: Request, deadline: Deadline) -> Result<Option<Bytes>, Reply> {
-    let has_json = is_json(&request);
+async fn body_of(resolved: &Resolved, request: &mut Request, deadline: Deadline) -> Result<Option<Bytes>, Reply> {
+    let has_json = is_json(request);
     let body = body::read(request, deadline).await.map_err(Reply::refused)?;
     match body.is_empty() {
         false if has_json => Ok(Some(body)),

@@ -60,21 +60,22 @@ pub fn router(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
-async fn serve(State(app): State<Arc<App>>, request: Request) -> Response {
+async fn serve(State(app): State<Arc<App>>, mut request: Request) -> Response {
     let started = Instant::now();
     let id = call::request_id(request.headers()).ok().flatten();
     let mut place = None;
-    let (call, reply) = answer(&app, request, &mut place).await;
+    let (call, reply) = answer(&app, &mut request, &mut place).await;
     app.served(call, reply.outcome, id, started);
     let mut response = reply.into_response(&app);
     if let Some(place) = place {
         place.go_with(&mut response);
     }
+    body::discard(request).await;
     response
 }
 
 /// The route and its reply, with the call's place if it got one.
-async fn answer(app: &Arc<App>, request: Request, place: &mut Option<Place>) -> (&'static str, Reply) {
+async fn answer(app: &Arc<App>, request: &mut Request, place: &mut Option<Place>) -> (&'static str, Reply) {
     let query = QueryString::parse(request.uri().query().unwrap_or_default());
     let path = request.uri().path().to_owned();
     let Some(path) = path.strip_prefix("/MetaService/http/") else {
@@ -99,7 +100,7 @@ async fn run(
     rpc: &'static Rpc,
     path: &str,
     query: QueryString,
-    request: Request,
+    request: &mut Request,
     place: &mut Option<Place>,
 ) -> Result<Reply, MetaError> {
     if matches!(rpc.work, Work::Missing) {

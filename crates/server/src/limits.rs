@@ -62,7 +62,9 @@ pub const MAX_PEER_HANDSHAKES_OF_ADDRESS: usize = MAX_PEER_HANDSHAKES / 2;
 pub const TLS_FILES_LOOK: Duration = Duration::from_secs(1);
 /// How long a caller that was refused may take to hang up.
 pub const TLS_DISMISSAL: Duration = Duration::from_secs(1);
-/// How long the body of a call that was refused is read and thrown away.
+/// Bytes of a body nobody wants that are read and thrown away: the answer of a caller who sends more may be lost.
+pub const MAX_DISCARDED_BYTES: usize = 8 << 20;
+/// How long that may take.
 pub const DISCARD_TIME: Duration = Duration::from_secs(1);
 /// How long running calls may take to end at a shutdown.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);

@@ -9,6 +9,7 @@ mod refusals;
 mod routes;
 mod storage;
 mod unavailable;
+mod unread_bodies;
 
 use super::test_peers::{Peer, TOKEN, request};
 use crate::limits::MAX_BODY_BYTES;
