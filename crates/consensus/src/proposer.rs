@@ -4,6 +4,7 @@
 //! themselves and a lone command waits for nobody.
 
 use crate::cluster_clock::ClusterClock;
+use crate::settings::MAX_WAITING_COMMANDS;
 use crate::state_adapter::StateAdapter;
 use crate::types::{EntryData, TypeConfig};
 use crate::write_path::WritePath;
@@ -13,8 +14,13 @@ use openraft::errors::{ClientWriteError, RaftError};
 use quorate_model::{ErrorCode, MetaError};
 use quorate_state_machine::{Answer, frame, limits};
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
+
+/// How often it is looked who still waits while an entry is in flight: without a quorum that may be long.
+const GONE_LOOK: Duration = Duration::from_millis(100);
 
 /// Why a command got no answer from the log.
 #[derive(Clone, Debug)]
@@ -84,7 +90,8 @@ pub async fn run(
             continue;
         }
         path.packed();
-        match raft.client_write(EntryData(entry)).await {
+        let written = while_in_flight(raft.client_write(EntryData(entry)), &mut carried, &mut waiting).await;
+        match written {
             Ok(response) => {
                 let answers = response.data.0;
                 most_commands = match answers.len() < frames.len() {
@@ -101,6 +108,29 @@ pub async fn run(
                 path.given_up();
                 answer_all(replies, Err(classify(error)));
             }
+        }
+    }
+}
+
+/// Waits for an entry, and sees to it that the queue does not fill with commands whose callers are gone.
+async fn while_in_flight<T>(entry: impl Future<Output = T>, carried: &mut VecDeque<Proposal>, waiting: &mut mpsc::Receiver<Proposal>) -> T {
+    let mut entry = pin!(entry);
+    loop {
+        match tokio::time::timeout(GONE_LOOK, entry.as_mut()).await {
+            Ok(written) => return written,
+            Err(_) => drop_the_gone(carried, waiting),
+        }
+    }
+}
+
+/// Makes room in the queue: who still waits is carried on, in order, as far as the bound permits.
+fn drop_the_gone(carried: &mut VecDeque<Proposal>, waiting: &mut mpsc::Receiver<Proposal>) {
+    carried.retain(|proposal| !proposal.reply.is_closed());
+    while carried.len() < MAX_WAITING_COMMANDS
+        && let Ok(proposal) = waiting.try_recv()
+    {
+        if !proposal.reply.is_closed() {
+            carried.push_back(proposal);
         }
     }
 }
@@ -133,5 +163,40 @@ fn classify(error: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> Propo
         }
         RaftError::APIError(ClientWriteError::PreconditionFailed(error)) => ProposeFailure::Refused(MetaError::internal(error.to_string())),
         RaftError::Fatal(fatal) => ProposeFailure::Unknown(format!("this peer is stopping: {fatal}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn proposal(name: &'static str) -> (Proposal, oneshot::Receiver<ProposeResult>) {
+        let (reply, answer) = oneshot::channel();
+        let frame = Bytes::from_static(name.as_bytes());
+        (Proposal { frame, reply }, answer)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_a_quorum_commands_whose_callers_are_gone_take_no_places() {
+        let (queue, mut waiting) = mpsc::channel(2);
+        let mut carried = VecDeque::new();
+        let (first, _first_waits) = proposal("first");
+        let (gone, hung_up) = proposal("gone");
+        carried.extend([first, gone]);
+        drop(hung_up);
+        let (gone, hung_up) = proposal("gone, too");
+        drop(hung_up);
+        let (second, _second_waits) = proposal("second");
+        for proposal in [gone, second] {
+            assert!(queue.try_send(proposal).is_ok());
+        }
+        let (third, _third_waits) = proposal("third");
+        let late = async { queue.send(third).await.map_err(|_| "closed") };
+        // Ends when the third has found a place, which it does while the entry is in flight.
+        let sent = while_in_flight(late, &mut carried, &mut waiting).await;
+        assert_eq!(sent, Ok(()));
+        let frames: Vec<Bytes> = carried.iter().map(|proposal| proposal.frame.clone()).collect();
+        assert_eq!(frames, ["first", "second"]);
+        assert_eq!(waiting.try_recv().expect("it has a place").frame, "third");
     }
 }

@@ -5,7 +5,7 @@
 //! come while a question is under way wait for the next one: an answer covers only those who waited before it was asked.
 
 use crate::node::Core;
-use crate::settings::{LEADER_RETRY, READ_INDEX_TIMEOUT};
+use crate::settings::{LEADER_RETRY, MAX_WAITING_COMMANDS, READ_INDEX_TIMEOUT};
 use openraft::ReadPolicy;
 use quorate_model::{ErrorCode, MetaError, mutant};
 use quorate_wire::quorate::peer as wire;
@@ -15,22 +15,35 @@ use tokio::sync::{mpsc, oneshot};
 /// Index a reader must have applied, or why it cannot be known.
 pub type ReadIndexResult = Result<u64, MetaError>;
 
+type Waiting = mpsc::Receiver<oneshot::Sender<ReadIndexResult>>;
+
 /// Answers waiting readers in rounds, until every sender is gone.
-pub async fn run(core: Arc<Core>, mut waiting: mpsc::Receiver<oneshot::Sender<ReadIndexResult>>) {
+pub async fn run(core: Arc<Core>, mut waiting: Waiting) {
     while let Some(first) = waiting.recv().await {
         let mut readers = vec![first];
-        while let Ok(reader) = waiting.try_recv() {
-            readers.push(reader);
-        }
-        let result = ask(&core, &mut readers).await;
+        gather(&mut readers, &mut waiting);
+        let result = ask(&core, &mut readers, &mut waiting).await;
         for reader in readers {
             let _ = reader.send(result.clone());
         }
     }
 }
 
+/// Takes whoever waits by now into the next question, and leaves out whose callers are gone: without an answer for long, the queue
+/// would fill with them and refuse the living.
+fn gather(readers: &mut Vec<oneshot::Sender<ReadIndexResult>>, waiting: &mut Waiting) {
+    readers.retain(|reader| !reader.is_closed());
+    while readers.len() < MAX_WAITING_COMMANDS
+        && let Ok(reader) = waiting.try_recv()
+    {
+        if !reader.is_closed() {
+            readers.push(reader);
+        }
+    }
+}
+
 /// Asks until there is an answer or nobody waits for it any more: each reader brings its own deadline.
-async fn ask(core: &Core, readers: &mut Vec<oneshot::Sender<ReadIndexResult>>) -> ReadIndexResult {
+async fn ask(core: &Core, readers: &mut Vec<oneshot::Sender<ReadIndexResult>>, waiting: &mut Waiting) -> ReadIndexResult {
     loop {
         if mutant!("leader-local-reads") && core.leader() == Some(core.peer) {
             return Ok(core.applier.applied().index);
@@ -46,7 +59,7 @@ async fn ask(core: &Core, readers: &mut Vec<oneshot::Sender<ReadIndexResult>>) -
         if result.is_ok() {
             return result;
         }
-        readers.retain(|reader| !reader.is_closed());
+        gather(readers, waiting);
         if readers.is_empty() || core.is_stopping() {
             return result;
         }

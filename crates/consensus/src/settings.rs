@@ -139,7 +139,8 @@ impl Settings {
     }
 }
 
-/// Commands that may wait at one peer; one more is refused with `too_many_requests`.
+/// Commands, and reads, that may wait in a queue of one peer; one more is refused with `too_many_requests`. As many more may have been
+/// taken from it while there is no quorum.
 pub const MAX_WAITING_COMMANDS: usize = 4_096;
 /// Bytes of answers in the reply to one forwarded batch: the channel carries 9 MiB, and what says "ask again" takes room too.
 pub const MAX_FORWARD_REPLY_BYTES: usize = 8 << 20;

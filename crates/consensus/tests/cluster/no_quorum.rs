@@ -3,9 +3,13 @@
 use crate::support::cluster::INSTANCE;
 use crate::support::{Cluster, calm, soon, within};
 use bytes::Bytes;
+use futures::{FutureExt as _, poll};
+use quorate_consensus::settings::MAX_WAITING_COMMANDS;
 use quorate_consensus::{Deadline, Node, Settings};
 use quorate_model::{ErrorCode, MetaError};
 use quorate_state_machine::commands::PutAttribute;
+use std::pin::pin;
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// Writes `name` if it was last written at a revision.
@@ -134,4 +138,30 @@ async fn a_refusal_is_the_answer_of_the_log_and_never_of_a_state_of_the_past() {
         assert_eq!(error.code, ErrorCode::PreconditionFailed, "{error}");
     }
     cluster.converge().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reads_whose_callers_are_gone_take_no_places() {
+    let mut cluster = Cluster::empty(Settings::default());
+    cluster.assign(0);
+    cluster.start_peer(0).await;
+    let node = cluster.node(0).clone();
+    // One who waits for long keeps the question under way.
+    let mut patient = pin!(node.read_barrier(Instant::now() + Duration::from_secs(120)));
+    assert!(poll!(patient.as_mut()).is_pending());
+    // Some may be taken into that question still, but no more than the queue holds.
+    for _ in 0..=2 * MAX_WAITING_COMMANDS {
+        let _hung_up = node.read_barrier(soon()).now_or_never();
+    }
+    let give_up = soon();
+    loop {
+        let error = node.read_barrier(within(200)).await.expect_err("there is no cluster yet");
+        if error.code == ErrorCode::NoLeader {
+            break;
+        }
+        assert_eq!(error.code, ErrorCode::TooManyRequests, "{error}");
+        assert!(Instant::now() < give_up, "the queue stays full of those who have gone");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(poll!(patient.as_mut()).is_pending(), "it waits still");
 }
