@@ -125,12 +125,29 @@ pub struct ServeArguments {
 }
 
 impl ServeArguments {
-    fn into_config(self) -> anyhow::Result<ServerConfig> {
+    /// The settings of TLS on both ports that are given as flags.
+    fn take_tls_files(&mut self, config: &mut ServerConfig) {
+        let (tls, peer_tls) = (&mut config.tls, &mut config.peer_tls);
+        for (setting, flag) in [
+            (&mut tls.cert, self.tls_cert.take()),
+            (&mut tls.key, self.tls_key.take()),
+            (&mut tls.client_ca, self.tls_client_ca.take()),
+            (&mut peer_tls.cert, self.peer_tls_cert.take()),
+            (&mut peer_tls.key, self.peer_tls_key.take()),
+            (&mut peer_tls.ca, self.peer_tls_ca.take()),
+        ] {
+            *setting = flag.or(setting.take());
+        }
+        tls.allow_plain |= self.tls_allow_plain;
+    }
+
+    fn into_config(mut self) -> anyhow::Result<ServerConfig> {
         let mut config = match (&self.config, &self.data_dir) {
             (Some(path), _) => ServerConfig::load(path)?,
             (None, Some(dir)) => ServerConfig::new(dir.clone()),
             (None, None) => return Err(anyhow!("--data-dir or --config is needed")),
         };
+        self.take_tls_files(&mut config);
         set(&mut config.data_dir, self.data_dir);
         set(&mut config.listen, self.listen);
         set(&mut config.peer_listen, self.peer_listen);
@@ -139,18 +156,6 @@ impl ServeArguments {
         config.peer_advertise = self.peer_advertise.or(config.peer_advertise);
         config.token_file = self.token_file.or(config.token_file);
         config.cluster_secret_file = self.cluster_secret_file.or(config.cluster_secret_file);
-        let (tls, peer_tls) = (&mut config.tls, &mut config.peer_tls);
-        for (setting, flag) in [
-            (&mut tls.cert, self.tls_cert),
-            (&mut tls.key, self.tls_key),
-            (&mut tls.client_ca, self.tls_client_ca),
-            (&mut peer_tls.cert, self.peer_tls_cert),
-            (&mut peer_tls.key, self.peer_tls_key),
-            (&mut peer_tls.ca, self.peer_tls_ca),
-        ] {
-            *setting = flag.or(setting.take());
-        }
-        tls.allow_plain |= self.tls_allow_plain;
         config.root_keys_file = self.root_keys_file.or(config.root_keys_file);
         config.checkpoint_log_bytes = self.checkpoint_log_bytes.or(config.checkpoint_log_bytes);
         config.checkpoint_log_entries = self.checkpoint_log_entries.or(config.checkpoint_log_entries);

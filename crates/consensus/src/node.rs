@@ -63,6 +63,32 @@ pub struct NodeParts {
     pub step_observer: StepObserver,
 }
 
+impl NodeParts {
+    /// The state, and who applies entries to it.
+    fn open_state(&mut self) -> io::Result<(Arc<Applier>, ApplyHandle)> {
+        let applier = Arc::new(Applier::open(self.state.clone(), self.settings.level, self.audit.take())?);
+        let apply = if self.settings.inline_apply {
+            ApplyHandle::Inline(applier.clone())
+        } else {
+            ApplyHandle::spawn(applier.clone())?
+        };
+        Ok((applier, apply))
+    }
+
+    /// The way to the other peers; `core` is filled once there is one.
+    fn network(&self, acknowledged: Arc<Acknowledged>, own_log: Arc<OwnLog>, core: Arc<OnceLock<Weak<Core>>>) -> NetworkFactory {
+        NetworkFactory {
+            transport: self.transport.clone(),
+            acknowledged,
+            own_log,
+            core,
+            checkpoint_bytes_per_second: self.settings.checkpoint_bytes_per_second,
+            transfer: self.settings.transfer,
+            inline_disk: self.settings.inline_apply,
+        }
+    }
+}
+
 /// What the tasks of a node share.
 pub struct Core {
     pub cluster: ClusterId,
@@ -130,30 +156,17 @@ pub type Deadline = Instant;
 
 impl Node {
     /// Starts the member: recovers log and state, then takes part in elections.
-    pub async fn start(parts: NodeParts) -> io::Result<Node> {
+    pub async fn start(mut parts: NodeParts) -> io::Result<Node> {
         let config = parts.settings.raft_config(parts.cluster.to_string()).map_err(io::Error::other)?;
-        let applier = Arc::new(Applier::open(parts.state.clone(), parts.settings.level, parts.audit)?);
-        let apply = if parts.settings.inline_apply {
-            ApplyHandle::Inline(applier.clone())
-        } else {
-            ApplyHandle::spawn(applier.clone())?
-        };
-        let write_path = Arc::new(WritePath::new(parts.step_observer));
+        let (applier, apply) = parts.open_state()?;
+        let write_path = Arc::new(WritePath::new(parts.step_observer.clone()));
         let state_adapter = StateAdapter::new(apply, write_path.clone());
         let is_new = parts.log.state().last.is_none();
         let append_latency = Arc::new(AppendLatency::default());
         let kept_tail = Arc::<KeptTail>::default();
         let core_cell = Arc::<OnceLock<Weak<Core>>>::default();
         let (acknowledged, own_log) = (Arc::<Acknowledged>::default(), Arc::<OwnLog>::default());
-        let network = NetworkFactory {
-            transport: parts.transport.clone(),
-            acknowledged: acknowledged.clone(),
-            own_log: own_log.clone(),
-            core: core_cell.clone(),
-            checkpoint_bytes_per_second: parts.settings.checkpoint_bytes_per_second,
-            transfer: parts.settings.transfer,
-            inline_disk: parts.settings.inline_apply,
-        };
+        let network = parts.network(acknowledged.clone(), own_log.clone(), core_cell.clone());
         let raft = Raft::build(
             parts.peer.0,
             Arc::new(config),
