@@ -30,6 +30,7 @@ mod fake_peer;
 mod forward;
 mod growth;
 mod kept_tail;
+mod lane_write;
 mod lanes;
 pub mod large_reads;
 mod level;

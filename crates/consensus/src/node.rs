@@ -7,6 +7,7 @@ use crate::cluster_clock::ClusterClock;
 use crate::content_scan::ContentScan;
 use crate::disk::{DiskSpace, DiskWatch};
 use crate::kept_tail::KeptTail;
+use crate::lane_write::LaneWrite;
 use crate::lanes::Lanes;
 use crate::large_reads::LargeReads;
 use crate::log_adapter::LogAdapter;
@@ -125,7 +126,7 @@ pub struct Core {
     /// The queue to the leader this peer forwards to.
     forwards: Mutex<Option<ForwardQueue>>,
     read_barrier: mpsc::Sender<oneshot::Sender<reads::ReadIndexResult>>,
-    lanes: Lanes,
+    pub(crate) lanes: Lanes,
     pub large_reads: LargeReads,
     /// Held while a session is being opened: all who wait for a lane wait for the same one.
     opening_session: tokio::sync::Mutex<()>,
@@ -306,27 +307,18 @@ impl Node {
                     continue;
                 }
             };
-            let result = self
-                .write_framed(
-                    Frame {
-                        number,
-                        request: lane,
-                        fingerprints: Vec::new(),
-                        payload: payload.clone(),
-                    },
-                    deadline,
-                )
-                .await;
-            match &result {
-                Ok(Answer { body: Err(error), .. }) if error.code == ErrorCode::SessionExpired => {
-                    self.core.lanes.drop_session(lane.session)
-                }
-                // The slot may still be written by the lost call: the lane is not used again.
-                Err(error) if error.code == ErrorCode::OutcomeUnknown => return result,
-                _ => {
-                    self.core.lanes.give_back(lane);
-                    return result;
-                }
+            let frame = Frame {
+                number,
+                request: lane,
+                fingerprints: Vec::new(),
+                payload: payload.clone(),
+            };
+            let node = self.clone();
+            let write = async move { node.write_framed(frame, deadline).await };
+            match LaneWrite::new(&self.core, lane, write).outcome().await {
+                // Again in a lane of another session.
+                Ok(Answer { body: Err(error), .. }) if error.code == ErrorCode::SessionExpired => {}
+                outcome => return outcome,
             }
         }
     }

@@ -2,8 +2,10 @@
 
 use crate::support::cluster::{get, put};
 use crate::support::{Cluster, soon, until, within};
-use quorate_consensus::{Settings, Timing};
+use futures::FutureExt as _;
+use quorate_consensus::{Node, Settings, Timing};
 use quorate_model::{ErrorCode, PeerId};
+use quorate_state_machine::commands::OpenSession;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -146,4 +148,31 @@ async fn a_leader_that_handed_leadership_over_answers_no_read_under_the_lease_it
     assert!(asked > 0, "it never asked another one to lead");
     let second = cluster.leader_among(&others).await;
     assert_reads_nothing_old(&cluster, first, second).await;
+}
+
+/// Opens a session; ids are given in order, so it says how many there have been.
+async fn sessions_opened(node: &Node) -> u64 {
+    let opened = node.execute(&OpenSession::default(), None, soon()).await;
+    opened.expect("there is room for one").1.session
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_that_are_given_up_give_their_lanes_back() {
+    let cluster = Cluster::start(Settings::default()).await;
+    for position in 0..3 {
+        let node = cluster.node(position);
+        cluster.put(position, "name", "first", None, soon()).await.expect("written");
+        let before = sessions_opened(node).await;
+        for _ in 0..40 {
+            for _ in 0..32 {
+                let hung_up = put(node, "name", "given up", None, soon()).now_or_never();
+                assert!(hung_up.is_none(), "it takes longer than that: {hung_up:?}");
+            }
+            // Comes after them.
+            cluster.put(position, "name", "last", None, soon()).await.expect("written");
+        }
+        // Ten would have been needed. Another peer may have opened its own.
+        let opened = sessions_opened(node).await - before - 1;
+        assert!(opened < 5, "peer {position} took {opened} sessions");
+    }
 }
