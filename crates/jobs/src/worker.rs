@@ -19,12 +19,13 @@ use failure::Failure;
 use held::ClaimKey;
 pub(crate) use held::Held;
 use quorate_model::{ErrorCode, MetaError, Outcome, RetryClass, mutant};
-use quorate_objects::ObjectPath;
+use quorate_objects::{MayWrite, ObjectError, ObjectErrorKind, ObjectPath};
 use quorate_state_machine::limits::MAX_CLAIMS;
 use quorate_wire::quorate::v1::{CompleteTaskRequest, FailTaskRequest, JobKind, StagedRow, TaskAssignment};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
@@ -38,6 +39,8 @@ pub(crate) struct Progress {
     pub signs_of_life: AtomicU64,
     /// The work is done, and only has to be heard of.
     pub is_done: AtomicBool,
+    /// Milliseconds from the claim's arrival to the newest renewal that succeeded, counted from when that was asked for.
+    pub renewed_ms: AtomicU64,
 }
 
 /// What a finished task reports.
@@ -208,6 +211,23 @@ struct Work<S, V> {
     complaints: Arc<Complaints>,
     /// When it was claimed, as far as this worker knows.
     began: Instant,
+}
+
+impl<S, V> Work<S, V> {
+    /// Whether the claim is sure to hold: it was renewed less than its lease ago, by this process's own clock, so nobody else has the task
+    /// yet. That clock (`CLOCK_MONOTONIC`) goes on while the process is stopped, not while its whole machine is.
+    fn may_write(&self) -> MayWrite {
+        let (began, progress) = (self.began, self.progress.clone());
+        let lease_ms = held::lease_ms(&self.task);
+        Arc::new(move || {
+            let until = Duration::from_millis(progress.renewed_ms.load(Ordering::Relaxed).saturating_add(lease_ms));
+            if began.elapsed() < until {
+                return Ok(());
+            }
+            let text = format!("the claim could not be renewed for its lease of {lease_ms} ms, so nothing more is written under it");
+            Err(ObjectError::new(ObjectErrorKind::Failed, text))
+        })
+    }
 }
 
 impl<S: WorkSource, V: Vaults> Work<S, V> {

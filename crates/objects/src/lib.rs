@@ -37,5 +37,5 @@ pub use path::ObjectPath;
 pub use place::{BucketStyle, Http, LocalPlace, S3Place, Secret, VaultPlace};
 pub use quorate_model::file_names::MARKER_NAME;
 pub use retry::Patience;
-pub use vault::{Existing, ObjectInfo, ObjectStream, Uploaded, Vault, Written};
+pub use vault::{Existing, MayWrite, ObjectInfo, ObjectStream, Uploaded, Vault, Written};
 pub use writer::ObjectWriter;

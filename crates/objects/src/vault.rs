@@ -20,6 +20,9 @@ use std::sync::Arc;
 /// An object's bytes, in pieces.
 pub type ObjectStream = BoxStream<'static, Result<Bytes>>;
 
+/// Whether its owner may still write, asked on whatever thread is about to; the error says why not.
+pub type MayWrite = Arc<dyn Fn() -> Result<()> + Send + Sync>;
+
 /// What a store says of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectInfo {
@@ -105,14 +108,18 @@ impl Vault {
 
     /// Writes small objects, a few at a time, in the place of any that exist. When this returns, all are whole and durable; after an error
     /// some may be there, each of them whole. That costs a local vault less than to put each. `written` is called for each that has been
-    /// written: in a local vault it may not have its name yet.
-    pub async fn replace_all(&self, objects: Vec<(ObjectPath, Bytes)>, written: &(dyn Fn() + Sync)) -> Result<()> {
+    /// written: in a local vault it may not have its name yet. `may_write` is asked immediately before each object is written, in a local
+    /// vault immediately before the first of them gets its name.
+    pub async fn replace_all(&self, objects: Vec<(ObjectPath, Bytes)>, written: &(dyn Fn() + Sync), may_write: &MayWrite) -> Result<()> {
         if let Inner::Local(vault) = &self.0 {
-            return local::replace_all(vault.clone(), objects, written).await;
+            return local::replace_all(vault.clone(), objects, written, may_write.clone()).await;
         }
         let put = |(path, bytes): (ObjectPath, Bytes)| {
             let vault = self.clone();
-            async move { vault.put(&path, bytes, Existing::Replace).await.map(|_| written()) }
+            async move {
+                may_write()?;
+                vault.put(&path, bytes, Existing::Replace).await.map(|_| written())
+            }
         };
         let puts = futures::stream::iter(objects).map(put);
         puts.buffer_unordered(SMALL_OBJECTS_AT_ONCE).try_collect().await

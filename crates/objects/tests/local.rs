@@ -3,12 +3,12 @@
 use bytes::Bytes;
 use quorate_objects::limits::DELETE_BATCH_ENTRIES;
 use quorate_objects::{
-    CopiedBytes, CopyOptions, Crc64, Existing, FileCopy, LocalPlace, ObjectError, ObjectErrorKind, ObjectPath, Patience, ReadBack, Vault,
-    VaultPlace, copy_files,
+    CopiedBytes, CopyOptions, Crc64, Existing, FileCopy, LocalPlace, MayWrite, ObjectError, ObjectErrorKind, ObjectPath, Patience,
+    ReadBack, Vault, VaultPlace, copy_files,
 };
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -235,6 +235,11 @@ fn small_objects(number_of_first: usize) -> Vec<(ObjectPath, Bytes)> {
     (0..100).map(one).collect()
 }
 
+/// Nobody is kept from writing.
+fn anybody() -> MayWrite {
+    Arc::new(|| Ok(()))
+}
+
 async fn assert_has(vault: &Vault, objects: Vec<(ObjectPath, Bytes)>) {
     for (name, bytes) in objects {
         assert_eq!(vault.get(&name, 50).await.expect("get"), bytes, "{name}");
@@ -248,16 +253,28 @@ async fn small_objects_are_replaced_together_and_none_when_one_cannot_be_written
     let count = || {
         written.fetch_add(1, Ordering::Relaxed);
     };
-    vault.replace_all(Vec::new(), &count).await.expect("nothing to do");
+    vault.replace_all(Vec::new(), &count, &anybody()).await.expect("nothing to do");
     vault.put(&path("d0/0"), content(1, 7), Existing::Refuse).await.expect("put");
     for number_of_first in [0, 1] {
-        vault.replace_all(small_objects(number_of_first), &count).await.expect("written");
+        vault
+            .replace_all(small_objects(number_of_first), &count, &anybody())
+            .await
+            .expect("written");
         assert_has(&vault, small_objects(number_of_first)).await;
     }
     assert_eq!(written.load(Ordering::Relaxed), 200, "each is told of");
     let mut objects = small_objects(2);
     objects.push((path("d0/0/in-a-file"), content(1, 5)));
-    vault.replace_all(objects, &count).await.expect_err("a file is in the way");
+    vault
+        .replace_all(objects, &count, &anybody())
+        .await
+        .expect_err("a file is in the way");
+    assert_has(&vault, small_objects(1)).await;
+    let nobody: MayWrite = Arc::new(|| Err(ObjectError::new(ObjectErrorKind::Failed, "not any more")));
+    vault
+        .replace_all(small_objects(3), &count, &nobody)
+        .await
+        .expect_err("it may not be");
     assert_has(&vault, small_objects(1)).await;
     // Files that were being written when the call ended go when their threads have ended.
     let (root, until) = (dir.path().join("source"), Instant::now() + Duration::from_secs(20));
@@ -277,7 +294,8 @@ fn small_objects_that_are_given_up_are_removed_by_their_threads_and_not_by_the_c
     runtime.block_on(async {
         let (dir, vault, _) = two_vaults().await;
         let (root, until) = (dir.path().join("source"), Instant::now() + Duration::from_secs(20));
-        let mut replacing = Box::pin(vault.replace_all(small_objects(0), &|| {}));
+        let may_write = anybody();
+        let mut replacing = Box::pin(vault.replace_all(small_objects(0), &|| {}, &may_write));
         while files_below(&root).len() == 1 {
             assert!(Instant::now() < until, "nothing is written");
             assert!(futures::poll!(&mut replacing).is_pending());
@@ -567,7 +585,7 @@ async fn a_marker_is_written_once_and_another_vaults_refused() {
         vault.head(&path("none")).await.map(|_| ()),
         vault.list_all(None).await.map(|_| ()),
         vault.put(&path("b"), content(1, 5), Existing::Refuse).await.map(|_| ()),
-        vault.replace_all(vec![(path("b"), content(1, 5))], &|| {}).await,
+        vault.replace_all(vec![(path("b"), content(1, 5))], &|| {}, &anybody()).await,
         vault.delete(&path("a")).await,
         vault.delete_prefix(&path("a")).await.map(|_| ()),
         vault.sync(&[path("a")]).await,

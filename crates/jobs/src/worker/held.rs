@@ -31,6 +31,8 @@ struct Running {
     /// Of the whole task.
     bytes: u64,
     renewed_every: Duration,
+    /// When it was taken up: [`Progress::renewed_ms`] counts from just before.
+    began: Instant,
 }
 
 impl Running {
@@ -69,14 +71,16 @@ impl Held {
     }
 
     pub(super) fn add(&self, key: ClaimKey, task: &TaskAssignment, progress: Arc<Progress>, abort: AbortHandle) {
+        let now = Instant::now();
         let running = Running {
             progress,
             abort,
             seen: [0; 3],
-            since: Instant::now(),
+            since: now,
             patience: Duration::ZERO,
             bytes: task.bytes,
-            renewed_every: renewed_every(task.lease_ms),
+            renewed_every: renewed_every(task),
+            began: now,
         };
         let (job, task_number, fence) = key;
         let mut inner = self.lock();
@@ -156,6 +160,17 @@ impl Held {
         dropped
     }
 
+    /// Notes a renewal that was asked for at this time, of those of the claims that are still held.
+    fn renewed(&self, claims: &[ClaimProgress], asked: Instant) {
+        let inner = self.lock();
+        for claim in claims {
+            if let Some(running) = inner.running.get(&(claim.job_id, claim.task, claim.fence)) {
+                let after = asked.duration_since(running.began);
+                running.progress.renewed_ms.store(after.as_millis() as u64, Ordering::Relaxed);
+            }
+        }
+    }
+
     fn drop_lost(&self, lost: Vec<ClaimProgress>) {
         for claim in lost {
             let key = (claim.job_id, claim.task, claim.fence);
@@ -176,9 +191,14 @@ fn patience_for(bytes: u64) -> Duration {
 /// The pause between two renewals, unless a lease is short: who has lost a claim is to hear of it soon, however long its lease was.
 const RENEWED_EVERY: Duration = Duration::from_millis(LOST_CLAIM_HEARD_MS / 3);
 
-/// How often a claim with such a lease is renewed: three times in it, or more often.
-fn renewed_every(lease_ms: u64) -> Duration {
-    Duration::from_millis(lease_ms.max(CLAIM_LEASE_MS.least) / 3).min(RENEWED_EVERY)
+/// How long a claim holds that is not renewed; no shorter than can be set, whatever a leader says.
+pub(super) fn lease_ms(task: &TaskAssignment) -> u64 {
+    task.lease_ms.max(CLAIM_LEASE_MS.least)
+}
+
+/// How often a claim is renewed: three times in its lease, or more often.
+fn renewed_every(task: &TaskAssignment) -> Duration {
+    Duration::from_millis(lease_ms(task) / 3).min(RENEWED_EVERY)
 }
 
 /// Renews all claims three times in the shortest lease. What has not moved for long is given back instead: others may do it, whose mount
@@ -214,8 +234,12 @@ pub(super) async fn keep_alive<S: WorkSource>(worker: String, source: S, held: H
         if running.is_empty() {
             continue;
         }
-        match source.renew(&worker, running).await {
-            Ok(lost) => held.drop_lost(lost),
+        let asked = Instant::now();
+        match source.renew(&worker, running.clone()).await {
+            Ok(lost) => {
+                held.drop_lost(lost);
+                held.renewed(&running, asked);
+            }
             Err(error) => complaints.log("renew claims", &error),
         }
     }
@@ -266,7 +290,7 @@ mod tests {
         tokio::join!(held.renewal_is_due(began), later);
         assert!(is_about(began, Duration::from_secs(1)), "{:?}", began.elapsed());
         assert_eq!(
-            renewed_every(0),
+            renewed_every(&TaskAssignment::default()),
             Duration::from_secs(1),
             "no renewal without a pause, whatever a leader says"
         );

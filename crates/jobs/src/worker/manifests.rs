@@ -1,5 +1,6 @@
 //! Writes the manifest of each segment of a snapshot. Their places are the same for everybody who writes them, and so is their
-//! content: to write one again is to write the same, until a compaction moves files (`jobs/rewriting.rs` in state-machine).
+//! content: to write one again is to write the same, until a compaction moves files (`jobs/rewriting.rs` in state-machine). No fence keeps
+//! a worker from them that lost its claim and does not know: it keeps away by itself, when it could not renew the claim for its lease.
 
 use super::{Done, Failure, Work};
 use crate::settings::MANIFESTS_TOGETHER;
@@ -49,6 +50,7 @@ pub(super) async fn write<S: WorkSource, V: Vaults>(work: &Work<S, V>, rows: &[S
 /// Writes the manifests in parts, and tells after each how many files they list. One manifest may take a slow store longer than half a
 /// minute, and a part as long as a task may be silent: so each manifest counts as a sign of life.
 async fn write_all<S, V>(work: &Work<S, V>, vault: &Vault, rows: &[SourceRow]) -> Result<(), Failure> {
+    let may_write = work.may_write();
     for part in rows.chunks(MANIFESTS_TOGETHER) {
         let (mut objects, mut files) = (Vec::with_capacity(part.len()), 0);
         for row in part {
@@ -62,7 +64,8 @@ async fn write_all<S, V>(work: &Work<S, V>, vault: &Vault, rows: &[SourceRow]) -
         let written = || {
             progress.signs_of_life.fetch_add(1, Ordering::Relaxed);
         };
-        vault.replace_all(objects, &written).await.map_err(|error| Failure {
+        let replaced = vault.replace_all(objects, &written, &may_write).await;
+        replaced.map_err(|error| Failure {
             is_of_the_vault: error.concerns_the_vault(),
             ..error.into()
         })?;
@@ -137,16 +140,21 @@ fn indexes<'a>(segment_id: u64, segment: &SegmentRecord, files: impl Iterator<It
 mod tests {
     use super::*;
     use crate::work_source::Wanted;
+    use crate::worker::held::{Held, keep_alive};
     use prost::Message;
-    use quorate_model::MetaError;
+    use quorate_model::{ErrorCode, MetaError};
     use quorate_objects::{LocalPlace, MARKER_NAME, Patience, VaultPlace};
     use quorate_wire::quorate::v1::{ClaimProgress, CompleteTaskRequest, FailTaskRequest, TaskAssignment};
     use std::path::Path;
     use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
+    use std::time::Duration;
 
-    /// What a worker asks for when it has its rows: nothing.
-    #[derive(Clone)]
-    struct Nobody;
+    /// What a worker asks for when it has its rows: nothing but renewals, which it may be cut off from.
+    #[derive(Clone, Default)]
+    struct Nobody {
+        is_cut_off: Arc<AtomicBool>,
+    }
 
     impl WorkSource for Nobody {
         async fn claim(&self, _: Wanted) -> Result<Vec<TaskAssignment>, MetaError> {
@@ -154,7 +162,10 @@ mod tests {
         }
 
         async fn renew(&self, _: &str, _: Vec<ClaimProgress>) -> Result<Vec<ClaimProgress>, MetaError> {
-            Ok(Vec::new())
+            match self.is_cut_off.load(Ordering::Relaxed) {
+                true => Err(MetaError::new(ErrorCode::NoLeader, "no peer answers")),
+                false => Ok(Vec::new()),
+            }
         }
 
         async fn read(&self, _: &TaskAssignment) -> Result<Vec<SourceRow>, MetaError> {
@@ -180,6 +191,8 @@ mod tests {
         }
     }
 
+    const LEASE: Duration = Duration::from_secs(60);
+
     /// A task of writing manifests into a vault at `root`.
     async fn work_in(root: &Path) -> Work<Nobody, Trusted> {
         let place = LocalPlace {
@@ -190,10 +203,11 @@ mod tests {
         Vault::create_marker(&place).await.expect("marked");
         let vault = Vault::open(&VaultPlace::Local(place), Patience::default()).await.expect("opened");
         Work {
-            source: Nobody,
+            source: Nobody::default(),
             vaults: Trusted(vault),
             task: TaskAssignment {
                 target_path: "snapshots/1".to_owned(),
+                lease_ms: LEASE.as_millis() as u64,
                 ..TaskAssignment::default()
             },
             progress: Arc::default(),
@@ -239,5 +253,38 @@ mod tests {
         std::fs::remove_file(root.path().join("snapshots")).expect("removed");
         assert!(write(&work, &rows).await.is_ok());
         assert!(work.counters.vaults.troubles().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_cannot_renew_writes_no_manifest_after_its_lease() {
+        let root = tempfile::tempdir().expect("a directory");
+        let work = work_in(root.path()).await;
+        tokio::time::pause();
+        let held = Held::default();
+        let task = tokio::spawn(std::future::pending::<()>()).abort_handle();
+        held.add((0, 0, 0), &work.task, work.progress.clone(), task);
+        let renewals = keep_alive("w".to_owned(), work.source.clone(), held, Arc::default(), Arc::default());
+        let renewals = tokio::spawn(renewals);
+        tokio::time::sleep(2 * LEASE).await;
+        let first = write(&work, &[row(3)]).await;
+        assert!(first.is_ok(), "its claim was renewed all the time");
+
+        work.source.is_cut_off.store(true, Ordering::Relaxed);
+        tokio::time::sleep(LEASE / 2).await;
+        assert!(write(&work, &[row(4)]).await.is_ok(), "nobody else can have it yet");
+        tokio::time::sleep(LEASE / 2).await;
+        let failure = write(&work, &[row(5)]).await.err().expect("others may have it");
+        assert!(
+            failure.can_retry && failure.is_of_this_machine && !failure.is_of_the_vault,
+            "{failure:?}"
+        );
+        assert!(failure.reason.contains("could not be renewed"), "{failure:?}");
+        let written = std::fs::read_dir(root.path().join("snapshots/1")).expect("reads");
+        assert_eq!(written.count(), 2, "nor is anything left of what it had begun");
+
+        work.source.is_cut_off.store(false, Ordering::Relaxed);
+        tokio::time::sleep(LEASE / 2).await;
+        assert!(write(&work, &[row(5)]).await.is_ok(), "it was heard of before anybody took it");
+        renewals.abort();
     }
 }

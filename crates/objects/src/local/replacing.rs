@@ -6,6 +6,7 @@ use super::{LocalVault, blocking};
 use crate::error::{ObjectError, Result};
 use crate::limits::SMALL_OBJECTS_AT_ONCE;
 use crate::path::ObjectPath;
+use crate::vault::MayWrite;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use std::io::Write;
@@ -55,8 +56,14 @@ impl Unnamed {
     }
 }
 
-/// Writes files in the place of any that exist. None has its name before all are on disk; `written` is called for each that is.
-pub(crate) async fn replace_all(vault: Arc<LocalVault>, objects: Vec<(ObjectPath, Bytes)>, written: &(dyn Fn() + Sync)) -> Result<()> {
+/// Writes files in the place of any that exist. None has its name before all are on disk; `written` is called for each that is, `may_write`
+/// before the first gets its name.
+pub(crate) async fn replace_all(
+    vault: Arc<LocalVault>,
+    objects: Vec<(ObjectPath, Bytes)>,
+    written: &(dyn Fn() + Sync),
+    may_write: MayWrite,
+) -> Result<()> {
     let unnamed = Arc::<Unnamed>::default();
     let mut writes = Vec::with_capacity(objects.len());
     for (path, bytes) in objects {
@@ -75,6 +82,7 @@ pub(crate) async fn replace_all(vault: Arc<LocalVault>, objects: Vec<(ObjectPath
         outcome?;
         // What was written while the vault was not mounted must not pass for written.
         vault.guard()?;
+        may_write()?;
         unnamed.name_all(&vault.place.root)
     })
     .await
