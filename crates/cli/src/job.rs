@@ -213,9 +213,20 @@ fn message(job: &Json) -> String {
     let who = match (at_work.is_empty(), reason) {
         (false, _) => at_work.join(", "),
         (true, Some(reason)) => format!("to be tried again: {reason}"),
-        (true, None) => "waiting for a worker".to_owned(),
+        (true, None) => waiting_for(job),
     };
     format!("{amount}, {who}")
+}
+
+/// What a job waits for that nobody works on.
+fn waiting_for(job: &Json) -> String {
+    match text(job, "waits_for") {
+        waits_for if !waits_for.is_empty() => {
+            let until = distance(number(job, "deadline_ms"));
+            format!("waiting for {waits_for}; these are given up {until}, and the job completes")
+        }
+        _ => "waiting for a worker".to_owned(),
+    }
 }
 
 fn kind(job: &Json) -> &'static str {
@@ -310,7 +321,17 @@ fn sheet(shown: &Json) -> (String, Sheet) {
 
 fn list_sheet(found: &Json) -> (String, Sheet) {
     let found = found.as_array().map_or(&[][..], Vec::as_slice);
-    let mut sheet = Sheet::new(["JOB", "KIND", "STATE", "INSTANCE", "COLLECTION", "PERCENT", "BYTES", "STARTED"]);
+    let mut sheet = Sheet::new([
+        "JOB",
+        "KIND",
+        "STATE",
+        "INSTANCE",
+        "COLLECTION",
+        "PERCENT",
+        "BYTES",
+        "STARTED",
+        "WAITS FOR",
+    ]);
     for job in found {
         let collection = match text(job, "collection") {
             collection if collection.is_empty() => String::new(),
@@ -325,6 +346,7 @@ fn list_sheet(found: &Json) -> (String, Sheet) {
             text(&job["progress"], "percent"),
             bytes(number(&job["progress"], "bytes_total")),
             distance(number(job, "created_ms")),
+            text(job, "waits_for"),
         ]);
     }
     let active = found.iter().filter(|job| !has_ended(job)).count();
@@ -400,5 +422,17 @@ mod tests {
         job["holds_files"] = json!(true);
         let kept = "Job 7, compaction of lab completed: 2 files of its source kept for the clone, none copied.";
         assert_eq!(ending(&job), kept);
+    }
+
+    #[test]
+    fn a_compaction_says_which_manifests_it_waits_for() {
+        let mut job = json!({"job_id": "7", "kind": "COMPACT_CLONE", "state": "JOB_RUNNING", "instance_id": "lab", "deadline_ms": "1"});
+        assert!(message(&job).ends_with(", waiting for a worker"));
+        job["waits_for"] = json!("manifests of snapshot s to be written anew");
+        let said = message(&job);
+        assert!(
+            said.contains(", waiting for manifests of snapshot s to be written anew; these are given up "),
+            "{said}"
+        );
     }
 }

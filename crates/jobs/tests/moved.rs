@@ -21,8 +21,9 @@ use quorate_wire::quorate::v1::*;
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use support::testing::OTHER_INSTANCE;
-use support::{Part, State, World, sorted};
+use support::{Part, State, Trouble, World, sorted};
 use tokio::sync::{Notify, watch};
 
 const CLONE_SCOPE: u64 = 2;
@@ -265,5 +266,42 @@ async fn manifests_of_before_a_compaction_name_the_copies_when_it_is_done() {
     }
     let expected = sorted(files.into_iter().map(|(_, content)| content).collect());
     let named = named_by_manifests(&world, &record);
+    assert_eq!(sorted(named.iter().map(|name| read(&world, name)).collect()), expected, "{named:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_compaction_whose_manifests_cannot_be_written_anew_completes_when_its_time_is_over() {
+    let mut world = World::new().await;
+    let files = world.collection("source", 3, 1_000);
+    make_clone(&world.state);
+    world.start_all();
+    snapshot_with_manifests(&world, "source").await;
+    let record_in = |state: &State| {
+        let mut found = state.read(|reader| snapshots::all(reader, ScopeId(CLONE_SCOPE))).expect("reads");
+        found.pop().expect("not dropped").record
+    };
+
+    // What is copied lies in other scopes.
+    world.vaults.trouble_in(CLONE_SCOPE, Trouble::NoMarker);
+    let compaction = compact(&world.state);
+    let says_why = |state: &State| state.describe(compaction).waits_for.contains("which failed: ");
+    world.state.wait("a failure of what it waits for", says_why).await;
+    let shown = world.state.describe(compaction);
+    assert_eq!(shown.state(), JobState::JobRunning, "it has a month");
+
+    world.state.jump(Duration::from_secs(31 * 86_400));
+    let (shown, _) = world.end_of(compaction).await;
+    assert_eq!(shown.state(), JobState::JobCompleted, "{}", shown.reason);
+    assert!(shown.reason.contains("could not be written anew in time"), "{}", shown.reason);
+    let record = record_in(&world.state);
+    assert!(!record.manifests_complete && !record.manifests_listed, "nobody is to rely on them");
+
+    for (name, _) in &files {
+        fs::remove_file(world.vaults.path().join(name)).expect("deleted");
+    }
+    world.vaults.open_again();
+    world.state.wait("manifests", |state| record_in(state).manifests_listed).await;
+    let expected = sorted(files.into_iter().map(|(_, content)| content).collect());
+    let named = named_by_manifests(&world, &record_in(&world.state));
     assert_eq!(sorted(named.iter().map(|name| read(&world, name)).collect()), expected, "{named:?}");
 }

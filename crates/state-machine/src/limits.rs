@@ -166,6 +166,10 @@ pub const LOST_CLAIM_HEARD_MS: u64 = 10_000;
 pub const COMPACTION_TIMEOUT_MS: u64 = 30 * 86_400_000;
 /// Prefix of an object store that holds files of collections: what `quorate-objects` accepts.
 pub const MAX_PREFIX_BYTES: usize = 100;
+/// A compaction whose copies are read has at least this long for the manifests that name what it replaced.
+pub const REWRITING_LEAST_MS: u64 = 43_200_000;
+/// Snapshots whose manifests one command gives up: a record and a work row each.
+pub const GIVEN_UP_PER_COMMAND: usize = 50;
 /// A job that has not ended fails after this, unless it was given another time.
 pub const JOB_TIMEOUT_MS: u64 = 86_400_000;
 /// Records of ended jobs are kept this long, unless set.

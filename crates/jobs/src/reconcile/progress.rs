@@ -3,13 +3,13 @@
 use super::{Access, Round, StepError};
 use quorate_model::{ErrorCode, MetaError, Revision};
 use quorate_state_machine::access::{Propose, Query};
-use quorate_state_machine::command::{ApplyError, read_record};
+use quorate_state_machine::command::read_record;
 use quorate_state_machine::commands::{FailJob, PlanTasks, PublishJob, StartManifests};
-use quorate_state_machine::jobs::{self, plan, publication, rewriting, tasks};
+use quorate_state_machine::jobs::{self, ActiveJob, plan, publication, rewriting, tasks};
 use quorate_state_machine::keys;
 use quorate_state_machine::record::{Counters, JobRecord};
-use quorate_state_machine::{Reader, StoreError, queries};
-use quorate_wire::quorate::v1::{JobState, ListTasksRequest, TaskState};
+use quorate_state_machine::{Reader, StoreError};
+use quorate_wire::quorate::v1::JobState;
 
 /// What a job needs next.
 enum Next {
@@ -80,7 +80,7 @@ fn next_of<N: Query, V>(access: &Access<N, V>, job: u64) -> Result<Next, StoreEr
                 deadline_ms: None,
             }));
         }
-        // A published base layer is not given up for lack of time.
+        // A published base layer is not given up for lack of time, but what else it waits for: below.
         if active.record.base_published_at == 0 && active.record.deadline_ms <= now_ms {
             return Ok(Next::Fail(FailJob {
                 job,
@@ -90,7 +90,7 @@ fn next_of<N: Query, V>(access: &Access<N, V>, job: u64) -> Result<Next, StoreEr
         }
         Ok(match active.record.state() {
             JobState::JobPlanning => Next::Plan,
-            JobState::JobRunning if tasks::all_done(&active) => publication_of(reader, &active.record, now_ms)?,
+            JobState::JobRunning if tasks::all_done(&active) => publication_of(reader, &active, now_ms)?,
             _ => Next::Nothing,
         })
     })
@@ -107,13 +107,17 @@ async fn next_plan<N: Query, V>(access: &Access<N, V>, job: u64) -> Result<Optio
 }
 
 /// What publishes a job whose tasks are done: for a compaction whose copies are read already, manifests may have to be written anew first.
-fn publication_of(reader: &dyn Reader, record: &JobRecord, now_ms: u64) -> Result<Next, StoreError> {
+fn publication_of(reader: &dyn Reader, active: &ActiveJob, now_ms: u64) -> Result<Next, StoreError> {
+    let record = &active.record;
     if record.base_published_at == 0 {
         return Ok(Next::Publish);
     }
     let waiting = rewriting::waiting(reader, record, Revision(record.base_published_at), REWRITTEN_AT_ONCE)?;
     if waiting.is_empty() {
         return Ok(Next::Publish);
+    }
+    if record.deadline_ms <= now_ms {
+        return giving_up(reader, active);
     }
     let counters: Option<Counters> = read_record(reader, keys::COUNTERS_KEY)?;
     let mut starts = Vec::new();
@@ -131,6 +135,25 @@ fn publication_of(reader: &dyn Reader, record: &JobRecord, now_ms: u64) -> Resul
     Ok(Next::Rewrite(starts))
 }
 
+/// What gives up the manifests that a compaction waits for whose time is over: first jobs end that may have written some of before, and
+/// would call them complete.
+fn giving_up(reader: &dyn Reader, active: &ActiveJob) -> Result<Next, StoreError> {
+    for snapshot in rewriting::to_give_up(reader, &active.record)? {
+        if rewriting::has_older_job(reader, &active.record, &snapshot)? {
+            return Ok(Next::Fail(FailJob {
+                job: snapshot.record.manifest_job,
+                reason: format!("compaction job {} has moved files that these manifests name", active.id),
+                deadline_ms: None,
+            }));
+        }
+    }
+    Ok(Next::Fail(FailJob {
+        job: active.id,
+        reason: String::new(),
+        deadline_ms: Some(active.record.deadline_ms),
+    }))
+}
+
 async fn rewrite<N: Query + Propose, V>(access: &Access<N, V>, starts: Vec<StartManifests>) -> Result<Round, StepError> {
     let mut round = Round::Idle;
     for start in starts {
@@ -144,20 +167,8 @@ async fn rewrite<N: Query + Propose, V>(access: &Access<N, V>, starts: Vec<Start
 /// Why a job's time was not enough: what a task waits for, if one does.
 fn too_late(reader: &dyn Reader, job: u64, record: &JobRecord) -> Result<String, StoreError> {
     let seconds = record.deadline_ms.saturating_sub(record.created_ms) / 1_000;
-    let request = ListTasksRequest {
-        job_id: job,
-        ..ListTasksRequest::default()
-    };
-    let tasks = match queries::jobs::list_tasks(reader, &request) {
-        Ok(listed) => listed.tasks,
-        Err(ApplyError::Store(error)) => return Err(error),
-        Err(ApplyError::Refused(_)) => Vec::new(),
-    };
-    let held_up = tasks
-        .into_iter()
-        .find(|task| task.state() == TaskState::TaskOpen && !task.reason.is_empty());
-    let advice = match held_up {
-        Some(task) => format!("task {} waited: {}", task.task, task.reason),
+    let advice = match tasks::held_up(reader, job)? {
+        Some((task, reason)) => format!("task {task} waited: {reason}"),
         None => "give it more time, or add workers".to_owned(),
     };
     Ok(format!("it did not end within its {seconds} s; {advice}"))

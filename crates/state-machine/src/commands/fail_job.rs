@@ -1,10 +1,11 @@
-//! Ends a job that cannot succeed any more: its target is gone, or its time is over. Proposed by the leader.
+//! Ends a job that cannot succeed any more: its target is gone, or its time is over. Proposed by the leader. A compaction whose copies are
+//! read only gives up what manifests it waits for when its time is over; the publication that ends it is proposed then.
 //!
 //! A target that is gone stays so. Time is asked for again: who proposes may not lead any more, and its clock be ahead of the one that
 //! stamps the entry.
 
 use crate::command::{ApplyContext, ApplyError, Command, Prepare, PrepareContext};
-use crate::jobs::{self, ActiveJob, ending};
+use crate::jobs::{self, ActiveJob, ending, rewriting};
 use quorate_model::{ErrorCode, MetaError, StampedTime};
 use quorate_wire::quorate::v1::JobState;
 
@@ -38,6 +39,10 @@ impl Command for FailJob {
         let job = jobs::require_active(context.reader(), self.job)?;
         if let Some(seen_ms) = self.deadline_ms {
             check_time_is_over(&job, seen_ms, context.now())?;
+            if job.record.base_published_at != 0 {
+                rewriting::give_up(context, &job.record)?;
+                return Ok(FailJobReply {});
+            }
         }
         ending::discard(context, job, JobState::JobFailed, &self.reason)?;
         Ok(FailJobReply {})

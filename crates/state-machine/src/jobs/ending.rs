@@ -22,7 +22,7 @@ pub fn discard(context: &mut ApplyContext<'_, '_>, job: ActiveJob, state: JobSta
     if record.base_published_at != 0 {
         let (id, clone) = (job.id, &record.target_instance_id);
         let text = format!(
-            "job {id}: clone {clone} reads its copies already, and only manifests of its snapshots are left to write anew; wait, or drop these snapshots"
+            "job {id}: clone {clone} reads its copies already, and only manifests of its snapshots are left to write anew; wait until that is done or the job's time is over, or drop these snapshots"
         );
         return Err(MetaError::new(ErrorCode::PreconditionFailed, text).into());
     }

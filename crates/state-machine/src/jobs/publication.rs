@@ -73,7 +73,11 @@ pub fn publish(context: &mut ApplyContext<'_, '_>, job: ActiveJob) -> Result<Job
                 publish_base(context, &job.record)?;
             }
             match waiting.first() {
-                None => compaction_is_done(context, &job.record)?,
+                None => {
+                    compaction_is_done(context, &job.record)?;
+                    let given_up = rewriting::said_of_given_up(context.reader(), &job.record)?;
+                    return ending::end(context, job, JobState::JobCompleted, &given_up);
+                }
                 Some(snapshot) if !is_first => {
                     return refuse(format!(
                         "manifests of snapshot {} have to be written anew before",
@@ -81,8 +85,10 @@ pub fn publish(context: &mut ApplyContext<'_, '_>, job: ActiveJob) -> Result<Job
                     ));
                 }
                 Some(_) => {
+                    let least_ms = context.now().0.saturating_add(limits::REWRITING_LEAST_MS);
                     let record = JobRecord {
                         base_published_at: since.0,
+                        deadline_ms: job.record.deadline_ms.max(least_ms),
                         ..job.record.clone()
                     };
                     context.put_record(rows::job(job.id), &record);
@@ -95,6 +101,7 @@ pub fn publish(context: &mut ApplyContext<'_, '_>, job: ActiveJob) -> Result<Job
             if let Some(mut snapshot) = snapshots::find(context.reader(), scope, revision)? {
                 snapshot.record.manifests_complete = true;
                 snapshot.record.replaces_manifests = false;
+                snapshot.record.manifests_given_up = 0;
                 if is_of_whole_instance(&job.record) {
                     // Nobody knew how many it shows.
                     snapshot.record.stats = Some(job.progress.done.unwrap_or_default());

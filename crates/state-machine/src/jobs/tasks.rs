@@ -2,7 +2,7 @@
 
 use super::source::is_of_whole_instance;
 use super::{ActiveJob, active_progress, claim_directory, rows};
-use crate::command::{ApplyContext, ApplyError, read_record};
+use crate::command::{ApplyContext, ApplyError, decode_record, read_record};
 use crate::limits;
 use crate::record::{JobProgressRecord, JobRecord, SettingsRecord, TaskRecord};
 use crate::recoveries::{self, first_fence};
@@ -231,6 +231,24 @@ pub fn claimed(reader: &dyn Reader, job: u64) -> Result<Vec<(u32, TaskRecord)>, 
         cursor.next()?;
     }
     Ok(found)
+}
+
+/// The first task that has failed and is to be claimed again, and why it failed. Looked for among a page of tasks: what holds up one usually
+/// holds up all.
+pub fn held_up(reader: &dyn Reader, job: u64) -> Result<Option<(u32, String)>, StoreError> {
+    let prefix = rows::tasks_of(job);
+    let mut cursor = reader.cursor(&prefix, &crate::store::prefix_end(&prefix))?;
+    for _ in 0..limits::MAX_PAGE_ROWS {
+        let Some((key, value)) = cursor.row() else {
+            break;
+        };
+        let task: TaskRecord = decode_record(key, value)?;
+        if task.state() == TaskState::TaskOpen && !task.reason.is_empty() {
+            return Ok(Some((rows::task_of(key)?, task.reason)));
+        }
+        cursor.next()?;
+    }
+    Ok(None)
 }
 
 /// Everything a job's publication waits for.

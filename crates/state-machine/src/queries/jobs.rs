@@ -3,7 +3,7 @@
 use super::QueryError;
 use crate::command::decode_record;
 use crate::instances;
-use crate::jobs::{self, rows, source::Source, tasks};
+use crate::jobs::{self, rewriting, rows, source::Source, tasks};
 use crate::keys::VersionedTable;
 use crate::limits;
 use crate::record::{JobProgressRecord, JobRecord, SegmentRecord, TaskRecord};
@@ -260,6 +260,7 @@ pub fn shown(reader: &dyn Reader, id: u64, record: &JobRecord) -> Result<Job, St
     let workers: BTreeSet<&String> = running.iter().map(|(_, task)| &task.worker).collect();
     Ok(Job {
         workers: workers.into_iter().cloned().collect(),
+        waits_for: rewriting::waits_for(reader, record)?,
         ..job(id, record, &progress, in_work)
     })
 }
@@ -315,6 +316,7 @@ fn job(id: u64, record: &JobRecord, progress: &JobProgressRecord, (files_running
         source_collection: record.source_collection.clone(),
         workers: Vec::new(),
         holds_files: record.kind() == JobKind::CompactClone && !record.copies_files,
+        waits_for: String::new(),
     }
 }
 

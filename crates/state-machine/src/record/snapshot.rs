@@ -56,6 +56,10 @@ pub struct SnapshotRecord {
     /// There were manifests before those that are being written.
     #[prost(bool, tag = "19")]
     pub replaces_manifests: bool,
+    /// The compaction that gave them up, by its [`super::JobRecord::base_published_at`]: they may name files that are gone, and do not count.
+    /// 0 when none did, or they have been written anew since.
+    #[prost(uint64, tag = "20")]
+    pub manifests_given_up: u64,
 }
 
 /// How many snapshots an instance has, those being deleted included.

@@ -204,6 +204,7 @@ pub fn records() -> Vec<Golden> {
         }),
         manifests_since: 306,
         replaces_manifests: true,
+        manifests_given_up: 308,
     };
     let parent = ParentRecord {
         source_scope: 1,
@@ -226,7 +227,7 @@ pub fn records() -> Vec<Golden> {
     vec![
         record(
             snapshot,
-            "0a016e120174180220ac022a016432016338ad0240ae0248af025201765a016c6208080110021803200468b002700178018001b1028a010550016a016e9001b202980101",
+            "0a016e120174180220ac022a016432016338ad0240ae0248af025201765a016c6208080110021803200468b002700178018001b1028a010550016a016e9001b202980101a001b402",
         ),
         record(parent, "080110ac0218ad022002280130ae023801400348af025001"),
         record(pin, "080110ac0218ad0220ae02"),

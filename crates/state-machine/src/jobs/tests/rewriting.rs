@@ -192,3 +192,121 @@ fn manifests_are_written_anew_though_those_that_wait_for_them_have_all_places() 
     bench.set_counters(|counters| counters.active_jobs = full + limits::REWRITING_JOBS_BESIDE);
     assert!(!jobs::has_room_for_rewriting(&bench.counters(), full), "there is a bound");
 }
+
+/// Publishes a compaction whose manifests are still to be written anew; its record.
+fn publish_base(bench: &mut Bench, definition: JobRecord) -> (u64, JobRecord) {
+    let job = fixture::start(bench, definition).expect("started");
+    fixture::plan_all(bench, job);
+    complete_all(bench);
+    bench.run(&PublishJob { job }).expect("its copies are read");
+    let active = jobs::find_active(&bench.store, job).expect("reads").expect("it goes on");
+    (job, active.record)
+}
+
+fn time_is_over(job: u64, record: &JobRecord) -> FailJob {
+    FailJob {
+        job,
+        reason: String::new(),
+        deadline_ms: Some(record.deadline_ms),
+    }
+}
+
+#[test]
+fn a_compaction_whose_time_is_over_gives_up_manifests_and_completes() {
+    let mut bench = fixture::bench();
+    put_snapshot(&mut bench, CLONE_SCOPE, SNAPSHOT);
+    let (job, record) = publish_base(&mut bench, compaction());
+    let waits_for = |bench: &Bench| rewriting::waits_for(&bench.store, &record).expect("reads");
+    assert!(
+        waits_for(&bench).starts_with("manifests of snapshot before ("),
+        "{}",
+        waits_for(&bench)
+    );
+    let start = |since| StartManifests {
+        scope: CLONE_SCOPE,
+        revision: SNAPSHOT,
+        since: Some(since),
+    };
+    let manifests = bench.run(&start(record.base_published_at)).expect("runs").job;
+    let fail = FailJob {
+        job: manifests,
+        reason: "the bucket is gone".to_owned(),
+        deadline_ms: None,
+    };
+    bench.run(&fail).expect("fails");
+    let said = waits_for(&bench);
+    assert!(said.contains("failed: the bucket is gone; mend its vault, or drop it"), "{said}");
+
+    let late = time_is_over(job, &record);
+    bench.now_ms = record.deadline_ms - 1;
+    assert_eq!(bench.refusal(&late), ErrorCode::PreconditionFailed, "a millisecond is left");
+    bench.now_ms = record.deadline_ms;
+    bench.run(&late).expect("gives up");
+    let left = record_of(&bench);
+    assert!(!left.manifests_complete && !left.manifests_listed && left.replaces_manifests && left.needs_work());
+    assert_eq!(
+        (left.manifests_given_up, waits_for(&bench).as_str()),
+        (record.base_published_at, "")
+    );
+    bench.run(&PublishJob { job }).expect("nothing is waited for");
+    let ended = jobs::find(&bench.store, job).expect("reads").expect("is kept");
+    assert_eq!(ended.state(), JobState::JobCompleted);
+    assert!(ended.reason.starts_with("manifests of snapshot before ("), "{}", ended.reason);
+    assert_eq!(status(&bench), SnapshotCompactStatus::SnapshotCompactDone, "it can be decoupled");
+
+    // Whoever writes manifests of any snapshot writes these as well.
+    let manifests = bench.run(&start(0)).expect("runs").job;
+    assert!(manifests > job);
+    fixture::plan_all(&mut bench, manifests);
+    complete_all(&mut bench);
+    bench.run(&PublishJob { job: manifests }).expect("all are there");
+    let written = record_of(&bench);
+    assert!(written.manifests_complete && written.manifests_given_up == 0 && written.manifests_since > record.base_published_at);
+}
+
+#[test]
+fn manifests_that_an_older_job_still_writes_are_not_given_up() {
+    let mut bench = fixture::bench();
+    let snapshot = SnapshotRecord {
+        name: "before".to_owned(),
+        state: SnapshotState::Committed as i32,
+        collection_id: COLLECTION_ID,
+        ..SnapshotRecord::default()
+    };
+    let key = record_key(ScopeId(CLONE_SCOPE), Revision(SNAPSHOT));
+    bench.store.rows.insert(key, snapshot.encode_to_vec().into());
+    bench.adopt_rows();
+    let start = StartManifests {
+        scope: CLONE_SCOPE,
+        revision: SNAPSHOT,
+        since: Some(0),
+    };
+    let older = bench.run(&start).expect("runs").job;
+    assert!(older > 0);
+    let (job, record) = publish_base(&mut bench, compaction());
+    let late = time_is_over(job, &record);
+    bench.now_ms = record.deadline_ms;
+    bench.run(&late).expect("gives up none");
+    assert_eq!(record_of(&bench).manifests_given_up, 0, "that job would call them complete");
+    assert_eq!(bench.refusal(&PublishJob { job }), ErrorCode::PreconditionFailed);
+    let fail = FailJob {
+        job: older,
+        ..FailJob::default()
+    };
+    bench.run(&fail).expect("fails");
+    bench.run(&late).expect("gives up");
+    assert_eq!(record_of(&bench).manifests_given_up, record.base_published_at);
+    bench.run(&PublishJob { job }).expect("nothing is waited for");
+}
+
+#[test]
+fn a_compaction_that_is_nearly_late_has_time_for_manifests() {
+    let mut bench = fixture::bench();
+    put_snapshot(&mut bench, CLONE_SCOPE, SNAPSHOT);
+    let definition = JobRecord {
+        deadline_ms: bench.now_ms + 1,
+        ..compaction()
+    };
+    let (_, record) = publish_base(&mut bench, definition);
+    assert!(record.deadline_ms > bench.now_ms + limits::REWRITING_LEAST_MS / 2);
+}
