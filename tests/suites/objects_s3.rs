@@ -2,12 +2,13 @@
 
 use bytes::Bytes;
 use quorate_objects::{
-    BucketStyle, CopyOptions, Crc64, Existing, FileCopy, Http, LocalPlace, ObjectError, ObjectErrorKind, ObjectPath, Patience, ReadBack,
-    S3Place, Secret, ServerCopy, Vault, VaultPlace, copy_files, limits,
+    BucketStyle, CopyOptions, Crc64, Existing, FileCopy, Http, LocalPlace, MayWrite, ObjectError, ObjectErrorKind, ObjectPath, Patience,
+    ReadBack, S3Place, Secret, ServerCopy, Vault, VaultPlace, copy_files, limits,
 };
 use quorate_tests::ports::free_address;
 use quorate_tests::s3_server::{REGION, S3Server};
 use quorate_tests::waiting::until;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -102,7 +103,8 @@ async fn objects_are_put_listed_read_and_deleted_below_the_vaults_prefix() {
     let count = || {
         written.fetch_add(1, Ordering::Relaxed);
     };
-    vault.replace_all(together, &count).await.expect("replaced");
+    let anybody: MayWrite = Arc::new(|| Ok(()));
+    vault.replace_all(together, &count, &anybody).await.expect("replaced");
     assert_eq!(written.load(Ordering::Relaxed), 2, "each is told of");
     assert_eq!(vault.get(&path("x/1"), 9).await.expect("get"), content(4, 6));
     assert_eq!(vault.get(&path("xy/4"), 9).await.expect("get"), content(7, 6));
