@@ -72,17 +72,9 @@ pub async fn run(config: ServerConfig, stop: watch::Receiver<bool>, ready: impl 
     let token = config.resolve_token()?;
     let secret = config.resolve_cluster_secret()?;
     let iam_user = config.resolve_iam_user()?;
-    std::fs::create_dir_all(&config.data_dir)
-        .map_err(|error| io::Error::other(format!("data directory {}: {error}", config.data_dir.display())))?;
-    let secrets = open_secrets(&config)?;
-    secrets.hold();
+    let (secrets, identity) = open_directory(&config)?;
     let public_tls = tls::open_public(&config.tls)?.map(Arc::new);
     let peer_tls = tls::open_peer(&config.peer_tls)?.map(Arc::new);
-    Recovery::refuse_unfinished(&config.data_dir)?;
-    let identity = load_identity(&config.data_dir)?;
-    if identity.member.is_none() {
-        config.check_newcomer()?;
-    }
     let public = bind(&config.listen, "--listen").await?;
     let peers = bind(&config.peer_listen, "--peer-listen").await?;
     let own = OwnIdentity::new(peer_identity(&identity));
@@ -142,6 +134,20 @@ pub async fn run(config: ServerConfig, stop: watch::Receiver<bool>, ready: impl 
     let _ = serving.await;
     node.shutdown().await;
     Ok(())
+}
+
+/// What a peer must find in its data directory before anybody may call it.
+fn open_directory(config: &ServerConfig) -> Result<(SecretBox, Identity), StartError> {
+    let data_dir = &config.data_dir;
+    std::fs::create_dir_all(data_dir).map_err(|error| io::Error::other(format!("data directory {}: {error}", data_dir.display())))?;
+    let secrets = open_secrets(config)?;
+    secrets.hold();
+    Recovery::refuse_unfinished(data_dir)?;
+    let identity = load_identity(data_dir)?;
+    if identity.member.is_none() {
+        config.check_newcomer()?;
+    }
+    Ok((secrets, identity))
 }
 
 /// Waits for what makes a peer end by itself.
