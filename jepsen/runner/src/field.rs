@@ -16,6 +16,7 @@ pub mod network;
 pub mod node;
 pub mod preload;
 pub mod process;
+mod vault;
 
 use anyhow::Context;
 use belongings::Belongings;
@@ -33,6 +34,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::{Arc, Mutex};
 use tokio::runtime::{Builder, Handle, Runtime};
+use vault::Vault;
 
 /// Most tasks of a worker process take most of a second: files are few and small here, and a worker that is stopped is to have
 /// a claim. Its threads stand still meanwhile, which is far less than a lease. The peers' own workers are as fast as they can be.
@@ -78,12 +80,23 @@ pub struct FieldOptions {
     pub environment: Vec<(String, String)>,
 }
 
+impl FieldOptions {
+    /// On namespaces the vault has a disk of its own.
+    fn vault_dir(&self) -> PathBuf {
+        match self.ground {
+            Ground::Namespaces => self.dir.join("disks").join(vault::NAME).join("data"),
+            Ground::Processes => self.dir.join(vault::NAME),
+        }
+    }
+}
+
 /// The peers of one run.
 pub struct Field {
     options: FieldOptions,
     nodes: Vec<Node>,
     workers: Vec<Mutex<Option<Process>>>,
     network: Option<Network>,
+    vault: Vault,
     belongings: Belongings,
     claims: claims::Claims,
     exits: Mutex<Vec<Exit>>,
@@ -108,12 +121,13 @@ impl Field {
     }
 
     fn make_with(options: FieldOptions, belongings: &Belongings) -> anyhow::Result<Made> {
-        for name in ["audit", "logs", "disks", "vault", "preload"] {
+        for name in ["audit", "logs", "disks", "preload"] {
             std::fs::create_dir_all(options.dir.join(name))?;
         }
         write_secret(&options.dir.join("token"), TOKEN);
         write_secret(&options.dir.join("cluster-secret"), "jepsen-cluster-secret");
         write_secret(&options.dir.join("root-keys"), "1 BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=\n");
+        let vault = Vault::make(&options, belongings)?;
         let prefix = format!("qj{}", std::process::id());
         let total = options.nodes + options.spares;
         let network = match options.ground {
@@ -132,6 +146,7 @@ impl Field {
             options,
             nodes,
             network,
+            vault,
             clients,
         })
     }
@@ -176,7 +191,7 @@ impl Field {
 
     /// Directory all nodes see; clients write source files elsewhere.
     pub fn vault_dir(&self) -> PathBuf {
-        self.options.dir.join("vault")
+        self.options.vault_dir()
     }
 
     pub fn data_dir(&self, node: usize) -> PathBuf {
@@ -239,8 +254,20 @@ impl Field {
         self.workers.len()
     }
 
-    /// Starts a `quorate worker --peers`, if it does not run. It lives in the clients' namespace.
+    /// Starts a `quorate worker --peers`, if it does not run; once the vault has its power again, if that is cut.
     pub async fn start_worker(&self, which: usize) -> anyhow::Result<()> {
+        let mut waiting = self.vault.waiting();
+        match waiting.as_mut() {
+            Some(waiting) => {
+                waiting.insert(which);
+                Ok(())
+            }
+            None => self.launch_worker(which),
+        }
+    }
+
+    /// It lives in the clients' namespace.
+    fn launch_worker(&self, which: usize) -> anyhow::Result<()> {
         let mut worker = self.workers[which].lock().expect("no user of a worker panics");
         if let Some(process) = worker.as_mut()
             && process.ended()?.is_none()
@@ -265,7 +292,7 @@ impl Field {
             ("--peers", peers.join(",")),
             ("--token-file", path("token")),
             ("--name", name.clone()),
-            ("--local-vault", path("vault")),
+            ("--local-vault", self.vault_dir().display().to_string()),
         ];
         let arguments = arguments.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]);
         Start {
@@ -278,6 +305,13 @@ impl Field {
     }
 
     pub async fn kill_worker(&self, which: usize) -> anyhow::Result<()> {
+        if let Some(waiting) = self.vault.waiting().as_mut() {
+            waiting.remove(&which);
+        }
+        self.end_worker(which)
+    }
+
+    fn end_worker(&self, which: usize) -> anyhow::Result<()> {
         let worker = self.workers[which].lock().expect("no user of a worker panics").take();
         worker.map_or(Ok(()), |process| process.kill().map(drop))
     }
@@ -290,9 +324,10 @@ impl Field {
         self.signal_worker(which, rustix::process::Signal::CONT)
     }
 
+    /// One that is gone needs no signal: it may have died with the power of the vault.
     fn signal_worker(&self, which: usize, signal: rustix::process::Signal) -> anyhow::Result<()> {
         let worker = self.workers[which].lock().expect("no user of a worker panics");
-        worker.as_ref().context("the worker does not run")?.signal(signal)
+        worker.as_ref().map_or(Ok(()), |process| process.signal(signal))
     }
 
     /// The state letter in /proc of a worker that runs.
@@ -353,6 +388,7 @@ struct Made {
     options: FieldOptions,
     nodes: Vec<Node>,
     network: Option<Network>,
+    vault: Vault,
     clients: Runtime,
 }
 
@@ -363,6 +399,7 @@ impl Made {
             options: self.options,
             nodes: self.nodes,
             network: self.network,
+            vault: self.vault,
             belongings,
             claims: claims::Claims::default(),
             exits: Mutex::default(),
@@ -415,7 +452,7 @@ fn make_node(
     let disks = options.dir.join("disks");
     let (disk, cgroups) = match options.ground {
         Ground::Namespaces => (
-            Some(Disk::make(&disks, &name, belongings)?),
+            Some(Disk::make(&disks, &name, disk::NODE_BYTES, belongings)?),
             Some(Cgroups::make(&format!("{prefix}-{name}"), belongings)?),
         ),
         Ground::Processes => (None, None),
@@ -460,7 +497,7 @@ fn server_start(
         ("--token-file", path("token")),
         ("--cluster-secret-file", path("cluster-secret")),
         ("--root-keys-file", path("root-keys")),
-        ("--local-vault", path("vault")),
+        ("--local-vault", options.vault_dir().display().to_string()),
         ("--profile", options.profile.clone()),
         ("--worker-threads", "1".to_owned()),
         ("--workers", "1".to_owned()),

@@ -1,4 +1,4 @@
-//! A node's disk: ext4 on a loop device, whose power can be cut and which can fill up.
+//! A disk of a node or of the vault: ext4 on a loop device, whose power can be cut and which can fill up.
 
 use super::belongings::{Belonging, Belongings, devices_of, run};
 use anyhow::Context;
@@ -8,8 +8,8 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The image is sparse.
-const IMAGE_BYTES: u64 = 1 << 30;
+/// Of a node. Images are sparse.
+pub const NODE_BYTES: u64 = 1 << 30;
 
 pub struct Disk {
     image: PathBuf,
@@ -18,13 +18,13 @@ pub struct Disk {
 
 impl Disk {
     /// Makes `dir/NAME.image` and mounts it at `dir/NAME`.
-    pub fn make(dir: &Path, name: &str, belongings: &Belongings) -> anyhow::Result<Disk> {
+    pub fn make(dir: &Path, name: &str, bytes: u64, belongings: &Belongings) -> anyhow::Result<Disk> {
         let disk = Disk {
             image: dir.join(format!("{name}.image")),
             mount: dir.join(name),
         };
         std::fs::create_dir_all(&disk.mount)?;
-        File::create(&disk.image)?.set_len(IMAGE_BYTES)?;
+        File::create(&disk.image)?.set_len(bytes)?;
         // Without blocks reserved for root: what is left is what there is.
         run(Command::new("mkfs.ext4").args(["-q", "-F", "-m", "0"]).arg(&disk.image))?;
         belongings.record(&Belonging::Loop { file: disk.image.clone() })?;

@@ -97,7 +97,10 @@ impl Nemesis for Membership {
         let mode = self.modes.next(random);
         let node = match mode {
             "grow" => {
-                field.claim("membership", &[field.size()], true);
+                if field.claim("membership", &[field.size()], true).is_empty() {
+                    self.modes.put_back(mode);
+                    return Ok(Outcome::skipped("another fault keeps the further member away"));
+                }
                 field.size()
             }
             _ => match take(field, "membership", "one", true, random).await {

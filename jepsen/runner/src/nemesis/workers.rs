@@ -53,10 +53,11 @@ impl Workers {
             return Ok(field.worker_state(which).is_none().then(|| format!("{name} is gone")));
         }
         field.pause_worker(which).await?;
-        let stands = field.wait_for("the worker stands", STANDS, async || {
-            (field.worker_state(which) == Some('T')).then_some(())
+        let stands = field.wait_for("the worker stands, or is gone", STANDS, async || {
+            matches!(field.worker_state(which), Some('T') | None).then_some(())
         });
-        Ok(stands.await.is_ok().then(|| format!("{name} is in state T")))
+        let _ = stands.await;
+        Ok((field.worker_state(which) == Some('T')).then(|| format!("{name} is in state T")))
     }
 
     async fn back(&mut self, field: &Field) -> anyhow::Result<String> {
@@ -123,6 +124,10 @@ impl Nemesis for Workers {
                 continue;
             };
             let Some(shows) = self.away(field, which).await? else {
+                if field.worker_state(which).is_none() {
+                    self.modes.put_back(self.mode);
+                    return Ok(Outcome::skipped("the worker died meanwhile, with the power of the vault"));
+                }
                 return Ok(Outcome::Indeterminate {
                     why: format!("{} does not stand", field.worker_name(which)),
                 });

@@ -2,8 +2,8 @@
 //! restored, again and again, into new collections, while peers and worker processes die and stand still. A submission
 //! without an answer is repeated at other nodes under its request id.
 //!
-//! In the end every job must have ended; what a completed one made is compared with the source byte for byte, on the disk;
-//! what a cancelled one made must be visible to nobody.
+//! In the end every job must have ended; what a completed one made is compared with the source byte for byte, as the vault has it
+//! after all power cuts; what a cancelled one made must be visible to nobody.
 
 use super::keys::Keys;
 use super::{Stage, Workload, in_clients, setup};
@@ -27,6 +27,7 @@ use quorate_wire::quorate::v1::{
 };
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -373,7 +374,7 @@ fn content(number: u32) -> Vec<u8> {
     words.flatten().take(FILE_BYTES + number as usize % 7).collect()
 }
 
-/// Writes the source's files beside the vault, and into it where the cluster says; answers what is to be committed.
+/// Writes the source's files beside the vault, and into it where the cluster says, durably; answers what is to be committed.
 fn write_source(
     prepared: &[quorate_wire::quorate::v1::PreparedSegment],
     vault: &Path,
@@ -401,6 +402,7 @@ fn write_source(
             files: vec![file],
         });
     }
+    rustix::fs::syncfs(&File::open(vault)?)?;
     Ok(contents)
 }
 
