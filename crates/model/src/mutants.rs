@@ -10,6 +10,7 @@ pub const NAMES: &[&str] = &[
     "checkpoint-at-mixed-revision",
     "checkpoint-index-remembered",
     "condemned-too-early",
+    "copies-without-sync",
     "damaged-tail-accepted",
     "deleted-without-condemning",
     "drop-in-use",

@@ -5,12 +5,15 @@
 //! same with a disk that lies about syncs shows that the test can see a loss. Needs root, mkfs.ext4, mount and perl (the
 //! shutdown is an ioctl without a safe wrapper); says loudly when it cannot run.
 
+#[path = "support/loop_disk.rs"]
+mod loop_disk;
 mod support;
 
+use loop_disk::Disk;
 use quorate_storage::codec::{LeaderId, Vote};
 use quorate_storage::log::{FileLog, FileLogOptions, LogStore, Step, Verdict};
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,53 +24,6 @@ const LYING_VARIABLE: &str = "QUORATE_POWER_CUT_LYING_DISK";
 const ENTRY_BYTES: usize = 300;
 /// More than the test harness says before the child begins, so that some of them tell of what was acknowledged.
 const FIRST_LINES: usize = 11;
-/// `FS_IOC_SHUTDOWN` with `NOLOGFLUSH`: what is not on the device now never gets there.
-const SHUTDOWN: &str =
-    r#"open(my $f, "<", $ARGV[0]) or die "open: $!"; my $flag = pack("L", 2); ioctl($f, 0x8004587D, $flag) or die "ioctl: $!";"#;
-
-/// A mounted image; unmounted whatever happens.
-struct Disk {
-    image: PathBuf,
-    mount: PathBuf,
-}
-
-impl Disk {
-    fn new(dir: &Path) -> Result<Self, String> {
-        let disk = Disk {
-            image: dir.join("image"),
-            mount: dir.join("mount"),
-        };
-        std::fs::create_dir_all(&disk.mount).map_err(|error| error.to_string())?;
-        let file = std::fs::File::create(&disk.image).map_err(|error| error.to_string())?;
-        file.set_len(256 << 20).map_err(|error| error.to_string())?;
-        run(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&disk.image))?;
-        disk.attach()?;
-        // The file perl opens: it does not open directories.
-        std::fs::write(disk.mount.join("handle"), "x").map_err(|error| error.to_string())?;
-        // This file system alone: another test's disk may be about to lose what it has not written.
-        run(Command::new("sync").arg("-f").arg(&disk.mount))?;
-        Ok(disk)
-    }
-
-    fn attach(&self) -> Result<(), String> {
-        run(Command::new("mount").args(["-o", "loop"]).arg(&self.image).arg(&self.mount))
-    }
-
-    fn detach(&self) -> Result<(), String> {
-        run(Command::new("umount").arg(&self.mount))
-    }
-
-    fn cut_power(&self) -> Result<(), String> {
-        run(Command::new("perl").args(["-e", SHUTDOWN]).arg(self.mount.join("handle")))
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        // Lazily as a last resort: a mount that stays would keep the temporary directory.
-        let _ = self.detach().or_else(|_| run(Command::new("umount").arg("-l").arg(&self.mount)));
-    }
-}
 
 /// Ended whatever happens, before its disk goes.
 struct Appender(Child);
@@ -223,12 +179,4 @@ fn judge(log_dir: &Path, entry_acknowledged: u64, vote_acknowledged: Option<u64>
         entries.len(),
         log.recovery()
     )
-}
-
-fn run(command: &mut Command) -> Result<(), String> {
-    let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
-    match output.status.success() {
-        true => Ok(()),
-        false => Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr).trim())),
-    }
 }

@@ -260,7 +260,7 @@ mod tests {
         }
         assert_eq!(
             without,
-            ["emptied-disk-under-old-id"],
+            ["emptied-disk-under-old-id", "copies-without-sync"],
             "who is left out needs a reason that a reader agrees with"
         );
         let slow = |mutant: &Mutant| matches!(mutant.catcher, Catcher::Test { .. }) && mutant.within_seconds > DAILY_SECONDS;
