@@ -453,7 +453,7 @@ fn make_node(
     let (disk, cgroups) = match options.ground {
         Ground::Namespaces => (
             Some(Disk::make(&disks, &name, disk::NODE_BYTES, belongings)?),
-            Some(Cgroups::make(&format!("{prefix}-{name}"), belongings)?),
+            Cgroups::make(&format!("{prefix}-{name}"), belongings)?,
         ),
         Ground::Processes => (None, None),
     };

@@ -202,9 +202,10 @@ fn main() -> ExitCode {
 fn say_what_is_missing() -> anyhow::Result<ExitCode> {
     let mut skipped = BTreeSet::new();
     for check in doctor::checks() {
-        let state = check.missing.as_deref().unwrap_or("there");
-        println!("{:16} {:48} {state}", check.what, check.why);
-        if check.missing.is_some() {
+        let missing = (check.missing)();
+        let state = missing.as_deref().unwrap_or("there");
+        println!("{:16} {:56} {state}", check.what, check.why);
+        if missing.is_some() {
             let faults = doctor::skipped_without(check.what);
             println!("    skipped without it: {}", faults.join(", "));
             skipped.extend(faults);

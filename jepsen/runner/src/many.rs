@@ -102,11 +102,20 @@ pub fn smoke(arguments: &SmokeArguments) -> anyhow::Result<ExitCode> {
 pub fn soak(arguments: &SoakArguments) -> anyhow::Result<ExitCode> {
     let SoakArguments { hours, systematic, many } = arguments;
     let missing = doctor::missing_for_ground(Ground::Namespaces);
-    anyhow::ensure!(missing.is_empty(), "a soak needs everything: {}", missing.join("; "));
-    let matrix = Matrix::read(many.matrix.as_deref())?;
-    for name in &matrix.soak.faults {
-        can_be_done(name, 7, Ground::Namespaces).map_err(|why| anyhow::anyhow!("{name}: {why}"))?;
-    }
+    anyhow::ensure!(
+        missing.is_empty(),
+        "a soak needs networks and disks of its own: {}",
+        missing.join("; ")
+    );
+    let mut matrix = Matrix::read(many.matrix.as_deref())?;
+    matrix.soak.faults.retain(|name| match can_be_done(name, 7, Ground::Namespaces) {
+        Ok(()) => true,
+        Err(why) => {
+            eprintln!("SKIPPED, NOT TESTED HERE: {name}: {why}");
+            false
+        }
+    });
+    anyhow::ensure!(!matrix.soak.faults.is_empty(), "no fault can be done here");
     let mut random = Random::new(many.seed.unwrap_or_else(drawn_seed));
     let mut runs = runs_so_far(&ledger::path(&out_dir(many)?.join("run")))?;
     let end = Instant::now() + Duration::from_secs_f64(hours * 3_600.0);

@@ -27,6 +27,7 @@ use crate::field::Field;
 use crate::seeded::Random;
 use async_trait::async_trait;
 use modes::Modes;
+pub use packets::queue_rule;
 use serde::{Deserialize, Serialize};
 use workers::HeldClaim;
 
@@ -103,8 +104,11 @@ pub struct Needs {
     pub workers: usize,
     /// The smallest cluster all its modes can be done to.
     pub nodes: usize,
-    /// `quorate-jepsen-netq` beside the runner.
+    /// `quorate-jepsen-netq` beside the runner, and packets that the kernel hands to it.
     pub netq: bool,
+    pub cgroups: bool,
+    /// File systems that can be shut down.
+    pub power_cuts: bool,
 }
 
 /// A fault a run was asked for.
@@ -138,6 +142,8 @@ const PLAIN: Needs = Needs {
     workers: 0,
     nodes: 3,
     netq: false,
+    cgroups: false,
+    power_cuts: false,
 };
 const ROOTED: Needs = Needs { namespaces: true, ..PLAIN };
 
@@ -178,7 +184,7 @@ const KINDS: &[Kind] = &[
     },
     Kind {
         name: "pause",
-        modes: &["leader", "follower", "minority", "freezer"],
+        modes: &["leader", "follower", "minority", pause::FREEZER],
         shortest_seconds: 1,
         longest_seconds: 8,
         needs: PLAIN,
@@ -221,7 +227,10 @@ const KINDS: &[Kind] = &[
         modes: &["one", "leader", "minority", "majority", "all"],
         shortest_seconds: 1,
         longest_seconds: 3,
-        needs: ROOTED,
+        needs: Needs {
+            power_cuts: true,
+            ..ROOTED
+        },
         make: |modes| Box::new(power::Power::new(modes)),
     },
     Kind {
@@ -253,7 +262,7 @@ const KINDS: &[Kind] = &[
         modes: &["processor", "disk"],
         shortest_seconds: 1,
         longest_seconds: 10,
-        needs: ROOTED,
+        needs: Needs { cgroups: true, ..ROOTED },
         make: |modes| Box::new(starve::Starve::new(modes)),
     },
     Kind {
@@ -324,13 +333,16 @@ pub fn by_name(spec: &str, nodes: usize) -> anyhow::Result<Chosen> {
         true => kind.modes.iter().copied().filter(possible).collect(),
         false => required.clone(),
     };
+    let mut needs = kind.needs;
+    // Among other modes it may be skipped.
+    needs.cgroups |= required.contains(&pause::FREEZER);
     Ok(Chosen {
         spec: spec.to_owned(),
         name: kind.name,
         required,
         shortest_seconds: kind.shortest_seconds,
         longest_seconds: kind.longest_seconds,
-        needs: kind.needs,
+        needs,
         nemesis: (kind.make)(Modes::new(modes)),
     })
 }

@@ -10,6 +10,8 @@ use std::process::Command;
 
 /// Of a node. Images are sparse.
 pub const NODE_BYTES: u64 = 1 << 30;
+/// Of the disk on which a power cut is tried.
+const TRIED_BYTES: u64 = 8 << 20;
 
 pub struct Disk {
     image: PathBuf,
@@ -77,6 +79,33 @@ impl Disk {
     pub fn free_bytes(&self) -> u64 {
         rustix::fs::statvfs(&self.mount).map_or(0, |facts| facts.f_bavail * facts.f_frsize)
     }
+}
+
+/// Whether the power of a disk can be cut here: tried on a file system of a few MiB, which is gone afterwards.
+pub fn try_power_cut() -> anyhow::Result<()> {
+    let dir = std::env::temp_dir().join(format!("qj-power-{}", std::process::id()));
+    let (image, mount) = (dir.join("image"), dir.join("mount"));
+    std::fs::create_dir_all(&mount).with_context(|| mount.display().to_string())?;
+    let tried = cut_once(&image, &mount);
+    let removed = std::fs::remove_dir_all(&dir).with_context(|| dir.display().to_string());
+    tried.and(removed)
+}
+
+fn cut_once(image: &Path, mount: &Path) -> anyhow::Result<()> {
+    File::create(image)?.set_len(TRIED_BYTES)?;
+    run(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(image))?;
+    // The loop device goes with the mount.
+    run(Command::new("mount").args(["-o", "loop"]).arg(image).arg(mount))?;
+    let disk = Disk {
+        image: image.to_owned(),
+        mount: mount.to_owned(),
+    };
+    let cut = disk.cut_power();
+    let refuses = disk.is_cut();
+    run(Command::new("umount").arg(mount))?;
+    cut?;
+    anyhow::ensure!(refuses, "a disk whose power was cut takes writes");
+    Ok(())
 }
 
 /// The one call without a safe wrapper.

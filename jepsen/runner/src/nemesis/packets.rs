@@ -91,7 +91,7 @@ fn held_back(said: &str) -> Option<u64> {
 }
 
 /// The rule that sends what leaves a node through the daemon, after all that could refuse it.
-fn queue_rule(verb: &str) -> [&str; 11] {
+pub fn queue_rule(verb: &str) -> [&str; 11] {
     [
         "-t",
         "mangle",

@@ -8,6 +8,8 @@ use crate::seeded::Random;
 use async_trait::async_trait;
 use std::time::Duration;
 
+/// The mode that needs control groups.
+pub const FREEZER: &str = "freezer";
 /// A stopped process shows as such within this.
 const STANDS: Duration = Duration::from_secs(5);
 
@@ -61,9 +63,9 @@ async fn go_on(field: &Field, node: usize, frozen: bool) -> anyhow::Result<()> {
 impl Nemesis for Pause {
     async fn start(&mut self, field: &Field, random: &mut Random) -> anyhow::Result<Outcome> {
         let mode = self.modes.next(random);
-        self.frozen = mode == "freezer";
-        if self.frozen && field.network().is_none() {
-            return Ok(Outcome::skipped("plain processes are not in a freezer"));
+        self.frozen = mode == FREEZER;
+        if self.frozen && field.node(0).cgroups.is_none() {
+            return Ok(Outcome::skipped("nodes without control groups are not in a freezer"));
         }
         let whom = if self.frozen { "leader" } else { mode };
         self.taken = match take(field, "pause", whom, false, random).await {

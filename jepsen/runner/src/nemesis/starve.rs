@@ -52,8 +52,8 @@ impl Starve {
         for node in &self.taken {
             let (groups, device) = (cgroups(field, *node)?, device(field, *node)?);
             groups.limit_writes(&device, bytes_per_second)?;
-            let in_force = groups.write_limits()?;
-            if in_force != format!("{device} {bytes_per_second}") {
+            let in_force = groups.write_limit(&device)?;
+            if in_force != Some(bytes_per_second) {
                 let why = format!("the limit of {} is {in_force:?}", field.name(*node));
                 return Ok(Outcome::Indeterminate { why });
             }
