@@ -42,7 +42,7 @@ pub struct Results {
     pub profile: String,
     /// Seconds of the main phase, as asked for.
     pub asked_seconds: u64,
-    /// Of the source the runner was called in; empty outside a repository.
+    /// Of the source the runner was called in, `-dirty` if that was changed since; empty outside a repository.
     pub commit: String,
     /// SHA-256 of the binary under test.
     pub binary: String,
@@ -173,10 +173,20 @@ pub fn count_faults(history: &[Op]) -> BTreeMap<String, FaultCount> {
     counts
 }
 
-/// Of the source the runner was called in; empty outside a repository.
+/// Of the source the runner was called in, with `-dirty` behind it if a file of that source is not as the commit has it; empty outside
+/// a repository. What the binary was built from only its hash tells.
 pub fn commit() -> String {
-    let said = std::process::Command::new("git").args(["rev-parse", "HEAD"]).output();
-    said.map_or(String::new(), |said| String::from_utf8_lossy(&said.stdout).trim().to_owned())
+    commit_in(Path::new("."))
+}
+
+fn commit_in(dir: &Path) -> String {
+    let git = |arguments: &[&str]| {
+        let said = std::process::Command::new("git").current_dir(dir).args(arguments).output();
+        said.map_or(String::new(), |said| String::from_utf8_lossy(&said.stdout).trim().to_owned())
+    };
+    let commit = git(&["rev-parse", "--verify", "--quiet", "HEAD"]);
+    let is_dirty = !commit.is_empty() && !git(&["--no-optional-locks", "status", "--porcelain", "--untracked-files=no"]).is_empty();
+    commit + if is_dirty { "-dirty" } else { "" }
 }
 
 fn hash(binary: &Path) -> anyhow::Result<String> {
@@ -231,6 +241,31 @@ mod tests {
     use super::*;
     use crate::field::Ground;
     use std::path::PathBuf;
+
+    #[test]
+    fn a_source_that_is_not_as_its_commit_has_it_is_marked() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let git = |arguments: &[&str]| {
+            let mut git = std::process::Command::new("git");
+            git.current_dir(dir.path())
+                .args(["-c", "user.name=Q", "-c", "user.email=q@localhost"]);
+            assert!(git.args(arguments).status().expect("git runs").success(), "{arguments:?}");
+        };
+        let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).expect("written");
+        git(&["init", "-q"]);
+        assert_eq!(commit_in(dir.path()), "", "there is no commit yet");
+        write("source", "as committed");
+        git(&["add", "source"]);
+        git(&["commit", "-q", "--no-gpg-sign", "-m", "first"]);
+        write("notes", "which no commit has");
+        let clean = commit_in(dir.path());
+        assert!(
+            clean.len() >= 40 && clean.chars().all(|letter| letter.is_ascii_hexdigit()),
+            "{clean}"
+        );
+        write("source", "changed since");
+        assert_eq!(commit_in(dir.path()), clean + "-dirty");
+    }
 
     #[test]
     fn what_repeats_a_run_names_all_that_made_it_what_it_was() {

@@ -23,14 +23,22 @@ pub fn day(seconds: u64) -> String {
     format!("{year}-{month:02}-{day:02}")
 }
 
-/// The beginning of a commit's name.
-pub fn short(commit: &str) -> &str {
-    commit.get(..10).unwrap_or(commit)
+/// The beginning of a commit's name, and the mark behind it.
+pub fn short(commit: &str) -> String {
+    let (name, mark) = commit.split_at(commit.find('-').unwrap_or(commit.len()));
+    format!("{}{mark}", name.get(..10).unwrap_or(name))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_short_name_keeps_its_mark() {
+        assert_eq!(short("0123456789abcdef"), "0123456789");
+        assert_eq!(short("0123456789abcdef-dirty"), "0123456789-dirty");
+        assert_eq!((short("c3"), short("")), ("c3".to_owned(), String::new()));
+    }
 
     #[test]
     fn days_are_those_of_the_calendar() {
