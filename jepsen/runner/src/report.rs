@@ -2,6 +2,7 @@
 //!
 //! All totals come from `ledger.jsonl`; runs whose directories are still there are shown in detail.
 
+mod anomaly;
 mod dates;
 mod details;
 mod matrix;
@@ -9,6 +10,7 @@ mod page;
 pub mod runs;
 mod timeline;
 mod totals;
+mod track_record;
 
 pub use dates::day;
 

@@ -37,7 +37,14 @@ pub fn check(dir: &Path) -> Verdict {
         .map(|((what, node), held)| format!("{node} had {what} {held}, at most {} are expected", bound(what)))
         .collect();
     if !too_much.is_empty() {
-        return Verdict::invalid(NAME, None, too_much.join("; "));
+        let is_too_much = |node: &Json| {
+            BOUNDS
+                .iter()
+                .any(|(what, bound)| node[*what].as_u64().is_some_and(|held| held > *bound))
+        };
+        let has_too_much = |look: &&Json| look["nodes"].as_array().is_some_and(|nodes| nodes.iter().any(is_too_much));
+        let at_ns = looks.iter().find(has_too_much).and_then(|look| look["time"].as_u64());
+        return Verdict::invalid(NAME, None, too_much.join("; ")).with(json!({"at_ns": at_ns}));
     }
     let highest = |wanted: &str| most.iter().filter(|((what, _), _)| *what == wanted).map(|(_, held)| *held).max();
     let highest: BTreeMap<&str, Option<u64>> = BOUNDS.iter().map(|(what, _)| (*what, highest(what))).collect();
@@ -66,13 +73,15 @@ mod tests {
     fn what_is_never_given_back_is_found() {
         let normal = look(80_000, 90, 20);
         assert_eq!(verdict(&[normal.clone(), normal.clone()]).valid, Validity::Valid);
-        for (leaking, what) in [
+        for (mut leaking, what) in [
             (look(2 << 20, 90, 20), "resident_kb"),
             (look(80_000, 5_000, 20), "open_files"),
             (look(80_000, 90, 900), "threads"),
         ] {
-            let verdict = verdict(&[normal.clone(), leaking, normal.clone()]);
+            leaking["time"] = json!(7);
+            let verdict = verdict(&[normal.clone(), leaking.clone(), leaking, normal.clone()]);
             assert_eq!(verdict.valid, Validity::Invalid, "{}", verdict.what);
+            assert_eq!(verdict.details["at_ns"], 7, "when it was seen first");
             assert!(verdict.what.contains("n1") && verdict.what.contains(what), "{}", verdict.what);
         }
     }

@@ -1,5 +1,6 @@
-//! One run in full: the picture, figures, faults with their evidence, verdicts, and what surrounds the first anomaly.
+//! One run in full: the picture, figures, faults with their evidence, verdicts, and what surrounds anomalies.
 
+use super::anomaly::surroundings;
 use super::runs::Run;
 use super::timeline::timeline;
 use crate::history::{Kind, Op, Phase, Process};
@@ -7,9 +8,6 @@ use crate::verdict::Validity;
 use maud::{Markup, html};
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
-
-/// Operations shown before and after the first anomaly.
-const AROUND: usize = 20;
 
 /// How the operations of one name ended, and how long those took that were answered.
 #[derive(Default)]
@@ -93,7 +91,6 @@ fn verdicts(run: &Run) -> Markup {
         Validity::Unknown => ("unknown", "?"),
         Validity::Invalid => ("broken", "\u{2717}"),
     };
-    let first_bad = run.results.verdicts.iter().filter_map(|verdict| verdict.first_bad).min();
     html! {
         h4 { "What the checkers say" }
         table { tbody {
@@ -104,7 +101,7 @@ fn verdicts(run: &Run) -> Markup {
             } }
             @for failure in &run.results.harness_failures { tr { td.unknown { "?" } th { "harness" } td { (failure) } } }
         } }
-        @if let Some(first) = first_bad { (anomaly(&run.history, first)) }
+        (surroundings(run))
     }
 }
 
@@ -178,27 +175,6 @@ fn coverage(coverage: &Json) -> Markup {
                 } }
             }
         }
-    }
-}
-
-fn anomaly(history: &[Op], first: u64) -> Markup {
-    let at = history.iter().position(|op| op.index >= first).unwrap_or(history.len());
-    let (from, until) = (at.saturating_sub(AROUND), (at + AROUND + 1).min(history.len()));
-    html! {
-        h4 { "The first anomaly, and what surrounds it" }
-        div.wide { table.ops { tbody {
-            @for op in &history[from..until] { tr.bad[op.index == first] {
-                td { (op.index) }
-                td { (format!("{:.3} s", op.time as f64 / 1e9)) }
-                td { @match op.process { Process::Client(client) => (client), Process::Nemesis(_) => "nemesis" } }
-                td { (format!("{:?}", op.kind).to_lowercase()) }
-                td { (op.f) }
-                td { code { (op.value.to_string()) } }
-                td { @if let Some(revision) = op.revision { "revision " (revision) } }
-                td { (op.node.as_deref().unwrap_or_default()) }
-                td { (op.error.as_deref().unwrap_or_default()) }
-            } }
-        } } }
     }
 }
 

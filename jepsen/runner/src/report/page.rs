@@ -5,6 +5,7 @@ use super::details::details;
 use super::matrix::matrix;
 use super::runs::{Ledger, Line, Mutant, Run};
 use super::totals::Totals;
+use super::track_record::track_record;
 use crate::mutants::names;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use std::collections::BTreeSet;
@@ -44,6 +45,7 @@ pub fn page(ledger: &Ledger, detailed: &[Run], mutants: &[Mutant]) -> Markup {
                         (others(lines, detailed))
                     }
                     section { h2 { "What this does not say" } ul { @for limit in LIMITS { li { (limit) } } } }
+                    section { h2 { "What was found" } (track_record()) }
                 }
             }
         }
@@ -176,6 +178,7 @@ mod tests {
         assert!(page.contains("1 seeds of the simulation broke a rule."), "{page}");
         assert!(page.contains("1 of 3 runs found an anomaly.") && page.contains("1.50"), "{page}");
         assert!(page.contains("9 all, 3 one") && page.contains("of the whole cluster"), "{page}");
+        assert!(page.contains("stays mended by"), "the track record is there");
         assert!(page.contains("&lt;set&gt;") && !page.contains("<set>"), "text is escaped");
     }
 
