@@ -25,6 +25,8 @@ pub const MODES: &[&str] = &[
     "install_activated",
     "install_after",
 ];
+/// How a fault that is undone says that the victim was sent a checkpoint; the index of its state follows.
+pub const SENT_STATE: &str = "it was sent the state at";
 /// Load makes the others purge within this.
 const PURGED: Duration = Duration::from_secs(30);
 /// A checkpoint is sent and taken in within this.
@@ -45,8 +47,30 @@ struct Victim {
     node: usize,
     /// What it had applied when it went away.
     had: u64,
-    /// Whether what it needs is gone.
-    purged: bool,
+    /// Up to where the leader's log is gone, if what the victim needs is.
+    purged: Option<u64>,
+}
+
+/// What a victim that is back has got.
+#[derive(Debug, PartialEq, Eq)]
+enum Caught {
+    /// A checkpoint, with the state at this index.
+    Checkpoint(u64),
+    /// It has applied this entry, of the log of another leader, which reached back further.
+    Entries(u64),
+    Nothing,
+}
+
+impl Victim {
+    /// Only entries beyond what was purged count: what was on its way when the victim was cut off may still have been applied.
+    fn caught(&self, installed: Option<u64>, applied: Option<u64>) -> Caught {
+        let beyond = applied.filter(|applied| self.purged.is_some_and(|purged| *applied > purged));
+        match (installed, beyond) {
+            (Some(index), _) => Caught::Checkpoint(index),
+            (None, Some(index)) => Caught::Entries(index),
+            (None, None) => Caught::Nothing,
+        }
+    }
 }
 
 impl Purge {
@@ -158,24 +182,25 @@ impl Nemesis for Purge {
         let mut victim = Victim {
             node,
             had: state.last,
-            purged: false,
+            purged: None,
         };
         self.victim = Some(victim);
         self.away(field, victim.node).await?;
         let mut purged = wait_purged(field, node, victim.had).await;
         if self.mode == "twice" && purged.is_ok() {
             cut_off(field, node, false)?;
-            if let Ok(installed) = wait_installed(field, node, victim.had).await {
-                victim.had = installed;
-                self.victim = Some(victim);
-                self.away(field, victim.node).await?;
-                let state = field.raft_state(node).await;
-                victim.had = state.map_or(installed, |state| state.last.max(installed));
-                self.victim = Some(victim);
-                purged = wait_purged(field, node, victim.had).await;
-            }
+            purged = match wait_installed(field, node, victim.had).await {
+                Ok(installed) => {
+                    self.away(field, node).await?;
+                    let state = field.raft_state(node).await;
+                    victim.had = state.map_or(installed, |state| state.last.max(installed));
+                    wait_purged(field, node, victim.had).await
+                }
+                // It was away once.
+                Err(error) => Err(error.context("the first time")),
+            };
         }
-        victim.purged = purged.is_ok();
+        victim.purged = purged.as_ref().ok().copied();
         self.victim = Some(victim);
         match purged {
             Ok(purged) => {
@@ -204,19 +229,54 @@ impl Nemesis for Purge {
         let Some(victim) = self.victim.take() else {
             return Ok("nothing was done".to_owned());
         };
-        if !victim.purged {
+        if victim.purged.is_none() {
             cut_off(field, victim.node, false)?;
             field.start(victim.node).await?;
             field.release(&[victim.node]);
-            return Ok("it is back, and needs no checkpoint".to_owned());
+            return Ok("it is back, and nothing shows that it needed a checkpoint".to_owned());
         }
         let back = match self.back.take() {
             Some(said) => Ok(said),
             None => self.back(field, victim.node).await.map(|(said, _)| said),
         };
         let installed = wait_installed(field, victim.node, victim.had).await;
+        let applied = field.raft_state(victim.node).await.map(|state| state.applied);
         field.release(&[victim.node]);
-        let installed = installed.map_or_else(|error| format!("{error:#}"), |index| format!("it was sent the state at {index}"));
-        Ok(format!("{}; {installed}", back?))
+        let back = back?;
+        match victim.caught(installed.ok(), applied) {
+            Caught::Checkpoint(index) => Ok(format!("{back}; {SENT_STATE} {index}")),
+            Caught::Entries(index) => Ok(format!("{back}; it needed no checkpoint, and has applied {index}")),
+            Caught::Nothing => anyhow::bail!(
+                "{back}; within {} s {} got neither a checkpoint nor the entries",
+                CAUGHT_UP.as_secs(),
+                field.name(victim.node)
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_checkpoint_or_entries_beyond_what_was_purged_bring_a_victim_back() {
+        let victim = Victim {
+            node: 0,
+            had: 100,
+            purged: Some(300),
+        };
+        assert_eq!(victim.caught(Some(310), Some(320)), Caught::Checkpoint(310));
+        assert_eq!(
+            victim.caught(None, Some(301)),
+            Caught::Entries(301),
+            "another leader's log has them all"
+        );
+        assert_eq!(
+            victim.caught(None, Some(110)),
+            Caught::Nothing,
+            "these were on their way when it was cut off"
+        );
+        assert_eq!(victim.caught(None, None), Caught::Nothing);
     }
 }
