@@ -2,11 +2,15 @@
 //! at all. For kernels without `netem`.
 //!
 //! A packet is dropped by chance, or held for the delay and a random part of the jitter; a jitter longer than the gap
-//! between packets reorders them. Counts are rewritten a few times a second: `seen N`, `harmed N`, a line each. When the
-//! program ends, the kernel lets packets pass (`--queue-bypass` in the rule).
+//! between packets reorders them. Counts are rewritten a few times a second: `seen N`, `harmed N` (dropped or held), `overtaken N`
+//! (let go after a later packet of the same flow), a line each. When the program ends, the kernel lets packets pass
+//! (`--queue-bypass` in the rule).
+
+mod flows;
 
 use anyhow::Context;
 use clap::Parser;
+use flows::Flows;
 use nfq::{Message, Queue, Verdict};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -41,7 +45,7 @@ struct Arguments {
 /// A packet and when it goes on.
 struct Held {
     due: Instant,
-    /// Packets that are due at once go on in their order.
+    /// Packets that are due at once go on in the order in which they came.
     number: u64,
     message: Message,
 }
@@ -89,6 +93,7 @@ fn main() -> anyhow::Result<()> {
     let mut random = Random(arguments.seed);
     let mut held: BinaryHeap<Reverse<Held>> = BinaryHeap::new();
     let (mut seen, mut harmed) = (0_u64, 0_u64);
+    let mut flows = Flows::default();
     let mut counted = Instant::now();
     loop {
         let mut idle = true;
@@ -121,13 +126,15 @@ fn main() -> anyhow::Result<()> {
             && let Some(Reverse(mut first)) = held.pop()
         {
             idle = false;
+            flows.let_go(first.message.get_payload(), first.number);
             first.message.set_verdict(Verdict::Accept);
             queue.verdict(first.message)?;
         }
         if counted.elapsed() >= COUNTS_EVERY {
             counted = Instant::now();
             let next = arguments.counts.with_extension("next");
-            std::fs::write(&next, format!("seen {seen}\nharmed {harmed}\n"))?;
+            let overtaken = flows.overtaken();
+            std::fs::write(&next, format!("seen {seen}\nharmed {harmed}\novertaken {overtaken}\n"))?;
             std::fs::rename(&next, &arguments.counts)?;
         }
         if idle {

@@ -111,11 +111,21 @@ fn counts_file(field: &Field, node: usize) -> PathBuf {
     field.dir().join("preload").join(format!("{}.netq", field.name(node)))
 }
 
+/// What the daemon has done to a packet in a mode: one that is merely late was not reordered.
+fn harmed_how(mode: &str) -> &'static str {
+    if mode == "reorder" { "overtaken" } else { "harmed" }
+}
+
 /// Packets the daemon of a node has harmed so far: it rewrites its counts a few times a second.
-fn harmed(field: &Field, node: usize) -> u64 {
+fn harmed(field: &Field, node: usize, mode: &str) -> u64 {
     let text = std::fs::read_to_string(counts_file(field, node)).unwrap_or_default();
-    let count = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
-    count("harmed").unwrap_or(0)
+    count(&text, harmed_how(mode))
+}
+
+/// A figure of the daemon's: a line each, with its name.
+fn count(counts: &str, name: &str) -> u64 {
+    let of_name = |line: &str| line.strip_prefix(name)?.strip_prefix(' ')?.parse::<u64>().ok();
+    counts.lines().find_map(of_name).unwrap_or(0)
 }
 
 /// Arguments of the daemon for a mode.
@@ -159,19 +169,24 @@ impl Nemesis for Packets {
         for node in self.taken.clone() {
             self.divert(field, network, node, &harm)?;
         }
-        let taken = &self.taken;
+        let (taken, mode) = (&self.taken, self.mode);
         let seen = field.wait_for("packets are harmed", SEEN, async || {
-            Some(taken.iter().map(|node| harmed(field, *node)).sum::<u64>()).filter(|count| *count > 0)
+            Some(taken.iter().map(|node| harmed(field, *node, mode)).sum::<u64>()).filter(|count| *count > 0)
         });
         match seen.await {
             Ok(count) => Ok(Outcome::installed(
                 self.mode,
                 field,
                 taken,
-                format!("{}: {count} packets so far", harm[..6].join(" ")),
+                format!("{}: {count} packets {} so far", harm[..6].join(" "), harmed_how(mode)),
             )),
             Err(_) => Ok(Outcome::Indeterminate {
-                why: format!("no packet of {} was harmed in {} s", names(field, taken), SEEN.as_secs()),
+                why: format!(
+                    "no packet of {} was {} in {} s",
+                    names(field, taken),
+                    harmed_how(mode),
+                    SEEN.as_secs()
+                ),
             }),
         }
     }
@@ -188,13 +203,14 @@ impl Nemesis for Packets {
                 }
             };
         }
-        let counts: Vec<u64> = taken.iter().map(|node| harmed(field, *node)).collect();
+        let counts: Vec<u64> = taken.iter().map(|node| harmed(field, *node, self.mode)).collect();
         for daemon in self.daemons.drain(..) {
             daemon.kill()?;
         }
         Ok(format!(
-            "the links of {} are whole again; {counts:?} packets were harmed",
-            names(field, &taken)
+            "the links of {} are whole again; {counts:?} packets were {}",
+            names(field, &taken),
+            harmed_how(self.mode)
         ))
     }
 }
@@ -202,6 +218,14 @@ impl Nemesis for Packets {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn packets_that_are_only_late_are_not_reordered() {
+        let counts = "seen 20\nharmed 12\novertaken 3\n";
+        let harmed = |mode| count(counts, harmed_how(mode));
+        assert_eq!((harmed("delay"), harmed("loss"), harmed("reorder")), (12, 12, 3));
+        assert_eq!(count("seen 20\nharmed 12\n", harmed_how("reorder")), 0);
+    }
 
     #[test]
     fn a_link_is_narrow_when_it_held_something_back() {
