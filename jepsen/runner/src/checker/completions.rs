@@ -2,10 +2,12 @@
 //!
 //! How many completions were accepted says little: one too many hides behind a task that was never done. Each names its job,
 //! task and fence, so: a task is completed once, every task of a completed job is, and nobody completes one under a fence
-//! that had been taken from him.
+//! that had been taken from him. And no claim is taken from one who is well.
 
+use super::Asked;
 use super::fates::Fates;
 use crate::history::{Op, Process};
+use crate::verdict::Verdict;
 use quorate_tests::audit::Claim;
 use serde_json::Value as Json;
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,6 +16,10 @@ pub const EXPIRE_CLAIM: u64 = 134;
 pub const COMPLETE_TASK: u64 = 135;
 /// A claim that nobody renews ends after this (the product's lease), and two seconds for it to be noticed and proposed.
 const EXPIRES_NS: u64 = 12_000_000_000;
+/// Faults that keep nobody from renewing his claims: a lease is counted on the leader's monotonic clock, which this one leaves
+/// alone. One that moves that clock, too, may make a lease of ten seconds pass in two, and is not among them.
+const HARMLESS: &str = "clock";
+const NAME: &str = "claims";
 /// Without a success for so long, nothing may have been applied that ends a claim.
 const LONGEST_GAP_NS: u64 = 2_000_000_000;
 
@@ -77,6 +83,26 @@ pub fn check(fates: &Fates, jobs: &BTreeMap<u64, Listed>) -> Result<(), String> 
     match done.first_key_value() {
         Some((job, count)) => Err(format!("{count} tasks were completed of job {job}, which is not listed")),
         None => Ok(()),
+    }
+}
+
+/// Where only the time of day was wrong, all workers renew what they have, so no claim may expire: not one.
+pub fn check_leases(asked: &Asked, fates: &Fates) -> Verdict {
+    let is_harmless = |spec: &String| spec.split(':').next() == Some(HARMLESS);
+    if !asked.nemeses.iter().all(is_harmless) {
+        return Verdict::valid(NAME, "faults may have kept workers from renewing their claims, so these may expire");
+    }
+    let expired: Vec<Option<Claim>> = ended(fates, EXPIRE_CLAIM).collect();
+    match expired.first() {
+        None => Verdict::valid(NAME, "no claim expired, and nothing kept a worker from renewing its own"),
+        Some(first) => Verdict::invalid(
+            NAME,
+            None,
+            format!(
+                "{} claims expired though nothing kept a worker from renewing its own: the time of day moved a lease; the first: {first:?}",
+                expired.len()
+            ),
+        ),
     }
 }
 

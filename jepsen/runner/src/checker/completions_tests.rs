@@ -1,9 +1,10 @@
-//! Claims that must have expired, and claims that need not.
+//! Claims that must have expired, claims that need not, and claims that may not.
 
 use super::super::fates::by_hand::fates;
 use super::*;
 use crate::history::{Kind, NemesisMark};
 use crate::operation::by_hand::Story;
+use crate::verdict::Validity::{self, Invalid, Valid};
 use serde_json::json;
 
 const SECOND: u64 = 1_000_000_000;
@@ -61,4 +62,19 @@ fn a_paused_worker_loses_its_claims_to_a_leader_that_waits_for_a_lease() {
     let mut silent = story("pause", 15, |_| 1, "completed");
     silent.ops.retain(|op| op.f != "look" || op.time < 7 * SECOND);
     assert_eq!(count(&silent, &[]), 0, "nothing was answered, so nothing may have been applied");
+}
+
+#[test]
+fn no_claim_expires_because_the_time_of_day_moves() {
+    let verdict = |nemeses: &[&str], log: &[&str]| -> Validity { check_leases(&Asked::by_hand(nemeses), &fates(log)).valid };
+    let expired = ["9.1:135:1:0:11.1.3", "9.2:134:2:0:11.0.3"];
+    assert_eq!(verdict(&["clock"], &expired), Invalid);
+    assert_eq!(verdict(&["clock:jump-forward/jump-back"], &expired), Invalid);
+    assert_eq!(verdict(&[], &expired), Invalid);
+    assert_eq!(verdict(&["clock"], &expired[..1]), Valid, "a completion takes no claim away");
+    let renewed_first = ["9.1:134:0:0:11.0.3"];
+    assert_eq!(verdict(&["clock"], &renewed_first), Valid, "it changed nothing");
+    for harms in ["workers", "kill", "partition", "starve", "clock-monotonic"] {
+        assert_eq!(verdict(&["clock", harms], &expired), Valid, "{harms}");
+    }
 }

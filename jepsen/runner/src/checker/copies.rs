@@ -9,6 +9,7 @@
 //! 4. The audit logs have one accepted completion of each task of a completed job, none under a fence that had expired, and as
 //!    many publications as completed jobs.
 
+use super::Asked;
 use super::completions::{self, COMPLETE_TASK, Listed};
 use super::fates::{Fate, Fates};
 use crate::history::{Kind, Op, Phase};
@@ -39,10 +40,15 @@ struct Job {
 
 pub fn check(history: &[Op], dir: &Path, files: u64) -> Vec<Verdict> {
     let fates = Fates::read(dir);
-    vec![
+    let mut verdicts = vec![
         check_jobs(history, fates.as_ref().map_err(String::as_str)),
         check_files(history, files),
-    ]
+    ];
+    // Where one of them is missing, other checkers say so.
+    if let (Ok(asked), Ok(fates)) = (Asked::read(dir), &fates) {
+        verdicts.push(completions::check_leases(&asked, fates));
+    }
+    verdicts
 }
 
 fn check_jobs(history: &[Op], fates: Result<&Fates, &str>) -> Verdict {
