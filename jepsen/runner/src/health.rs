@@ -18,13 +18,14 @@ const ALARMS: [&str; 3] = [
 const MOST_SIGNS: usize = 10;
 
 /// Each fault that was asked for must have been there, in each mode that was asked for by name: a run whose faults were not
-/// there proves nothing.
+/// there, or of which nothing shows that they were, proves nothing.
 pub fn faults(counts: &BTreeMap<String, FaultCount>, asked: &[(&'static str, Vec<&'static str>)]) -> Verdict {
     let mut absent = Vec::new();
     for (name, modes) in asked {
         let count = counts.get(*name);
         if count.is_none_or(|count| count.installed == 0) {
-            absent.push((*name).to_owned());
+            let tried = count.map(|count| format!(" ({} times skipped, {} indeterminate)", count.skipped, count.indeterminate));
+            absent.push(format!("{name}{}", tried.unwrap_or_default()));
         }
         for mode in modes {
             if count.is_none_or(|count| !count.modes.contains_key(*mode)) {
@@ -92,6 +93,7 @@ fn is_alarm(line: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::verdict::Validity;
 
     #[test]
     fn panics_and_alarms_are_told_from_what_is_ordinary() {
@@ -104,6 +106,22 @@ mod tests {
         assert!(!is_alarm(
             "2026-11-21T13:58:53Z  INFO quorate::serve: serving peer=1 address=10.77.0.1:5000"
         ));
+    }
+
+    #[test]
+    fn a_fault_of_which_nothing_ever_showed_that_it_was_there_makes_a_run_unknown() {
+        let verdict = |installed| {
+            let count = FaultCount {
+                installed,
+                indeterminate: 3,
+                ..FaultCount::default()
+            };
+            faults(&BTreeMap::from([("purge".to_owned(), count)]), &[("purge", Vec::new())])
+        };
+        assert_eq!(verdict(1).valid, Validity::Valid);
+        let never = verdict(0);
+        assert_eq!(never.valid, Validity::Unknown);
+        assert!(never.what.contains("purge (0 times skipped, 3 indeterminate)"), "{}", never.what);
     }
 
     #[test]

@@ -28,6 +28,7 @@ use crate::seeded::Random;
 use async_trait::async_trait;
 use modes::Modes;
 pub use packets::queue_rule;
+pub use purge::SENT_STATE;
 use serde::{Deserialize, Serialize};
 use workers::HeldClaim;
 

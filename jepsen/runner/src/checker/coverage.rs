@@ -1,12 +1,13 @@
-//! Coverage: a run in which little happened has proved little. Every kind of operation must have succeeded in every phase
-//! that has load, operations must have been answered at a rate that is worth the name, and what the faults are meant to cause
-//! must have been seen.
+//! Coverage: a run in which little happened has proved little. Every kind of operation must have succeeded in the main phase,
+//! something must have been read in the end, operations must have been answered at a rate that is worth the name, and what the
+//! faults are meant to cause must have been seen.
 //!
 //! That each fault was there, with evidence, is judged beside this by who installed it.
 
 use super::fates::Fates;
 use super::{Asked, availability, completions};
 use crate::history::{Op, Phase};
+use crate::nemesis::SENT_STATE;
 use crate::operation::{Operation, operations};
 use crate::verdict::Verdict;
 use crate::workload;
@@ -49,6 +50,9 @@ pub fn check(history: &[Op], asked: &Asked, fates: Result<&Fates, &str>) -> Verd
     let checkpoints = fates.map_or(0, |fates| fates.checkpoints);
     if ["purge", "snapshot"].iter().any(|nemesis| asked.has(nemesis)) && checkpoints == 0 {
         missing.push("no checkpoint was installed".to_owned());
+    }
+    if asked.has("purge") && !was_purged(history) {
+        missing.push("no node was sent a checkpoint because the log that it needed was purged".to_owned());
     }
     let demanded = availability::demanded(history, &all, asked);
     if asked.recovery_asked_ms > 0 && demanded == Some(0) {
@@ -119,6 +123,12 @@ fn lost_leader<'a>(history: &'a [Op], all: &[Operation<'_>]) -> Option<&'a str> 
         };
         took_it.then_some(fault)
     })
+}
+
+/// Whether a node came back to a log that no longer had what it needed: checkpoints are installed for other reasons, too.
+fn was_purged(history: &[Op]) -> bool {
+    let mut undone = history.iter().filter(|op| op.f == "stop-purge");
+    undone.any(|op| op.value["evidence"].as_str().is_some_and(|said| said.contains(SENT_STATE)))
 }
 
 fn was_written(all: &[Operation<'_>], from: u64, until: u64) -> bool {
@@ -254,6 +264,18 @@ mod tests {
         let mut unread = good();
         unread.ops.truncate(120);
         unknown(&unread, &[], "nothing was read in the end");
+    }
+
+    #[test]
+    fn a_run_with_purge_must_have_sent_a_checkpoint_for_it() {
+        let unpurged = |story: &Story| verdict(story, &["purge"]).what.contains("the log that it needed was purged");
+        let mut story = faulty(good(), "stop-purge", "");
+        assert!(unpurged(&good()) && unpurged(&story));
+        story.ops[9].value = json!({"evidence": "its network is whole again; it needed no checkpoint, and has applied 300"});
+        assert!(unpurged(&story));
+        story.ops[9].value = json!({"evidence": format!("its network is whole again; {SENT_STATE} 300")});
+        assert!(!unpurged(&story));
+        assert!(!verdict(&good(), &["snapshot"]).what.contains("the log that it needed was purged"));
     }
 
     #[test]
