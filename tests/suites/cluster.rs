@@ -68,7 +68,7 @@ async fn who_calls_while_all_peers_start_waits_for_them() {
     let write = async {
         listening(&cluster, 0).await;
         // With a secret, which needs the root keys to be compared too.
-        let store = r#"{"ak":"a","sk":"s","bucket":"b","endpoint":"e.example.com","region":"r","provider":"S3","prefix":"p"}"#;
+        let store = r#"{"ak":"a","sk":"s","bucket":"b","endpoint":"e.example.com","external_endpoint":"e.example.com","region":"r","provider":"S3","prefix":"p"}"#;
         let body = format!(r#"{{"instance_id":"at-once","obj_info":{store}}}"#);
         cluster.doris(0, "create_instance", &body).await
     };
