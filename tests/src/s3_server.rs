@@ -56,6 +56,24 @@ impl S3Server {
         format!("http://{}", self.address)
     }
 
+    /// How the command line is told of a place below `data` in this bucket; the secret key comes apart from it.
+    pub fn place_flags(&self, bucket: &str) -> Vec<String> {
+        let endpoint = self.endpoint();
+        let flags = [
+            ("--bucket", bucket),
+            ("--prefix", "data"),
+            ("--store-endpoint", &endpoint),
+            ("--region", REGION),
+            ("--provider", "S3"),
+            ("--path-style", "true"),
+            ("--ak", &self.access_key),
+        ];
+        flags
+            .into_iter()
+            .flat_map(|(flag, value)| [flag.to_owned(), value.to_owned()])
+            .collect()
+    }
+
     /// Uploads to this bucket that were begun and neither completed nor aborted.
     pub fn open_uploads(&self, bucket: &str) -> usize {
         self.list(&format!("/{bucket}?uploads")).matches("<UploadId>").count()

@@ -4,7 +4,7 @@
 use quorate_tests::archive::{Archive, HELD, INSTANCE, RELEASED, files_below};
 use quorate_tests::cli;
 use quorate_tests::cluster::TOKEN;
-use quorate_tests::s3_server::{REGION, S3Server};
+use quorate_tests::s3_server::S3Server;
 use quorate_tests::waiting::{phase, until};
 use quorate_tests::worker::WorkerProcess;
 use serde_json::{Value as Json, json};
@@ -584,29 +584,9 @@ async fn a_clone_with_a_store_of_its_own_needs_nothing_of_its_source_s_once_it_i
 
 /// Makes `copy` of the snapshot `whole`, with a store of its own.
 fn clone_into_bucket(archive: &Archive, server: &S3Server) {
-    let endpoint = server.endpoint();
-    let clone = [
-        "instance",
-        "clone",
-        INSTANCE,
-        "copy",
-        "--snapshot",
-        "whole",
-        "--bucket",
-        "own",
-        "--prefix",
-        "data",
-        "--store-endpoint",
-        &endpoint,
-        "--region",
-        REGION,
-        "--provider",
-        "S3",
-        "--path-style",
-        "true",
-        "--ak",
-        &server.access_key,
-    ];
+    let place = server.place_flags("own");
+    let mut clone = vec!["instance", "clone", INSTANCE, "copy", "--snapshot", "whole"];
+    clone.extend(place.iter().map(String::as_str));
     let secret = [("QUORATE_SK", server.secret_key.as_str())];
     let said = tokio::task::block_in_place(|| cli::run_with(&archive.cluster, &secret, &clone, ""));
     assert!(said.success, "{said:?}");

@@ -4,7 +4,7 @@
 use quorate_tests::cli::{self, Said};
 use quorate_tests::cluster::{Cluster, TOKEN};
 use quorate_tests::files::content;
-use quorate_tests::s3_server::{REGION, S3Server};
+use quorate_tests::s3_server::S3Server;
 use quorate_tests::waiting::{phase, until};
 use quorate_tests::worker::WorkerProcess;
 use serde_json::Value as Json;
@@ -67,27 +67,9 @@ impl Archive {
     }
 
     fn add_vault(&self, name: &str, bucket: &str, secret_key: &str) {
-        let endpoint = self.server.endpoint();
-        let arguments = [
-            "vault",
-            "add-s3",
-            INSTANCE,
-            name,
-            "--bucket",
-            bucket,
-            "--prefix",
-            "data",
-            "--store-endpoint",
-            &endpoint,
-            "--region",
-            REGION,
-            "--provider",
-            "S3",
-            "--path-style",
-            "true",
-            "--ak",
-            &self.server.access_key,
-        ];
+        let place = self.server.place_flags(bucket);
+        let mut arguments = vec!["vault", "add-s3", INSTANCE, name];
+        arguments.extend(place.iter().map(String::as_str));
         let said = self.run(&arguments, &[("QUORATE_SK", secret_key)]);
         assert!(said.success, "{said:?}");
     }

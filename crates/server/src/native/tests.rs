@@ -23,7 +23,9 @@ use serde_json::{Value as Json, json};
 use std::convert::Infallible;
 use std::path::Path;
 use std::time::Duration;
+use tempfile::TempDir;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tonic::body::Body as GrpcBody;
 use tonic::{Code, Request, Status};
@@ -72,6 +74,28 @@ async fn vault_is_marked(root: &Path) {
         assert!(Instant::now() < deadline, "the vault is not marked");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// A peer whose workers run until the last of these is dropped, its local vault, an instance and the collection `c` in it.
+async fn with_work() -> (TempDir, Peer, (JoinSet<()>, watch::Sender<bool>)) {
+    let root = tempfile::tempdir().expect("a directory");
+    let peer = Peer::alone_configured(|config| config.local_vault = Some(root.path().to_owned())).await;
+    let peer = with_instance(peer).await;
+    let (stop, stopped) = watch::channel(false);
+    let work = crate::jobs::start(&peer.app, peer.node(), stopped).expect("started");
+    vault_is_marked(root.path()).await;
+    ok(&peer, "POST", COLLECTIONS, Some(json!({"name": "c"}))).await;
+    (root, peer, (work, stop))
+}
+
+/// A write with the first number of a session.
+fn first_of(session: &Json, path: &str, body: &Json) -> HttpRequest<Body> {
+    HttpRequest::post(format!("/api/v1{path}"))
+        .header("content-type", "application/json")
+        .header("quorate-session", session.as_str().expect("a number as text"))
+        .header("quorate-request", "1")
+        .body(Body::from(body.to_string()))
+        .expect("well-formed")
 }
 
 const COLLECTIONS: &str = "/instances/i/databases/default/collections";
@@ -262,13 +286,7 @@ async fn a_vault_that_an_instance_has_not_is_not_found_and_not_unusable() {
 
 #[tokio::test]
 async fn a_snapshot_is_committed_when_its_creation_answers_and_is_restored_as_a_job() {
-    let root = tempfile::tempdir().expect("a directory");
-    let peer = Peer::alone_configured(|config| config.local_vault = Some(root.path().to_owned())).await;
-    let peer = with_instance(peer).await;
-    let (_stop, stopped) = watch::channel(false);
-    let _work = crate::jobs::start(&peer.app, peer.node(), stopped).expect("started");
-    vault_is_marked(root.path()).await;
-    ok(&peer, "POST", COLLECTIONS, Some(json!({"name": "c"}))).await;
+    let (root, peer, _work) = with_work().await;
     let made = ok(
         &peer,
         "POST",
@@ -368,24 +386,11 @@ async fn a_snapshot_is_committed_when_its_creation_answers_and_is_restored_as_a_
 
 #[tokio::test]
 async fn a_snapshot_whose_vault_cannot_be_used_is_refused_and_not_made() {
-    let root = tempfile::tempdir().expect("a directory");
-    let peer = Peer::alone_configured(|config| config.local_vault = Some(root.path().to_owned())).await;
-    let peer = with_instance(peer).await;
-    let (_stop, stopped) = watch::channel(false);
-    let _work = crate::jobs::start(&peer.app, peer.node(), stopped).expect("started");
-    vault_is_marked(root.path()).await;
-    ok(&peer, "POST", COLLECTIONS, Some(json!({"name": "c"}))).await;
+    let (root, peer, _work) = with_work().await;
     let session = ok(&peer, "POST", "/sessions", Some(json!({}))).await["session_id"].clone();
     let snapshots = "/instances/i/snapshots";
     let asked = |name: &str| json!({"name": name, "collection": "c"});
-    let numbered = || {
-        HttpRequest::post(format!("/api/v1{snapshots}"))
-            .header("content-type", "application/json")
-            .header("quorate-session", session.as_str().expect("a number as text"))
-            .header("quorate-request", "1")
-            .body(Body::from(asked("s").to_string()))
-            .expect("well-formed")
-    };
+    let numbered = || first_of(&session, snapshots, &asked("s"));
     let made = peer.send(numbered()).await;
     assert_eq!(made.status.as_u16(), 200, "{}", made.body);
 
@@ -412,25 +417,13 @@ async fn a_snapshot_whose_vault_cannot_be_used_is_refused_and_not_made() {
 
 #[tokio::test]
 async fn a_pin_that_is_asked_for_again_is_the_same_pin() {
-    let root = tempfile::tempdir().expect("a directory");
-    let peer = Peer::alone_configured(|config| config.local_vault = Some(root.path().to_owned())).await;
-    let peer = with_instance(peer).await;
-    let (_stop, stopped) = watch::channel(false);
-    let _work = crate::jobs::start(&peer.app, peer.node(), stopped).expect("started");
-    vault_is_marked(root.path()).await;
-    ok(&peer, "POST", COLLECTIONS, Some(json!({"name": "c"}))).await;
+    let (root, peer, _work) = with_work().await;
     let snapshot = Some(json!({"name": "s", "collection": "c"}));
     let made = ok(&peer, "POST", "/instances/i/snapshots", snapshot).await;
     let id = made["snapshot_id"].as_str().expect("an id");
     let session = ok(&peer, "POST", "/sessions", Some(json!({}))).await["session_id"].clone();
-    let pin = || {
-        HttpRequest::post(format!("/api/v1/instances/i/snapshots/{id}/pins"))
-            .header("content-type", "application/json")
-            .header("quorate-session", session.as_str().expect("a number as text"))
-            .header("quorate-request", "1")
-            .body(Body::from("{}"))
-            .expect("well-formed")
-    };
+    let pins = format!("/instances/i/snapshots/{id}/pins");
+    let pin = || first_of(&session, &pins, &json!({}));
     let first = peer.send(pin()).await;
     assert_eq!(first.status.as_u16(), 200, "{}", first.body);
     let again = peer.send(pin()).await;
