@@ -417,7 +417,7 @@ async fn a_snapshot_whose_vault_cannot_be_used_is_refused_and_not_made() {
 
 #[tokio::test]
 async fn a_pin_that_is_asked_for_again_is_the_same_pin() {
-    let (root, peer, _work) = with_work().await;
+    let (_root, peer, _work) = with_work().await;
     let snapshot = Some(json!({"name": "s", "collection": "c"}));
     let made = ok(&peer, "POST", "/instances/i/snapshots", snapshot).await;
     let id = made["snapshot_id"].as_str().expect("an id");
