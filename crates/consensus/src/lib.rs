@@ -33,6 +33,7 @@ mod kept_tail;
 mod lane_write;
 mod lanes;
 pub mod large_reads;
+mod lease;
 mod level;
 mod log_adapter;
 pub mod maintenance;

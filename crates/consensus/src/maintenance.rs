@@ -175,6 +175,7 @@ pub(crate) fn spawn(node: &Node) {
     node.core().spawn(exchange_health(node.clone()));
     node.core().spawn(crate::unheard::watch(node.core().clone()));
     node.core().spawn(crate::succession::watch(node.core().clone()));
+    node.core().spawn(crate::lease::watch(node.clone()));
     node.core().spawn(crate::content_scan::run(node.clone()));
     node.core().spawn(expire_sessions(node.clone()));
     node.core().spawn(collect_versions(node.clone()));

@@ -38,7 +38,6 @@ use std::future::Future;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
-use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -590,17 +589,6 @@ impl Core {
         metrics
             .current_leader
             .filter(|leader| *leader != self.peer || metrics.state == ServerState::Leader)
-    }
-
-    /// Whether this peer leads, and a quorum has said so within an election's time.
-    pub(crate) fn leads_a_quorum(&self) -> bool {
-        let metrics = self.metrics();
-        let is_alone = metrics.membership_config.voter_ids().all(|voter| voter == self.peer);
-        let longest = Duration::from_millis(self.settings.timing.election_max_ms);
-        let heard = metrics
-            .last_quorum_acked
-            .is_some_and(|acked| openraft::Instant::elapsed(&*acked) < longest);
-        self.leader() == Some(self.peer) && (is_alone || heard)
     }
 
     /// Ends when `leader` does not lead any more, as far as this peer knows.

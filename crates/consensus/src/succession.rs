@@ -1,5 +1,7 @@
 //! Who leads after this leader: whoever it hands leadership to, or, when its process has died, whoever sees that first.
 //!
+//! A leader hands it over when it is asked to, when it stops, and when it has lost its own lease ([`crate::lease`]).
+//!
 //! Its lease protects a leader that lives and is not heard. A process that has died leads nobody: its kernel closes its connections, and
 //! refuses new ones where it listened. A follower that sees both lets the lease go and stands:
 //!
@@ -138,6 +140,16 @@ fn successor(core: &Core, wanted: Option<PeerId>, heard: &BTreeMap<u64, Option<H
         };
     }
     let metrics = core.metrics();
+    let voters = metrics.membership_config.voter_ids().count();
+    let answer = heard
+        .iter()
+        .filter(|(peer, reply)| reply.is_some() && core.is_voter(**peer))
+        .count()
+        + usize::from(core.is_voter(core.peer));
+    // Nobody could be elected.
+    if answer <= voters / 2 {
+        return Err(refused(format!("{answer} of {voters} voters answer")));
+    }
     let matched = |peer: u64| metrics.replication.as_ref()?.get(&peer).cloned().flatten().map(|id| id.index);
     let answers = heard.iter().filter_map(|(peer, reply)| Some((peer, reply.as_ref()?)));
     let able = answers.filter(|(peer, reply)| core.is_voter(**peer) && !reply.diverged);

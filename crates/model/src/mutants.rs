@@ -22,6 +22,7 @@ pub const NAMES: &[&str] = &[
     "hard-link-copies",
     "install-not-atomic",
     "job-published-early",
+    "keeps-a-lost-lease",
     "leader-local-reads",
     "leader-restore",
     "lease-read-after-transfer",

@@ -342,6 +342,37 @@ async fn a_leader_whose_process_has_died_is_succeeded_before_its_lease_runs_out(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_was_not_heard_for_longer_than_its_lease_hands_over_when_a_majority_answers() {
+    let mut cluster = Cluster::start(Settings::default()).await;
+    let first = cluster.leader().await;
+    let others = [(first + 1) % 3, (first + 2) % 3];
+    // Nobody else is elected by himself in the time of this test.
+    cluster.settings.timing = Timing {
+        election_min_ms: 58_000,
+        election_max_ms: 60_000,
+        quorum_loss_probe_ms: 120_000,
+        ..Timing::LAN
+    };
+    for position in others {
+        cluster.kill(position).await;
+        cluster.start_peer(position).await;
+        until("it serves again", || cluster.node(position).check_serving().is_ok()).await;
+    }
+    assert_eq!(cluster.leader().await, first);
+    let term = cluster.node(first).status().term;
+    cluster.isolate(first);
+    let refused = cluster.put(first, "name", "lost?", None, within(1_000)).await;
+    assert!(refused.is_err(), "its lease of a third of a second is over");
+    assert_eq!(cluster.node(others[0]).status().term, term, "nobody else was elected");
+
+    cluster.links.heal();
+    let next = cluster.leader_among(&others).await;
+    assert_eq!(cluster.node(next).status().term, term + 1, "one election, which it asked for");
+    cluster.put(next, "name", "value", None, soon()).await.expect("written");
+    cluster.converge().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_peer_that_alone_takes_the_leader_for_dead_elects_nobody() {
     let cluster = Cluster::start(calm()).await;
     let leader = cluster.leader().await;
