@@ -7,7 +7,9 @@ use quorate_state_machine::command::read_record;
 use quorate_state_machine::commands::{FailJob, PlanTasks, PublishJob, StartManifests};
 use quorate_state_machine::jobs::{self, ActiveJob, plan, publication, rewriting, tasks};
 use quorate_state_machine::keys;
+use quorate_state_machine::limits::MAX_PAGE_ROWS;
 use quorate_state_machine::record::{Counters, JobRecord};
+use quorate_state_machine::snapshots::Snapshot;
 use quorate_state_machine::{Reader, StoreError};
 use quorate_wire::quorate::v1::JobState;
 
@@ -23,6 +25,8 @@ enum Next {
 
 /// Snapshots whose manifests are written anew at a time, for each compaction.
 const REWRITTEN_AT_ONCE: usize = 16;
+/// Among so many of those that wait they are chosen: fewer than that may be such as cannot be written.
+const REWRITTEN_AMONG: usize = 256;
 
 pub(super) async fn step<N: Query + Propose, V>(access: &Access<N, V>) -> Result<Round, StepError> {
     let active = access.node.read(|reader| jobs::all_active(reader))?;
@@ -112,27 +116,26 @@ fn publication_of(reader: &dyn Reader, active: &ActiveJob, now_ms: u64) -> Resul
     if record.base_published_at == 0 {
         return Ok(Next::Publish);
     }
-    let waiting = rewriting::waiting(reader, record, Revision(record.base_published_at), REWRITTEN_AT_ONCE)?;
+    let counters: Option<Counters> = read_record(reader, keys::COUNTERS_KEY)?;
+    let has_room = jobs::has_room_for_rewriting(&counters.unwrap_or_default(), jobs::most_active(reader)?);
+    let among = if has_room { REWRITTEN_AMONG } else { 1 };
+    let waiting = rewriting::waiting(reader, record, Revision(record.base_published_at), among)?;
     if waiting.is_empty() {
         return Ok(Next::Publish);
     }
     if record.deadline_ms <= now_ms {
         return giving_up(reader, active);
     }
-    let counters: Option<Counters> = read_record(reader, keys::COUNTERS_KEY)?;
-    let mut starts = Vec::new();
-    if jobs::has_room_for_rewriting(&counters.unwrap_or_default(), jobs::most_active(reader)?) {
-        for snapshot in waiting {
-            if rewriting::can_begin(reader, &snapshot, now_ms)? {
-                starts.push(StartManifests {
-                    scope: snapshot.scope.0,
-                    revision: snapshot.revision.0,
-                    since: Some(record.base_published_at),
-                });
-            }
-        }
-    }
-    Ok(Next::Rewrite(starts))
+    let begun = match has_room {
+        true => rewriting::to_begin(reader, waiting, now_ms, REWRITTEN_AT_ONCE)?,
+        false => Vec::new(),
+    };
+    let start = |snapshot: Snapshot| StartManifests {
+        scope: snapshot.scope.0,
+        revision: snapshot.revision.0,
+        since: Some(record.base_published_at),
+    };
+    Ok(Next::Rewrite(begun.into_iter().map(start).collect()))
 }
 
 /// What gives up the manifests that a compaction waits for whose time is over: first jobs end that may have written some of before, and
@@ -167,7 +170,7 @@ async fn rewrite<N: Query + Propose, V>(access: &Access<N, V>, starts: Vec<Start
 /// Why a job's time was not enough: what a task waits for, if one does.
 fn too_late(reader: &dyn Reader, job: u64, record: &JobRecord) -> Result<String, StoreError> {
     let seconds = record.deadline_ms.saturating_sub(record.created_ms) / 1_000;
-    let advice = match tasks::held_up(reader, job)? {
+    let advice = match tasks::held_up(reader, job, MAX_PAGE_ROWS)? {
         Some((task, reason)) => format!("task {task} waited: {reason}"),
         None => "give it more time, or add workers".to_owned(),
     };

@@ -19,7 +19,7 @@ use super::publication::compacting_instance;
 use super::tasks;
 use crate::command::{ApplyContext, ApplyError};
 use crate::instances;
-use crate::limits::{GIVEN_UP_PER_COMMAND, LOST_CLAIM_HEARD_MS, MANIFESTS_RETRY_MS};
+use crate::limits::{GIVEN_UP_PER_COMMAND, LOST_CLAIM_HEARD_MS, MANIFESTS_RETRY_MS, MAX_PAGE_ROWS};
 use crate::record::{JobRecord, SnapshotRecord};
 use crate::snapshots::{self, Snapshot};
 use crate::store::{Reader, StoreError};
@@ -29,6 +29,8 @@ use quorate_wire::quorate::v1::{JobState, SnapshotState};
 
 /// Of so many snapshots that wait it is asked what holds them up.
 const ASKED_WHY: usize = 16;
+/// Tasks of a job that are asked whether they wait for a vault: it is asked of each job, again and again.
+const ASKED_TASKS: usize = 64;
 
 /// From when on the clone of a compaction reads its copies, if it is published now or was before.
 pub fn since(context: &ApplyContext<'_, '_>, record: &JobRecord) -> Revision {
@@ -82,16 +84,36 @@ fn names_replaced_files(record: &SnapshotRecord, since: Revision) -> bool {
     has_manifests && !is_given_up && (record.manifests_since < since.0 || record.replaces_manifests)
 }
 
-/// Whether to begin now with a snapshot that waits: its last job has completed, and a worker that lost a claim of it has heard of that. After
+/// Those of snapshots that wait with which to begin now, so that no more than `at_once` get on at a time: first those that were tried longest
+/// ago. One that cannot be written leaves its place to the others, while it pauses and while its tasks wait for its vault.
+pub fn to_begin(reader: &dyn Reader, waiting: Vec<Snapshot>, now_ms: u64, at_once: usize) -> Result<Vec<Snapshot>, StoreError> {
+    let (mut under_way, mut ready) = (0, Vec::new());
+    for snapshot in waiting {
+        let job = snapshot.record.manifest_job;
+        if super::active_progress(reader, job)?.is_some() {
+            under_way += usize::from(tasks::held_up(reader, job, ASKED_TASKS)?.is_none());
+        } else if let Some(since) = ready_since(reader, &snapshot, now_ms)? {
+            ready.push((since, snapshot));
+        }
+    }
+    ready.sort_by_key(|(since, _)| *since);
+    ready.truncate(at_once.saturating_sub(under_way));
+    Ok(ready.into_iter().map(|(_, snapshot)| snapshot).collect())
+}
+
+/// Since when one can begin with a snapshot that waits: its last job has ended, and a worker that lost a claim of it has heard of that. After
 /// one that failed the next is begun as late as for every snapshot.
-pub fn can_begin(reader: &dyn Reader, snapshot: &Snapshot, now_ms: u64) -> Result<bool, StoreError> {
+fn ready_since(reader: &dyn Reader, snapshot: &Snapshot, now_ms: u64) -> Result<Option<u64>, StoreError> {
     let pause_ms = if snapshot.record.manifests_complete {
         LOST_CLAIM_HEARD_MS
     } else {
         MANIFESTS_RETRY_MS
     };
-    let job = super::find(reader, snapshot.record.manifest_job)?;
-    Ok(job.is_none_or(|job| job.ended_ms != 0 && job.ended_ms.saturating_add(pause_ms) <= now_ms))
+    let Some(job) = super::find(reader, snapshot.record.manifest_job)? else {
+        return Ok(Some(0));
+    };
+    let since = job.ended_ms.saturating_add(pause_ms);
+    Ok(Some(since).filter(|since| job.ended_ms != 0 && *since <= now_ms))
 }
 
 /// The snapshots that [`give_up`] looks at together.
@@ -175,7 +197,9 @@ fn last_failure(reader: &dyn Reader, job: u64) -> Result<String, StoreError> {
     };
     Ok(match record.state() {
         JobState::JobFailed | JobState::JobCancelled => record.reason,
-        JobState::JobPlanning | JobState::JobRunning => tasks::held_up(reader, job)?.map(|(_, reason)| reason).unwrap_or_default(),
+        JobState::JobPlanning | JobState::JobRunning => tasks::held_up(reader, job, MAX_PAGE_ROWS)?
+            .map(|(_, reason)| reason)
+            .unwrap_or_default(),
         JobState::JobCompleted | JobState::Unspecified => String::new(),
     })
 }

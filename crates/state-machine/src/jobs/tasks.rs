@@ -233,12 +233,12 @@ pub fn claimed(reader: &dyn Reader, job: u64) -> Result<Vec<(u32, TaskRecord)>, 
     Ok(found)
 }
 
-/// The first task that has failed and is to be claimed again, and why it failed. Looked for among a page of tasks: what holds up one usually
-/// holds up all.
-pub fn held_up(reader: &dyn Reader, job: u64) -> Result<Option<(u32, String)>, StoreError> {
+/// The first task that has failed and is to be claimed again, and why it failed. Looked for among the first tasks, so many of them: what
+/// holds up one usually holds up all.
+pub fn held_up(reader: &dyn Reader, job: u64, among: usize) -> Result<Option<(u32, String)>, StoreError> {
     let prefix = rows::tasks_of(job);
     let mut cursor = reader.cursor(&prefix, &crate::store::prefix_end(&prefix))?;
-    for _ in 0..limits::MAX_PAGE_ROWS {
+    for _ in 0..among {
         let Some((key, value)) = cursor.row() else {
             break;
         };

@@ -1,7 +1,7 @@
 //! Manifests that name files which a compaction replaces.
 
 use super::fixture::{self, CLONE_SCOPE, COLLECTION_ID, REVISION};
-use super::rules::complete_all;
+use super::rules::{claim, complete_all};
 use crate::commands::*;
 use crate::jobs::{self, publication, rewriting};
 use crate::limits;
@@ -88,9 +88,7 @@ fn a_compaction_is_done_when_manifests_of_before_are_written_anew() {
     assert_eq!(bench.refusal(&fail), ErrorCode::PreconditionFailed);
 
     let since = Revision(active.record.base_published_at);
-    let waiting = rewriting::waiting(&bench.store, &active.record, since, 10).expect("reads");
-    assert_eq!(waiting.len(), 1);
-    assert!(rewriting::can_begin(&bench.store, &waiting[0], bench.now_ms).expect("reads"));
+    assert_eq!(to_begin(&bench, &active.record, bench.now_ms, 10), [SNAPSHOT]);
     let start = StartManifests {
         scope: CLONE_SCOPE,
         revision: SNAPSHOT,
@@ -184,13 +182,74 @@ fn manifests_are_written_anew_though_those_that_wait_for_them_have_all_places() 
     bench.run(&fail).expect("fails");
 
     // The next one finds a place as well, after a while.
-    let waiting = rewriting::waiting(&bench.store, &record, Revision(record.base_published_at), 10).expect("reads");
-    let begins_at = |now_ms| rewriting::can_begin(&bench.store, &waiting[0], now_ms).expect("reads");
-    assert!(!begins_at(bench.now_ms));
-    assert!(begins_at(bench.now_ms + limits::MANIFESTS_RETRY_MS + limits::LOST_CLAIM_HEARD_MS));
+    assert_eq!(to_begin(&bench, &record, bench.now_ms, 10), [0u64; 0]);
+    let later = bench.now_ms + limits::MANIFESTS_RETRY_MS + limits::LOST_CLAIM_HEARD_MS;
+    assert_eq!(to_begin(&bench, &record, later, 10), [SNAPSHOT]);
     assert!(bench.run(&start).expect("runs").job > first);
     bench.set_counters(|counters| counters.active_jobs = full + limits::REWRITING_JOBS_BESIDE);
     assert!(!jobs::has_room_for_rewriting(&bench.counters(), full), "there is a bound");
+}
+
+#[test]
+fn snapshots_that_cannot_be_written_leave_their_places_to_others() {
+    let mut bench = fixture::bench();
+    for number in 0..5 {
+        put_snapshot(&mut bench, CLONE_SCOPE, SNAPSHOT + number);
+    }
+    let (_, record) = publish_base(&mut bench, compaction());
+    let begin = |bench: &mut Bench, revision| {
+        let start = StartManifests {
+            scope: CLONE_SCOPE,
+            revision,
+            since: Some(record.base_published_at),
+        };
+        bench.run(&start).expect("runs").job
+    };
+    assert_eq!(to_begin(&bench, &record, bench.now_ms, 2), [SNAPSHOT, SNAPSHOT + 1]);
+    let dead: Vec<u64> = (0..2).map(|number| begin(&mut bench, SNAPSHOT + number)).collect();
+    assert_eq!(to_begin(&bench, &record, bench.now_ms, 2), [0u64; 0], "both places are taken");
+    for job in dead {
+        bench.run(&FailJob { job, ..FailJob::default() }).expect("fails");
+    }
+    assert_eq!(to_begin(&bench, &record, bench.now_ms, 2), [SNAPSHOT + 2, SNAPSHOT + 3]);
+    let last = begin(&mut bench, SNAPSHOT + 4);
+    let later = bench.now_ms + limits::MANIFESTS_RETRY_MS + limits::LOST_CLAIM_HEARD_MS;
+    assert_eq!(
+        to_begin(&bench, &record, later, 2),
+        [SNAPSHOT + 2],
+        "one that stands behind is under way"
+    );
+    assert_eq!(
+        to_begin(&bench, &record, later, 5)[2..],
+        [SNAPSHOT, SNAPSHOT + 1],
+        "what was tried before comes last"
+    );
+
+    // A vault that does not answer fails no job: its tasks are tried again for a day.
+    fixture::plan_all(&mut bench, last);
+    let claimed = &claim(&mut bench, "worker", 1)[0];
+    let away = FailTask {
+        job: last,
+        task: claimed.task,
+        fence: claimed.fence,
+        reason: "its vault does not answer".to_owned(),
+        can_retry: true,
+        is_of_the_vault: true,
+    };
+    assert!(bench.run(&away).expect("runs").accepted);
+    let both = [SNAPSHOT + 2, SNAPSHOT + 3];
+    assert_eq!(
+        to_begin(&bench, &record, later, 2),
+        both,
+        "one that waits for its vault takes no place"
+    );
+}
+
+/// The snapshots with which to begin then, if no more than `at_once` are to be under way.
+fn to_begin(bench: &Bench, record: &JobRecord, now_ms: u64, at_once: usize) -> Vec<u64> {
+    let waiting = rewriting::waiting(&bench.store, record, Revision(record.base_published_at), 10).expect("reads");
+    let begun = rewriting::to_begin(&bench.store, waiting, now_ms, at_once).expect("reads");
+    begun.iter().map(|snapshot| snapshot.revision.0).collect()
 }
 
 /// Publishes a compaction whose manifests are still to be written anew; its record.
