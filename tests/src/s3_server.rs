@@ -81,7 +81,15 @@ impl S3Server {
 
     /// Objects in this bucket, markers included.
     pub fn objects(&self, bucket: &str) -> usize {
-        self.list(&format!("/{bucket}")).matches("<Contents>").count()
+        self.keys(bucket).len()
+    }
+
+    /// The keys of objects in this bucket, which has a thousand at most.
+    pub fn keys(&self, bucket: &str) -> Vec<String> {
+        let list = self.list(&format!("/{bucket}"));
+        assert!(!list.contains("<IsTruncated>true"), "there are more keys than one list has");
+        let keys = list.split("<Key>").skip(1).filter_map(|rest| rest.split('<').next());
+        keys.map(str::to_owned).collect()
     }
 
     /// The content of an object, by its whole key.

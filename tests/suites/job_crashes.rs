@@ -1,12 +1,14 @@
-//! Peers that die at every step of a job, a snapshot or a clean-up that makes something durable, and what becomes of it.
+//! Peers that die at every step of a job, a snapshot or a clean-up that makes something durable, and what becomes of it, with files in a
+//! directory that the peers share and in a bucket.
 
 use quorate_tests::archive::{Archive, HELD, INSTANCE, JOB_PATIENCE, RELEASED, files_below};
 use quorate_tests::cli;
 use quorate_tests::cluster::TOKEN;
 use quorate_tests::peer::Peer;
+use quorate_tests::s3_server::S3Server;
 use quorate_tests::waiting::{LOOK_AGAIN, phase, until};
 use serde_json::Value as Json;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use tokio::time::{Instant, sleep};
@@ -60,6 +62,19 @@ impl Way {
     fn must_succeed(self) -> bool {
         !matches!(self, Way::Fail | Way::GiveUp)
     }
+
+    /// What brings it about.
+    fn command(self, target: &str) -> Vec<String> {
+        let restore = ["snapshot", "restore", INSTANCE, "first", "--to", target];
+        let words = match self {
+            Way::Restore | Way::Fail => restore.to_vec(),
+            Way::Snapshot => vec!["snapshot", "create", INSTANCE, target, "--collection", "logs"],
+            Way::DropSnapshot => vec!["snapshot", "drop", INSTANCE, "r_job_manifests_after", "--yes"],
+            Way::Cancel => vec!["job", "cancel", target, "--yes"],
+            Way::GiveUp => [&restore[..], &["--give-up-after", "2"]].concat(),
+        };
+        words.into_iter().chain(["--timeout", "60"]).map(str::to_owned).collect()
+    }
 }
 
 /// Starts again whoever died at the site; answers how many that were.
@@ -79,27 +94,127 @@ fn start_the_dead(archive: &mut Archive, site: &str) -> usize {
     died
 }
 
+/// Where the files are.
+enum Store {
+    Directory,
+    Bucket(S3Server),
+}
+
+/// The bucket, and the vault that it is.
+const BUCKET: &str = "cold";
+
+impl Store {
+    async fn bucket() -> Store {
+        Store::Bucket(S3Server::start(&[BUCKET]).await)
+    }
+
+    /// A collection `logs`, and the snapshot `first` of it.
+    async fn fill(&self, archive: &Archive) {
+        let Store::Bucket(server) = self else {
+            return archive.import_and_snapshot("logs").await;
+        };
+        let place = server.place_flags(BUCKET);
+        let add = [&["vault", "add-s3", INSTANCE, BUCKET], &*words(&place)].concat();
+        self.ok(archive, &add);
+        archive.ok(&["collection", "create", INSTANCE, "logs", "--vault", BUCKET]).await;
+        let files = archive.files.path().to_str().expect("UTF-8");
+        let import = [
+            "segment",
+            "import",
+            INSTANCE,
+            files,
+            "--collection",
+            "logs",
+            "--files-per-segment",
+            "5",
+        ];
+        self.ok(archive, &import);
+        archive.ok(&["snapshot", "create", INSTANCE, "first", "--collection", "logs"]).await;
+    }
+
+    /// With the keys of the bucket.
+    fn ok(&self, archive: &Archive, arguments: &[&str]) -> String {
+        let (access_key, secret_key) = match self {
+            Store::Directory => ("", ""),
+            Store::Bucket(server) => (server.access_key.as_str(), server.secret_key.as_str()),
+        };
+        let keys = [
+            ("QUORATE_SK", secret_key),
+            ("AWS_ACCESS_KEY_ID", access_key),
+            ("AWS_SECRET_ACCESS_KEY", secret_key),
+        ];
+        let said = tokio::task::block_in_place(|| cli::run_with(&archive.cluster, &keys, arguments, ""));
+        assert!(said.success, "{arguments:?}: {said:?}");
+        said.out
+    }
+
+    async fn verified(&self, archive: &Archive, collection: &str) -> BTreeMap<String, (String, String)> {
+        match self {
+            Store::Directory => archive.verified(INSTANCE, collection).await,
+            Store::Bucket(server) => {
+                let read = |file: &str| server.object(BUCKET, &format!("data/{file}"));
+                archive.verified_by(INSTANCE, collection, read).await
+            }
+        }
+    }
+
+    /// How many files there are of a job.
+    fn files_of(&self, archive: &Archive, job: &str) -> usize {
+        match self {
+            Store::Directory => archive.files_of(job).len(),
+            Store::Bucket(server) => {
+                let of_job = format!("/j{job}/");
+                server.keys(BUCKET).iter().filter(|key| key.contains(&of_job)).count()
+            }
+        }
+    }
+
+    /// Nothing that is known is missing or damaged: the command would fail.
+    fn assert_whole(&self, archive: &Archive) {
+        let mut verify = vec!["gc", "verify", INSTANCE];
+        if let Store::Bucket(_) = self {
+            verify.extend(["--vault", BUCKET]);
+        }
+        self.ok(archive, &verify);
+    }
+}
+
+fn words(texts: &[String]) -> Vec<&str> {
+    texts.iter().map(String::as_str).collect()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn peers_that_die_at_any_step_of_a_restore_complete_it_all_the_same() {
-    die_at_each(|way| way == Way::Restore).await;
+    die_at_each(Store::Directory, |way| way == Way::Restore).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn peers_that_die_at_any_step_of_another_job_end_it_all_the_same() {
-    die_at_each(|way| way != Way::Restore).await;
+    die_at_each(Store::Directory, |way| way != Way::Restore).await;
 }
 
-async fn die_at_each(is_wanted: impl Fn(Way) -> bool) {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn peers_that_die_at_any_step_of_a_restore_within_a_bucket_complete_it_all_the_same() {
+    die_at_each(Store::bucket().await, |way| way == Way::Restore).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn peers_that_die_at_any_step_of_another_job_on_a_bucket_end_it_all_the_same() {
+    die_at_each(Store::bucket().await, |way| way != Way::Restore).await;
+}
+
+async fn die_at_each(store: Store, is_wanted: impl Fn(Way) -> bool) {
     let mut archive = Archive::start(12, 10_000).await;
-    archive.import_and_snapshot("logs").await;
-    let expected = archive.verified(INSTANCE, "logs").await;
+    store.fill(&archive).await;
+    let expected = store.verified(&archive, "logs").await;
+    assert_eq!(expected.len(), 12);
     for (site, way) in SITES.iter().filter(|(_, way)| is_wanted(*way)) {
         phase(&format!("{site}: {way:?}"));
         let mut target = format!("r_{site}");
         if *way == Way::Cancel {
             archive.arm(HELD).await;
             let job = archive.restore(&target).await;
-            until("files are copied", async || (!archive.files_of(&job).is_empty()).then_some(())).await;
+            until("files are copied", async || (store.files_of(&archive, &job) > 0).then_some(())).await;
             target = job;
         }
         match way {
@@ -108,30 +223,10 @@ async fn die_at_each(is_wanted: impl Fn(Way) -> bool) {
             _ => {}
         }
         archive.arm(&format!("{site}=1*panic->off")).await;
-        let brought_about: Vec<&str> = match way {
-            Way::Restore => vec!["snapshot", "restore", INSTANCE, "first", "--to", &target, "--timeout", "60"],
-            Way::Snapshot => vec!["snapshot", "create", INSTANCE, &target, "--collection", "logs", "--timeout", "60"],
-            Way::DropSnapshot => vec!["snapshot", "drop", INSTANCE, "r_job_manifests_after", "--yes", "--timeout", "60"],
-            Way::Cancel => vec!["job", "cancel", &target, "--yes", "--timeout", "60"],
-            Way::Fail => vec!["snapshot", "restore", INSTANCE, "first", "--to", &target, "--timeout", "60"],
-            Way::GiveUp => vec![
-                "snapshot",
-                "restore",
-                INSTANCE,
-                "first",
-                "--to",
-                &target,
-                "--give-up-after",
-                "2",
-                "--timeout",
-                "60",
-            ],
-        };
-        let arguments: Vec<String> = brought_about.into_iter().map(str::to_owned).collect();
-        let done = spawn_command(&archive, arguments);
+        let done = spawn_command(&archive, way.command(&target));
         let mut died = 0;
         let deadline = Instant::now() + JOB_PATIENCE;
-        while !done.is_finished() || died == 0 || !is_settled(&archive, *way, &target).await {
+        while !done.is_finished() || died == 0 || !is_settled(&archive, &store, *way, &target).await {
             died += start_the_dead(&mut archive, site);
             assert!(Instant::now() < deadline, "{site}: {died} peers died, and it does not settle");
             sleep(LOOK_AGAIN).await;
@@ -141,10 +236,11 @@ async fn die_at_each(is_wanted: impl Fn(Way) -> bool) {
         disarm(&mut archive, site).await;
         archive.cluster.wait_ready().await;
         if *way == Way::Restore {
-            assert_eq!(archive.verified(INSTANCE, &target).await, expected, "{site}");
+            assert_eq!(store.verified(&archive, &target).await, expected, "{site}");
             archive.ok(&["collection", "drop", INSTANCE, &target, "--yes"]).await;
         }
     }
+    store.assert_whole(&archive);
 }
 
 /// A failpoint that this round did not come to must not go off in the next one; a peer that comes to it meanwhile starts without it.
@@ -182,7 +278,7 @@ fn spawn_command(archive: &Archive, arguments: Vec<String>) -> tokio::task::Join
 }
 
 /// Whether what was brought about has come to its end, as one peer that answers says.
-async fn is_settled(archive: &Archive, way: Way, target: &str) -> bool {
+async fn is_settled(archive: &Archive, store: &Store, way: Way, target: &str) -> bool {
     let asks: &[&str] = match way {
         Way::Restore => &["collection", "describe", INSTANCE, target],
         Way::Snapshot => &["snapshot", "describe", INSTANCE, target],
@@ -199,7 +295,7 @@ async fn is_settled(archive: &Archive, way: Way, target: &str) -> bool {
         Way::Restore | Way::Fail | Way::GiveUp => true,
         Way::Snapshot => shown["state"] == "COMMITTED" && shown["manifests"] == shown["segments"],
         Way::DropSnapshot => !said.out.contains("r_job_manifests_after"),
-        Way::Cancel => shown["state"] == "JOB_CANCELLED" && archive.files_of(target).is_empty(),
+        Way::Cancel => shown["state"] == "JOB_CANCELLED" && store.files_of(archive, target) == 0,
     }
 }
 
