@@ -20,6 +20,7 @@ pub use results::{FaultCount, Results, commit, count_faults};
 
 use crate::field::Field;
 use crate::history::{Phase, Recorder};
+use crate::probes;
 use crate::workload::{Stage, Workload};
 use anyhow::Context;
 use interrupt::Interrupt;
@@ -96,6 +97,7 @@ async fn run_phases(cast: &Cast<'_>, schedules: Schedules) -> Ran {
         let (workload, stage) = ((*workload).clone(), (*stage).clone());
         field.client_runtime().spawn(async move { workload.run(&stage).await })
     };
+    let probing = probes::start(stage);
     let running = schedules.start((*field).clone(), stage.recorder.clone());
     tokio::select! {
         () = sleep(*main) => {}
@@ -118,6 +120,9 @@ async fn run_phases(cast: &Cast<'_>, schedules: Schedules) -> Ran {
         Ok(Ok(Err(error))) => ran.failures.push(format!("the load failed: {error:#}")),
         Ok(Err(error)) => ran.failures.push(format!("the load failed: {error}")),
         Err(_) => ran.failures.push(format!("the load did not end within {} s", LOAD_ENDS.as_secs())),
+    }
+    if let Err(error) = probing.end(field.dir()).await {
+        ran.failures.push(format!("the probes failed: {error:#}"));
     }
     if ran.failures.is_empty() && ran.anomalies.is_empty() && !ran.interrupted {
         final_reads(field, workload, stage, &mut ran).await;

@@ -6,6 +6,7 @@ pub mod completions;
 pub mod copies;
 pub mod coverage;
 pub mod cycles;
+pub mod elections;
 pub mod fates;
 pub mod final_ops;
 pub mod graph;
@@ -18,9 +19,11 @@ pub mod topology;
 pub mod walks;
 pub mod well_formed;
 pub mod wgl;
+pub mod windows;
 pub mod witness;
 
 use crate::history::{self, Op};
+use crate::probes;
 use crate::verdict::Verdict;
 use crate::workload;
 use anyhow::Context as _;
@@ -45,6 +48,9 @@ pub struct Asked {
     /// The load goes on for so long after the last fault that the bound on recovery is asked; 0 in runs of before it did.
     #[serde(default)]
     pub recovery_asked_ms: u64,
+    /// Every node was probed all the time; not in runs of before that.
+    #[serde(default)]
+    pub probed: bool,
 }
 
 /// Of runs that did not write it down.
@@ -64,6 +70,7 @@ impl Asked {
             rate: 10,
             profile: "wan".to_owned(),
             recovery_asked_ms: 0,
+            probed: false,
         }
     }
 
@@ -91,7 +98,8 @@ pub fn common(history: &[Op], dir: &Path) -> Vec<Verdict> {
         well_formed::check(history),
         agreement::check_audit(history, fates),
         agreement::check_digests(dir, &asked),
-        availability::check(history, &asked),
+        availability::check(history, probes::read(dir), &asked),
+        elections::check(history),
         coverage::check(history, &asked, fates),
         growth::check(dir),
         final_ops::check(history, &asked),

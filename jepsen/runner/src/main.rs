@@ -16,6 +16,7 @@ mod matrix;
 mod mutants;
 mod nemesis;
 mod operation;
+mod probes;
 mod report;
 mod seeded;
 mod sim;

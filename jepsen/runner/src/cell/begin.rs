@@ -105,12 +105,13 @@ impl CellOptions {
         Ok(results)
     }
 
-    /// Writes `cell.json`; how long after the last fault the load must go on, so that the bound on recovery is asked.
+    /// Writes `cell.json`, with what every run does; how long after the last fault the load must go on, so that the bound on recovery is asked.
     fn write(&self) -> anyhow::Result<Duration> {
         let mut cell = serde_json::to_value(self)?;
         let asked: Asked = serde_json::from_value(cell.clone())?;
         let recovery_asked = availability::longest_bound(&asked);
         cell["recovery_asked_ms"] = serde_json::json!(recovery_asked.as_millis() as u64);
+        cell["probed"] = serde_json::json!(true);
         std::fs::write(self.dir.join("cell.json"), serde_json::to_string_pretty(&cell)?)?;
         Ok(recovery_asked)
     }

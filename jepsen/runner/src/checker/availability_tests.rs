@@ -1,7 +1,7 @@
 //! Times without service, allowed and not.
 
 use super::*;
-use crate::history::{Kind as OpKind, NemesisMark};
+use crate::history::{Kind as OpKind, NemesisMark, Process};
 use crate::operation::by_hand::Story;
 use crate::verdict::Validity;
 
@@ -45,13 +45,13 @@ fn load(story: &mut Story, from_ms: u64, until_ms: u64, without: std::ops::Range
 }
 
 fn assert_late(story: &Story, asked: &Asked, rule: &str) {
-    let verdict = check(&story.ops, asked);
+    let verdict = check(&story.ops, Ok(Vec::new()), asked);
     assert_eq!(verdict.valid, Validity::Invalid, "{}", verdict.what);
     assert!(verdict.what.contains(rule), "{}", verdict.what);
 }
 
 fn assert_valid(story: &Story, asked: &Asked) {
-    let verdict = check(&story.ops, asked);
+    let verdict = check(&story.ops, Ok(Vec::new()), asked);
     assert_eq!(verdict.valid, Validity::Valid, "{}", verdict.what);
 }
 
@@ -176,13 +176,16 @@ fn where_no_time_was_left_nothing_was_measured() {
     let mut story = Story::default();
     fault(&mut story, "start-kill", 1_000, &["n1"], &[]);
     tries(&mut story, 1_500, false);
-    assert_eq!(check(&story.ops, &asked("wan", 3, &["kill"])).valid, Validity::Unknown);
+    assert_eq!(
+        check(&story.ops, Ok(Vec::new()), &asked("wan", 3, &["kill"])).valid,
+        Validity::Unknown
+    );
 }
 
 #[test]
 fn quiet_spans_are_those_without_harm() {
     let story = pause(0);
-    assert_eq!(quiet_spans(&story.ops), [(0, 2_000 * MS), (20_000 * MS, 29_851 * MS)]);
+    assert_eq!(windows::quiet_spans(&story.ops), [(0, 2_000 * MS), (20_000 * MS, 29_851 * MS)]);
 }
 
 #[test]
@@ -191,13 +194,6 @@ fn a_quiet_span_is_settled_when_writes_have_been_served_again_for_a_while() {
     let spans = settled_spans(&story.ops, &operations(&story.ops));
     assert_eq!(spans, [(1_001 * MS, 2_000 * MS), (21_101 * MS, 29_851 * MS)]);
     assert!(settled_spans(&story.ops, &[]).is_empty(), "nobody wrote");
-}
-
-#[test]
-fn every_fault_that_is_named_here_exists() {
-    for name in HARMLESS.iter().chain(&KNOWN).chain(&NO_RESTART) {
-        assert!(crate::nemesis::kinds().contains(name), "{name}");
-    }
 }
 
 #[test]
@@ -214,7 +210,7 @@ fn what_a_node_answers_by_itself_is_no_sign_of_a_majority() {
 #[test]
 fn it_is_told_how_often_the_bound_was_asked_and_how_often_under_a_fault() {
     let asked_of = |story: &Story, asked: &Asked| {
-        let details = check(&story.ops, asked).details;
+        let details = check(&story.ops, Ok(Vec::new()), asked).details;
         (details["demanded"].clone(), details["demanded_under_a_fault"].clone())
     };
     // From second 2 on two nodes of three are whole under the pause; all three are from second 20 on.
@@ -242,4 +238,58 @@ fn load_that_goes_on_for_the_longest_bound_after_the_last_fault_asks_it() {
             assert_eq!(demanded(&story.ops, &operations(&story.ops), &asked), Some(1), "{profile} {nodes}");
         }
     }
+}
+
+/// Probes at all times, which are answered but for a span.
+fn probed(until_ms: u64, without: std::ops::Range<u64>) -> Vec<Probe> {
+    let at = |begun_ms: u64| {
+        [probes::Kind::Read, probes::Kind::Write].map(|kind| Probe {
+            kind,
+            node: "n2".to_owned(),
+            begun: begun_ms * MS,
+            ended: (begun_ms + 1) * MS,
+            error: without.contains(&begun_ms).then(|| "timeout".to_owned()),
+        })
+    };
+    (0..until_ms).step_by(100).flat_map(at).collect()
+}
+
+#[test]
+fn probes_must_be_served_within_little_more_than_the_election() {
+    // Clients are served from second 4 on, the probes from then on that is said.
+    let verdict = |profile: &str, silent_ms: u64| {
+        let probed = probed(30_000, 2_100..2_100 + silent_ms);
+        let asked = Asked {
+            probed: true,
+            ..asked(profile, 3, &["pause"])
+        };
+        check(&pause(2_000).ops, Ok(probed), &asked)
+    };
+    let kept = verdict("lan", 1_300);
+    assert_eq!(kept.valid, Validity::Valid, "{}", kept.what);
+    assert!(kept.what.contains("probes again within 1301 ms; 2 times"), "{}", kept.what);
+    assert_eq!(kept.details["probes"]["demanded_under_a_fault"], 1);
+    let late = verdict("lan", 1_500);
+    assert_eq!(late.valid, Validity::Invalid, "{}", late.what);
+    assert!(
+        late.what
+            .contains("of probes, the first read succeeded after 1501 ms, allowed are 1460 ms"),
+        "{}",
+        late.what
+    );
+    assert_eq!(verdict("wan", 6_000).valid, Validity::Valid);
+    assert_eq!(verdict("wan", 7_000).valid, Validity::Invalid);
+}
+
+#[test]
+fn probes_that_cannot_be_read_prove_nothing() {
+    let verdict = check(
+        &pause(0).ops,
+        Err("probes.jsonl:7: what is this".to_owned()),
+        &asked("wan", 3, &["pause"]),
+    );
+    assert_eq!(
+        (verdict.valid, verdict.what.as_str()),
+        (Validity::Unknown, "probes.jsonl:7: what is this")
+    );
 }

@@ -5,7 +5,7 @@
 //! That each fault was there, with evidence, is judged beside this by who installed it.
 
 use super::fates::Fates;
-use super::{Asked, availability, completions};
+use super::{Asked, availability, completions, windows};
 use crate::history::{Op, Phase};
 use crate::nemesis::SENT_STATE;
 use crate::operation::{Operation, operations};
@@ -155,7 +155,7 @@ impl Rates {
         ended.sort_unstable();
         Rates {
             whole: answered_per_second(all, asked.seconds),
-            quiet: rate_within(&availability::quiet_spans(history), &ended),
+            quiet: rate_within(&windows::quiet_spans(history), &ended),
             // Of each by itself: clients that make up for what was held up would hide one in which nothing went on.
             settled: availability::settled_spans(history, all)
                 .into_iter()

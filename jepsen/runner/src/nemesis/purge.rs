@@ -94,13 +94,13 @@ impl Purge {
         }
     }
 
-    /// Brings the victim back; what happened on the way, and whether it is what the mode says.
-    async fn back(&self, field: &Field, victim: usize) -> anyhow::Result<(String, bool)> {
+    /// Brings the victim back; what happened on the way, whether it is what the mode says, and who was started besides.
+    async fn back(&self, field: &Field, victim: usize) -> anyhow::Result<(String, bool, usize)> {
+        let mut dying = victim;
         if self.is_cut() {
             cut_off(field, victim, false)?;
-            return Ok(("its network is whole again".to_owned(), true));
+            return Ok(("its network is whole again".to_owned(), true, dying));
         }
-        let mut dying = victim;
         if self.mode.starts_with("snapshot_send_") {
             dying = field.leader().await.unwrap_or(victim);
             let armed = dying != victim && field.claim_all("purge", &[dying], true);
@@ -109,7 +109,7 @@ impl Purge {
             }
             field.start(victim).await?;
             if !armed {
-                return Ok(("another fault has the sender, which did not die".to_owned(), false));
+                return Ok(("another fault has the sender, which did not die".to_owned(), false, dying));
             }
         } else {
             field.start_with(victim, &[], &format!("{}=panic", self.mode))?;
@@ -128,7 +128,7 @@ impl Purge {
         }
         let name = field.name(dying);
         let what = if died { "died at" } else { "did not come to" };
-        Ok((format!("{name} {what} {}", self.mode), died))
+        Ok((format!("{name} {what} {}", self.mode), died, dying))
     }
 }
 
@@ -213,11 +213,12 @@ impl Nemesis for Purge {
                     return Ok(Outcome::installed(self.mode, field, &[node], evidence));
                 }
                 // Whether the step was come to is seen on the way back.
-                let (said, came) = self.back(field, node).await?;
+                let (said, came, dying) = self.back(field, node).await?;
                 let told = format!("{evidence}; {said}");
                 self.back = Some(said);
                 Ok(match came {
-                    true => Outcome::installed(self.mode, field, &[node], told),
+                    true if dying == node => Outcome::installed(self.mode, field, &[node], told),
+                    true => Outcome::installed(self.mode, field, &[node, dying], told),
                     false => Outcome::Indeterminate { why: told },
                 })
             }
@@ -237,7 +238,7 @@ impl Nemesis for Purge {
         }
         let back = match self.back.take() {
             Some(said) => Ok(said),
-            None => self.back(field, victim.node).await.map(|(said, _)| said),
+            None => self.back(field, victim.node).await.map(|(said, ..)| said),
         };
         let installed = wait_installed(field, victim.node, victim.had).await;
         let applied = field.raft_state(victim.node).await.map(|state| state.applied);

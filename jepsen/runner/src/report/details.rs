@@ -77,7 +77,8 @@ pub fn details(run: &Run, open: bool) -> Markup {
                 dt { "again" } dd { code { (results.repeat) } }
             }
             (verdicts(run))
-            (recoveries(told(run, "availability")))
+            (recoveries("clients", told(run, "availability")))
+            (recoveries("probes", &told(run, "availability")["probes"]))
             (coverage(told(run, "coverage")))
             (operations(&run.history))
             (faults(&run.history))
@@ -126,7 +127,8 @@ fn recovery_times(availability: &Json) -> BTreeMap<u64, [Option<u64>; 2]> {
     times
 }
 
-fn recoveries(availability: &Json) -> Markup {
+/// Of clients, or of probes.
+fn recoveries(whom: &str, availability: &Json) -> Markup {
     let times = recovery_times(availability);
     let count = |name: &str| availability[name].as_u64().unwrap_or(0);
     let ms = |took: &Option<u64>| took.map_or("\u{2013}".to_owned(), |took| took.to_string());
@@ -134,7 +136,7 @@ fn recoveries(availability: &Json) -> Markup {
         @if !times.is_empty() {
             details {
                 summary {
-                    "Time until service, from when a majority was whole (" (times.len()) "); the bound was asked " (count("demanded"))
+                    "Time until " (whom) " were served, from when a majority was whole (" (times.len()) "); the bound was asked " (count("demanded"))
                     " times, " (count("demanded_under_a_fault")) " of them while a fault was there"
                 }
                 table.figures {
@@ -229,12 +231,12 @@ mod tests {
         });
         let times = recovery_times(&availability);
         assert_eq!((times[&1_500], times[&9_000]), ([Some(81), Some(82)], [None, Some(83)]));
-        let page = recoveries(&availability).into_string();
+        let page = recoveries("clients", &availability).into_string();
         assert!(
             page.contains("asked 2 times, 1 of them") && page.contains(">1.5 s<") && page.contains(">83<"),
             "{page}"
         );
-        assert_eq!(recoveries(&Json::Null).into_string(), "");
+        assert_eq!(recoveries("probes", &Json::Null).into_string(), "");
         let page = coverage(&json!({"ok_of_begun": {"main read": [7, 9]}, "rate": 41, "quiet_rate": null})).into_string();
         assert!(
             page.contains("7 of 9") && page.contains(">41<") && !page.contains("without any fault"),
