@@ -267,7 +267,7 @@ fn probes_must_be_served_within_little_more_than_the_election() {
     };
     let kept = verdict("lan", 1_300);
     assert_eq!(kept.valid, Validity::Valid, "{}", kept.what);
-    assert!(kept.what.contains("probes again within 1301 ms; 2 times"), "{}", kept.what);
+    assert!(kept.what.contains("probes again within 1301 ms; 3 times"), "{}", kept.what);
     assert_eq!(kept.details["probes"]["demanded_under_a_fault"], 1);
     let late = verdict("lan", 1_500);
     assert_eq!(late.valid, Validity::Invalid, "{}", late.what);
