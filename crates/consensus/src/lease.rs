@@ -63,7 +63,7 @@ pub(crate) async fn watch(node: Node) {
                 peer = core.peer,
                 to_peer,
                 silent_ms = silent.as_millis() as u64,
-                "this peer led, stood still for longer than its lease, and has handed leadership over: look at its CPU and its host"
+                "this peer led, no majority heard it for longer than its lease, and it has handed leadership over: look at its CPU, its host and its network"
             ),
             // No majority answers: who can reach one elects somebody.
             Err(error) => tracing::debug!(%error, "a leader without a lease hands over to nobody"),
