@@ -79,17 +79,7 @@ impl Archive {
     pub async fn import_by(&self, instance: &str, collection: &str, files_per_segment: &str) {
         self.ok(&["collection", "create", instance, collection]).await;
         let files = self.files.path().to_str().expect("UTF-8");
-        self.ok(&[
-            "segment",
-            "import",
-            instance,
-            files,
-            "--collection",
-            collection,
-            "--files-per-segment",
-            files_per_segment,
-        ])
-        .await;
+        self.ok(&import_words(instance, files, collection, files_per_segment)).await;
     }
 
     /// Names, sizes and checksums of a collection's files, as the cluster has them; each is compared with what is in the vault.
@@ -183,6 +173,21 @@ impl Archive {
         found.retain(|path| path.iter().any(|part| part.to_string_lossy() == directory));
         found
     }
+}
+
+/// The words that import all files of a directory.
+pub fn import_words<'a>(instance: &'a str, files: &'a str, collection: &'a str, files_per_segment: &'a str) -> [&'a str; 8] {
+    let per_segment = "--files-per-segment";
+    [
+        "segment",
+        "import",
+        instance,
+        files,
+        "--collection",
+        collection,
+        per_segment,
+        files_per_segment,
+    ]
 }
 
 fn is_job_directory(name: &str) -> bool {

@@ -1,7 +1,7 @@
 //! Peers that die at every step of a job, a snapshot or a clean-up that makes something durable, and what becomes of it, with files in a
 //! directory that the peers share and in a bucket.
 
-use quorate_tests::archive::{Archive, HELD, INSTANCE, JOB_PATIENCE, RELEASED, files_below};
+use quorate_tests::archive::{Archive, HELD, INSTANCE, JOB_PATIENCE, RELEASED, files_below, import_words};
 use quorate_tests::cli;
 use quorate_tests::cluster::TOKEN;
 use quorate_tests::peer::Peer;
@@ -118,16 +118,7 @@ impl Store {
         self.ok(archive, &add);
         archive.ok(&["collection", "create", INSTANCE, "logs", "--vault", BUCKET]).await;
         let files = archive.files.path().to_str().expect("UTF-8");
-        let import = [
-            "segment",
-            "import",
-            INSTANCE,
-            files,
-            "--collection",
-            "logs",
-            "--files-per-segment",
-            "5",
-        ];
+        let import = import_words(INSTANCE, files, "logs", "5");
         self.ok(archive, &import);
         archive.ok(&["snapshot", "create", INSTANCE, "first", "--collection", "logs"]).await;
     }

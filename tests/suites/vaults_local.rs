@@ -1,7 +1,7 @@
 //! Directories of vaults that really fill up, each a small file system of its own, and one that is gone for ever. Says loudly when this machine
 //! cannot have such a file system.
 
-use quorate_tests::archive::{Archive, INSTANCE, files_below};
+use quorate_tests::archive::{Archive, INSTANCE, files_below, import_words};
 use quorate_tests::cli;
 use quorate_tests::disk::Disk;
 use quorate_tests::http;
@@ -119,16 +119,7 @@ async fn an_import_into_a_full_vault_says_so_and_the_same_command_imports_all_wh
     let archive = &small.archive;
     archive.ok(&["collection", "create", INSTANCE, "logs"]).await;
     let files = archive.files.path().to_str().expect("UTF-8");
-    let import = [
-        "segment",
-        "import",
-        INSTANCE,
-        files,
-        "--collection",
-        "logs",
-        "--files-per-segment",
-        "5",
-    ];
+    let import = import_words(INSTANCE, files, "logs", "5");
 
     phase("no file has room");
     small.disk.fill(LITTLE);

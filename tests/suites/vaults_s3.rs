@@ -1,6 +1,7 @@
 //! Collections whose files are in a real S3 server: imported, snapshot, restored into another bucket by workers of their own and
 //! checked; and what is said when the store is down or does not let one in.
 
+use quorate_tests::archive::import_words;
 use quorate_tests::cli::{self, Said};
 use quorate_tests::cluster::{Cluster, TOKEN};
 use quorate_tests::files::content;
@@ -123,16 +124,7 @@ async fn a_collection_in_a_bucket_is_restored_into_another_bucket_by_workers_and
 
     phase("import");
     archive.ok(&["collection", "create", INSTANCE, "logs", "--vault", "hot"]).await;
-    let import = [
-        "segment",
-        "import",
-        INSTANCE,
-        &directory,
-        "--collection",
-        "logs",
-        "--files-per-segment",
-        "1",
-    ];
+    let import = import_words(INSTANCE, &directory, "logs", "1");
     let without_keys = archive.run(&import, &[("AWS_ACCESS_KEY_ID", ""), ("AWS_SECRET_ACCESS_KEY", "")]);
     assert!(
         !without_keys.success && without_keys.err.contains("AWS_ACCESS_KEY_ID"),

@@ -17,16 +17,20 @@ const LOOKS_PER_HEARTBEAT: u32 = 2;
 impl Core {
     /// Whether this peer leads, and a quorum has said so within an election's time.
     pub(crate) fn leads_a_quorum(&self) -> bool {
+        if self.leader() != Some(self.peer) {
+            return false;
+        }
         let metrics = self.metrics();
-        let heard = silent_for(&metrics).is_some_and(|silent| silent < self.lease());
-        self.leader() == Some(self.peer) && (self.is_alone(&metrics) || heard)
+        self.is_alone(&metrics) || silent_for(&metrics).is_some_and(|silent| silent < self.lease())
     }
 
     /// For how long no quorum has heard this peer lead, if it leads and that is longer than its lease.
     fn lost_lease_for(&self) -> Option<Duration> {
+        if self.leader() != Some(self.peer) {
+            return None;
+        }
         let metrics = self.metrics();
-        let silent = silent_for(&metrics).filter(|silent| *silent >= self.lease());
-        silent.filter(|_| self.leader() == Some(self.peer) && !self.is_alone(&metrics))
+        silent_for(&metrics).filter(|silent| *silent >= self.lease() && !self.is_alone(&metrics))
     }
 
     fn lease(&self) -> Duration {

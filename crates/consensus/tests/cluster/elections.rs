@@ -313,16 +313,16 @@ async fn a_peer_whose_clock_is_far_off_does_not_stand_for_election() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_leader_whose_process_has_died_is_succeeded_before_its_lease_runs_out() {
+/// A cluster, its leader and its followers; by their own timeouts these elect nobody in less than two elections of this length, which is longer
+/// than anything is waited for.
+async fn with_patient_followers(election_max_ms: u64) -> (Cluster, usize, [usize; 2]) {
     let mut cluster = Cluster::start(Settings::default()).await;
     let first = cluster.leader().await;
     let others = [(first + 1) % 3, (first + 2) % 3];
-    // An election takes longer than anything is waited for here, also without a lease.
     cluster.settings.timing = Timing {
-        election_min_ms: 24_000,
-        election_max_ms: 25_000,
-        quorum_loss_probe_ms: 50_000,
+        election_min_ms: election_max_ms - 1_000,
+        election_max_ms,
+        quorum_loss_probe_ms: 2 * election_max_ms,
         ..Timing::LAN
     };
     for position in others {
@@ -331,6 +331,12 @@ async fn a_leader_whose_process_has_died_is_succeeded_before_its_lease_runs_out(
         until("it serves again", || cluster.node(position).check_serving().is_ok()).await;
     }
     assert_eq!(cluster.leader().await, first);
+    (cluster, first, others)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_whose_process_has_died_is_succeeded_before_its_lease_runs_out() {
+    let (mut cluster, first, others) = with_patient_followers(25_000).await;
     let term = cluster.node(first).status().term;
     cluster.kill(first).await;
     let next = cluster.leader_among(&others).await;
@@ -343,22 +349,7 @@ async fn a_leader_whose_process_has_died_is_succeeded_before_its_lease_runs_out(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_that_was_not_heard_for_longer_than_its_lease_hands_over_when_a_majority_answers() {
-    let mut cluster = Cluster::start(Settings::default()).await;
-    let first = cluster.leader().await;
-    let others = [(first + 1) % 3, (first + 2) % 3];
-    // Nobody else is elected by himself in the time of this test.
-    cluster.settings.timing = Timing {
-        election_min_ms: 58_000,
-        election_max_ms: 60_000,
-        quorum_loss_probe_ms: 120_000,
-        ..Timing::LAN
-    };
-    for position in others {
-        cluster.kill(position).await;
-        cluster.start_peer(position).await;
-        until("it serves again", || cluster.node(position).check_serving().is_ok()).await;
-    }
-    assert_eq!(cluster.leader().await, first);
+    let (cluster, first, others) = with_patient_followers(60_000).await;
     let term = cluster.node(first).status().term;
     cluster.isolate(first);
     let refused = cluster.put(first, "name", "lost?", None, within(1_000)).await;
