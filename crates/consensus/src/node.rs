@@ -707,8 +707,8 @@ impl Core {
         Some(sender)
     }
 
-    /// Waits until the local state holds everything that was committed when the call began.
-    pub(crate) async fn read_barrier(&self, deadline: Deadline) -> Result<(), MetaError> {
+    /// Where the index comes that a reader must have applied who begins now.
+    pub(crate) fn read_index(&self) -> Result<oneshot::Receiver<reads::ReadIndexResult>, MetaError> {
         let (sender, receiver) = oneshot::channel();
         let full = || {
             MetaError::new(
@@ -717,6 +717,12 @@ impl Core {
             )
         };
         self.read_barrier.try_send(sender).map_err(|_| full())?;
+        Ok(receiver)
+    }
+
+    /// Waits until the local state holds everything that was committed when the call began.
+    pub(crate) async fn read_barrier(&self, deadline: Deadline) -> Result<(), MetaError> {
+        let receiver = self.read_index()?;
         let late = || MetaError::new(ErrorCode::NoLeader, "no leader confirmed the read before its deadline");
         let index = tokio::time::timeout_at(deadline, receiver)
             .await

@@ -1,8 +1,9 @@
 //! Linearizable reads: one question for all reads that wait.
 //!
 //! A read may be answered from the local state once this peer has applied everything that was committed when the read
-//! began. The leader learns that index by confirming its leadership with a quorum; a follower asks the leader. Reads that
-//! come while a question is under way wait for the next one: an answer covers only those who waited before it was asked.
+//! began. The leader learns that index by confirming its leadership with a quorum; a follower asks the leader, where its
+//! question waits beside the leader's own readers. Reads that come while a question is under way wait for the next one: an
+//! answer covers only those who waited before it was asked.
 
 use crate::node::Core;
 use crate::settings::{LEADER_RETRY, MAX_WAITING_COMMANDS, READ_INDEX_TIMEOUT};
@@ -67,8 +68,26 @@ async fn ask(core: &Core, readers: &mut Vec<oneshot::Sender<ReadIndexResult>>, w
     }
 }
 
+/// A follower's question, put together with those of the leader's own readers and of other followers: each round with a quorum is
+/// a message to every peer.
+pub async fn ask_with_own(core: &Core) -> ReadIndexResult {
+    if core.leader() != Some(core.peer) {
+        // To ask on would be to ask each other in a circle while two peers take each other for the leader.
+        return Err(MetaError::new(ErrorCode::NotLeader, format!("peer {} does not lead", core.peer)));
+    }
+    match tokio::time::timeout(READ_INDEX_TIMEOUT, core.read_index()?).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(_)) => Err(MetaError::new(ErrorCode::ShuttingDown, "this peer is stopping")),
+        Err(_) => Err(unconfirmed()),
+    }
+}
+
+fn unconfirmed() -> MetaError {
+    MetaError::new(ErrorCode::NoLeader, "no quorum confirmed leadership in time")
+}
+
 /// The leader's own question: confirms leadership with a quorum after the call began.
-pub async fn ask_here(core: &Core) -> ReadIndexResult {
+async fn ask_here(core: &Core) -> ReadIndexResult {
     if mutant!("lease-read-after-transfer") && core.leads_a_quorum() {
         return Ok(core.applier.applied().index);
     }
@@ -83,7 +102,7 @@ pub async fn ask_here(core: &Core) -> ReadIndexResult {
             ErrorCode::NotLeader,
             format!("leadership was not confirmed: {error}"),
         )),
-        Err(_) => Err(MetaError::new(ErrorCode::NoLeader, "no quorum confirmed leadership in time")),
+        Err(_) => Err(unconfirmed()),
     }
 }
 

@@ -215,7 +215,7 @@ impl Node {
 
     /// The index a follower's readers must have applied.
     pub async fn handle_read_index(&self) -> wire::ReadIndexReply {
-        match reads::ask_here(&self.core).await {
+        match reads::ask_with_own(&self.core).await {
             Ok(index) => wire::ReadIndexReply {
                 index,
                 error: None,

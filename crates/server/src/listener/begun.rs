@@ -12,6 +12,7 @@ const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// The bytes that were read and are not read again yet, and the rest.
 pub struct Begun<S> {
     first: Bytes,
+    is_http2: bool,
     stream: S,
 }
 
@@ -25,6 +26,7 @@ impl<S: AsyncRead + Unpin> Begun<S> {
             }
         }
         Ok(Begun {
+            is_http2: first == HTTP2_PREFACE,
             first: first.freeze(),
             stream,
         })
@@ -60,8 +62,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Begun<S> {
         Pin::new(&mut self.get_mut().stream).poll_write_vectored(cx, slices)
     }
 
+    /// To a stream that takes several pieces at once h2 gives each answer of more than 256 bytes by a call of its own, which is much of what
+    /// a small read costs. To another one it gives those of up to 1,024 bytes together, of several calls, after copying them.
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        !self.is_http2 && self.stream.is_write_vectored()
     }
 }
 
@@ -82,6 +86,21 @@ mod tests {
             let mut received = Vec::new();
             begun.read_to_end(&mut received).await.expect("read");
             assert_eq!(received, sent);
+        }
+    }
+
+    #[tokio::test]
+    async fn small_answers_over_http2_are_written_together() {
+        let all: [(&[u8], bool); 2] = [(HTTP2_PREFACE, false), (b"GET / HTTP/1.1", true)];
+        for (sent, at_once) in all {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+            let address = listener.local_addr().expect("its address");
+            let mut caller = tokio::net::TcpStream::connect(address).await.expect("connected");
+            caller.write_all(sent).await.expect("written");
+            let (stream, _) = listener.accept().await.expect("accepted");
+            assert!(stream.is_write_vectored());
+            let begun = Begun::read(stream).await.expect("enough");
+            assert_eq!(begun.is_write_vectored(), at_once);
         }
     }
 }
