@@ -45,12 +45,18 @@ call() { # call PEER ROUTE BODY
   curl --silent --show-error --max-time 15 -X PUT "http://$1/MetaService/http/$2?token=$token" -d "$3"
 }
 
-start_again() { # start_again PEER: as it was started before; returns when it serves
+start_again() { # start_again PEER: as it was started before; returns when it serves and the others have heard of it
   local again port="p$1"
   mapfile -t again < <(jq -r ".[] | select(.peer == $1) | .args[]" "$dir/dev.json")
+  [ ${#again[@]} -gt 0 ] || { echo "how peer $1 was started is not in $dir/dev.json" >&2; return 1; }
   setsid "$quorate" "${again[@]}" >>"$dir/peer-$1.log" 2>&1 &
   jq "map(if .peer == $1 then .pid = $! else . end)" "$dir/dev.json" >"$dir/dev.json.new" && mv "$dir/dev.json.new" "$dir/dev.json"
-  for _ in $(seq 200); do curl --silent --fail "http://${!port}/readyz" >/dev/null && break; sleep 0.1; done
+  for _ in $(seq 200); do
+    if curl --silent --fail --max-time 2 "http://${!port}/readyz" >/dev/null; then sleep 1.5; return; fi
+    sleep 0.1
+  done
+  echo "peer $1 does not serve; its log is $dir/peer-$1.log" >&2
+  return 1
 }
 
 say "Three peers"
@@ -114,7 +120,6 @@ say "What status says, and the killed peer back again"
 "$quorate" status --endpoint "${survivors[0]}" || true
 start_again "$leader"
 v="p$leader"
-sleep 1.5
 "$quorate" status --endpoint "${!v}" || true
 [ "$lost" = 0 ] || { echo "acknowledged writes are missing" >&2; exit 1; }
 

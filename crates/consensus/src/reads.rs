@@ -69,10 +69,10 @@ async fn ask(core: &Core, readers: &mut Vec<oneshot::Sender<ReadIndexResult>>, w
 }
 
 /// A follower's question, put together with those of the leader's own readers and of other followers: each round with a quorum is
-/// a message to every peer.
+/// a message to every peer. It may wait for the round before; whoever stops leading meanwhile asks the next leader for all of them.
 pub async fn ask_with_own(core: &Core) -> ReadIndexResult {
     if core.leader() != Some(core.peer) {
-        // To ask on would be to ask each other in a circle while two peers take each other for the leader.
+        // While two peers take each other for the leader, each would ask the other.
         return Err(MetaError::new(ErrorCode::NotLeader, format!("peer {} does not lead", core.peer)));
     }
     match tokio::time::timeout(READ_INDEX_TIMEOUT, core.read_index()?).await {

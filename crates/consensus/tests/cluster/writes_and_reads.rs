@@ -75,6 +75,27 @@ async fn no_read_is_older_than_a_write_acknowledged_before_it_began() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn questions_of_followers_share_the_rounds_of_the_leader_and_nobody_else_answers_them() {
+    const QUESTIONS: usize = 200;
+    let cluster = Cluster::start(Settings::default()).await;
+    let (leader, follower) = (cluster.leader().await, cluster.follower().await);
+    let refused = cluster.node(follower).handle_read_index().await;
+    let code = refused.error.map(|error| ErrorCode::from_number(error.code));
+    assert_eq!(code, Some(ErrorCode::NotLeader));
+
+    cluster.put(leader, "name", "value", None, soon()).await.expect("written");
+    let node = cluster.node(leader);
+    let (written, address) = (node.applied().index, cluster.address(leader));
+    let before = cluster.links.calls(address, "append");
+    let answers = futures::future::join_all((0..QUESTIONS).map(|_| node.handle_read_index())).await;
+    let fresh = answers.iter().filter(|answer| answer.error.is_none() && answer.index >= written);
+    assert_eq!(fresh.count(), QUESTIONS);
+    // A round of its own for each would be a message to each follower.
+    let messages = cluster.links.calls(address, "append") - before;
+    assert!(messages < QUESTIONS, "{messages} messages for {QUESTIONS} questions");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_read_at_a_cut_off_leader_fails_instead_of_answering_with_the_past() {
     let cluster = Cluster::start(Settings::default()).await;
     let leader = cluster.leader().await;

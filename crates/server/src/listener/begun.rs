@@ -13,6 +13,7 @@ const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 pub struct Begun<S> {
     first: Bytes,
     is_http2: bool,
+    has_written: bool,
     stream: S,
 }
 
@@ -28,6 +29,7 @@ impl<S: AsyncRead + Unpin> Begun<S> {
         Ok(Begun {
             is_http2: first == HTTP2_PREFACE,
             first: first.freeze(),
+            has_written: false,
             stream,
         })
     }
@@ -47,7 +49,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Begun<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Begun<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write(cx, bytes)
+        let begun = self.get_mut();
+        begun.has_written = true;
+        Pin::new(&mut begun.stream).poll_write(cx, bytes)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -62,10 +66,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Begun<S> {
         Pin::new(&mut self.get_mut().stream).poll_write_vectored(cx, slices)
     }
 
-    /// To a stream that takes several pieces at once h2 gives each answer of more than 256 bytes by a call of its own, which is much of what
-    /// a small read costs. To another one it gives those of up to 1,024 bytes together, of several calls, after copying them.
+    /// h2 asks once before it writes anything and then at each write. Where the first answer is yes, each message of 256 bytes or more is a
+    /// system call of its own, which is much of what a small read costs; where it is no, messages below 1,024 bytes are copied together.
+    /// Larger ones are best written with their heads at once, so the later answers are the stream's.
     fn is_write_vectored(&self) -> bool {
-        !self.is_http2 && self.stream.is_write_vectored()
+        (!self.is_http2 || self.has_written) && self.stream.is_write_vectored()
     }
 }
 
@@ -92,15 +97,17 @@ mod tests {
     #[tokio::test]
     async fn small_answers_over_http2_are_written_together() {
         let all: [(&[u8], bool); 2] = [(HTTP2_PREFACE, false), (b"GET / HTTP/1.1", true)];
-        for (sent, at_once) in all {
+        for (sent, at_first) in all {
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
             let address = listener.local_addr().expect("its address");
             let mut caller = tokio::net::TcpStream::connect(address).await.expect("connected");
             caller.write_all(sent).await.expect("written");
             let (stream, _) = listener.accept().await.expect("accepted");
             assert!(stream.is_write_vectored());
-            let begun = Begun::read(stream).await.expect("enough");
-            assert_eq!(begun.is_write_vectored(), at_once);
+            let mut begun = Begun::read(stream).await.expect("enough");
+            assert_eq!(begun.is_write_vectored(), at_first);
+            begun.write_all(b"settings").await.expect("written");
+            assert!(begun.is_write_vectored(), "large answers are written with their heads");
         }
     }
 }
