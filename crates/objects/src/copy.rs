@@ -269,9 +269,15 @@ impl Attempt<'_> {
     async fn run(&self, source: &Vault, target: &Vault) -> Result<Copied> {
         match (&source.0, &target.0) {
             (Inner::S3(from), Inner::S3(to)) if to.place.is_same_store(&from.place) => {
-                let checksum = self.copy_in_store((source, from), (target, to)).await?;
-                (self.count)(self.file.size);
-                Ok(self.file.copied(checksum))
+                match self.copy_in_store((source, from), (target, to)).await {
+                    // Not every store copies by itself.
+                    Err(error) if error.kind == ObjectErrorKind::Unsupported => self.copy_stream(source, target).await,
+                    Err(error) => Err(error),
+                    Ok(checksum) => {
+                        (self.count)(self.file.size);
+                        Ok(self.file.copied(checksum))
+                    }
+                }
             }
             _ => self.copy_stream(source, target).await,
         }
@@ -463,6 +469,32 @@ mod tests {
             assert_eq!(copied.expect_err("another size").kind, ObjectErrorKind::SizeMismatch, "{size}");
         }
         assert_eq!(store.asked(), Vec::<String>::new());
+    }
+
+    #[tokio::test]
+    async fn what_a_store_does_not_copy_by_itself_goes_through_here() {
+        let puts = AtomicU64::new(0);
+        let store = FakeStore::start(move |request: &str| match request {
+            "PUT /b/copy" if puts.fetch_add(1, Ordering::Relaxed) == 0 => (501, String::new()),
+            "HEAD /b/copy" if puts.load(Ordering::Relaxed) < 2 => (404, String::new()),
+            _ => (200, "bytes".to_owned()),
+        })
+        .await;
+        let vault = Vault(Inner::S3(store.open()));
+        let path = |name: &str| ObjectPath::new(name).expect("a path");
+        let file = FileCopy {
+            source_path: path("f"),
+            target_path: path("copy"),
+            size: 5,
+            checksum: Some(Crc64::of(b"bytes")),
+        };
+        let copied = copy_files(&vault, &vault, std::slice::from_ref(&file), CopyOptions::default(), &|_| {})
+            .await
+            .expect("copied");
+        assert_eq!(copied, [file.copied(Crc64::of(b"bytes"))]);
+        let mut asked = store.asked();
+        asked.dedup();
+        assert_eq!(asked, ["GET /b/copy", "GET /b/f", "HEAD /b/copy", "HEAD /b/f", "PUT /b/copy"]);
     }
 
     #[tokio::test]

@@ -32,6 +32,8 @@ pub enum ObjectErrorKind {
     WrongMarker,
     /// The object's bytes are not in the format they should be in.
     Malformed,
+    /// The store has no such request, or not in this form. Some of them can be done in another way.
+    Unsupported,
     /// Anything the file system or the store says that has no kind of its own.
     Failed,
 }
@@ -113,6 +115,7 @@ impl ObjectErrorKind {
             | ObjectErrorKind::ChecksumMismatch
             | ObjectErrorKind::WrongMarker
             | ObjectErrorKind::Malformed => ErrorCode::PreconditionFailed,
+            ObjectErrorKind::Unsupported => ErrorCode::VaultUnusable,
             ObjectErrorKind::BadCopy | ObjectErrorKind::Failed => ErrorCode::Internal,
         }
     }

@@ -49,12 +49,14 @@ impl Failure {
 impl From<ObjectError> for Failure {
     fn from(error: ObjectError) -> Failure {
         let can_retry = match error.kind {
-            // The source is gone from where the state says it is, or is not what was recorded, or the call is wrong: it stays so.
+            // The source is gone from where the state says it is, or is not what was recorded, or the call is wrong, or the store has none
+            // of its kind: it stays so.
             ObjectErrorKind::NotFound
             | ObjectErrorKind::SizeMismatch
             | ObjectErrorKind::ChecksumMismatch
             | ObjectErrorKind::Malformed
-            | ObjectErrorKind::Invalid => false,
+            | ObjectErrorKind::Invalid
+            | ObjectErrorKind::Unsupported => false,
             // Somebody gives the right, mounts the share, or frees space meanwhile. What exists lies in this claim's own directory.
             ObjectErrorKind::PermissionDenied
             | ObjectErrorKind::WrongMarker
@@ -95,6 +97,7 @@ mod tests {
         let can_retry = |kind| Failure::from(ObjectError::new(kind, "x")).can_retry;
         assert!(can_retry(ObjectErrorKind::BadCopy));
         assert!(!can_retry(ObjectErrorKind::ChecksumMismatch) && !can_retry(ObjectErrorKind::SizeMismatch));
+        assert!(!can_retry(ObjectErrorKind::Unsupported), "the store stays the same");
     }
 
     #[test]

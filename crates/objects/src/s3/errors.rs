@@ -51,6 +51,7 @@ fn advice(kind: ObjectErrorKind) -> &'static str {
         ObjectErrorKind::PermissionDenied => "; check the vault's access key, its secret and its rights on the bucket",
         ObjectErrorKind::StoreDown => "; check that the endpoint is reachable from this peer",
         ObjectErrorKind::AlreadyExists => "; paths are never used twice",
+        ObjectErrorKind::Unsupported => "; keep the vault in a store that has this request of S3",
         _ => "",
     }
 }
@@ -70,12 +71,12 @@ pub(super) fn from_answer(doing: &str, named: &Named, status: StatusCode, body: 
         ("InvalidAccessKeyId" | "SignatureDoesNotMatch" | "AccessDenied" | "RequestTimeTooSkewed", _) => ObjectErrorKind::PermissionDenied,
         ("QuotaExceeded" | "XMinioStorageFull" | "InsufficientStorage", _) | (_, 507) => ObjectErrorKind::DiskFull,
         ("PreconditionFailed", _) | (_, 412) => ObjectErrorKind::AlreadyExists,
+        // What a store has not learnt it does not learn by being asked again.
+        ("NotImplemented", _) | (_, 501) => ObjectErrorKind::Unsupported,
         (_, 404) => ObjectErrorKind::NotFound,
         (_, 401 | 403) => ObjectErrorKind::PermissionDenied,
         (_, 429 | 503) => ObjectErrorKind::Busy,
         (_, 408 | 409) => ObjectErrorKind::StoreDown,
-        // What a store has not learnt it does not learn by being asked again.
-        (_, 501) => ObjectErrorKind::Failed,
         (_, status) if status >= 500 => ObjectErrorKind::StoreDown,
         _ => ObjectErrorKind::Failed,
     };
@@ -189,6 +190,9 @@ mod tests {
             (500, "", ObjectErrorKind::StoreDown),
             (200, "<Code>InternalError</Code>", ObjectErrorKind::StoreDown),
             (507, "", ObjectErrorKind::DiskFull),
+            (501, "", ObjectErrorKind::Unsupported),
+            (501, "<Code>NotImplemented</Code>", ObjectErrorKind::Unsupported),
+            (400, "<Code>NotImplemented</Code>", ObjectErrorKind::Unsupported),
             (400, "<Code>InvalidArgument</Code>", ObjectErrorKind::Failed),
         ];
         for (status, body, kind) in rows {

@@ -48,22 +48,26 @@ impl S3Vault {
             prefix => format!("{prefix}/{MARKER_NAME}"),
         };
         let key = Key::parse(&key).map_err(|error| ObjectError::invalid(format!("object key {key:?}: {error}; choose another prefix")))?;
+        let mut takes_conditions = true;
         // Read again after each write: who was first is what the store says, also one that does not look at conditions.
         for _ in 0..TRIES {
+            let mode = |condition: PutMode| if takes_conditions { condition } else { PutMode::Overwrite };
             let written = match self.read_marker(&key).await? {
                 Some(marker) if marker.cluster == self.place.cluster_id => {
                     seen().insert(place, Instant::now());
                     return Ok(());
                 }
                 Some(marker) if self.place.former_clusters.contains(&marker.cluster) => {
-                    self.write_marker(&key, PutMode::Update(marker.version)).await
+                    self.write_marker(&key, mode(PutMode::Update(marker.version))).await
                 }
                 Some(marker) => return Err(self.of_another(&marker.cluster)),
-                None => self.write_marker(&key, PutMode::Create).await,
+                None => self.write_marker(&key, mode(PutMode::Create)).await,
             };
             match written {
                 // Who may only read writes nothing that another cluster could lose.
                 Err(error) if error.kind == ObjectErrorKind::PermissionDenied => return Ok(()),
+                // It is looked at once more, and written over if nobody else's is there.
+                Err(error) if error.kind == ObjectErrorKind::Unsupported && takes_conditions => takes_conditions = false,
                 written => written?,
             }
         }

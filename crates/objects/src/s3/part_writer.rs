@@ -163,26 +163,25 @@ impl S3Writer {
     }
 
     async fn put_whole(&self, bytes: Bytes) -> Result<()> {
-        let (key, named) = (self.vault.store_key(&self.path)?, self.vault.named(&self.path));
         let mode = match self.existing {
             Existing::Refuse => PutMode::Create,
             Existing::Replace => PutMode::Overwrite,
         };
+        let vault = Vault(Inner::S3(Arc::clone(&self.vault)));
         let attempts = AtomicU32::new(0);
-        let outcome = self
-            .vault
-            .patience
-            .repeat(|| async {
-                attempts.fetch_add(1, Ordering::Relaxed);
-                let payload = PutPayload::from_bytes(bytes.clone());
-                let put = self.vault.store.put_opts(&key, payload, PutOptions::from(mode.clone())).await;
-                put.map(|_| ()).map_err(|error| errors::classify("write", &named, &error))
-            })
-            .await;
+        let outcome = match self.put_in_mode(&bytes, mode, &attempts).await {
+            // A store that takes no conditions: what is in the way is looked for, as for an object in parts.
+            Err(error) if error.kind == ObjectErrorKind::Unsupported && self.existing == Existing::Refuse => {
+                match vault.refuse_existing(&self.path).await {
+                    Ok(()) => self.put_in_mode(&bytes, PutMode::Overwrite, &attempts).await,
+                    refused => refused,
+                }
+            }
+            outcome => outcome,
+        };
         match outcome {
             // What is in the way may be our own earlier try, whose answer was lost.
             Err(error) if error.kind == ObjectErrorKind::AlreadyExists && attempts.into_inner() > 1 => {
-                let vault = Vault(Inner::S3(Arc::clone(&self.vault)));
                 let found = vault.checksum(&self.path).await?;
                 if found == (self.size, self.hasher.finish()) {
                     Ok(())
@@ -192,6 +191,18 @@ impl S3Writer {
             }
             outcome => outcome,
         }
+    }
+
+    /// Counts its tries in `attempts`.
+    async fn put_in_mode(&self, bytes: &Bytes, mode: PutMode, attempts: &AtomicU32) -> Result<()> {
+        let (key, named) = (self.vault.store_key(&self.path)?, self.vault.named(&self.path));
+        let put = self.vault.patience.repeat(|| async {
+            attempts.fetch_add(1, Ordering::Relaxed);
+            let payload = PutPayload::from_bytes(bytes.clone());
+            let put = self.vault.store.put_opts(&key, payload, PutOptions::from(mode.clone())).await;
+            put.map(|_| ()).map_err(|error| errors::classify("write", &named, &error))
+        });
+        put.await
     }
 
     /// The store was told the checksum of every request; what it keeps of the whole is compared as well, if it keeps it.
@@ -287,6 +298,33 @@ mod tests {
             .await;
         assert_eq!(copied.expect_err("too large").kind, ObjectErrorKind::Invalid);
         assert!(store.asked().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_store_without_conditions_is_looked_at_before_it_is_written_to() {
+        let path = ObjectPath::new("small").expect("a path");
+        for (exists, status) in [(false, 501), (false, 400), (true, 501)] {
+            let puts = AtomicU32::new(0);
+            let store = FakeStore::start(move |request: &str| match request {
+                "PUT /b/small" if puts.fetch_add(1, Ordering::Relaxed) == 0 => {
+                    (status, "<Error><Code>NotImplemented</Code></Error>".to_owned())
+                }
+                "HEAD /b/small" if !exists && puts.load(Ordering::Relaxed) == 1 => (404, String::new()),
+                // What it has is as long as this.
+                _ => (200, "bytes".to_owned()),
+            })
+            .await;
+            let vault = Vault(Inner::S3(store.open()));
+            let put = vault.put(&path, "bytes".into(), Existing::Refuse).await;
+            let (head, put_request) = ("HEAD /b/small", "PUT /b/small");
+            if exists {
+                assert_eq!(put.expect_err("it exists").kind, ObjectErrorKind::AlreadyExists);
+                assert_eq!(store.asked(), [head, put_request]);
+            } else {
+                put.expect("written");
+                assert_eq!(store.asked(), [head, head, put_request, put_request]);
+            }
+        }
     }
 
     #[tokio::test]

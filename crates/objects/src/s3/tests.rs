@@ -232,6 +232,47 @@ async fn only_an_objects_content_may_be_long() {
     }
 }
 
+#[tokio::test]
+async fn a_store_without_conditions_gets_its_marker_all_the_same() {
+    for before in [None, Some("cluster = old\n")] {
+        let puts = AtomicUsize::new(0);
+        let store = FakeStore::start(move |request: &str| match before {
+            _ if request.starts_with("PUT ") => match puts.fetch_add(1, Ordering::Relaxed) {
+                0 => (501, "<Error><Code>NotImplemented</Code></Error>".to_owned()),
+                _ => (200, String::new()),
+            },
+            _ if puts.load(Ordering::Relaxed) > 1 => (200, "cluster = c\n".to_owned()),
+            Some(text) => (200, text.to_owned()),
+            None => (404, "<Error><Code>NoSuchKey</Code></Error>".to_owned()),
+        })
+        .await;
+        let mut vault = store.open();
+        Arc::get_mut(&mut vault).expect("nobody else has it").place.former_clusters = vec!["old".to_owned()];
+        vault.check_marker().await.expect("ours");
+        let (get, put) = ("GET /b/.quorate-vault", "PUT /b/.quorate-vault");
+        assert_eq!(store.asked(), [get, get, get, put, put]);
+    }
+}
+
+#[tokio::test]
+async fn what_is_another_clusters_is_not_written_over_without_conditions() {
+    let puts = AtomicUsize::new(0);
+    let store = FakeStore::start(move |request: &str| match request {
+        "PUT /b/.quorate-vault" => {
+            puts.fetch_add(1, Ordering::Relaxed);
+            (501, String::new())
+        }
+        // It comes while our first try is refused.
+        _ if puts.load(Ordering::Relaxed) > 0 => (200, "cluster = another\n".to_owned()),
+        _ => (404, "<Error><Code>NoSuchKey</Code></Error>".to_owned()),
+    })
+    .await;
+    let refused = store.open().check_marker().await.expect_err("another cluster's");
+    assert_eq!(refused.kind, ObjectErrorKind::WrongMarker, "{refused}");
+    let (get, put) = ("GET /b/.quorate-vault", "PUT /b/.quorate-vault");
+    assert_eq!(store.asked(), [get, get, put]);
+}
+
 fn listed(keys: &[&str], next: &str) -> String {
     let rest = "<Size>1</Size><LastModified>2026-01-01T00:00:00.000Z</LastModified>";
     let object = |key: &&str| format!("<Contents><Key>{key}</Key>{rest}</Contents>");

@@ -12,9 +12,9 @@ use object_store::multipart::MultipartStore;
 impl S3Vault {
     /// Aborts all uploads below a key where the store lets us, which whoever still writes there notices; returns how many there were.
     pub(super) async fn abort_uploads_below(&self, below: &str) -> Result<u64> {
-        use ObjectErrorKind::{Failed, NotFound, PermissionDenied};
+        use ObjectErrorKind::{Failed, NotFound, PermissionDenied, Unsupported};
         match self.try_abort_uploads_below(below).await {
-            Err(error) if matches!(error.kind, Failed | NotFound | PermissionDenied) => {
+            Err(error) if matches!(error.kind, Failed | NotFound | PermissionDenied | Unsupported) => {
                 tracing::warn!(%error, "unfinished uploads may stay in the store");
                 Ok(0)
             }
