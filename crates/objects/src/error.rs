@@ -24,7 +24,8 @@ pub enum ObjectErrorKind {
     SizeMismatch,
     /// The object has other content than was recorded.
     ChecksumMismatch,
-    /// A copy that was just written reads back as something else: writing it again may succeed, here or elsewhere.
+    /// A copy that was just written reads back as something else, or has arrived as something else at its store: writing it again may
+    /// succeed, here or elsewhere.
     BadCopy,
     /// The call itself is wrong: a path, a bound, a setting.
     Invalid,

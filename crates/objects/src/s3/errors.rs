@@ -51,6 +51,7 @@ fn advice(kind: ObjectErrorKind) -> &'static str {
         ObjectErrorKind::PermissionDenied => "; check the vault's access key, its secret and its rights on the bucket",
         ObjectErrorKind::StoreDown => "; check that the endpoint is reachable from this peer",
         ObjectErrorKind::AlreadyExists => "; paths are never used twice",
+        ObjectErrorKind::BadCopy => "; look at what is between this peer and the store if it lasts",
         ObjectErrorKind::Unsupported => "; keep the vault in a store that has this request of S3",
         _ => "",
     }
@@ -67,7 +68,8 @@ pub(super) fn from_answer(doing: &str, named: &Named, status: StatusCode, body: 
         ("NoSuchBucket" | "NoSuchKey" | "NoSuchUpload" | "NotFound", _) => ObjectErrorKind::NotFound,
         ("SlowDown" | "ServiceUnavailable" | "TooManyRequests" | "RequestLimitExceeded", _) => ObjectErrorKind::Busy,
         ("InternalError" | "RequestTimeout" | "OperationAborted", _) => ObjectErrorKind::StoreDown,
-        ("BadDigest" | "XAmzContentChecksumMismatch" | "InvalidDigest", _) => ObjectErrorKind::ChecksumMismatch,
+        // Of the source this says nothing: what was sent is not what arrived.
+        ("BadDigest" | "XAmzContentChecksumMismatch" | "InvalidDigest", _) => ObjectErrorKind::BadCopy,
         ("InvalidAccessKeyId" | "SignatureDoesNotMatch" | "AccessDenied" | "RequestTimeTooSkewed", _) => ObjectErrorKind::PermissionDenied,
         ("QuotaExceeded" | "XMinioStorageFull" | "InsufficientStorage", _) | (_, 507) => ObjectErrorKind::DiskFull,
         ("PreconditionFailed", _) | (_, 412) => ObjectErrorKind::AlreadyExists,
@@ -185,7 +187,8 @@ mod tests {
             (404, "", ObjectErrorKind::NotFound),
             (412, "", ObjectErrorKind::AlreadyExists),
             (403, "<Code>SignatureDoesNotMatch</Code>", ObjectErrorKind::PermissionDenied),
-            (400, "<Code>BadDigest</Code>", ObjectErrorKind::ChecksumMismatch),
+            (400, "<Code>BadDigest</Code>", ObjectErrorKind::BadCopy),
+            (400, "<Code>XAmzContentChecksumMismatch</Code>", ObjectErrorKind::BadCopy),
             (503, "<Code>SlowDown</Code>", ObjectErrorKind::Busy),
             (500, "", ObjectErrorKind::StoreDown),
             (200, "<Code>InternalError</Code>", ObjectErrorKind::StoreDown),
