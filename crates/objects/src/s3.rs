@@ -197,7 +197,7 @@ impl S3Vault {
             let stays_here = self.delete_keys(keys).await?;
             stays = stays.or(stays_here);
         }
-        deleted += self.abort_uploads_below(&format!("{}/", self.key(prefix))).await?;
+        deleted += self.abort_uploads(&format!("{}/", self.key(prefix))).await?;
         match stays {
             None => Ok(deleted),
             Some(stays) => Err(stays),

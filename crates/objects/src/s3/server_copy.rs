@@ -85,11 +85,11 @@ impl Drop for OpenUpload {
             return;
         }
         let (vault, key, id) = (Arc::clone(&self.vault), self.key.clone(), self.id.clone());
-        // Without a runtime the process is ending; the bucket's lifecycle rule for unfinished uploads is the last resort.
+        // Without a runtime the process is ending; the bucket's lifecycle rule for unfinished uploads is the last resort. A runtime that
+        // ends waits for none of its tasks.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
-                if let Err(error) = vault.store.abort_multipart(&key, &id).await {
-                    let error = errors::classify("abort the upload of", &errors::Named::object(&vault.place, key.to_string()), &error);
+                if let Err(error) = vault.abort_upload(&key, &id).await {
                     tracing::warn!(%error, "an unfinished upload may stay in the store");
                 }
             });

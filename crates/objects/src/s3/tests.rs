@@ -233,6 +233,31 @@ async fn only_an_objects_content_may_be_long() {
 }
 
 #[tokio::test]
+async fn an_upload_that_is_given_up_is_aborted_once_its_store_is_back() {
+    let aborts = AtomicUsize::new(0);
+    let store = FakeStore::start(move |request: &str| match request {
+        "DELETE /b/large?uploadId=u" if aborts.fetch_add(1, Ordering::Relaxed) == 0 => (500, String::new()),
+        "DELETE /b/large?uploadId=u" => (204, String::new()),
+        _ => {
+            let begun = "<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>";
+            (200, begun.to_owned())
+        }
+    })
+    .await;
+    let begun = server_copy::OpenUpload::begin(store.open_for(2), &path("large")).await;
+    drop(begun.expect("an upload"));
+    let aborts = || store.asked().iter().filter(|request| request.starts_with("DELETE ")).count();
+    let asked_again = async {
+        while aborts() < 2 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), asked_again)
+        .await
+        .expect("one answer that fails is not the last word");
+}
+
+#[tokio::test]
 async fn a_store_without_conditions_gets_its_marker_all_the_same() {
     for before in [None, Some("cluster = old\n")] {
         let puts = AtomicUsize::new(0);
@@ -320,6 +345,6 @@ async fn tokens_that_are_too_long_for_an_address_are_refused() {
         assert_eq!(error.kind, ObjectErrorKind::Failed);
         assert!(error.message.contains("70000 bytes"), "{error}");
     }
-    let aborted = vault.abort_uploads_below("d/").await;
+    let aborted = vault.abort_uploads("d/").await;
     assert_eq!(aborted, Ok(0), "it may stay in the store");
 }
