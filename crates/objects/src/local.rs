@@ -138,25 +138,32 @@ impl LocalVault {
         listing::list(Arc::clone(self), prefix)
     }
 
-    /// Removes files, what unfinished writers of them left, and directories that are left empty; those that do not exist are fine. Done when a crash cannot bring them back.
+    /// Removes files, what unfinished writers of them left, and directories that are left empty; those that do not exist are fine. Done
+    /// when a crash cannot bring them back. A file that cannot be removed keeps none of the others: why the first one stays is said at
+    /// the end.
     pub(crate) async fn delete_many(self: &Arc<Self>, paths: Vec<ObjectPath>) -> Result<()> {
         let vault = Arc::clone(self);
         blocking(move || {
             vault.guard()?;
-            let mut directories = BTreeSet::new();
-            for path in &paths {
-                let file = vault.file(path);
-                match std::fs::remove_file(&file) {
+            let (mut directories, mut stays) = (BTreeSet::new(), Ok(()));
+            let files: Vec<PathBuf> = paths.iter().map(|path| vault.file(path)).collect();
+            for file in &files {
+                match std::fs::remove_file(file) {
                     Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                        return Err(ObjectError::io("delete", file.display(), &error));
+                        let error = ObjectError::io("delete", file.display(), &error);
+                        // Each further file would meet that, too, and perhaps wait for it.
+                        if error.concerns_the_vault() {
+                            return Err(error);
+                        }
+                        stays = stays.and(Err(error));
                     }
                     // Of one that is gone already the directory may have stayed, if who deleted it died in between.
                     _ => directories.extend(file.parent().map(PathBuf::from)),
                 }
             }
-            let files: Vec<PathBuf> = paths.iter().map(|path| vault.file(path)).collect();
-            durable::remove_partial_files_of(&files)?;
-            durable::remove_empty(&vault.place.root, directories)
+            let swept = durable::remove_partial_files_of(&files);
+            let emptied = durable::remove_empty(&vault.place.root, directories);
+            stays.and(swept).and(emptied)
         })
         .await
     }

@@ -658,6 +658,28 @@ async fn unfinished_files_of_a_writer_that_was_killed_go_with_their_object() {
 }
 
 #[tokio::test]
+async fn a_file_that_cannot_be_deleted_keeps_no_other() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let vault = create(dir.path(), "v").await;
+    let mut writer = vault.writer(&path("d/3"), Existing::Refuse, None).await.expect("writer");
+    writer.write(&[7; 3_000_000]).await.expect("write");
+    std::mem::forget(writer);
+    for name in ["d/1", "d/3", "e/4"] {
+        put(&vault, name, content(1, 10)).await;
+    }
+    // What is no file cannot be removed as one.
+    for name in ["d/0", "d/2"] {
+        std::fs::create_dir(dir.path().join(name)).expect("created");
+    }
+    let paths = ["d/0", "d/1", "d/2", "d/3", "e/4"].map(path);
+    let stays = vault.delete_many(&paths).await.expect_err("two stay");
+    assert_eq!(stays.kind, ObjectErrorKind::Invalid, "{stays}");
+    assert!(stays.message.contains("d/0"), "the first is named: {stays}");
+    assert!(files_below(&dir.path().join("d")).is_empty(), "unfinished ones go as well");
+    assert!(dir.path().join("d/2").exists() && !dir.path().join("e").exists());
+}
+
+#[tokio::test]
 async fn a_directory_of_a_cluster_this_one_was_recovered_from_is_taken_over() {
     let dir = tempfile::tempdir().expect("a directory");
     let of = |cluster_id: &str| LocalPlace {
