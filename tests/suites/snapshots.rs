@@ -305,6 +305,7 @@ async fn wrong_input_is_refused_with_a_clear_error_and_changes_nothing() {
     std::fs::rename(&hidden, &marker).expect("renamed");
     assert_eq!(state_of(&archive).await, before);
     assert_eq!(archive.files_of_jobs(), Vec::<PathBuf>::new());
+    a_renamed_collection_keeps_its_snapshots(&archive).await;
 }
 
 async fn dry_runs_change_nothing(archive: &Archive, before: &[Json]) {
@@ -348,6 +349,25 @@ async fn what_is_there_is_dropped_though_another_is_not(archive: &Archive) {
     }
     let left = archive.json(&["segment", "list", INSTANCE, "--collection", "logs"]).await;
     assert_eq!(left.as_array().map(Vec::len), listed.as_array().map(|listed| listed.len() - 1));
+}
+
+async fn a_renamed_collection_keeps_its_snapshots(archive: &Archive) {
+    phase("a collection is renamed, and another one gets its name: its snapshot is not dropped by that");
+    archive.ok(&["collection", "rename", INSTANCE, "logs", "older"]).await;
+    archive.ok(&["collection", "create", INSTANCE, "logs"]).await;
+    let described = ["snapshot", "describe", INSTANCE, "first", "--collection", "older"];
+    let shown = archive.json(&described).await;
+    let id = shown["snapshot_id"].as_str().expect("an id");
+    let drop_of = |collection: &'static str| ["snapshot", "drop", INSTANCE, "first", "--collection", collection, "--yes"];
+    let parts = ["no collection default.logs has a snapshot first now", id];
+    cli::refused(&archive.cluster, &drop_of("logs"), "", &parts).await;
+    let listed = async |collection: &'static str| {
+        let listed = archive.json(&["snapshot", "list", INSTANCE, "--collection", collection]).await;
+        listed.as_array().map(Vec::len)
+    };
+    assert_eq!((listed("logs").await, listed("older").await), (Some(0), Some(1)));
+    archive.ok(&drop_of("older")).await;
+    assert_eq!(listed("older").await, Some(0));
 }
 
 /// What could have changed: collections, snapshots and restores.

@@ -562,12 +562,28 @@ fn of_a_stranger(reply: &Reply, message: &str) -> Try {
     }
 }
 
+/// What the cluster refused for good: its text, with what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
+struct Advised {
+    code: ErrorCode,
+    text: String,
+}
+
 /// A refusal with what to do. The server's own text ends with that already unless it quotes upstream's words.
 fn advised(message: &str, row: &ErrorRow) -> anyhow::Error {
-    match message.ends_with(row.advice) {
-        true => anyhow!("{message} ({})", row.name),
-        false => anyhow!("{message} ({}); {}", row.name, row.advice),
-    }
+    let text = match message.ends_with(row.advice) {
+        true => format!("{message} ({})", row.name),
+        false => format!("{message} ({}); {}", row.name, row.advice),
+    };
+    anyhow::Error::new(Advised { code: row.code, text })
+}
+
+/// Whether the cluster has refused because something is not there.
+pub fn is_not_found(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<Advised>()
+        .is_some_and(|refused| refused.code == ErrorCode::NotFound)
 }
 
 /// Says of something that it is not there, as the cluster does.

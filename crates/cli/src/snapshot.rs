@@ -5,7 +5,7 @@ use crate::api::{deleting, path};
 use crate::collection::content;
 use crate::confirm::{self, ConfirmArguments};
 use crate::context::Context;
-use crate::doris::{Connection, ROUND_PAUSE};
+use crate::doris::{Connection, ROUND_PAUSE, is_not_found};
 use crate::job;
 use crate::names;
 use crate::output::{self, Sheet, list, text};
@@ -34,14 +34,16 @@ pub enum SnapshotVerb {
     /// List snapshots, also those that are left of a dropped instance.
     List {
         instance: String,
-        /// Only those of this collection, which may be dropped by now.
+        /// Only those of the collection that has this name now, whatever it was called when they were made; while there is none, of
+        /// collections that had it then.
         #[arg(long, short, default_value = "")]
         collection: String,
-        /// Database of the collection; of any database when absent.
+        /// Database of the collection; when absent `default`, and any of a collection that is not there now.
         #[arg(long, short, default_value = "", requires = "collection")]
         database: String,
     },
-    /// Drop a snapshot that nothing uses; what only it kept is deleted.
+    /// Drop a snapshot that nothing uses; what only it kept is deleted. With --collection only one of the collection that has that name now
+    /// is dropped; one of a collection that was dropped or renamed goes by its id.
     Drop {
         instance: String,
         #[command(flatten)]
@@ -94,11 +96,12 @@ pub struct RestoreArguments {
     instance: String,
     /// Id, or name.
     snapshot: String,
-    /// Collection to restore, as the snapshot names it; needed for a snapshot of the whole instance, and if several collections have a
-    /// snapshot of that name. A snapshot of the collection itself is taken before one of the whole instance with the same name.
+    /// Collection to restore, as the snapshot names it, or of a snapshot of the collection also by the name that it has now; needed for a
+    /// snapshot of the whole instance, and if several collections have a snapshot of that name. A snapshot of the collection itself is
+    /// taken before one of the whole instance with the same name.
     #[arg(long, short, default_value = "")]
     collection: String,
-    /// Database of the collection; when absent, `default` in a snapshot of the whole instance, and any for one of the collection.
+    /// Database of the collection; when absent `default`, and any for a snapshot of a collection that is not there now.
     #[arg(long, short, default_value = "")]
     database: String,
     /// Name of the new collection.
@@ -126,10 +129,11 @@ pub struct RestoreArguments {
 pub struct Which {
     /// Id, or name.
     snapshot: String,
-    /// Collection of a snapshot that is named; needed only if several collections have one of that name.
+    /// Collection of a snapshot that is named, by the name that it has now, or else by the one that it had when the snapshot was made;
+    /// needed only if several collections have one of that name.
     #[arg(long, short, default_value = "")]
     collection: String,
-    /// Database of the collection; any when absent.
+    /// Database of the collection; when absent `default`, and any for the name that it had then.
     #[arg(long, short, default_value = "")]
     database: String,
 }
@@ -147,15 +151,7 @@ pub async fn run(verb: SnapshotVerb, context: &Context) -> anyhow::Result<ExitCo
             collection,
             database,
         } => {
-            let found = all(&connection, &instance, &collection, &database).await?;
-            if found.is_empty() && !collection.is_empty() {
-                // A collection that has none must at least be there.
-                let database = if database.is_empty() { "default" } else { &database };
-                connection
-                    .anew()
-                    .get(&names::collection(&instance, database, &collection), &[])
-                    .await?;
-            }
+            let found = listed(&connection, &instance, &collection, &database).await?;
             output::show(&context.output, Json::Array(found), |found| list_sheet(&instance, found));
         }
         SnapshotVerb::Drop { instance, which, confirm } => drop_snapshot(&instance, &which, &confirm, &connection, context).await?,
@@ -191,7 +187,7 @@ async fn drop_snapshot(
     connection: &Connection,
     context: &Context,
 ) -> anyhow::Result<()> {
-    let shown = find(connection, instance, which).await?;
+    let shown = find_to_drop(connection, instance, which).await?;
     let (pins, clones) = (number(&shown, "pins"), clones(&shown).len() as u64);
     let refused = match pins + clones {
         0 => String::new(),
@@ -235,12 +231,14 @@ async fn restore(arguments: RestoreArguments, connection: &Connection, context: 
         collection: arguments.collection,
         database: arguments.database,
     };
-    let id = text(&find_to_restore(connection, &arguments.instance, &which).await?, "snapshot_id");
+    let found = find_to_restore(connection, &arguments.instance, &which).await?;
+    let id = text(&found, "snapshot_id");
     let mut body = json!({
         "target_collection": arguments.to, "target_database": arguments.to_database, "target_instance_id": arguments.to_instance,
         "target_vault": arguments.to_vault, "timeout_seconds": arguments.give_up_after.unwrap_or_default()
     });
-    if !which.collection.is_empty() {
+    // A snapshot of one collection that was found by the collection's name shows no other, and may know it under a former name.
+    if !which.collection.is_empty() && (is_id(&which.snapshot) || text(&found, "collection").is_empty()) {
         body["source_collection"] = json!(which.collection);
         body["source_database"] = json!(which.database);
     }
@@ -271,16 +269,39 @@ fn is_id(text: &str) -> bool {
     text.len() == ID_DIGITS && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// All snapshots of an instance, or those of a collection by its name as of their creation: it may be dropped by now.
-async fn all(connection: &Connection, instance: &str, collection: &str, database: &str) -> anyhow::Result<Vec<Json>> {
-    let mut found = connection
-        .all(&path(&["instances", instance, "snapshots"]), &[], "snapshots")
-        .await?;
-    found.retain(|snapshot| {
-        (collection.is_empty() || text(snapshot, "collection") == collection)
-            && (database.is_empty() || text(snapshot, "database") == database)
-    });
-    Ok(found)
+/// All snapshots of an instance.
+async fn all(connection: &Connection, instance: &str) -> anyhow::Result<Vec<Json>> {
+    let snapshots = path(&["instances", instance, "snapshots"]);
+    connection.all(&snapshots, &[], "snapshots").await
+}
+
+/// Those of the collection that has the name now, whatever it was called when they were made. There must be one.
+async fn of_collection(connection: &Connection, instance: &str, collection: &str, database: &str) -> anyhow::Result<Vec<Json>> {
+    let snapshots = path(&["instances", instance, "snapshots"]);
+    let named = [("collection", collection.to_owned()), ("database", database.to_owned())];
+    connection.all(&snapshots, &named, "snapshots").await
+}
+
+/// Whether a snapshot was made of a collection that had these names then; an empty one is any.
+fn was_of(snapshot: &Json, collection: &str, database: &str) -> bool {
+    let fits = |wanted: &str, member: &str| wanted.is_empty() || text(snapshot, member) == wanted;
+    fits(collection, "collection") && fits(database, "database")
+}
+
+/// All snapshots of an instance, or those of a collection; while none has that name, those of collections that had it when they were made.
+async fn listed(connection: &Connection, instance: &str, collection: &str, database: &str) -> anyhow::Result<Vec<Json>> {
+    if collection.is_empty() {
+        return all(connection, instance).await;
+    }
+    match of_collection(connection, instance, collection, database).await {
+        Err(error) if is_not_found(&error) => {
+            let mut former = all(connection, instance).await?;
+            former.retain(|snapshot| was_of(snapshot, collection, database));
+            // A collection that has none must at least be there.
+            if former.is_empty() { Err(error) } else { Ok(former) }
+        }
+        found => found,
+    }
 }
 
 /// The id of a snapshot of an instance that is named by it, or by its name.
@@ -298,9 +319,54 @@ async fn find(connection: &Connection, instance: &str, which: &Which) -> anyhow:
     if is_id(name) {
         return connection.get(&path(&["instances", instance, "snapshots", name]), &[]).await;
     }
-    let mut found = all(connection, instance, &which.collection, &which.database).await?;
-    found.retain(|snapshot| text(snapshot, "name") == *name);
-    only_one(found, instance, name)
+    match of_present_collection(connection, instance, which).await? {
+        Some(found) => Ok(found),
+        None => by_names_then(connection, instance, which).await,
+    }
+}
+
+/// The snapshot that the collection which is named has, if one is named and is there now. A collection's snapshots differ in name.
+async fn of_present_collection(connection: &Connection, instance: &str, which: &Which) -> anyhow::Result<Option<Json>> {
+    if which.collection.is_empty() {
+        return Ok(None);
+    }
+    match of_collection(connection, instance, &which.collection, &which.database).await {
+        Err(error) if is_not_found(&error) => Ok(None),
+        found => Ok(found?.into_iter().find(|snapshot| text(snapshot, "name") == which.snapshot)),
+    }
+}
+
+/// A snapshot by its name and by those that its collection had when it was made.
+async fn by_names_then(connection: &Connection, instance: &str, which: &Which) -> anyhow::Result<Json> {
+    let mut found = all(connection, instance).await?;
+    found.retain(|snapshot| text(snapshot, "name") == which.snapshot && was_of(snapshot, &which.collection, &which.database));
+    only_one(found, instance, &which.snapshot)
+}
+
+/// As [`find`], but by the name of a collection only what the collection has that is called so now, as the cluster has it for who drops by
+/// name: what was made of another one may be somebody's backup.
+async fn find_to_drop(connection: &Connection, instance: &str, which: &Which) -> anyhow::Result<Json> {
+    if is_id(&which.snapshot) || which.collection.is_empty() {
+        return find(connection, instance, which).await;
+    }
+    if let Some(found) = of_present_collection(connection, instance, which).await? {
+        return Ok(found);
+    }
+    let then = by_names_then(connection, instance, which).await?;
+    let database = if which.database.is_empty() {
+        names::DEFAULT_DATABASE
+    } else {
+        &which.database
+    };
+    bail!(
+        "no collection {database}.{} has a snapshot {} now; that of what was {}.{} then may be somebody's backup: to drop it, name it by \
+         its id {}, or its collection and database as they are called now",
+        which.collection,
+        which.snapshot,
+        text(&then, "database"),
+        text(&then, "collection"),
+        text(&then, "snapshot_id")
+    )
 }
 
 /// As [`find`], and if the collection has no snapshot of that name, one of the whole instance.
@@ -308,18 +374,19 @@ async fn find_to_restore(connection: &Connection, instance: &str, which: &Which)
     if is_id(&which.snapshot) || which.collection.is_empty() {
         return find(connection, instance, which).await;
     }
-    let found = all(connection, instance, "", "").await?;
+    if let Some(found) = of_present_collection(connection, instance, which).await? {
+        return Ok(found);
+    }
+    let found = all(connection, instance).await?;
     only_one(to_restore(found, which), instance, &which.snapshot)
 }
 
-/// Which of all snapshots of an instance show a collection that is named under the name of a snapshot.
+/// Which of all snapshots of an instance show a collection that was named so then, under the name of a snapshot.
 fn to_restore(mut found: Vec<Json>, which: &Which) -> Vec<Json> {
     found.retain(|snapshot| text(snapshot, "name") == which.snapshot);
     let (of_instance, mut of_collection): (Vec<Json>, Vec<Json>) =
         found.into_iter().partition(|snapshot| text(snapshot, "collection").is_empty());
-    of_collection.retain(|snapshot| {
-        text(snapshot, "collection") == which.collection && (which.database.is_empty() || text(snapshot, "database") == which.database)
-    });
+    of_collection.retain(|snapshot| was_of(snapshot, &which.collection, &which.database));
     if of_collection.is_empty() { of_instance } else { of_collection }
 }
 
@@ -448,6 +515,112 @@ fn list_sheet(instance: &str, found: &Json) -> (String, Sheet) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::doris::fake_peer::{FakePeer, Said, connection};
+    use quorate_model::ErrorCode;
+    use std::time::Duration;
+
+    /// Time that only a test that fails uses up.
+    const LONG: Duration = Duration::from_secs(60);
+    const ID: &str = "00000000000000070000";
+
+    fn which(snapshot: &str, collection: &str, database: &str) -> Which {
+        Which {
+            snapshot: snapshot.to_owned(),
+            collection: collection.to_owned(),
+            database: database.to_owned(),
+        }
+    }
+
+    /// A page with the snapshot `nightly`, which was made of `default.orders`.
+    fn with_nightly() -> Said {
+        let nightly = json!({"snapshot_id": ID, "name": "nightly", "database": "default", "collection": "orders"});
+        Said::plain(200, &json!({"snapshots": [nightly]}).to_string())
+    }
+
+    fn with_none() -> Said {
+        Said::plain(200, r#"{"snapshots": []}"#)
+    }
+
+    fn id_of_found(found: anyhow::Result<Json>) -> Result<String, String> {
+        found
+            .map(|snapshot| text(&snapshot, "snapshot_id"))
+            .map_err(|error| format!("{error:#}"))
+    }
+
+    #[tokio::test]
+    async fn a_snapshot_of_a_renamed_collection_is_dropped_by_the_name_that_it_has_now_or_by_its_id() {
+        let peer = FakePeer::start([with_nightly()]).await;
+        let renamed = find_to_drop(&connection(&[&peer.address], LONG), "i", &which("nightly", "older", "d")).await;
+        assert_eq!(id_of_found(renamed), Ok(ID.to_owned()));
+        assert_eq!(
+            peer.queries(),
+            ["collection=older&database=d"],
+            "the cluster knows whose name that is now"
+        );
+
+        for first in [with_none(), Said::error(ErrorCode::NotFound)] {
+            let peer = FakePeer::start([first, with_nightly()]).await;
+            let former = find_to_drop(&connection(&[&peer.address], LONG), "i", &which("nightly", "orders", "")).await;
+            let told = id_of_found(former).expect_err("another collection has the name, or none");
+            for part in ["no collection default.orders has a snapshot nightly now", ID] {
+                assert!(told.contains(part), "{told}");
+            }
+            assert_eq!(peer.queries(), ["collection=orders", ""]);
+        }
+
+        let peer = FakePeer::start([Said::error(ErrorCode::InvalidArgument), with_nightly()]).await;
+        let unknown = find_to_drop(&connection(&[&peer.address], LONG), "i", &which("nightly", "orders", "")).await;
+        assert!(
+            id_of_found(unknown)
+                .expect_err("who cannot say has not said no")
+                .contains("so said the peer")
+        );
+        assert_eq!(peer.calls().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_snapshot_is_found_by_the_name_its_collection_has_now_and_else_by_the_one_it_had() {
+        for (answers, collection, queries) in [
+            (vec![with_nightly()], "older", &["collection=older"][..]),
+            (vec![with_none(), with_nightly()], "orders", &["collection=orders", ""]),
+            (
+                vec![Said::error(ErrorCode::NotFound), with_nightly()],
+                "orders",
+                &["collection=orders", ""],
+            ),
+            (vec![with_nightly()], "", &[""]),
+        ] {
+            let which = which("nightly", collection, "");
+            let peer = FakePeer::start(answers.clone()).await;
+            let found = find(&connection(&[&peer.address], LONG), "i", &which).await;
+            assert_eq!(id_of_found(found), Ok(ID.to_owned()));
+            assert_eq!(peer.queries(), queries);
+            let peer = FakePeer::start(answers).await;
+            let found = find_to_restore(&connection(&[&peer.address], LONG), "i", &which).await;
+            assert_eq!(id_of_found(found), Ok(ID.to_owned()));
+            assert_eq!(peer.queries(), queries);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_list_is_of_the_collection_that_has_the_name_and_of_former_ones_while_none_has() {
+        let ids = async |answers: Vec<Said>, collection: &str| {
+            let peer = FakePeer::start(answers).await;
+            let found = listed(&connection(&[&peer.address], LONG), "i", collection, "").await;
+            let found = found.map_err(|error| format!("{error:#}"))?;
+            Ok::<_, String>(found.iter().map(|snapshot| text(snapshot, "snapshot_id")).collect::<Vec<_>>())
+        };
+        let missing = || Said::error(ErrorCode::NotFound);
+        assert_eq!(ids(vec![with_nightly()], "older").await, Ok(vec![ID.to_owned()]));
+        assert_eq!(
+            ids(vec![with_none(), with_nightly()], "orders").await,
+            Ok(vec![]),
+            "it is another one's"
+        );
+        assert_eq!(ids(vec![missing(), with_nightly()], "orders").await, Ok(vec![ID.to_owned()]));
+        let never = ids(vec![missing(), with_nightly()], "never").await;
+        assert!(never.expect_err("nothing was called so").contains("not_found"));
+    }
 
     #[test]
     fn ids_are_told_from_names() {
@@ -475,12 +648,7 @@ mod tests {
             snapshot("5", "m", "d"),
         ];
         let ids = |name: &str, collection: &str, database: &str| {
-            let which = Which {
-                snapshot: name.to_owned(),
-                collection: collection.to_owned(),
-                database: database.to_owned(),
-            };
-            let found = to_restore(all.to_vec(), &which);
+            let found = to_restore(all.to_vec(), &which(name, collection, database));
             found.iter().map(|snapshot| text(snapshot, "snapshot_id")).collect::<Vec<_>>()
         };
         assert_eq!(ids("n", "c", ""), ["2"]);

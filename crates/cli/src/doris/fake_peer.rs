@@ -96,6 +96,8 @@ fn named(code: ErrorCode) -> Vec<(&'static str, String)> {
 struct State {
     /// Paths of the calls, but for those of sessions that were opened and closed.
     calls: Vec<String>,
+    /// What stood behind the question mark of each of these; mostly nothing.
+    queries: Vec<String>,
     /// Those of them that were to change nothing.
     dry_runs: Vec<String>,
     answers: VecDeque<Said>,
@@ -124,13 +126,14 @@ impl FakePeer {
             let shared = shared.clone();
             async move {
                 let path = request.uri().path().to_owned();
+                let query = request.uri().query().unwrap_or_default().to_owned();
                 let is_dry_run = request.headers().get(DRY_RUN).is_some_and(|value| value == "1");
                 let _ = request.into_body().collect().await;
                 let mut state = shared.lock().expect("no test panics while it holds the state");
                 if is_dry_run {
                     state.dry_runs.push(path.clone());
                 }
-                let said = state.answer(path);
+                let said = state.answer(path, query);
                 Ok::<Response<Body>, Infallible>(said.response())
             }
         });
@@ -154,6 +157,11 @@ impl FakePeer {
         self.state.lock().expect("no test panics while it holds the state").calls.clone()
     }
 
+    /// The query of each of these calls, as it was sent.
+    pub(crate) fn queries(&self) -> Vec<String> {
+        self.state.lock().expect("no test panics while it holds the state").queries.clone()
+    }
+
     /// Paths of those that were dry runs.
     pub(crate) fn dry_runs(&self) -> Vec<String> {
         self.state.lock().expect("no test panics while it holds the state").dry_runs.clone()
@@ -161,7 +169,7 @@ impl FakePeer {
 }
 
 impl State {
-    fn answer(&mut self, path: String) -> Said {
+    fn answer(&mut self, path: String, query: String) -> Said {
         match path.as_str() {
             "/quorate.v1.Metadata/OpenSession" => {
                 let opened = Said::message(&OpenSessionReply { session_id: 7 });
@@ -171,7 +179,10 @@ impl State {
                 let closed = Said::message(&CloseSessionReply {});
                 return self.not_closed.pop_front().unwrap_or(closed);
             }
-            _ => self.calls.push(path),
+            _ => {
+                self.calls.push(path);
+                self.queries.push(query);
+            }
         }
         let next = match self.answers.len() {
             0 | 1 => self.answers.front().cloned(),
