@@ -12,6 +12,7 @@ use crate::vault_access::{self, VaultAccessArguments};
 use clap::Subcommand;
 use futures::TryStreamExt as _;
 use manifests::Manifests;
+use quorate_model::vault_paths::is_of_a_cluster;
 use quorate_objects::{ObjectInfo, Vault};
 use serde_json::{Value as Json, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,7 +23,8 @@ pub enum GcVerb {
     /// Say what will be deleted, when and why: what is decided, then what was dropped and can still be seen. Changes nothing.
     Plan,
     /// Compare a vault with what the cluster knows of it: files that are missing, manifests of snapshots among them, and files that nothing
-    /// refers to. Changes nothing; the exit code is 1 when something is missing or damaged.
+    /// refers to, though they are called as the cluster calls its own. Others are counted. Changes nothing; the exit code is 1 when
+    /// something is missing or damaged.
     Verify {
         instance: String,
         /// Name or id of the vault; the peers' local directory when absent.
@@ -59,11 +61,7 @@ pub async fn run(verb: GcVerb, context: &Context) -> anyhow::Result<ExitCode> {
             let opened = vault_access::open(&connection, &instance, &vault, &access).await?;
             let files = path(&["instances", &instance, "vault", "files"]);
             let known = connection.all(&files, &[("vault", vault.clone())], "known").await?;
-            let of_snapshots = directories_of_snapshots(&known);
-            let others = opened
-                .list(None)
-                .try_filter(|info| std::future::ready(!is_below(&info.path, &of_snapshots)));
-            let found: Vec<ObjectInfo> = others.try_collect().await?;
+            let Listed { found, of_others } = listed(&opened, &directories_of_snapshots(&known)).await?;
             let mut compared = compare(&found, &known);
             if !compared.is_clean() {
                 // What came or went meanwhile is not out of place: only what two looks agree on is.
@@ -73,7 +71,7 @@ pub async fn run(verb: GcVerb, context: &Context) -> anyhow::Result<ExitCode> {
             }
             let manifests = manifests::look_for(&connection, &instance, &vault, &opened).await?;
             let is_whole = compared.missing.is_empty() && compared.damaged.is_empty() && manifests.missing == 0;
-            output::show(&context.output, compared.json(&manifests), verify_sheet);
+            output::show(&context.output, compared.json(&manifests, of_others), verify_sheet);
             Ok(if is_whole { ExitCode::SUCCESS } else { ExitCode::from(1) })
         }
         GcVerb::Abandon { instance, vault, confirm } => {
@@ -81,6 +79,32 @@ pub async fn run(verb: GcVerb, context: &Context) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// What is in a vault.
+#[derive(Default)]
+struct Listed {
+    /// What may be the cluster's and needs to be compared.
+    found: Vec<ObjectInfo>,
+    /// How many files are nothing of a cluster's, such as Doris's own data and what is in a vault below this one.
+    of_others: u64,
+}
+
+/// Lists a vault, without what is below directories of which whatever is there is accounted for. Of what is not a cluster's no more is
+/// kept than the number: there may be any amount of it.
+async fn listed(vault: &Vault, whole: &BTreeSet<String>) -> anyhow::Result<Listed> {
+    let mut listed = Listed::default();
+    let mut objects = vault.list(None);
+    while let Some(info) = objects.try_next().await? {
+        if is_below(&info.path, whole) {
+            continue;
+        }
+        match is_of_a_cluster(&info.path) {
+            true => listed.found.push(info),
+            false => listed.of_others += 1,
+        }
+    }
+    Ok(listed)
 }
 
 /// What a vault and the cluster say differently.
@@ -110,13 +134,14 @@ impl Compared {
     }
 
     /// Missing manifests are missing files; whose they are is said beside.
-    fn json(&self, manifests: &Manifests) -> Json {
+    fn json(&self, manifests: &Manifests, of_others: u64) -> Json {
         let named = manifests.named();
         let mut missing = self.missing.clone();
         missing.extend(named.iter().map(|manifest| text(manifest, "file")));
         json!({
             "files": self.known.to_string(), "manifests": manifests.known.to_string(), "missing": missing, "damaged": self.damaged,
-            "unreferenced": self.unreferenced, "missing_manifests": named, "further_missing_manifests": manifests.unnamed().to_string()
+            "unreferenced": self.unreferenced, "missing_manifests": named, "further_missing_manifests": manifests.unnamed().to_string(),
+            "files_of_others": of_others.to_string()
         })
     }
 }
@@ -242,8 +267,12 @@ fn when(deletion: &Json) -> String {
 fn verify_sheet(compared: &Json) -> (String, Sheet) {
     let [named, damaged, unreferenced] = ["missing", "damaged", "unreferenced"].map(|what| list(compared, what).len() as u64);
     let unnamed = number(compared, "further_missing_manifests");
+    let of_others = match number(compared, "files_of_others") {
+        0 => String::new(),
+        count => format!(" Not this cluster's, to go by the name: {}.", counted(count, "file")),
+    };
     let sentence = format!(
-        "Of {} and {} that the cluster knows, {} are missing and {damaged} have another size; {} nothing refers to.",
+        "Of {} and {} that the cluster knows, {} are missing and {damaged} have another size; {} nothing refers to.{of_others}",
         counted(number(compared, "files"), "file"),
         counted(number(compared, "manifests"), "manifest"),
         named + unnamed,
@@ -273,6 +302,7 @@ fn owner(manifest: &Json) -> (String, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use quorate_objects::{LocalPlace, Patience, VaultPlace};
 
     #[test]
     fn a_plan_says_when_each_goes_and_who_keeps_the_others() {
@@ -311,7 +341,6 @@ mod tests {
             info("snapshots/2/manifests/7/4.avro", 5),
             info("snapshots/2/metadata/6.json", 5),
             info("snapshots/2/metadata/7.json", 5),
-            info("stray", 5),
         ];
         let known = [
             json!({"kind": "KNOWN_SEGMENT", "path": "s1/c2/p3/g4", "files": [
@@ -327,14 +356,54 @@ mod tests {
         let compared = compare(&found, &known);
         assert_eq!(compared.missing, ["s1/c2/p3/g4/gone", "snapshots/2/metadata/8.json"]);
         assert_eq!(compared.damaged, ["s1/c2/p3/g4/short"]);
-        let unreferenced = ["s1/c2/p3/g4/stray", "s1/j7/t1-f1/g9/orphan", "snapshots/2/metadata/6.json", "stray"];
+        let unreferenced = ["s1/c2/p3/g4/stray", "s1/j7/t1-f1/g9/orphan", "snapshots/2/metadata/6.json"];
         assert_eq!(compared.unreferenced, unreferenced);
         assert_eq!(compared.known, 5);
         let of_snapshots = directories_of_snapshots(&known);
         let others = found.into_iter().filter(|info| !is_below(&info.path, &of_snapshots));
         let others: Vec<ObjectInfo> = others.collect();
-        assert_eq!(others.len(), 10, "the manifest and the image need not be remembered");
+        assert_eq!(others.len(), 9, "the manifest and the image need not be remembered");
         assert_eq!(compare(&others, &known), compared);
+    }
+
+    #[tokio::test]
+    async fn files_of_others_are_counted_and_not_called_unreferenced() {
+        let root = tempfile::tempdir().expect("a directory");
+        let place = LocalPlace {
+            root: root.path().to_owned(),
+            cluster_id: "c".to_owned(),
+            vault_id: "v".to_owned(),
+        };
+        Vault::create_marker(&place).await.expect("marked");
+        let vault = Vault::open(&VaultPlace::Local(place), Patience::default()).await.expect("opened");
+        for file in [
+            "data/10005/020000000000002a_0.dat",
+            "other/s1/c2/p3/g4/a",
+            "s1/c2/p3/g4/a",
+            "s1/j7/t1-f1/g9/orphan",
+            "snapshots/2/manifests/7/4.avro",
+        ] {
+            let file = root.path().join(file);
+            std::fs::create_dir_all(file.parent().expect("has one")).expect("made");
+            std::fs::write(file, b"bytes").expect("written");
+        }
+        let known = [
+            json!({"kind": "KNOWN_SEGMENT", "path": "s1/c2/p3/g4", "files": [{"name": "a", "size_bytes": "5"}]}),
+            json!({"kind": "KNOWN_SNAPSHOT", "path": "snapshots/2/manifests/7"}),
+        ];
+        let listed = listed(&vault, &directories_of_snapshots(&known)).await.expect("listed");
+        assert_eq!(listed.of_others, 2);
+        let compared = compare(&listed.found, &known);
+        assert_eq!(compared.unreferenced, ["s1/j7/t1-f1/g9/orphan"]);
+        assert_eq!((compared.missing.len(), compared.damaged.len()), (0, 0));
+        let shown = compared.json(&Manifests::default(), listed.of_others);
+        assert_eq!(shown["files_of_others"], "2");
+        let (sentence, sheet) = verify_sheet(&shown);
+        assert!(
+            sentence.ends_with("1 further file nothing refers to. Not this cluster's, to go by the name: 2 files."),
+            "{sentence}"
+        );
+        assert!(!sheet.render().contains(".dat"), "whoever cleans up by the list leaves it alone");
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub mod ids;
 pub mod job_states;
 pub mod mutants;
 pub mod proto_json;
+pub mod vault_paths;
 
 pub use error::{ErrorCode, MetaError, Outcome, RetryClass};
 pub use ids::{ClusterId, Incarnation, PeerId, RequestId, Revision, ScopeId, SessionId, StampedTime};

@@ -43,7 +43,7 @@ use crate::settings::{self, MAX_ACTIVE_JOBS};
 use crate::store::{Reader, StoreError, prefix_end};
 use crate::versioned::pins::{self, PinKind};
 use bytes::Bytes;
-use quorate_model::{ErrorCode, MetaError, Revision, ScopeId};
+use quorate_model::{ErrorCode, MetaError, Revision, ScopeId, vault_paths};
 use quorate_wire::quorate::v1::{JobKind, JobState};
 use std::collections::BTreeSet;
 
@@ -64,7 +64,7 @@ impl ActiveJob {
 
 /// The directory of all files a job's tasks write.
 pub fn directory(record: &JobRecord, job: u64) -> String {
-    format!("s{}/j{job}", record.target_scope)
+    vault_paths::job_directory(ScopeId(record.target_scope), job)
 }
 
 /// The directory of one claim's files.

@@ -1,5 +1,6 @@
 use super::*;
 use proptest::prelude::*;
+use quorate_model::{Revision, vault_paths};
 
 fn binlog(number: i64) -> FieldBinlog {
     FieldBinlog {
@@ -172,7 +173,13 @@ fn what_is_no_manifest_is_refused() {
 fn paths_follow_from_the_ids() {
     assert_eq!(metadata_path(1, 2).expect("path").as_str(), "snapshots/1/metadata/2.json");
     assert_eq!(manifest_path(1, 2, 3).expect("path").as_str(), "snapshots/1/manifests/2/3.avro");
-    assert_eq!(manifest_prefix(1, 2).expect("path").as_str(), "snapshots/1/manifests/2");
+    assert_eq!(
+        manifest_prefix(1, 2).expect("path").as_str(),
+        vault_paths::manifests_directory(1, Revision(2))
+    );
+    for path in [metadata_path(1, 2), manifest_path(1, 2, 3)] {
+        assert!(vault_paths::is_of_a_cluster(path.expect("path").as_str()));
+    }
 }
 
 prop_compose! {

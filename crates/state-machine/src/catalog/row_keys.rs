@@ -76,11 +76,6 @@ pub fn reserved_name(scope: ScopeId, database_id: u64, name: &str) -> Bytes {
     key.freeze()
 }
 
-/// Directory of the files of an uploaded segment, from its vault's root. Ids are never reused, and so no path is.
-pub fn segment_path(scope: ScopeId, collection_id: u64, partition_id: u64, segment_id: u64) -> String {
-    format!("s{scope}/c{collection_id}/p{partition_id}/g{segment_id}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,6 +87,5 @@ mod tests {
         assert!(read_numbers::<1>(&[0; 9]).is_err());
         assert_eq!(read_name(&collection_name(5, "a$")).expect("a name"), "a$");
         assert!(read_name(&[0; 7]).is_err());
-        assert_eq!(segment_path(ScopeId(1), 2, 3, 4), "s1/c2/p3/g4");
     }
 }

@@ -1,11 +1,11 @@
 //! Gives out ids of segments and the directories their files are to be written to. What is not committed in time is given up.
 
-use crate::catalog::{Target, bounds, find, row_keys, storage, uploads};
+use crate::catalog::{Target, bounds, find, storage, uploads};
 use crate::command::{ApplyContext, ApplyError, Command, Prepare, PrepareContext};
 use crate::instances::{self, Route};
 use crate::record::UploadRecord;
 use crate::{limits, object_ids};
-use quorate_model::{ErrorCode, MetaError};
+use quorate_model::{ErrorCode, MetaError, vault_paths};
 use quorate_wire::quorate::v1::{PrepareSegmentsReply, PrepareSegmentsRequest, PreparedSegment};
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -73,7 +73,7 @@ impl Command for PrepareSegments {
             let record = UploadRecord {
                 collection_id: collection.id,
                 partition_id: partition.id,
-                path: row_keys::segment_path(target.scope, collection.id, partition.id, segment_id),
+                path: vault_paths::segment_directory(target.scope, collection.id, partition.id, segment_id),
                 vault: collection.record.vault.clone(),
                 expires_ms,
             };

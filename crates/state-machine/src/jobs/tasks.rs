@@ -10,7 +10,7 @@ use crate::settings::READ_BACK_COPIES;
 use crate::store::{Reader, StoreError};
 use bytes::Bytes;
 use quorate_model::job_states::task_may_become;
-use quorate_model::{ErrorCode, MetaError, mutant};
+use quorate_model::{ErrorCode, MetaError, Revision, mutant, vault_paths};
 use quorate_wire::quorate::v1::{JobKind, PartitionPair, TaskAssignment, TaskState};
 
 /// A claim that holds: of a job that has not ended, under the task's newest fence.
@@ -171,7 +171,7 @@ fn target_path(job: u64, record: &JobRecord, number: u32, task: &TaskRecord) -> 
         true => task.first_key.first_chunk::<8>().map_or(0, |id| u64::from_be_bytes(*id)),
         false => record.source_collection_id,
     };
-    format!("snapshots/{collection}/manifests/{}", record.snapshot_revision)
+    vault_paths::manifests_directory(collection, Revision(record.snapshot_revision))
 }
 
 /// The mapping of the partitions that a task's range touches: an assignment is remembered with its worker's session.

@@ -10,7 +10,7 @@ use crate::settings::{self, MAX_SNAPSHOTS_PER_COLLECTION, MAX_SNAPSHOTS_PER_INST
 use crate::store::{Reader, StoreError};
 use crate::versioned::pins::{self as versioned_pins, PinKind};
 use crate::{condemned, instances};
-use quorate_model::{ErrorCode, MetaError, ScopeId, mutant};
+use quorate_model::{ErrorCode, MetaError, ScopeId, mutant, vault_paths};
 use quorate_wire::quorate::v1::SnapshotState;
 
 /// Times the files of a removed snapshot are looked for again: a writer that lost its job may still have been at it.
@@ -144,14 +144,14 @@ pub fn places(snapshot: &Snapshot) -> Vec<(String, Vec<String>)> {
     }
     let (collection, revision) = (snapshot.record.collection_id, snapshot.revision);
     vec![
-        (format!("snapshots/{collection}/metadata"), vec![format!("{revision}.json")]),
+        (vault_paths::metadata_directory(collection), vec![format!("{revision}.json")]),
         (manifests_directory(snapshot), Vec::new()),
     ]
 }
 
 /// The directory of all manifests of a snapshot of one collection, from its vault's root.
 pub fn manifests_directory(snapshot: &Snapshot) -> String {
-    format!("snapshots/{}/manifests/{}", snapshot.record.collection_id, snapshot.revision)
+    vault_paths::manifests_directory(snapshot.record.collection_id, snapshot.revision)
 }
 
 /// What the manifest of a segment is called there.
@@ -161,7 +161,7 @@ pub fn manifest_name(segment: u64) -> String {
 
 /// Where Doris's frontends put the image of a snapshot.
 pub fn image_directory(snapshot: &Snapshot) -> String {
-    format!("snapshot/{}", id::text(snapshot.revision))
+    vault_paths::image_directory(&id::text(snapshot.revision))
 }
 
 fn condemn(context: &mut ApplyContext<'_, '_>, snapshot: &Snapshot, path: String, files: Vec<String>) {
