@@ -16,6 +16,7 @@
 //!   the default vault, else the newest object store.
 //! - An automatic snapshot needs no time to live: retention ends it. `max_reserved_snapshot` automatic ones are kept, counted when one
 //!   is committed; 0 keeps all.
+//! - The same commit again succeeds: a frontend repeats it when the answer was lost. With other values it is refused.
 //! - A committed snapshot is not aborted; dropping one that a clone reads through, or a pin keeps, is refused and the clones are named.
 //! - One whose image has not come in time is given up; one that was given up is shown for a day (`include_aborted`), then deleted.
 //! - Labels need not be unique. Lists are in the order of creation.
@@ -28,7 +29,7 @@ use crate::record::SnapshotRecord;
 use crate::snapshots::{self, Snapshot, id};
 use crate::store::{Reader, StoreError};
 use crate::{text_bounds, vaults};
-use quorate_model::{ErrorCode, MetaError, Revision};
+use quorate_model::{ErrorCode, MetaError, Revision, vault_paths};
 use quorate_wire::doris::{ObjectStoreInfoPb, SnapshotInfoPb, SnapshotPb, SnapshotStatus};
 use quorate_wire::quorate::v1::SnapshotState;
 
@@ -133,6 +134,11 @@ pub fn default_place(instance: &Instance) -> String {
         "" => info.obj_info.last().map(|store| store.id().to_owned()).unwrap_or_default(),
         id => id.to_owned(),
     }
+}
+
+/// Where in its store a snapshot's image is to go, as begin says.
+pub fn given_image_url(revision: Revision) -> String {
+    format!("/{}/", vault_paths::image_directory(&id::text(revision)))
 }
 
 /// Where in its store a snapshot's image is.

@@ -4,7 +4,7 @@ use crate::command::{ApplyContext, ApplyError, Command, Prepare, PrepareContext}
 use crate::record::SnapshotRecord;
 use crate::snapshots::{id, lifecycle};
 use crate::{instance_snapshots, limits, text_bounds};
-use quorate_model::{MetaError, vault_paths};
+use quorate_model::MetaError;
 use quorate_wire::doris::{BeginSnapshotRequest, ObjectStoreInfoPb, SnapshotPb, SnapshotStatus, SnapshotSwitchStatus, SnapshotType};
 use quorate_wire::quorate::v1::SnapshotState;
 use core::net::IpAddr;
@@ -104,7 +104,7 @@ impl Command for BeginInstanceSnapshot {
         let store = instance_snapshots::store_for_image(context.reader(), &instance, &self.vault_name)?;
         let now_ms = context.now().0;
         let snapshot_id = id::text(context.revision());
-        let image_url = format!("/{}/", vault_paths::image_directory(&snapshot_id));
+        let image_url = instance_snapshots::given_image_url(context.revision());
         let doris = SnapshotPb {
             status: Some(SnapshotStatus::SnapshotPrepare as i32),
             r#type: Some(SnapshotType::SnapshotReference as i32),

@@ -1,9 +1,11 @@
 //! Makes a snapshot of an instance usable: the frontend of Doris has uploaded its image. An automatic one ends the oldest that are
-//! more than the instance wants to keep.
+//! more than the instance wants to keep. The same commit again succeeds and changes nothing: a frontend that has not got the answer
+//! repeats it, without a request id.
 
 use crate::command::{ApplyContext, ApplyError, Command, Prepare, PrepareContext};
 use crate::instances::Instance;
 use crate::snapshots::{self, Snapshot, expiry, lifecycle};
+use crate::store::Reader;
 use crate::{instance_snapshots, limits, text_bounds};
 use quorate_model::MetaError;
 use quorate_wire::doris::{CommitSnapshotRequest, SnapshotStatus};
@@ -24,6 +26,9 @@ pub struct CommitInstanceSnapshot {
     pub meta_image_bytes: i64,
     #[prost(int64, tag = "6")]
     pub logical_data_bytes: i64,
+    /// The same commit again succeeds. Builds before this field refused it.
+    #[prost(bool, tag = "7")]
+    pub succeeds_again: bool,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -47,6 +52,7 @@ impl Prepare for CommitInstanceSnapshot {
             cloud_unique_id: request.cloud_unique_id.unwrap_or_default(),
             snapshot_id: request.snapshot_id.unwrap_or_default(),
             image_url: request.image_url.unwrap_or_default(),
+            succeeds_again: true,
         })
     }
 }
@@ -56,6 +62,9 @@ impl Command for CommitInstanceSnapshot {
 
     fn apply(&self, context: &mut ApplyContext<'_, '_>) -> Result<CommitInstanceSnapshotReply, ApplyError> {
         let instance = instance_snapshots::instance_of_caller(context.reader(), &self.cloud_unique_id)?;
+        if self.succeeds_again && self.was_made(context.reader(), &instance)? {
+            return Ok(CommitInstanceSnapshotReply::default());
+        }
         let mut snapshot = instance_snapshots::require_in_preparation(context.reader(), &instance, &self.snapshot_id)?;
         let now = context.now();
         let record = &mut snapshot.record;
@@ -82,6 +91,26 @@ impl Command for CommitInstanceSnapshot {
         snapshots::save(context, &snapshot)?;
         let dropped = if is_automatic { retain(context, &instance, &snapshot)? } else { 0 };
         Ok(CommitInstanceSnapshotReply { dropped })
+    }
+}
+
+impl CommitInstanceSnapshot {
+    /// Whether the snapshot was committed with just these values.
+    fn was_made(&self, reader: &dyn Reader, instance: &Instance) -> Result<bool, ApplyError> {
+        let revision = instance_snapshots::parse_id(&self.snapshot_id)?;
+        let found = instance_snapshots::find(reader, instance, revision)?;
+        let committed = found.filter(|found| found.state() == SnapshotState::Committed);
+        let Some(doris) = committed.and_then(|found| found.record.doris) else {
+            return Ok(false);
+        };
+        let image_url = match self.image_url.as_str() {
+            "" => instance_snapshots::given_image_url(revision),
+            image_url => image_url.to_owned(),
+        };
+        Ok(doris.image_url() == image_url
+            && doris.last_journal_id() == self.last_journal_id
+            && doris.snapshot_meta_image_size() == self.meta_image_bytes
+            && doris.snapshot_logical_data_size() == self.logical_data_bytes)
     }
 }
 

@@ -98,8 +98,16 @@ pub fn instance_commands() -> Vec<Golden> {
                 last_journal_id: 300,
                 meta_image_bytes: 301,
                 logical_data_bytes: 302,
+                succeeds_again: false,
             },
             "0a01751201731a016d20ac0228ad0230ae02",
+        ),
+        command(
+            CommitInstanceSnapshot {
+                succeeds_again: true,
+                ..CommitInstanceSnapshot::default()
+            },
+            "3801",
         ),
         command(
             AbortInstanceSnapshot {

@@ -204,7 +204,8 @@ fn obstacle(lives: &Lives, operation: &Operation<'_>) -> Option<String> {
         ("drop-image", Some(life)) if !life.clones.is_empty() => Some(format!("{:?} read through it", life.clones)),
         ("clone-image", Some(life)) => (life.state != "committed").then(|| format!("it was {}", life.state)),
         ("drop-image", Some(life)) => (life.state == "pending").then(|| "it was pending".to_owned()),
-        ("commit-image", Some(life)) => (life.state != "pending").then(|| format!("it was {}", life.state)),
+        // All commits of an image say the same: one of them again is right.
+        ("commit-image", Some(life)) => (life.state == "aborted").then(|| "it was aborted".to_owned()),
         ("abort-image", Some(life)) => (life.state == "committed").then(|| "it was committed".to_owned()),
         _ => None,
     }
@@ -374,7 +375,7 @@ fn did_drop(operation: &Operation<'_>) -> bool {
     operation.is_ok() && (operation.f() == "drop-image" || operation.f() == "drop-snapshot" && existed())
 }
 
-/// Of commit and abort one is acknowledged.
+/// Of commit and abort one is acknowledged, as often as it is repeated.
 fn check_ends(all: &[Operation<'_>]) -> Option<Broken> {
     let mut ends: HashMap<&str, &Operation<'_>> = HashMap::new();
     for operation in all
@@ -383,8 +384,7 @@ fn check_ends(all: &[Operation<'_>]) -> Option<Broken> {
     {
         let id = operation.input()[1].as_str().unwrap_or_default();
         match ends.insert(id, operation) {
-            // Aborting twice is allowed; committing twice is not.
-            Some(other) if other.f() != operation.f() || operation.f() == "commit-image" => {
+            Some(other) if other.f() != operation.f() => {
                 return Some((
                     operation.from(),
                     format!("{} and {} were both acknowledged", other.name(), operation.name()),

@@ -121,6 +121,27 @@ fn of_commit_and_abort_one_wins() {
 }
 
 #[test]
+fn an_image_that_is_committed_may_be_committed_again_and_one_that_is_aborted_not() {
+    let mut again = good();
+    again.ops.truncate(22);
+    again.done(4, "commit-image", json!([7, id(6)]), json!([7, id(6)]), 8);
+    again.done(1, "list-images", json!([7, null]), json!([7, [[id(6), "i", "committed", 0]]]), 8);
+    let (witness, values) = both(&again);
+    assert_eq!(
+        (witness.valid, values.valid),
+        (Validity::Valid, Validity::Valid),
+        "{} | {}",
+        witness.what,
+        values.what
+    );
+    let mut aborted = good();
+    aborted.ops.truncate(20);
+    aborted.done(4, "abort-image", json!([7, id(6)]), json!([7, id(6)]), 7);
+    aborted.done(3, "commit-image", json!([7, id(6)]), json!([7, id(6)]), 8);
+    assert_invalid(&aborted, "it was aborted", "were both acknowledged");
+}
+
+#[test]
 fn an_id_is_given_out_once_and_a_drop_is_done_once() {
     let mut twice = good();
     twice.done(0, "create-snapshot", json!([1, "t"]), json!([1, "t", id(1)]), 9);

@@ -238,8 +238,6 @@ fn a_snapshot_goes_from_begin_to_drop() {
     assert_eq!(error.message, "cannot drop snapshot that is not in final state (NORMAL or ABORTED)");
     bench.now_ms += 60_000;
     commit(&mut bench, "a", &begun.snapshot_id).expect("just in time");
-    let error = commit(&mut bench, "a", &begun.snapshot_id).expect_err("committed already");
-    assert_eq!(error.message, "snapshot is not in PREPARE state, current status=1");
     let shown = &list(&bench, "a", false)[0];
     assert_eq!((shown.status(), shown.finish_at, shown.journal_id), (SnapshotStatus::SnapshotNormal, Some(1_060), Some(7)));
     drop_snapshot(&mut bench, "a", &begun.snapshot_id).expect("dropped");
@@ -247,6 +245,51 @@ fn a_snapshot_goes_from_begin_to_drop() {
     let error = drop_snapshot(&mut bench, "a", &begun.snapshot_id).expect_err("gone");
     assert_eq!(error, MetaError::new(ErrorCode::KeyMissing, format!("snapshot not found, snapshot_id={}", begun.snapshot_id)));
     check_indexes(&bench);
+}
+
+#[test]
+fn the_same_commit_again_succeeds_and_another_one_is_refused() {
+    let mut bench = bench();
+    let begun = begin(&mut bench, "a", |_| {}).expect("begun");
+    let request = CommitSnapshotRequest {
+        cloud_unique_id: Some("1:a:x".into()),
+        snapshot_id: Some(begun.snapshot_id.clone()),
+        last_journal_id: Some(7),
+        snapshot_meta_image_size: Some(8),
+        snapshot_logical_data_size: Some(9),
+        ..CommitSnapshotRequest::default()
+    };
+    let made = prepare::<CommitInstanceSnapshot>(request).expect("well-formed");
+    bench.run(&made).expect("committed");
+    let before = (list(&bench, "a", false), bench.machine.revision());
+    bench.now_ms += 61_000;
+    let with_url = |image_url: &str| CommitInstanceSnapshot {
+        image_url: image_url.to_owned(),
+        ..made.clone()
+    };
+    for again in [made.clone(), with_url(&begun.image_url)] {
+        bench.run(&again).expect("the time for a first commit is over, but not for this one");
+    }
+    let others = [
+        CommitInstanceSnapshot { last_journal_id: 70, ..made.clone() },
+        CommitInstanceSnapshot { meta_image_bytes: 80, ..made.clone() },
+        CommitInstanceSnapshot { logical_data_bytes: 90, ..made.clone() },
+        with_url("/elsewhere/"),
+        // As builds wrote it that refused it.
+        CommitInstanceSnapshot { succeeds_again: false, ..made.clone() },
+    ];
+    for other in others {
+        let error = bench.run(&other).expect_err("another commit, or another build's");
+        assert_eq!(error.message, "snapshot is not in PREPARE state, current status=1", "{other:?}");
+    }
+    assert_eq!((list(&bench, "a", false), bench.machine.revision()), before);
+    check_indexes(&bench);
+
+    let second = begin(&mut bench, "a", |_| {}).expect("begun");
+    commit(&mut bench, "a", &second.snapshot_id).expect("committed");
+    drop_snapshot(&mut bench, "a", &second.snapshot_id).expect("dropped");
+    let gone = commit(&mut bench, "a", &second.snapshot_id).expect_err("dropped meanwhile");
+    assert_eq!(gone.message, "snapshot not found");
 }
 
 #[test]
