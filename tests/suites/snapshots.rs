@@ -441,12 +441,29 @@ async fn a_restore_that_cannot_succeed_or_is_cancelled_leaves_nothing() {
     assert!(!watched.success, "{watched:?}");
     archive.arm(RELEASED).await;
     nothing_is_left(&archive).await;
+    is_ended_by_a_drop_of_what_it_fills(&archive).await;
 
     phase("and the same name can be restored to afterwards");
     let job = archive.restore("again").await;
     let ended = archive.ended(&job).await;
     assert_eq!(ended["state"].as_str(), Some("JOB_COMPLETED"), "{ended}");
     assert_eq!(archive.verified(INSTANCE, "again").await, archive.verified(INSTANCE, "logs").await);
+}
+
+async fn is_ended_by_a_drop_of_what_it_fills(archive: &Archive) {
+    phase("the collection that a restore fills is dropped");
+    archive.arm(HELD).await;
+    let job = archive.restore("again").await;
+    until("files are copied", async || (!archive.files_of(&job).is_empty()).then_some(())).await;
+    archive.ok(&["collection", "drop", INSTANCE, "again", "--yes"]).await;
+    let ended = archive.job(&job).await;
+    assert_eq!(
+        (ended["state"].as_str(), ended["reason"].as_str()),
+        (Some("JOB_CANCELLED"), Some("collection again was dropped")),
+        "{ended}"
+    );
+    archive.arm(RELEASED).await;
+    nothing_is_left(archive).await;
 }
 
 /// A restore fails, and its reason names the file.

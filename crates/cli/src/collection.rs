@@ -1,7 +1,7 @@
 //! `quorate collection`: what holds segments of files.
 
 use crate::amounts::{bytes, counted, distance, number};
-use crate::api::deleting;
+use crate::api::{deleting, path};
 use crate::confirm::{self, ConfirmArguments};
 use crate::context::Context;
 use crate::database::properties;
@@ -141,14 +141,38 @@ async fn drop_collection(
     (instance, database, name): (&str, &str, &str),
     confirm: &ConfirmArguments,
 ) -> anyhow::Result<()> {
-    let path = names::collection(instance, database, name);
-    let shown = connection.get(&path, &[]).await?;
-    let content = content(&shown["stats"]);
-    let what = format!("This drops collection {name} of database {database} with {content}. What its snapshots show stays.");
-    let answer = confirm::change(connection, confirm, &what, deleting(&path)).await?;
-    confirm::found(&answer, &format!("collection {name} of database {database}"))?;
+    let title = format!("collection {name} of database {database}");
+    let what = what_goes(connection, (instance, database, name), &title).await?;
+    let change = deleting(&names::collection(instance, database, name));
+    let answer = confirm::change(connection, confirm, &what, change).await?;
+    confirm::found(&answer, &title)?;
     output::done(&context.output, &format!("collection {name} dropped"), &answer);
     Ok(())
+}
+
+/// What a drop comes to. A collection that a restore is filling is shown to nobody, but its job is.
+async fn what_goes(connection: &Connection, (instance, database, name): (&str, &str, &str), title: &str) -> anyhow::Result<String> {
+    let missing = match connection.get(&names::collection(instance, database, name), &[]).await {
+        Ok(shown) => {
+            let content = content(&shown["stats"]);
+            return Ok(format!("This drops {title} with {content}. What its snapshots show stays."));
+        }
+        Err(error) => error,
+    };
+    let filling_it = [
+        ("instance_id", instance.to_owned()),
+        ("database", database.to_owned()),
+        ("collection", name.to_owned()),
+        ("only_active", "true".to_owned()),
+    ];
+    let jobs = connection.all(&path(&["jobs"]), &filling_it, "jobs").await.unwrap_or_default();
+    match jobs.iter().find(|job| text(job, "kind") == "RESTORE") {
+        Some(job) => Ok(format!(
+            "This drops {title}, and cancels restore job {}, which is filling it.",
+            text(job, "job_id")
+        )),
+        None => Err(missing),
+    }
 }
 
 /// Standard base64, as protobuf JSON has bytes.
@@ -209,4 +233,41 @@ fn list_sheet(database: &str, found: &Json) -> (String, Sheet) {
         format!("Database {database} has {}.", counted(found.len() as u64, "collection")),
         sheet,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doris::fake_peer::{FakePeer, Said, connection};
+    use quorate_model::ErrorCode;
+    use std::time::Duration;
+
+    /// What is said before a drop of a collection that is not shown, when the jobs are listed like this.
+    async fn said_of_hidden(jobs: Said) -> anyhow::Result<String> {
+        let peer = FakePeer::start([Said::error(ErrorCode::NotFound), jobs]).await;
+        let connection = connection(&[&peer.address], Duration::from_secs(60));
+        let said = what_goes(&connection, ("i", "d", "c"), "collection c").await;
+        let asked = ["/api/v1/instances/i/databases/d/collections/c", "/api/v1/jobs"];
+        assert_eq!(peer.calls(), asked);
+        said
+    }
+
+    #[tokio::test]
+    async fn a_collection_that_a_restore_is_filling_is_dropped_and_one_that_is_not_there_is_an_error() {
+        let listed = |jobs: Json| Said::plain(200, &json!({"jobs": jobs}).to_string());
+        let manifests = json!({"job_id": "76", "kind": "MANIFESTS"});
+        let restore = json!({"job_id": "77", "kind": "RESTORE"});
+        let said = said_of_hidden(listed(json!([manifests, restore])))
+            .await
+            .expect("it can be dropped");
+        assert_eq!(said, "This drops collection c, and cancels restore job 77, which is filling it.");
+        for jobs in [
+            listed(json!([])),
+            listed(json!([manifests])),
+            Said::error(ErrorCode::InvalidArgument),
+        ] {
+            let missing = said_of_hidden(jobs).await.expect_err("there is none").to_string();
+            assert!(missing.contains("(not_found)"), "{missing}");
+        }
+    }
 }

@@ -14,7 +14,7 @@
 //! ```text
 //! planning --(plan_tasks, done)--> running --(publish_job)--> completed        tasks run in both
 //!     |                               |
-//!     +---- cancel_job, fail_job -----+--> cancelled, failed
+//!     +-------------------------------+--(cancel_job, drop_collection, fail_job)--> cancelled, failed
 //! ```
 //!
 //! What tasks make is staged where no reader looks; publication is one small entry that makes it visible. So the first of

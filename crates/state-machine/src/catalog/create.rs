@@ -45,9 +45,7 @@ pub fn check_collection_name_free(
     if find::look_up_collection(reader, &target.lineage, database_id, name)?.is_some() {
         return Err(MetaError::exists(format!("duplicate collection: {name:?} of database {database:?} exists")).into());
     }
-    let reserved = reader.get(&row_keys::reserved_name(target.scope, database_id, name))?;
-    if let Some(job) = reserved {
-        let job = job.as_ref().try_into().map(u64::from_be_bytes).unwrap_or_default();
+    if let Some(job) = find::restore_into(reader, target.scope, database_id, name)? {
         let message = format!(
             "duplicate collection: {name:?} of database {database:?} is taken by restore job {job}; cancel it, or choose another name"
         );

@@ -8,7 +8,7 @@ use crate::record::{CollectionRecord, DatabaseRecord, NameRecord, PartitionRecor
 use crate::store::{Reader, StoreError};
 use crate::versioned::{FoundRow, Lineage};
 use prost::Message;
-use quorate_model::{MetaError, Revision};
+use quorate_model::{MetaError, Revision, ScopeId};
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct FoundDatabase {
@@ -74,6 +74,12 @@ pub fn look_up_collection(
         None => Ok(None),
         Some((name, _)) => collection_by_id(reader, lineage, name.id),
     }
+}
+
+/// The running restore that will give this name to the collection it fills.
+pub fn restore_into(reader: &dyn Reader, scope: ScopeId, database_id: u64, name: &str) -> Result<Option<u64>, StoreError> {
+    let reserved = reader.get(&row_keys::reserved_name(scope, database_id, name))?;
+    Ok(reserved.map(|job| job.as_ref().try_into().map(u64::from_be_bytes).unwrap_or_default()))
 }
 
 /// The collection with this id, under whichever name; `None` if it is not visible. What a clone with a store of its own inherited has

@@ -1,10 +1,12 @@
 //! Drops a collection: it is gone at once with all that is in it, however much that is, and its name is free. What a snapshot, a
-//! clone or a job can still see of it stays until it cannot.
+//! clone or a job can still see of it stays until it cannot. One that a restore is still filling is dropped too: the restore is
+//! cancelled, and never makes it visible.
 
 use crate::catalog::{Target, bounds, find, removal};
 use crate::command::{ApplyContext, ApplyError, Command, Prepare, PrepareContext};
+use crate::jobs::{self, ending};
 use quorate_model::MetaError;
-use quorate_wire::quorate::v1::{DropCollectionRequest, DropReply};
+use quorate_wire::quorate::v1::{DropCollectionRequest, DropReply, JobState};
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct DropCollection {
@@ -14,6 +16,9 @@ pub struct DropCollection {
     pub database: String,
     #[prost(string, tag = "3")]
     pub name: String,
+    /// A restore that is filling it is cancelled. Builds before this field let it go on, and answered that there was no such collection.
+    #[prost(bool, tag = "4")]
+    pub ends_restore: bool,
 }
 
 impl Prepare for DropCollection {
@@ -32,6 +37,7 @@ impl Prepare for DropCollection {
             instance_id,
             database,
             name,
+            ends_restore: true,
         })
     }
 }
@@ -41,22 +47,33 @@ impl Command for DropCollection {
 
     fn apply(&self, context: &mut ApplyContext<'_, '_>) -> Result<DropReply, ApplyError> {
         let target = Target::of(context.reader(), &self.instance_id)?;
-        let reader = context.reader();
-        let database = find::look_up_database(reader, &target.lineage, &self.database)?;
-        let found = match database {
-            Some(database) => find::look_up_collection(reader, &target.lineage, database.record.database_id, &self.name)?,
-            None => None,
+        let existed = match find::look_up_database(context.reader(), &target.lineage, &self.database)? {
+            Some(database) => self.drop_from(context, &target, database.record.database_id)?,
+            None => false,
         };
-        let Some(collection) = found else {
-            return Ok(DropReply {
-                existed: false,
-                revision: context.counters.revision,
-            });
+        let revision = if existed { context.revision().0 } else { context.counters.revision };
+        Ok(DropReply { existed, revision })
+    }
+}
+
+impl DropCollection {
+    /// Whether the database had, or was getting, such a collection.
+    fn drop_from(&self, context: &mut ApplyContext<'_, '_>, target: &Target, database_id: u64) -> Result<bool, ApplyError> {
+        if let Some(collection) = find::look_up_collection(context.reader(), &target.lineage, database_id, &self.name)? {
+            removal::drop_collection(context, target, &collection)?;
+            return Ok(true);
+        }
+        if !self.ends_restore {
+            return Ok(false);
+        }
+        let Some(job) = find::restore_into(context.reader(), target.scope, database_id, &self.name)? else {
+            return Ok(false);
         };
-        removal::drop_collection(context, &target, &collection)?;
-        Ok(DropReply {
-            existed: true,
-            revision: context.revision().0,
-        })
+        let Some(job) = jobs::find_active(context.reader(), job)? else {
+            return Ok(false);
+        };
+        let reason = format!("collection {} was dropped", self.name);
+        ending::discard(context, job, JobState::JobCancelled, &reason)?;
+        Ok(true)
     }
 }

@@ -98,8 +98,16 @@ fn objects() -> Vec<Golden> {
                 instance_id: instance_id.clone(),
                 database: database.clone(),
                 name: name.clone(),
+                ends_restore: false,
             },
             "0a01691201641a016e",
+        ),
+        command(
+            DropCollection {
+                ends_restore: true,
+                ..DropCollection::default()
+            },
+            "2001",
         ),
         command(
             CreatePartition {

@@ -169,6 +169,7 @@ fn catalog_command() -> BoxedStrategy<Frame> {
             instance_id,
             database: "default".into(),
             name: "c".into(),
+            ends_restore: true,
         };
         command_frame(0, 0, &drop)
     });

@@ -2,7 +2,7 @@ use super::*;
 use crate::catalog_fixture::{
     add_segments, bench_with_collection, call, collect_later, create_collection, drop_collection, drop_partition, drop_segments,
 };
-use crate::commands::{CancelJob, ClaimTasks, CollectVersions, RenameCollection};
+use crate::commands::{CancelJob, ClaimTasks, CollectVersions, DropCollection, PublishJob, RenameCollection};
 use crate::jobs::tests::fixture::{self, COLLECTION_ID, PARTITION_IDS, REVISION, SOURCE_SCOPE, id_key};
 use crate::jobs::tests::invariants;
 use crate::jobs::translate::ids_of;
@@ -59,6 +59,33 @@ fn a_restore_reserves_its_name_pins_its_source_and_stages_partitions_nobody_sees
     bench.run(&cancel).expect("cancelled");
     assert!(invariants::table::<SnapshotPinRecord>(&bench, RecordTable::SnapshotPin).is_empty());
     run(&mut bench, request("copy")).expect("the name is free again");
+}
+
+#[test]
+fn a_drop_of_the_collection_that_a_restore_fills_ends_the_restore() {
+    let mut bench = fixture::bench();
+    let job = run(&mut bench, request("copy")).expect("started").job_id;
+    fixture::plan_all(&mut bench, job);
+    let drop = |name: &str, ends_restore: bool| DropCollection {
+        instance_id: INSTANCE.to_owned(),
+        database: DEFAULT_DATABASE.to_owned(),
+        name: name.to_owned(),
+        ends_restore,
+    };
+    // The first as builds wrote it that let the restore go on.
+    for passed_over in [drop("copy", false), drop("other", true)] {
+        assert!(!bench.run(&passed_over).expect("runs").existed, "{passed_over:?}");
+    }
+    assert!(jobs::find_active(&bench.store, job).expect("reads").is_some());
+
+    let dropped = drop_collection(&mut bench, INSTANCE, "copy").expect("dropped");
+    assert_eq!((dropped.existed, dropped.revision), (true, bench.machine.revision().0));
+    let record = jobs::find(&bench.store, job).expect("reads").expect("exists");
+    assert_eq!((record.state(), record.reason.as_str()), (JobState::JobCancelled, "collection copy was dropped"));
+    invariants::check(&bench);
+    assert_eq!(bench.refusal(&PublishJob { job }), ErrorCode::PreconditionFailed);
+    assert!(!drop_collection(&mut bench, INSTANCE, "copy").expect("runs").existed, "it was dropped before");
+    create_collection(&mut bench, INSTANCE, "copy", &[]).expect("the name is free");
 }
 
 fn record_scope(record: &JobRecord) -> quorate_model::ScopeId {
