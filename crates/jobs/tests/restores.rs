@@ -6,9 +6,14 @@ use quorate_model::{Revision, ScopeId};
 use quorate_objects::manifest::{FORMAT_VERSION, ManifestEntry};
 use quorate_objects::metadata::SnapshotMetadata;
 use quorate_state_machine::access::Query;
-use quorate_state_machine::commands::{CancelJob, ChangeSetting, ClaimTasks, CreateRestore, CreateSnapshot, RenewClaims};
+use quorate_state_machine::catalog::find_collection;
+use quorate_state_machine::commands::{CancelJob, ChangeSetting, ClaimTasks, CreateCollection, CreateRestore, CreateSnapshot, RenewClaims};
 use quorate_state_machine::snapshots;
-use quorate_wire::quorate::v1::{ClaimProgress, CreateSnapshotRequest, JobState, RestoreSnapshotRequest, SnapshotRef, SnapshotState};
+use quorate_state_machine::versioned::Lineage;
+use quorate_wire::quorate::v1::{
+    ClaimProgress, CreateCollectionRequest, CreateSnapshotRequest, JobState, RestoreSnapshotRequest, SnapshotRef, SnapshotState,
+};
+use serde_json::json;
 use std::time::Duration;
 use support::testing::INSTANCE;
 use support::{Part, State, Trouble, World, sorted};
@@ -52,6 +57,57 @@ async fn a_collection_without_segments_is_restored_too() {
     world.start(Part::Reconciler);
     assert_eq!(world.end_of(job).await.0.state(), JobState::JobCompleted);
     assert_eq!(world.visible_files("copy"), Some(Vec::new()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_schema_that_is_no_message_stands_apart_in_the_file_and_is_restored_byte_for_byte() {
+    const SCHEMA: &str = " [ {\"name\": \"id\"} ]";
+    let mut world = World::new().await;
+    world.start_all();
+    let create = CreateCollectionRequest {
+        instance_id: INSTANCE.to_owned(),
+        name: "source".to_owned(),
+        schema: SCHEMA.into(),
+        ..CreateCollectionRequest::default()
+    };
+    world.state.call::<CreateCollection>(create).expect("created");
+    let create = CreateSnapshotRequest {
+        instance_id: INSTANCE.to_owned(),
+        collection: "source".to_owned(),
+        name: "s".to_owned(),
+        ..CreateSnapshotRequest::default()
+    };
+    let made = world.state.call::<CreateSnapshot>(create).expect("created").snapshot;
+    let made = made.expect("shown");
+    let find = |state: &State| {
+        let found = state.read(|reader| snapshots::find(reader, ScopeId(1), Revision(made.revision)));
+        found.expect("reads").expect("is there")
+    };
+    let is_committed = |state: &State| find(state).state() == SnapshotState::Committed;
+    world.state.wait("the snapshot is committed", is_committed).await;
+    let file = world.vaults.path().join(find(&world.state).record.location);
+    let metadata = SnapshotMetadata::from_json(&std::fs::read(file).expect("written")).expect("whole");
+    assert_eq!(
+        (metadata.collection.schema, metadata.collection.schema_as_given),
+        (json!(null), json!([{"name": "id"}]))
+    );
+
+    let request = RestoreSnapshotRequest {
+        instance_id: INSTANCE.to_owned(),
+        snapshot: Some(SnapshotRef {
+            snapshot_id: made.snapshot_id.clone(),
+            ..SnapshotRef::default()
+        }),
+        target_collection: "copy".to_owned(),
+        ..RestoreSnapshotRequest::default()
+    };
+    let job = world.state.call::<CreateRestore>(request).expect("started").job_id;
+    assert_eq!(world.end_of(job).await.0.state(), JobState::JobCompleted);
+    let copy = world.state.read(|reader| {
+        let lineage = Lineage::of(reader, ScopeId(1), Revision(u64::MAX)).expect("reads");
+        find_collection(reader, &lineage, "default", "copy").expect("visible")
+    });
+    assert_eq!(&copy.record.schema[..], SCHEMA.as_bytes());
 }
 
 #[tokio::test(start_paused = true)]

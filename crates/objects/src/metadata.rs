@@ -59,7 +59,7 @@ pub struct SnapshotInfo {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct CollectionDescription {
-    /// The collection's schema, as JSON of its message.
+    /// The collection's schema, as JSON of its message ([`is_schema_message`]).
     #[serde(skip_serializing_if = "integers::is_empty_json")]
     pub schema: Value,
     #[serde(with = "integers::int64", skip_serializing_if = "integers::is_zero")]
@@ -74,6 +74,22 @@ pub struct CollectionDescription {
     pub partitions: BTreeMap<String, i64>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub virtual_channel_names: Vec<String>,
+    /// A member of our own, in place of `schema`: one that is JSON and no such message. Readers of the agreed form pass over it.
+    #[serde(skip_serializing_if = "integers::is_empty_json")]
+    pub schema_as_given: Value,
+}
+
+/// Whether a schema may stand where readers of the agreed form expect its message: an object whose `fields`, if it has any, are a list of
+/// objects. They cannot read the file at all in which something else stands there.
+pub fn is_schema_message(schema: &Value) -> bool {
+    let Value::Object(members) = schema else {
+        return false;
+    };
+    match members.get("fields") {
+        None => true,
+        Some(Value::Array(fields)) => fields.iter().all(Value::is_object),
+        Some(_) => false,
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

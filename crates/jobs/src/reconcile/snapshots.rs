@@ -15,7 +15,7 @@ use quorate_model::{ErrorCode, MetaError, Revision, ScopeId};
 use quorate_objects::manifest::{FORMAT_VERSION, manifest_path, metadata_path};
 use quorate_objects::metadata::{
     CollectionDescription, CollectionSummary, InstanceDescription, LAYOUT_REFERENCED, MetadataHead, MetadataWriter, Property,
-    STATE_COMMITTED, SnapshotInfo,
+    STATE_COMMITTED, SnapshotInfo, is_schema_message,
 };
 use quorate_objects::{Existing, ObjectError, ObjectErrorKind, ObjectPath, Vault};
 use quorate_state_machine::access::{Propose, Query};
@@ -561,6 +561,12 @@ fn head(reader: &dyn Reader, snapshot: &Snapshot, lists: Lists, path: &ObjectPat
         true => Some(instance(reader, snapshot, lists)?),
         false => None,
     };
+    // The schema is the caller's own: JSON is shown, anything else is not.
+    let given: serde_json::Value = serde_json::from_slice(&collection.schema).unwrap_or_default();
+    let (schema, schema_as_given) = match is_schema_message(&given) {
+        true => (given, serde_json::Value::Null),
+        false => (serde_json::Value::Null, given),
+    };
     Ok(MetadataHead {
         format_version: FORMAT_VERSION,
         snapshot_info: SnapshotInfo {
@@ -575,8 +581,8 @@ fn head(reader: &dyn Reader, snapshot: &Snapshot, lists: Lists, path: &ObjectPat
             ..SnapshotInfo::default()
         },
         collection: CollectionDescription {
-            // The schema is the caller's own: JSON is shown as such, anything else is not shown.
-            schema: serde_json::from_slice(&collection.schema).unwrap_or_default(),
+            schema,
+            schema_as_given,
             num_partitions: partitions.len() as i64,
             properties: collection
                 .properties

@@ -39,6 +39,7 @@ fn head() -> MetadataHead {
             }],
             partitions: BTreeMap::from([("_default".to_owned(), 6), ("old".to_owned(), 7)]),
             virtual_channel_names: vec!["ch-0".to_owned()],
+            schema_as_given: Value::Null,
         },
         indexes: vec![json!({"indexID": "11", "index_name": "vec"})],
         instance: None,
@@ -233,6 +234,36 @@ async fn the_file_of_an_instance_lists_its_collections_and_says_what_it_lacks() 
 }"#;
     assert_eq!(std::str::from_utf8(&bytes).expect("text"), golden);
     assert_eq!(SnapshotMetadata::from_json(&bytes).expect("read").instance, Some(instance));
+}
+
+#[test]
+fn a_schema_is_a_message_or_stands_apart() {
+    for message in [
+        json!({"name": "books", "fields": [{"name": "id"}]}),
+        json!({"fields": []}),
+        json!({"columns": 5}),
+        json!({}),
+    ] {
+        assert!(is_schema_message(&message), "{message}");
+    }
+    for other in [
+        json!([{"name": "id"}]),
+        json!({"fields": {"id": "int"}}),
+        json!({"fields": ["id"]}),
+        json!({"fields": [{"name": "id"}, null]}),
+        json!({"fields": null}),
+        json!("text"),
+        json!(7),
+        json!(null),
+    ] {
+        assert!(!is_schema_message(&other), "{other}");
+    }
+    let apart = CollectionDescription {
+        schema_as_given: json!([{"name": "id"}]),
+        ..CollectionDescription::default()
+    };
+    let written = serde_json::to_value(&apart).expect("writes");
+    assert_eq!(written, json!({"schema_as_given": [{"name": "id"}]}));
 }
 
 #[test]
