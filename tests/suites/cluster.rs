@@ -11,9 +11,10 @@ use quorate_tests::raft_state::assert_peers_agree;
 use quorate_tests::waiting::{phase, until};
 use quorate_wire::quorate::v1::{GetAttributeRequest, PutAttributeRequest};
 use rustix::fs::{CWD, Mode, mkfifoat};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tonic::Code;
@@ -483,13 +484,91 @@ async fn a_development_cluster_starts_once_per_directory_and_stops() {
     assert!(get(&first, "/livez").await.is_err(), "nobody listens any more");
 }
 
+#[tokio::test]
+async fn peers_of_a_start_in_the_foreground_end_with_it_and_it_ends_with_them() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let dir = dir.path().join("cluster");
+    let base = free_ports(DEV_PORTS);
+    let _stop = StopOnDrop(&dir);
+
+    phase("whoever read its output has gone when it is told to end");
+    let (mut process, output) = foreground(&dir, base);
+    drop(output);
+    kill_process(Pid::from_child(&process), Signal::TERM).expect("told");
+    assert!(ended(&mut process).await.success());
+    assert_nothing_is_left(&dir);
+
+    phase("somebody else stops the peers");
+    let (mut process, mut output) = foreground(&dir, base);
+    let stopped = dev(&["stop"], &dir);
+    assert_eq!(stopped.0, Some(0), "{stopped:?}");
+    assert!(ended(&mut process).await.success());
+    let mut said = String::new();
+    output.read_to_string(&mut said).expect("text");
+    assert!(said.contains("the peers have ended"), "{said}");
+
+    phase("a detached start is interrupted while its peers start");
+    until("one that is interrupted in time", async || {
+        let mut detached = command(&["--detach", "--base-port", &base.to_string()], &dir);
+        let mut detached = detached.stdout(Stdio::null()).spawn().expect("starts");
+        until("peers", async || dir.join("dev.json").exists().then_some(())).await;
+        kill_process(Pid::from_child(&detached), Signal::TERM).expect("told");
+        let code = ended(&mut detached).await.code();
+        if code == Some(0) {
+            // It was quicker.
+            dev(&["stop"], &dir);
+        }
+        (code == Some(130)).then_some(())
+    })
+    .await;
+    assert_nothing_is_left(&dir);
+
+    phase("peers that refuse to start are told at once, also beside one that only waits for them");
+    for peer in ["peer-2", "peer-3"] {
+        std::fs::remove_dir_all(dir.join(peer)).expect("removed");
+    }
+    let refused = dev(&["--detach", "--base-port", &base.to_string()], &dir);
+    assert_eq!(refused.0, Some(1), "{refused:?}");
+    assert!(
+        refused.2.contains(" ended with ") && refused.2.contains("start it with --replace"),
+        "{refused:?}"
+    );
+    assert_nothing_is_left(&dir);
+}
+
+/// Starts `quorate dev` in the foreground; returns when it has said that its peers serve.
+fn foreground(dir: &Path, base: u16) -> (Child, BufReader<ChildStdout>) {
+    let mut started = command(&["--base-port", &base.to_string()], dir);
+    let mut started = started.stdout(Stdio::piped()).spawn().expect("starts");
+    let mut output = BufReader::new(started.stdout.take().expect("a pipe"));
+    let mut said = String::new();
+    while !said.contains("Ctrl-C") {
+        assert_ne!(output.read_line(&mut said).expect("text"), 0, "it has ended: {said}");
+    }
+    (started, output)
+}
+
+async fn ended(process: &mut Child) -> ExitStatus {
+    until("its end", async || process.try_wait().expect("a child")).await
+}
+
+fn assert_nothing_is_left(dir: &Path) {
+    let again = dev(&["stop"], dir);
+    assert!(again.2.contains("no peers run in"), "{again:?}");
+    assert!(!dir.join("dev.json").exists(), "it names peers that do not run");
+}
+
 /// Runs `quorate dev` to its end: exit code, standard output, standard error.
 fn dev(arguments: &[&str], dir: &Path) -> (Option<i32>, String, String) {
-    let mut command = Command::new(binary());
-    command.arg("dev").args(arguments).arg("--dir").arg(dir);
-    let output = command.output().expect("runs");
+    let output = command(arguments, dir).output().expect("runs");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+fn command(arguments: &[&str], dir: &Path) -> Command {
+    let mut command = Command::new(binary());
+    command.arg("dev").args(arguments).arg("--dir").arg(dir);
+    command
 }
 
 /// Peers started detached are no children of the test.

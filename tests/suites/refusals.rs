@@ -27,15 +27,22 @@ async fn wrong_settings_are_named_with_the_way_out() {
     write_secret(token.as_ref(), "a-token");
     write_secret(well_known.as_ref(), "greedisgood9999\n");
     fs::write(&config, format!("data_dir = \"{data}\"\npeer_listn = \"127.0.0.1:1\"\n")).expect("written");
+    let common = path("common.toml");
+    fs::write(&common, "disk_low_percent = 500\n").expect("written");
     let (absent, absent_config) = (path("absent"), path("absent.toml"));
     let (public, peer, other) = (free_address(), free_address(), free_address());
     let open_peer = peer.replace("127.0.0.1", "0.0.0.0");
     let founders = format!("{peer},{other}");
     let base = ["--data-dir", &data, "--listen", &public, "--peer-listen", &peer];
-    let cases: [(&[&str], &[&str]); 9] = [
+    let cases: [(&[&str], &[&str]); 11] = [
         (
             &["--config", &config],
             &["config.toml, line 2: unknown key `peer_listn`; did you mean `peer_listen`?"],
+        ),
+        (&["--config", &common], &["no data directory: set `data_dir` (--data-dir)"]),
+        (
+            &["--config", &common, "--data-dir", &data],
+            &["`disk_low_percent` (--disk-low-percent) is 500, allowed are 0 to 99"],
         ),
         (&["--config", &absent_config], &["config file", "absent.toml", "No such file"]),
         (&["--token-file", &token], &["--data-dir or --config is needed"]),

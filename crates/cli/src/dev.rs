@@ -13,7 +13,7 @@ use quorate_server::config::{CLUSTER_SECRET_VARIABLE, ROOT_KEYS_VARIABLE, WELL_K
 use quorate_server::secrets::SecretBox;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsStr;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
@@ -30,6 +30,10 @@ const VAULT_TIMEOUT: Duration = Duration::from_secs(5);
 const STOP_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a peer that was killed is waited for: its process ends when what it waits for in the kernel does.
 const KILL_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often a start in the foreground looks whether its peers still run.
+const LOOK: Duration = Duration::from_millis(500);
+/// The exit code of a start that was interrupted, as shells have it.
+const INTERRUPTED: u8 = 130;
 
 #[derive(Args)]
 pub struct DevArguments {
@@ -111,29 +115,116 @@ fn start(arguments: StartArguments) -> anyhow::Result<ExitCode> {
     write_secret(&dir.join("token"), &token)?;
     make_secret(&dir.join("cluster-secret"), &random_hex())?;
     SecretBox::load_or_create(&dir.join("root-keys"))?;
-    let mut children = Vec::new();
-    let mut peers = Vec::new();
-    for number in 1..=arguments.peers {
-        let args = peer_args(&dir, &arguments, number);
-        let child = spawn(&dir, number, &args)?;
-        peers.push(DevPeer {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(attend(&dir, &arguments, &token))
+}
+
+/// The peers of one start. They are stopped when this is dropped, whatever ended the start, unless they were left running.
+struct Started {
+    dir: PathBuf,
+    peers: Vec<DevPeer>,
+    children: Vec<Child>,
+    /// What dev.json was written with: another start may have written its own since.
+    written: Vec<u8>,
+}
+
+impl Started {
+    fn new(dir: &Path) -> Started {
+        Started {
+            dir: dir.to_owned(),
+            peers: Vec::new(),
+            children: Vec::new(),
+            written: Vec::new(),
+        }
+    }
+
+    fn spawn(&mut self, number: u16, arguments: &StartArguments) -> anyhow::Result<()> {
+        let args = peer_args(&self.dir, arguments, number);
+        let child = spawn(&self.dir, number, &args)?;
+        let public_port = arguments.base_port + 10 * (number - 1);
+        self.peers.push(DevPeer {
             peer: number,
             pid: child.id(),
-            public: format!("127.0.0.1:{}", arguments.base_port + 10 * (number - 1)),
-            peer_address: format!("127.0.0.1:{}", arguments.base_port + 10 * (number - 1) + 1),
+            public: format!("127.0.0.1:{public_port}"),
+            peer_address: format!("127.0.0.1:{}", public_port + 1),
             args,
         });
-        children.push(child);
+        self.children.push(child);
+        Ok(())
     }
-    fs::write(dir.join("dev.json"), serde_json::to_vec_pretty(&peers)?)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let outcome = runtime.block_on(attend(&dir, &peers, &mut children, &token, arguments.detach));
-    if arguments.detach && outcome.is_ok() {
-        return outcome;
+
+    fn write_down(&mut self) -> anyhow::Result<()> {
+        let name = self.dir.join("dev.json");
+        self.written = serde_json::to_vec_pretty(&self.peers)?;
+        fs::write(&name, &self.written).with_context(|| name.display().to_string())
     }
-    stop_children(&mut children);
-    let _ = fs::remove_file(dir.join("dev.json"));
-    outcome
+
+    /// Waits until all serve.
+    async fn serving(&mut self) -> anyhow::Result<()> {
+        let deadline = Instant::now() + READY_TIMEOUT;
+        for index in 0..self.peers.len() {
+            while !crate::status::is_ready(&self.peers[index].public).await {
+                // Any of them: one that lives cannot serve when too many others have ended.
+                self.refuse_ended()?;
+                if Instant::now() > deadline {
+                    let DevPeer { peer, .. } = self.peers[index];
+                    bail!(
+                        "peer {peer} does not serve after {} s; see {}",
+                        READY_TIMEOUT.as_secs(),
+                        self.log_of(peer).display()
+                    );
+                }
+                tokio::time::sleep(Duration::from_millis(30)).await;
+            }
+        }
+        wait_vault(&self.dir).await;
+        Ok(())
+    }
+
+    fn log_of(&self, peer: u16) -> PathBuf {
+        self.dir.join(format!("peer-{peer}.log"))
+    }
+
+    fn refuse_ended(&mut self) -> anyhow::Result<()> {
+        for index in 0..self.children.len() {
+            let Some(status) = self.children[index].try_wait()? else { continue };
+            let DevPeer { peer, .. } = self.peers[index];
+            let log = self.log_of(peer);
+            let text = fs::read_to_string(&log).unwrap_or_default();
+            let last = text.lines().rev().find(|line| line.contains("quorate:"));
+            let last = last.unwrap_or("no reason given");
+            bail!("peer {peer} ended with {status}: {last} (see {})", log.display());
+        }
+        Ok(())
+    }
+
+    /// Waits until none of the directory's peers runs any more, those included that were started again by hand.
+    async fn ended(&mut self) {
+        loop {
+            let all_ended = self.children.iter_mut().all(|child| matches!(child.try_wait(), Ok(Some(_))));
+            if all_ended && running_peers(&self.dir).is_empty() {
+                return;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    fn leave_running(mut self) {
+        self.children.clear();
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        if self.children.is_empty() {
+            return;
+        }
+        stop_children(&mut self.children);
+        let name = self.dir.join("dev.json");
+        if fs::read(&name).is_ok_and(|found| found == self.written) {
+            let _ = fs::remove_file(name);
+        }
+    }
 }
 
 /// The peers of a directory know each other by their ports: on others they would look for each other in vain.
@@ -151,7 +242,9 @@ fn refuse_other_layout(dir: &Path, arguments: &StartArguments) -> anyhow::Result
             )
         }
         Ok(_) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(fs::write(name, layout + "\n")?),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            fs::write(&name, layout + "\n").with_context(|| name.display().to_string())
+        }
         Err(error) => Err(error).with_context(|| name.display().to_string()),
     }
 }
@@ -173,25 +266,38 @@ async fn wait_vault(dir: &Path) {
     }
 }
 
-/// Waits until all serve, says how to reach them, and in the foreground waits for the end.
-async fn attend(dir: &Path, peers: &[DevPeer], children: &mut [Child], token: &str, detach: bool) -> anyhow::Result<ExitCode> {
-    let ready = async {
-        wait_ready(dir, peers, children).await?;
-        wait_vault(dir).await;
-        Ok::<_, anyhow::Error>(())
-    };
-    tokio::select! {
-        ready = ready => ready?,
-        () = crate::serve::stop_signal() => return Ok(ExitCode::from(130)),
+/// Starts the peers, waits until all serve, says how to reach them, and in the foreground waits for the end.
+async fn attend(dir: &Path, arguments: &StartArguments, token: &str) -> anyhow::Result<ExitCode> {
+    // From before the first peer on: a signal must not end this process and leave peers behind.
+    let mut stop = std::pin::pin!(crate::serve::stop_signal());
+    let mut started = Started::new(dir);
+    for number in 1..=arguments.peers {
+        started.spawn(number, arguments)?;
     }
-    let list: Vec<&str> = peers.iter().map(|peer| peer.public.as_str()).collect();
-    crate::print(&welcome(dir, &list, token, detach));
-    if detach {
+    started.write_down()?;
+    tokio::select! {
+        serving = started.serving() => serving?,
+        () = &mut stop => return Ok(ExitCode::from(INTERRUPTED)),
+    }
+    let list: Vec<&str> = started.peers.iter().map(|peer| peer.public.as_str()).collect();
+    let welcome = welcome(dir, &list, token, arguments.detach);
+    if arguments.detach {
+        started.leave_running();
+        crate::print(&welcome);
         return Ok(ExitCode::SUCCESS);
     }
-    crate::serve::stop_signal().await;
-    crate::print("stopping\n");
+    say(&welcome);
+    tokio::select! {
+        () = &mut stop => say("stopping\n"),
+        () = started.ended() => say("the peers have ended; what they said last is in their logs\n"),
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Prints what may be lost: the peers must not outlive a reader of it that has gone.
+fn say(text: &str) {
+    let mut out = io::stdout();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 /// What to do with a cluster that has just started.
@@ -213,34 +319,6 @@ fn welcome(dir: &Path, list: &[&str], token: &str, detach: bool) -> String {
         list.len(),
         list.join(", "),
     )
-}
-
-async fn wait_ready(dir: &Path, peers: &[DevPeer], children: &mut [Child]) -> anyhow::Result<()> {
-    let deadline = Instant::now() + READY_TIMEOUT;
-    for (peer, child) in peers.iter().zip(children) {
-        while !crate::status::is_ready(&peer.public).await {
-            if let Some(status) = child.try_wait()? {
-                let log = dir.join(format!("peer-{}.log", peer.peer));
-                let last = fs::read_to_string(&log).unwrap_or_default();
-                let last = last
-                    .lines()
-                    .rev()
-                    .find(|line| line.contains("quorate:"))
-                    .unwrap_or("no reason given");
-                bail!("peer {} ended with {status}: {last} (see {})", peer.peer, log.display());
-            }
-            if Instant::now() > deadline {
-                bail!(
-                    "peer {} does not serve after {} s; see {}",
-                    peer.peer,
-                    READY_TIMEOUT.as_secs(),
-                    dir.join(format!("peer-{}.log", peer.peer)).display()
-                );
-            }
-            tokio::time::sleep(Duration::from_millis(30)).await;
-        }
-    }
-    Ok(())
 }
 
 fn peer_args(dir: &Path, arguments: &StartArguments, number: u16) -> Vec<String> {
@@ -281,10 +359,9 @@ fn peer_args(dir: &Path, arguments: &StartArguments, number: u16) -> Vec<String>
 }
 
 fn spawn(dir: &Path, number: u16, args: &[String]) -> anyhow::Result<Child> {
-    let log = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(dir.join(format!("peer-{number}.log")))?;
+    let name = dir.join(format!("peer-{number}.log"));
+    let log = OpenOptions::new().create(true).append(true).open(&name);
+    let log = log.with_context(|| name.display().to_string())?;
     let mut command = Command::new(std::env::current_exe()?);
     command.args(args).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
     // Its secrets are in files; a peer refuses to have them twice.
@@ -412,9 +489,9 @@ fn make_secret(path: &Path, secret: &str) -> anyhow::Result<()> {
 }
 
 fn write_secret(path: &Path, secret: &str) -> anyhow::Result<()> {
-    let mut file: File = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(path)?;
-    writeln!(file, "{secret}")?;
-    Ok(())
+    let opened = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(path);
+    let written = opened.and_then(|mut file| writeln!(file, "{secret}"));
+    written.with_context(|| path.display().to_string())
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, anyhow};
 use clap::Args;
-use quorate_server::config::{Profile, ServerConfig};
+use quorate_server::config::{DISK_LOW_PERCENT, Profile, ServerConfig};
 use quorate_server::networks::Network;
 use quorate_server::serve;
 use std::path::PathBuf;
@@ -99,7 +99,7 @@ pub struct ServeArguments {
     #[arg(long)]
     disk_low_bytes: Option<u64>,
     /// Free percentage of the data disk below which it counts as low.
-    #[arg(long, value_parser = clap::value_parser!(u64).range(..=99))]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(DISK_LOW_PERCENT))]
     disk_low_percent: Option<u64>,
     /// Bytes of a file that is given back when the disk is full; 0 for none.
     #[arg(long)]
@@ -242,12 +242,15 @@ pub fn run(arguments: ServeArguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Waits for Ctrl-C or SIGTERM.
-pub async fn stop_signal() {
+/// Waits for Ctrl-C or SIGTERM, those included that come after this call and before the wait. Needs a Tokio runtime.
+pub fn stop_signal() -> impl Future<Output = ()> {
     use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate()).expect("a signal handler can be installed at start");
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
+    let listen = |kind| signal(kind).expect("a signal handler can be installed at start");
+    let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt()), listen(SignalKind::terminate()));
+    async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
     }
 }

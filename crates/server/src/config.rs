@@ -9,6 +9,7 @@ use serde::Deserialize;
 use std::ffi::OsString;
 use std::fmt;
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -21,13 +22,16 @@ pub const CLUSTER_SECRET_VARIABLE: &str = "QUORATE_CLUSTER_SECRET";
 pub const ROOT_KEYS_VARIABLE: &str = "QUORATE_ROOT_KEYS";
 
 /// A smaller log file would be replaced all the time; a larger one cannot be addressed.
-const LOG_SEGMENT_BYTES: std::ops::RangeInclusive<u32> = 64 << 10..=1 << 30;
+const LOG_SEGMENT_BYTES: RangeInclusive<u64> = 64 << 10..=1 << 30;
+/// A disk of which all is to be free is low for ever.
+pub const DISK_LOW_PERCENT: RangeInclusive<u64> = 0..=99;
 
 /// Configuration of a peer. Sizes in bytes, times in milliseconds.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ServerConfig {
-    /// Directory of log, state and identity. Needs a restart.
+    /// Directory of log, state and identity; may be left to the flag. Needs a restart.
+    #[serde(default)]
     pub data_dir: PathBuf,
     /// Address the public port listens on. Default 127.0.0.1:5000.
     #[serde(default = "default_listen")]
@@ -332,16 +336,30 @@ impl ServerConfig {
         }
     }
 
-    /// Size of a log file, checked.
-    pub fn resolve_log_segment_bytes(&self) -> Result<Option<u32>, ConfigError> {
-        match self.log_segment_bytes {
-            Some(bytes) if !LOG_SEGMENT_BYTES.contains(&bytes) => Err(ConfigError(format!(
-                "`log_segment_bytes` (--log-segment-bytes) is {bytes}, allowed are {} to {}",
-                LOG_SEGMENT_BYTES.start(),
-                LOG_SEGMENT_BYTES.end()
-            ))),
-            allowed => Ok(allowed),
+    /// Refuses numbers that no peer can serve with, and a peer without a directory. Flags have bounds of their own; the file has these.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        if self.data_dir.as_os_str().is_empty() {
+            return Err(ConfigError("no data directory: set `data_dir` (--data-dir)".to_owned()));
         }
+        let bounds: [(&str, Option<u64>, RangeInclusive<u64>); 5] = [
+            ("log_segment_bytes", self.log_segment_bytes.map(u64::from), LOG_SEGMENT_BYTES),
+            ("disk_low_percent", self.disk_low_percent, DISK_LOW_PERCENT),
+            ("checkpoint_log_bytes", self.checkpoint_log_bytes, 1..=u64::MAX),
+            ("checkpoint_log_entries", self.checkpoint_log_entries, 1..=u64::MAX),
+            ("content_scan_seconds", self.content_scan_seconds, 1..=u64::MAX),
+        ];
+        for (name, value, allowed) in bounds {
+            let Some(value) = value.filter(|value| !allowed.contains(value)) else {
+                continue;
+            };
+            let flag = name.replace('_', "-");
+            let allowed = match *allowed.end() {
+                u64::MAX => format!("{} or more", allowed.start()),
+                end => format!("{} to {end}", allowed.start()),
+            };
+            return Err(ConfigError(format!("`{name}` (--{flag}) is {value}, allowed are {allowed}")));
+        }
+        Ok(())
     }
 
     /// The Doris token, checked: none is made up, and the well-known one must be asked for.
@@ -545,6 +563,39 @@ mod tests {
             refusal("data_dir = \"/x\"\nprofile = \"hunter2\"\n"),
             "config file /etc/quorate.toml, line 2: the value is of the wrong kind; expected `lan` or `wan`"
         );
+    }
+
+    #[test]
+    fn numbers_no_peer_can_serve_with_are_refused_with_what_is_allowed() {
+        let told = |text: &str| {
+            let config = toml::from_str::<ServerConfig>(text).expect("of the right kinds");
+            config.check().map_err(|ConfigError(told)| told)
+        };
+        for (text, wanted) in [
+            ("", "no data directory: set `data_dir` (--data-dir)"),
+            (
+                "data_dir = \"/x\"\ndisk_low_percent = 100",
+                "`disk_low_percent` (--disk-low-percent) is 100, allowed are 0 to 99",
+            ),
+            (
+                "data_dir = \"/x\"\ncheckpoint_log_entries = 0",
+                "`checkpoint_log_entries` (--checkpoint-log-entries) is 0, allowed are 1 or more",
+            ),
+            (
+                "data_dir = \"/x\"\nlog_segment_bytes = 1",
+                "`log_segment_bytes` (--log-segment-bytes) is 1, allowed are 65536 to 1073741824",
+            ),
+        ] {
+            assert_eq!(told(text), Err(wanted.to_owned()));
+        }
+        for allowed in [
+            "disk_low_percent = 0",
+            "disk_low_percent = 99",
+            "checkpoint_log_bytes = 1",
+            "log_segment_bytes = 65536",
+        ] {
+            assert_eq!(told(&format!("data_dir = \"/x\"\n{allowed}")), Ok(()), "{allowed}");
+        }
     }
 
     #[test]

@@ -69,6 +69,7 @@ pub async fn run(config: ServerConfig, stop: watch::Receiver<bool>, ready: impl 
     #[cfg(feature = "failpoints")]
     crate::failpoints::arm_from_environment().map_err(ConfigError)?;
     open_files::raise()?;
+    config.check()?;
     let token = config.resolve_token()?;
     let secret = config.resolve_cluster_secret()?;
     let iam_user = config.resolve_iam_user()?;
@@ -359,7 +360,7 @@ async fn open_stores(
         std::process::abort();
     });
     let (data_dir, reserve) = (config.data_dir.clone(), ballast);
-    let segment_bytes = config.resolve_log_segment_bytes()?;
+    let segment_bytes = config.log_segment_bytes;
     let mut known = others.clone();
     let opened = tokio::task::spawn_blocking(move || -> io::Result<(Stores, Vec<String>)> {
         let mut options = FileLogOptions {
