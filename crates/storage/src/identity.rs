@@ -63,6 +63,11 @@ impl Identity {
 
     /// Writes and syncs the identity.
     pub fn store(&self, data_dir: &Path) -> io::Result<()> {
+        self.write(data_dir)
+            .map_err(|error| cannot_be_written(data_dir, "identity", &error))
+    }
+
+    fn write(&self, data_dir: &Path) -> io::Result<()> {
         fs::create_dir_all(data_dir)?;
         let temporary = data_dir.join("identity.new");
         let mut file = File::create(&temporary)?;
@@ -94,10 +99,13 @@ impl Identity {
 
     /// Ends the use of `data_dir` for good: its peer id may neither vote nor acknowledge any more, for the reason given.
     pub fn retire(data_dir: &Path, reason: &str) -> io::Result<()> {
-        let mut file = File::create(data_dir.join(RETIRED))?;
-        writeln!(file, "{reason}")?;
-        file.sync_all()?;
-        File::open(data_dir)?.sync_all()
+        let write = || {
+            let mut file = File::create(data_dir.join(RETIRED))?;
+            writeln!(file, "{reason}")?;
+            file.sync_all()?;
+            File::open(data_dir)?.sync_all()
+        };
+        write().map_err(|error| cannot_be_written(data_dir, RETIRED, &error))
     }
 
     fn render(&self) -> String {
@@ -110,6 +118,15 @@ impl Identity {
         }
         checked_text::sealed(text)
     }
+}
+
+fn cannot_be_written(data_dir: &Path, name: &str, error: &io::Error) -> io::Error {
+    let advice = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "free space there",
+        _ => "the user that runs this peer must own that directory, on a disk that can be written",
+    };
+    let text = format!("{} cannot be written: {error}; {advice}", data_dir.join(name).display());
+    io::Error::new(error.kind(), text)
 }
 
 fn refuse_retired(data_dir: &Path) -> io::Result<()> {
@@ -213,6 +230,25 @@ mod tests {
         };
         assert!(older.render().starts_with(&format!("{golden}crc32c ")), "{}", older.render());
         assert_eq!(parse(&older.render()).expect("what older versions wrote"), older);
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_written_is_named_with_what_to_do() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let file = dir.path().join("file");
+        fs::write(&file, "no directory").expect("written");
+        let told = [identity().store(&file), Identity::retire(&file, "lost")].map(|outcome| outcome.expect_err("a file").to_string());
+        for (told, name) in told
+            .iter()
+            .zip(["file/identity cannot be written: ", "file/retired cannot be written: "])
+        {
+            assert!(told.contains(name) && told.ends_with("a disk that can be written"), "{told}");
+        }
+        let full = cannot_be_written(&file, "identity", &io::Error::from(io::ErrorKind::StorageFull));
+        assert!(
+            full.to_string().ends_with("; free space there") && full.kind() == io::ErrorKind::StorageFull,
+            "{full}"
+        );
     }
 
     #[test]
