@@ -121,10 +121,11 @@ where
             Err(unavailable(app, error).into_http())
         }
     };
+    let app = app.clone();
     async move {
         match admitted {
-            Ok((reply, place)) => {
-                let mut answer = reply.await?;
+            Ok((answering, place)) => {
+                let mut answer = reply::with_own_refusals(&app, answering.await?);
                 place.go_with(&mut answer);
                 Ok(answer)
             }

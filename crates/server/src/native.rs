@@ -149,6 +149,7 @@ impl Services {
     {
         let started = Instant::now();
         let timely = |body| Body::new(Timely::new(body, started + DEFAULT_DEADLINE, self.app.clone()));
+        let app = self.app.clone();
         let admitted = match self.admit(request.uri().path(), request.headers()) {
             Ok(admitted) => Ok((self.call_admitted(request.map(timely)), admitted)),
             Err(error) => {
@@ -158,8 +159,8 @@ impl Services {
         };
         async move {
             match admitted {
-                Ok((reply, admitted)) => {
-                    let mut answer = reply.await?;
+                Ok((answering, admitted)) => {
+                    let mut answer = reply::with_own_refusals(&app, answering.await?);
                     admitted.go_with(&mut answer);
                     Ok(answer)
                 }

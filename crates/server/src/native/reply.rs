@@ -11,6 +11,7 @@ use quorate_state_machine::session;
 use std::time::Duration;
 use subtle::ConstantTimeEq;
 use tokio::time::Instant;
+use tonic::body::Body;
 use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
 use tonic::{Code, Response, Status};
 
@@ -161,6 +162,17 @@ pub fn status(app: &App, error: MetaError) -> Status {
         metadata.insert("quorate-term", term_value(applied));
     }
     status
+}
+
+/// What a service answered. A message over its limit is refused before the service sees it, by a status that says nothing of us: in
+/// its place goes one from which a caller learns that nothing was executed.
+pub fn with_own_refusals(app: &App, answer: http::Response<Body>) -> http::Response<Body> {
+    match Status::from_header_map(answer.headers()) {
+        Some(refused) if refused.code() == Code::OutOfRange && error_of(&refused).is_none() => {
+            status(app, MetaError::new(ErrorCode::TooLarge, refused.message())).into_http()
+        }
+        _ => answer,
+    }
 }
 
 /// The error that [`status`] made a status of; `None` for one that is not of its making.

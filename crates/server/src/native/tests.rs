@@ -12,9 +12,9 @@ use axum::body::Body;
 use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 use http::{HeaderMap, Request as HttpRequest};
-use quorate_model::Revision;
 use quorate_model::error::ErrorCode;
 use quorate_model::proto_json;
+use quorate_model::{Outcome, Revision};
 use quorate_objects::{LocalPlace, MARKER_NAME, Vault};
 use quorate_state_machine::commands::compact_snapshot::CompactSnapshotReply;
 use quorate_wire::quorate::v1 as wire;
@@ -516,9 +516,13 @@ fn unfinished(call: &str, token: &str, beginning: &[u8]) -> HttpRequest<GrpcBody
 
 /// What a call is refused with as soon as it has begun.
 async fn refused_at_once(services: &Services, request: HttpRequest<GrpcBody>) -> Code {
+    refusal(services, request).await.code()
+}
+
+async fn refusal(services: &Services, request: HttpRequest<GrpcBody>) -> Status {
     let answered = tokio::time::timeout(PATIENCE, services.call(request)).await;
     let Ok(response) = answered.expect("it waits for nothing more");
-    Status::from_header_map(response.headers()).expect("a status").code()
+    Status::from_header_map(response.headers()).expect("a status")
 }
 
 #[tokio::test]
@@ -574,8 +578,15 @@ async fn a_message_that_says_it_is_too_long_is_refused_before_it_is_read() {
         let length = u32::try_from(limit + 1).expect("far below 4 GiB");
         let mut head = vec![0];
         head.extend(length.to_be_bytes());
-        let told = refused_at_once(&services, unfinished(call, TOKEN, &head)).await;
-        assert_eq!(told, Code::OutOfRange, "{call}");
+        let told = refusal(&services, unfinished(call, TOKEN, &head)).await;
+        let said = |name: &str| told.metadata().get(name).and_then(|value| value.to_str().ok());
+        assert_eq!(told.code(), Code::ResourceExhausted, "{call}");
+        assert_eq!(said("quorate-error"), Some("too_large"), "{call}: {told}");
+        assert_eq!(said("quorate-outcome"), Some(Outcome::NotApplied.name()), "{call}: {told}");
+        assert!(
+            told.message().contains(&limit.to_string()) && told.message().ends_with("split the request"),
+            "{told}"
+        );
     }
 }
 
