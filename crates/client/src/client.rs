@@ -22,6 +22,9 @@ use tonic::{Request, Response, Status};
 /// a few mean that sessions are being ended as fast as they are opened.
 const MAX_RENEWALS: u32 = 3;
 
+/// Beyond it a deadline is none; instants that far ahead can be told on every machine.
+const LONGEST_DEADLINE: Duration = Duration::from_secs(365 * 86_400);
+
 /// A client of one cluster. Cheap to clone; clones share connections, leader and session.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -46,7 +49,7 @@ impl Client {
     /// As [`Client::open`], with options.
     pub fn open_with(endpoints: impl IntoIterator<Item = impl Into<String>>, options: ClientOptions) -> Result<Client, ClientError> {
         let peers = Peers::new(endpoints.into_iter().map(Into::into).collect(), &options)?;
-        let deadline = options.deadline;
+        let deadline = options.deadline.min(LONGEST_DEADLINE);
         let caller = Caller {
             peers,
             options,
@@ -61,11 +64,11 @@ impl Client {
         })
     }
 
-    /// The same client with another deadline for its calls.
+    /// The same client with another deadline for its calls; of those over a year, a year.
     pub fn with_deadline(&self, deadline: Duration) -> Client {
         Client {
             shared: self.shared.clone(),
-            deadline,
+            deadline: deadline.min(LONGEST_DEADLINE),
         }
     }
 

@@ -15,7 +15,7 @@ pub struct ClientOptions {
     pub tls: TlsOptions,
     /// Opens the connections instead of TCP sockets of this process. Default none.
     pub connector: Option<Connector>,
-    /// How long a call may take, all its tries together. Default 10 s.
+    /// How long a call may take, all its tries together. Default 10 s; more than a year is a year.
     pub deadline: Duration,
     /// How long one try may take before another peer is asked. Default 2 s: several elections.
     pub attempt_timeout: Duration,

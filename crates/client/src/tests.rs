@@ -55,6 +55,21 @@ async fn a_write_follows_the_redirect_and_later_ones_go_to_the_leader_at_once() 
 }
 
 #[tokio::test]
+async fn a_deadline_may_be_as_far_ahead_as_can_be_said() {
+    let cluster = FakeCluster::start(1).await;
+    let options = ClientOptions {
+        deadline: Duration::MAX,
+        attempt_timeout: Duration::MAX,
+        ..quick()
+    };
+    let client = Client::open_with([cluster.address(0)], options).expect("the address is host:port");
+    for client in [client.clone(), client.with_deadline(Duration::MAX)] {
+        client.put("i", "k", "v").await.expect("the leader is up");
+        client.get("i", "k", Read::linearizable()).await.expect("the leader is up");
+    }
+}
+
+#[tokio::test]
 async fn a_leader_that_cannot_be_reached_is_written_to_through_a_follower() {
     let cluster = FakeCluster::start(2).await;
     let _nobody_listens = cluster.hide_leader();
