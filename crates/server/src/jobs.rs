@@ -15,6 +15,7 @@ use quorate_state_machine::catalog::storage::{self, StoredVault};
 use quorate_state_machine::command::{ApplyError, read_record};
 use quorate_state_machine::commands::{MarkLocalVault, mark_local_vault};
 use quorate_state_machine::keys::{self, RecordTable};
+use quorate_state_machine::queries::files;
 use quorate_state_machine::{Reader, StoreError, jobs, object_stores, record, recoveries, store};
 use quorate_wire::doris::ObjectStoreInfoPb;
 use quorate_wire::quorate::v1::{Finding, JobState};
@@ -216,9 +217,8 @@ impl PeerVaults {
     /// Where a vault is, credentials included.
     pub fn place(&self, scope: u64, vault: &str) -> Result<VaultPlace, ObjectError> {
         let found = Query::read(&self.node, |reader| {
-            let owner = storage::require_owner(reader, ScopeId(scope))?;
             Ok((
-                storage::resolve_usable(reader, &owner, vault)?,
+                files::resolve_vault(reader, ScopeId(scope), vault)?,
                 recoveries::former_clusters(reader)?,
             ))
         });

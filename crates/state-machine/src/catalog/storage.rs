@@ -7,6 +7,7 @@ use crate::vaults;
 use crate::{limits, object_stores};
 use quorate_model::{ErrorCode, MetaError, ScopeId};
 use quorate_wire::doris::ObjectStoreInfoPb;
+use quorate_wire::doris::object_store_info_pb::Provider;
 use std::collections::BTreeMap;
 
 /// A store as the state describes it.
@@ -132,6 +133,16 @@ pub fn require_keys(store: &ObjectStoreInfoPb, vault: &str) -> Result<(), MetaEr
     if object_stores::needs_role(store) {
         return Err(MetaError::invalid(format!(
             "vault {vault:?} has a role and no keys, and peers and workers cannot assume roles; set its ak and sk, or use another vault"
+        )));
+    }
+    Ok(())
+}
+
+/// Refuses an object store that does not speak S3, where it is to be opened. Commands take one: they did before there was this rule.
+pub fn require_s3(store: &ObjectStoreInfoPb, vault: &str) -> Result<(), MetaError> {
+    if store.provider() == Provider::Azure {
+        return Err(MetaError::invalid(format!(
+            "vault {vault:?} is in AZURE, where files can be neither copied nor deleted from here; use a vault in a store that speaks S3"
         )));
     }
     Ok(())

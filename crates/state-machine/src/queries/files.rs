@@ -18,10 +18,14 @@ use quorate_model::{MetaError, Revision, ScopeId};
 use quorate_wire::quorate::v1::{SegmentFile, SnapshotState};
 
 /// The store that a scope's rows mean by a vault, by id or name; empty: the local directory. What nothing can be
-/// copied from is refused: HDFS, and stores that need a role. The caller decrypts and opens it.
+/// copied from is refused: HDFS, Azure, and stores that need a role. The caller decrypts and opens it.
 pub fn resolve_vault(reader: &dyn Reader, owner: ScopeId, vault: &str) -> Result<StoredVault, QueryError> {
     let instance = storage::require_owner(reader, owner)?;
-    storage::resolve_usable(reader, &instance, vault)
+    let store = storage::resolve_usable(reader, &instance, vault)?;
+    if let StoredVault::S3(store) = &store {
+        storage::require_s3(store, vault)?;
+    }
+    Ok(store)
 }
 
 /// What the state knows of one directory of a store.

@@ -11,6 +11,7 @@ use crate::storage_fixture::change;
 use crate::testing::{Bench, DROPPED, INSTANCE, OTHER_INSTANCE};
 use bytes::Bytes;
 use quorate_model::{ErrorCode, Revision, ScopeId};
+use quorate_wire::doris::object_store_info_pb::Provider;
 use quorate_wire::doris::{HdfsVaultInfo, ObjectStoreInfoPb, StorageVaultPb};
 use quorate_wire::quorate::v1::*;
 
@@ -326,6 +327,24 @@ fn a_collection_is_kept_in_a_vault_that_files_can_be_moved_from() {
     );
     assert_eq!(resolve("").expect("local"), storage::StoredVault::Local { scope: bench.scope() });
     assert!(resolve("hdfs").expect_err("refused").to_string().contains("HDFS"));
+}
+
+#[test]
+fn a_store_of_azure_is_known_and_not_opened() {
+    let mut bench = Bench::new();
+    let mut instance = instances::find(&bench.store, INSTANCE).expect("reads").expect("is there");
+    let store = |id: &str, provider: Provider| ObjectStoreInfoPb {
+        id: Some(id.into()),
+        provider: Some(provider as i32),
+        ..ObjectStoreInfoPb::default()
+    };
+    instance.info.obj_info = vec![store("1", Provider::Azure), store("2", Provider::Gcp)];
+    change(&mut bench, |context| instances::put(context, &instance));
+    let opened = |id: &str| crate::queries::files::resolve_vault(&bench.store, bench.scope(), id);
+    let refused = opened("1").expect_err("no S3").to_string();
+    assert!(refused.contains("vault \"1\"") && refused.contains("AZURE"), "{refused}");
+    assert_eq!(opened("2").expect("S3").id(), "2");
+    storage::known_store(&bench.store, INSTANCE, "1").expect("its deletions can be given up");
 }
 
 #[test]
