@@ -5,7 +5,7 @@ use crate::api::{deleting, path};
 use crate::confirm::{self, ConfirmArguments};
 use crate::context::Context;
 use crate::database::properties;
-use crate::doris::Connection;
+use crate::doris::{Connection, is_not_found};
 use crate::names::{self, DatabaseArguments, PastArguments, key_and_value};
 use crate::output::{self, Sheet, text};
 use anyhow::Context as _;
@@ -157,7 +157,8 @@ async fn what_goes(connection: &Connection, (instance, database, name): (&str, &
             let content = content(&shown["stats"]);
             return Ok(format!("This drops {title} with {content}. What its snapshots show stays."));
         }
-        Err(error) => error,
+        Err(error) if is_not_found(&error) => error,
+        Err(error) => return Err(error),
     };
     let filling_it = [
         ("instance_id", instance.to_owned()),
