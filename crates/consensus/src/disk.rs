@@ -17,8 +17,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::time::Instant;
 
-/// A follower further behind than this is not handed leadership because of a disk: writes would wait for it.
-const HANDOVER_ENTRIES: u64 = 1_000;
+/// A follower further behind than this is not handed leadership: reads and writes would wait for it.
+pub(crate) const HANDOVER_ENTRIES: u64 = 1_000;
 
 /// Space of one file system.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

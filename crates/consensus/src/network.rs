@@ -162,15 +162,14 @@ impl RaftNetworkV2<TypeConfig> for Network {
     ) -> Result<AppendEntriesResponse<TypeConfig>, RpcError> {
         let stream = self.append_stream();
         let requests = stream.requests(futures::stream::iter([request])).boxed();
-        let reply = within(&option, async {
-            let mut replies = self.client.append(requests).await?;
-            replies
+        let answer = within(&option, async {
+            let mut answers = stream.answers(self.client.append(requests).await?).boxed();
+            answers
                 .next()
                 .await
                 .unwrap_or_else(|| Err(TransportError("stream ended without an answer".to_owned())))
-        })
-        .await?;
-        Ok(stream.answer(reply).map_err(unreachable_peer)?.into())
+        });
+        Ok(answer.await?.into())
     }
 
     fn stream_append<'s, S>(
@@ -196,12 +195,12 @@ impl RaftNetworkV2<TypeConfig> for Network {
                     return Err(unreachable_peer(error));
                 }
             };
-            let replies = replies.map(move |reply| reply.and_then(|reply| stream.answer(reply)).map_err(unreachable_peer));
-            let replies = replies.chain(closed_early(all_sent)).map(move |reply| {
+            let answers = stream.answers(replies).map(|answer| answer.map_err(unreachable_peer));
+            let answers = answers.chain(closed_early(all_sent)).map(move |answer| {
                 let _until_dropped = &guard;
-                reply
+                answer
             });
-            Ok(replies.boxed())
+            Ok(answers.boxed())
         })
     }
 

@@ -13,6 +13,7 @@
 //! majority for its pre-vote while the others hear the leader, and the leader leads on; only that follower protects it no more against
 //! another that does not hear it, until the next election. A host that has died closes nothing and refuses nothing: its lease runs out.
 
+use crate::disk::HANDOVER_ENTRIES;
 use crate::maintenance;
 use crate::node::{Core, Deadline, Node};
 use crate::settings::HELLO_INTERVAL;
@@ -129,6 +130,11 @@ fn successor(core: &Core, wanted: Option<PeerId>, heard: &BTreeMap<u64, Option<H
         let text = format!("{why}; peer {} goes on leading, see `quorate status`", core.peer);
         MetaError::new(ErrorCode::PreconditionFailed, text)
     };
+    let metrics = core.metrics();
+    let matched = |peer: u64| metrics.replication.as_ref()?.get(&peer).cloned().flatten().map(|id| id.index);
+    let last = metrics.last_log_index.unwrap_or_default();
+    // One that lacks much cannot be elected before it has it, and whoever has named a successor serves nobody until somebody is.
+    let is_near = |peer: u64| matched(peer).is_some_and(|index| index.saturating_add(HANDOVER_ENTRIES) >= last);
     if let Some(PeerId(wanted)) = wanted {
         if !core.is_voter(wanted) {
             return Err(MetaError::invalid(format!("peer {wanted} is not a voter; see `quorate status`")));
@@ -136,10 +142,10 @@ fn successor(core: &Core, wanted: Option<PeerId>, heard: &BTreeMap<u64, Option<H
         return match heard.get(&wanted).and_then(Option::as_ref) {
             None => Err(refused(format!("peer {wanted} does not answer"))),
             Some(reply) if reply.diverged => Err(refused(format!("the state of peer {wanted} is not the majority's"))),
+            Some(_) if !is_near(wanted) => Err(refused(format!("peer {wanted} has not caught up; wait until it has"))),
             Some(_) => Ok(wanted),
         };
     }
-    let metrics = core.metrics();
     let voters = metrics.membership_config.voter_ids().count();
     let answer = heard
         .iter()
@@ -150,9 +156,8 @@ fn successor(core: &Core, wanted: Option<PeerId>, heard: &BTreeMap<u64, Option<H
     if answer <= voters / 2 {
         return Err(refused(format!("{answer} of {voters} voters answer")));
     }
-    let matched = |peer: u64| metrics.replication.as_ref()?.get(&peer).cloned().flatten().map(|id| id.index);
     let answers = heard.iter().filter_map(|(peer, reply)| Some((peer, reply.as_ref()?)));
-    let able = answers.filter(|(peer, reply)| core.is_voter(**peer) && !reply.diverged);
+    let able = answers.filter(|(peer, reply)| core.is_voter(**peer) && !reply.diverged && is_near(**peer));
     let best = able.max_by_key(|(peer, reply)| (core.has_cluster_time(**peer), !reply.disk_low, matched(**peer)));
     best.map(|(peer, _)| *peer)
         .ok_or_else(|| refused("no other voter answers that could lead".to_owned()))

@@ -33,6 +33,7 @@ pub const NAMES: &[&str] = &[
     "no-pre-vote",
     "no-quorum-probe",
     "no-request-dedup",
+    "one-answer-for-two",
     "peer-id-reused",
     "place-before-commit",
     "purge-beyond-checkpoint",
