@@ -491,11 +491,13 @@ async fn peers_of_a_start_in_the_foreground_end_with_it_and_it_ends_with_them() 
     let base = free_ports(DEV_PORTS);
     let _stop = StopOnDrop(&dir);
 
-    phase("whoever read its output has gone when it is told to end");
+    phase("whoever read its output has gone when it is told to end, and one peer was started again by hand");
     let (mut process, output) = foreground(&dir, base);
     drop(output);
+    let mut by_hand = start_again_by_hand(&dir).await;
     kill_process(Pid::from_child(&process), Signal::TERM).expect("told");
     assert!(ended(&mut process).await.success());
+    assert!(ended(&mut by_hand).await.success());
     assert_nothing_is_left(&dir);
 
     phase("somebody else stops the peers");
@@ -546,6 +548,28 @@ fn foreground(dir: &Path, base: u16) -> (Child, BufReader<ChildStdout>) {
         assert_ne!(output.read_line(&mut said).expect("text"), 0, "it has ended: {said}");
     }
     (started, output)
+}
+
+/// Kills the first peer of a start and starts it as its dev.json says.
+async fn start_again_by_hand(dir: &Path) -> Child {
+    let peers = std::fs::read(dir.join("dev.json")).expect("a file");
+    let peers: Vec<serde_json::Value> = serde_json::from_slice(&peers).expect("a list");
+    let pid = peers[0]["pid"].as_i64().expect("a number") as i32;
+    kill_process(Pid::from_raw(pid).expect("a pid"), Signal::KILL).expect("killed");
+    until("its end", async || (!Path::new(&format!("/proc/{pid}")).exists()).then_some(())).await;
+    let arguments = peers[0]["args"].as_array().expect("a list").iter();
+    let mut command = Command::new(binary());
+    command.args(arguments.map(|argument| argument.as_str().expect("text")));
+    let started = command.stderr(Stdio::null()).spawn().expect("starts");
+    let address = peers[0]["public"].as_str().expect("an address").to_owned();
+    until("that it serves", async || {
+        get(&address, "/readyz")
+            .await
+            .is_ok_and(|answer| answer.status == 200)
+            .then_some(())
+    })
+    .await;
+    started
 }
 
 async fn ended(process: &mut Child) -> ExitStatus {

@@ -112,9 +112,10 @@ pub fn run(verb: ConfigVerb, arguments: &OutputArguments) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// Reads a file as a peer would, so that a misspelled key is an error here too.
+/// Reads a file as a peer would, so that a misspelled key, or a number that no peer can serve with, is an error here too.
 fn read(path: &Path) -> anyhow::Result<toml::Table> {
-    ServerConfig::load(path)?;
+    let config = ServerConfig::load(path)?;
+    config.check_bounds().with_context(|| format!("config file {}", path.display()))?;
     let text = std::fs::read_to_string(path).with_context(|| format!("config file {}", path.display()))?;
     text.parse().with_context(|| format!("config file {}", path.display()))
 }

@@ -21,6 +21,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
+use tokio::signal::{self, unix::SignalKind};
 
 /// How long the peers may take until all of them serve.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -221,7 +222,9 @@ impl Drop for Started {
         }
         stop_children(&mut self.children);
         let name = self.dir.join("dev.json");
+        // Unless another start has the directory, whoever serves in it was started again by hand.
         if fs::read(&name).is_ok_and(|found| found == self.written) {
+            let _ = end_all(&self.dir);
             let _ = fs::remove_file(name);
         }
     }
@@ -269,7 +272,7 @@ async fn wait_vault(dir: &Path) {
 /// Starts the peers, waits until all serve, says how to reach them, and in the foreground waits for the end.
 async fn attend(dir: &Path, arguments: &StartArguments, token: &str) -> anyhow::Result<ExitCode> {
     // From before the first peer on: a signal must not end this process and leave peers behind.
-    let mut stop = std::pin::pin!(crate::serve::stop_signal());
+    let mut stop = std::pin::pin!(told_to_stop());
     let mut started = Started::new(dir);
     for number in 1..=arguments.peers {
         started.spawn(number, arguments)?;
@@ -292,6 +295,35 @@ async fn attend(dir: &Path, arguments: &StartArguments, token: &str) -> anyhow::
         () = started.ended() => say("the peers have ended; what they said last is in their logs\n"),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Waits for Ctrl-C, SIGTERM or the end of the terminal; for the last not where this was started to outlive it (`nohup`).
+fn told_to_stop() -> impl Future<Output = ()> {
+    let stop = crate::serve::stop_signal();
+    let hangup = (!ignores_hangup()).then(|| signal::unix::signal(SignalKind::hangup()).expect("a signal handler can be installed"));
+    async move {
+        let hung_up = async {
+            match hangup {
+                Some(mut hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = stop => {}
+            _ = hung_up => {}
+        }
+    }
+}
+
+fn ignores_hangup() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    ignored.is_some_and(ignores_first)
+}
+
+/// Whether the first signal, SIGHUP, is in a set as `/proc` shows it.
+fn ignores_first(signals: &str) -> bool {
+    u64::from_str_radix(signals.trim(), 16).is_ok_and(|signals| signals & 1 == 1)
 }
 
 /// Prints what may be lost: the peers must not outlive a reader of it that has gone.
@@ -372,9 +404,12 @@ fn spawn(dir: &Path, number: u16, args: &[String]) -> anyhow::Result<Child> {
 }
 
 fn stop_children(children: &mut [Child]) {
-    for child in children.iter() {
-        // One that cannot be told has ended, or is killed below.
-        let _ = signal(child.id(), rustix::process::Signal::TERM);
+    for child in children.iter_mut() {
+        // The pid of one that has ended may be somebody else's by now.
+        if matches!(child.try_wait(), Ok(None)) {
+            // One that cannot be told is killed below.
+            let _ = send(child.id(), rustix::process::Signal::TERM);
+        }
     }
     let deadline = Instant::now() + STOP_TIMEOUT;
     for child in children {
@@ -387,7 +422,7 @@ fn stop_children(children: &mut [Child]) {
 }
 
 /// Sends a signal to a process, which may have ended by now.
-fn signal(pid: u32, signal: rustix::process::Signal) -> anyhow::Result<()> {
+fn send(pid: u32, signal: rustix::process::Signal) -> anyhow::Result<()> {
     let known = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
     match known.map(|pid| rustix::process::kill_process(pid, signal)) {
         Some(Err(error)) if error != rustix::io::Errno::SRCH => {
@@ -448,22 +483,28 @@ fn refuse_second_start(dir: &Path) -> anyhow::Result<()> {
 
 fn stop(dir: &Path) -> anyhow::Result<ExitCode> {
     let dir = fs::canonicalize(dir).with_context(|| format!("directory {}", dir.display()))?;
-    let running = running_peers(&dir);
-    if running.is_empty() {
+    let ended = end_all(&dir)?;
+    if ended == 0 {
         bail!("no peers run in {}", dir.display());
-    }
-    for pid in &running {
-        signal(*pid, rustix::process::Signal::TERM)?;
-    }
-    for pid in left_after(STOP_TIMEOUT, &dir) {
-        signal(pid, rustix::process::Signal::KILL)?;
     }
     if let Some(pid) = left_after(KILL_TIMEOUT, &dir).first() {
         bail!("pid {pid} does not end, though it was killed: its disk may hang; look at `cat /proc/{pid}/stack`");
     }
     let _ = fs::remove_file(dir.join("dev.json"));
-    crate::print(&format!("{} peers stopped; their data is in {}\n", running.len(), dir.display()));
+    crate::print(&format!("{ended} peers stopped; their data is in {}\n", dir.display()));
     Ok(ExitCode::SUCCESS)
+}
+
+/// Ends the peers under `dir`, however they were started; returns how many ran.
+fn end_all(dir: &Path) -> anyhow::Result<usize> {
+    let running = running_peers(dir);
+    for pid in &running {
+        send(*pid, rustix::process::Signal::TERM)?;
+    }
+    for pid in left_after(STOP_TIMEOUT, dir) {
+        send(pid, rustix::process::Signal::KILL)?;
+    }
+    Ok(running.len())
 }
 
 /// The peers under `dir` that still run when so much time is over; none as soon as all have ended.
@@ -504,6 +545,18 @@ mod tests {
             .iter()
             .flat_map(|argument| [argument.as_bytes(), b"\0"].concat())
             .collect()
+    }
+
+    #[test]
+    fn whoever_was_started_to_outlive_its_terminal_is_told_apart() {
+        for (signals, ignored) in [
+            ("\t0000000000000001", true),
+            ("\t0000000000001001", true),
+            ("\t0000000000001000", false),
+            ("", false),
+        ] {
+            assert_eq!(ignores_first(signals), ignored, "{signals:?}");
+        }
     }
 
     #[test]

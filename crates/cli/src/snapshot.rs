@@ -96,9 +96,9 @@ pub struct RestoreArguments {
     instance: String,
     /// Id, or name.
     snapshot: String,
-    /// Collection to restore, as the snapshot names it, or of a snapshot of the collection also by the name that it has now; needed for a
-    /// snapshot of the whole instance, and if several collections have a snapshot of that name. A snapshot of the collection itself is
-    /// taken before one of the whole instance with the same name.
+    /// Collection to restore, as the snapshot names it; with the name of a snapshot of the collection, also by the name that it has now.
+    /// Needed for a snapshot of the whole instance, and if several collections have a snapshot of that name. A snapshot of the collection
+    /// itself is taken before one of the whole instance with the same name.
     #[arg(long, short, default_value = "")]
     collection: String,
     /// Database of the collection; when absent `default`, and any for a snapshot of a collection that is not there now.

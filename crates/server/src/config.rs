@@ -336,11 +336,16 @@ impl ServerConfig {
         }
     }
 
-    /// Refuses numbers that no peer can serve with, and a peer without a directory. Flags have bounds of their own; the file has these.
+    /// Refuses a peer without a directory, and what [`ServerConfig::check_bounds`] refuses.
     pub fn check(&self) -> Result<(), ConfigError> {
         if self.data_dir.as_os_str().is_empty() {
             return Err(ConfigError("no data directory: set `data_dir` (--data-dir)".to_owned()));
         }
+        self.check_bounds()
+    }
+
+    /// Refuses numbers that no peer can serve with.
+    pub fn check_bounds(&self) -> Result<(), ConfigError> {
         let bounds: [(&str, Option<u64>, RangeInclusive<u64>); 5] = [
             ("log_segment_bytes", self.log_segment_bytes.map(u64::from), LOG_SEGMENT_BYTES),
             ("disk_low_percent", self.disk_low_percent, DISK_LOW_PERCENT),

@@ -21,6 +21,7 @@ use quorate_model::{ErrorCode, MetaError};
 use quorate_state_machine::command::{SealSecret, SealedSecret, SecretMark};
 use quorate_state_machine::limits;
 use quorate_state_machine::object_stores::UnsealSecret;
+use quorate_storage::identity::with_advice;
 use sha2::Sha256;
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
@@ -91,7 +92,7 @@ impl SecretBox {
     pub fn load_or_create(path: &Path) -> Result<SecretBox, RootKeyError> {
         let exists = path.try_exists().map_err(|error| RootKeyError::new(path, error))?;
         if !exists {
-            create(path).map_err(|error| RootKeyError::new(path, error))?;
+            create(path).map_err(|error| RootKeyError::new(path, with_advice(&error)))?;
         }
         SecretBox::load(path)
     }

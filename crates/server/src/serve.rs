@@ -19,7 +19,7 @@ use quorate_consensus::transport::Transport;
 use quorate_consensus::{Node, NodeParts, Settings, env};
 use quorate_model::{ClusterId, Incarnation, PeerId};
 use quorate_storage::ballast::{Ballast, BallastPlan};
-use quorate_storage::identity::Identity;
+use quorate_storage::identity::{Identity, with_advice};
 use quorate_storage::log::{FileLog, FileLogOptions, LogStore};
 use quorate_storage::recovery::Recovery;
 use quorate_storage::state::{RaftRows, RocksState, RocksStateOptions, StateEngine};
@@ -140,7 +140,8 @@ pub async fn run(config: ServerConfig, stop: watch::Receiver<bool>, ready: impl 
 /// What a peer must find in its data directory before anybody may call it.
 fn open_directory(config: &ServerConfig) -> Result<(SecretBox, Identity), StartError> {
     let data_dir = &config.data_dir;
-    std::fs::create_dir_all(data_dir).map_err(|error| io::Error::other(format!("data directory {}: {error}", data_dir.display())))?;
+    std::fs::create_dir_all(data_dir)
+        .map_err(|error| io::Error::other(format!("data directory {}: {}", data_dir.display(), with_advice(&error))))?;
     let secrets = open_secrets(config)?;
     secrets.hold();
     Recovery::refuse_unfinished(data_dir)?;

@@ -121,12 +121,19 @@ impl Identity {
 }
 
 fn cannot_be_written(data_dir: &Path, name: &str, error: &io::Error) -> io::Error {
+    let text = format!("{} cannot be written: {}", data_dir.join(name).display(), with_advice(error));
+    io::Error::new(error.kind(), text)
+}
+
+/// Why something in a data directory could not be made, with what to do.
+pub fn with_advice(error: &io::Error) -> String {
     let advice = match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "free space there",
-        _ => "the user that runs this peer must own that directory, on a disk that can be written",
+        io::ErrorKind::PermissionDenied => "the user that runs this peer must own its data directory",
+        io::ErrorKind::ReadOnlyFilesystem => "mount it for writing, or name another data directory",
+        _ => "name a data directory that this peer can write",
     };
-    let text = format!("{} cannot be written: {error}; {advice}", data_dir.join(name).display());
-    io::Error::new(error.kind(), text)
+    format!("{error}; {advice}")
 }
 
 fn refuse_retired(data_dir: &Path) -> io::Result<()> {
@@ -242,7 +249,10 @@ mod tests {
             .iter()
             .zip(["file/identity cannot be written: ", "file/retired cannot be written: "])
         {
-            assert!(told.contains(name) && told.ends_with("a disk that can be written"), "{told}");
+            assert!(
+                told.contains(name) && told.ends_with("; name a data directory that this peer can write"),
+                "{told}"
+            );
         }
         let full = cannot_be_written(&file, "identity", &io::Error::from(io::ErrorKind::StorageFull));
         assert!(
