@@ -133,8 +133,10 @@ fn successor(core: &Core, wanted: Option<PeerId>, heard: &BTreeMap<u64, Option<H
     let metrics = core.metrics();
     let matched = |peer: u64| metrics.replication.as_ref()?.get(&peer).cloned().flatten().map(|id| id.index);
     let last = metrics.last_log_index.unwrap_or_default();
-    // One that lacks much cannot be elected before it has it, and whoever has named a successor serves nobody until somebody is.
-    let is_near = |peer: u64| matched(peer).is_some_and(|index| index.saturating_add(HANDOVER_ENTRIES) >= last);
+    let purged = metrics.purged.as_ref().map_or(0, |id| id.index);
+    // One that lacks much, or needs the state itself, cannot be elected before it has it, and whoever has named a successor serves nobody
+    // until somebody is.
+    let is_near = |peer: u64| matched(peer).is_some_and(|index| index >= purged && index.saturating_add(HANDOVER_ENTRIES) >= last);
     if let Some(PeerId(wanted)) = wanted {
         if !core.is_voter(wanted) {
             return Err(MetaError::invalid(format!("peer {wanted} is not a voter; see `quorate status`")));

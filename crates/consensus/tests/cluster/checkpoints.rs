@@ -3,6 +3,7 @@
 use crate::support::{Cluster, soon, until};
 use futures::StreamExt;
 use quorate_consensus::Settings;
+use quorate_model::{ErrorCode, PeerId};
 use quorate_storage::codec;
 use quorate_wire::quorate::peer as wire;
 use std::time::Duration;
@@ -220,6 +221,42 @@ async fn a_checkpoint_that_restores_the_quorum_is_sent_as_fast_as_it_goes() {
         !cluster.links.plans_of(cluster.address(away)).is_empty(),
         "it came back by a checkpoint"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_still_being_sent_the_state_is_handed_no_leadership() {
+    // At this rate the transfer takes far longer than everything here.
+    let cluster = Cluster::start(Settings {
+        checkpoint_bytes_per_second: 16 << 10,
+        ..small_checkpoints()
+    })
+    .await;
+    // Where the third peer does not answer for a moment, the quorum needs this one, and has it at once.
+    for round in 0..3 {
+        let leader = cluster.leader().await;
+        let (away, third) = ((leader + 1) % 3, (leader + 2) % 3);
+        let [wanted, other] = [away, third].map(|position| PeerId(position as u64 + 1));
+        cluster.isolate(away);
+        write_two_mebibytes(&cluster, leader).await;
+        leave_behind(&cluster, leader, away, round).await;
+        let transfers = cluster.links.plans_of(cluster.address(away)).len();
+        cluster.links.heal();
+        until("the transfer begins", || {
+            cluster.links.plans_of(cluster.address(away)).len() > transfers
+        })
+        .await;
+        let Err(refused) = cluster.node(leader).transfer_leader(Some(wanted), soon()).await else {
+            continue;
+        };
+        assert_eq!(refused.code, ErrorCode::PreconditionFailed);
+        assert!(refused.message.contains("has not caught up"), "{refused}");
+        assert_eq!(
+            cluster.node(leader).transfer_leader(None, soon()).await.expect("transferred"),
+            other
+        );
+        return;
+    }
+    panic!("each time it had the state at once");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
