@@ -171,6 +171,51 @@ async fn a_leader_that_handed_leadership_over_answers_no_read_under_the_lease_it
     assert_reads_nothing_old(&cluster, first, second).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_late_answer_to_an_append_confirms_no_read_that_began_after_it_was_given() {
+    let cluster = Cluster::start(Settings::default()).await;
+    let first = cluster.leader().await;
+    cluster.put(first, "name", "old", None, soon()).await.expect("written");
+    cluster.converge().await;
+    // Both others take one more write, and their answers to it are late.
+    let others = [(first + 1) % 3, (first + 2) % 3];
+    for position in others {
+        cluster.links.hold(cluster.address(position), cluster.address(first));
+    }
+    let last_entry = |position: usize| cluster.log(position).state().last;
+    let before = last_entry(first);
+    let late = tokio::spawn({
+        let node = cluster.node(first).clone();
+        async move { put(&node, "another", "late", None, soon()).await }
+    });
+    until("the others have the late write", || {
+        others.iter().all(|position| last_entry(*position) > before)
+    })
+    .await;
+    let second = cluster.leader_among(&others).await;
+    cluster.put(second, "name", "new", None, soon()).await.expect("written");
+
+    let read = tokio::spawn({
+        let node = cluster.node(first).clone();
+        async move { get(&node, "name", within(500)).await }
+    });
+    // The first leader hears from one that its write was taken, and says so to the other, whose answer to the write itself comes then.
+    let third = others[usize::from(others[0] == second)];
+    let under_way = cluster.links.unanswered_appends(cluster.address(third));
+    cluster.links.release_successes(cluster.address(second), cluster.address(first));
+    late.await.expect("no panic").expect("a majority has it");
+    until("it is said to the third", || {
+        cluster.links.unanswered_appends(cluster.address(third)) > under_way
+    })
+    .await;
+    cluster.links.release_successes(cluster.address(third), cluster.address(first));
+    let answer = read.await.expect("no panic");
+    assert!(answer.is_err(), "the old leader answered {answer:?}");
+    cluster.links.heal();
+    let answer = cluster.get(first, "name", soon()).await.expect("read");
+    assert_eq!(answer.as_deref(), Some("new"));
+}
+
 /// Opens a session; ids are given in order, so it says how many there have been.
 async fn sessions_opened(node: &Node) -> u64 {
     let opened = node.execute(&OpenSession::default(), None, soon()).await;

@@ -10,12 +10,14 @@ use quorate_consensus::transport::{Channel, PeerClient, Transport, TransportErro
 use quorate_wire::quorate::peer as wire;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// How long a call over a cut link takes to fail.
 const REFUSED_AFTER: Duration = Duration::from_millis(20);
+/// How often an answer that is held looks whether it may pass.
+const HELD_LOOK: Duration = Duration::from_millis(1);
 /// How long a caller whose reply is lost waits before its connection breaks.
 const LOST_AFTER: Duration = Duration::from_secs(10);
 
@@ -34,11 +36,21 @@ impl Endpoint {
     }
 }
 
+/// Which answers to appends wait on a link that is held.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Held {
+    All,
+    /// Only those that say that the entries were not taken.
+    Refusals,
+}
+
 #[derive(Default)]
 struct State {
     endpoints: BTreeMap<String, Endpoint>,
     cut: BTreeSet<(String, String)>,
     refused: BTreeSet<(String, String)>,
+    /// Links that are as if cut, but that answers to appends wait on instead of breaking their streams.
+    held: BTreeMap<(String, String), Held>,
     delays: BTreeMap<(String, String), Duration>,
     /// How far the others' clocks are ahead of a peer's, by its address, in milliseconds.
     clocks_ahead: BTreeMap<String, u64>,
@@ -56,6 +68,8 @@ struct State {
     hanging: BTreeSet<&'static str>,
     /// The next transfer of a checkpoint breaks after this many complete files.
     break_install_after: Option<usize>,
+    /// Of each stream to a receiver, the appends under way.
+    unanswered_appends: BTreeMap<String, Vec<Weak<AtomicUsize>>>,
     most_unanswered_appends: BTreeMap<String, usize>,
     most_unanswered_bytes: BTreeMap<String, usize>,
 }
@@ -104,7 +118,19 @@ impl Links {
     }
 
     pub fn heal(&self) {
-        self.state().cut.clear();
+        let mut state = self.state();
+        state.cut.clear();
+        state.held.clear();
+    }
+
+    /// Cuts one direction, but for answers to appends: these wait, each behind those before it, until they may pass.
+    pub fn hold(&self, from: &str, to: &str) {
+        self.state().held.insert((from.to_owned(), to.to_owned()), Held::All);
+    }
+
+    /// Lets the answers pass that a held link keeps, up to the first that refuses what was sent.
+    pub fn release_successes(&self, from: &str, to: &str) {
+        self.state().held.insert((from.to_owned(), to.to_owned()), Held::Refusals);
     }
 
     pub fn delay(&self, from: &str, to: &str, delay: Duration) {
@@ -174,6 +200,14 @@ impl Links {
         }
     }
 
+    /// The most appends that are under way to a receiver in one stream.
+    pub fn unanswered_appends(&self, receiver: &str) -> usize {
+        let state = self.state();
+        let streams = state.unanswered_appends.get(receiver).into_iter().flatten();
+        let counts = streams.filter_map(Weak::upgrade).map(|count| count.load(Ordering::Relaxed));
+        counts.max().unwrap_or(0)
+    }
+
     fn refuses(&self, from: &str, to: &str) -> bool {
         let state = self.state();
         !state.endpoints.contains_key(to) || state.refused.contains(&(from.to_owned(), to.to_owned()))
@@ -181,6 +215,25 @@ impl Links {
 
     fn is_cut(&self, from: &str, to: &str) -> bool {
         self.state().cut.contains(&(from.to_owned(), to.to_owned()))
+    }
+
+    fn is_cut_or_held(&self, from: &str, to: &str) -> bool {
+        self.is_cut(from, to) || self.state().held.contains_key(&(from.to_owned(), to.to_owned()))
+    }
+
+    fn holds(&self, from: &str, to: &str, answer: &wire::AppendReply) -> bool {
+        use wire::append_reply::Kind;
+        match self.state().held.get(&(from.to_owned(), to.to_owned())) {
+            None => false,
+            Some(Held::All) => true,
+            Some(Held::Refusals) => !matches!(answer.kind(), Kind::Success | Kind::Partial),
+        }
+    }
+
+    async fn wait_while_held(&self, from: &str, to: &str, answer: &wire::AppendReply) {
+        while self.holds(from, to, answer) {
+            tokio::time::sleep(HELD_LOOK).await;
+        }
     }
 
     /// What the time that the peer at `to` tells is by the clock of who asks.
@@ -240,7 +293,7 @@ impl LinkClient {
         handle: impl AsyncFnOnce(Endpoint) -> Result<R, TransportError>,
     ) -> Result<R, TransportError> {
         let endpoint = self.links.state().endpoints.get(&self.to).cloned();
-        let sent = (!self.links.is_cut(&self.from, &self.to)).then_some(endpoint).flatten();
+        let sent = (!self.links.is_cut_or_held(&self.from, &self.to)).then_some(endpoint).flatten();
         *self.links.state().calls.entry((self.from.clone(), kind)).or_default() += 1;
         let Some(endpoint) = sent else {
             tokio::time::sleep(REFUSED_AFTER).await;
@@ -260,7 +313,7 @@ impl LinkClient {
         let reply = handle(endpoint).await?;
         tokio::time::sleep(self.links.delay_of(&self.to, &self.from)).await;
         let is_let_pass = kind == "hello" && self.links.state().hellos_are_answered;
-        if self.links.is_cut(&self.to, &self.from) && !is_let_pass {
+        if self.links.is_cut_or_held(&self.to, &self.from) && !is_let_pass {
             tokio::time::sleep(LOST_AFTER).await;
             return Err(broken("the reply was lost"));
         }
@@ -304,6 +357,11 @@ impl PeerClient for LinkClient {
     ) -> Result<BoxStream<'static, Result<wire::AppendReply, TransportError>>, TransportError> {
         let node = self.call("append", async |endpoint| member(endpoint)).await?;
         let unanswered = Arc::new(AtomicUsize::new(0));
+        let mut state = self.links.state();
+        let streams = state.unanswered_appends.entry(self.to.clone()).or_default();
+        streams.retain(|stream| stream.strong_count() > 0);
+        streams.push(Arc::downgrade(&unanswered));
+        drop(state);
         let sizes: Arc<Mutex<VecDeque<usize>>> = Arc::default();
         let (links, from, to, count, sent) = (
             self.links.clone(),
@@ -332,13 +390,18 @@ impl PeerClient for LinkClient {
         let requests = self.delayed(&self.from, &self.to, requests.boxed());
         let replies = self.delayed(&self.to, &self.from, node.handle_append(requests));
         let (links, from, to) = (self.links.clone(), self.from.clone(), self.to.clone());
-        let replies = replies.map(move |reply| {
-            unanswered.fetch_sub(1, Ordering::Relaxed);
-            sizes.lock().expect("no panic while held").pop_front();
-            if links.is_cut(&to, &from) {
-                Err(broken("the reply was lost"))
-            } else {
-                Ok(reply)
+        let replies = replies.then(move |reply| {
+            let (links, from, to) = (links.clone(), from.clone(), to.clone());
+            let (unanswered, sizes) = (unanswered.clone(), sizes.clone());
+            async move {
+                links.wait_while_held(&to, &from, &reply).await;
+                unanswered.fetch_sub(1, Ordering::Relaxed);
+                sizes.lock().expect("no panic while held").pop_front();
+                if links.is_cut(&to, &from) {
+                    Err(broken("the reply was lost"))
+                } else {
+                    Ok(reply)
+                }
             }
         });
         Ok(replies.boxed())
