@@ -254,7 +254,7 @@ const TABLE: &[Row] = &[
     row(
         "uncompacted_files",
         Source::Gauge(|metrics| &metrics.uncompacted_files),
-        "Flushed files of the state that wait for their first compaction",
+        "Flushed files of the state that wait for their first compaction: 12 are merged at once, and from 32 on writes are slowed down",
     ),
     bytes(
         "compaction_pending",
