@@ -133,7 +133,7 @@ pub const UPLOAD_LIFETIME_MS: u64 = 86_400_000;
 pub const MAX_TASK_ROW_BYTES: usize = 96 << 10;
 /// Rows of one task.
 pub const MAX_TASK_ROWS: u64 = 256;
-/// Bytes of files of one task, unless one row has more: what is done again when a worker dies.
+/// Bytes of files of one task, unless one row has more or another value was set: what is done again when a worker dies.
 pub const MAX_TASK_FILE_BYTES: u64 = 256 << 20;
 /// Tasks one planning command adds.
 pub const MAX_TASKS_PER_COMMAND: usize = 500;

@@ -79,6 +79,17 @@ pub const MAX_SNAPSHOTS_PER_INSTANCE: Setting = Setting {
     meaning: "snapshots of one instance and of its collections, those being deleted included",
 };
 
+/// A task has at least one segment, so no more tasks than segments come of the smallest.
+pub const MAX_TASK_BYTES: Setting = Setting {
+    name: "max_task_bytes",
+    unit: "bytes",
+    default: limits::MAX_TASK_FILE_BYTES,
+    least: 64 << 10,
+    greatest: 64 << 30,
+    meaning: "files of one task of a job that copies, unless one segment has more: what one worker copies, reports, and another one copies \
+              again when it dies; of tasks that are planned from now on",
+};
+
 /// Claims tell it to workers, which know nothing else of the state. Where it is 0, a disk that keeps other bytes than it was given is found
 /// out by whoever reads the copy.
 pub const READ_BACK_COPIES: Setting = Setting {
@@ -98,6 +109,7 @@ pub const SETTINGS: &[Setting] = &[
     MAX_ACTIVE_JOBS,
     MAX_SNAPSHOTS_PER_COLLECTION,
     MAX_SNAPSHOTS_PER_INSTANCE,
+    MAX_TASK_BYTES,
     READ_BACK_COPIES,
 ];
 

@@ -7,6 +7,7 @@ use crate::commands::plan_tasks::{PlanTasks, PlannedTask};
 use crate::keys::VersionedTable;
 use crate::limits;
 use crate::record::{JobRecord, StatsRecord};
+use crate::settings;
 use crate::store::{Reader, StoreError};
 use crate::versioned::FoundRow;
 
@@ -23,7 +24,7 @@ pub fn next(reader: &dyn Reader, job: &ActiveJob) -> Result<PlanTasks, StoreErro
     let begun = VersionedTable::from_number(job.progress.planned_table);
     let mut at = begun.and_then(|table| tables.iter().position(|other| *other == table)).unwrap_or(0);
     let mut after_key = begun.map(|_| job.progress.planned_key.to_vec()).filter(|key| !key.is_empty());
-    let mut round = Round::new(&job.record);
+    let mut round = Round::new(&job.record, settings::value(reader, &settings::MAX_TASK_BYTES)?);
     let mut source = Source::open(reader, &job.record)?;
     let mut done = tables.is_empty();
     loop {
@@ -81,19 +82,21 @@ struct Round {
     keys: usize,
     /// Whether files cost anything: else the size of a task is that of its rows.
     copies_files: bool,
+    max_file_bytes: u64,
     /// Whether each task is of one collection, which has a directory of its own.
     by_collection: bool,
     collections: Vec<u64>,
 }
 
 impl Round {
-    fn new(job: &JobRecord) -> Round {
+    fn new(job: &JobRecord, max_file_bytes: u64) -> Round {
         Round {
             tasks: Vec::new(),
             open: None,
             row_bytes: 0,
             keys: 0,
             copies_files: job.copies_files,
+            max_file_bytes,
             by_collection: source::is_of_whole_instance(job),
             collections: Vec::new(),
         }
@@ -113,7 +116,7 @@ impl Round {
         if let Some(open) = &self.open {
             let expected = open.expected.unwrap_or_default();
             let too_long = self.row_bytes + row_bytes > limits::MAX_TASK_ROW_BYTES || expected.segments >= limits::MAX_TASK_ROWS;
-            let too_heavy = self.copies_files && expected.bytes + stats.bytes > limits::MAX_TASK_FILE_BYTES;
+            let too_heavy = self.copies_files && expected.bytes + stats.bytes > self.max_file_bytes;
             let elsewhere = self.by_collection && open.last_key.get(..8) != row.key.get(..8);
             if too_long || too_heavy || elsewhere {
                 self.cut();

@@ -104,6 +104,24 @@ fn a_claim_says_whether_its_copies_are_read_back() {
 }
 
 #[test]
+fn a_task_has_as_many_bytes_of_files_as_was_set_or_one_segment() {
+    for (segments_per_task, tasks) in [(6, 1), (3, 2), (2, 3), (1, 6)] {
+        let mut bench = fixture::bench();
+        set(&mut bench, "max_task_bytes", Some(segments_per_task * fixture::FILE_BYTES));
+        let job = fixture::start(&mut bench, fixture::definition(JobKind::Restore, 1)).expect("started");
+        let plan = fixture::next_plan(&bench, job).expect("active");
+        let bytes = |task: &plan_tasks::PlannedTask| task.expected.unwrap_or_default().bytes;
+        let planned: Vec<u64> = plan.tasks.iter().map(bytes).filter(|bytes| *bytes > 0).collect();
+        assert_eq!(planned, vec![segments_per_task * fixture::FILE_BYTES; tasks]);
+    }
+    let (mut bench, job) = started(JobKind::Restore, 1);
+    let is_planned = |bench: &Bench| fixture::next_plan(bench, job).map(|plan| plan.tasks.len());
+    let before = is_planned(&bench);
+    set(&mut bench, "max_task_bytes", Some(64 << 10));
+    assert_eq!(is_planned(&bench), before, "a segment is in one task, however many bytes it has");
+}
+
+#[test]
 fn places_for_jobs_are_as_many_as_was_set_and_half_of_them_for_manifests() {
     let mut bench = fixture::bench();
     set(&mut bench, "max_active_jobs", Some(3));
