@@ -2,7 +2,7 @@
 
 use crate::random::Random;
 use anyhow::Context;
-use quorate_wire::quorate::v1::{FileKind, IndexFile, SegmentFile};
+use quorate_wire::quorate::v1::{FileKind, SegmentFile};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,12 +14,8 @@ pub struct Tree {
     pub files: u64,
     pub file_bytes: u64,
     files_per_segment: u64,
-    /// What the description of a segment takes at least.
-    row_bytes: usize,
 }
 
-/// More than half of what the rows of one task may take (96 KiB): two such segments do not fit into one.
-const ROW_BYTES_OF_A_TASK: usize = 50_000;
 /// Segments of a tree whose segments are tasks: as many as one call prepares.
 const TASKS: u64 = 1_000;
 
@@ -30,16 +26,13 @@ impl Tree {
             files,
             file_bytes: 64 << 10,
             files_per_segment: 100,
-            row_bytes: 0,
         }
     }
 
-    /// The same files in 1,000 segments, or in as many as there are files, each a task of its own: what describes a segment is as
-    /// long as the rows of a task usually are.
+    /// The same files in 1,000 segments, or in as many as there are files.
     pub fn small_tasks(files: u64) -> Tree {
         Tree {
             files_per_segment: files.div_ceil(TASKS).max(1),
-            row_bytes: ROW_BYTES_OF_A_TASK,
             ..Tree::small(files)
         }
     }
@@ -50,12 +43,16 @@ impl Tree {
             files,
             file_bytes: 256 << 20,
             files_per_segment: 1,
-            row_bytes: 0,
         }
     }
 
     pub fn segments(&self) -> u64 {
         self.files.div_ceil(self.files_per_segment)
+    }
+
+    /// Of the files of one segment, unless it is the last.
+    pub fn segment_bytes(&self) -> u64 {
+        self.files_per_segment * self.file_bytes
     }
 
     /// Writes the files of one segment below `directory`; says what they are.
@@ -74,12 +71,6 @@ impl Tree {
                 size_bytes: self.file_bytes,
                 kind: FileKind::Data.into(),
                 rows: 1,
-                ..Default::default()
-            });
-        }
-        if let Some(first) = files.first_mut().filter(|_| self.row_bytes > 0) {
-            first.index = Some(IndexFile {
-                index_name: "x".repeat(self.row_bytes),
                 ..Default::default()
             });
         }
@@ -118,7 +109,6 @@ pub fn copy_with_cp(directories: &[PathBuf], target: &Path) -> anyhow::Result<f6
 #[cfg(test)]
 mod tests {
     use super::*;
-    use prost::Message;
 
     #[test]
     fn every_file_is_written_once_and_is_what_is_said() {
@@ -127,7 +117,6 @@ mod tests {
             files: 5,
             file_bytes: 1_000,
             files_per_segment: 2,
-            row_bytes: 0,
         };
         let mut names = std::collections::BTreeSet::new();
         for segment in 0..tree.segments() {
@@ -143,13 +132,9 @@ mod tests {
     }
 
     #[test]
-    fn a_segment_that_is_a_task_leaves_no_room_for_another_and_can_be_committed() {
-        let dir = tempfile::tempdir().expect("a directory");
+    fn there_are_a_thousand_small_tasks_or_as_many_as_files() {
         let tree = Tree::small_tasks(2_000);
-        assert_eq!((tree.segments(), tree.files_per_segment), (1_000, 2));
+        assert_eq!((tree.segments(), tree.segment_bytes()), (1_000, 2 * tree.file_bytes));
         assert_eq!(Tree::small_tasks(10).segments(), 10);
-        let files = tree.write_segment(0, dir.path()).expect("written");
-        let described: usize = files.iter().map(Message::encoded_len).sum();
-        assert!((48 << 10..60 << 10).contains(&described), "{described}");
     }
 }

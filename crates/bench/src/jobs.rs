@@ -58,20 +58,24 @@ impl Copying {
     }
 }
 
-/// The same files as in a restore of few tasks, in many.
+/// The same segments restored in few tasks and in many, in turn.
 #[derive(Debug, Serialize)]
 struct SmallTasks {
     files: u64,
+    in_few: Restores,
+    in_many: Restores,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct Restores {
     tasks: u64,
     seconds: Vec<f64>,
-    /// In as few tasks as there can be: what the copying alone needs.
-    copying_seconds: f64,
 }
 
 impl SmallTasks {
     /// What tasks add to the copying, as a part of it.
     fn added_percent(&self) -> f64 {
-        (mean(&self.seconds) / self.copying_seconds - 1.0) * 100.0
+        (mean(&self.in_many.seconds) / mean(&self.in_few.seconds) - 1.0) * 100.0
     }
 }
 
@@ -129,16 +133,6 @@ impl Api {
             ..Default::default()
         };
         self.catalog().create_collection(request).await?;
-        Ok(())
-    }
-
-    async fn drop_collection(&self, name: &str) -> anyhow::Result<()> {
-        let request = v1::DropCollectionRequest {
-            instance_id: INSTANCE.to_owned(),
-            name: name.to_owned(),
-            ..Default::default()
-        };
-        self.catalog().drop_collection(request).await?;
         Ok(())
     }
 
@@ -258,13 +252,14 @@ impl Api {
         Ok(started.elapsed().as_secs_f64())
     }
 
-    /// Whether restores read back what they copy: 1, the default, or 0.
-    async fn set_read_back_copies(&self, value: u64) -> anyhow::Result<()> {
-        let request = v1::SetSettingRequest {
-            name: "read_back_copies".to_owned(),
-            value: Some(value),
+    /// Gives a setting of the cluster a value, or its default.
+    async fn set(&self, name: &str, value: Option<u64>) -> anyhow::Result<()> {
+        let name = name.to_owned();
+        let mut settings = SettingsClient::new(self.0.clone());
+        match value {
+            Some(_) => settings.set_setting(v1::SetSettingRequest { name, value }).await?,
+            None => settings.reset_setting(v1::ResetSettingRequest { name }).await?,
         };
-        SettingsClient::new(self.0.clone()).set_setting(request).await?;
         Ok(())
     }
 
@@ -334,38 +329,36 @@ async fn copying(api: &Api, dir: &Path, collection: &str, tree: Tree, runs: usiz
             .push(copy_with_cp(&directories, &dir.join(format!("cp-{collection}-{run}")))?);
         let target = format!("{collection}_{run}");
         copying.restore_seconds.push(api.restore_seconds(&snapshot, &target).await?);
-        api.set_read_back_copies(0).await?;
+        api.set("read_back_copies", Some(0)).await?;
         let unread = api.restore_seconds(&snapshot, &format!("{target}_not_read_back")).await?;
         copying.restore_without_reading_back_seconds.push(unread);
-        api.set_read_back_copies(1).await?;
+        api.set("read_back_copies", None).await?;
     }
     Ok(copying)
 }
 
-/// The files of a tree by restores in which each segment is a task; `copying_seconds` is what they take in few tasks.
-async fn small_tasks(api: &Api, dir: &Path, tree: Tree, runs: usize, copying_seconds: f64) -> anyhow::Result<SmallTasks> {
-    eprintln!("copying {} files in {} tasks", tree.files, tree.segments());
+/// The files of a tree by restores with as few tasks as there are without a word, and with one for each segment.
+async fn small_tasks(api: &Api, dir: &Path, tree: Tree, runs: usize) -> anyhow::Result<SmallTasks> {
+    eprintln!("copying {} files in few tasks and in {}", tree.files, tree.segments());
     import(api, &dir.join("dev/vault"), SMALL_TASKS, tree).await?;
     let snapshot = api.snapshot(SMALL_TASKS, "source").await?;
     api.manifests_written(&snapshot).await?;
     let mut measured = SmallTasks {
         files: tree.files,
-        tasks: 0,
-        seconds: Vec::new(),
-        copying_seconds,
+        in_few: Restores::default(),
+        in_many: Restores::default(),
     };
-    let targets: Vec<String> = (0..runs).map(|run| format!("{SMALL_TASKS}_{run}")).collect();
-    for target in &targets {
-        let started = Instant::now();
-        let job = api.restore(&snapshot, target).await?;
-        let done = api.completed(job).await?;
-        measured.seconds.push(started.elapsed().as_secs_f64());
-        measured.tasks = done.progress.unwrap_or_default().tasks_total;
+    for run in 0..runs {
+        for (max_task_bytes, restores) in [(None, &mut measured.in_few), (Some(tree.segment_bytes()), &mut measured.in_many)] {
+            api.set("max_task_bytes", max_task_bytes).await?;
+            let target = format!("{SMALL_TASKS}_{run}_{}", max_task_bytes.map_or("few", |_| "many"));
+            let started = Instant::now();
+            let done = api.completed(api.restore(&snapshot, &target).await?).await?;
+            restores.seconds.push(started.elapsed().as_secs_f64());
+            restores.tasks = done.progress.unwrap_or_default().tasks_total;
+        }
     }
-    // Their long rows are not those of the tasks that are measured next.
-    for name in targets.iter().map(String::as_str).chain([SMALL_TASKS]) {
-        api.drop_collection(name).await?;
-    }
+    api.set("max_task_bytes", None).await?;
     Ok(measured)
 }
 
@@ -542,8 +535,8 @@ pub async fn run(arguments: &JobsArguments) -> anyhow::Result<()> {
     ];
     let (percent_when_first_ended, seconds_at_once) = fairness(&api, &api.snapshot("small", "shared").await?).await?;
     let takeover = takeover(&mut cluster, &api.snapshot("large", "orphaned").await?).await?;
-    let (tasks, copying_seconds) = (Tree::small_tasks(arguments.small_files), mean(&copying[0].restore_seconds));
-    let small_tasks = small_tasks(&api, &arguments.dir, tasks, arguments.runs, copying_seconds).await?;
+    let tasks = Tree::small_tasks(arguments.small_files);
+    let small_tasks = small_tasks(&api, &arguments.dir, tasks, arguments.runs).await?;
     let result = JobsResult {
         machine: machine::describe(),
         copying,
@@ -612,15 +605,14 @@ fn shown(result: &JobsResult) -> comfy_table::Table {
         format!("{JOBS_AT_ONCE} equal jobs at once, s: longest / shortest"),
         longest_and_shortest(&result.seconds_at_once),
     ]);
-    let tasks = &result.small_tasks;
-    rows.add_row([
-        format!("{} files of 64 KiB in {} tasks: restored, s", tasks.files, tasks.tasks),
-        seconds(&tasks.seconds),
-    ]);
-    rows.add_row([
-        format!("what that adds to the {:.2} s in few tasks, %", tasks.copying_seconds),
-        format!("{:.0}", tasks.added_percent()),
-    ]);
+    let small = &result.small_tasks;
+    for restores in [&small.in_few, &small.in_many] {
+        rows.add_row([
+            format!("{} files of 64 KiB in {} tasks: restored, s", small.files, restores.tasks),
+            seconds(&restores.seconds),
+        ]);
+    }
+    rows.add_row(["what the many tasks add, %".to_owned(), format!("{:.0}", small.added_percent())]);
     rows.add_row([
         format!(
             "leader killed: until its part of {} claimed tasks was taken over, s",
@@ -681,9 +673,14 @@ mod tests {
             },
             small_tasks: SmallTasks {
                 files: 10_000,
-                tasks: 1_000,
-                seconds: vec![1.0, 1.5],
-                copying_seconds: 1.0,
+                in_few: Restores {
+                    tasks: 4,
+                    seconds: vec![1.0, 1.0],
+                },
+                in_many: Restores {
+                    tasks: 1_000,
+                    seconds: vec![1.0, 1.5],
+                },
             },
             metadata: Metadata {
                 segments: 1,
@@ -708,6 +705,6 @@ mod tests {
         assert_eq!(row("10000 files of 64 KiB in 1000 tasks"), "1.00, 1.50");
         assert_eq!(row("snapshot of them"), "3.0 / 4.0");
         assert_eq!(row("snapshot while manifests of others are written"), "1.0 / 1.0");
-        assert_eq!(row("what that adds to the 1.00 s in few tasks"), "25");
+        assert_eq!(row("what the many tasks add"), "25");
     }
 }
